@@ -1,0 +1,164 @@
+"""`Denoiser`: a network made fit for photos of any size, on any device.
+
+The way of a photo through it: estimate the noise where it is not given, extend the sides by reflection to the
+network's grid, cut into overlapping tiles, run each, join them, cut off the extension.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from denoise_cli.errors import DeviceUnavailable, OutOfMemory
+from denoise_cli.imaging import tiling
+from denoise_cli.imaging.noise import estimate_sigma
+from denoise_cli.nets.mallenet import MULTIPLE
+from denoise_cli.zoo import find_model, load_net
+
+Image = TypeVar("Image", NDArray[np.float32], Tensor)
+Progress = Callable[[float], None]
+
+# Measured (docs/architecture.md): what a network of the zoo loses at the end of a tile is gone after 64 pixels.
+OVERLAP = 128
+MARGIN = 32
+DEFAULT_TILE = 1024
+SMALLEST_TILE = 192
+
+
+class Denoiser:
+    """Takes noise away; made by `load_denoiser`.
+
+    Args:
+        net: takes (B, 3, H, W) and a level map (B, 1, H, W), H and W multiples of 64.
+        sigma_max: the strongest noise that the network knows; more is treated as this.
+        device: where it runs.
+        precision: the arithmetic of its convolutions.
+        tile: the longest side that is processed at once, a multiple of 64.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        sigma_max: float,
+        device: torch.device,
+        precision: torch.dtype,
+        tile: int = DEFAULT_TILE,
+    ) -> None:
+        if tile % MULTIPLE or tile < SMALLEST_TILE:
+            raise ValueError(f"tile: expected a multiple of {MULTIPLE}, at least {SMALLEST_TILE}, got {tile}")
+        self.device = device
+        self.precision = precision
+        self.tile = tile
+        self._sigma_max = sigma_max
+        self._net = net.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+    def __call__(
+        self,
+        image: Image,
+        sigma: float | Image | None = None,
+        strength: float = 1.0,
+        progress: Progress | None = None,
+    ) -> Image:
+        """Denoise an image, or a batch.
+
+        Args:
+            image: numpy (H, W) or (H, W, C), or torch (B, C, H, W), C = 1 or 3; float, nominally [0, 1], sRGB-encoded.
+                Values outside are noise like any other and reach the network as they are.
+            sigma: the noise's standard deviation in the image's unit: a number, or a map of shape (H, W) or
+                (B, 1, H, W); None to estimate it.
+            strength: scales sigma; 0 returns the image.
+            progress: called with the fraction done.
+
+        Returns:
+            The same type and shape, float32, not clipped.
+
+        Raises:
+            ValueError: a shape, or a sigma or strength below zero.
+            OutOfMemory: even the smallest tile does not fit.
+        """
+        if isinstance(image, Tensor):
+            return self._batch(image, sigma, strength, progress)
+        pixels = np.asarray(image, np.float32)
+        if pixels.ndim not in (2, 3):
+            raise ValueError(f"image: expected (H, W) or (H, W, C), got {pixels.shape}")
+        batch = torch.from_numpy(np.atleast_3d(pixels)).permute(2, 0, 1)[None]
+        level = torch.from_numpy(np.asarray(sigma, np.float32))[None, None] if isinstance(sigma, np.ndarray) else sigma
+        clean = self._batch(batch, level, strength, progress)
+        return clean[0].permute(1, 2, 0).numpy().reshape(pixels.shape)
+
+    def _batch(self, image: Tensor, sigma: float | Tensor | None, strength: float, progress: Progress | None) -> Tensor:
+        if image.ndim != 4 or image.shape[1] not in (1, 3) or not image.numel():
+            raise ValueError(f"image: expected (B, C, H, W) with C = 1 or 3, got {tuple(image.shape)}")
+        if strength < 0:
+            raise ValueError(f"strength: expected 0 or more, got {strength}")
+        if strength == 0:
+            return image.clone()
+        if sigma is None:
+            sigma = estimate_sigma(image[0].permute(1, 2, 0).cpu().numpy())
+        return self._tiled(image, sigma, progress)
+
+    def _tiled(self, image: Tensor, sigma: float | Tensor, progress: Progress | None) -> Tensor:
+        tile = self.tile
+        while True:
+            try:
+                return self._run(image, sigma, tile, progress)
+            except (RuntimeError, MemoryError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                if tile // 2 < SMALLEST_TILE:
+                    raise OutOfMemory(f"out of memory on {self.device}, even with tiles of {tile} pixels") from error
+            tile = tile // 2 // MULTIPLE * MULTIPLE
+
+    def _run(self, image: Tensor, sigma: float | Tensor, tile: int, progress: Progress | None) -> Tensor:
+        B, C, H, W = image.shape
+        clean = torch.zeros_like(image, dtype=torch.float32)
+        spans = list(tiling.grid(_padded(H), _padded(W), tile, OVERLAP, MULTIPLE))
+        for done, (rows, columns) in enumerate(spans, start=1):
+            part = self._denoise_tile(_crop(image, rows, columns), _level(image, sigma, rows, columns))
+            part *= torch.from_numpy(np.outer(rows.weights(MARGIN), columns.weights(MARGIN)))
+            bottom, right = min(rows.stop, H), min(columns.stop, W)
+            clean[:, :, rows.start : bottom, columns.start : right] += part[
+                :, :, : bottom - rows.start, : right - columns.start
+            ]
+            if progress is not None:
+                progress(done / len(spans))
+        return clean
+
+    @torch.no_grad()
+    def _denoise_tile(self, image: Tensor, sigma: Tensor) -> Tensor:
+        """(B, 1 or 3, H, W) to the same, on the CPU."""
+        grey = image.shape[1] == 1
+        if grey:
+            # Three equal channels carry sqrt(3) times the luminance noise of three independent ones.
+            image, sigma = image.expand(-1, 3, -1, -1), sigma * 3**0.5
+        inputs = image.to(self.device, torch.float32, memory_format=torch.channels_last)
+        level = sigma.to(self.device, torch.float32).clamp(0, self._sigma_max)
+        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
+            clean = self._net(inputs, level).float()
+        return (clean.mean(dim=1, keepdim=True) if grey else clean).cpu()
+
+
+def _padded(length: int) -> int:
+    return -(-length // MULTIPLE) * MULTIPLE
+
+
+def _crop(image: Tensor, rows: tiling.Span, columns: tiling.Span) -> Tensor:
+    """One tile, continued by reflection where it reaches beyond the image."""
+    H, W = image.shape[-2:]
+    y = torch.from_numpy(tiling.reflected(rows.start, rows.stop, H))
+    x = torch.from_numpy(tiling.reflected(columns.start, columns.stop, W))
+    return image[..., y[:, None], x]
+
+
+def _level(image: Tensor, sigma: float | Tensor, rows: tiling.Span, columns: tiling.Span) -> Tensor:
+    if isinstance(sigma, Tensor):
+        return _crop(sigma, rows, columns)
+    return torch.full((len(image), 1, rows.stop - rows.start, columns.stop - columns.start), sigma)
+
+
+def _is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)

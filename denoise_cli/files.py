@@ -1,0 +1,65 @@
+"""Files that appear whole or not at all."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from denoise_cli.errors import UnwritableFile
+
+
+def write_atomically(path: Path, data: bytes, overwrite: bool) -> None:
+    """Write beside the target, flush to the disk, rename. A kill at any moment leaves the old file or the new one.
+
+    Raises:
+        UnwritableFile: the folder or the disk refuses, or the file exists and `overwrite` is false.
+    """
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".part", dir=path.parent)
+    except OSError as error:
+        raise UnwritableFile(path, f"cannot write into {path.parent}: {error.strerror}") from error
+    part = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(part, _mode_of(path))
+        if overwrite:
+            os.replace(part, path)
+        else:
+            _rename_to_new(part, path)
+        _flush_folder(path.parent)
+    except OSError as error:
+        raise UnwritableFile(path, f"cannot write: {error.strerror}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _rename_to_new(part: Path, path: Path) -> None:
+    try:
+        os.link(part, path)  # unlike a rename, fails when the target appeared in the meantime
+    except FileExistsError as error:
+        raise UnwritableFile(path, "exists already: use --overwrite to replace it") from error
+    except OSError:  # a file system without hard links
+        if path.exists():
+            raise UnwritableFile(path, "exists already: use --overwrite to replace it") from None
+        os.replace(part, path)
+
+
+def _mode_of(path: Path) -> int:
+    """What the file has now, or what a newly made one would get."""
+    if path.exists():
+        return path.stat().st_mode & 0o777
+    umask = os.umask(0)
+    os.umask(umask)
+    return 0o666 & ~umask
+
+
+def _flush_folder(folder: Path) -> None:
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,91 @@
+"""Cutting a long side into overlapping tiles, and the weights that join them again without a seam."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Span:
+    """One tile along one side: [start, stop) in pixels, and how many of them it shares with its neighbours."""
+
+    start: int
+    stop: int
+    shared_before: int
+    shared_after: int
+
+    def weights(self, margin: int) -> NDArray[np.float32]:
+        """The tile's share of each of its pixels; with the neighbours' shares they add up to one.
+
+        Args:
+            margin: pixels at each inner end that are not used at all, for what the tile cannot see from there.
+
+        Returns:
+            (stop - start,), in [0, 1].
+        """
+        weights = np.ones(self.stop - self.start, np.float32)
+        if self.shared_before:
+            weights[: self.shared_before] = _ramp(self.shared_before, margin)
+        if self.shared_after:
+            weights[len(weights) - self.shared_after :] = _ramp(self.shared_after, margin)[::-1]
+        return weights
+
+
+def split(length: int, tile: int, overlap: int, multiple: int) -> list[Span]:
+    """Cover [0, length) with tiles of about equal size.
+
+    Args:
+        length: pixels to cover, a multiple of `multiple`.
+        tile: the most pixels in a tile, a multiple of `multiple`, more than `overlap`.
+        overlap: the pixels that two neighbours share, a multiple of `multiple`.
+        multiple: every tile starts and stops on this grid.
+
+    Raises:
+        ValueError: a length off the grid, or a tile no larger than the overlap.
+    """
+    if length % multiple or tile % multiple or overlap % multiple:
+        raise ValueError(f"expected multiples of {multiple}, got {length}, {tile}, {overlap}")
+    if tile <= overlap:
+        raise ValueError(f"expected a tile larger than the overlap of {overlap}, got {tile}")
+    if length <= tile:
+        return [Span(0, length, 0, 0)]
+
+    count = math.ceil((length - overlap) / (tile - overlap))
+    step = math.ceil((length - overlap) / count / multiple) * multiple
+    starts = range(0, length - overlap, step)
+    return [
+        Span(
+            start,
+            min(start + step + overlap, length),
+            shared_before=overlap if start else 0,
+            shared_after=overlap if start + step + overlap < length else 0,
+        )
+        for start in starts
+    ]
+
+
+def grid(height: int, width: int, tile: int, overlap: int, multiple: int) -> Iterator[tuple[Span, Span]]:
+    """Every tile of an image, row by row, as its vertical and horizontal span; arguments as for `split`."""
+    columns = split(width, tile, overlap, multiple)
+    for row in split(height, tile, overlap, multiple):
+        for column in columns:
+            yield row, column
+
+
+def reflected(start: int, stop: int, length: int) -> NDArray[np.intp]:
+    """Indices that continue [0, length) beyond its ends by reflection, however far: 2 1 0 1 2 1 0 for length 3."""
+    if length == 1:
+        return np.zeros(stop - start, np.intp)
+    period = 2 * (length - 1)
+    position = np.arange(start, stop) % period
+    return np.minimum(position, period - position)
+
+
+def _ramp(length: int, margin: int) -> NDArray[np.float32]:
+    """0 over the margin, then evenly up to 1, then 1 over a margin."""
+    inner = length - 2 * margin
+    rise = (np.arange(inner) + 0.5) / inner
+    return np.concatenate([np.zeros(margin), rise, np.ones(margin)]).astype(np.float32)

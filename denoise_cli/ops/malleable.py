@@ -1,0 +1,70 @@
+"""Malleable convolution: a different small kernel at every pixel, sliced on the fly from a coarse grid.
+
+Source: Jiang et al., "Fast and High-quality Image Denoising via Malleable Convolutions" (2022), section 3.
+
+Legend: B batch, C channels, H x W image, h x w grid, K kernel size (odd).
+"""
+
+import math
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def malleable_conv2d(image: Tensor, kernels: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Filter every pixel with its own depthwise kernel, blended from the four nearest grid cells.
+
+    The grid is stretched over the image with half-pixel centres; beyond its outermost cell centres, and beyond the
+    image's border, the nearest value is repeated. H x W and h x w are free; neither needs to divide the other.
+
+    Args:
+        image: (B, C, H, W), any range.
+        kernels: (B, C, K*K, h, w), kernel taps in row-major order, K odd.
+        bias: (B, C, h, w), sliced like the kernels and added; None for no bias.
+
+    Returns:
+        (B, C, H, W), in the image's type.
+
+    Raises:
+        ValueError: the shapes do not fit together.
+    """
+    _check_shapes(image, kernels, bias)
+    if kernels.shape[2] == 1:
+        return _scale_pixels(image, kernels, bias)
+    return malleable_conv2d_reference(image, kernels, bias)
+
+
+def malleable_conv2d_reference(image: Tensor, kernels: Tensor, bias: Tensor | None = None) -> Tensor:
+    """The definition. Holds a kernel for every pixel in memory: K*K times the image."""
+    B, C, H, W = image.shape
+    taps = kernels.shape[2]
+    K = math.isqrt(taps)
+
+    sliced = _slice(kernels.flatten(1, 2), H, W).view(B, C, taps, H, W)
+    patches = F.unfold(F.pad(image, [K // 2] * 4, mode="replicate"), K).view(B, C, taps, H, W)
+    filtered = (sliced * patches).sum(dim=2)
+    return filtered if bias is None else filtered + _slice(bias, H, W)
+
+
+def _scale_pixels(image: Tensor, kernels: Tensor, bias: Tensor | None) -> Tensor:
+    """K = 1 needs no patches: one multiply-add per value."""
+    H, W = image.shape[-2:]
+    scaled = image * _slice(kernels.squeeze(2), H, W)
+    return scaled if bias is None else scaled + _slice(bias, H, W)
+
+
+def _slice(grid: Tensor, H: int, W: int) -> Tensor:
+    return F.interpolate(grid, size=(H, W), mode="bilinear", align_corners=False)
+
+
+def _check_shapes(image: Tensor, kernels: Tensor, bias: Tensor | None) -> None:
+    if image.ndim != 4:
+        raise ValueError(f"image: expected (B, C, H, W), got {tuple(image.shape)}")
+    B, C = image.shape[:2]
+    if kernels.ndim != 5 or kernels.shape[:2] != (B, C):
+        raise ValueError(f"kernels: expected ({B}, {C}, K*K, h, w), got {tuple(kernels.shape)}")
+    K = math.isqrt(kernels.shape[2])
+    if K * K != kernels.shape[2] or K % 2 == 0:
+        raise ValueError(f"kernels: expected K*K taps with K odd, got {kernels.shape[2]}")
+    if bias is not None and bias.shape != (B, C, *kernels.shape[3:]):
+        raise ValueError(f"bias: expected {(B, C, *kernels.shape[3:])}, got {tuple(bias.shape)}")
