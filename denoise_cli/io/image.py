@@ -1,25 +1,381 @@
-"""Photos in and out (first light: what training needs)."""
+"""Photos in and out: which formats there are, and how each is read and written without losing anything."""
 
+import struct
+import sys
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
+import imagecodecs
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
+
+from denoise_cli.errors import MissingDependency, UnreadableFile, UnwritableFile, UsageError
+from denoise_cli.files import write_atomically
+from denoise_cli.io import raw, tiff
+from denoise_cli.io.metadata import Metadata, signed_exif, turn, upright, upright_xmp
+from denoise_cli.io.photo import Photo, Pixels, convert, to_float
+
+MAX_PIXELS = 200_000_000
+STDIN = "-"
+
+# All that decoders raise over damaged data: Pillow and tifffile let the errors of their own parsing through.
+DAMAGED = (
+    OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, ZeroDivisionError,
+    EOFError, RuntimeError, struct.error, zlib.error, Image.DecompressionBombError, UnidentifiedImageError,
+)  # fmt: skip
 
 
-@dataclass
-class Photo:
-    pixels: NDArray
+@dataclass(frozen=True)
+class Format:
+    """A kind of file.
 
-    def as_rgb8(self) -> NDArray[np.uint8]:
-        return self.pixels
+    Attributes:
+        extensions: with the dot, the first is the one that is given to new files.
+        depths: the bits per value that can be written, best last; empty for formats that are only read.
+        alpha: whether it can hold transparency.
+    """
+
+    extensions: tuple[str, ...]
+    depths: tuple[int, ...] = ()
+    alpha: bool = True
+
+
+FORMATS = {
+    "jpeg": Format((".jpg", ".jpeg", ".jpe", ".jfif"), (8,), alpha=False),
+    "png": Format((".png",), (8, 16)),
+    "tiff": Format((".tif", ".tiff"), (8, 16, 32)),
+    "webp": Format((".webp",), (8,)),
+    "avif": Format((".avif",), (8,)),
+    "heif": Format((".heic", ".heif", ".hif")),
+    "bmp": Format((".bmp", ".dib")),
+}
+WRITABLE = [name for name, known in FORMATS.items() if known.depths]
+EXTENSIONS = {extension for known in FORMATS.values() for extension in known.extensions} | raw.EXTENSIONS
+PILLOW_READERS = ["JPEG", "PNG", "WEBP", "AVIF", "BMP"]
+PILLOW_KINDS = {"MPO": "jpeg"} | {reader: reader.lower() for reader in PILLOW_READERS}
+FIRST_FRAME_IS_THE_PHOTO = {"MPO"}  # a JPEG with a preview or a second eye behind it
+
+HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+# CICP code points (ITU-T H.273) that read as sRGB does: unspecified, BT.709 and its equals, sRGB.
+ORDINARY_PRIMARIES = {1, 2, 5, 6}
+ORDINARY_TRANSFERS = {1, 2, 6, 13, 14, 15}
 
 
 def is_photo(path: Path) -> bool:
-    return path.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp")
+    """Whether a file's name is that of a photo that is read here."""
+    return path.suffix.lower() in EXTENSIONS
 
 
-def read(path: Path) -> Photo:
-    with Image.open(path) as im:
-        return Photo(np.asarray(im.convert("RGB")))
+def kind_for(path: Path) -> str:
+    """The format that a target's name asks for.
+
+    Raises:
+        UsageError: none that is written here.
+    """
+    for name in WRITABLE:
+        if path.suffix.lower() in FORMATS[name].extensions:
+            return name
+    written = ", ".join(extension for name in WRITABLE for extension in FORMATS[name].extensions[:1])
+    raise UsageError(f"{path}: cannot write {path.suffix or 'a name without extension'}: choose one of {written}")
+
+
+def read(source: Path, max_pixels: int = MAX_PIXELS) -> Photo:
+    """Read a photo, whatever its extension says it is.
+
+    Args:
+        source: a file, or "-" for standard input.
+        max_pixels: refuse more, before they are decoded.
+
+    Raises:
+        UnreadableFile: missing, damaged, not a still photo, or too large.
+        MissingDependency: the format's library is not installed.
+    """
+    name = "standard input" if str(source) == STDIN else source
+    try:
+        data = sys.stdin.buffer.read() if str(source) == STDIN else source.read_bytes()
+    except OSError as error:
+        raise UnreadableFile(name, f"cannot read: {error.strerror}") from error
+    if not data:
+        raise UnreadableFile(name, "is empty")
+    try:
+        return _decode(data, source.suffix.lower(), max_pixels)
+    except UnidentifiedImageError as error:
+        raise UnreadableFile(name, "not a photo that is read here, or damaged at its start") from error
+    except MemoryError as error:
+        raise UnreadableFile(name, "does not fit into memory") from error
+    except DAMAGED as error:
+        raise UnreadableFile(name, f"cannot be decoded: {_in_one_line(error)}") from error
+
+
+def write(target: Path, photo: Photo, kind: str, software: str, quality: int = 95, overwrite: bool = False) -> None:
+    """Write a photo; the file appears when it is complete, or not at all.
+
+    Args:
+        target: a file, or "-" for standard output.
+        photo: what to write.
+        kind: a name from `WRITABLE`.
+        software: what made the picture, for its metadata.
+        quality: 1 to 100 for lossy formats; 100 makes WebP and AVIF lossless.
+        overwrite: replace a file that is there.
+
+    Raises:
+        UnwritableFile: the format cannot hold it, the folder or the disk refuses, or the file exists.
+    """
+    name = "standard output" if str(target) == STDIN else target
+    try:
+        data = encode(photo, kind, software, quality)
+    except (OSError, ValueError, struct.error, RuntimeError, MemoryError) as error:
+        raise UnwritableFile(name, f"cannot be encoded as {kind}: {_in_one_line(error)}") from error
+    if str(target) != STDIN:
+        write_atomically(target, data, overwrite)
+        return
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        raise UnwritableFile(name, f"cannot write: {error.strerror}") from error
+
+
+def encode(photo: Photo, kind: str, software: str, quality: int = 95) -> bytes:
+    """A photo as the bytes of a file: in its own bit depth where the format can hold it, else in the format's best.
+
+    Raises:
+        ValueError: the format cannot hold it, in the words that the user reads.
+    """
+    known = FORMATS[kind]
+    depth = min((bits for bits in known.depths if bits >= photo.bits), default=max(known.depths))
+    dtype = np.dtype({8: np.uint8, 16: np.uint16, 32: np.float32}[depth])
+    alpha = None if photo.alpha is None else convert(photo.alpha, dtype)
+    if alpha is not None and not known.alpha:
+        if (to_float(alpha) < 1).any():
+            raise ValueError("it cannot hold transparency: choose .png, .tif, .webp or .avif")
+        alpha = None
+    photo = Photo(convert(photo.pixels, dtype), alpha, kind, _for_output(photo))
+    if kind == "tiff":
+        return tiff.encode(photo, software)
+    if depth == 16:
+        return _encode_png16(photo, software)
+    return _encode_with_pillow(photo, kind, software, quality)
+
+
+def _decode(data: bytes, extension: str, max_pixels: int) -> Photo:
+    if data[:4] in (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"):
+        if extension in raw.EXTENSIONS or tiff.is_dng(data):
+            return raw.decode(data, max_pixels)
+        return tiff.decode(data, max_pixels)
+    if data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS and b"av01" not in data[:4096]:
+        return _decode_heif(data, max_pixels)
+    try:
+        return _decode_with_pillow(data, max_pixels)
+    except UnidentifiedImageError:
+        if extension not in raw.EXTENSIONS:
+            raise
+    return raw.decode(data, max_pixels)
+
+
+def _decode_with_pillow(data: bytes, max_pixels: int) -> Photo:
+    Image.init()  # registers the readers that are not imported by default
+    with _own_pixel_limit(), Image.open(BytesIO(data), formats=PILLOW_READERS) as picture:
+        _refuse_too_large(picture.size, max_pixels)
+        if getattr(picture, "n_frames", 1) > 1 and picture.format not in FIRST_FRAME_IS_THE_PHOTO:
+            raise ValueError(f"an animation of {picture.n_frames} frames: only still pictures are denoised")
+        kind = PILLOW_KINDS[picture.format or ""]
+        if kind == "avif":
+            _refuse_unusual_colours(_cicp_of(data))
+        values = _deep_values(data, kind)
+        if values is None:
+            values = _values_of(picture)
+        else:
+            picture.load()  # finds damage that the other decoder may pass over
+        metadata, orientation = _metadata_of(picture)
+    pixels, alpha = _split_alpha(values)
+    return Photo(turn(pixels, orientation), None if alpha is None else turn(alpha, orientation), kind, metadata)
+
+
+def _decode_heif(data: bytes, max_pixels: int) -> Photo:
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise MissingDependency("reading HEIF", "pillow-heif") from error
+    container = pillow_heif.open_heif(data, convert_hdr_to_8bit=False)
+    if not len(container):
+        raise ValueError("holds no picture of a kind that libheif decodes")
+    picture = container[container.primary_index]
+    _refuse_too_large(picture.size, max_pixels)
+    _refuse_unusual_colours(None if picture.info.get("icc_profile") else _cicp_of(data))
+    values = np.atleast_3d(np.asarray(picture))
+    exif = Image.Exif()
+    exif.load(picture.info.get("exif") or b"")
+    _, packed = upright(exif)  # the library has turned the picture already
+    metadata = Metadata(exif=packed, xmp=picture.info.get("xmp") or None, icc=picture.info.get("icc_profile") or None)
+    pixels, alpha = _split_alpha(values)
+    return Photo(pixels, alpha, "heif", metadata)
+
+
+def _deep_values(data: bytes, kind: str) -> np.ndarray | None:
+    """What Pillow would cut to 8 bits: 16-bit PNG, 10- and 12-bit AVIF; (H, W, C) in uint16, or None."""
+    if kind == "png" and data[24] == 16:
+        return np.atleast_3d(imagecodecs.png_decode(data))
+    if kind == "avif":
+        values = np.atleast_3d(imagecodecs.avif_decode(data))
+        if values.dtype == np.uint16:
+            bits = max(10, int(values.max()).bit_length())
+            return np.rint(values * (65535 / (2**bits - 1))).astype(np.uint16)
+    return None
+
+
+def _values_of(picture: Image.Image) -> np.ndarray:
+    """(H, W, C), C = 1 to 4."""
+    grey = picture.mode in ("1", "L", "LA", "I;16")
+    if picture.mode in ("CMYK", "LAB", "YCbCr", "HSV", "F", "I"):
+        raise ValueError(f"{picture.mode} colours: convert it to RGB or grey first")
+    if picture.mode != "I;16":
+        transparent = "transparency" in picture.info or picture.mode in ("LA", "RGBA", "PA")
+        picture = picture.convert(("LA" if grey else "RGBA") if transparent else ("L" if grey else "RGB"))
+    return np.atleast_3d(np.asarray(picture))
+
+
+def _split_alpha(values: np.ndarray) -> tuple[Pixels, Pixels | None]:
+    if values.shape[2] in (2, 4):
+        return values[..., :-1], values[..., -1]
+    return values, None
+
+
+def _metadata_of(picture: Image.Image) -> tuple[Metadata, int]:
+    info = picture.info
+    orientation, exif = upright(picture.getexif())
+    xmp = info.get("xmp") or info.get("XML:com.adobe.xmp")
+    photoshop = info.get("photoshop")
+    gamma = info.get("gamma")
+    dpi = info.get("dpi")
+    return Metadata(
+        exif=exif,
+        xmp=xmp.encode() if isinstance(xmp, str) else xmp,
+        icc=info.get("icc_profile") or None,
+        iptc=photoshop.get(0x0404) if isinstance(photoshop, dict) else None,
+        dpi=(float(dpi[0]), float(dpi[1])) if dpi and min(dpi) > 0 else None,
+        gamma=gamma if gamma and "srgb" not in info and not info.get("icc_profile") else None,
+    ), orientation
+
+
+def _for_output(photo: Photo) -> Metadata:
+    """The metadata as it is true of the result."""
+    meta = photo.metadata
+    colours = b"GRAY" if photo.pixels.shape[2] == 1 else b"RGB "
+    return Metadata(
+        exif=meta.exif,
+        xmp=meta.xmp and upright_xmp(meta.xmp),
+        icc=meta.icc if meta.icc and meta.icc[16:20] == colours else None,
+        iptc=meta.iptc,
+        dpi=meta.dpi,
+        gamma=meta.gamma,
+    )
+
+
+def _encode_with_pillow(photo: Photo, kind: str, software: str, quality: int) -> bytes:
+    values = photo.pixels if photo.alpha is None else np.dstack([photo.pixels, photo.alpha])
+    picture = Image.fromarray(values[..., 0] if values.shape[2] == 1 else values)
+    meta = photo.metadata
+    options: dict[str, Any] = {"exif": signed_exif(meta.exif, software, picture.width, picture.height).tobytes()}
+    if meta.icc:
+        options["icc_profile"] = meta.icc
+    if meta.dpi and kind in ("jpeg", "png"):
+        options["dpi"] = meta.dpi
+    if meta.xmp and kind != "png":
+        options["xmp"] = meta.xmp
+    if kind == "jpeg":
+        options |= {"quality": quality, "subsampling": 0 if quality >= 90 else 2, "optimize": True}
+        if meta.iptc:
+            options["extra"] = _iptc_segment(meta.iptc)
+    elif kind == "png":
+        options["pnginfo"] = _png_chunks(meta, software)
+    elif kind == "webp":
+        options |= {"quality": quality, "lossless": quality == 100, "method": 4, "exact": True}
+    elif kind == "avif":
+        options |= {"quality": quality, "speed": 6, "subsampling": "4:4:4"}
+    buffer = BytesIO()
+    picture.save(buffer, kind.upper(), **options)
+    return buffer.getvalue()
+
+
+def _encode_png16(photo: Photo, software: str) -> bytes:
+    """Pillow writes no 16-bit RGB: another encoder writes the pixels, Pillow the chunks around them."""
+    values = photo.pixels if photo.alpha is None else np.dstack([photo.pixels, photo.alpha])
+    H, W = values.shape[:2]
+    pixels = imagecodecs.png_encode(np.ascontiguousarray(values[..., 0] if values.shape[2] == 1 else values), level=6)
+    meta = photo.metadata
+    carrier = BytesIO()
+    options: dict[str, Any] = {"icc_profile": meta.icc} if meta.icc else {}
+    if meta.dpi:
+        options["dpi"] = meta.dpi
+    exif = signed_exif(meta.exif, software, W, H).tobytes()
+    Image.new("L", (1, 1)).save(carrier, "PNG", pnginfo=_png_chunks(meta, software), exif=exif, **options)
+
+    chunks = list(_chunks_of(pixels))
+    carried = [chunk for name, chunk in _chunks_of(carrier.getvalue()) if name not in (b"IHDR", b"IDAT", b"IEND")]
+    header, rest = chunks[0][1], [chunk for name, chunk in chunks[1:] if name in (b"IDAT", b"IEND")]
+    return b"".join([pixels[:8], header, *carried, *rest])
+
+
+def _chunks_of(png: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Each chunk's name, and the whole of it."""
+    start = 8
+    while start < len(png):
+        stop = start + 12 + int.from_bytes(png[start : start + 4], "big")
+        yield png[start + 4 : start + 8], png[start:stop]
+        start = stop
+
+
+def _png_chunks(meta: Metadata, software: str) -> PngImagePlugin.PngInfo:
+    info = PngImagePlugin.PngInfo()
+    if meta.gamma:
+        info.add(b"gAMA", struct.pack(">I", round(meta.gamma * 100_000)))
+    info.add_text("Software", software)
+    if meta.xmp:
+        info.add_itxt("XML:com.adobe.xmp", meta.xmp.decode("utf-8", "replace"))
+    return info
+
+
+def _iptc_segment(iptc: bytes) -> bytes:
+    """IPTC records as a JPEG's APP13 segment."""
+    resource = b"8BIM\x04\x04\x00\x00" + struct.pack(">I", len(iptc)) + iptc + b"\x00" * (len(iptc) % 2)
+    body = b"Photoshop 3.0\x00" + resource
+    return b"\xff\xed" + struct.pack(">H", len(body) + 2) + body if len(body) < 65_000 else b""
+
+
+def _cicp_of(data: bytes) -> tuple[int, int] | None:
+    """Primaries and transfer of an AVIF or HEIF that names its colours by number; None where a profile does it."""
+    at = data.find(b"colrnclx", 0, 1 << 20)
+    if at < 0 or b"colrprof" in data[: 1 << 20]:
+        return None
+    return struct.unpack(">HH", data[at + 8 : at + 12])
+
+
+def _refuse_unusual_colours(cicp: tuple[int, int] | None) -> None:
+    if cicp is not None and (cicp[0] not in ORDINARY_PRIMARIES or cicp[1] not in ORDINARY_TRANSFERS):
+        raise ValueError(f"HDR, linear or wide-gamut colours (CICP {cicp[0]}/{cicp[1]}): convert it to sRGB first")
+
+
+def _refuse_too_large(size: tuple[int, int], max_pixels: int) -> None:
+    if size[0] * size[1] > max_pixels:
+        raise ValueError(f"{size[0]} x {size[1]} pixels, more than --max-pixels allows")
+
+
+@contextmanager
+def _own_pixel_limit() -> Iterator[None]:
+    """Pillow's own guard off: ours is asked before anything is decoded."""
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def _in_one_line(error: BaseException) -> str:
+    words = " ".join(str(error).split())
+    return words[:200] or type(error).__name__

@@ -19,10 +19,24 @@ WIDTHS = (1, 1, 2, 4)  # times f, finest level first
 GRID = 8  # a level's pixels per kernel cell: 4x4 average pool, then 2x2 max pool
 MULTIPLE = GRID * 2 ** (LEVELS - 1)  # 64: the side of the coarsest kernel cell, in pixels of the image
 
+Padding = Literal["zeros", "replicate"]
+# A grid may be one cell wide: repeating the border trains every tap there, zeros would leave eight of nine unused.
+GRID_PADDING: Padding = "replicate"
+
 
 @dataclass(frozen=True)
 class MalleNetConfig:
-    """One variant: S, M, L, XL are widths 16, 32, 64, 144 of "inverted", K = 1; R is "residual", K = 3."""
+    """One variant.
+
+    The paper's S, M, L and XL are widths 16, 32, 64 and 144 of "inverted" blocks with K = 1, its R is of "residual"
+    blocks with K = 3.
+
+    Attributes:
+        width: f, the channels of the finest level.
+        block: what each level is made of: inverted bottlenecks or pairs of dense 3x3 convolutions.
+        kernel: K of the malleable convolutions.
+        expansion: of the inverted bottlenecks.
+    """
 
     width: int
     block: Literal["inverted", "residual"] = "inverted"
@@ -30,6 +44,7 @@ class MalleNetConfig:
     expansion: int = 3
 
     def build(self) -> "MalleNet":
+        """A network with fresh weights."""
         return MalleNet(self)
 
 
@@ -69,7 +84,8 @@ class MalleNet(nn.Module):
         """
         B, C, H, W = image.shape
         if C != 3 or H % MULTIPLE or W % MULTIPLE:
-            raise ValueError(f"image: expected (B, 3, H, W) with sides a multiple of {MULTIPLE}, got {image.shape}")
+            sides = f"sides that are multiples of {MULTIPLE}"
+            raise ValueError(f"image: expected (B, 3, H, W), {sides}, got {tuple(image.shape)}")
         if sigma.shape != (B, 1, H, W):
             raise ValueError(f"sigma: expected {(B, 1, H, W)}, got {tuple(sigma.shape)}")
 
@@ -97,12 +113,12 @@ class MalleConv(nn.Module):
         self.taps = kernel * kernel
         self.predictor = nn.Sequential(
             nn.AvgPool2d(4),
-            _grid_conv(channels, hidden),
-            ResidualBlock(hidden, _grid_conv),
-            ResidualBlock(hidden, _grid_conv),
+            _conv(channels, hidden, padding_mode=GRID_PADDING),
+            ResidualBlock(hidden, GRID_PADDING),
+            ResidualBlock(hidden, GRID_PADDING),
             nn.MaxPool2d(2),
-            ResidualBlock(hidden, _grid_conv),
-            ResidualBlock(hidden, _grid_conv),
+            ResidualBlock(hidden, GRID_PADDING),
+            ResidualBlock(hidden, GRID_PADDING),
             _zeroed(nn.Conv2d(hidden, channels * (self.taps + 1), 1)),
         )
 
@@ -136,10 +152,10 @@ class InvertedBottleneck(nn.Module):
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions and a skip."""
 
-    def __init__(self, channels: int, conv: "type[nn.Conv2d] | object" = None) -> None:
+    def __init__(self, channels: int, padding_mode: Padding = "zeros") -> None:
         super().__init__()
-        make = conv or _conv
-        self.body = nn.Sequential(make(channels, channels), nn.ReLU(inplace=True), _zeroed(make(channels, channels)))
+        first, second = (_conv(channels, channels, padding_mode=padding_mode) for _ in range(2))
+        self.body = nn.Sequential(first, nn.ReLU(inplace=True), _zeroed(second))
 
     def forward(self, features: Tensor) -> Tensor:
         return features + self.body(features)
@@ -160,13 +176,8 @@ def _block(config: MalleNetConfig, channels: int) -> nn.Module:
     return ResidualBlock(channels)
 
 
-def _conv(inputs: int, outputs: int, kernel: int = 3) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
-
-
-def _grid_conv(inputs: int, outputs: int) -> nn.Conv2d:
-    # A grid may be one cell wide: repeating the border trains every tap there, zeros would leave eight of nine unused.
-    return nn.Conv2d(inputs, outputs, 3, padding=1, padding_mode="replicate")
+def _conv(inputs: int, outputs: int, kernel: int = 3, padding_mode: Padding = "zeros") -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, padding_mode=padding_mode)
 
 
 def _zeroed(conv: nn.Conv2d) -> nn.Conv2d:

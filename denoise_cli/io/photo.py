@@ -1,0 +1,65 @@
+"""`Photo`: a picture in memory as its file had it, with everything that has to survive."""
+
+import dataclasses
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from denoise_cli.io.metadata import Metadata
+
+Pixels = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A still picture, upright.
+
+    Attributes:
+        pixels: (H, W, C), C = 1 (grey) or 3 (RGB); uint8, uint16, or float32 with 1 as white and no limits.
+        alpha: (H, W) of the same type, or None.
+        kind: the format it came from, a key of `image.FORMATS` or "raw".
+        metadata: what else the file said.
+        notes: what a reader did that the user should hear of.
+    """
+
+    pixels: Pixels
+    alpha: Pixels | None
+    kind: str
+    metadata: Metadata = field(default_factory=Metadata)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def bits(self) -> int:
+        """Bits per value: 8, 16, or 32 for floating point."""
+        return self.pixels.dtype.itemsize * 8
+
+    def as_float(self) -> NDArray[np.float32]:
+        """(H, W, C), nominally [0, 1]."""
+        return to_float(self.pixels)
+
+    def with_pixels(self, pixels: NDArray[np.float32]) -> "Photo":
+        """The same photo with other pixels, (H, W, C), nominally [0, 1], rounded to the photo's own type."""
+        return dataclasses.replace(self, pixels=from_float(pixels, self.pixels.dtype))
+
+
+def to_float(pixels: Pixels) -> NDArray[np.float32]:
+    """Integers become [0, 1]; floating point stays as it is."""
+    if pixels.dtype == np.float32:
+        return pixels.astype(np.float32, copy=False)
+    return np.divide(pixels, np.iinfo(pixels.dtype).max, dtype=np.float32)
+
+
+def from_float(pixels: NDArray[np.float32], dtype: np.dtype[np.generic]) -> Pixels:
+    """The way back from `to_float`: rounded and clipped for integers, untouched for floating point."""
+    if dtype == np.float32:
+        return pixels
+    top = np.iinfo(dtype).max
+    scaled = np.multiply(pixels, np.float32(top))
+    np.rint(scaled, out=scaled)
+    return np.clip(scaled, 0, top, out=scaled).astype(dtype)
+
+
+def convert(pixels: Pixels, dtype: np.dtype[np.generic]) -> Pixels:
+    """The same picture in another type, [0, 1] on both sides."""
+    return pixels if pixels.dtype == dtype else from_float(to_float(pixels), dtype)
