@@ -297,7 +297,8 @@ def _encode_with_pillow(photo: Photo, kind: str, software: str, quality: int) ->
     elif kind == "webp":
         options |= {"quality": quality, "lossless": quality == 100, "method": 4, "exact": True}
     elif kind == "avif":
-        options |= {"quality": quality, "speed": 6, "subsampling": "4:4:4"}
+        grey = picture.mode in ("L", "LA")
+        options |= {"quality": quality, "speed": 6, "subsampling": "4:0:0" if grey else "4:4:4"}
     buffer = BytesIO()
     picture.save(buffer, kind.upper(), **options)
     return buffer.getvalue()

@@ -134,7 +134,8 @@ def _values(page: tifffile.TiffPage) -> np.ndarray:
     if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
         if values.ndim != 2:
             raise ValueError("a palette with transparency: convert it to RGB first")
-        return np.moveaxis(page.colormap, 0, -1)[values.astype(np.intp)]
+        colours = (page.colormap >> 8).astype(np.uint8)  # 16 bits by the standard, 8 in every palette that is made
+        return np.moveaxis(colours, 0, -1)[values.astype(np.intp)]
     values = _to_photo_type(np.atleast_3d(values), int(page.bitspersample))
     if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
         values = (1 if values.dtype == np.float32 else np.iinfo(values.dtype).max) - values
