@@ -4,9 +4,9 @@ The way of a photo through it: estimate the noise where it is not given, extend 
 network's grid, cut into overlapping tiles, run each, join them, cut off the extension.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TypeVar
+import math
+from collections.abc import Callable
+from typing import Literal, overload
 
 import numpy as np
 import torch
@@ -17,12 +17,14 @@ from denoise_cli.errors import DeviceUnavailable, OutOfMemory
 from denoise_cli.imaging import tiling
 from denoise_cli.imaging.noise import estimate_sigma
 from denoise_cli.nets.mallenet import MULTIPLE
-from denoise_cli.zoo import find_model, load_net
+from denoise_cli.zoo import DEFAULT_IMAGE_MODEL, find_model, load_net
 
-Image = TypeVar("Image", NDArray[np.float32], Tensor)
+Array = NDArray[np.float32]
 Progress = Callable[[float], None]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 # Measured (docs/architecture.md): what a network of the zoo loses at the end of a tile is gone after 64 pixels.
+NATIVE_BF16_CHECKS = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
 OVERLAP = 128
 MARGIN = 32
 DEFAULT_TILE = 1024
@@ -56,13 +58,23 @@ class Denoiser:
         self._sigma_max = sigma_max
         self._net = net.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
+    @overload
+    def __call__(
+        self, image: Array, sigma: float | Array | None = ..., strength: float = ..., progress: Progress | None = ...
+    ) -> Array: ...
+
+    @overload
+    def __call__(
+        self, image: Tensor, sigma: float | Tensor | None = ..., strength: float = ..., progress: Progress | None = ...
+    ) -> Tensor: ...
+
     def __call__(
         self,
-        image: Image,
-        sigma: float | Image | None = None,
+        image: Array | Tensor,
+        sigma: float | Array | Tensor | None = None,
         strength: float = 1.0,
         progress: Progress | None = None,
-    ) -> Image:
+    ) -> Array | Tensor:
         """Denoise an image, or a batch.
 
         Args:
@@ -81,13 +93,12 @@ class Denoiser:
             OutOfMemory: even the smallest tile does not fit.
         """
         if isinstance(image, Tensor):
-            return self._batch(image, sigma, strength, progress)
+            return self._batch(image, _as_level(sigma, image.shape), strength, progress)
         pixels = np.asarray(image, np.float32)
         if pixels.ndim not in (2, 3):
             raise ValueError(f"image: expected (H, W) or (H, W, C), got {pixels.shape}")
         batch = torch.from_numpy(np.atleast_3d(pixels)).permute(2, 0, 1)[None]
-        level = torch.from_numpy(np.asarray(sigma, np.float32))[None, None] if isinstance(sigma, np.ndarray) else sigma
-        clean = self._batch(batch, level, strength, progress)
+        clean = self._batch(batch, _as_level(sigma, batch.shape), strength, progress)
         return clean[0].permute(1, 2, 0).numpy().reshape(pixels.shape)
 
     def _batch(self, image: Tensor, sigma: float | Tensor | None, strength: float, progress: Progress | None) -> Tensor:
@@ -96,10 +107,11 @@ class Denoiser:
         if strength < 0:
             raise ValueError(f"strength: expected 0 or more, got {strength}")
         if strength == 0:
-            return image.clone()
+            return image.to(torch.float32, copy=True)
         if sigma is None:
-            sigma = estimate_sigma(image[0].permute(1, 2, 0).cpu().numpy())
-        return self._tiled(image, sigma, progress)
+            levels = [estimate_sigma(one.permute(1, 2, 0).cpu().numpy()) for one in image]
+            sigma = torch.tensor(levels, device=image.device).view(-1, 1, 1, 1).expand(-1, 1, *image.shape[2:])
+        return self._tiled(image, sigma * strength, progress)
 
     def _tiled(self, image: Tensor, sigma: float | Tensor, progress: Progress | None) -> Tensor:
         tile = self.tile
@@ -114,7 +126,7 @@ class Denoiser:
             tile = tile // 2 // MULTIPLE * MULTIPLE
 
     def _run(self, image: Tensor, sigma: float | Tensor, tile: int, progress: Progress | None) -> Tensor:
-        B, C, H, W = image.shape
+        H, W = image.shape[-2:]
         clean = torch.zeros_like(image, dtype=torch.float32)
         spans = list(tiling.grid(_padded(H), _padded(W), tile, OVERLAP, MULTIPLE))
         for done, (rows, columns) in enumerate(spans, start=1):
@@ -142,6 +154,24 @@ class Denoiser:
         return (clean.mean(dim=1, keepdim=True) if grey else clean).cpu()
 
 
+def _as_level(sigma: float | Array | Tensor | None, shape: torch.Size) -> float | Tensor | None:
+    """Check a level; a map becomes (B, 1, H, W)."""
+    if sigma is None:
+        return None
+    if isinstance(sigma, np.ndarray) and sigma.ndim:
+        sigma = torch.from_numpy(np.asarray(sigma, np.float32))[None, None]
+    if not isinstance(sigma, Tensor):
+        if not 0 <= float(sigma) < math.inf:
+            raise ValueError(f"sigma: expected 0 or more, got {sigma}")
+        return float(sigma)
+    B, _, H, W = shape
+    if sigma.shape not in ((B, 1, H, W), (1, 1, H, W)):
+        raise ValueError(f"sigma: expected a number or a map of {H} x {W}, got {tuple(sigma.shape)}")
+    if (sigma < 0).any():
+        raise ValueError("sigma: expected 0 or more, got a map with less")
+    return sigma.expand(B, 1, H, W)
+
+
 def _padded(length: int) -> int:
     return -(-length // MULTIPLE) * MULTIPLE
 
@@ -162,3 +192,67 @@ def _level(image: Tensor, sigma: float | Tensor, rows: tiling.Span, columns: til
 
 def _is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
+
+
+def load_denoiser(
+    model: str = DEFAULT_IMAGE_MODEL,
+    device: str = "auto",
+    precision: Precision = "auto",
+    tile: int | None = None,
+) -> Denoiser:
+    """A denoiser from the zoo, ready to be called.
+
+    Args:
+        model: a name from the zoo.
+        device: "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:1".
+        precision: "auto" takes 16 bits where the device computes them natively, "fp32", "bf16" and "fp16" ask for one.
+        tile: the longest side that is processed at once, a multiple of 64; less takes less memory.
+
+    Raises:
+        ValueError: the tile's size.
+        UnknownModel: no such model, or one without weights.
+        DamagedWeights: its file does not match its checksum.
+        DeviceUnavailable: this machine has no such device or precision.
+    """
+    spec = find_model(model)
+    place = choose_device(device)
+    return Denoiser(load_net(model), spec.sigma_max, place, choose_precision(place, precision), tile or DEFAULT_TILE)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device that a name stands for.
+
+    Raises:
+        DeviceUnavailable: there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda") or (index and not (kind == "cuda" and index.isdigit())):
+        raise DeviceUnavailable(f"device {name!r}: expected auto, cpu, cuda or cuda:N")
+    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
+        raise DeviceUnavailable(f"device {name!r}: PyTorch sees no such GPU here: use cpu, or see denoise doctor")
+    return torch.device(name)
+
+
+def choose_precision(device: torch.device, name: Precision) -> torch.dtype:
+    """The arithmetic that a name stands for on a device.
+
+    Raises:
+        DeviceUnavailable: the device does not compute in it.
+    """
+    if name == "auto":
+        if has_native_bf16(device):
+            return torch.bfloat16
+        return torch.float16 if device.type == "cuda" else torch.float32
+    if name == "fp16" and device.type == "cpu":
+        raise DeviceUnavailable("precision fp16: not on a CPU: use bf16 or fp32")
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
+
+
+def has_native_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 is faster than float32 there: elsewhere it is emulated."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    # No public call tells this in the oldest PyTorch that is supported.
+    return any(getattr(torch.cpu, name, lambda: False)() for name in NATIVE_BF16_CHECKS)

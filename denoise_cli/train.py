@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from denoise_cli.checkpoint import load_weights, read_note, read_tensors, write_tensors
 from denoise_cli.data.photos import CropSource, find_photos
-from denoise_cli.denoiser import Denoiser
+from denoise_cli.denoiser import Denoiser, has_native_bf16
 from denoise_cli.errors import TrainingError
 from denoise_cli.evaluate import evaluate
 from denoise_cli.zoo import find_model
@@ -141,7 +141,7 @@ class Trainer:
 
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate_at(self.step)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=_has_bf16(self.device)):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=has_native_bf16(self.device)):
             loss = nn.functional.l1_loss(self.net(noisy, level).float(), clean)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -219,9 +219,3 @@ class Trainer:
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def _has_bf16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())

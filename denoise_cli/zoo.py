@@ -1,10 +1,9 @@
 """The models, by name: what each is, and how to get one with its weights."""
 
 import sys
-from dataclasses import dataclass
-from importlib.resources import as_file, files
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
@@ -22,7 +21,15 @@ DEFAULT_IMAGE_MODEL = "mallenet-s"
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What must be known to run a model: its network, the noise levels it was trained for, its input's space."""
+    """What must be known to run a model.
+
+    Attributes:
+        config: its network.
+        summary: what it is for, in a few words.
+        media: what it is fed with.
+        space: the encoding of its input, in which it was trained.
+        sigma_max: the strongest noise that it was trained for, as a standard deviation on [0, 1].
+    """
 
     config: MalleNetConfig
     summary: str
@@ -31,22 +38,41 @@ class ModelSpec:
     sigma_max: float = 75 / 255
 
 
+# Dense blocks take the place of the paper's inverted bottlenecks where they are better at less time: docs/models.md.
 MODELS = {
-    "mallenet-s": ModelSpec(
-        config=MalleNetConfig(width=16, block="residual"),
-        summary="the smallest: for laptops",
-    ),
+    "mallenet-s": ModelSpec(MalleNetConfig(16, block="residual"), "the fastest"),
+    "mallenet-m": ModelSpec(MalleNetConfig(32, block="residual"), "twice the time of s, better in fine detail"),
+    "mallenet-l": ModelSpec(MalleNetConfig(64), "for a GPU"),
+    "mallenet-xl": ModelSpec(MalleNetConfig(144), "for a GPU, the best of the paper"),
+    "mallenet-r": ModelSpec(MalleNetConfig(48, block="residual", kernel=3), "for real photos, 3x3 kernels"),
+    "mallenet-s-paper": ModelSpec(MalleNetConfig(16), "s with the paper's blocks"),
+    "mallenet-m-paper": ModelSpec(MalleNetConfig(32), "m with the paper's blocks"),
 }
 
 
 @dataclass(frozen=True)
 class Card:
-    """What the manifest says of a weight file."""
+    """What the manifest says of a weight file.
 
-    name: str
-    path: Path
+    Attributes:
+        file: its name beside the manifest.
+        sha256: its checksum.
+        architecture, recipe, data, licence: in words.
+        scores: PSNR in dB, by test set, by noise level.
+    """
+
+    file: str
     sha256: str
-    details: dict[str, Any]
+    architecture: str
+    recipe: str
+    data: str
+    licence: str
+    scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    @property
+    def path(self) -> Path:
+        """Where the weights are."""
+        return weights_folder() / self.file
 
 
 def find_model(name: str) -> ModelSpec:
@@ -60,5 +86,42 @@ def find_model(name: str) -> ModelSpec:
     return MODELS[name]
 
 
+def weights_folder() -> Path:
+    """The weights' folder: inside an installed package, beside the package in a source tree."""
+    package = Path(__file__).parent
+    installed = package / "weights"
+    return installed if installed.is_dir() else package.parent / "weights"
+
+
+def read_manifest() -> dict[str, Card]:
+    """The card of every model that has weights.
+
+    Raises:
+        DamagedWeights: the manifest is missing or makes no sense.
+    """
+    path = weights_folder() / "manifest.toml"
+    try:
+        entries = tomllib.loads(path.read_text(encoding="utf-8"))
+        return {name: Card(**entry) for name, entry in entries.items()}
+    except OSError as error:
+        raise DamagedWeights(f"{path}: {error.strerror}: reinstall") from error
+    except (tomllib.TOMLDecodeError, TypeError) as error:
+        raise DamagedWeights(f"{path}: not a manifest of weights ({error}): restore the file") from error
+
+
 def load_net(name: str) -> nn.Module:
-    raise UnknownModel(name)
+    """A model's network with its trained weights, checked against the manifest's checksum.
+
+    Raises:
+        UnknownModel: no such name, or a model that has no weights yet.
+        DamagedWeights: the file is missing, altered, truncated, or of another network.
+    """
+    spec = find_model(name)
+    cards = read_manifest()
+    if name not in cards:
+        trained = ", ".join(cards) or "none"
+        raise UnknownModel(f"{name} has no trained weights yet: choose from {trained}, or make some with denoise train")
+    card = cards[name]
+    net = spec.config.build()
+    load_weights(net, read_tensors(card.path, card.sha256), card.path)
+    return net

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from denoise_cli.errors import UnreadableFile
+from denoise_cli.imaging.tiling import reflected
 from denoise_cli.io import image
 
 Pixels = NDArray[np.uint8]
@@ -31,7 +32,7 @@ def find_photos(folders: Sequence[Path]) -> list[Path]:
 
 
 class CropSource:
-    """Random crops of clean photos, turned and mirrored.
+    """Random crops of clean photos, turned and mirrored; a photo smaller than the crop is continued by reflection.
 
     Decoded photos stay in memory up to `budget` bytes, the least used leaving first, so that a small set is decoded
     once and a large one still fits.
@@ -55,7 +56,7 @@ class CropSource:
         return np.stack(crops).transpose(0, 3, 1, 2).astype(np.float32) / 255
 
     def _crop(self, rng: np.random.Generator, patch: int) -> Pixels:
-        pixels = self._photo(self._paths[rng.integers(len(self._paths))])
+        pixels = _at_least(patch, self._photo(self._paths[rng.integers(len(self._paths))]))
         H, W = pixels.shape[:2]
         y, x = rng.integers(H - patch + 1), rng.integers(W - patch + 1)
         crop = np.rot90(pixels[y : y + patch, x : x + patch], rng.integers(4))
@@ -71,3 +72,11 @@ class CropSource:
         while self._size > self._budget and len(self._held) > 1:
             self._size -= self._held.popitem(last=False)[1].nbytes
         return pixels
+
+
+def _at_least(side: int, pixels: Pixels) -> Pixels:
+    H, W = pixels.shape[:2]
+    if min(H, W) >= side:
+        return pixels
+    y, x = reflected(0, max(H, side), H), reflected(0, max(W, side), W)
+    return pixels[y[:, None], x]

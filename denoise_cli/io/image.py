@@ -1,5 +1,6 @@
 """Photos in and out: which formats there are, and how each is read and written without losing anything."""
 
+import dataclasses
 import struct
 import sys
 import zlib
@@ -17,8 +18,9 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 from denoise_cli.errors import MissingDependency, UnreadableFile, UnwritableFile, UsageError
 from denoise_cli.files import write_atomically
 from denoise_cli.io import raw, tiff
-from denoise_cli.io.metadata import Metadata, signed_exif, turn, upright, upright_xmp
-from denoise_cli.io.photo import Photo, Pixels, convert, to_float
+from denoise_cli.io.exif import PREFIX, pack, parse
+from denoise_cli.io.metadata import Metadata, dpi_of, signed_exif, turn, upright, upright_xmp
+from denoise_cli.io.photo import Photo, Pixels, convert, straighten, to_float
 
 MAX_PIXELS = 200_000_000
 STDIN = "-"
@@ -38,18 +40,20 @@ class Format:
         extensions: with the dot, the first is the one that is given to new files.
         depths: the bits per value that can be written, best last; empty for formats that are only read.
         alpha: whether it can hold transparency.
+        grey: whether it can hold a single channel; three equal ones are written where it cannot.
     """
 
     extensions: tuple[str, ...]
     depths: tuple[int, ...] = ()
     alpha: bool = True
+    grey: bool = True
 
 
 FORMATS = {
     "jpeg": Format((".jpg", ".jpeg", ".jpe", ".jfif"), (8,), alpha=False),
     "png": Format((".png",), (8, 16)),
     "tiff": Format((".tif", ".tiff"), (8, 16, 32)),
-    "webp": Format((".webp",), (8,)),
+    "webp": Format((".webp",), (8,), grey=False),
     "avif": Format((".avif",), (8,)),
     "heif": Format((".heic", ".heif", ".hif")),
     "bmp": Format((".bmp", ".dib")),
@@ -64,6 +68,10 @@ HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"
 # CICP code points (ITU-T H.273) that read as sRGB does: unspecified, BT.709 and its equals, sRGB.
 ORDINARY_PRIMARIES = {1, 2, 5, 6}
 ORDINARY_TRANSFERS = {1, 2, 6, 13, 14, 15}
+
+MAKER_NOTE = 37500
+XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\x00"
+MOST_IN_A_JPEG_SEGMENT = 65533
 
 
 def is_photo(path: Path) -> bool:
@@ -100,6 +108,8 @@ def read(source: Path, max_pixels: int = MAX_PIXELS) -> Photo:
         data = sys.stdin.buffer.read() if str(source) == STDIN else source.read_bytes()
     except OSError as error:
         raise UnreadableFile(name, f"cannot read: {error.strerror}") from error
+    except MemoryError as error:
+        raise UnreadableFile(name, "does not fit into memory") from error
     if not data:
         raise UnreadableFile(name, "is empty")
     try:
@@ -120,7 +130,7 @@ def write(target: Path, photo: Photo, kind: str, software: str, quality: int = 9
         photo: what to write.
         kind: a name from `WRITABLE`.
         software: what made the picture, for its metadata.
-        quality: 1 to 100 for lossy formats; 100 makes WebP and AVIF lossless.
+        quality: 1 to 100 for lossy formats; 100 makes WebP lossless.
         overwrite: replace a file that is there.
 
     Raises:
@@ -155,7 +165,10 @@ def encode(photo: Photo, kind: str, software: str, quality: int = 95) -> bytes:
         if (to_float(alpha) < 1).any():
             raise ValueError("it cannot hold transparency: choose .png, .tif, .webp or .avif")
         alpha = None
-    photo = Photo(convert(photo.pixels, dtype), alpha, kind, _for_output(photo))
+    pixels = convert(photo.pixels, dtype)
+    if not known.grey:
+        pixels = np.repeat(pixels, 3 // pixels.shape[2], axis=2)  # type: ignore[assignment]
+    photo = Photo(pixels, alpha, kind, _for_output(photo.metadata, pixels.shape[2]))
     if kind == "tiff":
         return tiff.encode(photo, software)
     if depth == 16:
@@ -202,18 +215,20 @@ def _decode_heif(data: bytes, max_pixels: int) -> Photo:
         import pillow_heif
     except ImportError as error:
         raise MissingDependency("reading HEIF", "pillow-heif") from error
-    container = pillow_heif.open_heif(data, convert_hdr_to_8bit=False)
+    container = pillow_heif.open_heif(data, convert_hdr_to_8bit=False, hdr_to_16bit=False)
     if not len(container):
         raise ValueError("holds no picture of a kind that libheif decodes")
     picture = container[container.primary_index]
+    info: dict[str, Any] = picture.info
     _refuse_too_large(picture.size, max_pixels)
-    _refuse_unusual_colours(None if picture.info.get("icc_profile") else _cicp_of(data))
-    values = np.atleast_3d(np.asarray(picture))
-    exif = Image.Exif()
-    exif.load(picture.info.get("exif") or b"")
+    _refuse_unusual_colours(None if info.get("icc_profile") else _cicp_of(data))
+    pixels, alpha = _split_alpha(_in_16_bits(np.atleast_3d(np.asarray(picture)), info["bit_depth"]))
+    if alpha is not None and picture.premultiplied_alpha:
+        pixels = straighten(pixels, alpha)
+    exif = parse(info.get("exif") or b"")
+    dpi = dpi_of(exif)
     _, packed = upright(exif)  # the library has turned the picture already
-    metadata = Metadata(exif=packed, xmp=picture.info.get("xmp") or None, icc=picture.info.get("icc_profile") or None)
-    pixels, alpha = _split_alpha(values)
+    metadata = Metadata(exif=packed, xmp=info.get("xmp") or None, icc=info.get("icc_profile") or None, dpi=dpi)
     return Photo(pixels, alpha, "heif", metadata)
 
 
@@ -221,22 +236,30 @@ def _deep_values(data: bytes, kind: str) -> np.ndarray | None:
     """What Pillow would cut to 8 bits: 16-bit PNG, 10- and 12-bit AVIF; (H, W, C) in uint16, or None."""
     if kind == "png" and data[24] == 16:
         return np.atleast_3d(imagecodecs.png_decode(data))
-    if kind == "avif":
-        values = np.atleast_3d(imagecodecs.avif_decode(data))
-        if values.dtype == np.uint16:
-            bits = max(10, int(values.max()).bit_length())
-            return np.rint(values * (65535 / (2**bits - 1))).astype(np.uint16)
+    if kind == "avif" and (bits := _avif_bits(data)) > 8:
+        return _in_16_bits(np.atleast_3d(imagecodecs.avif_decode(data)), bits)
     return None
+
+
+def _avif_bits(data: bytes) -> int:
+    """From the codec's configuration (AV1-ISOBMFF 2.3.3): two flags, for more than 8 bits and for 12."""
+    at = data.find(b"av1C")
+    flags = data[at + 6] if 0 <= at < len(data) - 6 else 0
+    return (12 if flags & 0x20 else 10) if flags & 0x40 else 8
+
+
+def _in_16_bits(values: np.ndarray, bits: int) -> np.ndarray:
+    """The same picture with 65535 as white, if it has more than 8 bits."""
+    return values if values.dtype == np.uint8 else np.rint(values * (65535 / (2**bits - 1))).astype(np.uint16)
 
 
 def _values_of(picture: Image.Image) -> np.ndarray:
     """(H, W, C), C = 1 to 4."""
-    grey = picture.mode in ("1", "L", "LA", "I;16")
+    grey = picture.mode in ("1", "L", "LA")
     if picture.mode in ("CMYK", "LAB", "YCbCr", "HSV", "F", "I"):
         raise ValueError(f"{picture.mode} colours: convert it to RGB or grey first")
-    if picture.mode != "I;16":
-        transparent = "transparency" in picture.info or picture.mode in ("LA", "RGBA", "PA")
-        picture = picture.convert(("LA" if grey else "RGBA") if transparent else ("L" if grey else "RGB"))
+    transparent = "transparency" in picture.info or picture.mode in ("LA", "RGBA", "PA")
+    picture = picture.convert(("LA" if grey else "RGBA") if transparent else ("L" if grey else "RGB"))
     return np.atleast_3d(np.asarray(picture))
 
 
@@ -248,32 +271,40 @@ def _split_alpha(values: np.ndarray) -> tuple[Pixels, Pixels | None]:
 
 def _metadata_of(picture: Image.Image) -> tuple[Metadata, int]:
     info = picture.info
-    orientation, exif = upright(picture.getexif())
     xmp = info.get("xmp") or info.get("XML:com.adobe.xmp")
+    xmp = xmp.encode() if isinstance(xmp, str) else xmp
+    exif = parse(info.get("exif") or _exif_in_text(info) or b"")
+    dpi = info.get("dpi") if "jfif_unit" not in info or info["jfif_unit"] else None
+    dpi = (float(dpi[0]), float(dpi[1])) if dpi and min(dpi) > 0 else dpi_of(exif)
+    orientation, packed = upright(exif, xmp)
     photoshop = info.get("photoshop")
     gamma = info.get("gamma")
-    dpi = info.get("dpi")
     return Metadata(
-        exif=exif,
-        xmp=xmp.encode() if isinstance(xmp, str) else xmp,
+        exif=packed,
+        xmp=xmp,
         icc=info.get("icc_profile") or None,
         iptc=photoshop.get(0x0404) if isinstance(photoshop, dict) else None,
-        dpi=(float(dpi[0]), float(dpi[1])) if dpi and min(dpi) > 0 else None,
+        dpi=dpi,
         gamma=gamma if gamma and "srgb" not in info and not info.get("icc_profile") else None,
     ), orientation
 
 
-def _for_output(photo: Photo) -> Metadata:
+def _exif_in_text(info: dict[str | tuple[int, int], Any]) -> bytes | None:
+    """How ImageMagick wrote EXIF into PNG before there was a chunk for it: hexadecimal, after two lines of heading."""
+    text = info.get("Raw profile type exif")
+    try:
+        return bytes.fromhex("".join(text.split("\n")[3:])) if text else None
+    except ValueError:
+        return None
+
+
+def _for_output(meta: Metadata, channels: int) -> Metadata:
     """The metadata as it is true of the result."""
-    meta = photo.metadata
-    colours = b"GRAY" if photo.pixels.shape[2] == 1 else b"RGB "
-    return Metadata(
-        exif=meta.exif,
+    colours = b"GRAY" if channels == 1 else b"RGB "
+    return dataclasses.replace(
+        meta,
         xmp=meta.xmp and upright_xmp(meta.xmp),
         icc=meta.icc if meta.icc and meta.icc[16:20] == colours else None,
-        iptc=meta.iptc,
-        dpi=meta.dpi,
-        gamma=meta.gamma,
     )
 
 
@@ -281,7 +312,10 @@ def _encode_with_pillow(photo: Photo, kind: str, software: str, quality: int) ->
     values = photo.pixels if photo.alpha is None else np.dstack([photo.pixels, photo.alpha])
     picture = Image.fromarray(values[..., 0] if values.shape[2] == 1 else values)
     meta = photo.metadata
-    options: dict[str, Any] = {"exif": signed_exif(meta.exif, software, picture.width, picture.height).tobytes()}
+    exif = signed_exif(meta, software, picture.width, picture.height)
+    if kind == "jpeg" and len(PREFIX + pack(exif)) > MOST_IN_A_JPEG_SEGMENT:
+        exif.exif.pop(MAKER_NOTE, None)  # the one part that can be this long
+    options: dict[str, Any] = {"exif": pack(exif)}
     if meta.icc:
         options["icc_profile"] = meta.icc
     if meta.dpi and kind in ("jpeg", "png"):
@@ -289,9 +323,12 @@ def _encode_with_pillow(photo: Photo, kind: str, software: str, quality: int) ->
     if meta.xmp and kind != "png":
         options["xmp"] = meta.xmp
     if kind == "jpeg":
-        options |= {"quality": quality, "subsampling": 0 if quality >= 90 else 2, "optimize": True}
+        # Not "optimize": for that, Pillow must guess the file's size, and a noisy picture's is larger.
+        options |= {"quality": quality, "subsampling": 0 if quality >= 90 else 2, "exif": PREFIX + pack(exif)}
         if meta.iptc:
             options["extra"] = _iptc_segment(meta.iptc)
+        if meta.xmp and len(XMP_PREFIX + meta.xmp) > MOST_IN_A_JPEG_SEGMENT:
+            del options["xmp"]
     elif kind == "png":
         options["pnginfo"] = _png_chunks(meta, software)
     elif kind == "webp":
@@ -307,14 +344,14 @@ def _encode_with_pillow(photo: Photo, kind: str, software: str, quality: int) ->
 def _encode_png16(photo: Photo, software: str) -> bytes:
     """Pillow writes no 16-bit RGB: another encoder writes the pixels, Pillow the chunks around them."""
     values = photo.pixels if photo.alpha is None else np.dstack([photo.pixels, photo.alpha])
-    H, W = values.shape[:2]
-    pixels = imagecodecs.png_encode(np.ascontiguousarray(values[..., 0] if values.shape[2] == 1 else values), level=6)
+    H, W, C = values.shape
+    pixels = bytes(imagecodecs.png_encode(np.ascontiguousarray(values[..., 0] if C == 1 else values), level=6))
     meta = photo.metadata
     carrier = BytesIO()
     options: dict[str, Any] = {"icc_profile": meta.icc} if meta.icc else {}
     if meta.dpi:
         options["dpi"] = meta.dpi
-    exif = signed_exif(meta.exif, software, W, H).tobytes()
+    exif = pack(signed_exif(meta, software, W, H))
     Image.new("L", (1, 1)).save(carrier, "PNG", pnginfo=_png_chunks(meta, software), exif=exif, **options)
 
     chunks = list(_chunks_of(pixels))

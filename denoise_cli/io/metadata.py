@@ -1,28 +1,28 @@
 """What a file says beside its pixels, kept from one format to another: EXIF, XMP, IPTC, ICC profile, resolution."""
 
 import re
-import struct
 from dataclasses import dataclass
-from io import BytesIO
 
 import numpy as np
-from PIL import ExifTags, Image
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
+from PIL import ExifTags
 
-ORIENTATION = ExifTags.Base.Orientation
-EXIF_IFD = ExifTags.IFD.Exif
-GPS_IFD = ExifTags.IFD.GPSInfo
+from denoise_cli.io.exif import Exif, pack, parse
+
+ORIENTATION = ExifTags.Base.Orientation.value
+SOFTWARE = ExifTags.Base.Software.value
+X_RESOLUTION, Y_RESOLUTION = ExifTags.Base.XResolution.value, ExifTags.Base.YResolution.value
+RESOLUTION_UNIT = ExifTags.Base.ResolutionUnit.value
+UNITS_PER_INCH = {2: 1.0, 3: 2.54}
 
 # Tags of a TIFF's or a RAW's first directory that speak of the picture, not of how the file is laid out.
 DESCRIPTIVE_TAGS = {
     *(ExifTags.Base[name].value for name in ("ImageDescription", "Make", "Model", "Software", "DateTime", "Artist")),
     *(ExifTags.Base[name].value for name in ("Copyright", "HostComputer", "Rating", "RatingPercent", "XPTitle")),
     *(ExifTags.Base[name].value for name in ("XPComment", "XPAuthor", "XPKeywords", "XPSubject")),
-    ORIENTATION.value,
-    EXIF_IFD.value,
-    GPS_IFD.value,
+    ORIENTATION,
 }
-DAMAGED_EXIF = (SyntaxError, struct.error, OSError, ValueError, KeyError, TypeError, IndexError, OverflowError, EOFError)
+# Tags of any file's first directory that point at what is not carried along: strips, tiles, thumbnails.
+POINTING_TAGS = {273, 279, 288, 289, 324, 325, 330, 513, 514}
 
 
 @dataclass(frozen=True)
@@ -46,31 +46,35 @@ class Metadata:
     gamma: float | None = None
 
 
-def exif_of_tiff(data: bytes) -> Image.Exif:
-    """The EXIF of a file that is itself a TIFF structure, as many RAW formats are; empty where there is none."""
-    exif = Image.Exif()
-    try:
-        exif.load_from_fp(BytesIO(data))
-        for tag in set(exif) - DESCRIPTIVE_TAGS:
-            del exif[tag]
-    except DAMAGED_EXIF:
-        return Image.Exif()
-    return exif
-
-
-def upright(exif: Image.Exif) -> tuple[int, bytes | None]:
+def upright(exif: Exif, xmp: bytes | None = None) -> tuple[int, bytes | None]:
     """Part the orientation from the rest.
 
     Returns:
-        The orientation, 1 to 8, and the EXIF without it and without the embedded thumbnail (it shows the old
-        picture); None for an EXIF that is empty or damaged.
+        The orientation, 1 to 8, from the EXIF or else the XMP; and the EXIF without it, None where nothing is left.
     """
-    try:
-        orientation = exif.pop(ORIENTATION, 1)
-        packed = exif.tobytes().removeprefix(b"Exif\x00\x00") if len(exif) else None
-    except DAMAGED_EXIF:
-        return 1, None
-    return orientation if orientation in range(1, 9) else 1, packed
+    stored = exif.main.pop(ORIENTATION, None)
+    for tag in POINTING_TAGS & set(exif.main):
+        del exif.main[tag]
+    if stored is not None:
+        orientation = exif.number(stored) or 1
+    else:
+        found = re.search(rb"tiff:Orientation(?:=[\"']|>)\s*([1-8])", xmp or b"")
+        orientation = int(found[1]) if found else 1
+    return orientation if orientation in range(1, 9) else 1, pack(exif) if exif else None
+
+
+def descriptive(exif: Exif) -> Exif:
+    """The EXIF of a file that is itself a TIFF structure: without the tags that say how that file is laid out."""
+    exif.main = {tag: value for tag, value in exif.main.items() if tag in DESCRIPTIVE_TAGS}
+    return exif
+
+
+def dpi_of(exif: Exif) -> tuple[float, float] | None:
+    """Pixels per inch, horizontal and vertical, where the first directory says so."""
+    unit = exif.number(exif.main.get(RESOLUTION_UNIT))
+    scale = UNITS_PER_INCH.get(2 if unit is None else unit, 0)
+    across, down = (exif.fraction(exif.main.get(tag)) * scale for tag in (X_RESOLUTION, Y_RESOLUTION))
+    return (across, down) if min(across, down) > 0 else None
 
 
 def turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
@@ -84,29 +88,24 @@ def turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return np.ascontiguousarray(pixels)
 
 
-def signed_exif(exif: bytes | None, software: str, width: int, height: int) -> Image.Exif:
-    """The EXIF for a result: its size, and what made it."""
-    signed = Image.Exif()
-    if exif is not None:
-        signed.load(exif)
-    signed[ExifTags.Base.Software] = software
-    if EXIF_IFD in signed:
-        details = signed.get_ifd(EXIF_IFD)
-        for tag, value in ((ExifTags.Base.ExifImageWidth, width), (ExifTags.Base.ExifImageHeight, height)):
-            if tag in details:
-                details[tag] = value
-    return signed
+def signed_exif(meta: Metadata, software: str, width: int, height: int) -> Exif:
+    """The EXIF for a result: its size and resolution, and what made it."""
+    exif = parse(meta.exif or b"")
+    exif.main[SOFTWARE] = exif.text(software)
+    for directory, across, down in (
+        (exif.main, ExifTags.Base.ImageWidth, ExifTags.Base.ImageLength),
+        (exif.exif, ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight),
+    ):
+        for tag, size in ((across.value, width), (down.value, height)):
+            if tag in directory:
+                directory[tag] = exif.long(size)
+    if meta.dpi:
+        exif.main[X_RESOLUTION], exif.main[Y_RESOLUTION] = (exif.rational(dots) for dots in meta.dpi)
+        exif.main[RESOLUTION_UNIT] = exif.short(2)
+    return exif
 
 
 def upright_xmp(xmp: bytes) -> bytes:
-    """XMP can repeat the orientation: there, too, it is 1 from now on."""
-    return re.sub(rb"(tiff:Orientation(?:=[\"']|>)\s*)[2-8]", rb"\g<1>1", xmp)
-
-
-def exif_directory(exif: Image.Exif, ifd: int, offset: int) -> bytes:
-    """One sub-directory as bytes that are valid at an offset of a little-endian TIFF file."""
-    directory = ImageFileDirectory_v2(ifh=b"II*\x00\x08\x00\x00\x00")
-    for tag, value in exif.get_ifd(ifd).items():
-        if not isinstance(value, dict):
-            directory[tag] = value
-    return directory.tobytes(offset)
+    """XMP can repeat the orientation, which is 1 from now on, and the thumbnail, which shows the old picture."""
+    xmp = re.sub(rb"(tiff:Orientation(?:=[\"']|>)\s*)[2-8]", rb"\g<1>1", xmp)
+    return re.sub(rb"<(xmp|xap):Thumbnails>.*?</\1:Thumbnails>", b"", xmp, flags=re.DOTALL)

@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,13 @@ class Photo:
         """(H, W, C), nominally [0, 1]."""
         return to_float(self.pixels)
 
+    def as_rgb8(self) -> NDArray[np.uint8]:
+        """(H, W, 3): 8 bits, grey three times over, alpha left out."""
+        values: NDArray[np.uint8] = np.repeat(
+            convert(self.pixels, np.dtype(np.uint8)), 3 // self.pixels.shape[2], axis=2
+        )
+        return values
+
     def with_pixels(self, pixels: NDArray[np.float32]) -> "Photo":
         """The same photo with other pixels, (H, W, C), nominally [0, 1], rounded to the photo's own type."""
         return dataclasses.replace(self, pixels=from_float(pixels, self.pixels.dtype))
@@ -47,19 +55,32 @@ def to_float(pixels: Pixels) -> NDArray[np.float32]:
     """Integers become [0, 1]; floating point stays as it is."""
     if pixels.dtype == np.float32:
         return pixels.astype(np.float32, copy=False)
-    return np.divide(pixels, np.iinfo(pixels.dtype).max, dtype=np.float32)
+    return np.divide(pixels, white_of(pixels.dtype), dtype=np.float32)
 
 
-def from_float(pixels: NDArray[np.float32], dtype: np.dtype[np.generic]) -> Pixels:
+def from_float(pixels: NDArray[np.float32], dtype: np.dtype[Any]) -> Pixels:
     """The way back from `to_float`: rounded and clipped for integers, untouched for floating point."""
     if dtype == np.float32:
         return pixels
-    top = np.iinfo(dtype).max
+    top = white_of(dtype)
     scaled = np.multiply(pixels, np.float32(top))
     np.rint(scaled, out=scaled)
-    return np.clip(scaled, 0, top, out=scaled).astype(dtype)
+    whole: Pixels = np.clip(scaled, 0, top, out=scaled).astype(dtype)
+    return whole
 
 
-def convert(pixels: Pixels, dtype: np.dtype[np.generic]) -> Pixels:
+def white_of(dtype: np.dtype[Any]) -> int:
+    """The value of white, 1 for floating point."""
+    return 1 if dtype.kind == "f" else 2 ** (8 * dtype.itemsize) - 1
+
+
+def straighten(pixels: Pixels, alpha: Pixels) -> Pixels:
+    """(H, W, C) without the alpha, (H, W), that they were multiplied by. What is fully transparent stays as it is."""
+    opacity = to_float(alpha)[..., None]
+    straight = np.divide(to_float(pixels), opacity, out=to_float(pixels).copy(), where=opacity > 0)
+    return from_float(straight, pixels.dtype)
+
+
+def convert(pixels: Pixels, dtype: np.dtype[Any]) -> Pixels:
     """The same picture in another type, [0, 1] on both sides."""
     return pixels if pixels.dtype == dtype else from_float(to_float(pixels), dtype)

@@ -2,25 +2,42 @@
 
 import struct
 from io import BytesIO
-from typing import Any
 
 import numpy as np
 import tifffile
-from PIL import ExifTags, Image
 
-from denoise_cli.io.metadata import EXIF_IFD, GPS_IFD, Metadata, exif_directory, exif_of_tiff, signed_exif, turn, upright
-from denoise_cli.io.photo import Photo, Pixels
+from denoise_cli.io.exif import EXIF_IFD, GPS_IFD, LONG, Exif, directory_bytes, parse
+from denoise_cli.io.metadata import (
+    DESCRIPTIVE_TAGS,
+    SOFTWARE,
+    Metadata,
+    descriptive,
+    dpi_of,
+    signed_exif,
+    turn,
+    upright,
+)
+from denoise_cli.io.photo import Photo, Pixels, straighten, white_of
 
+BYTE, UNDEFINED = 1, 7
 XMP_TAG, IPTC_TAG, ICC_TAG = 700, 33723, 34675
-RESOLUTION_UNIT_CM = 3
 DNG_VERSION_TAG = 50706
-DIRECTORY_TAGS = {EXIF_IFD.value, GPS_IFD.value}
 PLACEHOLDER = 1  # tifffile writes no directory pointers itself; the number above sorts into the same place
+MOST_CHANNELS = 5  # nothing with more is read: refused before it is decoded
+
+COLOURS = {
+    tifffile.PHOTOMETRIC.MINISBLACK,
+    tifffile.PHOTOMETRIC.MINISWHITE,
+    tifffile.PHOTOMETRIC.RGB,
+    tifffile.PHOTOMETRIC.PALETTE,
+}
+JPEG = {tifffile.COMPRESSION.JPEG, tifffile.COMPRESSION.OJPEG}  # decoded from YCbCr to RGB, others are not
+TRANSPARENCY = {tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA}
 
 
 def is_dng(data: bytes) -> bool:
     """Whether a TIFF structure is a digital negative."""
-    return DNG_VERSION_TAG in _first_tags(data)
+    return DNG_VERSION_TAG in parse(data).main
 
 
 def decode(data: bytes, max_pixels: int) -> Photo:
@@ -32,22 +49,20 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     """
     with tifffile.TiffFile(BytesIO(data)) as file:
         page = _only_page(file)
-        if page.imagewidth * page.imagelength > max_pixels:
-            raise ValueError(f"{page.imagewidth} x {page.imagelength} pixels, more than --max-pixels allows")
-        pixels, alpha = _split_alpha(_values(page), page)
-        orientation, exif = upright(exif_of_tiff(data))
-        metadata = Metadata(
-            exif=exif,
-            xmp=_bytes_of(page, XMP_TAG),
-            icc=_bytes_of(page, ICC_TAG),
-            iptc=_bytes_of(page, IPTC_TAG),
-            dpi=_dpi(page),
-        )
+        _refuse_too_large(page, max_pixels)
+        pixels, alpha, notes = _split_alpha(_values(page), page)
+        if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
+            pixels = np.subtract(white_of(pixels.dtype), pixels, dtype=pixels.dtype)
+    exif = parse(data)
+    xmp, icc, iptc = (exif.main[tag].data if tag in exif.main else None for tag in (XMP_TAG, ICC_TAG, IPTC_TAG))
+    dpi = dpi_of(exif)
+    orientation, packed = upright(descriptive(exif), xmp)
     return Photo(
         pixels=turn(pixels, orientation),
         alpha=None if alpha is None else turn(alpha, orientation),
         kind="tiff",
-        metadata=metadata,
+        metadata=Metadata(exif=packed, xmp=xmp, icc=icc, iptc=iptc, dpi=dpi),
+        notes=notes,
     )
 
 
@@ -56,21 +71,25 @@ def encode(photo: Photo, software: str) -> bytes:
     pixels = photo.pixels if photo.alpha is None else np.dstack([photo.pixels, photo.alpha])
     H, W, C = pixels.shape
     meta = photo.metadata
-    exif = signed_exif(meta.exif, software, W, H)
-    extra: list[tuple[int, int, int, Any, bool]] = [
-        (tag, 7 if tag != XMP_TAG else 1, len(value), value, True)
-        for tag, value in ((XMP_TAG, meta.xmp), (IPTC_TAG, meta.iptc))
+    exif = signed_exif(meta, software, W, H)
+    extra = [
+        (tag, kind, len(value), value, True)
+        for tag, kind, value in ((XMP_TAG, BYTE, meta.xmp), (IPTC_TAG, UNDEFINED, meta.iptc))
         if value
     ]
     extra += [
-        (tag, 2, 0, value, True)
-        for tag, value in exif.items()
-        if isinstance(value, str) and value and tag != ExifTags.Base.Software and value.isascii()
+        (tag, value.kind, value.count, value.data, True)
+        for tag, value in exif.main.items()
+        if tag in DESCRIPTIVE_TAGS and tag != SOFTWARE
     ]
-    extra += [(tag + PLACEHOLDER, 4, 1, 0, True) for tag in DIRECTORY_TAGS if exif.get_ifd(tag)]
+    extra += [
+        (tag + PLACEHOLDER, LONG, 1, exif.long(0).data, True)
+        for tag in (EXIF_IFD, GPS_IFD)
+        if directory_bytes(exif, tag, 0)
+    ]
 
     buffer = BytesIO()
-    with tifffile.TiffWriter(buffer, byteorder="<", bigtiff=False) as writer:
+    with tifffile.TiffWriter(buffer, byteorder=exif.order, bigtiff=False) as writer:
         writer.write(
             pixels if C > 1 else pixels[..., 0],
             photometric="rgb" if C >= 3 else "minisblack",
@@ -82,24 +101,24 @@ def encode(photo: Photo, software: str) -> bytes:
             resolution=meta.dpi,
             resolutionunit="inch" if meta.dpi else None,
             iccprofile=meta.icc,
-            software=software,
+            software=software.encode(),
             metadata=None,
             extratags=extra,
         )
     return _with_directories(buffer.getvalue(), exif)
 
 
-def _with_directories(data: bytes, exif: Image.Exif) -> bytes:
+def _with_directories(data: bytes, exif: Exif) -> bytes:
     """Append the EXIF and GPS directories, and turn their placeholders into the tags that point at them."""
     buffer = BytesIO(data)
     with tifffile.TiffFile(BytesIO(data)) as file:
         places = {tag.code - PLACEHOLDER: tag.offset for tag in file.pages[0].aspage().tags}
-    for tag in DIRECTORY_TAGS & set(places):
+    for tag in {EXIF_IFD, GPS_IFD} & set(places):
         start = buffer.seek(0, 2)
         start += buffer.write(b"\x00" * (start % 2))
-        buffer.write(exif_directory(exif, tag, start))
+        buffer.write(directory_bytes(exif, tag, start))
         buffer.seek(places[tag])
-        buffer.write(struct.pack("<HHII", tag, 4, 1, start))
+        buffer.write(struct.pack(exif.order + "HHII", tag, LONG, 1, start))
     return buffer.getvalue()
 
 
@@ -111,7 +130,7 @@ def _only_page(file: tifffile.TiffFile) -> tifffile.TiffPage:
         if page.offset in seen:  # a damaged file can lead back to an earlier page, for ever
             break
         seen.add(page.offset)
-        if not page.is_reduced:
+        if not page.aspage().is_reduced:
             pages.append(page.aspage())
         if len(pages) > 1:
             raise ValueError("holds several pages: split it into single pictures")
@@ -120,10 +139,20 @@ def _only_page(file: tifffile.TiffFile) -> tifffile.TiffPage:
     return pages[0]
 
 
+def _refuse_too_large(page: tifffile.TiffPage, max_pixels: int) -> None:
+    if page.imagewidth * page.imagelength > max_pixels:
+        raise ValueError(f"{page.imagewidth} x {page.imagelength} pixels, more than --max-pixels allows")
+    if page.is_tiled and page.tilewidth * page.tilelength > max_pixels:
+        raise ValueError(f"tiles of {page.tilewidth} x {page.tilelength} pixels, more than --max-pixels allows")
+    if page.samplesperpixel > MOST_CHANNELS:
+        raise ValueError(f"{page.samplesperpixel} channels: only grey or RGB, with or without alpha, are read")
+    if page.imagedepth > 1:
+        raise ValueError(f"{page.imagedepth} slices of a volume: split it into single pictures")
+
+
 def _values(page: tifffile.TiffPage) -> np.ndarray:
-    """(H, W, S) in uint8, uint16 or float32, black at 0."""
-    allowed = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE, tifffile.PHOTOMETRIC.RGB)
-    allowed += (tifffile.PHOTOMETRIC.PALETTE, tifffile.PHOTOMETRIC.YCBCR)
+    """(H, W, S) in uint8, uint16 or float32."""
+    allowed = COLOURS | ({tifffile.PHOTOMETRIC.YCBCR} if page.compression in JPEG else set())
     if page.photometric not in allowed:
         raise ValueError(f"{tifffile.PHOTOMETRIC(page.photometric).name} colours: convert it to RGB or grey first")
     values = page.asarray()
@@ -134,12 +163,10 @@ def _values(page: tifffile.TiffPage) -> np.ndarray:
     if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
         if values.ndim != 2:
             raise ValueError("a palette with transparency: convert it to RGB first")
-        colours = (page.colormap >> 8).astype(np.uint8)  # 16 bits by the standard, 8 in every palette that is made
+        # 16 bits by the standard, 8 in every palette that is made
+        colours = (np.asarray(page.colormap) >> 8).astype(np.uint8)
         return np.moveaxis(colours, 0, -1)[values.astype(np.intp)]
-    values = _to_photo_type(np.atleast_3d(values), int(page.bitspersample))
-    if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
-        values = (1 if values.dtype == np.float32 else np.iinfo(values.dtype).max) - values
-    return values
+    return _to_photo_type(np.atleast_3d(values), int(page.bitspersample))
 
 
 def _to_photo_type(values: np.ndarray, bits: int) -> np.ndarray:
@@ -160,47 +187,17 @@ def _to_photo_type(values: np.ndarray, bits: int) -> np.ndarray:
     return np.rint(values.astype(np.float64) * (65535 / top)).astype(np.uint16)
 
 
-def _split_alpha(values: np.ndarray, page: tifffile.TiffPage) -> tuple[Pixels, Pixels | None]:
+def _split_alpha(values: np.ndarray, page: tifffile.TiffPage) -> tuple[Pixels, Pixels | None, tuple[str, ...]]:
     colours = 3 if values.shape[2] >= 3 else 1
     extra = values.shape[2] - colours
     if extra > 1:
         raise ValueError(f"{values.shape[2]} channels: only grey or RGB, with or without alpha, are read")
     pixels = values[..., :colours]
     if not extra:
-        return pixels, None
+        return pixels, None, ()
+    if page.extrasamples and not TRANSPARENCY & set(page.extrasamples):
+        return pixels, None, ("a further channel, which is not transparency, is left out",)
     alpha = values[..., colours]
     if tifffile.EXTRASAMPLE.ASSOCALPHA in page.extrasamples:
-        top = 1 if values.dtype == np.float32 else np.iinfo(values.dtype).max
-        straight = pixels / np.maximum(alpha[..., None], 1e-6 * top) * top
-        pixels = np.clip(np.rint(straight), 0, top).astype(values.dtype) if top != 1 else straight.astype(np.float32)
-    return pixels, alpha
-
-
-def _dpi(page: tifffile.TiffPage) -> tuple[float, float] | None:
-    unit = page.tags.get("ResolutionUnit")
-    tags = page.tags.get("XResolution"), page.tags.get("YResolution")
-    if None in tags or (unit is not None and unit.value == 1):
-        return None
-    scale = 2.54 if unit is not None and unit.value == RESOLUTION_UNIT_CM else 1.0
-    values = [tag.value[0] * scale / tag.value[1] if tag.value[1] else 0 for tag in tags]
-    return (values[0], values[1]) if min(values) > 0 else None
-
-
-def _bytes_of(page: tifffile.TiffPage, number: int) -> bytes | None:
-    tag = page.tags.get(number)
-    if tag is None:
-        return None
-    value = tag.value
-    if isinstance(value, str):
-        return value.encode()
-    if isinstance(value, tuple):  # IPTC is often stored as 32-bit words
-        return np.array(value, dtype=f"{page.parent.byteorder}u4").tobytes()
-    return bytes(value)
-
-
-def _first_tags(data: bytes) -> list[int]:
-    try:
-        with tifffile.TiffFile(BytesIO(data)) as file:
-            return [tag.code for tag in file.pages[0].aspage().tags]
-    except (tifffile.TiffFileError, ValueError, IndexError, struct.error, KeyError, TypeError):
-        return []
+        pixels = straighten(pixels, alpha)
+    return pixels, alpha, ()

@@ -1,0 +1,12 @@
+"""`denoise`, also as `python -m denoise_cli`."""
+
+
+def main() -> None:
+    """Run the command line."""
+    from denoise_cli.cli import boundary
+
+    boundary.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""How long whole programs take for one photo, and how much memory: each in a process of its own."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from denoise_cli.errors import DenoiseError, MissingDependency
+from denoise_cli.imaging import tiling
+from denoise_cli.io import image
+from denoise_cli.io.photo import Photo
+
+# The classical rival that a photographer has at hand, with its documented defaults, reading and writing as we do.
+NON_LOCAL_MEANS = (
+    "import cv2, sys; "
+    "cv2.imwrite(sys.argv[2], cv2.fastNlMeansDenoisingColored(cv2.imread(sys.argv[1])), [cv2.IMWRITE_JPEG_QUALITY, 95])"
+)
+KIBIBYTE = 1024  # the unit of ru_maxrss on Linux
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One program's run."""
+
+    name: str
+    seconds: float
+    peak_bytes: int
+
+
+def enlarge(photo: Photo, megapixels: float) -> Photo:
+    """Mirror a photo in all directions until it has so many pixels."""
+    H, W, _ = photo.pixels.shape
+    scale = (megapixels * 1e6 / (H * W)) ** 0.5
+    y = tiling.reflected(0, round(H * scale), H)
+    x = tiling.reflected(0, round(W * scale), W)
+    return Photo(photo.pixels[y[:, None], x], None, photo.kind)
+
+
+def time_programs(photo: Photo, models: Sequence[str], device: str) -> Iterator[Timing]:
+    """Run OpenCV's non-local means, then each model, from a JPEG to a JPEG.
+
+    Raises:
+        MissingDependency: OpenCV is not installed.
+        DenoiseError: a program failed.
+    """
+    if importlib.util.find_spec("cv2") is None:
+        raise MissingDependency("the comparison with non-local means", "opencv-python-headless")
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = str(Path(folder, "noisy.jpg")), str(Path(folder, "clean.jpg"))
+        image.write(Path(source), photo, "jpeg", "denoise bench")
+        yield _time("OpenCV non-local means", [sys.executable, "-c", NON_LOCAL_MEANS, source, target])
+        for model in models:
+            command = [sys.executable, "-m", "denoise_cli", "image", source, "-o", target, "--overwrite", "--quiet"]
+            yield _time(model, [*command, "--model", model, "--device", device])
+
+
+def _time(name: str, command: list[str]) -> Timing:
+    with tempfile.TemporaryFile() as messages:
+        started = time.perf_counter()
+        process = subprocess.Popen(command, stderr=messages)
+        _, status, usage = os.wait4(process.pid, 0)  # unlike Popen.wait, tells this process's own peak
+        seconds = time.perf_counter() - started
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            messages.seek(0)
+            lines = messages.read().decode(errors="replace").strip().splitlines() or ["no message"]
+            raise DenoiseError(f"{name}: exit code {process.returncode}: {lines[-1]}")
+    return Timing(name, seconds, usage.ru_maxrss * KIBIBYTE)

@@ -1,0 +1,40 @@
+"""The Typer app: which commands there are."""
+
+from typing import Annotated
+
+import typer
+
+from denoise_cli import __version__
+from denoise_cli.cli import bench, doctor, evaluate, image, models, train
+from denoise_cli.cli.console import data
+
+app = typer.Typer(
+    name="denoise",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        data(f"denoise {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Remove noise from photos."""
+
+
+app.command("image")(image.image)
+app.command("bench")(bench.bench)
+app.command("eval")(evaluate.evaluate)
+app.command("train")(train.train)
+app.add_typer(models.app, name="models")
+app.command("doctor")(doctor.doctor)

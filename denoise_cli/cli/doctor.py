@@ -1,0 +1,65 @@
+"""`denoise doctor`: what this machine can do, and what to install for the rest."""
+
+import importlib
+import importlib.util
+import json
+import platform
+
+from denoise_cli import __version__
+from denoise_cli.cli import console
+from denoise_cli.cli.options import Json
+from denoise_cli.errors import DenoiseError
+
+OPTIONAL = {
+    "rawpy": ("camera RAW", "rawpy"),
+    "pillow_heif": ("HEIF photos", "pillow-heif"),
+    "cv2": ("denoise bench", "opencv-python-headless"),
+    "cupy": ("GPU kernels", "cupy-cuda13x"),
+}
+
+
+def doctor(as_json: Json = False) -> None:
+    """Say what this machine can do, and what to install for the rest."""
+    facts = _facts()
+    if as_json:
+        console.data(json.dumps(facts))
+    else:
+        console.table(["what", "state"], [[name, str(state)] for name, state in facts.items()])
+
+
+def _facts() -> dict[str, str]:
+    import torch
+
+    from denoise_cli.denoiser import choose_device, choose_precision
+
+    device = choose_device("auto")
+    facts = {
+        "denoise": __version__,
+        "Python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
+        "PyTorch": f"{torch.__version__}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}",
+        "GPU": torch.cuda.get_device_name() if torch.cuda.is_available() else "none that PyTorch sees",
+        "runs on": f"{device} in {str(choose_precision(device, 'auto')).removeprefix('torch.')}",
+    }
+    for module, (purpose, package) in OPTIONAL.items():
+        facts[purpose] = _version(module) or f"not installed: pip install {package}"
+    return facts | {f"weights of {name}": state for name, state in _weights()}
+
+
+def _version(module: str) -> str | None:
+    if importlib.util.find_spec(module) is None:
+        return None
+    loaded = importlib.import_module(module)
+    return f"{module} {getattr(loaded, '__version__', '')}".strip()
+
+
+def _weights() -> list[tuple[str, str]]:
+    from denoise_cli.zoo import load_net, read_manifest
+
+    states = []
+    for name in read_manifest():
+        try:
+            load_net(name)
+            states.append((name, "as they should be"))
+        except DenoiseError as error:
+            states.append((name, str(error)))
+    return states

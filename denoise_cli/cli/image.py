@@ -1,0 +1,93 @@
+"""`denoise image`: photos in, cleaner photos out."""
+
+import dataclasses
+import json
+from typing import Annotated
+
+import typer
+
+from denoise_cli.cli import console
+from denoise_cli.cli.options import Device, Json, Model, Precision, Quiet, Tile, read_noise, read_precision, read_tile
+from denoise_cli.errors import DenoiseError, UsageError
+
+Inputs = Annotated[list[str], typer.Argument(help="Photos, folders of photos, or - for standard input.")]
+Output = Annotated[
+    str | None,
+    typer.Option("--output", "-o", help="A file, a folder (ending in /), or - for standard output. [default: beside]"),
+]
+Noise = Annotated[str, typer.Option(help="auto, or the noise's standard deviation on the scale of 255, like 25.")]
+Strength = Annotated[float, typer.Option(min=0, max=1, help="Scales the noise level; 0 leaves the pixels alone.")]
+Quality = Annotated[int, typer.Option(min=1, max=100, help="Of JPEG, WebP (100: lossless) and AVIF.")]
+Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Take folders with all that is below them.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be written, and stop.")]
+Format = Annotated[
+    str | None,
+    typer.Option("--format", help="jpeg, png, tiff, webp or avif, where the output's name does not say it."),
+]
+MaxPixels = Annotated[int, typer.Option(min=1, help="Refuse photos with more pixels than this.")]
+
+
+def image(
+    inputs: Inputs,
+    output: Output = None,
+    model: Model = "mallenet-s",
+    noise: Noise = "auto",
+    strength: Strength = 1.0,
+    quality: Quality = 95,
+    format: Format = None,  # noqa: A002 - the option's name
+    recursive: Recursive = False,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    tile: Tile = "auto",
+    max_pixels: MaxPixels = 200_000_000,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Denoise photos, and keep everything else about them."""
+    sigma, side, arithmetic = read_noise(noise), read_tile(tile), read_precision(precision)
+    if as_json and output == "-":
+        raise UsageError("--json and -o - both write to standard output: choose one")
+
+    from denoise_cli import batch
+    from denoise_cli.io.image import WRITABLE
+    from denoise_cli.zoo import find_model
+
+    if format is not None and format not in WRITABLE:
+        raise UsageError(f"--format {format}: choose one of {', '.join(WRITABLE)}")
+    find_model(model)
+    jobs = batch.plan(inputs, output, recursive, format)
+    settings = batch.Settings(model, sigma, strength, quality, overwrite, max_pixels)
+    if dry_run:
+        for job in jobs:
+            console.data(f"{job.source} -> {job.target}")
+        return
+
+    from denoise_cli.denoiser import load_denoiser
+
+    denoise = load_denoiser(model, device, arithmetic, side)
+    failures = 0
+    with console.bar(len(jobs), quiet) as bar:
+        for job in jobs:
+            bar.start(job.source.name)
+            try:
+                result = batch.run(job, denoise, settings, bar.show)
+                if not quiet:
+                    console.say(_line(result))
+            except DenoiseError as error:
+                failures += 1
+                result = batch.failed(job, settings, error)
+                console.error(str(error))
+            if as_json:
+                console.data(json.dumps(dataclasses.asdict(result)))
+            bar.finish()
+    if failures:
+        raise typer.Exit(1)
+
+
+def _line(result: "batch.Result") -> str:
+    level = f"noise {result.sigma:.1f}" + (" (estimated)" if result.estimated else "")
+    notes = "".join(f"; {note}" for note in result.notes)
+    return f"{result.source} -> {result.target}: {result.model}, {level}, {result.seconds:.1f} s{notes}"

@@ -1,0 +1,75 @@
+"""`denoise models`: what the zoo holds."""
+
+import dataclasses
+import json
+from typing import Annotated
+
+import typer
+
+from denoise_cli.cli import console
+from denoise_cli.cli.options import Json
+from denoise_cli.errors import DamagedWeights, UnknownModel
+
+app = typer.Typer(help="List, show and verify the models.", rich_markup_mode=None)
+
+Name = Annotated[str, typer.Argument(help="A name from `denoise models`.")]
+
+
+@app.callback(invoke_without_command=True)
+def models(context: typer.Context, as_json: Json = False) -> None:
+    """List, show and verify the models."""
+    if context.invoked_subcommand is not None:
+        return
+    from denoise_cli.zoo import MODELS, read_manifest
+
+    cards = read_manifest()
+    if as_json:
+        for name, spec in MODELS.items():
+            scores = dict(cards[name].scores) if name in cards else None
+            console.data(json.dumps({"name": name, "summary": spec.summary, "media": spec.media, "scores": scores}))
+        return
+    rows = []
+    for name, spec in MODELS.items():
+        scores = cards[name].scores.get("cbsd68", {}) if name in cards else {}
+        size = f"{cards[name].path.stat().st_size / 1e6:.1f} MB" if name in cards else "no weights yet"
+        rows.append([name, spec.media, size, " / ".join(f"{value:.2f}" for value in scores.values()), spec.summary])
+    console.table(["name", "for", "weights", "CBSD68 dB at 15 / 25 / 50", "what it is"], rows, numbers=["weights"])
+
+
+@app.command()
+def show(name: Name, as_json: Json = False) -> None:
+    """Show all that is known of a model."""
+    from denoise_cli.zoo import find_model, read_manifest
+
+    spec = find_model(name)
+    cards = read_manifest()
+    if name not in cards:
+        raise UnknownModel(f"{name} has no trained weights yet: make some with denoise train --model {name}")
+    facts = {"name": name, "summary": spec.summary} | dataclasses.asdict(cards[name])
+    if as_json:
+        console.data(json.dumps(facts))
+        return
+    for key, value in facts.items():
+        text = "; ".join(_score_line(*pair) for pair in value.items()) if isinstance(value, dict) else value
+        console.data(f"{key:14}{text}")
+
+
+@app.command()
+def verify() -> None:
+    """Check every weight file against its checksum."""
+    from denoise_cli.zoo import load_net, read_manifest
+
+    failures = 0
+    for name in read_manifest():
+        try:
+            load_net(name)
+            console.data(f"{name}: as it should be")
+        except DamagedWeights as error:
+            failures += 1
+            console.error(f"{name}: {error}")
+    if failures:
+        raise typer.Exit(1)
+
+
+def _score_line(test_set: str, scores: dict[str, float]) -> str:
+    return f"{test_set}: " + ", ".join(f"{level} {value:.2f} dB" for level, value in scores.items())

@@ -1,0 +1,57 @@
+"""Options that several commands share, and how their text is read."""
+
+from typing import Annotated, Literal, get_args
+
+import typer
+
+from denoise_cli.errors import UsageError
+
+PrecisionName = Literal["auto", "fp32", "bf16", "fp16"]
+
+Model = Annotated[str, typer.Option(help="A name from `denoise models`.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Precision = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")]
+Tile = Annotated[str, typer.Option(help="auto, or the longest side in pixels that is processed at once: less memory.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON record per result on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+
+
+def read_noise(text: str) -> float | None:
+    """A noise level on [0, 1] from "25" (of 255); None for "auto"."""
+    if text == "auto":
+        return None
+    return read_number(text, "--noise", 0, 255) / 255
+
+
+def read_number(text: str, option: str, least: float, most: float) -> float:
+    """A number within limits.
+
+    Raises:
+        UsageError: not one.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not least <= value <= most:
+        raise UsageError(f"{option} {text}: expected auto or a number from {least:g} to {most:g}")
+    return value
+
+
+def read_tile(text: str) -> int | None:
+    """A tile's side; None for "auto"."""
+    if text == "auto":
+        return None
+    return int(read_number(text, "--tile", 192, 65536)) // 64 * 64
+
+
+def read_precision(text: str) -> PrecisionName:
+    """One of the arithmetics.
+
+    Raises:
+        UsageError: another word.
+    """
+    for name in get_args(PrecisionName):
+        if text == name:
+            return name
+    raise UsageError(f"--precision {text}: choose one of {', '.join(get_args(PrecisionName))}")

@@ -1,0 +1,160 @@
+"""EXIF as it is stored: directories of typed values, carried from file to file without being interpreted.
+
+Source: TIFF 6.0 (1992), part 1; Exif 2.32, section 4.6. Also reads the directories of a BigTIFF and of the RAW formats
+that are laid out as TIFF files.
+"""
+
+import struct
+from dataclasses import dataclass, field
+from typing import Literal
+
+from PIL import ExifTags
+
+EXIF_IFD, GPS_IFD, INTEROP_IFD = ExifTags.IFD.Exif.value, ExifTags.IFD.GPSInfo.value, ExifTags.IFD.Interop.value
+ASCII, SHORT, LONG, RATIONAL = 2, 3, 4, 5
+LAST_CLASSIC_TYPE = 13
+# Bytes per value of each type.
+SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+PREFIX = b"Exif\x00\x00"
+BIG_TIFF = 43
+ORDERS: dict[bytes, Literal["<", ">"]] = {b"II": "<", b"MM": ">"}
+
+
+@dataclass(frozen=True)
+class Value:
+    """What stands under one tag: the type's number, and the bytes in the file's own order."""
+
+    kind: int
+    data: bytes
+
+    @property
+    def count(self) -> int:
+        """How many values of the type."""
+        return len(self.data) // SIZES[self.kind]
+
+
+Directory = dict[int, Value]
+
+
+@dataclass
+class Exif:
+    """The main directory (IFD0) and what hangs below it; the thumbnail's directory (IFD1) is not read.
+
+    Attributes:
+        order: "<" or ">", as `struct` has it.
+    """
+
+    order: Literal["<", ">"] = "<"
+    main: Directory = field(default_factory=dict)
+    exif: Directory = field(default_factory=dict)
+    gps: Directory = field(default_factory=dict)
+    interop: Directory = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.main or self.exif or self.gps)
+
+    def number(self, value: Value | None) -> int | None:
+        """The first of a tag's whole numbers."""
+        if value is None or value.kind not in (SHORT, LONG, 13, 16, 18):
+            return None
+        return int.from_bytes(value.data[: SIZES[value.kind]], "little" if self.order == "<" else "big")
+
+    def fraction(self, value: Value | None) -> float:
+        """The first of a tag's rationals; 0 where there is none."""
+        if value is None or value.kind != RATIONAL:
+            return 0.0
+        over, under = struct.unpack(self.order + "II", value.data[:8])
+        return over / under if under else 0.0
+
+    def text(self, words: str) -> Value:
+        """A value of type ASCII, in UTF-8 for want of anything better."""
+        return Value(ASCII, words.encode() + b"\x00")
+
+    def short(self, number: int) -> Value:
+        """A value of type SHORT."""
+        return Value(SHORT, struct.pack(self.order + "H", number))
+
+    def long(self, number: int) -> Value:
+        """A value of type LONG."""
+        return Value(LONG, struct.pack(self.order + "I", number))
+
+    def rational(self, number: float) -> Value:
+        """A value of type RATIONAL, to four digits."""
+        return Value(RATIONAL, struct.pack(self.order + "II", min(round(number * 10_000), 2**32 - 1), 10_000))
+
+
+def parse(data: bytes) -> Exif:
+    """Read what can be read: damaged entries are passed over, and what is no EXIF at all is an empty one."""
+    data = data.removeprefix(PREFIX)
+    order = ORDERS.get(data[:2])
+    if order is None or len(data) < 16:
+        return Exif()
+    exif = Exif(order)
+    big = struct.unpack(order + "H", data[2:4])[0] == BIG_TIFF
+    start = struct.unpack(order + ("Q" if big else "I"), data[8:16] if big else data[4:8])[0]
+    exif.main = _read(data, order, big, start)
+    exif.exif = _read(data, order, big, exif.number(exif.main.pop(EXIF_IFD, None)))
+    exif.gps = _read(data, order, big, exif.number(exif.main.pop(GPS_IFD, None)))
+    exif.interop = _read(data, order, big, exif.number(exif.exif.pop(INTEROP_IFD, None)))
+    for directory in (exif.main, exif.exif, exif.gps, exif.interop):
+        for tag in [tag for tag, value in directory.items() if value.kind > LAST_CLASSIC_TYPE]:
+            del directory[tag]
+    return exif
+
+
+def pack(exif: Exif) -> bytes:
+    """An EXIF block: a TIFF structure without pictures."""
+    pointers = {tag: exif.long(0) for tag in (EXIF_IFD, GPS_IFD) if directory_bytes(exif, tag, 0)}
+    below = 8 + len(_bytes_of(exif.main | pointers, exif.order, 0))
+    parts = []
+    for tag in pointers:
+        pointers[tag] = exif.long(below)
+        parts.append(directory_bytes(exif, tag, below))
+        below += len(parts[-1])
+    header = (b"II" if exif.order == "<" else b"MM") + struct.pack(exif.order + "HI", 42, 8)
+    return b"".join([header, _bytes_of(exif.main | pointers, exif.order, 8), *parts])
+
+
+def directory_bytes(exif: Exif, tag: int, offset: int) -> bytes:
+    """The EXIF or GPS directory, with what hangs below it, as bytes that are valid at an even offset of a file."""
+    if tag == GPS_IFD:
+        return _bytes_of(exif.gps, exif.order, offset) if exif.gps else b""
+    if not exif.exif or not exif.interop:
+        return _bytes_of(exif.exif, exif.order, offset) if exif.exif else b""
+    length = len(_bytes_of(exif.exif | {INTEROP_IFD: exif.long(0)}, exif.order, 0))
+    upper = _bytes_of(exif.exif | {INTEROP_IFD: exif.long(offset + length)}, exif.order, offset)
+    return upper + _bytes_of(exif.interop, exif.order, offset + length)
+
+
+def _read(data: bytes, order: str, big: bool, start: int | None) -> Directory:
+    head, entry, inline = ("Q", "HHQ", 8) if big else ("H", "HHI", 4)
+    first = (start or 0) + struct.calcsize(order + head)
+    if not start or first > len(data):
+        return {}
+    (entries,) = struct.unpack_from(order + head, data, start)
+    step = struct.calcsize(order + entry) + inline
+    found: Directory = {}
+    unread = len(data)  # entries that share their bytes could otherwise multiply the file
+    for at in range(first, min(first + entries * step, len(data) - step + 1), step):
+        tag, kind, count = struct.unpack_from(order + entry, data, at)
+        size = SIZES.get(kind, 0) * count
+        place = at + step - inline
+        if size > inline:
+            (place,) = struct.unpack_from(order + ("Q" if big else "I"), data, place)
+        if 0 < size <= min(unread, len(data) - place) and tag not in found:
+            found[tag] = Value(kind, data[place : place + size])
+            unread -= size
+    return found
+
+
+def _bytes_of(directory: Directory, order: str, offset: int) -> bytes:
+    """A directory without successor and the values that do not fit into it, for an even offset."""
+    entries, values = [], b""
+    below = offset + 2 + 12 * len(directory) + 4
+    for tag, value in sorted(directory.items()):
+        place = value.data.ljust(4, b"\x00")
+        if len(value.data) > 4:
+            place = struct.pack(order + "I", below + len(values))
+            values += value.data + b"\x00" * (len(value.data) % 2)
+        entries.append(struct.pack(order + "HHI", tag, value.kind, value.count) + place)
+    return struct.pack(order + "H", len(entries)) + b"".join(entries) + b"\x00" * 4 + values
