@@ -25,11 +25,9 @@ from denoise_cli.io.photo import Photo, Pixels, convert, straighten, to_float
 MAX_PIXELS = 200_000_000
 STDIN = "-"
 
-# All that decoders raise over damaged data: Pillow and tifffile let the errors of their own parsing through.
-DAMAGED = (
-    OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, ZeroDivisionError,
-    EOFError, RuntimeError, struct.error, zlib.error, Image.DecompressionBombError, UnidentifiedImageError,
-)  # fmt: skip
+# What decoders say about data that they refuse, and what they let slip where they took damaged data for sound.
+REFUSALS = (OSError, ValueError, RuntimeError, SyntaxError, Image.DecompressionBombError)
+SLIPS = (ArithmeticError, AttributeError, EOFError, LookupError, TypeError, struct.error, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -118,8 +116,10 @@ def read(source: Path, max_pixels: int = MAX_PIXELS) -> Photo:
         raise UnreadableFile(name, "not a photo that is read here, or damaged at its start") from error
     except MemoryError as error:
         raise UnreadableFile(name, "does not fit into memory") from error
-    except DAMAGED as error:
+    except REFUSALS as error:
         raise UnreadableFile(name, f"cannot be decoded: {_in_one_line(error)}") from error
+    except SLIPS as error:
+        raise UnreadableFile(name, "cannot be decoded: it is damaged") from error
 
 
 def write(target: Path, photo: Photo, kind: str, software: str, quality: int = 95, overwrite: bool = False) -> None:

@@ -60,7 +60,6 @@ def test_what_fits_one_tile_is_not_cut() -> None:
     assert np.array_equal(Span(0, 1024, 0, 0).weights(32), np.ones(1024))
 
 
-@pytest.mark.xfail(strict=True, reason="three tiles share a pixel and their weights add up to more than one")
 def test_weights_add_up_to_one_where_the_overlap_is_more_than_half_a_tile() -> None:
     total = np.zeros(320)
     for span in split(320, 192, 128, 64):

@@ -95,7 +95,7 @@ def test_a_gradient_reaches_every_parameter(config: MalleNetConfig) -> None:
 def test_a_fresh_net_starts_to_learn_within_a_few_steps(config: MalleNetConfig) -> None:
     net = config.build()
     before = {name: parameter.detach().clone() for name, parameter in net.named_parameters()}
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    optimizer = torch.optim.Adam(net.parameters())
     image, sigma = inputs(2, 128, 128)
     clean = image + 0.1 * torch.randn_like(image)
     # Each zeroed layer holds back those before it for one step; to_noise, the blocks, the predictor, its blocks.
@@ -131,9 +131,7 @@ def test_double_precision_agrees_with_single(config: MalleNetConfig) -> None:
         ((1, 3, 64, 64), (1,), "sigma"),
     ],
 )
-def test_shapes_that_do_not_fit_are_refused(
-    image: tuple[int, ...], sigma: tuple[int, ...], complaint: str
-) -> None:
+def test_shapes_that_do_not_fit_are_refused(image: tuple[int, ...], sigma: tuple[int, ...], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         SMALL[0].build()(torch.zeros(image), torch.zeros(sigma))
 

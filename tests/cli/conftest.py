@@ -1,0 +1,46 @@
+"""Running the command line inside the test's process."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from denoise_cli.cli import boundary
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a shell would see."""
+
+    code: int
+    out: str
+    err: str
+
+
+Cli = Callable[..., Outcome]
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
+    def run(*arguments: object) -> Outcome:
+        monkeypatch.setattr("sys.argv", ["denoise", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            boundary.run()
+        out, err = capfd.readouterr()
+        return Outcome(int(ended.value.code or 0), out, err)
+
+    return run
+
+
+@pytest.fixture
+def photo(tmp_path: Path, rng: np.random.Generator) -> Path:
+    """A small noisy PNG."""
+    ramp = np.linspace(40, 200, 96, dtype=np.float32)[None, :, None] * np.ones((80, 1, 3), np.float32)
+    noisy = np.clip(ramp + rng.normal(0, 20, ramp.shape), 0, 255).astype(np.uint8)
+    path = tmp_path / "photo.png"
+    Image.fromarray(noisy).save(path)
+    return path

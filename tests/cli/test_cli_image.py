@@ -1,0 +1,251 @@
+"""`denoise image`, as a shell sees it."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import pytest
+from PIL import Image
+
+DENOISE = [sys.executable, "-m", "denoise_cli"]
+ROOT = Path(__file__).parents[2]
+Cli = Callable[..., Any]
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.asarray(picture).astype(int)
+
+
+def test_a_noisy_photo_becomes_a_cleaner_one_of_the_same_size(cli: Cli, photo: Path, tmp_path: Path) -> None:
+    target = tmp_path / "clean.png"
+    done = cli("image", photo, "-o", target, "--noise", "20")
+    assert (done.code, done.out) == (0, "")
+    assert done.err.startswith(f"{photo} -> {target}: mallenet-s, noise 20.0, ")
+    assert len(done.err.splitlines()) == 1
+    assert pixels(target).shape == pixels(photo).shape
+    assert np.diff(pixels(target), axis=0).std() < 0.3 * np.diff(pixels(photo), axis=0).std()
+
+
+def test_the_noise_level_is_estimated_and_shown(cli: Cli, photo: Path, tmp_path: Path) -> None:
+    done = cli("image", photo, "-o", tmp_path / "clean.png")
+    assert "(estimated)" in done.err
+
+
+def test_without_a_target_the_result_lies_beside(cli: Cli, photo: Path) -> None:
+    assert cli("image", photo, "-q").code == 0
+    assert photo.with_name("photo-denoised.png").exists()
+
+
+def test_a_folder_becomes_a_folder(cli: Cli, photo: Path, tmp_path: Path) -> None:
+    inside = tmp_path / "in" / "deep"
+    inside.mkdir(parents=True)
+    shutil.copy(photo, tmp_path / "in" / "one.png")
+    shutil.copy(photo, inside / "two.PNG")
+    assert cli("image", tmp_path / "in", "-o", f"{tmp_path}/flat/", "-q").code == 0
+    assert [path.name for path in (tmp_path / "flat").iterdir()] == ["one.png"]
+    assert cli("image", tmp_path / "in", "-o", f"{tmp_path}/tree/", "-r", "-q", "--format", "jpeg").code == 0
+    assert sorted(path.relative_to(tmp_path / "tree").as_posix() for path in (tmp_path / "tree").rglob("*.jpg")) == [
+        "deep/two.jpg",
+        "one.jpg",
+    ]
+
+
+def test_one_bad_file_does_not_stop_the_others(cli: Cli, photo: Path, tmp_path: Path) -> None:
+    bad, missing = tmp_path / "bad.jpg", tmp_path / "missing.jpg"
+    bad.write_bytes(b"not a photo")
+    done = cli("image", bad, photo, missing, "-o", f"{tmp_path}/out/", "-q")
+    assert done.code == 1
+    assert done.err.splitlines() == [
+        f"denoise: {bad}: not a photo that is read here, or damaged at its start",
+        f"denoise: {missing}: cannot read: No such file or directory",
+    ]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["photo.png"]
+
+
+def test_an_existing_output_is_replaced_only_when_asked(cli: Cli, photo: Path, tmp_path: Path) -> None:
+    target = tmp_path / "clean.png"
+    target.write_bytes(b"precious")
+    done = cli("image", photo, "-o", target)
+    assert done.code == 1
+    assert done.err == f"denoise: {target}: exists already: use --overwrite to replace it\n"
+    assert target.read_bytes() == b"precious"
+    assert cli("image", photo, "-o", target, "--overwrite", "-q").code == 0
+    assert pixels(target).shape == pixels(photo).shape
+
+
+@pytest.mark.parametrize("alias", [os.link, os.symlink, None])
+def test_the_input_is_never_the_output(
+    cli: Cli, photo: Path, tmp_path: Path, alias: Callable[[Path, Path], None] | None
+) -> None:
+    before = photo.read_bytes()
+    target = photo if alias is None else tmp_path / "alias.png"
+    if alias is not None:
+        alias(photo, target)
+    done = cli("image", photo, "-o", target, "--overwrite")
+    assert done.code == 1
+    assert done.err == f"denoise: {target}: is the input itself: choose another name for the output\n"
+    assert photo.read_bytes() == before
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_strength_zero_leaves_every_pixel(cli: Cli, tmp_path: Path, rng: np.random.Generator, dtype: type) -> None:
+    values = rng.integers(0, np.iinfo(dtype).max, (50, 60, 3), endpoint=True, dtype=dtype)
+    source, target = tmp_path / "in.png", tmp_path / "out.png"
+    source.write_bytes(imagecodecs.png_encode(values))
+    assert cli("image", source, "-o", target, "--strength", "0", "-q").code == 0
+    np.testing.assert_array_equal(imagecodecs.png_decode(target.read_bytes()), values)
+
+
+def test_json_gives_a_record_for_each_file(cli: Cli, photo: Path, tmp_path: Path) -> None:
+    done = cli("image", photo, tmp_path / "missing.png", "-o", f"{tmp_path}/out/", "--json", "-q")
+    good, bad = map(json.loads, done.out.splitlines())
+    assert good["target"] == str(tmp_path / "out" / "photo.png")
+    assert (good["width"], good["height"], good["model"], good["error"]) == (96, 80, "mallenet-s", None)
+    assert good["estimated"] is True
+    assert good["sigma"] == pytest.approx(20, abs=2)
+    assert bad["error"] == f"{tmp_path}/missing.png: cannot read: No such file or directory"
+
+
+def test_a_dry_run_writes_nothing(cli: Cli, photo: Path, tmp_path: Path) -> None:
+    done = cli("image", photo, "-o", f"{tmp_path}/out/", "--dry-run")
+    assert done.out == f"{photo} -> {tmp_path}/out/photo.png\n"
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "best"], "no model is called 'best': choose from mallenet-s, "),
+        (["--noise", "much"], "--noise much: expected auto or a number from 0 to 255"),
+        (["--noise", "-3"], "--noise -3: expected auto or a number from 0 to 255"),
+        (["--tile", "10"], "--tile 10: expected auto or a number from 192 to 65536"),
+        (["--precision", "int8"], "--precision int8: choose one of auto, fp32, bf16, fp16"),
+        (["--format", "gif"], "--format gif: choose one of jpeg, png, tiff, webp, avif"),
+        (["-o", "clean.gif"], "clean.gif: cannot write .gif: choose one of .jpg, .png, .tif, .webp, .avif"),
+        (["-o", "clean"], "clean: cannot write a name without extension: choose one of .jpg, "),
+        (["--json", "-o", "-"], "--json and -o - both write to standard output: choose one"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(cli: Cli, photo: Path, arguments: list[str], message: str) -> None:
+    done = cli("image", photo, *arguments)
+    assert done.code == 2
+    assert done.err.startswith(f"denoise: {message}")
+    assert len(done.err.splitlines()) == 1
+
+
+def test_an_impossible_device_is_said(cli: Cli, photo: Path) -> None:
+    done = cli("image", photo, "--device", "cuda:99")
+    assert done.code == 1
+    assert done.err == "denoise: device 'cuda:99': PyTorch sees no such GPU here: use cpu, or see denoise doctor\n"
+
+
+def test_several_photos_do_not_fit_into_one_file(cli: Cli, photo: Path, tmp_path: Path) -> None:
+    done = cli("image", photo, photo, "-o", tmp_path / "clean.png")
+    assert done.code == 2
+    assert "2 photos cannot become one file: give a folder, ending in /" in done.err
+
+
+def test_two_photos_of_one_name_do_not_overwrite_each_other(cli: Cli, photo: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    other = tmp_path / "other" / "photo.png"
+    shutil.copy(photo, other)
+    done = cli("image", photo, other, "-o", f"{tmp_path}/out/")
+    assert done.code == 2
+    assert done.err == f"denoise: {tmp_path}/out/photo.png: both {photo} and {other} would be written there\n"
+
+
+def test_a_photo_that_is_too_large_is_refused(cli: Cli, photo: Path, tmp_path: Path) -> None:
+    done = cli("image", photo, "-o", tmp_path / "clean.png", "--max-pixels", "5000")
+    assert done.code == 1
+    assert done.err == f"denoise: {photo}: cannot be decoded: 96 x 80 pixels, more than --max-pixels allows\n"
+
+
+def test_a_folder_that_cannot_be_made_is_said(cli: Cli, photo: Path) -> None:
+    done = cli("image", photo, "-o", f"{photo}/out/")
+    assert done.code == 1
+    assert done.err == f"denoise: {photo}/out: cannot make the folder: Not a directory\n"
+
+
+def test_floating_point_beyond_white_keeps_its_range(cli: Cli, tmp_path: Path, rng: np.random.Generator) -> None:
+    import tifffile
+
+    values = (4 + rng.normal(0, 0.2, (128, 128, 3))).astype(np.float32)
+    tifffile.imwrite(tmp_path / "hdr.tif", values, photometric="rgb")
+    assert cli("image", tmp_path / "hdr.tif", "-o", tmp_path / "clean.tif", "-q").code == 0
+    clean = tifffile.imread(tmp_path / "clean.tif")
+    assert clean.dtype == np.float32
+    assert clean.mean() == pytest.approx(4, abs=0.02)
+    assert clean.std() < 0.5 * values.std()
+
+
+def test_standard_input_becomes_standard_output(photo: Path) -> None:
+    done = subprocess.run(
+        [*DENOISE, "image", "-", "-o", "-", "--format", "webp"], input=photo.read_bytes(), capture_output=True, check=True, cwd=ROOT
+    )  # fmt: skip
+    assert done.stdout[8:12] == b"WEBP"
+    assert done.stderr.startswith(b"- -> -: mallenet-s")
+
+
+def test_a_full_disk_leaves_nothing_behind(photo: Path, tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    target = tmp_path / "out" / "clean.png"
+    target.parent.mkdir()
+    target.write_bytes(b"old")
+
+    def little_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+
+    done = subprocess.run(
+        [*DENOISE, "image", photo, "-o", target, "--overwrite"],
+        capture_output=True, text=True, check=False, cwd=ROOT, preexec_fn=little_room,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == f"denoise: {target}: cannot write: File too large\n"
+    assert target.read_bytes() == b"old"
+    assert list(target.parent.iterdir()) == [target]
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_leaves_no_part_of_a_file(
+    photo: Path, tmp_path: Path, sent: signal.Signals, code: int
+) -> None:
+    inputs = tmp_path / "in"
+    inputs.mkdir()
+    for index in range(200):
+        shutil.copy(photo, inputs / f"{index:03}.png")
+    process = subprocess.Popen(
+        [*DENOISE, "image", inputs, "-o", f"{tmp_path}/out/"], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    for _ in range(600):
+        if (tmp_path / "out").exists() and len(list((tmp_path / "out").glob("*.png"))) > 3:
+            break
+        time.sleep(0.1)
+    process.send_signal(sent)
+    process.communicate(timeout=60)
+    assert process.returncode == code
+    results = list((tmp_path / "out").iterdir())
+    assert 3 < len(results) < 200
+    for result in results:
+        assert pixels(result).shape == (80, 96, 3)
+
+
+def test_help_is_instant() -> None:
+    script = (
+        "import sys; sys.argv = ['denoise', 'image', '--help']\n"
+        "from denoise_cli.__main__ import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "slow = {'torch', 'numpy', 'PIL'} & set(sys.modules)\n"
+        "assert not slow, slow\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, cwd=ROOT)

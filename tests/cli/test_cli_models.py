@@ -1,0 +1,92 @@
+"""`denoise models` and `denoise doctor`."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from denoise_cli import zoo
+
+Cli = Callable[..., Any]
+
+
+@pytest.fixture
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the weights, to be damaged."""
+    folder = tmp_path / "weights"
+    shutil.copytree(zoo.weights_folder(), folder)
+    monkeypatch.setattr(zoo, "weights_folder", lambda: folder)
+    return folder
+
+
+def test_every_model_is_listed(cli: Cli) -> None:
+    done = cli("models")
+    assert done.code == 0
+    assert [name for name in zoo.MODELS if name not in done.out] == []
+
+
+def test_the_list_is_also_data(cli: Cli) -> None:
+    records = [json.loads(line) for line in cli("models", "--json").out.splitlines()]
+    assert [record["name"] for record in records] == list(zoo.MODELS)
+    assert records[0]["scores"]["cbsd68"]["25"] > 31
+
+
+def test_a_model_is_shown_with_its_checksum_and_recipe(cli: Cli) -> None:
+    done = cli("models", "show", "mallenet-s")
+    assert zoo.read_manifest()["mallenet-s"].sha256 in done.out
+    assert "denoise train --model mallenet-s" in done.out
+
+
+def test_a_model_without_weights_says_how_to_make_them(cli: Cli) -> None:
+    done = cli("models", "show", "mallenet-xl")
+    assert done.code == 2
+    expected = "mallenet-xl has no trained weights yet: make some with denoise train --model mallenet-xl"
+    assert done.err == f"denoise: {expected}\n"
+
+
+def test_whole_weights_are_verified(cli: Cli) -> None:
+    done = cli("models", "verify")
+    assert done.code == 0
+    assert done.out.splitlines() == [f"{name}: as it should be" for name in zoo.read_manifest()]
+
+
+def test_truncated_weights_are_found(cli: Cli, weights: Path) -> None:
+    path = weights / "mallenet-s.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    done = cli("models", "verify")
+    assert done.code == 1
+    assert done.err.splitlines() == [
+        f"denoise: mallenet-s: {path}: the checksum does not match the manifest: reinstall, or restore the file"
+    ]
+
+
+def test_a_missing_manifest_is_said(cli: Cli, weights: Path) -> None:
+    (weights / "manifest.toml").unlink()
+    done = cli("models")
+    assert done.code == 1
+    assert done.err == f"denoise: {weights / 'manifest.toml'}: No such file or directory: reinstall\n"
+
+
+def test_the_manifest_speaks_of_models_and_files_that_exist() -> None:
+    for name, card in zoo.read_manifest().items():
+        assert name in zoo.MODELS
+        assert card.path.is_file()
+        assert set(card.scores["cbsd68"]) == {"15", "25", "50"}
+
+
+def test_the_doctor_names_what_this_machine_runs_on(cli: Cli) -> None:
+    done = cli("doctor", "--json")
+    facts = json.loads(done.out)
+    assert done.code == 0
+    assert facts["weights of mallenet-s"] == "as they should be"
+    assert facts["runs on"].split(" in ")[1] in ("float32", "float16", "bfloat16")
+
+
+def test_the_doctor_says_what_to_install(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    from denoise_cli.cli import doctor
+
+    monkeypatch.setitem(doctor.OPTIONAL, "no_such_module", ("dreams", "dream-reader"))
+    assert "not installed: pip install dream-reader" in cli("doctor").out

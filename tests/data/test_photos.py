@@ -1,0 +1,162 @@
+import weakref
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from denoise_cli.data.photos import CropSource, find_photos
+from denoise_cli.errors import UnreadableFile
+from denoise_cli.io import image
+
+Pixels = NDArray[np.uint8]
+
+
+@pytest.fixture
+def save(tmp_path: Path, rng: np.random.Generator) -> "Save":
+    return Save(tmp_path, rng)
+
+
+class Save:
+    """Makes photos of pure chance: no two windows of one are alike."""
+
+    def __init__(self, folder: Path, rng: np.random.Generator) -> None:
+        self.folder = folder
+        self.rng = rng
+
+    def __call__(self, name: str, height: int, width: int) -> tuple[Path, Pixels]:
+        pixels = self.rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+        return path, pixels
+
+
+def crops(source: CropSource, count: int, patch: int, seed: int = 0) -> list[Pixels]:
+    batch = source.batch(np.random.default_rng(seed), count, patch)
+    return list(np.rint(batch * 255).astype(np.uint8).transpose(0, 2, 3, 1))
+
+
+def turned_and_mirrored(pixels: Pixels) -> set[bytes]:
+    quarters = [np.rot90(pixels, quarter) for quarter in range(4)]
+    return {turned.tobytes() for quarter in quarters for turned in (quarter, quarter[:, ::-1])}
+
+
+def windows(pixels: Pixels, patch: int) -> set[bytes]:
+    H, W = pixels.shape[:2]
+    corners = [(y, x) for y in range(H - patch + 1) for x in range(W - patch + 1)]
+    return set().union(*(turned_and_mirrored(pixels[y : y + patch, x : x + patch]) for y, x in corners))
+
+
+def test_photos_are_found_in_folders_of_folders_folder_by_folder(save: Save) -> None:
+    for name in ("b/2.png", "b/1.JPG", "b/deep/er/3.webp", "a/4.tiff"):
+        save(name, 8, 8)
+    (save.folder / "b" / "notes.txt").write_text("no photo")
+    found = find_photos([save.folder / "b", save.folder / "a"])
+    assert [str(path.relative_to(save.folder)) for path in found] == [
+        "b/1.JPG",
+        "b/2.png",
+        "b/deep/er/3.webp",
+        "a/4.tiff",
+    ]
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableFile) as error:
+        find_photos([tmp_path / "none"])
+    assert str(error.value) == f"{tmp_path / 'none'}: no such folder"
+
+
+def test_a_folder_without_photos_is_named_even_beside_one_with(save: Save) -> None:
+    save("full/1.png", 8, 8)
+    (save.folder / "empty").mkdir()
+    (save.folder / "empty" / "notes.txt").write_text("no photo")
+    with pytest.raises(UnreadableFile) as error:
+        find_photos([save.folder / "full", save.folder / "empty"])
+    assert str(error.value) == f"{save.folder / 'empty'}: holds no photos"
+
+
+def test_a_photo_is_not_a_folder(save: Save) -> None:
+    path, _ = save("1.png", 8, 8)
+    with pytest.raises(UnreadableFile, match="no such folder"):
+        find_photos([path])
+
+
+def test_no_photos_make_no_source() -> None:
+    with pytest.raises(ValueError, match="at least one photo"):
+        CropSource([])
+
+
+@pytest.mark.parametrize(("count", "patch"), [(1, 1), (5, 16), (3, 24)])
+def test_crops_have_the_asked_shape_and_range(save: Save, count: int, patch: int) -> None:
+    source = CropSource([save("1.png", 24, 40)[0], save("2.png", 31, 24)[0]])
+    batch = source.batch(np.random.default_rng(0), count, patch)
+    assert batch.shape == (count, 3, patch, patch)
+    assert batch.dtype == np.float32
+    assert batch.min() >= 0
+    assert batch.max() <= 1
+
+
+def test_white_and_black_are_one_and_zero(tmp_path: Path) -> None:
+    Image.fromarray(np.full((8, 8, 3), 255, np.uint8)).save(tmp_path / "white.png")
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "black.png")
+    white, black = (CropSource([tmp_path / name]) for name in ("white.png", "black.png"))
+    assert (white.batch(np.random.default_rng(0), 2, 4) == 1).all()
+    assert (black.batch(np.random.default_rng(0), 2, 4) == 0).all()
+
+
+def test_every_crop_is_a_window_of_a_photo_and_every_window_is_drawn(save: Save) -> None:
+    path, pixels = save("1.png", 6, 5)
+    drawn = {crop.tobytes() for crop in crops(CropSource([path]), 2000, 4)}
+    assert drawn == windows(pixels, 4)
+
+
+def test_every_photo_is_drawn(save: Save) -> None:
+    photos = [save(f"{i}.png", 8, 8) for i in range(5)]
+    drawn = {crop.tobytes() for crop in crops(CropSource([path for path, _ in photos]), 100, 8)}
+    assert all(drawn & turned_and_mirrored(pixels) for _, pixels in photos)
+
+
+@pytest.mark.parametrize(("height", "width"), [(5, 7), (7, 40), (40, 3), (1, 1), (15, 16)])
+def test_a_photo_smaller_than_the_crop_is_continued_by_reflection(save: Save, height: int, width: int) -> None:
+    path, pixels = save("1.png", height, width)
+    continued = np.pad(pixels, ((0, max(16 - height, 0)), (0, max(16 - width, 0)), (0, 0)), mode="reflect")
+    assert {crop.tobytes() for crop in crops(CropSource([path]), 20, 16)} <= windows(continued, 16)
+
+
+def test_the_same_seed_draws_the_same_crops(save: Save) -> None:
+    paths = [save(f"{i}.png", 20, 30)[0] for i in range(3)]
+    first, again, other = (
+        np.stack(crops(source, 8, 16, seed))
+        for source, seed in ((CropSource(paths), 1), (CropSource(paths), 1), (CropSource(paths), 2))
+    )
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize("held", [0, 1, 2, 4])
+def test_decoded_photos_stay_within_the_budget(save: Save, held: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [save(f"{i}.png", 20, 30)[0] for i in range(4)]
+    one = 20 * 30 * 3
+    expected = np.stack(crops(CropSource(paths), 40, 16))
+
+    decoded: list[weakref.ref[Pixels]] = []
+
+    class Watched:
+        def __init__(self, path: Path) -> None:
+            self.path = path
+
+        def as_rgb8(self) -> Pixels:
+            pixels = np.array(Image.open(self.path))
+            decoded.append(weakref.ref(pixels))
+            return pixels
+
+    monkeypatch.setattr(image, "read", Watched)
+    source = CropSource(paths, budget=held * one)
+    # A single photo is kept even where it is more than the budget.
+    for seed in range(20):
+        crops(source, 1, 16, seed)
+        assert sum(reference() is not None for reference in decoded) <= max(held, 1)
+    assert np.array_equal(np.stack(crops(source, 40, 16)), expected)
+    assert (len(decoded) == len(paths)) == (held == len(paths))

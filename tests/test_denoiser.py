@@ -1,0 +1,229 @@
+"""The denoiser: any size, any tile, any device trouble."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from denoise_cli import load_denoiser
+from denoise_cli.denoiser import Denoiser, choose_device, choose_precision
+from denoise_cli.errors import DamagedWeights, DeviceUnavailable, OutOfMemory, UnknownModel
+from denoise_cli.imaging import tiling
+from denoise_cli.imaging.metrics import psnr
+
+SIGMA = 25 / 255
+
+
+@pytest.fixture(scope="module")
+def denoise() -> Denoiser:
+    return load_denoiser("mallenet-s", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def clean() -> NDArray[np.float32]:
+    from skimage import data
+
+    return (data.astronaut()[:300, :420] / 255).astype(np.float32)
+
+
+@pytest.fixture
+def noisy(clean: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    return clean + rng.normal(0, SIGMA, clean.shape).astype(np.float32)
+
+
+def enlarged(image: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    y = tiling.reflected(0, height, image.shape[0])
+    x = tiling.reflected(0, width, image.shape[1])
+    return image[y[:, None], x]
+
+
+def test_noise_of_a_known_level_goes(denoise: Denoiser, noisy: NDArray[np.float32], clean: NDArray[np.float32]) -> None:
+    before, after = psnr(noisy, clean), psnr(denoise(noisy, sigma=SIGMA), clean)
+    assert after > before + 9
+
+
+def test_an_unknown_level_is_found(denoise: Denoiser, noisy: NDArray[np.float32], clean: NDArray[np.float32]) -> None:
+    told, found = denoise(noisy, sigma=SIGMA), denoise(noisy)
+    assert psnr(found, clean) > psnr(told, clean) - 0.2
+
+
+def test_the_mean_colour_stays(denoise: Denoiser, noisy: NDArray[np.float32]) -> None:
+    shift = np.abs(denoise(noisy, sigma=SIGMA).mean(axis=(0, 1)) - noisy.mean(axis=(0, 1)))
+    assert shift.max() < 0.5 / 255
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 700), (63, 65), (64, 64), (130, 7)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_any_size_keeps_its_size(
+    denoise: Denoiser, rng: np.random.Generator, shape: tuple[int, int], channels: int
+) -> None:
+    image = rng.random((*shape, channels), dtype=np.float32)
+    clean = denoise(image, sigma=0.1)
+    assert clean.shape == image.shape
+    assert clean.dtype == np.float32
+    assert np.isfinite(clean).all()
+
+
+def test_grey_noise_goes_too(denoise: Denoiser, clean: NDArray[np.float32], rng: np.random.Generator) -> None:
+    grey = clean.mean(axis=2)
+    noisy = grey + rng.normal(0, SIGMA, grey.shape).astype(np.float32)
+    result = denoise(noisy, sigma=SIGMA)
+    assert result.shape == grey.shape
+    assert psnr(result, grey) > psnr(noisy, grey) + 7
+
+
+def test_numpy_and_torch_say_the_same(denoise: Denoiser, noisy: NDArray[np.float32]) -> None:
+    batch = torch.from_numpy(noisy).permute(2, 0, 1)[None]
+    result = denoise(batch, sigma=SIGMA)
+    assert isinstance(result, torch.Tensor)
+    np.testing.assert_array_equal(result[0].permute(1, 2, 0).numpy(), denoise(noisy, sigma=SIGMA))
+
+
+def test_a_level_map_of_one_value_is_that_value(denoise: Denoiser, noisy: NDArray[np.float32]) -> None:
+    level = np.full(noisy.shape[:2], SIGMA, np.float32)
+    np.testing.assert_array_equal(denoise(noisy, sigma=level), denoise(noisy, sigma=SIGMA))
+
+
+def test_a_level_map_works_pixel_by_pixel(denoise: Denoiser, noisy: NDArray[np.float32]) -> None:
+    level = np.zeros(noisy.shape[:2], np.float32)
+    level[:, 210:] = SIGMA
+    changed = np.abs(denoise(noisy, sigma=level) - noisy).mean(axis=(0, 2))
+    assert changed[250:].mean() > 5 * changed[:170].mean()
+
+
+def test_strength_zero_is_the_input(denoise: Denoiser, noisy: NDArray[np.float32]) -> None:
+    np.testing.assert_array_equal(denoise(noisy, sigma=SIGMA, strength=0), noisy)
+
+
+def test_strength_scales_the_level(denoise: Denoiser, noisy: NDArray[np.float32]) -> None:
+    half = denoise(noisy, sigma=SIGMA, strength=0.5)
+    np.testing.assert_allclose(half, denoise(noisy, sigma=SIGMA / 2), atol=1e-6)
+
+
+def test_the_input_is_not_touched(denoise: Denoiser, noisy: NDArray[np.float32]) -> None:
+    before = noisy.copy()
+    denoise(noisy, sigma=SIGMA)
+    np.testing.assert_array_equal(noisy, before)
+
+
+def test_values_beyond_white_reach_the_network(denoise: Denoiser, rng: np.random.Generator) -> None:
+    white = np.ones((128, 128, 3), np.float32) + rng.normal(0, 0.1, (128, 128, 3)).astype(np.float32)
+    # Clipping first would pull the mean of a noisy white below white.
+    assert abs(denoise(white, sigma=0.1).mean() - 1) < 0.01
+
+
+@pytest.mark.parametrize("tile", [256, 320, 512])
+def test_a_tiled_photo_equals_the_whole_one(clean: NDArray[np.float32], rng: np.random.Generator, tile: int) -> None:
+    large = enlarged(clean, 700, 1000)
+    noisy = large + rng.normal(0, SIGMA, large.shape).astype(np.float32)
+    whole = load_denoiser("mallenet-s", "cpu", "fp32", tile=1024)(noisy, sigma=SIGMA)
+    tiled = load_denoiser("mallenet-s", "cpu", "fp32", tile=tile)(noisy, sigma=SIGMA)
+    assert psnr(tiled, whole) > 55
+
+
+def test_the_default_tile_differs_from_the_whole_by_less_than_one_step_of_8_bits(
+    clean: NDArray[np.float32], rng: np.random.Generator
+) -> None:
+    large = enlarged(clean, 640, 1800)
+    noisy = large + rng.normal(0, SIGMA, large.shape).astype(np.float32)
+    whole = load_denoiser("mallenet-s", "cpu", "fp32", tile=1856)(noisy, sigma=SIGMA)
+    tiled = load_denoiser("mallenet-s", "cpu", "fp32")(noisy, sigma=SIGMA)
+    assert np.abs(tiled - whole).max() <= 1 / 255
+
+
+def test_memory_that_runs_out_halves_the_tile(noisy: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch) -> None:
+    denoise = load_denoiser("mallenet-s", "cpu", "fp32", tile=512)
+    seen: list[int] = []
+    forward = denoise._net.forward
+
+    def short_of_memory(image: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        seen.append(max(image.shape[2:]))
+        if seen[-1] > 256:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate a lot")
+        return forward(image, sigma)
+
+    monkeypatch.setattr(denoise._net, "forward", short_of_memory)
+    result = denoise(noisy, sigma=SIGMA)
+    assert seen[0] > 256 >= seen[-1]
+    assert psnr(result, load_denoiser("mallenet-s", "cpu", "fp32")(noisy, sigma=SIGMA)) > 55
+
+
+def test_memory_that_never_suffices_is_said(noisy: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch) -> None:
+    denoise = load_denoiser("mallenet-s", "cpu", "fp32")
+
+    def no_memory(image: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(denoise._net, "forward", no_memory)
+    with pytest.raises(OutOfMemory, match="even with tiles of"):
+        denoise(noisy, sigma=SIGMA)
+
+
+def test_other_errors_of_the_network_are_not_swallowed(
+    noisy: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    denoise = load_denoiser("mallenet-s", "cpu", "fp32")
+
+    def bug(image: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("sizes do not match")
+
+    monkeypatch.setattr(denoise._net, "forward", bug)
+    with pytest.raises(RuntimeError, match="sizes do not match"):
+        denoise(noisy, sigma=SIGMA)
+
+
+@pytest.mark.parametrize(
+    ("image", "sigma", "strength", "message"),
+    [
+        (np.zeros((4, 4, 2), np.float32), 0.1, 1, "C = 1 or 3"),
+        (np.zeros((4,), np.float32), 0.1, 1, r"expected \(H, W\)"),
+        (np.zeros((0, 4, 3), np.float32), 0.1, 1, "image: expected"),
+        (np.zeros((4, 4, 3), np.float32), -0.1, 1, "sigma: expected 0 or more"),
+        (np.zeros((4, 4, 3), np.float32), float("nan"), 1, "sigma: expected 0 or more"),
+        (np.zeros((4, 4, 3), np.float32), np.zeros((4, 5), np.float32), 1, "a map of 4 x 4"),
+        (np.zeros((4, 4, 3), np.float32), 0.1, -1, "strength: expected 0 or more"),
+    ],
+)
+def test_a_wrong_argument_is_said(
+    denoise: Denoiser, image: object, sigma: object, strength: float, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        denoise(image, sigma=sigma, strength=strength)  # type: ignore[call-overload]
+
+
+def test_an_unknown_model_names_the_known_ones() -> None:
+    with pytest.raises(UnknownModel, match="no model is called 'mallenet-z': choose from mallenet-s"):
+        load_denoiser("mallenet-z")
+
+
+def test_a_model_without_weights_says_so() -> None:
+    with pytest.raises(UnknownModel, match="mallenet-xl has no trained weights yet"):
+        load_denoiser("mallenet-xl")
+
+
+@pytest.mark.parametrize("name", ["gpu", "cpu:1", "cuda:x", "cuda:99"])
+def test_an_impossible_device_is_said(name: str) -> None:
+    with pytest.raises(DeviceUnavailable, match=name):
+        choose_device(name)
+
+
+def test_half_precision_is_refused_on_a_cpu() -> None:
+    with pytest.raises(DeviceUnavailable, match="fp16"):
+        choose_precision(torch.device("cpu"), "fp16")
+
+
+def test_damaged_weights_are_refused(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    import shutil
+    from pathlib import Path
+
+    from denoise_cli import zoo
+
+    folder = Path(str(tmp_path)) / "weights"
+    shutil.copytree(zoo.weights_folder(), folder)
+    monkeypatch.setattr(zoo, "weights_folder", lambda: folder)
+    path = folder / "mallenet-s.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DamagedWeights, match="checksum"):
+        load_denoiser("mallenet-s")

@@ -1,0 +1,51 @@
+"""What is installed is complete: the wheel runs where there is no checkout."""
+
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The `bin` of a virtual environment that holds the wheel; the libraries are lent from this one."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT]
+    subprocess.run(build, check=True, capture_output=True)
+    (wheel,) = folder.glob("*.whl")
+    venv.create(folder / "venv", with_pip=False)
+    scripts = folder / "venv" / ("Scripts" if os.name == "nt" else "bin")
+    pip = [sys.executable, "-m", "pip", "--python", scripts / "python", "install", "--no-deps", "--no-index", wheel]
+    subprocess.run(pip, check=True, capture_output=True)
+    (site,) = (folder / "venv").glob("lib*/**/site-packages")
+    # A folder that is named in a .pth file has its own .pth files ignored: an editable install stays out of sight.
+    (site / "lent.pth").write_text(sysconfig.get_path("purelib"))
+    return scripts
+
+
+def test_a_wheel_denoises_outside_the_checkout(installed: Path, tmp_path: Path) -> None:
+    source, target = ROOT / "docs" / "images" / "noisy.jpg", tmp_path / "clean.png"
+    subprocess.run([installed / "denoise", "image", source, "-o", target], cwd=tmp_path, check=True)
+    assert target.stat().st_size > 10_000
+
+
+def test_a_wheel_knows_its_weights(installed: Path, tmp_path: Path) -> None:
+    where = "import denoise_cli.zoo as zoo; print(zoo.__file__); print(zoo.weights_folder())"
+    done = subprocess.run([installed / "python", "-c", where], cwd=tmp_path, check=True, capture_output=True, text=True)
+    module, weights = done.stdout.split("\n")[:2]
+    assert str(installed.parent) in module
+    assert str(installed.parent) in weights
+    subprocess.run([installed / "denoise", "models", "verify"], cwd=tmp_path, check=True)
+
+
+def test_the_source_tree_runs_as_a_module() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "denoise_cli", "--version"], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    assert done.stdout.startswith("denoise ")
