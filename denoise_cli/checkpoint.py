@@ -54,9 +54,9 @@ def read_note(path: Path) -> dict[str, str]:
     data = _read(path)
     try:
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    except ValueError as error:
+        return dict(header.get("__metadata__", {}))
+    except (ValueError, AttributeError, TypeError) as error:
         raise DamagedWeights(f"{path}: not a safetensors file: restore the file") from error
-    return dict(header.get("__metadata__", {}))
 
 
 def load_weights(net: nn.Module, tensors: Tensors, source: object) -> None:

@@ -28,7 +28,7 @@ NATIVE_BF16_CHECKS = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
 OVERLAP = 128
 MARGIN = 32
 DEFAULT_TILE = 1024
-SMALLEST_TILE = 192
+SMALLEST_TILE = 2 * OVERLAP
 
 
 class Denoiser:

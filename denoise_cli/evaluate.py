@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from denoise_cli.denoiser import Denoiser
 from denoise_cli.imaging.metrics import psnr
 from denoise_cli.io import image
+from denoise_cli.io.photo import to_float
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def evaluate(denoise: Denoiser, photos: Sequence[Path], sigma: float, blind: boo
         A score for each photo; the output is clipped to [0, 1] and not rounded.
     """
     for index, path in enumerate(photos):
-        clean = image.read(path).as_rgb8().astype(np.float32) / 255
+        clean = to_float(image.read(path).as_rgb8())
         noisy = add_gaussian_noise(clean, sigma, index)
         denoised = denoise(noisy, sigma=None if blind else sigma).clip(0, 1)
         yield Score(path, sigma, psnr(noisy, clean), psnr(denoised, clean))

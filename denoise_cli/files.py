@@ -14,7 +14,7 @@ def write_atomically(path: Path, data: bytes, overwrite: bool) -> None:
         UnwritableFile: the folder or the disk refuses, or the file exists and `overwrite` is false.
     """
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".part", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=".denoise-", suffix=".part", dir=path.parent)
     except OSError as error:
         raise UnwritableFile(path, f"cannot write into {path.parent}: {error.strerror}") from error
     part = Path(name)

@@ -201,6 +201,10 @@ class Trainer:
             index, key = name.split(".")
             optimizer["state"].setdefault(int(index), {})[key] = tensor
         self.optimizer.load_state_dict(optimizer)
+        for parameter, state in self.optimizer.state.items():
+            for key, value in state.items():
+                if value.ndim:  # the fused step pairs values by their place in memory
+                    state[key] = torch.empty_like(parameter).copy_(value)
         self.step, self.seconds = int(note["step"]), float(note["seconds"])
 
     def _log(self, report: Report) -> None:

@@ -14,6 +14,8 @@ DATA = Path(os.environ.get("DENOISE_TEST_DATA", Path(__file__).parents[2] / "sha
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
+    # Pictures this small gain nothing from more threads, and wait seconds for them on a busy machine.
+    torch.set_num_threads(1)
 
 
 @pytest.fixture

@@ -128,7 +128,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(
     assert files(old.parent) == ["photo.png"]
 
 
-@pytest.mark.parametrize("name", ["x" * 251 + ".png", "写" * 83 + ".png"])
+@pytest.mark.parametrize("name", ["x" * 251 + ".png", "写" * 83 + ".png"], ids=["latin", "chinese"])
 def test_the_longest_name_that_the_disk_takes_is_written(tmp_path: Path, name: str) -> None:
     (tmp_path / name).touch()
     write_atomically(tmp_path / name, b"new", overwrite=True)

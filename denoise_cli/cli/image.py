@@ -2,13 +2,16 @@
 
 import dataclasses
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from denoise_cli.cli import console
 from denoise_cli.cli.options import Device, Json, Model, Precision, Quiet, Tile, read_noise, read_precision, read_tile
 from denoise_cli.errors import DenoiseError, UsageError
+
+if TYPE_CHECKING:
+    from denoise_cli.batch import Result
 
 Inputs = Annotated[list[str], typer.Argument(help="Photos, folders of photos, or - for standard input.")]
 Output = Annotated[
@@ -87,7 +90,7 @@ def image(
         raise typer.Exit(1)
 
 
-def _line(result: "batch.Result") -> str:
+def _line(result: "Result") -> str:
     level = f"noise {result.sigma:.1f}" + (" (estimated)" if result.estimated else "")
     notes = "".join(f"; {note}" for note in result.notes)
     return f"{result.source} -> {result.target}: {result.model}, {level}, {result.seconds:.1f} s{notes}"

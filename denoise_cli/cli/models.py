@@ -25,8 +25,8 @@ def models(context: typer.Context, as_json: Json = False) -> None:
     cards = read_manifest()
     if as_json:
         for name, spec in MODELS.items():
-            scores = dict(cards[name].scores) if name in cards else None
-            console.data(json.dumps({"name": name, "summary": spec.summary, "media": spec.media, "scores": scores}))
+            record = {"name": name, "summary": spec.summary, "media": spec.media}
+            console.data(json.dumps(record | {"scores": dict(cards[name].scores) if name in cards else None}))
         return
     rows = []
     for name, spec in MODELS.items():

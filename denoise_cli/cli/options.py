@@ -42,7 +42,7 @@ def read_tile(text: str) -> int | None:
     """A tile's side; None for "auto"."""
     if text == "auto":
         return None
-    return int(read_number(text, "--tile", 192, 65536)) // 64 * 64
+    return int(read_number(text, "--tile", 256, 65536)) // 64 * 64
 
 
 def read_precision(text: str) -> PrecisionName:

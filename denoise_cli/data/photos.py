@@ -59,7 +59,7 @@ class CropSource:
         pixels = _at_least(patch, self._photo(self._paths[rng.integers(len(self._paths))]))
         H, W = pixels.shape[:2]
         y, x = rng.integers(H - patch + 1), rng.integers(W - patch + 1)
-        crop = np.rot90(pixels[y : y + patch, x : x + patch], rng.integers(4))
+        crop = np.rot90(pixels[y : y + patch, x : x + patch], int(rng.integers(4)))
         return crop[:, ::-1] if rng.integers(2) else crop
 
     def _photo(self, path: Path) -> Pixels:

@@ -17,14 +17,17 @@ MOST_BLOCKS = 8_000
 # noise is as strong in all flat blocks, texture is not.
 FLATTEST = 0.02
 EVEN_SHARES, EVEN_RATIO = (0.01, 0.1), 1.3
+FEWEST_BLOCKS = 100
+MOST_OF_FLAT = 1.1  # a block's own deviation is uncertain by some percent
 
 
 def estimate_sigma(image: NDArray[np.floating]) -> float:
     """The noise's standard deviation, from the picture alone.
 
     White noise is found among the eigenvalues of the picture's patches. Noise that a camera has smoothed, sharpened or
-    compressed is not white, and hides there; it shows as a remainder in the flattest blocks of the picture. The larger
-    of the two is taken, the second only where the flat blocks agree on it.
+    compressed is not white, and hides there; it shows in the flattest blocks of the picture: where they agree on it,
+    there is at least as much noise as in them. Fine texture, on the other hand, can pass for white noise: but there is
+    no more noise than in the flat blocks.
 
     Args:
         image: (H, W, C), any range.
@@ -32,7 +35,13 @@ def estimate_sigma(image: NDArray[np.floating]) -> float:
     Returns:
         Sigma in the image's unit; 0 for an image too small to tell.
     """
-    return max(_white_sigma(image), _flat_sigma(image))
+    white = _white_sigma(image)
+    deviations = _block_deviations(image)
+    if len(deviations) < FEWEST_BLOCKS:
+        return white
+    flattest, low, high = map(float, np.quantile(deviations, [FLATTEST, *EVEN_SHARES]))
+    least = flattest if high < EVEN_RATIO * low else 0.0
+    return max(least, min(white, MOST_OF_FLAT * high))
 
 
 def _white_sigma(image: NDArray[np.floating]) -> float:
@@ -49,15 +58,6 @@ def _white_sigma(image: NDArray[np.floating]) -> float:
         if np.mean(rest) <= np.median(rest):
             return float(np.sqrt(max(np.mean(rest), 0)))
     return 0.0
-
-
-def _flat_sigma(image: NDArray[np.floating]) -> float:
-    """What is left in the flattest blocks beside a slope; 0 where they disagree, as they do when it is texture."""
-    deviations = _block_deviations(image)
-    if len(deviations) < 1 / EVEN_SHARES[0]:
-        return 0.0
-    flattest, low, high = np.quantile(deviations, [FLATTEST, *EVEN_SHARES])
-    return float(flattest) if high < EVEN_RATIO * low else 0.0
 
 
 def _block_deviations(image: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -39,17 +39,17 @@ def split(length: int, tile: int, overlap: int, multiple: int) -> list[Span]:
 
     Args:
         length: pixels to cover, a multiple of `multiple`.
-        tile: the most pixels in a tile, a multiple of `multiple`, more than `overlap`.
+        tile: the most pixels in a tile, a multiple of `multiple`, at least twice the overlap: no pixel is in three.
         overlap: the pixels that two neighbours share, a multiple of `multiple`.
         multiple: every tile starts and stops on this grid.
 
     Raises:
-        ValueError: a length off the grid, or a tile no larger than the overlap.
+        ValueError: a length off the grid, or a tile smaller than twice the overlap.
     """
     if length % multiple or tile % multiple or overlap % multiple:
         raise ValueError(f"expected multiples of {multiple}, got {length}, {tile}, {overlap}")
-    if tile <= overlap:
-        raise ValueError(f"expected a tile larger than the overlap of {overlap}, got {tile}")
+    if tile < 2 * overlap or not tile:
+        raise ValueError(f"expected a tile of at least twice the overlap of {overlap}, got {tile}")
     if length <= tile:
         return [Span(0, length, 0, 0)]
 

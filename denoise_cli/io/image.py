@@ -39,20 +39,22 @@ class Format:
         depths: the bits per value that can be written, best last; empty for formats that are only read.
         alpha: whether it can hold transparency.
         grey: whether it can hold a single channel; three equal ones are written where it cannot.
+        longest: the most pixels in a row or a column.
     """
 
     extensions: tuple[str, ...]
     depths: tuple[int, ...] = ()
     alpha: bool = True
     grey: bool = True
+    longest: int = 2**31 - 1
 
 
 FORMATS = {
-    "jpeg": Format((".jpg", ".jpeg", ".jpe", ".jfif"), (8,), alpha=False),
+    "jpeg": Format((".jpg", ".jpeg", ".jpe", ".jfif"), (8,), alpha=False, longest=65500),
     "png": Format((".png",), (8, 16)),
     "tiff": Format((".tif", ".tiff"), (8, 16, 32)),
-    "webp": Format((".webp",), (8,), grey=False),
-    "avif": Format((".avif",), (8,)),
+    "webp": Format((".webp",), (8,), grey=False, longest=16383),
+    "avif": Format((".avif",), (8,), longest=65535),
     "heif": Format((".heic", ".heif", ".hif")),
     "bmp": Format((".bmp", ".dib")),
 }
@@ -158,6 +160,8 @@ def encode(photo: Photo, kind: str, software: str, quality: int = 95) -> bytes:
         ValueError: the format cannot hold it, in the words that the user reads.
     """
     known = FORMATS[kind]
+    if max(photo.pixels.shape) > known.longest:
+        raise ValueError(f"it holds at most {known.longest} pixels in a row or a column: choose .png or .tif")
     depth = min((bits for bits in known.depths if bits >= photo.bits), default=max(known.depths))
     dtype = np.dtype({8: np.uint8, 16: np.uint16, 32: np.float32}[depth])
     alpha = None if photo.alpha is None else convert(photo.alpha, dtype)
@@ -198,8 +202,8 @@ def _decode_with_pillow(data: bytes, max_pixels: int) -> Photo:
         if getattr(picture, "n_frames", 1) > 1 and picture.format not in FIRST_FRAME_IS_THE_PHOTO:
             raise ValueError(f"an animation of {picture.n_frames} frames: only still pictures are denoised")
         kind = PILLOW_KINDS[picture.format or ""]
-        if kind == "avif":
-            _refuse_unusual_colours(_cicp_of(data))
+        if kind in ("png", "avif"):
+            _refuse_unusual_colours(_cicp_of_png(data) if kind == "png" else _cicp_of(data))
         values = _deep_values(data, kind)
         if values is None:
             values = _values_of(picture)
@@ -392,6 +396,16 @@ def _cicp_of(data: bytes) -> tuple[int, int] | None:
     if at < 0 or b"colrprof" in data[: 1 << 20]:
         return None
     return struct.unpack(">HH", data[at + 8 : at + 12])
+
+
+def _cicp_of_png(data: bytes) -> tuple[int, int] | None:
+    """The same of a PNG, where the numbers come before any profile."""
+    for name, chunk in _chunks_of(data):
+        if name == b"cICP":
+            return chunk[8], chunk[9]
+        if name == b"IDAT":
+            break
+    return None
 
 
 def _refuse_unusual_colours(cicp: tuple[int, int] | None) -> None:

@@ -50,6 +50,7 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     with tifffile.TiffFile(BytesIO(data)) as file:
         page = _only_page(file)
         _refuse_too_large(page, max_pixels)
+        _refuse_truncated(page, len(data))
         pixels, alpha, notes = _split_alpha(_values(page), page)
         if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
             pixels = np.subtract(white_of(pixels.dtype), pixels, dtype=pixels.dtype)
@@ -148,6 +149,12 @@ def _refuse_too_large(page: tifffile.TiffPage, max_pixels: int) -> None:
         raise ValueError(f"{page.samplesperpixel} channels: only grey or RGB, with or without alpha, are read")
     if page.imagedepth > 1:
         raise ValueError(f"{page.imagedepth} slices of a volume: split it into single pictures")
+
+
+def _refuse_truncated(page: tifffile.TiffPage, length: int) -> None:
+    """JPEG's decoder would fill what is missing with grey."""
+    if any(start + size > length for start, size in zip(page.dataoffsets, page.databytecounts, strict=False)):
+        raise ValueError("the file ends before its pixels do")
 
 
 def _values(page: tifffile.TiffPage) -> np.ndarray:

@@ -127,7 +127,8 @@ class MalleConv(nn.Module):
         grid = self.predictor(features)
         weights, bias = grid.split([self.channels * self.taps, self.channels], dim=1)
         # Kernel times feature is unbounded and a run at a high learning rate can explode; a bounded kernel can not.
-        kernels = torch.tanh(weights).unflatten(1, (self.channels, self.taps))
+        B, _, h, w = grid.shape
+        kernels = torch.tanh(weights).view(B, self.channels, self.taps, h, w)
         return features + malleable_conv2d(features, kernels, torch.tanh(bias))
 
 
@@ -146,7 +147,9 @@ class InvertedBottleneck(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        return features + self.body(features)
+        """(B, C, H, W) to the same."""
+        refined: Tensor = features + self.body(features)
+        return refined
 
 
 class ResidualBlock(nn.Module):
@@ -158,7 +161,9 @@ class ResidualBlock(nn.Module):
         self.body = nn.Sequential(first, nn.ReLU(inplace=True), _zeroed(second))
 
     def forward(self, features: Tensor) -> Tensor:
-        return features + self.body(features)
+        """(B, C, H, W) to the same."""
+        refined: Tensor = features + self.body(features)
+        return refined
 
 
 def _decoder(config: MalleNetConfig, level: int, width: int) -> nn.Sequential:

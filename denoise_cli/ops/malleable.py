@@ -64,7 +64,7 @@ def _check_shapes(image: Tensor, kernels: Tensor, bias: Tensor | None) -> None:
     if kernels.ndim != 5 or kernels.shape[:2] != (B, C):
         raise ValueError(f"kernels: expected ({B}, {C}, K*K, h, w), got {tuple(kernels.shape)}")
     K = math.isqrt(kernels.shape[2])
-    if K * K != kernels.shape[2] or K % 2 == 0:
+    if kernels.shape[2] != K * K or K % 2 == 0:
         raise ValueError(f"kernels: expected K*K taps with K odd, got {kernels.shape[2]}")
     if bias is not None and bias.shape != (B, C, *kernels.shape[3:]):
         raise ValueError(f"bias: expected {(B, C, *kernels.shape[3:])}, got {tuple(bias.shape)}")

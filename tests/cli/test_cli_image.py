@@ -128,7 +128,7 @@ def test_a_dry_run_writes_nothing(cli: Cli, photo: Path, tmp_path: Path) -> None
         (["--model", "best"], "no model is called 'best': choose from mallenet-s, "),
         (["--noise", "much"], "--noise much: expected auto or a number from 0 to 255"),
         (["--noise", "-3"], "--noise -3: expected auto or a number from 0 to 255"),
-        (["--tile", "10"], "--tile 10: expected auto or a number from 192 to 65536"),
+        (["--tile", "10"], "--tile 10: expected auto or a number from 256 to 65536"),
         (["--precision", "int8"], "--precision int8: choose one of auto, fp32, bf16, fp16"),
         (["--format", "gif"], "--format gif: choose one of jpeg, png, tiff, webp, avif"),
         (["-o", "clean.gif"], "clean.gif: cannot write .gif: choose one of .jpg, .png, .tif, .webp, .avif"),
@@ -190,7 +190,8 @@ def test_floating_point_beyond_white_keeps_its_range(cli: Cli, tmp_path: Path, r
 
 def test_standard_input_becomes_standard_output(photo: Path) -> None:
     done = subprocess.run(
-        [*DENOISE, "image", "-", "-o", "-", "--format", "webp"], input=photo.read_bytes(), capture_output=True, check=True, cwd=ROOT
+        [*DENOISE, "image", "-", "-o", "-", "--format", "webp"],
+        input=photo.read_bytes(), capture_output=True, check=True, cwd=ROOT,
     )  # fmt: skip
     assert done.stdout[8:12] == b"WEBP"
     assert done.stderr.startswith(b"- -> -: mallenet-s")

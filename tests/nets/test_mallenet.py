@@ -32,7 +32,7 @@ def perturbed(config: MalleNetConfig) -> MalleNet:
     """As after some training: no branch is zero any more."""
     net = config.build()
     for parameter in net.parameters():
-        parameter += 0.05 * torch.randn_like(parameter)
+        parameter.add_(torch.randn_like(parameter), alpha=0.05)
     return net
 
 

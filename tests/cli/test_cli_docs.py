@@ -1,0 +1,37 @@
+"""docs/cli.md names every command and every option, and none that is not there."""
+
+import re
+from pathlib import Path
+
+import click
+import typer.main
+
+from denoise_cli.cli.app import app
+
+TEXT = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
+EVERYWHERE = {"--help", "-h"}
+
+
+def sections() -> dict[str, str]:
+    parts = re.split(r"^## `denoise (\w+).*`$", TEXT, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def options_of(command: click.Command) -> set[str]:
+    own = {name for parameter in command.params if isinstance(parameter, click.Option) for name in parameter.opts}
+    below = command.commands.values() if isinstance(command, click.Group) else []
+    return own.union(*(options_of(sub) for sub in below)) - EVERYWHERE
+
+
+def test_every_command_has_its_section() -> None:
+    program = typer.main.get_command(app)
+    assert isinstance(program, click.Group)
+    assert set(sections()) == set(program.commands)
+
+
+def test_every_option_is_documented_and_every_documented_option_exists() -> None:
+    program = typer.main.get_command(app)
+    assert isinstance(program, click.Group)
+    for name, text in sections().items():
+        documented = set(re.findall(r"`(-{1,2}[a-z][a-z-]*)`", text))
+        assert documented == options_of(program.commands[name]), name

@@ -1,0 +1,210 @@
+"""Damaged files of every format, and the collection of odd ones that other projects keep for their tests."""
+
+import sys
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+import pillow_heif
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from denoise_cli.errors import UnreadableFile
+from denoise_cli.io import image
+from denoise_cli.io.photo import Photo
+
+Encode = Callable[..., bytes]
+Pixels = NDArray[np.uint8]
+
+SAMPLES = [
+    *("jpeg", "progressive jpeg", "png", "16-bit png", "palette png", "webp", "lossless webp", "avif", "10-bit avif"),
+    *("bmp", "heif", "tiff", "16-bit tiff", "tiled tiff", "jpeg tiff", "big-endian bigtiff"),
+]
+MAGIC = {
+    "jpeg": b"\xff\xd8\xff\xe0",
+    "png": b"\x89PNG\r\n\x1a\n",
+    "tiff": b"II*\x00\x08\x00\x00\x00",
+    "bigtiff": b"MM\x00+\x00\x08\x00\x00",
+    "webp": b"RIFF\x00\x10\x00\x00WEBPVP8 ",
+    "avif": b"\x00\x00\x00\x1cftypavif\x00\x00\x00\x00",
+    "heif": b"\x00\x00\x00\x1cftypheic\x00\x00\x00\x00",
+    "bmp": b"BM",
+}
+FLIPS = 200
+LIMIT = 1_000_000  # pixels: what a damaged header may claim
+GIGABYTE = 1_000_000_000
+
+
+@pytest.fixture
+def sample(picture: Pixels, camera_exif: Image.Exif, xmp: bytes, with_pillow: Encode, with_tifffile: Encode) -> Encode:
+    """A small sound file of each kind, by the names in `SAMPLES`."""
+
+    def heif() -> bytes:
+        buffer = BytesIO()
+        pillow_heif.from_bytes("RGB", (32, 24), picture.tobytes()).save(buffer, exif=camera_exif.tobytes(), xmp=xmp)
+        return buffer.getvalue()
+
+    deep = picture.astype(np.uint16) * 257
+    said = {"exif": camera_exif.tobytes(), "xmp": xmp}
+    makers: dict[str, Callable[[], bytes]] = {
+        "jpeg": lambda: with_pillow(picture, "JPEG", **said),
+        "progressive jpeg": lambda: with_pillow(picture, "JPEG", progressive=True),
+        "png": lambda: with_pillow(picture, "PNG", exif=said["exif"]),
+        "16-bit png": lambda: bytes(imagecodecs.png_encode(deep)),
+        "palette png": lambda: with_pillow(Image.fromarray(picture).quantize(16), "PNG", transparency=3),
+        "webp": lambda: with_pillow(picture, "WEBP", **said),
+        "lossless webp": lambda: with_pillow(picture, "WEBP", lossless=True),
+        "avif": lambda: with_pillow(picture, "AVIF", **said),
+        "10-bit avif": lambda: bytes(imagecodecs.avif_encode(deep >> 6, bitspersample=10)),
+        "bmp": lambda: with_pillow(picture, "BMP"),
+        "heif": heif,
+        "tiff": lambda: image.encode(Photo(picture, None, "test"), "tiff", "test"),
+        "16-bit tiff": lambda: with_tifffile(deep, photometric="rgb", compression="lzw", predictor=True),
+        "tiled tiff": lambda: with_tifffile(picture, photometric="rgb", tile=(16, 16)),
+        "jpeg tiff": lambda: with_tifffile(picture, photometric="rgb", compression="jpeg"),
+        "big-endian bigtiff": lambda: with_tifffile(picture, photometric="rgb", bigtiff=True, byteorder=">"),
+    }
+
+    return lambda name: makers[name]()
+
+
+def read_or_reason(path: Path, max_pixels: int = LIMIT) -> Photo | str:
+    """The photo, or what the user reads about a file that is not read: one line that names it."""
+    try:
+        return image.read(path, max_pixels)
+    except UnreadableFile as error:
+        message = str(error)
+    reason = message.removeprefix(f"{path}: ")
+    assert reason not in ("", message)
+    assert "\n" not in message
+    return reason
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    assert read_or_reason(tmp_path / "no.jpg") == "cannot read: No such file or directory"
+
+
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    assert read_or_reason(tmp_path) == "cannot read: Is a directory"
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif", "a.heic", "a.dng", "a"])
+def test_an_empty_file_is_refused(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.touch()
+
+    assert read_or_reason(path) == "is empty"
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif", "a.webp", "a.avif", "a.heic", "a"])
+@pytest.mark.parametrize("text", [b"Dear diary,\n", b"<svg/>", b"\x00", b"BM", b"II", b"II*\x00", b"MM\x00*\x00"])
+def test_what_is_no_picture_is_refused(text: bytes, name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(text)
+
+    assert isinstance(read_or_reason(path), str)
+
+
+@pytest.mark.parametrize("length", [1, 20, 200, 5000])
+@pytest.mark.parametrize("kind", MAGIC)
+def test_noise_behind_the_right_first_bytes_is_refused(
+    kind: str, length: int, rng: np.random.Generator, tmp_path: Path
+) -> None:
+    path = tmp_path / "noise"
+    path.write_bytes(MAGIC[kind] + rng.bytes(length))
+
+    assert isinstance(read_or_reason(path), str)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.3, 0.6, 0.9, 0.95])
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_truncated_file_is_refused(name: str, share: float, sample: Encode, tmp_path: Path) -> None:
+    whole = sample(name)
+    path = tmp_path / "cut"
+    path.write_bytes(whole[: int(len(whole) * share)])
+
+    assert isinstance(read_or_reason(path), str)
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_file_with_flipped_bytes_is_read_or_refused_but_breaks_nothing(
+    name: str, sample: Encode, rng: np.random.Generator, tmp_path: Path
+) -> None:
+    whole = sample(name)
+    path = tmp_path / "flipped"
+    path.write_bytes(whole)
+    assert image.read(path, LIMIT).pixels.shape == (24, 32, 3)
+    before = most_memory()
+
+    for place in rng.integers(0, len(whole), FLIPS):
+        data = bytearray(whole)
+        data[place] ^= rng.integers(1, 256)
+        path.write_bytes(data)
+        photo = read_or_reason(path)
+        if isinstance(photo, Photo):
+            assert_sound(photo)
+
+    assert most_memory() - before < GIGABYTE
+
+
+def assert_sound(photo: Photo) -> None:
+    H, W, C = photo.pixels.shape
+    assert H * W <= LIMIT
+    assert C in (1, 3)
+    assert photo.pixels.dtype in (np.uint8, np.uint16, np.float32)
+    if photo.alpha is not None:
+        assert photo.alpha.shape == (H, W)
+        assert photo.alpha.dtype == photo.pixels.dtype
+
+
+def most_memory() -> int:
+    """The most bytes that this process has held so far; 0 where the system does not say."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+@pytest.fixture(params=["images", "raw"])
+def collection(request: pytest.FixtureRequest, shared_data: Path) -> list[Path]:
+    folder = shared_data / ("awkward/images" if request.param == "images" else "raw")
+    return sorted(file for file in folder.iterdir() if file.suffix != ".md")
+
+
+def test_odd_files_have_their_size_or_are_refused_in_one_line(collection: list[Path]) -> None:
+    sizes = 0
+    for file in collection:
+        photo = read_or_reason(file, image.MAX_PIXELS)
+        if isinstance(photo, Photo) and photo.kind != "raw" and (size := pillow_size(file)):
+            assert photo.pixels.shape[:2] == size, file.name
+            sizes += 1
+    assert sizes > 50 or collection[0].parent.name == "raw"
+
+
+def pillow_size(file: Path) -> tuple[int, int] | None:
+    try:
+        with Image.open(file) as picture:
+            upright = ImageOps.exif_transpose(picture)
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
+        return None
+    return upright.height, upright.width
+
+
+def test_odd_photos_keep_their_size_in_every_format(collection: list[Path], tmp_path: Path) -> None:
+    for file in collection:
+        photo = read_or_reason(file)
+        if isinstance(photo, str):
+            continue
+        for kind in image.WRITABLE:
+            path = tmp_path / f"{file.stem[:50]}.{kind}"
+            if kind == "jpeg" and photo.alpha is not None and photo.alpha.min() < np.iinfo(photo.alpha.dtype).max:
+                with pytest.raises(ValueError, match=r"^it cannot hold transparency"):
+                    image.encode(photo, kind, "test")
+                continue
+            path.write_bytes(image.encode(photo, kind, "test"))
+            assert image.read(path).pixels.shape[:2] == photo.pixels.shape[:2], (file.name, kind)
+            path.unlink()
