@@ -12,22 +12,22 @@ from numpy.typing import NDArray
 PATCH = 8
 MOST_PATCHES = 60_000
 BLOCK = 16
-MOST_BLOCKS = 8_000
-# Of a photo's blocks, the share that is taken for flat, and how evenly noisy the flattest tenth must be to be believed:
-# noise is as strong in all flat blocks, texture is not.
-FLATTEST = 0.02
+MOST_BLOCKS, FEWEST_BLOCKS = 8_000, 100
+FLATTEST = 0.05  # the share of a photo's blocks that is taken for flat
+# Noise is as strong in all flat blocks, texture is not: how far the flattest tenth may differ to be believed.
 EVEN_SHARES, EVEN_RATIO = (0.01, 0.1), 1.3
-FEWEST_BLOCKS = 100
+HIDDEN_RATIO = 1.7  # flat blocks that show so much more than the eigenvalues hold noise that is not white
 MOST_OF_FLAT = 1.1  # a block's own deviation is uncertain by some percent
+GRAIN = 4  # pixels: the size of the grain by which noise that is not white is measured
 
 
 def estimate_sigma(image: NDArray[np.floating]) -> float:
-    """The noise's standard deviation, from the picture alone.
+    """How strong the noise is, from the picture alone, as the standard deviation of white noise.
 
-    White noise is found among the eigenvalues of the picture's patches. Noise that a camera has smoothed, sharpened or
-    compressed is not white, and hides there; it shows in the flattest blocks of the picture: where they agree on it,
-    there is at least as much noise as in them. Fine texture, on the other hand, can pass for white noise: but there is
-    no more noise than in the flat blocks.
+    White noise is found among the eigenvalues of the picture's patches. Fine texture can pass for it: but there is no
+    more noise than in the flat blocks of the picture. Noise that a camera has smoothed, sharpened or compressed is not
+    white, and hides from the eigenvalues; it shows in the flat blocks, where they agree on it. Such noise is coarser
+    than white noise, and as visible as white noise of a larger deviation: of the one that has the same grain.
 
     Args:
         image: (H, W, C), any range.
@@ -36,12 +36,16 @@ def estimate_sigma(image: NDArray[np.floating]) -> float:
         Sigma in the image's unit; 0 for an image too small to tell.
     """
     white = _white_sigma(image)
-    deviations = _block_deviations(image)
-    if len(deviations) < FEWEST_BLOCKS:
+    blocks = _blocks(image)
+    if len(blocks) < FEWEST_BLOCKS:
         return white
-    flattest, low, high = map(float, np.quantile(deviations, [FLATTEST, *EVEN_SHARES]))
-    least = flattest if high < EVEN_RATIO * low else 0.0
-    return max(least, min(white, MOST_OF_FLAT * high))
+    deviations = _deviations(blocks)
+    low, high = np.quantile(deviations, EVEN_SHARES)
+    flat = deviations <= np.quantile(deviations, FLATTEST)
+    even = high < EVEN_RATIO * low
+    if even and deviations[flat].max() > HIDDEN_RATIO * white:
+        return float(np.sqrt(np.mean(np.square(_deviations(blocks[flat], GRAIN)))))
+    return min(white, MOST_OF_FLAT * float(high))
 
 
 def _white_sigma(image: NDArray[np.floating]) -> float:
@@ -60,22 +64,28 @@ def _white_sigma(image: NDArray[np.floating]) -> float:
     return 0.0
 
 
-def _block_deviations(image: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Of each block, the deviation from its best-fitting slope; blocks that reach black or white are left out."""
+def _blocks(image: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(N, BLOCK, BLOCK, C), without those that reach black or white."""
     H, W, C = image.shape
     rows, columns = H // BLOCK, W // BLOCK
-    if not rows * columns:
-        return np.zeros(0)
-    step = math.ceil(math.sqrt(rows * columns / MOST_BLOCKS))
-    blocks = image[: rows * BLOCK, : columns * BLOCK].reshape(rows, BLOCK, columns, BLOCK, C)
-    blocks = blocks.transpose(0, 2, 1, 3, 4)[::step, ::step].reshape(-1, BLOCK * BLOCK, C).astype(np.float64)
-    inside = (blocks.min(axis=(1, 2)) > image.min()) & (blocks.max(axis=(1, 2)) < image.max())
-    blocks = blocks[inside]
+    step = max(1, math.ceil(math.sqrt(rows * columns / MOST_BLOCKS)))
+    blocks = image[: rows * BLOCK, : columns * BLOCK].reshape(rows, BLOCK, columns, BLOCK, C).swapaxes(1, 2)
+    blocks = blocks[::step, ::step].reshape(-1, BLOCK, BLOCK, C).astype(np.float64)
+    if not len(blocks):
+        return blocks
+    inside = (blocks.min(axis=(1, 2, 3)) > image.min()) & (blocks.max(axis=(1, 2, 3)) < image.max())
+    return blocks[inside]
 
-    plane = np.stack([np.ones((BLOCK, BLOCK)), *np.mgrid[:BLOCK, :BLOCK]], axis=-1).reshape(-1, 3)
-    basis, _ = np.linalg.qr(plane)  # (BLOCK * BLOCK, 3)
-    energy = np.square(blocks).sum(axis=(1, 2)) - np.square(basis.T @ blocks).sum(axis=(1, 2))
-    return np.sqrt(np.maximum(energy, 0) / (C * (BLOCK * BLOCK - 3)))
+
+def _deviations(blocks: NDArray[np.float64], grain: int = 1) -> NDArray[np.float64]:
+    """Of each block, the deviation from its best-fitting slope; of its means over `grain`, as if they were white."""
+    N, _, _, C = blocks.shape
+    side = BLOCK // grain
+    means = blocks.reshape(N, side, grain, side, grain, C).mean(axis=(2, 4)).reshape(N, side * side, C)
+    plane = np.stack([np.ones((side, side)), *np.mgrid[:side, :side]], axis=-1).reshape(-1, 3)
+    basis, _ = np.linalg.qr(plane)  # (side * side, 3)
+    energy = np.square(means).sum(axis=(1, 2)) - np.square(basis.T @ means).sum(axis=(1, 2))
+    return grain * np.sqrt(np.maximum(energy, 0) / (C * (side * side - 3)))
 
 
 def _patch_covariance(image: NDArray[np.floating]) -> NDArray[np.float64] | None:

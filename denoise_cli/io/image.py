@@ -208,7 +208,7 @@ def _decode_with_pillow(data: bytes, max_pixels: int) -> Photo:
         if values is None:
             values = _values_of(picture)
         else:
-            picture.load()  # finds damage that the other decoder may pass over
+            picture.load()  # for the metadata behind the pixels, and damage that the other decoder passes over
         metadata, orientation = _metadata_of(picture)
     pixels, alpha = _split_alpha(values)
     return Photo(turn(pixels, orientation), None if alpha is None else turn(alpha, orientation), kind, metadata)

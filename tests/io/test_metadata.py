@@ -3,6 +3,7 @@ from collections.abc import Callable
 from io import BytesIO
 from typing import Literal
 
+import imagecodecs
 import numpy as np
 import pillow_heif
 import pytest
@@ -11,7 +12,7 @@ from PIL import ExifTags, Image, ImageCms, ImageOps, IptcImagePlugin, PngImagePl
 
 from denoise_cli.io import image
 from denoise_cli.io.exif import Exif, Value, pack, parse
-from denoise_cli.io.metadata import Metadata, dpi_of, upright_xmp
+from denoise_cli.io.metadata import Metadata, dpi_of, upright, upright_xmp
 from denoise_cli.io.photo import Photo
 
 Encode = Callable[..., bytes]
@@ -331,6 +332,27 @@ def test_damaged_exif_does_not_keep_a_photo_from_being_read_and_written(
         assert written(photo, target).size == (32, 24)
 
 
+def test_tags_that_point_at_what_is_not_carried_are_left_out() -> None:
+    exif = Exif()
+    exif.main = {271: exif.text("Maker"), 273: exif.long(8), 513: exif.long(900), 514: exif.long(100)}
+
+    _, packed = upright(exif)
+
+    assert parse(packed or b"").main == {271: exif.text("Maker")}
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_exif_behind_the_pixels_of_a_png_is_found(
+    dtype: type[np.generic], picture: Pixels, camera_exif: Image.Exif, with_chunk: Encode, read_bytes: Read
+) -> None:
+    plain = bytes(imagecodecs.png_encode(picture.astype(dtype)))
+    said = with_chunk(plain, b"eXIf", camera_exif.tobytes().removeprefix(b"Exif\x00\x00"))
+    start, stop = said.index(b"eXIf") - 4, said.index(b"IDAT") - 4
+    behind = said[:start] + said[stop:-12] + said[start:stop] + said[-12:]
+
+    assert parse(read_bytes(behind).metadata.exif or b"").main[271] == Value(2, b"Maker\x00")
+
+
 def test_exif_that_a_png_has_as_text_is_found(
     picture: Pixels, camera_exif: Image.Exif, with_pillow: Encode, read_bytes: Read
 ) -> None:
@@ -391,6 +413,15 @@ def test_every_type_of_value_survives_packing(order: Literal["<", ">"]) -> None:
     seen.load(packed)
     assert seen.get_ifd(ExifTags.IFD.Interop) == {1: "R98"}
     assert seen.get_ifd(ExifTags.IFD.Exif)[6] == pytest.approx(-1 / 3)
+
+
+def test_values_begin_at_even_places() -> None:
+    exif = Exif()
+    exif.main = {270: Value(2, b"even so\x00\x00"), 271: exif.text("Maker")}
+
+    entries = struct.iter_unpack("<HHII", pack(exif)[10:34])
+
+    assert [(tag, place % 2) for tag, _, _, place in entries] == [(270, 0), (271, 0)]
 
 
 def test_entries_that_claim_the_same_bytes_do_not_multiply_the_file() -> None:
