@@ -13,8 +13,8 @@ errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emo
 
 
 def error(message: str) -> None:
-    """One line on stderr."""
-    errors.print(f"denoise: {message}", style="red" if errors.is_terminal else None)
+    """One line on stderr, whatever is in a file's name."""
+    errors.print("denoise: " + " ".join(message.splitlines()), style="red" if errors.is_terminal else None)
 
 
 def say(message: str) -> None:
