@@ -23,12 +23,11 @@ Array = NDArray[np.float32]
 Progress = Callable[[float], None]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
-# Measured (docs/architecture.md): what a network of the zoo loses at the end of a tile is gone after 64 pixels.
+# Measured (docs/architecture.md): what the network loses at the end of a tile hardly matters 64 pixels away.
+OVERLAP = 192
+DEFAULT_TILE = 1280
+SMALLEST_TILE = 256
 NATIVE_BF16_CHECKS = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-OVERLAP = 128
-MARGIN = 32
-DEFAULT_TILE = 1024
-SMALLEST_TILE = 2 * OVERLAP
 
 
 class Denoiser:
@@ -121,17 +120,19 @@ class Denoiser:
             except (RuntimeError, MemoryError) as error:
                 if not _is_out_of_memory(error):
                     raise
-                if tile // 2 < SMALLEST_TILE:
+                if tile == SMALLEST_TILE:
                     raise OutOfMemory(f"out of memory on {self.device}, even with tiles of {tile} pixels") from error
-            tile = tile // 2 // MULTIPLE * MULTIPLE
+            tile = max(tile // 2 // MULTIPLE * MULTIPLE, SMALLEST_TILE)
 
     def _run(self, image: Tensor, sigma: float | Tensor, tile: int, progress: Progress | None) -> Tensor:
         H, W = image.shape[-2:]
         clean = torch.zeros_like(image, dtype=torch.float32)
-        spans = list(tiling.grid(_padded(H), _padded(W), tile, OVERLAP, MULTIPLE))
+        overlap = min(OVERLAP, tile // 2 // MULTIPLE * MULTIPLE)
+        margin = overlap // 3
+        spans = list(tiling.grid(_padded(H), _padded(W), tile, overlap, MULTIPLE))
         for done, (rows, columns) in enumerate(spans, start=1):
             part = self._denoise_tile(_crop(image, rows, columns), _level(image, sigma, rows, columns))
-            part *= torch.from_numpy(np.outer(rows.weights(MARGIN), columns.weights(MARGIN)))
+            part *= torch.from_numpy(np.outer(rows.weights(margin), columns.weights(margin)))
             bottom, right = min(rows.stop, H), min(columns.stop, W)
             clean[:, :, rows.start : bottom, columns.start : right] += part[
                 :, :, : bottom - rows.start, : right - columns.start

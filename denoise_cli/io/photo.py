@@ -84,3 +84,15 @@ def straighten(pixels: Pixels, alpha: Pixels) -> Pixels:
 def convert(pixels: Pixels, dtype: np.dtype[Any]) -> Pixels:
     """The same picture in another type, [0, 1] on both sides."""
     return pixels if pixels.dtype == dtype else from_float(to_float(pixels), dtype)
+
+
+def in_16_bits(values: np.ndarray, bits: int) -> np.ndarray:
+    """The same picture with 65535 as white, if it has more than 8 bits."""
+    return values if values.dtype == np.uint8 else np.rint(values * (65535 / (2**bits - 1))).astype(np.uint16)
+
+
+def split_alpha(values: np.ndarray) -> tuple[Pixels, Pixels | None]:
+    """Pixels, (H, W, C), and alpha, (H, W), of a picture with 1 to 4 channels, (H, W, C)."""
+    if values.shape[2] in (2, 4):
+        return values[..., :-1], values[..., -1]
+    return values, None

@@ -1,6 +1,11 @@
 """Camera RAW through LibRaw: demosaiced in linear light, then encoded as sRGB."""
 
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -8,6 +13,7 @@ import numpy as np
 from denoise_cli.errors import MissingDependency
 from denoise_cli.imaging.transfer import linear_to_srgb
 from denoise_cli.io.exif import PREFIX, Exif, parse
+from denoise_cli.io.limits import refuse_too_large
 from denoise_cli.io.metadata import Metadata, descriptive, upright
 from denoise_cli.io.photo import Photo, from_float
 
@@ -32,10 +38,9 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     except ImportError as error:
         raise MissingDependency("reading camera RAW", "rawpy") from error
     try:
-        with rawpy.imread(BytesIO(data)) as raw:
+        with _silence(), rawpy.imread(BytesIO(data)) as raw:
             sizes = raw.sizes
-            if sizes.width * sizes.height > max_pixels:
-                raise ValueError(f"{sizes.width} x {sizes.height} pixels, more than --max-pixels allows")
+            refuse_too_large((sizes.width, sizes.height), max_pixels)
             linear = raw.postprocess(
                 use_camera_wb=True, no_auto_bright=True, gamma=(1, 1), output_bps=16, output_color=rawpy.ColorSpace.sRGB
             )
@@ -61,3 +66,20 @@ def _exif_of_preview(raw: "RawPy") -> Exif:
     jpeg = bytes(preview.data) if preview.format == rawpy.ThumbFormat.JPEG else b""
     start = jpeg.find(PREFIX)
     return parse(jpeg[start:]) if start >= 0 else Exif()
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Nobody sees what is written to file descriptor 2 meanwhile; one that is closed stays so."""
+    # LibRaw, and libjpeg inside it, print there about damaged data, and rawpy offers no switch: the user is promised
+    # one line per failure. The descriptor is the whole process's, so two threads must not be in here at once.
+    with ExitStack() as restored:
+        with suppress(OSError, ValueError):
+            if sys.stderr is not None:
+                sys.stderr.flush()
+            stderr = os.dup(2)
+            restored.callback(os.close, stderr)
+            with Path(os.devnull).open("wb") as nowhere:
+                restored.callback(os.dup2, stderr, 2)
+                os.dup2(nowhere.fileno(), 2)
+        yield

@@ -94,7 +94,10 @@ class MalleNet(nn.Module):
             coarse = F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
             merged = self.mergers[level](torch.cat([self._encode(image, sigma, level), coarse], dim=1))
             features = self.decoders[level](merged)
-        return image - self.to_noise(features)
+        # Rounded to bfloat16, strong noise comes in steps as coarse as those of 8 bits: the last layer is not rounded.
+        with torch.autocast(image.device.type, enabled=False):
+            noise: Tensor = self.to_noise(features.to(image.dtype))
+        return image - noise
 
     def _encode(self, image: Tensor, sigma: Tensor, level: int) -> Tensor:
         scale = 2**level

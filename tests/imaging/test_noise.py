@@ -83,6 +83,6 @@ def test_the_mean_error_over_cbsd68_is_small(shared_data: Path, sigma: int, caps
         errors.append(estimate_sigma(add_gaussian_noise(clean, sigma / 255, index)) * 255 - sigma)
     mean = float(np.mean(np.abs(errors)))
     with capsys.disabled():
-        print(f"\nestimate on cbsd68, sigma {sigma}: mean absolute error {mean:.2f}, bias {np.mean(errors):+.2f}")  # noqa: T201
+        print(f"\nestimate on cbsd68, sigma {sigma}: mean absolute error {mean:.2f}, bias {np.mean(errors):+.2f}")
     assert len(photos) == 68
     assert mean <= 1.5

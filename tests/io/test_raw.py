@@ -1,5 +1,7 @@
+import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +128,40 @@ def test_a_truncated_negative_is_refused_in_one_line(
 
     assert str(caught.value).startswith(f"{tmp_path / 'photo.dng'}: ")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.9, 1])
+def test_libraw_prints_nothing(share: float, dng: Encode, read_bytes: Read, capfd: pytest.CaptureFixture[str]) -> None:
+    whole = dng()
+
+    with suppress(UnreadableFile):
+        read_bytes(whole[: int(len(whole) * share)], "photo.dng")
+
+    print("heard", file=sys.stderr)
+    assert capfd.readouterr().err == "heard\n"
+
+
+def test_a_closed_stderr_stays_closed(dng: Encode, tmp_path: Path) -> None:
+    path = tmp_path / "photo.dng"
+    path.write_bytes(dng()[:-1000])
+    code = """
+import os, sys
+from pathlib import Path
+from denoise_cli.errors import UnreadableFile
+from denoise_cli.io import image
+os.close(2)
+try:
+    image.read(Path(sys.argv[1]))
+except UnreadableFile:
+    print("refused")
+try:
+    os.fstat(2)
+except OSError:
+    print("closed")
+"""
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
+
+    assert done.stdout.split() == ["refused", "closed"]
 
 
 def test_what_libraw_does_not_know_is_refused_in_one_line(read_bytes: Read, tmp_path: Path) -> None:

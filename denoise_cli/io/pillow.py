@@ -1,0 +1,158 @@
+"""JPEG, PNG, WebP, AVIF and BMP through Pillow; the deep ones of them through imagecodecs, which keeps their bits."""
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from typing import Any
+
+import imagecodecs
+import numpy as np
+from PIL import Image
+
+from denoise_cli.io.cicp import cicp_of, cicp_of_png, refuse_unusual_colours
+from denoise_cli.io.exif import PREFIX, pack, parse
+from denoise_cli.io.limits import refuse_too_large
+from denoise_cli.io.metadata import Metadata, dpi_of, signed_exif, turn, upright
+from denoise_cli.io.photo import Photo, in_16_bits, split_alpha
+from denoise_cli.io.png import info_of
+
+READERS = ["JPEG", "PNG", "WEBP", "AVIF", "BMP"]
+KINDS = {"MPO": "jpeg"} | {reader: reader.lower() for reader in READERS}
+FIRST_FRAME_IS_THE_PHOTO = {"MPO"}  # a JPEG with a preview or a second eye behind it
+
+MAKER_NOTE = 37500
+XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\x00"
+MOST_IN_A_JPEG_SEGMENT = 65533
+
+
+def decode(data: bytes, max_pixels: int) -> Photo:
+    """Read a still picture.
+
+    Raises:
+        PIL.UnidentifiedImageError: of another format, or damaged at its start.
+        ValueError: not a picture that fits into a `Photo`, in the words that the user reads.
+        OSError and others: damaged.
+    """
+    Image.init()  # registers the readers that are not imported by default
+    with _own_pixel_limit(), Image.open(BytesIO(data), formats=READERS) as picture:
+        refuse_too_large(picture.size, max_pixels)
+        if getattr(picture, "n_frames", 1) > 1 and picture.format not in FIRST_FRAME_IS_THE_PHOTO:
+            raise ValueError(f"an animation of {picture.n_frames} frames: only still pictures are denoised")
+        kind = KINDS[picture.format or ""]
+        if kind in ("png", "avif"):
+            refuse_unusual_colours(cicp_of_png(data) if kind == "png" else cicp_of(data))
+        values = _deep_values(data, kind)
+        if values is None:
+            values = _values_of(picture)
+        else:
+            picture.load()  # for the metadata behind the pixels, and damage that the other decoder passes over
+        metadata, orientation = _metadata_of(picture)
+    pixels, alpha = split_alpha(values)
+    return Photo(turn(pixels, orientation), None if alpha is None else turn(alpha, orientation), kind, metadata)
+
+
+def encode(photo: Photo, kind: str, software: str, quality: int) -> bytes:
+    """Write a photo of 8 bits per value."""
+    values = photo.pixels if photo.alpha is None else np.dstack([photo.pixels, photo.alpha])
+    picture = Image.fromarray(values[..., 0] if values.shape[2] == 1 else values)
+    meta = photo.metadata
+    exif = signed_exif(meta, software, picture.width, picture.height)
+    if kind == "jpeg" and len(PREFIX + pack(exif)) > MOST_IN_A_JPEG_SEGMENT:
+        exif.exif.pop(MAKER_NOTE, None)  # the one part that can be this long
+    options: dict[str, Any] = {"exif": pack(exif)}
+    if meta.icc:
+        options["icc_profile"] = meta.icc
+    if meta.dpi and kind in ("jpeg", "png"):
+        options["dpi"] = meta.dpi
+    if meta.xmp and kind != "png":
+        options["xmp"] = meta.xmp
+    if kind == "jpeg":
+        # Not "optimize": for that, Pillow must guess the file's size, and a noisy picture's is larger.
+        options |= {"quality": quality, "subsampling": 0 if quality >= 90 else 2, "exif": PREFIX + pack(exif)}
+        if meta.iptc:
+            options["extra"] = _iptc_segment(meta.iptc)
+        if meta.xmp and len(XMP_PREFIX + meta.xmp) > MOST_IN_A_JPEG_SEGMENT:
+            del options["xmp"]
+    elif kind == "png":
+        options["pnginfo"] = info_of(meta, software)
+    elif kind == "webp":
+        options |= {"quality": quality, "lossless": quality == 100, "method": 4, "exact": True}
+    elif kind == "avif":
+        grey = picture.mode in ("L", "LA")
+        options |= {"quality": quality, "speed": 6, "subsampling": "4:0:0" if grey else "4:4:4"}
+    buffer = BytesIO()
+    picture.save(buffer, kind.upper(), **options)
+    return buffer.getvalue()
+
+
+def _deep_values(data: bytes, kind: str) -> np.ndarray | None:
+    """What Pillow would cut to 8 bits: 16-bit PNG, 10- and 12-bit AVIF; (H, W, C) in uint16, or None."""
+    if kind == "png" and data[24] == 16:
+        return np.atleast_3d(imagecodecs.png_decode(data))
+    if kind == "avif" and (bits := _avif_bits(data)) > 8:
+        return in_16_bits(np.atleast_3d(imagecodecs.avif_decode(data)), bits)
+    return None
+
+
+def _avif_bits(data: bytes) -> int:
+    """From the codec's configuration (AV1-ISOBMFF 2.3.3): two flags, for more than 8 bits and for 12."""
+    at = data.find(b"av1C")
+    flags = data[at + 6] if 0 <= at < len(data) - 6 else 0
+    return (12 if flags & 0x20 else 10) if flags & 0x40 else 8
+
+
+def _values_of(picture: Image.Image) -> np.ndarray:
+    """(H, W, C), C = 1 to 4."""
+    grey = picture.mode in ("1", "L", "LA")
+    if picture.mode in ("CMYK", "LAB", "YCbCr", "HSV", "F", "I"):
+        raise ValueError(f"{picture.mode} colours: convert it to RGB or grey first")
+    transparent = "transparency" in picture.info or picture.mode in ("LA", "RGBA", "PA")
+    picture = picture.convert(("LA" if grey else "RGBA") if transparent else ("L" if grey else "RGB"))
+    return np.atleast_3d(np.asarray(picture))
+
+
+def _metadata_of(picture: Image.Image) -> tuple[Metadata, int]:
+    info = picture.info
+    xmp = info.get("xmp") or info.get("XML:com.adobe.xmp")
+    xmp = xmp.encode() if isinstance(xmp, str) else xmp
+    exif = parse(info.get("exif") or _exif_in_text(info) or b"")
+    dpi = info.get("dpi") if "jfif_unit" not in info or info["jfif_unit"] else None
+    dpi = (float(dpi[0]), float(dpi[1])) if dpi and min(dpi) > 0 else dpi_of(exif)
+    orientation, packed = upright(exif, xmp)
+    photoshop = info.get("photoshop")
+    gamma = info.get("gamma")
+    return Metadata(
+        exif=packed,
+        xmp=xmp,
+        icc=info.get("icc_profile") or None,
+        iptc=photoshop.get(0x0404) if isinstance(photoshop, dict) else None,
+        dpi=dpi,
+        gamma=gamma if gamma and "srgb" not in info and not info.get("icc_profile") else None,
+    ), orientation
+
+
+def _exif_in_text(info: dict[str | tuple[int, int], Any]) -> bytes | None:
+    """How ImageMagick wrote EXIF into PNG before there was a chunk for it: hexadecimal, after two lines of heading."""
+    text = info.get("Raw profile type exif")
+    try:
+        return bytes.fromhex("".join(text.split("\n")[3:])) if text else None
+    except ValueError:
+        return None
+
+
+def _iptc_segment(iptc: bytes) -> bytes:
+    """IPTC records as a JPEG's APP13 segment."""
+    resource = b"8BIM\x04\x04\x00\x00" + struct.pack(">I", len(iptc)) + iptc + b"\x00" * (len(iptc) % 2)
+    body = b"Photoshop 3.0\x00" + resource
+    return b"\xff\xed" + struct.pack(">H", len(body) + 2) + body if len(body) < 65_000 else b""
+
+
+@contextmanager
+def _own_pixel_limit() -> Iterator[None]:
+    """Pillow's own guard off: ours is asked before anything is decoded."""
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
