@@ -132,7 +132,7 @@ class Denoiser:
         spans = list(tiling.grid(_padded(H), _padded(W), tile, overlap, MULTIPLE))
         for done, (rows, columns) in enumerate(spans, start=1):
             part = self._denoise_tile(_crop(image, rows, columns), _level(image, sigma, rows, columns))
-            part *= torch.from_numpy(np.outer(rows.weights(margin), columns.weights(margin)))
+            part *= torch.from_numpy(np.outer(rows.weights(margin), columns.weights(margin))).to(image.device)
             bottom, right = min(rows.stop, H), min(columns.stop, W)
             clean[:, :, rows.start : bottom, columns.start : right] += part[
                 :, :, : bottom - rows.start, : right - columns.start
@@ -143,8 +143,8 @@ class Denoiser:
 
     @torch.no_grad()
     def _denoise_tile(self, image: Tensor, sigma: Tensor) -> Tensor:
-        """(B, 1 or 3, H, W) to the same, on the CPU."""
-        grey = image.shape[1] == 1
+        """(B, 1 or 3, H, W) to the same, on the image's own device."""
+        home, grey = image.device, image.shape[1] == 1
         if grey:
             # Three equal channels carry sqrt(3) times the luminance noise of three independent ones.
             image, sigma = image.expand(-1, 3, -1, -1), sigma * 3**0.5
@@ -152,7 +152,7 @@ class Denoiser:
         level = sigma.to(self.device, torch.float32).clamp(0, self._sigma_max)
         with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
             clean = self._net(inputs, level).float()
-        return (clean.mean(dim=1, keepdim=True) if grey else clean).cpu()
+        return (clean.mean(dim=1, keepdim=True) if grey else clean).to(home)
 
 
 def _as_level(sigma: float | Array | Tensor | None, shape: torch.Size) -> float | Tensor | None:

@@ -93,8 +93,9 @@ class MalleNet(nn.Module):
         for level in reversed(range(LEVELS - 1)):
             coarse = F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
             merged = self.mergers[level](torch.cat([self._encode(image, sigma, level), coarse], dim=1))
-            features = self.decoders[level](merged)
-        # Rounded to bfloat16, strong noise comes in steps as coarse as those of 8 bits: the last layer is not rounded.
+            # Under autocast the convolutions compute in 16 bits, but what the skips carry is not rounded.
+            features = self.decoders[level](merged.to(image.dtype))
+        # In bfloat16, strong noise would come in steps as coarse as those of 8 bits.
         with torch.autocast(image.device.type, enabled=False):
             noise: Tensor = self.to_noise(features.to(image.dtype))
         return image - noise

@@ -1,0 +1,26 @@
+"""What the pages say of the weights is what the manifest says."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from denoise_cli.zoo import read_manifest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/models.md"])
+def test_scores_are_those_of_the_manifest(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for name, card in read_manifest().items():
+        row = re.search(rf"^\| `{name}` \|.*$", text, re.MULTILINE)
+        assert row, name
+        for level, value in card.scores["cbsd68"].items():
+            assert f" {value:.2f} " in row.group(), (name, level)
+
+
+def test_pictures_that_the_pages_show_are_there() -> None:
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / link).exists(), (page.name, link)
