@@ -23,7 +23,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     scripts = folder / "venv" / ("Scripts" if os.name == "nt" else "bin")
     pip = [sys.executable, "-m", "pip", "--python", scripts / "python", "install", "--no-deps", "--no-index", wheel]
     subprocess.run(pip, check=True, capture_output=True)
-    (site,) = (folder / "venv").glob("lib*/**/site-packages")
+    lookup = [scripts / "python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    site = Path(subprocess.run(lookup, check=True, capture_output=True, text=True).stdout.strip())
     # A folder that is named in a .pth file has its own .pth files ignored: an editable install stays out of sight.
     (site / "lent.pth").write_text(sysconfig.get_path("purelib"))
     return scripts

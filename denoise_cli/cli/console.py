@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+WIDTH_IN_A_PIPE = 160  # characters: where nobody looks, lines are not folded
 errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 
@@ -35,7 +36,8 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequen
         drawn.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*row)
-    Console(markup=False, highlight=False, emoji=False).print(drawn)
+    width = None if sys.stdout.isatty() else WIDTH_IN_A_PIPE
+    Console(markup=False, highlight=False, emoji=False, width=width).print(drawn)
 
 
 @dataclass(frozen=True)
