@@ -25,7 +25,7 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 # Measured (docs/architecture.md): what the network loses at the end of a tile hardly matters 64 pixels away.
 OVERLAP = 192
-DEFAULT_TILE = 1280
+DEFAULT_TILE = 1024
 SMALLEST_TILE = 256
 NATIVE_BF16_CHECKS = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
 

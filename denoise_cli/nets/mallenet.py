@@ -91,8 +91,10 @@ class MalleNet(nn.Module):
 
         features = self.decoders[-1](self._encode(image, sigma, LEVELS - 1))
         for level in reversed(range(LEVELS - 1)):
-            coarse = F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
-            merged = self.mergers[level](torch.cat([self._encode(image, sigma, level), coarse], dim=1))
+            encoded = self._encode(image, sigma, level)
+            coarse = F.interpolate(features.to(encoded.dtype), scale_factor=2, mode="bilinear", align_corners=False)
+            merged = self.mergers[level](torch.cat([encoded, coarse], dim=1))
+            del encoded, coarse, features
             # Under autocast the convolutions compute in 16 bits, but what the skips carry is not rounded.
             features = self.decoders[level](merged.to(image.dtype))
         # In bfloat16, strong noise would come in steps as coarse as those of 8 bits.
