@@ -38,10 +38,12 @@ def _keep_freed_memory() -> None:
 
     Given back to the system and fetched anew, each page is zeroed each time.
     """
-    if sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
-        for parameter in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD) if mallopt else ():
-            mallopt(parameter, MOST_OF_AN_INT)
+    if sys.platform != "linux":
+        return
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):  # musl has none
+        for parameter in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
+            libc.mallopt(parameter, MOST_OF_AN_INT)
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
