@@ -12,6 +12,7 @@ from denoise_cli.errors import DenoiseError
 
 OPTIONAL = {
     "rawpy": ("camera RAW", "rawpy"),
+    "imagecodecs": ("deep PNG and AVIF, compressed TIFF", "imagecodecs"),
     "pillow_heif": ("HEIF photos", "pillow-heif"),
     "cv2": ("denoise bench", "opencv-python-headless"),
     "cupy": ("GPU kernels", "cupy-cuda13x"),

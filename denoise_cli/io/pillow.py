@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from io import BytesIO
 from typing import Any
 
-import imagecodecs
 import numpy as np
 from PIL import Image
 
 from denoise_cli.io.cicp import cicp_of, cicp_of_png, refuse_unusual_colours
+from denoise_cli.io.deep import codecs
 from denoise_cli.io.exif import PREFIX, pack, parse
 from denoise_cli.io.limits import refuse_too_large
 from denoise_cli.io.metadata import Metadata, dpi_of, signed_exif, turn, upright
@@ -89,9 +89,9 @@ def encode(photo: Photo, kind: str, software: str, quality: int) -> bytes:
 def _deep_values(data: bytes, kind: str) -> np.ndarray | None:
     """What Pillow would cut to 8 bits: 16-bit PNG, 10- and 12-bit AVIF; (H, W, C) in uint16, or None."""
     if kind == "png" and data[24] == 16:
-        return np.atleast_3d(imagecodecs.png_decode(data))
+        return np.atleast_3d(codecs().png_decode(data))
     if kind == "avif" and (bits := _avif_bits(data)) > 8:
-        return in_16_bits(np.atleast_3d(imagecodecs.avif_decode(data)), bits)
+        return in_16_bits(np.atleast_3d(codecs().avif_decode(data)), bits)
     return None
 
 

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
 
-import imagecodecs
 import numpy as np
 from PIL import Image, PngImagePlugin
 
+from denoise_cli.io.deep import codecs
 from denoise_cli.io.exif import pack
 from denoise_cli.io.metadata import Metadata, signed_exif
 from denoise_cli.io.photo import Photo
@@ -21,7 +21,7 @@ def encode16(photo: Photo, software: str) -> bytes:
     """
     values = photo.pixels if photo.alpha is None else np.dstack([photo.pixels, photo.alpha])
     H, W, C = values.shape
-    pixels = bytes(imagecodecs.png_encode(np.ascontiguousarray(values[..., 0] if C == 1 else values), level=6))
+    pixels = bytes(codecs().png_encode(np.ascontiguousarray(values[..., 0] if C == 1 else values), level=6))
     meta = photo.metadata
     carrier = BytesIO()
     options: dict[str, Any] = {"icc_profile": meta.icc} if meta.icc else {}

@@ -392,3 +392,14 @@ def test_a_missing_heif_library_is_named(picture: Pixels, read_bytes: Read, monk
 
     with pytest.raises(MissingDependency, match=r"reading HEIF needs pillow-heif, .* pip install pillow-heif$"):
         read_bytes(buffer.getvalue())
+
+
+def test_a_missing_deep_codec_is_named_and_the_rest_works(
+    read_bytes: Read, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    deep = imagecodecs.png_encode(np.zeros((4, 4, 3), np.uint16))
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    with pytest.raises(MissingDependency, match=r"in PNG and AVIF needs imagecodecs, .* pip install imagecodecs$"):
+        read_bytes(deep)
+    Image.new("RGB", (4, 4)).save(tmp_path / "shallow.png")
+    assert image.read(tmp_path / "shallow.png").bits == 8
