@@ -15,6 +15,8 @@ def write_atomically(path: Path, data: bytes, overwrite: bool) -> None:
     """
     try:
         handle, name = tempfile.mkstemp(prefix=".denoise-", suffix=".part", dir=path.parent)
+    except FileNotFoundError as error:
+        raise UnwritableFile(path, f"there is no folder {path.parent}: make it first") from error
     except OSError as error:
         raise UnwritableFile(path, f"cannot write into {path.parent}: {error.strerror}") from error
     part = Path(name)

@@ -96,7 +96,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     target = tmp_path / "none" / "photo.png"
     with pytest.raises(UnwritableFile) as error:
         write_atomically(target, b"new", overwrite=False)
-    assert str(error.value) == f"{target}: cannot write into {target.parent}: No such file or directory"
+    assert str(error.value) == f"{target}: there is no folder {target.parent}: make it first"
 
 
 def test_a_file_is_not_a_folder(old: Path) -> None:

@@ -176,6 +176,12 @@ def test_a_folder_that_cannot_be_made_is_said(cli: Cli, photo: Path) -> None:
     assert done.err == f"denoise: {photo}/out: cannot make the folder: Not a directory\n"
 
 
+def test_a_folder_that_is_missing_is_said(cli: Cli, photo: Path, tmp_path: Path) -> None:
+    done = cli("image", photo, "-o", tmp_path / "none" / "clean.png")
+    assert done.code == 1
+    assert done.err == f"denoise: {tmp_path}/none/clean.png: there is no folder {tmp_path}/none: make it first\n"
+
+
 def test_floating_point_beyond_white_keeps_its_range(cli: Cli, tmp_path: Path, rng: np.random.Generator) -> None:
     import tifffile
 
