@@ -181,14 +181,14 @@ def _sources(path: Path, recursive: bool) -> list[tuple[Path, Path]]:
 def _beside(source: Path, kind: str | None) -> Job:
     if source == STDIO:
         raise UsageError("a photo from standard input needs a target: add -o FILE, or -o - for standard output")
-    chosen = kind or _kind_of_name(source)
+    chosen = kind or image.kind_named(source) or NOTHING_KNOWN
     return Job(source, source.with_name(f"{source.stem}-denoised{_suffix(source, chosen)}"), chosen)
 
 
 def _into(folder: Path, source: Path, below: Path, kind: str | None) -> Job:
     if source == STDIO:
         raise UsageError(f"{folder}: a photo from standard input has no name: give a file as the output")
-    chosen = kind or _kind_of_name(source)
+    chosen = kind or image.kind_named(source) or NOTHING_KNOWN
     return Job(source, folder / below.with_suffix(_suffix(source, chosen)), chosen, makes_folder=True)
 
 
@@ -196,13 +196,6 @@ def _suffix(source: Path, kind: str) -> str:
     """The source's own where it says the format already."""
     known = image.FORMATS[kind].extensions
     return source.suffix if source.suffix.lower() in known else known[0]
-
-
-def _kind_of_name(path: Path) -> str:
-    for name in image.WRITABLE:
-        if path.suffix.lower() in image.FORMATS[name].extensions:
-            return name
-    return NOTHING_KNOWN
 
 
 def _refuse_collisions(jobs: list[Job]) -> list[Job]:

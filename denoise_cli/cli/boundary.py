@@ -34,9 +34,9 @@ def run() -> NoReturn:
 
 
 def _keep_freed_memory() -> None:
-    """Let glibc reuse large blocks, as every layer of every tile asks for the same ones: a third of the time.
+    """Let glibc reuse large blocks, as every layer of every tile asks for the same ones.
 
-    Given back to the system and fetched anew, each page is zeroed each time.
+    Given back to the system and fetched anew, each page is zeroed each time: docs/benchmarks.md.
     """
     if sys.platform != "linux":
         return

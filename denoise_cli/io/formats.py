@@ -44,14 +44,18 @@ def is_photo(path: Path) -> bool:
     return path.suffix.lower() in EXTENSIONS
 
 
+def kind_named(path: Path) -> str | None:
+    """The format that a name asks for; None where it is none that is written here."""
+    return next((name for name in WRITABLE if path.suffix.lower() in FORMATS[name].extensions), None)
+
+
 def kind_for(path: Path) -> str:
     """The format that a target's name asks for.
 
     Raises:
         UsageError: none that is written here.
     """
-    for name in WRITABLE:
-        if path.suffix.lower() in FORMATS[name].extensions:
-            return name
+    if kind := kind_named(path):
+        return kind
     written = ", ".join(extension for name in WRITABLE for extension in FORMATS[name].extensions[:1])
     raise UsageError(f"{path}: cannot write {path.suffix or 'a name without extension'}: choose one of {written}")

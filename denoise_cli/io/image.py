@@ -12,12 +12,23 @@ from PIL import Image, UnidentifiedImageError
 from denoise_cli.errors import UnreadableFile, UnwritableFile
 from denoise_cli.files import write_atomically
 from denoise_cli.io import heif, pillow, png, raw, tiff
-from denoise_cli.io.formats import FORMATS, WRITABLE, is_photo, kind_for
+from denoise_cli.io.formats import FORMATS, WRITABLE, is_photo, kind_for, kind_named
 from denoise_cli.io.limits import MAX_PIXELS
 from denoise_cli.io.metadata import Metadata, upright_xmp
 from denoise_cli.io.photo import Photo, convert, to_float
 
-__all__ = ["FORMATS", "MAX_PIXELS", "STDIN", "WRITABLE", "encode", "is_photo", "kind_for", "read", "write"]
+__all__ = [
+    "FORMATS",
+    "MAX_PIXELS",
+    "STDIN",
+    "WRITABLE",
+    "encode",
+    "is_photo",
+    "kind_for",
+    "kind_named",
+    "read",
+    "write",
+]
 
 STDIN = "-"
 

@@ -12,8 +12,6 @@ from denoise_cli.io import image
 from denoise_cli.io.exif import EXIF_IFD, Value, parse
 from denoise_cli.io.photo import Photo
 
-pytest.importorskip("rawpy")
-
 Encode = Callable[..., bytes]
 Read = Callable[..., Photo]
 
