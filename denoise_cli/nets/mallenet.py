@@ -12,16 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from denoise_cli.ops.malleable import malleable_conv2d
+from denoise_cli.nets.malleconv import MalleConv, cell_side
+from denoise_cli.nets.residual import ResidualBlock, ResidualNet, conv, zeroed
 
 LEVELS = 4
 WIDTHS = (1, 1, 2, 4)  # times f, finest level first
-GRID = 8  # a level's pixels per kernel cell: 4x4 average pool, then 2x2 max pool
-MULTIPLE = GRID * 2 ** (LEVELS - 1)  # 64: the side of the coarsest kernel cell, in pixels of the image
-
-Padding = Literal["zeros", "replicate"]
-# A grid may be one cell wide: repeating the border trains every tap there, zeros would leave eight of nine unused.
-GRID_PADDING: Padding = "replicate"
+MULTIPLE = cell_side() * 2 ** (LEVELS - 1)  # 64: the side of the coarsest kernel cell, in pixels of the image
 
 
 @dataclass(frozen=True)
@@ -48,47 +44,31 @@ class MalleNetConfig:
         return MalleNet(self)
 
 
-class MalleNet(nn.Module):
-    """Predicts the noise and takes it away.
+class MalleNet(ResidualNet):
+    """Sees the image at four sizes, the coarsest first.
 
     Every residual branch starts at zero, so an untrained network returns its input and training starts stable
     without normalisation.
     """
+
+    multiple = MULTIPLE
 
     def __init__(self, config: MalleNetConfig) -> None:
         super().__init__()
         self.config = config
         widths = [config.width * factor for factor in WIDTHS]
         self.encoders = nn.ModuleList(
-            nn.Sequential(_conv(3 * 4**level + 1, width), _block(config, width)) for level, width in enumerate(widths)
+            nn.Sequential(conv(3 * 4**level + 1, width), _block(config, width)) for level, width in enumerate(widths)
         )
         self.mergers = nn.ModuleList(
-            _conv(widths[level] + widths[level + 1], widths[level], kernel=1 if level == 0 else 3)
+            conv(widths[level] + widths[level + 1], widths[level], kernel=1 if level == 0 else 3)
             for level in range(LEVELS - 1)
         )
         self.decoders = nn.ModuleList(_decoder(config, level, width) for level, width in enumerate(widths))
-        self.to_noise = _zeroed(_conv(widths[0], 3))
+        self.to_noise = zeroed(conv(widths[0], 3))
 
-    def forward(self, image: Tensor, sigma: Tensor) -> Tensor:
-        """Denoise.
-
-        Args:
-            image: (B, 3, H, W) noisy RGB, nominally [0, 1], not clipped; H and W multiples of 64.
-            sigma: (B, 1, H, W), the noise's standard deviation at each pixel in the image's unit.
-
-        Returns:
-            (B, 3, H, W), not clipped.
-
-        Raises:
-            ValueError: the shapes do not fit.
-        """
-        B, C, H, W = image.shape
-        if C != 3 or H % MULTIPLE or W % MULTIPLE:
-            sides = f"sides that are multiples of {MULTIPLE}"
-            raise ValueError(f"image: expected (B, 3, H, W), {sides}, got {tuple(image.shape)}")
-        if sigma.shape != (B, 1, H, W):
-            raise ValueError(f"sigma: expected {(B, 1, H, W)}, got {tuple(sigma.shape)}")
-
+    def features(self, image: Tensor, sigma: Tensor) -> Tensor:
+        """(B, f, H, W)."""
         features = self.decoders[-1](self._encode(image, sigma, LEVELS - 1))
         for level in reversed(range(LEVELS - 1)):
             encoded = self._encode(image, sigma, level)
@@ -97,10 +77,7 @@ class MalleNet(nn.Module):
             del encoded, coarse, features
             # Under autocast the convolutions compute in 16 bits, but what the skips carry is not rounded.
             features = self.decoders[level](merged.to(image.dtype))
-        # In bfloat16, strong noise would come in steps as coarse as those of 8 bits.
-        with torch.autocast(image.device.type, enabled=False):
-            noise: Tensor = self.to_noise(features.to(image.dtype))
-        return image - noise
+        return features
 
     def _encode(self, image: Tensor, sigma: Tensor, level: int) -> Tensor:
         scale = 2**level
@@ -108,34 +85,6 @@ class MalleNet(nn.Module):
         inputs = [F.pixel_unshuffle(image, scale), F.avg_pool2d(sigma, scale)]
         encoded: Tensor = self.encoders[level](torch.cat(inputs, dim=1))
         return encoded
-
-
-class MalleConv(nn.Module):
-    """Adds to the features their malleable convolution, with kernels predicted at an eighth of their size."""
-
-    def __init__(self, channels: int, hidden: int, kernel: int) -> None:
-        super().__init__()
-        self.channels = channels
-        self.taps = kernel * kernel
-        self.predictor = nn.Sequential(
-            nn.AvgPool2d(4),
-            _conv(channels, hidden, padding_mode=GRID_PADDING),
-            ResidualBlock(hidden, GRID_PADDING),
-            ResidualBlock(hidden, GRID_PADDING),
-            nn.MaxPool2d(2),
-            ResidualBlock(hidden, GRID_PADDING),
-            ResidualBlock(hidden, GRID_PADDING),
-            _zeroed(nn.Conv2d(hidden, channels * (self.taps + 1), 1)),
-        )
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(B, C, H, W) to the same; H and W multiples of 8."""
-        grid = self.predictor(features)
-        weights, bias = grid.split([self.channels * self.taps, self.channels], dim=1)
-        # Kernel times feature is unbounded and a run at a high learning rate can explode; a bounded kernel can not.
-        B, _, h, w = grid.shape
-        kernels = torch.tanh(weights).view(B, self.channels, self.taps, h, w)
-        return features + malleable_conv2d(features, kernels, torch.tanh(bias))
 
 
 class InvertedBottleneck(nn.Module):
@@ -149,22 +98,8 @@ class InvertedBottleneck(nn.Module):
             nn.ReLU(inplace=True),
             nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden),
             nn.ReLU(inplace=True),
-            _zeroed(nn.Conv2d(hidden, channels, 1)),
+            zeroed(nn.Conv2d(hidden, channels, 1)),
         )
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(B, C, H, W) to the same."""
-        refined: Tensor = features + self.body(features)
-        return refined
-
-
-class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions and a skip."""
-
-    def __init__(self, channels: int, padding_mode: Padding = "zeros") -> None:
-        super().__init__()
-        first, second = (_conv(channels, channels, padding_mode=padding_mode) for _ in range(2))
-        self.body = nn.Sequential(first, nn.ReLU(inplace=True), _zeroed(second))
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, H, W) to the same."""
@@ -185,14 +120,3 @@ def _block(config: MalleNetConfig, channels: int) -> nn.Module:
     if config.block == "inverted":
         return InvertedBottleneck(channels, config.expansion)
     return ResidualBlock(channels)
-
-
-def _conv(inputs: int, outputs: int, kernel: int = 3, padding_mode: Padding = "zeros") -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, padding_mode=padding_mode)
-
-
-def _zeroed(conv: nn.Conv2d) -> nn.Conv2d:
-    nn.init.zeros_(conv.weight)
-    if conv.bias is not None:
-        nn.init.zeros_(conv.bias)
-    return conv

@@ -5,6 +5,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from denoise_cli.nets.mallenet import WIDTHS, MalleNet, MalleNetConfig
+from denoise_cli.zoo import load_net
 
 SMALL = [
     MalleNetConfig(width=8),
@@ -20,7 +21,7 @@ BUDGETS = {
     "mallenet-m-paper": (MalleNetConfig(width=32, block="inverted"), 9.36),
     "mallenet-l": (MalleNetConfig(width=64, block="inverted"), 33.47),
     "mallenet-xl": (MalleNetConfig(width=144, block="inverted"), 181.89),
-    "mallenet-r": (MalleNetConfig(width=48, block="residual", kernel=3), 29.11),
+    "mallenet-r-paper": (MalleNetConfig(width=48, block="residual", kernel=3), 29.11),
 }
 
 
@@ -117,9 +118,19 @@ def test_double_precision_agrees_with_single(config: MalleNetConfig) -> None:
     torch.testing.assert_close(single, double.float(), rtol=1e-4, atol=1e-4)
 
 
+def test_the_shipped_weights_fit() -> None:
+    assert isinstance(load_net("mallenet-s"), MalleNet)
+
+
+def test_saved_optimisers_find_the_parameters_in_the_order_they_know() -> None:
+    parts = [name.split(".")[0] for name, _ in SMALL[0].build().named_parameters()]
+    assert list(dict.fromkeys(parts)) == ["encoders", "mergers", "decoders", "to_noise"]
+
+
 @pytest.mark.parametrize(
     ("image", "sigma", "complaint"),
     [
+        ((3, 64, 64), (1, 1, 64, 64), r"image: .*multiples of 64, got \(3, 64, 64\)"),
         ((1, 3, 63, 64), (1, 1, 63, 64), r"image: .*multiples of 64, got \(1, 3, 63, 64\)"),
         ((1, 3, 64, 96), (1, 1, 64, 96), "image"),
         ((1, 3, 8, 8), (1, 1, 8, 8), "image"),

@@ -1,0 +1,70 @@
+"""Deformable kernel network (DKN): it chooses where to look for each pixel, then how much to believe what it finds.
+
+Source: Xu, Li, Sun, "Learning Deformable Kernels for Image and Video Denoising" (2019), section 3.
+
+Legend: B batch, H x W image, K side of the rigid grid (odd), N = K*K points per pixel.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from denoise_cli.nets.kernel_prediction import KernelHead, KernelPredictor, Trunk, stage
+from denoise_cli.nets.residual import conv, zeroed
+from denoise_cli.ops.deformable import sample2d, sample_rigid2d
+
+
+@dataclass(frozen=True)
+class DeformableKernelNetConfig:
+    """One variant.
+
+    The paper's has a width of 64; a quarter of it is what a CPU can train.
+
+    Attributes:
+        width: channels at the image's own size.
+        side: K.
+        blind: whether the network has to do without the level of the noise.
+        deformable: whether the points move; False leaves them on the grid and all else as it is.
+        reach: how far a point can move to each side, in pixels. The paper's land 4 to 15 away, and 16 is the side of
+            the trunk's largest cells.
+    """
+
+    width: int = 64
+    side: int = 5
+    blind: bool = False
+    deformable: bool = True
+    reach: float = 16.0
+
+    def build(self) -> "DeformableKernelNet":
+        """A network with fresh weights."""
+        return DeformableKernelNet(self)
+
+
+class DeformableKernelNet(KernelPredictor):
+    """Samples the noisy image at places it predicts and averages with weights it predicts from what it sampled.
+
+    Untrained, it is a blur of K x K pixels.
+    """
+
+    def __init__(self, config: DeformableKernelNetConfig) -> None:
+        super().__init__(config.blind)
+        self.config = config
+        N = config.side**2
+        self.trunk = Trunk(self.inputs, config.width)
+        self.to_offsets = zeroed(conv(self.trunk.outputs, 2 * N)) if config.deformable else None
+        self.judge = stage(3 * N + self.inputs + self.trunk.outputs, config.width, depth=2)
+        self.to_weights = KernelHead(config.width, N)
+
+    def kernels(self, image: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Samples, then weights that know them."""
+        features = self.trunk(inputs)
+        samples = self._sample(image, features)
+        seen = torch.cat([part.to(features.dtype) for part in (samples.flatten(1, 2), inputs, features)], dim=1)
+        return samples, self.to_weights(self.judge(seen))
+
+    def _sample(self, image: Tensor, features: Tensor) -> Tensor:
+        if self.to_offsets is None:
+            return sample_rigid2d(image, self.config.side)
+        offsets = self.config.reach * torch.tanh(self.to_offsets(features).to(image.dtype))
+        return sample2d(image, offsets)
