@@ -31,43 +31,84 @@ def find_photos(folders: Sequence[Path]) -> list[Path]:
     return found
 
 
+def find_pairs(folder: Path) -> list[tuple[Path, Path]]:
+    """Real noisy photos and their truths: the files that have one name in the folder's `noisy` and in its `clean`.
+
+    Returns:
+        (noisy, clean), sorted; nothing where the folder has no `noisy`.
+
+    Raises:
+        UnreadableFile: there is no `clean`, or one of them holds no photos, or one that has no partner in the other.
+    """
+    noisy, clean = folder / "noisy", folder / "clean"
+    if not noisy.is_dir():
+        return []
+    names = {side: {path.relative_to(side) for path in find_photos([side])} for side in (noisy, clean)}
+    for side, other in ((noisy, clean), (clean, noisy)):
+        for name in sorted(names[side] - names[other]):
+            raise UnreadableFile(side / name, f"has no partner of this name in {other}")
+    return [(noisy / name, clean / name) for name in sorted(names[noisy])]
+
+
 class CropSource:
-    """Random crops of clean photos, turned and mirrored; a photo smaller than the crop is continued by reflection.
+    """Random crops of photos, turned and mirrored; a photo smaller than the crop is continued by reflection.
 
     Decoded photos stay in memory up to `budget` bytes, the least used leaving first, so that a small set is decoded
     once and a large one still fits.
+
+    Args:
+        groups: photos that belong together, such as a noisy one and its truth, and are cropped alike.
+        budget: bytes of decoded photos to hold.
+
+    Attributes:
+        skipped: the groups that could not be read, and why; others are drawn in their place.
     """
 
-    def __init__(self, paths: Sequence[Path], budget: int = 2 << 30) -> None:
-        if not paths:
+    def __init__(self, groups: Sequence[tuple[Path, ...]], budget: int = 2 << 30) -> None:
+        if not groups:
             raise ValueError("expected at least one photo")
-        self._paths = list(paths)
+        self.skipped: dict[tuple[Path, ...], UnreadableFile] = {}
+        self._groups = list(groups)
+        self._different = len(set(groups))
         self._budget = budget
-        self._held: OrderedDict[Path, Pixels] = OrderedDict()
+        self._held: OrderedDict[tuple[Path, ...], Pixels] = OrderedDict()
         self._size = 0
 
-    def batch(self, rng: np.random.Generator, count: int, patch: int) -> NDArray[np.float32]:
-        """Draw crops.
+    def draw(self, rng: np.random.Generator, patch: int) -> NDArray[np.float32]:
+        """Draw a crop.
 
         Returns:
-            (count, 3, patch, patch), [0, 1], in the photos' own encoding.
-        """
-        crops = [self._crop(rng, patch) for _ in range(count)]
-        return np.stack(crops).transpose(0, 3, 1, 2).astype(np.float32) / 255
+            (patch, patch, 3 for each photo of a group), [0, 1], in the photos' own encoding.
 
-    def _crop(self, rng: np.random.Generator, patch: int) -> Pixels:
-        pixels = _at_least(patch, self._photo(self._paths[rng.integers(len(self._paths))]))
+        Raises:
+            UnreadableFile: no group can be read.
+        """
+        pixels = _at_least(patch, self._drawn(rng))
         H, W = pixels.shape[:2]
         y, x = rng.integers(H - patch + 1), rng.integers(W - patch + 1)
         crop = np.rot90(pixels[y : y + patch, x : x + patch], int(rng.integers(4)))
-        return crop[:, ::-1] if rng.integers(2) else crop
+        return (crop[:, ::-1] if rng.integers(2) else crop) / np.float32(255)
 
-    def _photo(self, path: Path) -> Pixels:
-        if path in self._held:
-            self._held.move_to_end(path)
-            return self._held[path]
-        pixels = image.read(path).as_rgb8()
-        self._held[path] = pixels
+    def _drawn(self, rng: np.random.Generator) -> Pixels:
+        while len(self.skipped) < self._different:
+            group = self._groups[rng.integers(len(self._groups))]
+            try:
+                return self._pixels(group)
+            except UnreadableFile as error:
+                self.skipped[group] = error
+        raise next(iter(self.skipped.values()))
+
+    def _pixels(self, group: tuple[Path, ...]) -> Pixels:
+        if group in self.skipped:
+            raise self.skipped[group]
+        if group in self._held:
+            self._held.move_to_end(group)
+            return self._held[group]
+        photos = [image.read(path).as_rgb8() for path in group]
+        if len({photo.shape for photo in photos}) > 1:
+            raise UnreadableFile(group[0], f"its size is not that of {group[1]}")
+        pixels = np.concatenate(photos, axis=-1)
+        self._held[group] = pixels
         self._size += pixels.nbytes
         while self._size > self._budget and len(self._held) > 1:
             self._size -= self._held.popitem(last=False)[1].nbytes

@@ -1,13 +1,16 @@
-"""Noise: how much of it a picture has.
+"""Noise: how much of it a picture has, and where.
 
 Source of the white estimate: Chen, Zhu, Heng, "An Efficient Statistical Method for Image Noise Level Estimation" (ICCV
 2015).
 """
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from denoise_cli.imaging.transfer import srgb_slope, srgb_to_linear
 
 PATCH = 8
 MOST_PATCHES = 60_000
@@ -19,6 +22,67 @@ EVEN_SHARES, EVEN_RATIO = (0.01, 0.1), 1.3
 HIDDEN_RATIO = 1.7  # flat blocks that show so much more than the eigenvalues hold noise that is not white
 MOST_OF_FLAT = 1.1  # a block's own deviation is uncertain by some percent
 GRAIN = 4  # pixels: the size of the grain by which noise that is not white is measured
+# A noisy pixel says little of its own light, and the level must not follow its noise.
+NEIGHBOURHOOD = 5
+# The mean over normal noise, by Gauss and Hermite: deviations from the mean, and their weights.
+NODES = ((-(3**0.5), 1 / 6), (0.0, 2 / 3), (3**0.5, 1 / 6))
+
+
+@dataclass(frozen=True)
+class ShotRead:
+    """A sensor's noise: a value q of linear light gets noise of the variance shot * q + read^2.
+
+    Attributes:
+        shot: the variance per unit of light, 0 or more.
+        read: the deviation in the dark, 0 or more.
+    """
+
+    shot: float
+    read: float
+
+    def __post_init__(self) -> None:
+        if min(self.shot, self.read) < 0:
+            raise ValueError(f"shot, read: expected 0 or more, got {self.shot} and {self.read}")
+
+    def level_of_light(self, noisy: NDArray[np.floating]) -> NDArray[np.float32]:
+        """How strong it is at each pixel, sqrt(read^2 + shot * q), of the noisy channels' mean q.
+
+        Args:
+            noisy: (H, W, C), linear light, nominally [0, 1].
+
+        Returns:
+            (H, W), in linear light.
+        """
+        light = np.maximum(noisy.mean(axis=-1), 0)
+        return np.sqrt(self.read**2 + self.shot * light).astype(np.float32)
+
+    def level_of_photo(self, noisy: NDArray[np.floating]) -> NDArray[np.float32]:
+        """How strong it is at each pixel of an sRGB-encoded picture.
+
+        In linear light, a value q has noise of the deviation s = sqrt(shot * q + read^2). The encoding stretches it by
+        its slope, which is taken as the mean over that noise: in the dark, the slope changes within one deviation. Per
+        channel,
+
+            sigma(q) = s * E[srgb'(q + s * z)],  z ~ N(0, 1);
+
+        a pixel's level is the root mean square over its channels.
+
+        Args:
+            noisy: (H, W, C), [0, 1], and beyond where it was not clipped.
+
+        Returns:
+            (H, W), the deviation in the picture's own encoding.
+
+        Raises:
+            ValueError: another shape.
+        """
+        if noisy.ndim != 3:
+            raise ValueError(f"noisy: expected (H, W, C), got {noisy.shape}")
+        # Averaged first and clipped then: the other way round, the dark would seem brighter than it is.
+        light = _box_mean(srgb_to_linear(noisy)).clip(0, 1)
+        deviation = np.sqrt(self.shot * light + self.read**2)
+        sigma = deviation * sum(weight * srgb_slope(light + z * deviation) for z, weight in NODES)
+        return np.sqrt(np.mean(np.square(sigma), axis=2)).astype(np.float32)
 
 
 def estimate_sigma(image: NDArray[np.floating]) -> float:
@@ -46,6 +110,16 @@ def estimate_sigma(image: NDArray[np.floating]) -> float:
     if even and deviations[flat].max() > HIDDEN_RATIO * white:
         return float(np.sqrt(np.mean(np.square(_deviations(blocks[flat], GRAIN)))))
     return min(white, MOST_OF_FLAT * float(high))
+
+
+def _box_mean(image: NDArray[np.floating]) -> NDArray[np.floating]:
+    """The mean over each pixel's neighbourhood, mirrored at the sides."""
+    margin = NEIGHBOURHOOD // 2
+    for axis in (0, 1):
+        margins = [(margin, margin) if a == axis else (0, 0) for a in range(image.ndim)]
+        padded = np.pad(image, margins, mode="symmetric")
+        image = np.lib.stride_tricks.sliding_window_view(padded, NEIGHBOURHOOD, axis=axis).mean(axis=-1)
+    return image
 
 
 def _white_sigma(image: NDArray[np.floating]) -> float:

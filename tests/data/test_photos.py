@@ -34,8 +34,12 @@ class Save:
 
 
 def crops(source: CropSource, count: int, patch: int, seed: int = 0) -> list[Pixels]:
-    batch = source.batch(np.random.default_rng(seed), count, patch)
-    return list(np.rint(batch * 255).astype(np.uint8).transpose(0, 2, 3, 1))
+    rng = np.random.default_rng(seed)
+    return [np.rint(source.draw(rng, patch) * 255).astype(np.uint8) for _ in range(count)]
+
+
+def source_of(*paths: Path, budget: int = 2 << 30) -> CropSource:
+    return CropSource([(path,) for path in paths], budget)
 
 
 def turned_and_mirrored(pixels: Pixels) -> set[bytes]:
@@ -88,33 +92,34 @@ def test_no_photos_make_no_source() -> None:
         CropSource([])
 
 
-@pytest.mark.parametrize(("count", "patch"), [(1, 1), (5, 16), (3, 24)])
-def test_crops_have_the_asked_shape_and_range(save: Save, count: int, patch: int) -> None:
-    source = CropSource([save("1.png", 24, 40)[0], save("2.png", 31, 24)[0]])
-    batch = source.batch(np.random.default_rng(0), count, patch)
-    assert batch.shape == (count, 3, patch, patch)
-    assert batch.dtype == np.float32
-    assert batch.min() >= 0
-    assert batch.max() <= 1
+@pytest.mark.parametrize("patch", [1, 16, 24])
+def test_crops_have_the_asked_shape_and_range(save: Save, rng: np.random.Generator, patch: int) -> None:
+    source = source_of(save("1.png", 24, 40)[0], save("2.png", 31, 24)[0])
+    for _ in range(5):
+        crop = source.draw(rng, patch)
+        assert crop.shape == (patch, patch, 3)
+        assert crop.dtype == np.float32
+        assert crop.min() >= 0
+        assert crop.max() <= 1
 
 
-def test_white_and_black_are_one_and_zero(tmp_path: Path) -> None:
+def test_white_and_black_are_one_and_zero(tmp_path: Path, rng: np.random.Generator) -> None:
     Image.fromarray(np.full((8, 8, 3), 255, np.uint8)).save(tmp_path / "white.png")
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "black.png")
-    white, black = (CropSource([tmp_path / name]) for name in ("white.png", "black.png"))
-    assert (white.batch(np.random.default_rng(0), 2, 4) == 1).all()
-    assert (black.batch(np.random.default_rng(0), 2, 4) == 0).all()
+    white, black = (source_of(tmp_path / name) for name in ("white.png", "black.png"))
+    assert (white.draw(rng, 4) == 1).all()
+    assert (black.draw(rng, 4) == 0).all()
 
 
 def test_every_crop_is_a_window_of_a_photo_and_every_window_is_drawn(save: Save) -> None:
     path, pixels = save("1.png", 6, 5)
-    drawn = {crop.tobytes() for crop in crops(CropSource([path]), 2000, 4)}
+    drawn = {crop.tobytes() for crop in crops(source_of(path), 2000, 4)}
     assert drawn == windows(pixels, 4)
 
 
 def test_every_photo_is_drawn(save: Save) -> None:
     photos = [save(f"{i}.png", 8, 8) for i in range(5)]
-    drawn = {crop.tobytes() for crop in crops(CropSource([path for path, _ in photos]), 100, 8)}
+    drawn = {crop.tobytes() for crop in crops(source_of(*(path for path, _ in photos)), 100, 8)}
     assert all(drawn & turned_and_mirrored(pixels) for _, pixels in photos)
 
 
@@ -122,14 +127,14 @@ def test_every_photo_is_drawn(save: Save) -> None:
 def test_a_photo_smaller_than_the_crop_is_continued_by_reflection(save: Save, height: int, width: int) -> None:
     path, pixels = save("1.png", height, width)
     continued = np.pad(pixels, ((0, max(16 - height, 0)), (0, max(16 - width, 0)), (0, 0)), mode="reflect")
-    assert {crop.tobytes() for crop in crops(CropSource([path]), 20, 16)} <= windows(continued, 16)
+    assert {crop.tobytes() for crop in crops(source_of(path), 20, 16)} <= windows(continued, 16)
 
 
 def test_the_same_seed_draws_the_same_crops(save: Save) -> None:
     paths = [save(f"{i}.png", 20, 30)[0] for i in range(3)]
     first, again, other = (
         np.stack(crops(source, 8, 16, seed))
-        for source, seed in ((CropSource(paths), 1), (CropSource(paths), 1), (CropSource(paths), 2))
+        for source, seed in ((source_of(*paths), 1), (source_of(*paths), 1), (source_of(*paths), 2))
     )
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
@@ -139,7 +144,7 @@ def test_the_same_seed_draws_the_same_crops(save: Save) -> None:
 def test_decoded_photos_stay_within_the_budget(save: Save, held: int, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = [save(f"{i}.png", 20, 30)[0] for i in range(4)]
     one = 20 * 30 * 3
-    expected = np.stack(crops(CropSource(paths), 40, 16))
+    expected = np.stack(crops(source_of(*paths), 40, 16))
 
     decoded: list[weakref.ref[Pixels]] = []
 
@@ -153,10 +158,70 @@ def test_decoded_photos_stay_within_the_budget(save: Save, held: int, monkeypatc
             return pixels
 
     monkeypatch.setattr(image, "read", Watched)
-    source = CropSource(paths, budget=held * one)
+    source = source_of(*paths, budget=held * one)
     # A single photo is kept even where it is more than the budget.
     for seed in range(20):
         crops(source, 1, 16, seed)
         assert sum(reference() is not None for reference in decoded) <= max(held, 1)
     assert np.array_equal(np.stack(crops(source, 40, 16)), expected)
     assert (len(decoded) == len(paths)) == (held == len(paths))
+
+
+# Photos that belong together.
+
+
+def test_photos_of_a_group_are_cropped_alike(save: Save, rng: np.random.Generator) -> None:
+    groups = []
+    for name in ("a", "b"):
+        noisy, pixels = save(f"noisy/{name}.png", 12, 20)
+        clean = save.folder / f"{name}.png"
+        Image.fromarray(255 - pixels).save(clean)
+        groups.append((noisy, clean))
+    source = CropSource(groups)
+    for patch in (4, 12, 16):
+        drawn = source.draw(rng, patch)
+        assert drawn.shape == (patch, patch, 6)
+        np.testing.assert_allclose(drawn[..., :3] + drawn[..., 3:], 1, atol=1e-6)
+
+
+def test_photos_of_a_group_that_differ_in_size_are_skipped(save: Save, rng: np.random.Generator) -> None:
+    uneven = (save("a.png", 12, 20)[0], save("b.png", 20, 12)[0])
+    even = (save("c.png", 12, 20)[0], save("d.png", 12, 20)[0])
+    source = CropSource([uneven, even])
+    assert {source.draw(rng, 8).shape for _ in range(10)} == {(8, 8, 6)}
+    assert {group: str(error) for group, error in source.skipped.items()} == {
+        uneven: f"{uneven[0]}: its size is not that of {uneven[1]}"
+    }
+
+
+# Photos that cannot be read.
+
+
+def test_unreadable_photos_are_drawn_around_and_kept_in_mind(save: Save) -> None:
+    good = [save(f"{i}.png", 8, 8) for i in range(2)]
+    bad = [save.folder / name for name in ("bad.png", "gone.png")]
+    bad[0].write_bytes(b"no photo")
+    source = source_of(bad[0], good[0][0], bad[1], good[1][0])
+    drawn = {crop.tobytes() for crop in crops(source, 50, 8)}
+    assert drawn <= set().union(*(turned_and_mirrored(pixels) for _, pixels in good))
+    assert all(drawn & turned_and_mirrored(pixels) for _, pixels in good)
+    assert {group: type(error) for group, error in source.skipped.items()} == {(path,): UnreadableFile for path in bad}
+
+
+def test_what_is_drawn_does_not_depend_on_what_is_known_to_be_unreadable(save: Save) -> None:
+    paths = [save(f"{i}.png", 8, 8)[0] for i in range(3)]
+    paths[1].write_bytes(b"no photo")
+    source = source_of(*paths)
+    assert np.array_equal(np.stack(crops(source, 20, 8)), np.stack(crops(source, 20, 8)))
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_photos_none_of_which_can_be_read_are_an_error(save: Save, rng: np.random.Generator, times: int) -> None:
+    paths = [save.folder / name for name in ("a.png", "b.png")]
+    for path in paths:
+        path.write_bytes(b"no photo")
+    source = source_of(*paths * times)
+    for _ in range(2):
+        with pytest.raises(UnreadableFile, match=r"[ab]\.png: not a photo"):
+            source.draw(rng, 8)
+    assert len(source.skipped) == 2

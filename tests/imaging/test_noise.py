@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from denoise_cli.evaluate import add_gaussian_noise
-from denoise_cli.imaging.noise import estimate_sigma
+from denoise_cli.evaluate import add_gaussian_noise, add_sensor_noise
+from denoise_cli.imaging.noise import ShotRead, estimate_sigma
+from denoise_cli.imaging.transfer import linear_to_srgb
 from denoise_cli.io import image
 
 Pixels = NDArray[np.float64]
@@ -86,3 +87,65 @@ def test_the_mean_error_over_cbsd68_is_small(shared_data: Path, sigma: int, caps
         print(f"\nestimate on cbsd68, sigma {sigma}: mean absolute error {mean:.2f}, bias {np.mean(errors):+.2f}")
     assert len(photos) == 68
     assert mean <= 1.5
+
+
+def patch(light: float | list[float]) -> NDArray[np.float32]:
+    """A flat picture, (160, 160, 3), of that much linear light."""
+    return linear_to_srgb(np.full((160, 160, 3), light)).astype(np.float32)
+
+
+@pytest.mark.parametrize("light", [0.0, 0.002, 0.01, 0.03, 0.1, 0.4, 0.9])
+@pytest.mark.parametrize(("shot", "read"), [(1e-4, 1e-3), (1e-3, 3e-3)])
+def test_the_level_of_a_flat_patch_is_the_deviation_of_its_noise(light: float, shot: float, read: float) -> None:
+    clean = patch(light)
+    noisy = add_sensor_noise(clean, shot, read, 0)
+    assert ShotRead(shot, read).level_of_photo(noisy).mean() == pytest.approx((noisy - clean).std(), rel=0.05)
+
+
+@pytest.mark.parametrize("light", [0.2, 0.5, 0.9])
+def test_the_level_holds_for_the_strongest_noise_where_there_is_light(light: float) -> None:
+    clean = patch(light)
+    noisy = add_sensor_noise(clean, 1e-2, 3e-2, 0)
+    assert ShotRead(1e-2, 3e-2).level_of_photo(noisy).mean() == pytest.approx((noisy - clean).std(), rel=0.05)
+
+
+def test_the_level_of_a_colour_is_the_mean_energy_of_its_channels() -> None:
+    clean = patch([0.01, 0.2, 0.8])
+    noisy = add_sensor_noise(clean, 1e-3, 3e-3, 0)
+    assert ShotRead(1e-3, 3e-3).level_of_photo(noisy).mean() == pytest.approx((noisy - clean).std(), rel=0.05)
+
+
+def test_shadows_and_lights_have_their_own_levels() -> None:
+    clean = np.concatenate([patch(0.01), patch(0.8)], axis=1)
+    level = ShotRead(1e-3, 3e-3).level_of_photo(add_sensor_noise(clean, 1e-3, 3e-3, 0))
+    assert level.shape == (160, 320)
+    assert level.dtype == np.float32
+    assert level[:, :155].min() > 1.5 * level[:, 165:].max()
+
+
+def test_the_level_in_linear_light_is_the_variance_formula() -> None:
+    noisy = np.array([[[0.1, 0.2, 0.3], [-0.2, 0.1, -0.2]]])
+    level = ShotRead(4e-3, 0.02).level_of_light(noisy)
+    np.testing.assert_allclose(level, [[(0.02**2 + 4e-3 * 0.2) ** 0.5, 0.02]], rtol=1e-6)
+
+
+def test_the_level_does_not_follow_the_noise() -> None:
+    level = ShotRead(1e-2, 1e-2).level_of_photo(add_sensor_noise(patch(0.2), 1e-2, 1e-2, 0))
+    assert level.std() < 0.05 * level.mean()
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (2, 40, 1), (40, 3, 3)])
+def test_small_pictures_have_a_level_too(shape: tuple[int, int, int]) -> None:
+    level = ShotRead(1e-3, 3e-3).level_of_photo(np.full(shape, 0.5, np.float32))
+    np.testing.assert_allclose(level, level.flat[0], rtol=1e-5)
+    assert level.shape == shape[:2]
+
+
+def test_a_sensor_without_noise_has_none() -> None:
+    assert not ShotRead(0, 0).level_of_photo(patch(0.3)).any()
+
+
+@pytest.mark.parametrize(("shape", "shot"), [((4, 4), 0.1), ((4, 4, 3), -0.1)])
+def test_what_has_no_level_is_refused(shape: tuple[int, ...], shot: float) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        ShotRead(shot, 0).level_of_photo(np.zeros(shape))

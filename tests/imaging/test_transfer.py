@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from denoise_cli.imaging.transfer import linear_to_srgb, srgb_to_linear
+from denoise_cli.imaging.transfer import linear_to_srgb, srgb_slope, srgb_to_linear
 
 Convert = Callable[[NDArray[np.floating]], NDArray[np.floating]]
 TYPES = [np.float32, np.float64]
@@ -62,3 +62,16 @@ def test_type_and_shape_are_kept(convert: Convert, dtype: type[np.floating]) -> 
     converted = convert(np.zeros((2, 3, 4), dtype))
     assert converted.dtype == dtype
     assert converted.shape == (2, 3, 4)
+
+
+def test_the_slope_is_how_fast_the_encoding_rises() -> None:
+    values = np.linspace(-0.1, 1.2, 1000)
+    step = 1e-6
+    rise = (linear_to_srgb(values + step) - linear_to_srgb(values - step)) / (2 * step)
+    np.testing.assert_allclose(srgb_slope(values), rise, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_the_slope_keeps_type_and_shape(dtype: type[np.floating]) -> None:
+    slope = srgb_slope(np.zeros((2, 3, 4), dtype))
+    assert (slope.dtype, slope.shape) == (dtype, (2, 3, 4))

@@ -1,0 +1,121 @@
+"""What a network learns from: a noisy crop, the truth, and the noise level that it is told."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from denoise_cli.data.photos import CropSource
+from denoise_cli.imaging import camera
+from denoise_cli.imaging.noise import GRAIN, ShotRead
+from denoise_cli.imaging.transfer import srgb_to_linear
+from denoise_cli.zoo import UNKNOWN
+
+Array = NDArray[np.float32]
+
+WHITE_SHARE = 0.1  # of the crops of a network for real photos: scans, renderings, what other programs have written
+
+
+@dataclass(frozen=True)
+class Example:
+    """One crop.
+
+    Attributes:
+        noisy, clean: (H, W, 3), nominally [0, 1], in the network's own encoding; the noisy one is not clipped.
+        level: (H, W), the noise's standard deviation at each pixel, in the same unit.
+    """
+
+    noisy: Array
+    clean: Array
+    level: Array
+
+
+class Examples(Protocol):
+    """A source of examples."""
+
+    @property
+    def crops(self) -> CropSource:
+        """Where the photos come from."""
+        ...
+
+    def draw(self, rng: np.random.Generator, patch: int) -> Example:
+        """One example, `patch` pixels wide and high; the same `rng` draws the same one."""
+        ...
+
+
+@dataclass(frozen=True)
+class GaussianNoise:
+    """White noise in the photos' own encoding, of a deviation even on [0, sigma_max]."""
+
+    crops: CropSource
+    sigma_max: float
+
+    def draw(self, rng: np.random.Generator, patch: int) -> Example:
+        """See `Examples`."""
+        clean = self.crops.draw(rng, patch)
+        sigma = np.float32(rng.uniform(0, self.sigma_max))
+        noisy = clean + sigma * rng.standard_normal(clean.shape, np.float32)
+        return Example(noisy, clean, np.full(clean.shape[:2], sigma))
+
+
+@dataclass(frozen=True)
+class SensorNoise:
+    """Shot and read noise in linear light: N(0, shot * q + read^2), both even on the paper's ranges.
+
+    Source: Xu et al., "Learning Deformable Kernels for Image and Video Denoising" (2019), section 4.
+    """
+
+    crops: CropSource
+
+    def draw(self, rng: np.random.Generator, patch: int) -> Example:
+        """See `Examples`."""
+        clean = srgb_to_linear(self.crops.draw(rng, patch))
+        noise = ShotRead(rng.uniform(*camera.SHOT_RANGE), rng.uniform(*camera.READ_RANGE))
+        noisy = clean + camera.sensor_noise(clean, noise.shot, noise.read, rng)
+        return Example(noisy, clean, noise.level_of_light(noisy))
+
+
+@dataclass(frozen=True)
+class CameraNoise:
+    """What cameras make of photos: see `imaging.camera`; a tenth of the crops have white noise instead.
+
+    No level is told: the network learns to see where there is how much.
+    """
+
+    crops: CropSource
+    sigma_max: float
+
+    def draw(self, rng: np.random.Generator, patch: int) -> Example:
+        """See `Examples`."""
+        if rng.random() < WHITE_SHARE:
+            white = GaussianNoise(self.crops, self.sigma_max).draw(rng, patch)
+            return Example(white.noisy, white.clean, np.full_like(white.level, UNKNOWN))
+        model = camera.draw_camera(rng)
+        scene = self.crops.draw(rng, int(np.ceil((patch + 2 * camera.MARGIN) / model.scale)))
+        noisy, clean = (picture[:patch, :patch] for picture in model.take(scene, rng))
+        return Example(noisy, clean, np.full((patch, patch), UNKNOWN, np.float32))
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Noisy photos whose clean twins are known; `crops` are of groups (noisy, clean).
+
+    A network that does not see the level is told what `estimate_sigma` would find: by the grain that shows.
+    """
+
+    crops: CropSource
+    sees_noise: bool
+
+    def draw(self, rng: np.random.Generator, patch: int) -> Example:
+        """See `Examples`."""
+        noisy, clean = np.split(self.crops.draw(rng, patch), 2, axis=-1)
+        level = UNKNOWN if self.sees_noise else _grain(noisy - clean)
+        return Example(noisy, clean, np.full((patch, patch), level, np.float32))
+
+
+def _grain(noise: Array) -> float:
+    """The deviation of white noise whose means over `GRAIN` pixels are as uneven."""
+    side = noise.shape[0] // GRAIN
+    means = noise[: side * GRAIN, : side * GRAIN].reshape(side, GRAIN, side, GRAIN, -1).mean(axis=(1, 3))
+    return float(GRAIN * means.std())

@@ -1,0 +1,165 @@
+"""What networks learn from: the noise is what it is said to be."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from denoise_cli.data.examples import (
+    GRAIN,
+    CameraNoise,
+    Example,
+    Examples,
+    GaussianNoise,
+    Pairs,
+    SensorNoise,
+)
+from denoise_cli.data.photos import CropSource
+from denoise_cli.imaging import camera
+from denoise_cli.imaging.transfer import srgb_to_linear
+from denoise_cli.zoo import UNKNOWN
+
+SIGMA_MAX = 75 / 255
+
+
+@pytest.fixture
+def crops(tmp_path: Path) -> CropSource:
+    """One photo: 16 flat stripes, from black to white."""
+    values = np.rint(np.linspace(0, 255, 16)).astype(np.uint8)
+    stripes = np.broadcast_to(values.repeat(8)[:, None, None], (128, 128, 3))
+    Image.fromarray(np.ascontiguousarray(stripes)).save(tmp_path / "stripes.png")
+    return CropSource([(tmp_path / "stripes.png",)])
+
+
+@pytest.fixture
+def pairs(tmp_path: Path, rng: np.random.Generator) -> CropSource:
+    """One pair, flat, with white noise of 20 / 255."""
+    clean = np.full((128, 128, 3), 128, np.uint8)
+    noisy = np.rint(clean + rng.normal(0, 20, clean.shape)).clip(0, 255).astype(np.uint8)
+    for name, pixels in {"noisy": noisy, "clean": clean}.items():
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    return CropSource([(tmp_path / "noisy.png", tmp_path / "clean.png")])
+
+
+def draw(examples: Examples, patch: int, seed: int = 0) -> Example:
+    return examples.draw(np.random.default_rng(seed), patch)
+
+
+def told(examples: Examples, count: int, patch: int = 16) -> NDArray[np.float32]:
+    """The levels of many examples, each of which is the same everywhere."""
+    drawn = [draw(examples, patch, seed) for seed in range(count)]
+    assert all((one.level == one.level[0, 0]).all() for one in drawn)
+    return np.array([one.level[0, 0] for one in drawn])
+
+
+def examples_of(kind: type, crops: CropSource) -> Examples:
+    return SensorNoise(crops) if kind is SensorNoise else kind(crops, SIGMA_MAX)
+
+
+@pytest.mark.parametrize("kind", [GaussianNoise, SensorNoise, CameraNoise])
+def test_shapes_types_and_ranges(crops: CropSource, kind: type) -> None:
+    for seed in range(8):
+        one = draw(examples_of(kind, crops), 40, seed)
+        assert one.noisy.shape == one.clean.shape == (40, 40, 3)
+        assert one.level.shape == (40, 40)
+        assert {part.dtype for part in (one.noisy, one.clean, one.level)} == {np.dtype(np.float32)}
+        assert one.clean.min() >= 0
+        assert one.clean.max() <= 1
+        assert one.level.min() >= 0
+        assert np.isfinite(one.noisy).all()
+
+
+@pytest.mark.parametrize("kind", [GaussianNoise, SensorNoise, CameraNoise])
+def test_the_same_chance_draws_the_same_example(crops: CropSource, kind: type) -> None:
+    for seed in range(4):
+        first, again, other = (draw(examples_of(kind, crops), 24, s) for s in (seed, seed, seed + 100))
+        assert np.array_equal(first.noisy, again.noisy)
+        assert np.array_equal(first.clean, again.clean)
+        assert np.array_equal(first.level, again.level)
+        assert not np.array_equal(first.noisy, other.noisy)
+
+
+def test_white_noise_has_the_level_that_is_told(crops: CropSource) -> None:
+    for seed in range(5):
+        one = draw(GaussianNoise(crops, SIGMA_MAX), 128, seed)
+        noise, sigma = one.noisy - one.clean, one.level[0, 0]
+        assert (one.level == sigma).all()
+        assert noise.std() == pytest.approx(sigma, rel=0.02)
+        assert abs(noise.mean()) < 4 * sigma / noise.size**0.5
+        assert np.abs(np.corrcoef(noise.reshape(-1, 3).T) - np.eye(3)).max() < 0.04
+
+
+def test_the_levels_of_white_noise_are_even(crops: CropSource) -> None:
+    counts, _ = np.histogram(told(GaussianNoise(crops, 0.3), 400, 4), bins=4, range=(0, 0.3))
+    assert counts.sum() == 400
+    assert counts.min() > 70
+
+
+def test_a_sensors_noise_grows_with_the_light(crops: CropSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(camera, "SHOT_RANGE", (4e-3, 4e-3))
+    monkeypatch.setattr(camera, "READ_RANGE", (0.02, 0.02))
+    drawn = [draw(SensorNoise(crops), 128, seed) for seed in range(4)]
+    noise = np.stack([one.noisy - one.clean for one in drawn])
+    light = np.stack([one.clean for one in drawn])
+    for q in np.unique(light):
+        here = noise[light == q]
+        assert here.var() == pytest.approx(4e-3 * q + 0.02**2, rel=6 * (2 / here.size) ** 0.5)
+        assert abs(here.mean()) < 5 * here.std() / here.size**0.5
+
+
+def test_a_sensors_pictures_are_linear_light(crops: CropSource) -> None:
+    one = draw(SensorNoise(crops), 128)
+    expected = srgb_to_linear(np.rint(np.linspace(0, 255, 16)) / 255)
+    np.testing.assert_allclose(np.unique(one.clean), expected, atol=1e-6)
+
+
+def test_a_sensors_level_is_that_of_the_noisy_light(crops: CropSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(camera, "SHOT_RANGE", (4e-3, 4e-3))
+    monkeypatch.setattr(camera, "READ_RANGE", (0.02, 0.02))
+    one = draw(SensorNoise(crops), 128)
+    light = one.noisy.astype(np.float64).mean(axis=2)
+    np.testing.assert_allclose(one.level, np.sqrt(0.02**2 + 4e-3 * light.clip(0)), rtol=1e-5)
+    assert one.level.min() == pytest.approx(0.02)  # where the noise went below black
+
+
+def test_a_sensors_noise_is_drawn_from_the_papers_ranges(crops: CropSource) -> None:
+    darkest = [draw(SensorNoise(crops), 16, seed).level.min() for seed in range(200)]
+    least, most = camera.READ_RANGE
+    assert least <= min(darkest) < 0.1 * most
+    assert max(darkest) < np.hypot(most, camera.SHOT_RANGE[1] ** 0.5)
+
+
+def test_no_picture_of_a_camera_tells_its_level(crops: CropSource) -> None:
+    assert (told(CameraNoise(crops, SIGMA_MAX), 50) == UNKNOWN).all()
+
+
+def test_a_camera_leaves_8_bits_and_some_pictures_have_white_noise(crops: CropSource) -> None:
+    drawn = [draw(CameraNoise(crops, SIGMA_MAX), 16, seed) for seed in range(200)]
+    steps = [one.noisy * 255 for one in drawn]
+    white = np.mean([np.abs(step - np.rint(step)).max() > 1e-3 for step in steps])
+    assert white == pytest.approx(0.1, abs=0.08)
+
+
+def test_pairs_stay_together(pairs: CropSource) -> None:
+    one = draw(Pairs(pairs, sees_noise=True), 32)
+    assert one.noisy.shape == one.clean.shape == (32, 32, 3)
+    assert (one.clean == np.float32(128 / 255)).all()
+    assert (one.noisy - one.clean).std() == pytest.approx(20 / 255, rel=0.1)
+
+
+def test_pairs_tell_their_level_to_a_network_that_does_not_see_it(pairs: CropSource) -> None:
+    assert (told(Pairs(pairs, sees_noise=True), 20) == UNKNOWN).all()
+    levels = told(Pairs(pairs, sees_noise=False), 50, 64)
+    np.testing.assert_allclose(levels, 20 / 255, rtol=0.2)
+    assert levels.mean() == pytest.approx(20 / 255, rel=0.03)
+
+
+def test_coarse_noise_is_told_as_the_white_noise_of_the_same_grain(tmp_path: Path, rng: np.random.Generator) -> None:
+    noise = rng.normal(0, 10, (32, 32, 3)).repeat(GRAIN, axis=0).repeat(GRAIN, axis=1)
+    Image.fromarray(np.rint(128 + noise).astype(np.uint8)).save(tmp_path / "noisy.png")
+    Image.fromarray(np.full((128, 128, 3), 128, np.uint8)).save(tmp_path / "clean.png")
+    source = CropSource([(tmp_path / "noisy.png", tmp_path / "clean.png")])
+    levels = told(Pairs(source, sees_noise=False), 20, 128)
+    assert levels.mean() == pytest.approx(GRAIN * 10 / 255, rel=0.1)

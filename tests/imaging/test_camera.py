@@ -1,0 +1,346 @@
+"""The simulated camera: every part against what it stands for."""
+
+import dataclasses
+from itertools import product
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from denoise_cli.imaging import camera
+from denoise_cli.imaging.camera import LUMA, MARGIN, Camera, demosaiced, draw_camera, mosaic
+
+Array = NDArray[np.float32]
+PHASES = [(0, 0), (0, 1), (1, 0), (1, 1)]
+INSIDE = np.s_[MARGIN:-MARGIN, MARGIN:-MARGIN]
+QUIET = Camera(shot=0, read=0)
+NOISY = Camera(shot=2e-3, read=4e-3)
+MOST_OF_A_COLOUR = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.0, 0.3, 0.7]])
+
+
+def smooth_scene(height: int = 80, width: int = 96) -> Array:
+    """Colours that change slowly, away from black and white."""
+    y, x = np.mgrid[:height, :width]
+    waves = [np.sin(y / 17 + c) * np.cos(x / (19 + c)) for c in range(3)]
+    return (0.5 + 0.25 * np.stack(waves, axis=-1)).astype(np.float32)
+
+
+def flat_scene(value: float = 0.5, side: int = 160) -> Array:
+    return np.full((side, side, 3), value, np.float32)
+
+
+def take(model: Camera, scene: Array, seed: int = 0) -> tuple[Array, Array]:
+    return model.take(scene, np.random.default_rng(seed))
+
+
+def noise_of(model: Camera, scene: Array | None = None, seed: int = 0) -> Array:
+    noisy, clean = take(model, flat_scene() if scene is None else scene, seed)
+    return noisy - clean
+
+
+def likeness(plane: Array, lag: int = 1) -> float:
+    """The correlation of pixels with those to their right."""
+    return float(np.corrcoef(plane[:, :-lag].ravel(), plane[:, lag:].ravel())[0, 1])
+
+
+# The sensor.
+
+
+@pytest.mark.parametrize("light", [-0.1, 0.0, 0.01, 0.1, 0.5, 1.0])
+def test_the_variance_of_the_noise_is_shot_times_light_and_read_squared(light: float, rng: np.random.Generator) -> None:
+    shot, read = 4e-3, 2e-2
+    noise = camera.sensor_noise(np.full((300, 300), light), shot, read, rng)
+    assert noise.dtype == np.float32
+    assert noise.var() == pytest.approx(shot * max(light, 0) + read**2, rel=5 * (2 / noise.size) ** 0.5)
+    assert abs(noise.mean()) < 5 * noise.std() / noise.size**0.5
+    assert abs(likeness(noise)) < 5 / noise.size**0.5
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_photosite_sees_one_colour_of_the_quad(phase: tuple[int, int], rng: np.random.Generator) -> None:
+    light = rng.random((6, 8, 3), dtype=np.float32)
+    plane = mosaic(light, phase)
+    for y, x in np.ndindex(6, 8):
+        colour = {(0, 0): 0, (1, 1): 2}.get(((y - phase[0]) % 2, (x - phase[1]) % 2), 1)
+        assert plane[y, x] == light[y, x, colour]
+
+
+# Demosaicing.
+
+
+def malvar(plane: NDArray[np.float64], phase: tuple[int, int]) -> NDArray[np.float64]:
+    """Malvar, He, Cutler (2004), one pixel at a time."""
+    H, W = plane.shape
+    around = np.pad(plane, 2, mode="reflect")
+    colours = np.zeros((H, W, 3))
+    for y, x in np.ndindex(H, W):
+        p = around[y : y + 5, x : x + 5]
+        here, diagonal = p[2, 2], p[1, 1] + p[1, 3] + p[3, 1] + p[3, 3]
+        sides, ends = p[2, 1] + p[2, 3], p[2, 0] + p[2, 4]  # left and right; up and down
+        heights, tops = p[1, 2] + p[3, 2], p[0, 2] + p[4, 2]
+        sideways = (5 * here + 4 * sides - diagonal - ends + tops / 2) / 8
+        upwards = (5 * here + 4 * heights - diagonal - tops + ends / 2) / 8
+        green = (4 * here + 2 * (sides + heights) - ends - tops) / 8
+        across = (6 * here + 2 * diagonal - 1.5 * (ends + tops)) / 8
+        row, column = (y - phase[0]) % 2, (x - phase[1]) % 2
+        colours[y, x] = {
+            (0, 0): (here, green, across),
+            (0, 1): (sideways, here, upwards),
+            (1, 0): (upwards, here, sideways),
+            (1, 1): (across, green, here),
+        }[row, column]
+    return colours
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_malvars_filters_are_those_of_the_paper(phase: tuple[int, int], rng: np.random.Generator) -> None:
+    plane = rng.random((9, 12))
+    np.testing.assert_allclose(demosaiced(plane.astype(np.float32), phase), malvar(plane, phase), atol=2e-6)
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_bilinear_is_the_mean_of_the_nearest(phase: tuple[int, int], rng: np.random.Generator) -> None:
+    light = rng.random((10, 12, 3), dtype=np.float32)
+    plane = mosaic(light, phase)
+    colours = demosaiced(plane, phase, "bilinear")
+    seen = np.stack(
+        [mosaic(np.eye(3, dtype=np.float32)[c] * np.ones((10, 12, 1), np.float32), phase) for c in range(3)]
+    )
+    for y, x, c in product(range(1, 9), range(1, 11), range(3)):
+        window = np.s_[y - 1 : y + 2, x - 1 : x + 2]
+        near = plane[window][seen[c][window] == 1]
+        expected = plane[y, x] if seen[c, y, x] else near.mean()
+        assert colours[y, x, c] == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("method", ["malvar", "bilinear"])
+@pytest.mark.parametrize("phase", PHASES)
+def test_an_even_colour_and_an_even_slope_are_found_exactly(phase: tuple[int, int], method: str) -> None:
+    y, x = np.mgrid[:12, :14]
+    even = np.broadcast_to(np.float32([0.2, 0.5, 0.7]), (12, 14, 3))
+    slope = np.stack([y / 20, (x + y) / 40, 1 - x / 30], axis=-1).astype(np.float32)
+    np.testing.assert_allclose(demosaiced(mosaic(even, phase), phase, "bilinear"), even, atol=1e-6)
+    if method == "malvar":  # at the colours' borders, an even grey is what the others are corrected by
+        even = np.full((12, 14, 3), 0.4, np.float32)
+        np.testing.assert_allclose(demosaiced(mosaic(even, phase), phase), even, atol=1e-6)
+    found = demosaiced(mosaic(slope, phase), phase, method)  # type: ignore[arg-type]
+    np.testing.assert_allclose(found[2:-2, 2:-2], slope[2:-2, 2:-2], atol=1e-6)
+
+
+# A camera without noise.
+
+
+@pytest.mark.parametrize("method", ["malvar", "bilinear"])
+@pytest.mark.parametrize("phase", PHASES)
+def test_without_noise_the_picture_is_the_scene(phase: tuple[int, int], method: str) -> None:
+    model = dataclasses.replace(QUIET, phase=phase, demosaic=method, colours=MOST_OF_A_COLOUR, tone=0.5)
+    scene = smooth_scene()
+    noisy, clean = take(model, scene)
+    assert np.abs(clean - scene[INSIDE]).max() < 2 / 255
+    assert np.abs(noisy - clean).max() < 0.6 / 255
+
+
+def test_a_smaller_picture_is_still_the_scene() -> None:
+    noisy, _ = take(dataclasses.replace(QUIET, scale=0.5), smooth_scene(160, 192))
+    smaller = smooth_scene(160, 192).reshape(80, 2, 96, 2, 3).mean(axis=(1, 3))
+    assert np.abs(noisy - smaller[INSIDE]).max() < 2 / 255
+
+
+@pytest.mark.parametrize("scale", [0.5, 0.61, 0.75, 0.99, 1.0])
+def test_sizes_follow_the_scale(scale: float) -> None:
+    noisy, clean = take(dataclasses.replace(NOISY, scale=scale), smooth_scene(97, 120))
+    assert noisy.shape == clean.shape == (round(scale * 97) - 2 * MARGIN, round(scale * 120) - 2 * MARGIN, 3)
+    assert noisy.dtype == clean.dtype == np.float32
+
+
+@pytest.mark.parametrize("tone", [0.0, 0.25, 1.0])
+def test_the_tables_of_the_tone_curve_undo_each_other(tone: float) -> None:
+    encoded = np.linspace(0, 1, 4001, dtype=np.float32)
+    light = camera._looked_up(encoded, camera._to_linear(tone))
+    assert (np.diff(light) >= 0).all()
+    back = camera._looked_up(light, camera._to_encoded(tone))
+    assert np.abs(back - encoded).max() < 0.15 / 255
+
+
+# Noise on its way through the camera.
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.7])
+@pytest.mark.parametrize("quality", [None, 80])
+def test_pictures_stay_in_range_and_the_noisy_one_has_8_bits(quality: int | None, scale: float) -> None:
+    scene = np.random.default_rng(1).random((90, 90, 3)).round().astype(np.float32)  # black, white and full colours
+    model = Camera(1e-2, 3e-2, colours=MOST_OF_A_COLOUR, sharpening=1.0, chroma_grain=1.0, quality=quality, scale=scale)
+    noisy, clean = take(model, scene)
+    for picture in (noisy, clean):
+        assert picture.min() >= 0
+        assert picture.max() <= 1
+    np.testing.assert_allclose(noisy * 255, np.rint(noisy * 255), atol=1e-4)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.02, 0.25, 0.75, 1.0])
+def test_noise_shifts_no_colour_from_black_to_white(value: float) -> None:
+    model = dataclasses.replace(NOISY, colours=MOST_OF_A_COLOUR, tone=1.0, sharpening=0.5)
+    assert np.abs(noise_of(model, flat_scene(value)).mean(axis=(0, 1))).max() < 0.05 / 255
+
+
+def test_the_clean_picture_is_near_the_mean_of_many_noisy_ones() -> None:
+    ramp = np.broadcast_to(np.linspace(0, 0.5, 160, dtype=np.float32)[None, :, None], (48, 160, 3))
+    pictures = [take(dataclasses.replace(NOISY, read=2e-2), ramp, seed) for seed in range(60)]
+    noisy, clean = (np.mean(sides, axis=(0, 1)) for sides in zip(*pictures, strict=True))  # over the columns, too
+    shift = noisy - take(QUIET, ramp)[1].mean(axis=0)  # what clipping and gamma make of noise in the dark
+    assert np.abs(shift).max() > 10 / 255
+    assert np.abs(noisy - clean).max() < 0.5 * np.abs(shift).max()
+    assert np.abs((noisy - clean).mean(axis=0)).max() < 0.01 / 255
+
+
+def test_the_mean_of_the_noise_is_a_parabola_over_brightness(rng: np.random.Generator) -> None:
+    clean = rng.random((200, 200, 3), dtype=np.float32)
+    bend = np.float32([0.1, -0.05, 0.02]) * clean**2 - 0.03 * clean + 0.01
+    noise = rng.normal(0, 0.1, clean.shape).astype(np.float32)
+    np.testing.assert_allclose(camera.mean_noise(bend, clean), bend, atol=1e-5)
+    assert np.abs(camera.mean_noise(bend + noise, clean) - bend).max() < 6 * 0.1 / 200
+    grey = np.full_like(clean, 0.5)
+    np.testing.assert_allclose(camera.mean_noise(grey - 0.4, grey), 0.1, rtol=1e-4)
+
+
+def test_the_same_chance_makes_the_same_noise() -> None:
+    scene = smooth_scene()
+    first, again, other = (take(NOISY, scene, seed) for seed in (1, 1, 2))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first[0], other[0])
+    assert np.abs(first[1] - other[1]).max() < 2 / 255
+
+
+def test_a_gain_of_the_white_balance_raises_its_colours_noise() -> None:
+    red, _, blue = noise_of(Camera(2e-3, 4e-3, red=2.6, blue=1.2)).std(axis=(0, 1))
+    assert red > 1.3 * blue
+
+
+def test_shot_noise_is_stronger_in_the_dark_of_a_photo() -> None:
+    dark, bright = (noise_of(Camera(2e-3, 1e-3), flat_scene(value)).std() for value in (0.2, 0.8))
+    assert dark > 1.2 * bright  # gamma stretches the dark more than the noise grows with the light
+
+
+def test_grain_lies_in_brightness_and_colour_apart() -> None:
+    def parts(**grain: float) -> tuple[Array, Array]:
+        noise = noise_of(dataclasses.replace(NOISY, **grain))  # type: ignore[arg-type]
+        luma = noise @ LUMA
+        return luma, (noise - luma[..., None])[..., 0]
+
+    luma, chroma = parts()
+    coarse_luma, same_chroma = parts(luma_grain=1.0)
+    same_luma, coarse_chroma = parts(chroma_grain=2.0)
+    assert likeness(coarse_luma, 2) > likeness(luma, 2) + 0.2
+    assert likeness(coarse_chroma, 2) > likeness(chroma, 2) + 0.3
+    assert coarse_luma.std() < 0.7 * luma.std()
+    assert coarse_chroma.std() < 0.7 * chroma.std()
+    for same, before in ((same_luma, luma), (same_chroma, chroma)):
+        assert np.abs(same - before).max() < 1.5 / 255  # which is the rounding to 8 bits
+
+
+@pytest.mark.parametrize("deviation", [0.5, 1.0, 2.5])
+def test_a_blur_keeps_the_mean_and_has_its_deviation(deviation: float) -> None:
+    point = np.zeros((41, 41, 1), np.float32)
+    point[20, 20] = 1
+    spread = camera.blurred(point, deviation)[..., 0]
+    assert spread.sum() == pytest.approx(1, rel=1e-5)
+    distance = np.arange(41) - 20
+    for axis in (0, 1):
+        assert (spread.sum(axis=axis) * distance**2).sum() ** 0.5 == pytest.approx(deviation, rel=0.1)
+    np.testing.assert_allclose(camera.blurred(np.full((9, 9, 3), 0.3, np.float32), deviation), 0.3, rtol=1e-5)
+
+
+def test_sharpening_leaves_flat_areas_alone_and_lifts_edges() -> None:
+    edge = np.full((32, 32, 3), 0.3, np.float32)
+    edge[:, 16:] = 0.6
+    sharp = camera.sharpened(edge, 1.0)
+    np.testing.assert_allclose(sharp[:, :12], 0.3, atol=1e-6)
+    np.testing.assert_allclose(sharp[:, 20:], 0.6, atol=1e-6)
+    assert sharp[:, 15].max() < 0.25
+    assert sharp[:, 16].min() > 0.65
+    assert camera.sharpened(edge, 0) is edge
+    assert noise_of(dataclasses.replace(NOISY, sharpening=1.0)).std() > 1.2 * noise_of(NOISY).std()
+
+
+# The file.
+
+
+def test_a_lower_quality_loses_more() -> None:
+    scene = np.clip(smooth_scene() + np.random.default_rng(3).normal(0, 0.05, (80, 96, 3)), 0, 1).astype(np.float32)
+    losses = [
+        np.square(noise_of(dataclasses.replace(QUIET, quality=quality), scene)).mean()
+        for quality in (None, 99, 90, 70, 30)
+    ]
+    assert losses == sorted(losses)
+    assert losses[-1] > 10 * losses[1]
+
+
+def test_a_subsampled_file_loses_colour() -> None:
+    stripes = np.full((80, 80, 3), 0.5, np.float32)
+    stripes[..., 0] += np.where(np.arange(80) % 8 < 4, 0.2, -0.2)  # red, wide enough to survive the mosaic
+    full, quarter = (
+        np.square(noise_of(dataclasses.replace(QUIET, quality=95, subsampled=subsampled), stripes)).mean()
+        for subsampled in (False, True)
+    )
+    assert quarter > 3 * full
+
+
+def test_the_blocks_of_a_file_begin_anywhere() -> None:
+    scene = smooth_scene()
+    pictures = [take(dataclasses.replace(QUIET, quality=30), scene, seed)[0] for seed in range(6)]
+    assert len({picture.tobytes() for picture in pictures}) > 3
+    assert len({take(QUIET, scene, seed)[0].tobytes() for seed in range(6)}) == 1
+
+
+# Cameras by chance.
+
+DRAWN = [draw_camera(np.random.default_rng(seed)) for seed in range(1000)]
+
+
+def test_cameras_stay_in_their_ranges() -> None:
+    for one in DRAWN:
+        assert camera.SHOT_RANGE[0] <= one.shot <= camera.SHOT_RANGE[1]
+        assert 0 < one.read <= camera.READ_RANGE[1]
+        assert camera.RED_GAINS[0] <= one.red <= camera.RED_GAINS[1]
+        assert camera.BLUE_GAINS[0] <= one.blue <= camera.BLUE_GAINS[1]
+        assert one.colours is not None
+        np.testing.assert_allclose(one.colours.sum(axis=1), 1)
+        assert np.linalg.cond(one.colours) < 30
+        assert 0 <= one.tone <= 1
+        assert one.phase in PHASES
+        assert 0 <= one.luma_grain <= 1
+        assert 0 <= one.chroma_grain <= 2.5
+        assert 0 <= one.sharpening <= 1
+        assert 0.5 <= one.scale <= 1
+        assert one.quality is None or 1 <= one.quality <= 100
+
+
+def test_every_kind_of_camera_is_drawn() -> None:
+    assert {one.phase for one in DRAWN} == set(PHASES)
+    assert {one.demosaic for one in DRAWN} == {"malvar", "bilinear"}
+    assert {one.subsampled for one in DRAWN} == {False, True}
+    for name in ("luma_grain", "chroma_grain", "sharpening"):
+        share = np.mean([getattr(one, name) == 0 for one in DRAWN])
+        assert 0.05 < share < 0.5
+    assert np.mean([one.quality is None for one in DRAWN]) == pytest.approx(0.2, abs=0.05)
+    assert np.mean([one.scale == 1 for one in DRAWN]) == pytest.approx(0.6, abs=0.06)
+
+
+def test_shot_noise_is_even_as_a_logarithm() -> None:
+    counts, _ = np.histogram(np.log10([one.shot for one in DRAWN]), bins=4, range=(-4, -2))
+    assert counts.sum() == 1000
+    assert counts.min() > 190
+
+
+def test_read_noise_follows_shot_noise() -> None:
+    off = [2 * np.log(one.read) - camera.READ_SLOPE * np.log(one.shot) - camera.READ_INTERCEPT for one in DRAWN]
+    assert len(off) > 200
+    assert abs(np.mean(off)) < 4 * camera.READ_SPREAD / len(off) ** 0.5
+    assert np.std(off) == pytest.approx(camera.READ_SPREAD, rel=0.2)
+
+
+def test_drawn_cameras_keep_the_scene() -> None:
+    scene = smooth_scene()
+    for one in DRAWN[:30]:
+        _, clean = take(dataclasses.replace(one, shot=0, read=0, scale=1, quality=None), scene)
+        assert np.abs(clean - scene[INSIDE]).max() < 3 / 255
