@@ -4,11 +4,14 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, Protocol
 
 from torch import nn
 
-from denoise_cli.checkpoint import load_weights, read_tensors
+from denoise_cli.checkpoint import load_weights, read_note, read_tensors
 from denoise_cli.errors import DamagedWeights, UnknownModel
+from denoise_cli.nets.deformable import DeformableKernelNetConfig
+from denoise_cli.nets.kpn import KPNConfig
 from denoise_cli.nets.mallenet import MalleNetConfig
 
 if sys.version_info >= (3, 11):
@@ -17,36 +20,66 @@ else:
     import tomli as tomllib
 
 DEFAULT_IMAGE_MODEL = "mallenet-s"
+UNKNOWN = 0.0  # the level that a network is told which has to see it for itself
+
+
+class Config(Protocol):
+    """What every network's configuration can do."""
+
+    def build(self) -> nn.Module:
+        """A network with fresh weights: (B, 3, H, W) noisy and (B, 1, H, W) level to (B, 3, H, W)."""
+        ...
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What must be known to run a model.
+    """What must be known to run a model, and to train it.
 
     Attributes:
         config: its network.
         summary: what it is for, in a few words.
         media: what it is fed with.
-        space: the encoding of its input, in which it was trained.
+        space: the encoding that it works in: a photo's own, or linear light.
+        noise: what it learns to take away: white noise, a sensor's shot and read noise, or what cameras leave.
         sigma_max: the strongest noise that it was trained for, as a standard deviation on [0, 1].
     """
 
-    config: MalleNetConfig
+    config: Config
     summary: str
     media: str = "image"
-    space: str = "srgb"
+    space: Literal["srgb", "linear"] = "srgb"
+    noise: Literal["gaussian", "sensor", "camera"] = "gaussian"
     sigma_max: float = 75 / 255
+
+    @property
+    def sees_noise(self) -> bool:
+        """Whether it sees the noise level for itself, and is never told it."""
+        return self.noise == "camera"
 
 
 # Dense blocks take the place of the paper's inverted bottlenecks where they are better at less time: docs/models.md.
 MODELS = {
     "mallenet-s": ModelSpec(MalleNetConfig(16, block="residual"), "the fastest"),
-    "mallenet-m": ModelSpec(MalleNetConfig(32, block="residual"), "twice the time of s, better in fine detail"),
+    "mallenet-m": ModelSpec(MalleNetConfig(32, block="residual"), "three times the time of s, better in fine detail"),
     "mallenet-l": ModelSpec(MalleNetConfig(64), "for a GPU"),
     "mallenet-xl": ModelSpec(MalleNetConfig(144), "for a GPU, the best of the paper"),
-    "mallenet-r": ModelSpec(MalleNetConfig(48, block="residual", kernel=3), "for real photos, 3x3 kernels"),
+    "mallenet-r": ModelSpec(MalleNetConfig(16, block="residual"), "for photos as cameras write them", noise="camera"),
     "mallenet-s-paper": ModelSpec(MalleNetConfig(16), "s with the paper's blocks"),
     "mallenet-m-paper": ModelSpec(MalleNetConfig(32), "m with the paper's blocks"),
+    "mallenet-r-paper": ModelSpec(
+        MalleNetConfig(48, block="residual", kernel=3), "r as in the paper, 3x3 kernels", noise="camera"
+    ),
+    "deformable-2d": ModelSpec(
+        DeformableKernelNetConfig(64), "5x5 deformable kernels, for a GPU", space="linear", noise="sensor"
+    ),
+    "deformable-2d-quarter": ModelSpec(
+        DeformableKernelNetConfig(16), "a quarter of its width", space="linear", noise="sensor"
+    ),
+    "deformable-2d-quarter-blind": ModelSpec(
+        DeformableKernelNetConfig(16, blind=True), "the same, not told the noise level", space="linear", noise="sensor"
+    ),
+    "kpn": ModelSpec(KPNConfig(64), "5x5 kernels on a rigid grid, for a GPU", space="linear", noise="sensor"),
+    "kpn-quarter": ModelSpec(KPNConfig(16), "a quarter of its width", space="linear", noise="sensor"),
 }
 
 
@@ -76,14 +109,33 @@ class Card:
 
 
 def find_model(name: str) -> ModelSpec:
-    """The spec of a model.
+    """The spec of a model of the zoo, or of the one whose weights a file holds.
+
+    Args:
+        name: in the zoo, or the path of a .safetensors file that training has written.
 
     Raises:
         UnknownModel: no such name.
+        DamagedWeights: no such file, or one that says not which model it is.
     """
+    return MODELS[name_of(name)]
+
+
+def name_of(name: str) -> str:
+    """The name that the zoo has for a model or for the one whose weights a file holds; errors as in `find_model`."""
+    if is_file(name):
+        model = read_note(Path(name)).get("model", "")
+        if model not in MODELS:
+            raise DamagedWeights(f"{name}: does not say which model's weights it holds: it is not of denoise train")
+        return model
     if name not in MODELS:
         raise UnknownModel(f"no model is called {name!r}: choose from {', '.join(MODELS)}")
-    return MODELS[name]
+    return name
+
+
+def is_file(name: str) -> bool:
+    """Whether a model's name is that of a weight file."""
+    return name.endswith(".safetensors")
 
 
 def weights_folder() -> Path:
@@ -110,18 +162,20 @@ def read_manifest() -> dict[str, Card]:
 
 
 def load_net(name: str) -> nn.Module:
-    """A model's network with its trained weights, checked against the manifest's checksum.
+    """A model's network with its trained weights: the zoo's, checked against their checksum, or a file's.
 
     Raises:
         UnknownModel: no such name, or a model that has no weights yet.
         DamagedWeights: the file is missing, altered, truncated, or of another network.
     """
-    spec = find_model(name)
+    net = find_model(name).config.build()
+    if is_file(name):
+        load_weights(net, read_tensors(Path(name)), name)
+        return net
     cards = read_manifest()
     if name not in cards:
         trained = ", ".join(cards) or "none"
         raise UnknownModel(f"{name} has no trained weights yet: choose from {trained}, or make some with denoise train")
     card = cards[name]
-    net = spec.config.build()
     load_weights(net, read_tensors(card.path, card.sha256), card.path)
     return net

@@ -1,0 +1,74 @@
+"""Plots, where matplotlib is installed; they are for looking at, the numbers are in tables."""
+
+import csv
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from denoise_cli.errors import MissingDependency
+from denoise_cli.files import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SIZE, DPI = (7.0, 4.5), 110  # inches, dots per inch
+
+
+def plot_run(log: Path, target: Path) -> None:
+    """Draw a training run's loss and validation scores over its steps, as a PNG.
+
+    Args:
+        log: the run's log.csv.
+        target: the picture; replaced where it exists.
+
+    Raises:
+        MissingDependency: matplotlib is not installed.
+        UnwritableFile: the disk or the folder refuses.
+    """
+    with log.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    steps = [int(row["step"]) for row in rows]
+    scores = [(int(row["step"]), float(row["psnr"])) for row in rows if row["psnr"]]
+    figure = _figure()
+    axes = figure.subplots()
+    axes.semilogy(steps, [float(row["loss"]) for row in rows], color="tab:blue", label="loss")
+    axes.set_xlabel("step")
+    axes.set_ylabel("loss")
+    if scores:
+        right = axes.twinx()
+        right.plot(*zip(*scores, strict=True), "o-", color="tab:orange")
+        right.set_ylabel("validation, dB", color="tab:orange")
+    _save(figure, target)
+
+
+def plot_trade_off(points: dict[str, Sequence[tuple[float, float]]], x: str, y: str, target: Path) -> None:
+    """Draw what quality costs: one line for each name, through its (cost, quality) points, cost on a logarithmic axis.
+
+    Raises:
+        MissingDependency: matplotlib is not installed.
+        UnwritableFile: the disk or the folder refuses.
+    """
+    figure = _figure()
+    axes = figure.subplots()
+    for name, pairs in points.items():
+        axes.semilogx(*zip(*sorted(pairs), strict=True), "o-", label=name)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.grid(visible=True, which="both", alpha=0.3)
+    axes.legend()
+    _save(figure, target)
+
+
+def _figure() -> "Figure":
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingDependency("drawing plots", "matplotlib") from error
+    return Figure(figsize=SIZE, layout="constrained")
+
+
+def _save(figure: "Figure", target: Path) -> None:
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI)
+    write_atomically(target, buffer.getvalue(), overwrite=True)

@@ -1,0 +1,402 @@
+"""The training loop: random crops, fresh noise, and a run folder that a killed run continues from.
+
+A run folder holds `run.json` (the settings), `state.safetensors` (all that the next step depends on),
+`level.safetensors` (the state when the learning rate began to fall, from which a longer run goes on), `log.csv` (for
+plots) and `weights.safetensors` (the averaged weights, ready for use). What a step sees depends on the seed, the step's
+number and the crop's place in the batch alone, so a continued run takes the same steps as one that was never stopped,
+on however many devices.
+"""
+
+import csv
+import json
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from denoise_cli.checkpoint import load_weights, read_note, read_tensors, write_tensors
+from denoise_cli.data.examples import CameraNoise, Examples, GaussianNoise, Pairs, SensorNoise
+from denoise_cli.data.photos import CropSource, find_pairs, find_photos
+from denoise_cli.denoiser import Denoiser, has_native_bf16
+from denoise_cli.errors import TrainingError, UnreadableFile, UnwritableFile
+from denoise_cli.evaluate import Gaussian, Noise, Real, Sensor, score
+from denoise_cli.files import write_atomically
+from denoise_cli.losses import gamma_l1
+from denoise_cli.train.crew import Crew
+from denoise_cli.train.optimizer import Muon
+from denoise_cli.train.recipe import Recipe, read_settings, settings_of
+from denoise_cli.zoo import ModelSpec, find_model, load_net
+
+LOG_COLUMNS = ("step", "loss", "learning_rate", "psnr", "seconds", "megapixels_per_second", "waiting")
+WHITE = Gaussian(25 / 255)  # what the averaged weights are scored on where the photos bring no noise of their own
+SENSORS = Sensor(2.5e-3, 1e-2)  # the lower level of the deformable kernels' paper
+
+# Noisy crops, clean ones and levels, or nothing where no photo can be read; the photos that could not be read, and why.
+Batch = tuple[list[Tensor], list[str]]
+Progress = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the loop tells its caller once in a while.
+
+    Attributes:
+        step: how many are done.
+        loss: its mean since the last report.
+        learning_rate: of the last step.
+        psnr: of the averaged weights on the validation photos, in dB; None where it is not yet time, or none of them
+            can be read.
+        seconds: since the run began, pauses left out.
+        megapixels_per_second: learnt from since the last report.
+        waiting: the share of that time in which the crops were not ready.
+        skipped: photos that could not be read, and why; each is in one report.
+    """
+
+    step: int
+    loss: float
+    learning_rate: float
+    psnr: float | None
+    seconds: float
+    megapixels_per_second: float
+    waiting: float
+    skipped: tuple[str, ...] = ()
+
+
+class Trainer:
+    """One run in one folder; under torchrun, one process's share of it.
+
+    Args:
+        recipe: the settings; of a run that is continued, they replace the ones that it had.
+        data: folders of clean photos, or of pairs (`noisy` and `clean` inside).
+        folder: the run's folder, made where it is missing.
+        device: where to train.
+        validation: a folder to score the averaged weights on: pairs, or clean photos, which get noise of sigma 25 or,
+            where the model is for linear light, the deformable kernels' paper's lower level.
+        validate_every, save_every: steps between two scores, and two saved states.
+        resume: continue the run that is in the folder.
+        workers: processes that prepare the crops; 0 to do it between the steps.
+        spec: the model, where the zoo does not hold it.
+
+    Attributes:
+        changes: what is set otherwise than it was in the run that is continued, the steps left out.
+        stopped: whether `stop` was called.
+
+    Raises:
+        TrainingError: the folder holds a run and `resume` is false, or the reverse, or the settings do not fit.
+        UnreadableFile: a data folder without photos.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        data: Sequence[Path],
+        folder: Path,
+        device: torch.device,
+        *,
+        validation: Path | None = None,
+        validate_every: int = 5000,
+        save_every: int = 500,
+        resume: bool = False,
+        workers: int = 0,
+        spec: ModelSpec | None = None,
+    ) -> None:
+        self.spec = spec or find_model(recipe.model)
+        self.recipe = recipe
+        self.folder = folder
+        self.device = device
+        self.step = 0
+        self.seconds = 0.0
+        self.crew = Crew.of_torchrun(device)
+        for count in (recipe.batch, max(recipe.batch // 2, 1)):
+            if count % self.crew.size:
+                raise TrainingError(f"{count} crops cannot be shared by {self.crew.size} processes: change the batch")
+        self._data = data
+        self._examples = _examples(data, self.spec)
+        self._validation = _validation(validation, self.spec) if validation is not None else None
+        self._validate_every, self._save_every = validate_every, save_every
+        self._workers = workers
+        self._waited = 0.0
+        self.stopped = False
+        self._skipped: dict[str, None] = {}
+        self.changes: tuple[str, ...] = ()
+
+        torch.manual_seed(recipe.seed)
+        self.net = self.spec.config.build().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        multiple = getattr(self.net, "multiple", 1)
+        if recipe.patch % multiple:
+            raise TrainingError(f"patch {recipe.patch}: {recipe.model} needs a multiple of {multiple}")
+        self.average = self.spec.config.build().to(device)
+        if recipe.start and not resume:
+            load_weights(self.net, load_net(recipe.start).state_dict(), recipe.start)
+        self.average.load_state_dict(self.net.state_dict())
+        self._arithmetic = torch.bfloat16 if has_native_bf16(device) else torch.float32
+        self.optimizer = Muon(self.net.parameters(), recipe.learning_rate, recipe.weight_decay, self._arithmetic)
+        self._open(resume)
+        self._forward = self.crew.wrap(self.net)
+
+    def run(self, minutes: float = math.inf, progress: Progress | None = None) -> Iterator[Report]:
+        """Train to the last step, or for some minutes, yielding a report at every saved state and every score.
+
+        The state is on disk whenever a report is out, and once more at the end. In the other processes of torchrun the
+        steps are taken and nothing is yielded.
+
+        Raises:
+            TrainingError: no photo can be read, or the weights have exploded.
+            UnwritableFile: the disk or the folder refuses; the last saved state stays.
+        """
+        started = time.monotonic()
+        began_with = self.seconds
+        since, pixels = started, self.recipe.pixels_until(self.step)
+        losses: list[Tensor] = []
+        unread: set[str] = set()
+        for batch, unreadable in self._batches():
+            if not batch:
+                raise TrainingError(f"no photo can be read: {unreadable[0]}")
+            if self.stopped or (minutes < math.inf and self.crew.agrees(time.monotonic() - started >= minutes * 60)):
+                break
+            losses.append(self._step(*batch))
+            unread.update(unreadable)
+            self.step += 1
+            done = self.recipe.pixels_until(self.step)
+            if progress is not None:
+                progress(done / self.recipe.pixels_until(self.recipe.steps))
+            if not self._is_time_to_report():
+                continue
+            now = time.monotonic()
+            self.seconds = began_with + now - started
+            loss, skipped = self.crew.mean(torch.stack(losses).mean()).item(), self.crew.gather(sorted(unread))
+            if self.crew.leads:
+                speed, waiting = (done - pixels) / 1e6 / (now - since), self._waited / (now - since)
+                self._save()
+                report = self._report(loss, speed, waiting, skipped)
+                self._log(report)
+                yield report
+            since, pixels, self._waited = time.monotonic(), done, 0.0
+            losses.clear()
+        self.seconds = began_with + time.monotonic() - started
+        if self.crew.leads:
+            self._save()
+
+    def stop(self) -> None:
+        """End `run` after the step that it is at, as the clock does; not for one process among several."""
+        self.stopped = True
+
+    def _is_time_to_report(self) -> bool:
+        milestone = self.step in (self.recipe.fall_begins, self.recipe.steps)
+        return milestone or self.step % self._save_every == 0 or self._is_time_to_score()
+
+    def _is_time_to_score(self) -> bool:
+        due = self.step % self._validate_every == 0 or self.step == self.recipe.steps
+        return self._validation is not None and due
+
+    def _batches(self) -> Iterator[Batch]:
+        steps = range(self.step, self.recipe.steps)
+        source = _Batches(self._examples, self.recipe, self.crew)
+        loader = DataLoader(
+            source, batch_size=None, sampler=steps, num_workers=self._workers, worker_init_fn=_leave_signals_to_the_run
+        )
+        batches = iter(loader)
+        while True:
+            asked = time.monotonic()
+            batch = next(batches, None)
+            self._waited += time.monotonic() - asked
+            if batch is None:
+                return
+            yield batch
+
+    def _step(self, noisy: Tensor, clean: Tensor, level: Tensor) -> Tensor:
+        noisy, clean, level = (part.to(self.device, non_blocking=True) for part in (noisy, clean, level))
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.learning_rate_at(self.step)
+        with torch.autocast(self.device.type, self._arithmetic, enabled=self._arithmetic != torch.float32):
+            denoised = self._forward(noisy, level).float()
+        loss = gamma_l1(denoised, clean) if self.spec.space == "linear" else nn.functional.l1_loss(denoised, clean)
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.recipe.clip)
+        if not (loss.detach() + norm).isfinite():  # the gradient of an error that is not a number is zero
+            again = "--resume" if self._state.exists() else "start again"
+            raise TrainingError(f"step {self.step}: the weights explode: {again} with a lower --learning-rate")
+        self.optimizer.step()
+        self._update_average()
+        return loss.detach()
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        # A young run forgets its first steps sooner than an old one.
+        keep = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.net.parameters()), 1 - keep)
+
+    def _report(self, loss: float, speed: float, waiting: float, skipped: Sequence[str]) -> Report:
+        psnr, unscored = self._score() if self._is_time_to_score() else (None, [])
+        new = [line for line in dict.fromkeys([*skipped, *unscored]) if line not in self._skipped]
+        self._skipped |= dict.fromkeys(new)
+        rate = self.recipe.learning_rate_at(self.step - 1)
+        return Report(self.step, loss, rate, psnr, self.seconds, speed, waiting, tuple(new))
+
+    def _score(self) -> tuple[float | None, list[str]]:
+        assert self._validation is not None
+        denoise = Denoiser(self.average, self.spec, self.device, torch.float32)
+        noise, photos = self._validation
+        scores, unread = [], []
+        for index, path in enumerate(photos):
+            try:
+                scores.append(score(denoise, noise.sample(path, index))[0].denoised)
+            except UnreadableFile as error:
+                unread.append(str(error))
+        return float(np.mean(scores)) if scores else None, unread
+
+    @property
+    def _state(self) -> Path:
+        return self.folder / "state.safetensors"
+
+    def _open(self, resume: bool) -> None:
+        if self._state.exists() and not resume:
+            raise TrainingError(f"{self.folder}: holds a run already: add --resume to continue it, or choose another")
+        settings = settings_of(self.recipe, self._data)
+        if resume:
+            if not self._state.exists():
+                raise TrainingError(f"{self.folder}: holds no run to continue: leave --resume away to start one")
+            self._load(self._state_to_continue())
+            with suppress(OSError, ValueError, TypeError):  # the state is what a run cannot do without
+                self.changes = _changes(read_settings(self.folder), settings)
+        if not self.crew.leads:
+            return
+        self._make_folder()
+        write_atomically(self.folder / "run.json", (json.dumps(settings, indent=2) + "\n").encode(), overwrite=True)
+        for part in self.folder.glob(".denoise-*.part"):  # what a kill left of a file
+            part.unlink(missing_ok=True)
+        self._trim_log()
+
+    def _make_folder(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UnwritableFile(self.folder, f"cannot make the folder: {error.strerror}") from error
+
+    def _state_to_continue(self) -> Path:
+        """The last state, unless more steps are wanted and its learning rate has begun to fall for fewer."""
+        note = read_note(self._state)
+        level = self.folder / "level.safetensors"
+        has_fallen = int(note.get("step", 0)) > int(note.get("fall_begins", 0))
+        if has_fallen and self.recipe.fall_begins > int(note["fall_begins"]) and level.exists():
+            return level
+        return self._state
+
+    def _save(self) -> None:
+        optimizer = self.optimizer.state_dict()["state"]
+        tensors = {f"net.{name}": tensor for name, tensor in self.net.state_dict().items()}
+        tensors |= {f"average.{name}": tensor for name, tensor in self.average.state_dict().items()}
+        tensors |= {f"optimizer.{i}.{key}": tensor for i, state in optimizer.items() for key, tensor in state.items()}
+        note = {"model": self.recipe.model, "step": str(self.step), "seconds": str(self.seconds)}
+        note["fall_begins"] = str(self.recipe.fall_begins)
+        if self.step == self.recipe.fall_begins:  # first: a run that is killed here comes by again
+            write_tensors(self.folder / "level.safetensors", tensors, note)
+        write_tensors(self._state, tensors, note)
+        write_tensors(self.folder / "weights.safetensors", self.average.state_dict(), note)
+
+    def _load(self, path: Path) -> None:
+        note = read_note(path)
+        if note.get("model") != self.recipe.model:
+            raise TrainingError(f"{self.folder}: trains {note.get('model')}, not {self.recipe.model}")
+        if int(note["step"]) > self.recipe.steps:
+            raise TrainingError(f"{self.folder}: has done {note['step']} steps already: ask for more")
+        tensors = read_tensors(path)
+        load_weights(self.net, _under("net.", tensors), path)
+        load_weights(self.average, _under("average.", tensors), path)
+        optimizer = self.optimizer.state_dict()
+        for name, tensor in _under("optimizer.", tensors).items():
+            index, key = name.split(".")
+            optimizer["state"].setdefault(int(index), {})[key] = tensor
+        self.optimizer.load_state_dict(optimizer)
+        self.step, self.seconds = int(note["step"]), float(note["seconds"])
+
+    def _log(self, report: Report) -> None:
+        psnr = "" if report.psnr is None else f"{report.psnr:.4f}"
+        row = [report.step, f"{report.loss:.6f}", f"{report.learning_rate:.3e}", psnr, f"{report.seconds:.1f}"]
+        path = self.folder / "log.csv"
+        try:
+            with path.open("a", newline="") as file:
+                csv.writer(file).writerow([*row, f"{report.megapixels_per_second:.3f}", f"{report.waiting:.3f}"])
+        except OSError as error:
+            raise UnwritableFile(path, f"cannot write: {error.strerror}") from error
+
+    def _trim_log(self) -> None:
+        """Start the log, or drop the lines that a killed run wrote after its last saved state."""
+        path = self.folder / "log.csv"
+        rows = list(csv.reader(path.read_text().splitlines()))[1:] if path.exists() else []
+        kept = [row for row in rows if len(row) == len(LOG_COLUMNS) and int(row[0]) <= self.step]
+        buffer = StringIO(newline="")
+        csv.writer(buffer).writerows([LOG_COLUMNS, *kept])
+        write_atomically(path, buffer.getvalue().encode(), overwrite=True)
+
+
+class _Batches(Dataset[Batch]):
+    """What each step learns from: its share of the crops, (B, 3, H, W) twice and (B, 1, H, W), channels last."""
+
+    def __init__(self, examples: Examples, recipe: Recipe, crew: Crew) -> None:
+        self._examples = examples
+        self._recipe = recipe
+        self._crew = crew
+
+    def __getitem__(self, step: int) -> Batch:
+        count, patch = self._recipe.shape_at(step)
+        places = range(self._crew.rank, count, self._crew.size)
+        try:
+            drawn = [self._examples.draw(np.random.default_rng((self._recipe.seed, step, i)), patch) for i in places]
+        except UnreadableFile:  # no photo is left; on its way out of a worker, the error would lose its type
+            drawn = []
+        parts = zip(*((one.noisy, one.clean, one.level[..., None]) for one in drawn), strict=True)
+        batch = [torch.from_numpy(np.stack(part)).permute(0, 3, 1, 2) for part in parts]
+        return batch, [str(error) for error in self._examples.crops.skipped.values()]
+
+
+def _leave_signals_to_the_run(_worker: int) -> None:
+    """Ctrl-C reaches every process of a terminal: those that prepare crops go when the run tells them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def _examples(data: Sequence[Path], spec: ModelSpec) -> Examples:
+    pairs = {folder: find_pairs(folder) for folder in data}
+    if any(pairs.values()):
+        if not all(pairs.values()):
+            alone = next(folder for folder in data if not pairs[folder])
+            raise TrainingError(f"{alone}: holds no pairs, as the other folders do: choose photos of one kind")
+        if spec.space == "linear":
+            raise TrainingError("pairs are encoded, this model works in linear light: choose clean photos")
+        crops = CropSource([pair for several in pairs.values() for pair in several])
+        return Pairs(crops, spec.sees_noise)
+    crops = CropSource([(path,) for path in find_photos(data)])
+    if spec.noise == "camera":
+        return CameraNoise(crops, spec.sigma_max)
+    return SensorNoise(crops) if spec.noise == "sensor" else GaussianNoise(crops, spec.sigma_max)
+
+
+def _validation(folder: Path, spec: ModelSpec) -> tuple[Noise, list[Path]]:
+    pairs = find_pairs(folder)
+    if pairs:
+        return Real(dict(pairs)), [noisy for noisy, _ in pairs]
+    return SENSORS if spec.noise == "sensor" else WHITE, find_photos([folder])
+
+
+def _changes(before: dict[str, object], now: dict[str, object]) -> tuple[str, ...]:
+    names = [name for name in now if name not in ("steps", "folders") and before.get(name, now[name]) != now[name]]
+    return tuple(f"{name} {_words(before[name])} is now {_words(now[name])}" for name in names)
+
+
+def _words(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value) or "none"
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
