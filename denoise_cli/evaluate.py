@@ -1,29 +1,149 @@
-"""PSNR over a folder of clean photos with synthetic noise, by the protocol of the literature."""
+"""How good a denoiser is, on photos whose truth is known: clean ones with synthetic noise, or real noisy ones."""
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from denoise_cli.denoiser import Denoiser
-from denoise_cli.imaging.metrics import psnr
+from denoise_cli.baselines import Denoise
+from denoise_cli.errors import UnreadableFile
+from denoise_cli.imaging.camera import sensor_noise
+from denoise_cli.imaging.metrics import colour_shift, psnr, ssim
+from denoise_cli.imaging.noise import ShotRead
+from denoise_cli.imaging.transfer import linear_to_srgb, srgb_to_linear
 from denoise_cli.io import image
 from denoise_cli.io.photo import to_float
+
+Array = NDArray[np.float32]
+
+MEASURES = ("noisy", "denoised", "noisy_ssim", "denoised_ssim", "shift", "seconds")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A noisy picture beside its truth.
+
+    Attributes:
+        path: the file it comes from.
+        clean, noisy: (H, W, C), nominally [0, 1], sRGB-encoded.
+        sigma: the noise's deviation, or a sensor's noise; None where it is not known.
+    """
+
+    path: Path
+    clean: Array
+    noisy: Array
+    sigma: float | ShotRead | None
+
+    @cached_property
+    def psnr(self) -> float:
+        """Of the noisy picture."""
+        return psnr(self.noisy, self.clean)
+
+    @cached_property
+    def ssim(self) -> float | None:
+        """Of the noisy picture."""
+        return ssim(self.noisy, self.clean)
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """White noise of the deviation `sigma`, [0, 1] scale, on clean photos."""
+
+    sigma: float
+
+    def __str__(self) -> str:
+        return f"sigma {self.sigma * 255:g}"
+
+    @property
+    def facts(self) -> dict[str, float | None]:
+        """Its numbers, for the record; sigma on the scale of 255."""
+        return {"sigma": round(self.sigma * 255, 6), "shot": None, "read": None}
+
+    def sample(self, path: Path, index: int) -> Sample:
+        """A photo with its noise; `index`, its place in the sorted folder, is the seed.
+
+        Raises:
+            UnreadableFile: it cannot be read.
+        """
+        clean = to_float(image.read(path).as_rgb8())
+        return Sample(path, clean, add_gaussian_noise(clean, self.sigma, index), self.sigma)
+
+
+@dataclass(frozen=True)
+class Sensor(ShotRead):
+    """A sensor's noise on clean photos."""
+
+    def __str__(self) -> str:
+        return f"shot {self.shot:g}, read {self.read:g}"
+
+    @property
+    def facts(self) -> dict[str, float | None]:
+        """As of `Gaussian`."""
+        return {"sigma": None, "shot": self.shot, "read": self.read}
+
+    def sample(self, path: Path, index: int) -> Sample:
+        """As `Gaussian.sample`."""
+        clean = to_float(image.read(path).as_rgb8())
+        noisy = add_sensor_noise(clean, self.shot, self.read, index)
+        return Sample(path, clean, noisy, self)
+
+
+@dataclass(frozen=True, eq=False)
+class Real:
+    """The noise that photos were taken with: `truths` has the clean photo of every noisy one."""
+
+    truths: Mapping[Path, Path]
+
+    def __str__(self) -> str:
+        return "real"
+
+    @property
+    def facts(self) -> dict[str, float | None]:
+        """As of `Gaussian`: nobody knows them."""
+        return {"sigma": None, "shot": None, "read": None}
+
+    def sample(self, path: Path, _index: int) -> Sample:
+        """A noisy photo and its truth, at the files' own depth.
+
+        Raises:
+            UnreadableFile: one cannot be read, or they differ in size or colour.
+        """
+        noisy, clean = image.read(path).as_float(), image.read(self.truths[path]).as_float()
+        if noisy.shape != clean.shape:
+            raise UnreadableFile(path, f"is {_size(noisy)}, but {self.truths[path]} is {_size(clean)}")
+        return Sample(path, clean, noisy, None)
+
+
+Noise = Gaussian | Sensor | Real
 
 
 @dataclass(frozen=True)
 class Score:
-    """One photo at one noise level."""
+    """One photo, denoised.
+
+    Attributes:
+        path: the noisy photo, or the clean one that was given noise.
+        noisy, denoised: PSNR in dB, before and after.
+        noisy_ssim, denoised_ssim: before and after; None for photos too small to have one.
+        shift: how far the mean colour has moved from that of the input, on the scale of 255. (From the truth's it
+            would be wrong of real photos: two exposures of one scene are never quite equally bright.)
+        seconds: how long it took.
+    """
 
     path: Path
-    sigma: float
     noisy: float
     denoised: float
+    noisy_ssim: float | None
+    denoised_ssim: float | None
+    shift: float
+    seconds: float
 
 
-def add_gaussian_noise(clean: NDArray[np.float32], sigma: float, index: int) -> NDArray[np.float32]:
+def add_gaussian_noise(clean: Array, sigma: float, index: int) -> Array:
     """White noise as the papers' protocol has it: made on [0, 255] from a seed per photo, neither clipped nor rounded.
 
     Args:
@@ -35,20 +155,52 @@ def add_gaussian_noise(clean: NDArray[np.float32], sigma: float, index: int) -> 
     return (clean + noise).astype(np.float32)
 
 
-def evaluate(denoise: Denoiser, photos: Sequence[Path], sigma: float, blind: bool = False) -> Iterator[Score]:
-    """Score a denoiser photo by photo.
+def add_sensor_noise(clean: Array, shot: float, read: float, index: int) -> Array:
+    """Shot and read noise, added in linear light and encoded again, neither clipped nor rounded.
 
     Args:
-        denoise: takes the noisy photo and the noise level.
-        photos: clean photos, in the order that seeds their noise.
-        sigma: standard deviation of the noise, [0, 1] scale.
+        clean: (H, W, C), [0, 1], sRGB-encoded.
+        shot: the noise's variance per unit of light.
+        read: its deviation in the dark.
+        index: the photo's place in its sorted folder, which is its seed.
+    """
+    light = srgb_to_linear(clean.astype(np.float64))
+    noise = sensor_noise(light, shot, read, np.random.default_rng(index))
+    return linear_to_srgb(light + noise).astype(np.float32)
+
+
+def score(denoise: Denoise, sample: Sample, blind: bool = False) -> tuple[Score, Array]:
+    """Denoise a sample and compare it with the truth.
+
+    Args:
+        denoise: takes the noisy picture and the noise level.
+        sample: what to denoise.
         blind: keep the level from the denoiser, which then estimates it.
 
-    Yields:
-        A score for each photo; the output is clipped to [0, 1] and not rounded.
+    Returns:
+        The score, and the output: clipped to [0, 1], not rounded.
     """
-    for index, path in enumerate(photos):
-        clean = to_float(image.read(path).as_rgb8())
-        noisy = add_gaussian_noise(clean, sigma, index)
-        denoised = denoise(noisy, sigma=None if blind else sigma).clip(0, 1)
-        yield Score(path, sigma, psnr(noisy, clean), psnr(denoised, clean))
+    started = time.perf_counter()
+    raw = denoise(sample.noisy, None if blind else sample.sigma)
+    seconds = time.perf_counter() - started
+    output, clean = raw.clip(0, 1), sample.clean
+    return Score(
+        path=sample.path,
+        noisy=sample.psnr,
+        denoised=psnr(output, clean),
+        noisy_ssim=sample.ssim,
+        denoised_ssim=ssim(output, clean),
+        shift=colour_shift(output, sample.noisy) * 255,
+        seconds=seconds,
+    ), output
+
+
+def mean(scores: Sequence[Score]) -> dict[str, float | None]:
+    """Every measure's mean over the photos that have it; None where none has."""
+    values = {name: [value for s in scores if (value := getattr(s, name)) is not None] for name in MEASURES}
+    return {name: sum(known) / len(known) if known else None for name, known in values.items()}
+
+
+def _size(pixels: Array) -> str:
+    H, W, C = pixels.shape
+    return f"{W} x {H} {'in colour' if C == 3 else 'in grey'}"

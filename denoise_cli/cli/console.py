@@ -61,6 +61,11 @@ class Bar:
         self.progress.update(self.task, files=self.progress.tasks[0].fields["files"] + 1)
         self._fraction(0)
 
+    def reach(self, count: int, fraction: float) -> None:
+        """How many of all are done, where they come too fast to be named, and the share of the work, 0 to 1."""
+        total = self.progress.tasks[0].total or 0
+        self.progress.update(self.task, files=count, completed=fraction * total)
+
     def _fraction(self, fraction: float) -> None:
         self.progress.update(self.task, completed=self.progress.tasks[0].fields["files"] + fraction)
 

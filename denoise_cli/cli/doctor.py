@@ -14,7 +14,9 @@ OPTIONAL = {
     "rawpy": ("camera RAW", "rawpy"),
     "imagecodecs": ("deep PNG and AVIF, compressed TIFF", "imagecodecs"),
     "pillow_heif": ("HEIF photos", "pillow-heif"),
-    "cv2": ("denoise bench", "opencv-python-headless"),
+    "cv2": ("non-local means to compare with", "opencv-python-headless"),
+    "pywt": ("wavelets to compare with", "PyWavelets"),
+    "matplotlib": ("curves of training", "matplotlib"),
     "cupy": ("GPU kernels", "cupy-cuda13x"),
 }
 

@@ -1,55 +1,170 @@
-"""`denoise eval`: how good a model is, on photos whose truth is known."""
+"""`denoise eval`: how good models are, on photos whose truth is known."""
 
 import json
+import math
+from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from denoise_cli.cli import console
-from denoise_cli.cli.options import Device, Json, Model, Precision, Quiet, Tile, read_number, read_precision, read_tile
+from denoise_cli.cli.options import Device, Json, Precision, Quiet, Tile, read_number, read_precision, read_tile
+from denoise_cli.errors import DenoiseError, UsageError
 
-Data = Annotated[Path, typer.Option(help="A folder of clean photos.")]
-Sigmas = Annotated[list[str], typer.Option("--sigma", help="Noise on the scale of 255; may be given several times.")]
+if TYPE_CHECKING:
+    from denoise_cli.evaluate import Noise, Score
+
+Data = Annotated[Path, typer.Option(help="A folder of clean photos, or one with folders noisy and clean in it.")]
+Sigmas = Annotated[
+    list[str],
+    typer.Option("--sigma", help="Noise on the scale of 255; may be given several times. [default: 15, 25 and 50]"),
+]
+ShotReads = Annotated[
+    list[str],
+    typer.Option(
+        "--shot-read", metavar="SHOT,READ", help="A sensor's noise in linear light; may be given several times."
+    ),
+]
+Models = Annotated[
+    list[str],
+    typer.Option("--model", help="A name from `denoise models`, nlm, nlm:H or wavelet; may be given several times."),
+]
 Blind = Annotated[bool, typer.Option("--blind", help="Do not tell the model the noise level: it is estimated.")]
+Each = Annotated[bool, typer.Option("--each", help="Show the figures of every photo, too.")]
+Csv = Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the figures of every photo.")]
+Grid = Annotated[
+    Path | None, typer.Option(metavar="FILE.png", help="Write a picture to look at: inputs, outputs, truths, errors.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
+
+Record = dict[str, Any]
+
+USUAL_LEVELS = (15.0, 25.0, 50.0)
+# Of a table's columns, the measure and how it is written.
+FIGURES = {
+    "noisy dB": ("noisy", ".2f"),
+    "dB": ("denoised", ".2f"),
+    "noisy SSIM": ("noisy_ssim", ".4f"),
+    "SSIM": ("denoised_ssim", ".4f"),
+    "shift": ("shift", ".2f"),
+    "s": ("seconds", ".2f"),
+}
 
 
 def evaluate(
     data: Data,
-    sigma: Sigmas = ["15", "25", "50"],  # noqa: B006 - typer copies it
-    model: Model = "mallenet-s",
+    sigma: Sigmas = [],  # noqa: B006 - typer copies it
+    shot_read: ShotReads = [],  # noqa: B006
+    model: Models = ["mallenet-s"],  # noqa: B006
     blind: Blind = False,
+    each: Each = False,
+    csv: Csv = None,
+    grid: Grid = None,
+    overwrite: Overwrite = False,
     device: Device = "auto",
     precision: Precision = "auto",
     tile: Tile = "auto",
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Add Gaussian noise to clean photos, take it away, and report the mean PSNR."""
-    levels = [read_number(text, "--sigma", 0, 255) for text in sigma]
+    """Score models by PSNR and SSIM: on clean photos with synthetic noise, or on pairs of a noisy and a clean one."""
+    levels = [read_number(text, "--sigma", 0, 255, auto=False) for text in sigma]
+    sensors = [_read_sensor(text) for text in shot_read]
     arithmetic, side = read_precision(precision), read_tile(tile)
+    if grid is not None and grid.suffix.lower() != ".png":
+        raise UsageError(f"--grid {grid}: expected a name that ends in .png")
 
-    import numpy as np
-
-    from denoise_cli.data.photos import find_photos
+    from denoise_cli import report
+    from denoise_cli.baselines import load_baseline
     from denoise_cli.denoiser import load_denoiser
-    from denoise_cli.evaluate import evaluate as score_photos
+    from denoise_cli.evaluate import score
 
-    photos = find_photos([data])
-    denoise = load_denoiser(model, device, arithmetic, side)
-    rows = []
-    with console.bar(len(photos) * len(levels), quiet) as bar:
-        for level in levels:
-            scores = []
-            for score in score_photos(denoise, photos, level / 255, blind):
-                bar.start(score.path.name)
-                scores.append((score.noisy, score.denoised))
-                bar.finish()
-            noisy, denoised = np.mean(scores, axis=0)
-            rows.append({"sigma": level, "photos": len(photos), "noisy": noisy, "denoised": denoised})
-    for row in rows if as_json else []:
-        console.data(json.dumps({"model": model, "data": str(data), "blind": blind} | row))
-    if not as_json:
-        lines = [[f"{r['sigma']:g}", str(r["photos"]), f"{r['noisy']:.2f}", f"{r['denoised']:.2f}"] for r in rows]
-        columns = ["sigma", "photos", "noisy dB", f"{model} dB"]
-        console.table(columns, lines, numbers=columns)
+    for target in filter(None, (csv, grid)):
+        report.check_target(target, overwrite)
+    photos, noises = _find(data, levels, sensors)
+    denoisers = {name: load_baseline(name) or load_denoiser(name, device, arithmetic, side) for name in model}
+    scores: dict[tuple[Noise, str], list[Score]] = {pair: [] for pair in product(noises, denoisers)}
+    failed, rows = set(), []
+    pictured = report.rows_of(len(photos), len(noises)) if grid else ()
+    with console.bar(len(photos) * len(noises), quiet) as bar:
+        for noise, (index, path) in product(noises, enumerate(photos)):
+            bar.start(path.name)
+            try:
+                if path not in failed:
+                    sample = noise.sample(path, index)
+                    results = {name: score(denoise, sample, blind) for name, denoise in denoisers.items()}
+                    for name, (figures, _) in results.items():
+                        scores[noise, name].append(figures)
+                    if index in pictured:
+                        outputs = {name: output for name, (_, output) in results.items()}
+                        rows.append(report.compare(f"{path.name}, {noise}", sample.noisy, sample.clean, outputs))
+            except DenoiseError as error:
+                failed.add(path)
+                console.error(str(error))
+            bar.finish()
+    shared = {"data": str(data), "blind": blind}
+    singles = [
+        _record(pair, shared | {"photo": str(one.path)}, [one]) for pair, several in scores.items() for one in several
+    ]
+    means = [_record(pair, shared | {"photos": len(several)}, several) for pair, several in scores.items() if several]
+    _print(singles if each else [], means, as_json)
+    if csv and singles:
+        report.write_table(csv, singles, overwrite)
+    if rows and grid:
+        report.write_grid(grid, rows, overwrite)
+    if failed:
+        raise DenoiseError(f"{data}: {len(failed)} of {len(photos)} photos could not be scored")
+
+
+def _find(
+    data: Path, levels: Sequence[float], sensors: Sequence[tuple[float, float]]
+) -> tuple[list[Path], "list[Noise]"]:
+    """The photos, and the noise that they are scored with, one after another."""
+    from denoise_cli.data.photos import find_pairs, find_photos
+    from denoise_cli.evaluate import Gaussian, Real, Sensor
+
+    pairs = dict(find_pairs(data))
+    if not pairs:
+        usual = USUAL_LEVELS if not (levels or sensors) else ()
+        noises: list[Noise] = [Gaussian(level / 255) for level in (*levels, *usual)]
+        noises += [Sensor(shot, read) for shot, read in sensors]
+        return find_photos([data]), list(dict.fromkeys(noises))
+    if levels or sensors:
+        raise UsageError(f"{data}: holds pairs, whose noise is real: leave --sigma and --shot-read away")
+    return list(pairs), [Real(pairs)]
+
+
+def _record(pair: "tuple[Noise, str]", what: Record, scores: "Sequence[Score]") -> Record:
+    from denoise_cli.evaluate import mean
+
+    noise, model = pair
+    return {"model": model} | what | {"noise": str(noise)} | noise.facts | mean(scores)
+
+
+def _print(singles: Sequence[Record], means: Sequence[Record], as_json: bool) -> None:
+    for record in [*singles, *means] if as_json else []:
+        console.data(json.dumps({key: None if value == math.inf else value for key, value in record.items()}))
+    if singles and not as_json:
+        lines = [[r["noise"], r["model"], Path(r["photo"]).name, *_figures(r)] for r in singles]
+        console.table(["noise", "model", "photo", *FIGURES], lines, numbers=list(FIGURES))
+        console.data("")
+    if means and not as_json:
+        lines = [[r["noise"], r["model"], str(r["photos"]), *_figures(r)] for r in means]
+        console.table(["noise", "model", "photos", *FIGURES], lines, numbers=["photos", *FIGURES])
+
+
+def _figures(record: Record) -> list[str]:
+    known = [(record[measure], form) for measure, form in FIGURES.values()]
+    return ["-" if value is None else format(value, form) for value, form in known]
+
+
+def _read_sensor(text: str) -> tuple[float, float]:
+    try:
+        shot, read = map(float, text.split(","))
+    except ValueError:
+        shot = read = math.nan
+    if not (0 <= shot <= 1 and 0 <= read <= 1):
+        raise UsageError(f"--shot-read {text}: expected two numbers from 0 to 1, like 0.001,0.003")
+    return shot, read

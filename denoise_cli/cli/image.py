@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from denoise_cli.cli import console
-from denoise_cli.cli.options import Device, Json, Model, Precision, Quiet, Tile, read_noise, read_precision, read_tile
+from denoise_cli.cli.options import Device, Json, Precision, Quiet, Tile, read_noise, read_precision, read_tile
 from denoise_cli.errors import DenoiseError, UsageError
 
 if TYPE_CHECKING:
@@ -18,8 +18,16 @@ Output = Annotated[
     str | None,
     typer.Option("--output", "-o", help="A file, a folder (ending in /), or - for standard output. [default: beside]"),
 ]
-Noise = Annotated[str, typer.Option(help="auto, or the noise's standard deviation on the scale of 255, like 25.")]
-Strength = Annotated[float, typer.Option(min=0, max=1, help="Scales the noise level; 0 leaves the pixels alone.")]
+Model = Annotated[
+    str,
+    typer.Option(
+        help="auto (by the photo's format), a name from `denoise models`, or a .safetensors of denoise train."
+    ),
+]
+Noise = Annotated[
+    str, typer.Option(help="auto, or the noise's standard deviation on the scale of 255, like 25, of white noise.")
+]
+Strength = Annotated[float, typer.Option(min=0, max=1, help="How much of the noise goes; 0 leaves the pixels alone.")]
 Quality = Annotated[int, typer.Option(min=1, max=100, help="Of JPEG, WebP (100: lossless) and AVIF.")]
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Take folders with all that is below them.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
@@ -34,7 +42,7 @@ MaxPixels = Annotated[int, typer.Option(min=1, help="Refuse photos with more pix
 def image(
     inputs: Inputs,
     output: Output = None,
-    model: Model = "mallenet-s",
+    model: Model = "auto",
     noise: Noise = "auto",
     strength: Strength = 1.0,
     quality: Quality = 95,
@@ -60,9 +68,10 @@ def image(
 
     if format is not None and format not in WRITABLE:
         raise UsageError(f"--format {format}: choose one of {', '.join(WRITABLE)}")
-    find_model(model)
     jobs = batch.plan(inputs, output, recursive, format)
     settings = batch.Settings(model, sigma, strength, quality, overwrite, max_pixels)
+    if model != batch.AUTO and find_model(model).sees_noise and sigma is not None:
+        raise UsageError(f"--noise {noise}: {model} sees the noise for itself: choose another model, or --strength")
     if dry_run:
         for job in jobs:
             console.data(f"{job.source} -> {job.target}")
@@ -70,13 +79,13 @@ def image(
 
     from denoise_cli.denoiser import load_denoiser
 
-    denoise = load_denoiser(model, device, arithmetic, side)
+    denoisers = {name: load_denoiser(name, device, arithmetic, side) for name in batch.models_of(settings)}
     failures = 0
     with console.bar(len(jobs), quiet) as bar:
         for job in jobs:
             bar.start(job.source.name)
             try:
-                result = batch.run(job, denoise, settings, bar.show)
+                result = batch.run(job, denoisers.__getitem__, settings, bar.show)
                 if not quiet:
                     console.say(_line(result))
             except DenoiseError as error:
@@ -91,6 +100,8 @@ def image(
 
 
 def _line(result: "Result") -> str:
-    level = f"noise {result.sigma:.1f}" + (" (estimated)" if result.estimated else "")
+    level = "noise as it sees it"
+    if result.sigma is not None:
+        level = f"noise {result.sigma:.1f}" + (" (estimated)" if result.estimated else "")
     notes = "".join(f"; {note}" for note in result.notes)
     return f"{result.source} -> {result.target}: {result.model}, {level}, {result.seconds:.1f} s{notes}"

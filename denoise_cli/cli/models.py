@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
-from typing import Annotated
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -12,7 +14,7 @@ from denoise_cli.errors import DamagedWeights, UnknownModel
 
 app = typer.Typer(help="List, show and verify the models.", rich_markup_mode=None)
 
-Name = Annotated[str, typer.Argument(help="A name from `denoise models`.")]
+Name = Annotated[str, typer.Argument(help="A name from `denoise models`, or a .safetensors file of denoise train.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -30,22 +32,28 @@ def models(context: typer.Context, as_json: Json = False) -> None:
         return
     rows = []
     for name, spec in MODELS.items():
-        scores = cards[name].scores.get("cbsd68", {}) if name in cards else {}
+        scores = cards[name].scores if name in cards else {}
         size = f"{cards[name].path.stat().st_size / 1e6:.1f} MB" if name in cards else "no weights yet"
-        rows.append([name, spec.media, size, " / ".join(f"{value:.2f}" for value in scores.values()), spec.summary])
-    console.table(["name", "for", "weights", "CBSD68 dB at 15 / 25 / 50", "what it is"], rows, numbers=["weights"])
+        quality = "; ".join(_score_line(*pair) for pair in scores.items())
+        rows.append([name, spec.media, size, quality, spec.summary])
+    console.table(["name", "for", "weights", "quality", "what it is"], rows, numbers=["weights"])
 
 
 @app.command()
 def show(name: Name, as_json: Json = False) -> None:
     """Show all that is known of a model."""
-    from denoise_cli.zoo import find_model, read_manifest
+    from denoise_cli.checkpoint import read_note
+    from denoise_cli.zoo import find_model, is_file, read_manifest
 
     spec = find_model(name)
     cards = read_manifest()
-    if name not in cards:
+    facts: dict[str, Any] = {"name": name, "summary": spec.summary}
+    if is_file(name):
+        facts |= read_note(Path(name))
+    elif name in cards:
+        facts |= dataclasses.asdict(cards[name])
+    else:
         raise UnknownModel(f"{name} has no trained weights yet: make some with denoise train --model {name}")
-    facts = {"name": name, "summary": spec.summary} | dataclasses.asdict(cards[name])
     if as_json:
         console.data(json.dumps(facts))
         return
@@ -71,5 +79,5 @@ def verify() -> None:
         raise typer.Exit(1)
 
 
-def _score_line(test_set: str, scores: dict[str, float]) -> str:
+def _score_line(test_set: str, scores: Mapping[str, float]) -> str:
     return f"{test_set}: " + ", ".join(f"{level} {value:.2f} dB" for level, value in scores.items())

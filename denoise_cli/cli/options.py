@@ -23,8 +23,8 @@ def read_noise(text: str) -> float | None:
     return read_number(text, "--noise", 0, 255) / 255
 
 
-def read_number(text: str, option: str, least: float, most: float) -> float:
-    """A number within limits.
+def read_number(text: str, option: str, least: float, most: float, auto: bool = True) -> float:
+    """A number within limits, of an option that takes "auto" as well, or does not.
 
     Raises:
         UsageError: not one.
@@ -34,7 +34,8 @@ def read_number(text: str, option: str, least: float, most: float) -> float:
     except ValueError:
         value = float("nan")
     if not least <= value <= most:
-        raise UsageError(f"{option} {text}: expected auto or a number from {least:g} to {most:g}")
+        expected = "auto or a number" if auto else "a number"
+        raise UsageError(f"{option} {text}: expected {expected} from {least:g} to {most:g}")
     return value
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from denoise_cli import zoo
+from denoise_cli.train.recipe import read_recipe
 
 Cli = Callable[..., Any]
 
@@ -37,7 +38,7 @@ def test_the_list_is_also_data(cli: Cli) -> None:
 def test_a_model_is_shown_with_its_checksum_and_recipe(cli: Cli) -> None:
     done = cli("models", "show", "mallenet-s")
     assert zoo.read_manifest()["mallenet-s"].sha256 in done.out
-    assert "denoise train --model mallenet-s" in done.out
+    assert "weights/recipes/mallenet-s.toml" in done.out
 
 
 def test_a_model_without_weights_says_how_to_make_them(cli: Cli) -> None:
@@ -74,7 +75,8 @@ def test_the_manifest_speaks_of_models_and_files_that_exist() -> None:
     for name, card in zoo.read_manifest().items():
         assert name in zoo.MODELS
         assert card.path.is_file()
-        assert set(card.scores["cbsd68"]) == {"15", "25", "50"}
+        assert set(card.scores) == ({"nam25"} if zoo.MODELS[name].sees_noise else {"cbsd68"})
+        assert read_recipe(name).model == name
 
 
 def test_the_doctor_names_what_this_machine_runs_on(cli: Cli) -> None:

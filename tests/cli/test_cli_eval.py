@@ -1,0 +1,187 @@
+"""`denoise eval`, on next to nothing."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+Cli = Callable[..., Any]
+
+
+@pytest.fixture
+def photos(tmp_path: Path, astronaut: NDArray[np.uint8]) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for index in range(2):
+        Image.fromarray(astronaut[index * 64 : index * 64 + 64, 100:180]).save(folder / f"{index}.png")
+    return folder
+
+
+@pytest.fixture
+def pairs(tmp_path: Path, astronaut: NDArray[np.uint8], rng: np.random.Generator) -> Path:
+    folder = tmp_path / "pairs"
+    for side, sigma in (("clean", 0), ("noisy", 20)):
+        (folder / side).mkdir(parents=True)
+        for index in range(2):
+            clean = astronaut[index * 96 : index * 96 + 96, 100:228]
+            noisy = clean + rng.normal(0, sigma, clean.shape)
+            Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(folder / side / f"{index}.png")
+    return folder
+
+
+def records(done: Any) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in done.out.splitlines()]
+
+
+def test_three_levels_are_usual(cli: Cli, photos: Path) -> None:
+    done = cli("eval", "--data", photos, "--json", "--precision", "fp32")
+    assert done.code == 0
+    assert [(one["model"], one["sigma"], one["photos"]) for one in records(done)] == [
+        ("mallenet-s", 15, 2),
+        ("mallenet-s", 25, 2),
+        ("mallenet-s", 50, 2),
+    ]
+    assert all(one["denoised"] > one["noisy"] + 4 for one in records(done))
+    assert all(one["denoised_ssim"] > one["noisy_ssim"] for one in records(done))
+
+
+def test_models_and_noises_are_set_side_by_side(cli: Cli, photos: Path) -> None:
+    pytest.importorskip("cv2")
+    noises = ["--sigma", "25", "--shot-read", "0.003,0.01"]
+    done = cli("eval", "--data", photos, *noises, "--model", "nlm", "--model", "mallenet-s", "--json")
+    assert [(one["noise"], one["model"]) for one in records(done)] == [
+        ("sigma 25", "nlm"),
+        ("sigma 25", "mallenet-s"),
+        ("shot 0.003, read 0.01", "nlm"),
+        ("shot 0.003, read 0.01", "mallenet-s"),
+    ]
+    assert [(one["sigma"], one["shot"], one["read"]) for one in records(done)[1:3]] == [
+        (25, None, None),
+        (None, 0.003, 0.01),
+    ]
+    assert all(one["denoised"] > one["noisy"] for one in records(done))
+
+
+def test_what_is_given_twice_is_scored_once(cli: Cli, photos: Path) -> None:
+    twice = ["--sigma", "25", "--sigma", "25.0", "--model", "mallenet-s", "--model", "mallenet-s"]
+    (mean,) = records(cli("eval", "--data", photos, *twice, "--json"))
+    assert mean["photos"] == 2
+
+
+def test_a_sensors_noise_leaves_the_usual_levels_out(cli: Cli, photos: Path) -> None:
+    done = cli("eval", "--data", photos, "--shot-read", "0.001,0.003")
+    assert done.code == 0
+    assert "sigma" not in done.out
+    assert "shot 0.001, read 0.003" in done.out
+
+
+def test_pairs_are_recognised_and_their_noise_is_estimated(cli: Cli, pairs: Path) -> None:
+    (mean,) = records(cli("eval", "--data", pairs, "--json"))
+    assert (mean["noise"], mean["photos"], mean["sigma"]) == ("real", 2, None)
+    assert mean["noisy"] == pytest.approx(22.2, abs=0.5)
+    assert mean["denoised"] > mean["noisy"] + 4
+
+
+def test_every_photo_is_listed_on_demand(cli: Cli, photos: Path) -> None:
+    run = ["eval", "--data", photos, "--sigma", "25", "--each"]
+    first, second, mean = records(cli(*run, "--json"))
+    assert (first["photo"], second["photo"]) == (str(photos / "0.png"), str(photos / "1.png"))
+    assert mean["denoised"] == pytest.approx((first["denoised"] + second["denoised"]) / 2)
+    lines = cli(*run).out.splitlines()
+    assert [line.split()[:4] for line in lines[1:3]] == [
+        ["sigma", "25", "mallenet-s", "0.png"],
+        ["sigma", "25", "mallenet-s", "1.png"],
+    ]
+    assert lines[-1].split()[:4] == ["sigma", "25", "mallenet-s", "2"]
+
+
+def test_a_blind_model_is_not_told(cli: Cli, pairs: Path) -> None:
+    run = ["eval", "--data", pairs / "clean", "--sigma", "40", "--json"]
+    (told,), (blind,) = records(cli(*run)), records(cli(*run, "--blind"))
+    assert (told["blind"], blind["blind"]) == (False, True)
+    assert told["denoised"] != blind["denoised"]
+
+
+def test_table_and_grid_are_written_once(cli: Cli, photos: Path, tmp_path: Path) -> None:
+    table, grid = tmp_path / "table.csv", tmp_path / "grid.png"
+    run = ["eval", "--data", photos, "--sigma", "25", "--csv", table, "--grid", grid, "--json", "--each"]
+    done = cli(*run)
+    assert done.code == 0
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["photo"], float(row["denoised"])) for row in rows] == [
+        (one["photo"], one["denoised"]) for one in records(done)[:2]
+    ]
+    picture = Image.open(grid)
+    assert picture.width > 4 * 80
+    assert picture.height > 2 * 64
+    again = cli(*run)
+    assert (again.code, again.out) == (1, "")
+    assert again.err == f"denoise: {table}: exists already: use --overwrite to replace it\n"
+    assert cli(*run, "--overwrite").code == 0
+
+
+def test_an_unreadable_photo_is_named_once_and_left_out(cli: Cli, photos: Path) -> None:
+    (photos / "00.png").write_bytes(b"no photo")
+    done = cli("eval", "--data", photos, "--sigma", "15", "--sigma", "25", "--json")
+    assert done.code == 1
+    assert [one["photos"] for one in records(done)] == [2, 2]
+    named, counted = done.err.splitlines()
+    assert named.startswith(f"denoise: {photos}/00.png: ")
+    assert counted == f"denoise: {photos}: 1 of 3 photos could not be scored"
+
+
+def test_a_partner_of_another_size_is_named(cli: Cli, pairs: Path) -> None:
+    Image.new("RGB", (90, 90)).save(pairs / "clean" / "1.png")
+    done = cli("eval", "--data", pairs, "--json")
+    assert done.code == 1
+    assert [one["photos"] for one in records(done)] == [1]
+    assert f"{pairs}/noisy/1.png: is 128 x 96 in colour, but {pairs}/clean/1.png is 90 x 90 in colour" in done.err
+
+
+def test_where_nothing_can_be_read_nothing_is_written(cli: Cli, tmp_path: Path) -> None:
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(b"no photo")
+    done = cli("eval", "--data", folder, "--csv", tmp_path / "table.csv", "--grid", tmp_path / "grid.png")
+    assert (done.code, done.out) == (1, "")
+    assert "1 of 1 photos could not be scored" in done.err
+    assert [path.name for path in tmp_path.iterdir()] == ["broken"]
+
+
+def test_a_picture_without_noise_has_no_number_in_json(cli: Cli, photos: Path) -> None:
+    (mean,) = records(cli("eval", "--data", photos, "--sigma", "0", "--json"))
+    assert mean["noisy"] is None
+    assert mean["noisy_ssim"] == 1
+
+
+def test_an_empty_folder_is_said(cli: Cli, tmp_path: Path) -> None:
+    done = cli("eval", "--data", tmp_path)
+    assert (done.code, done.err) == (1, f"denoise: {tmp_path}: holds no photos\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--shot-read", "0.1"], "--shot-read 0.1: expected two numbers from 0 to 1, like 0.001,0.003"),
+        (["--shot-read", "0.1,nan"], "--shot-read 0.1,nan: expected two numbers from 0 to 1, like 0.001,0.003"),
+        (["--grid", "grid.jpg"], "--grid grid.jpg: expected a name that ends in .png"),
+        (["--model", "none"], "no model is called 'none'"),
+    ],
+)
+def test_what_makes_no_sense_is_said(cli: Cli, photos: Path, options: list[str], message: str) -> None:
+    done = cli("eval", "--data", photos, *options)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(f"denoise: {message}")
+
+
+def test_noise_for_pairs_makes_no_sense(cli: Cli, pairs: Path) -> None:
+    done = cli("eval", "--data", pairs, "--sigma", "25")
+    assert done.code == 2
+    assert done.err == f"denoise: {pairs}: holds pairs, whose noise is real: leave --sigma and --shot-read away\n"
