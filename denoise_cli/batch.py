@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +12,15 @@ from denoise_cli.errors import DenoiseError, UnwritableFile, UsageError
 from denoise_cli.imaging.noise import estimate_sigma
 from denoise_cli.io import image
 from denoise_cli.io.photo import Photo
+from denoise_cli.zoo import DEFAULT_IMAGE_MODEL
+
+Load = Callable[[str], Denoiser]
 
 STDIO = Path(image.STDIN)
+AUTO = "auto"
+# What cameras write holds what cameras leave of the noise; what programs write may hold anything, most often less.
+CAMERAS_KINDS = ("jpeg", "heif", "raw", "webp", "avif")
+CAMERAS_MODEL, OTHERS_MODEL = "mallenet-r", DEFAULT_IMAGE_MODEL
 NOTHING_KNOWN = "png"  # holds whatever a format that is only read can bring
 
 
@@ -38,8 +45,8 @@ class Settings:
     """How to denoise, the same for every photo.
 
     Attributes:
-        model: the denoiser's name, for the record.
-        sigma: noise level on [0, 1]; None to estimate it for each photo.
+        model: a name from the zoo, the path of a weight file, or "auto" to choose by the photo's format.
+        sigma: noise level on [0, 1]; None to estimate it for each photo, or to leave that to the model.
         strength: scales the level; 0 leaves the pixels as they are.
         quality: 1 to 100, for lossy formats.
         overwrite: replace files that are there.
@@ -112,8 +119,26 @@ def check(job: Job, overwrite: bool) -> None:
             raise UnwritableFile(job.target, "exists already: use --overwrite to replace it")
 
 
-def run(job: Job, denoise: Denoiser, settings: Settings, progress: Progress | None = None) -> Result:
+def models_of(settings: Settings) -> tuple[str, ...]:
+    """The models that photos may need."""
+    if settings.model != AUTO:
+        return (settings.model,)
+    return (CAMERAS_MODEL, OTHERS_MODEL) if settings.sigma is None else (OTHERS_MODEL,)
+
+
+def _model_for(photo: Photo, settings: Settings) -> str:
+    camera, *other = models_of(settings)
+    return other[0] if other and photo.kind not in CAMERAS_KINDS else camera
+
+
+def run(job: Job, load: Load, settings: Settings, progress: Progress | None = None) -> Result:
     """Read, denoise, write.
+
+    Args:
+        job: what.
+        load: gives the denoiser of a model.
+        settings: how.
+        progress: called with the fraction done.
 
     Raises:
         DenoiseError: something that the user can act upon; nothing was written.
@@ -121,20 +146,22 @@ def run(job: Job, denoise: Denoiser, settings: Settings, progress: Progress | No
     started = time.perf_counter()
     check(job, settings.overwrite)
     photo = image.read(job.source, settings.max_pixels)
-    clean, sigma = denoise_photo(photo, denoise, settings, progress)
+    model = _model_for(photo, settings)
+    clean, sigma = denoise_photo(photo, load(model), settings, progress)
     kind = job.kind or (photo.kind if photo.kind in image.WRITABLE else NOTHING_KNOWN)
     if job.makes_folder:
         _make_folder(job.target.parent)
-    software = f"denoise {__version__} ({settings.model}, sigma {sigma * settings.strength * 255:.1f})"
+    how = f"strength {settings.strength:g}" if sigma is None else f"sigma {sigma * settings.strength * 255:.1f}"
+    software = f"denoise {__version__} ({Path(model).name}, {how})"
     image.write(job.target, clean, kind, software, settings.quality, settings.overwrite)
     return Result(
         source=str(job.source),
         target=str(job.target),
-        model=settings.model,
+        model=model,
         width=photo.pixels.shape[1],
         height=photo.pixels.shape[0],
-        sigma=round(sigma * 255, 3),
-        estimated=settings.sigma is None,
+        sigma=None if sigma is None else round(sigma * 255, 3),
+        estimated=None if sigma is None else settings.sigma is None,
         seconds=round(time.perf_counter() - started, 3),
         notes=photo.notes,
     )
@@ -147,18 +174,20 @@ def failed(job: Job, settings: Settings, error: DenoiseError) -> Result:
 
 def denoise_photo(
     photo: Photo, denoise: Denoiser, settings: Settings, progress: Progress | None = None
-) -> tuple[Photo, float]:
+) -> tuple[Photo, float | None]:
     """Denoise a photo's pixels; all else about it stays.
 
     Returns:
-        The photo, and the noise level on [0, 1] that was given or found.
+        The photo, and the noise level on [0, 1] that was given or found; None where the model sees it for itself.
     """
     pixels = photo.as_float()
     # Floating point knows no white: a network trained on [0, 1] is shown [0, 1], whatever the file's range.
     peak = max(float(pixels.max()), 1.0)
     if peak > 1:
         pixels = pixels / peak
-    sigma = settings.sigma if settings.sigma is not None else estimate_sigma(pixels)
+    sigma = settings.sigma
+    if sigma is None and not denoise.sees_noise:
+        sigma = estimate_sigma(pixels)
     if settings.strength == 0:
         return photo, sigma
     clean = denoise(pixels, sigma, settings.strength, progress)

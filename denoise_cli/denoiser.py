@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from denoise_cli.errors import DeviceUnavailable, OutOfMemory
-from denoise_cli.imaging import tiling
-from denoise_cli.imaging.noise import estimate_sigma
+from denoise_cli.imaging import tiling, transfer
+from denoise_cli.imaging.noise import ShotRead, estimate_sigma
+from denoise_cli.imaging.torch_transfer import linear_to_srgb, sigma_in_linear, srgb_to_linear
 from denoise_cli.nets.mallenet import MULTIPLE
-from denoise_cli.zoo import DEFAULT_IMAGE_MODEL, find_model, load_net
+from denoise_cli.zoo import DEFAULT_IMAGE_MODEL, UNKNOWN, ModelSpec, find_model, load_net
 
 Array = NDArray[np.float32]
 Progress = Callable[[float], None]
@@ -35,7 +36,7 @@ class Denoiser:
 
     Args:
         net: takes (B, 3, H, W) and a level map (B, 1, H, W), H and W multiples of 64.
-        sigma_max: the strongest noise that the network knows; more is treated as this.
+        spec: what it was trained for.
         device: where it runs.
         precision: the arithmetic of its convolutions.
         tile: the longest side that is processed at once, a multiple of 64.
@@ -44,7 +45,7 @@ class Denoiser:
     def __init__(
         self,
         net: nn.Module,
-        sigma_max: float,
+        spec: ModelSpec,
         device: torch.device,
         precision: torch.dtype,
         tile: int = DEFAULT_TILE,
@@ -54,23 +55,32 @@ class Denoiser:
         self.device = device
         self.precision = precision
         self.tile = tile
-        self._sigma_max = sigma_max
+        self.sees_noise = spec.sees_noise
+        self._spec = spec
         self._net = net.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
     @overload
     def __call__(
-        self, image: Array, sigma: float | Array | None = ..., strength: float = ..., progress: Progress | None = ...
+        self,
+        image: Array,
+        sigma: float | Array | ShotRead | None = ...,
+        strength: float = ...,
+        progress: Progress | None = ...,
     ) -> Array: ...
 
     @overload
     def __call__(
-        self, image: Tensor, sigma: float | Tensor | None = ..., strength: float = ..., progress: Progress | None = ...
+        self,
+        image: Tensor,
+        sigma: float | Tensor | ShotRead | None = ...,
+        strength: float = ...,
+        progress: Progress | None = ...,
     ) -> Tensor: ...
 
     def __call__(
         self,
         image: Array | Tensor,
-        sigma: float | Array | Tensor | None = None,
+        sigma: float | Array | Tensor | ShotRead | None = None,
         strength: float = 1.0,
         progress: Progress | None = None,
     ) -> Array | Tensor:
@@ -79,9 +89,10 @@ class Denoiser:
         Args:
             image: numpy (H, W) or (H, W, C), or torch (B, C, H, W), C = 1 or 3; float, nominally [0, 1], sRGB-encoded.
                 Values outside are noise like any other and reach the network as they are.
-            sigma: the noise's standard deviation in the image's unit: a number, or a map of shape (H, W) or
-                (B, 1, H, W); None to estimate it.
-            strength: scales sigma; 0 returns the image.
+            sigma: the noise's standard deviation in the image's unit: a number, 0 returning the image, or a map of
+                shape (H, W) or (B, 1, H, W); or a sensor's noise; None to estimate it. A network that sees it is not
+                told.
+            strength: scales sigma or, where the network sees it, how much of the noise goes; 0 returns the image.
             progress: called with the fraction done.
 
         Returns:
@@ -100,17 +111,36 @@ class Denoiser:
         clean = self._batch(batch, _as_level(sigma, batch.shape), strength, progress)
         return clean[0].permute(1, 2, 0).numpy().reshape(pixels.shape)
 
-    def _batch(self, image: Tensor, sigma: float | Tensor | None, strength: float, progress: Progress | None) -> Tensor:
+    def _batch(
+        self, image: Tensor, sigma: float | Tensor | ShotRead | None, strength: float, progress: Progress | None
+    ) -> Tensor:
         if image.ndim != 4 or image.shape[1] not in (1, 3) or not image.numel():
             raise ValueError(f"image: expected (B, C, H, W) with C = 1 or 3, got {tuple(image.shape)}")
         if strength < 0:
             raise ValueError(f"strength: expected 0 or more, got {strength}")
-        if strength == 0:
+        if strength == 0 or (isinstance(sigma, float) and sigma == 0):
             return image.to(torch.float32, copy=True)
+        if self.sees_noise:
+            return torch.lerp(image.float(), self._tiled(image, UNKNOWN, progress), min(strength, 1.0))
+        return self._tiled(image, self._told(image, sigma) * strength, progress)
+
+    def _told(self, image: Tensor, sigma: float | Tensor | ShotRead | None) -> float | Tensor:
+        """The level as the network knows it: in its own space, a number or (B, 1, H, W)."""
+        B, _, H, W = image.shape
+        linear = self._spec.space == "linear"
+        if isinstance(sigma, ShotRead):
+            pictures = [one.permute(1, 2, 0).cpu().numpy() for one in image]
+            maps = [
+                sigma.level_of_light(transfer.srgb_to_linear(one)) if linear else sigma.level_of_photo(one)
+                for one in pictures
+            ]
+            return torch.from_numpy(np.stack(maps))[:, None].to(image.device)
         if sigma is None:
             levels = [estimate_sigma(one.permute(1, 2, 0).cpu().numpy()) for one in image]
-            sigma = torch.tensor(levels, device=image.device).view(-1, 1, 1, 1).expand(-1, 1, *image.shape[2:])
-        return self._tiled(image, sigma * strength, progress)
+            sigma = torch.tensor(levels, device=image.device).view(B, 1, 1, 1).expand(B, 1, H, W)
+        if linear:
+            return sigma_in_linear(image, torch.as_tensor(sigma, dtype=torch.float32).expand(B, 1, H, W))
+        return sigma
 
     def _tiled(self, image: Tensor, sigma: float | Tensor, progress: Progress | None) -> Tensor:
         tile = self.tile
@@ -149,16 +179,20 @@ class Denoiser:
             # Three equal channels carry sqrt(3) times the luminance noise of three independent ones.
             image, sigma = image.expand(-1, 3, -1, -1), sigma * 3**0.5
         inputs = image.to(self.device, torch.float32, memory_format=torch.channels_last)
-        level = sigma.to(self.device, torch.float32).clamp(0, self._sigma_max)
+        level = sigma.to(self.device, torch.float32).clamp(0, self._spec.sigma_max)
+        if self._spec.space == "linear":
+            inputs = srgb_to_linear(inputs)
         with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
             clean = self._net(inputs, level).float()
+        if self._spec.space == "linear":
+            clean = linear_to_srgb(clean)
         return (clean.mean(dim=1, keepdim=True) if grey else clean).to(home)
 
 
-def _as_level(sigma: float | Array | Tensor | None, shape: torch.Size) -> float | Tensor | None:
+def _as_level(sigma: float | Array | Tensor | ShotRead | None, shape: torch.Size) -> float | Tensor | ShotRead | None:
     """Check a level; a map becomes (B, 1, H, W)."""
-    if sigma is None:
-        return None
+    if sigma is None or isinstance(sigma, ShotRead):
+        return sigma
     if isinstance(sigma, np.ndarray) and sigma.ndim:
         sigma = torch.from_numpy(np.asarray(sigma, np.float32))[None, None]
     if not isinstance(sigma, Tensor):
@@ -217,7 +251,7 @@ def load_denoiser(
     """
     spec = find_model(model)
     place = choose_device(device)
-    return Denoiser(load_net(model), spec.sigma_max, place, choose_precision(place, precision), tile or DEFAULT_TILE)
+    return Denoiser(load_net(model), spec, place, choose_precision(place, precision), tile or DEFAULT_TILE)
 
 
 def choose_device(name: str) -> torch.device:

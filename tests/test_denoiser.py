@@ -4,12 +4,17 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from denoise_cli import load_denoiser
 from denoise_cli.denoiser import Denoiser, choose_device, choose_precision
 from denoise_cli.errors import DamagedWeights, DeviceUnavailable, OutOfMemory, UnknownModel
-from denoise_cli.imaging import tiling
+from denoise_cli.imaging import tiling, transfer
 from denoise_cli.imaging.metrics import psnr
+from denoise_cli.imaging.noise import ShotRead, estimate_sigma
+from denoise_cli.imaging.torch_transfer import sigma_in_linear, srgb_to_linear
+from denoise_cli.nets.mallenet import MalleNetConfig
+from denoise_cli.zoo import UNKNOWN, ModelSpec
 
 SIGMA = 25 / 255
 
@@ -98,6 +103,10 @@ def test_strength_zero_is_the_input(denoise: Denoiser, noisy: NDArray[np.float32
 def test_strength_scales_the_level(denoise: Denoiser, noisy: NDArray[np.float32]) -> None:
     half = denoise(noisy, sigma=SIGMA, strength=0.5)
     np.testing.assert_allclose(half, denoise(noisy, sigma=SIGMA / 2), atol=1e-6)
+
+
+def test_no_noise_is_nothing_to_take_away(denoise: Denoiser, noisy: NDArray[np.float32]) -> None:
+    np.testing.assert_array_equal(denoise(noisy, sigma=0), noisy)
 
 
 def test_the_input_is_not_touched(denoise: Denoiser, noisy: NDArray[np.float32]) -> None:
@@ -227,3 +236,96 @@ def test_damaged_weights_are_refused(tmp_path: object, monkeypatch: pytest.Monke
     path.write_bytes(data)
     with pytest.raises(DamagedWeights, match="checksum"):
         load_denoiser("mallenet-s")
+
+
+# What a network is given, and what becomes of what it returns.
+
+
+class Recorder(nn.Module):
+    """Remembers its last inputs and returns the image, or a part of it."""
+
+    image: Tensor
+    level: Tensor
+
+    def __init__(self, part: float = 1.0) -> None:
+        super().__init__()
+        self.part = part
+
+    def forward(self, image: Tensor, sigma: Tensor) -> Tensor:
+        self.image, self.level = image, sigma
+        return self.part * image
+
+
+def denoiser_of(net: nn.Module, **spec: str | float) -> Denoiser:
+    whole = ModelSpec(MalleNetConfig(16), "", **spec)  # type: ignore[arg-type]
+    return Denoiser(net, whole, torch.device("cpu"), torch.float32)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_network_that_sees_the_noise_is_not_told_it(rng: np.random.Generator, channels: int) -> None:
+    net = Recorder()
+    image = rng.random((64, 64, channels), dtype=np.float32)
+    np.testing.assert_allclose(denoiser_of(net, noise="camera")(image), image, atol=1e-6)
+    assert (net.level == UNKNOWN).all()
+
+
+@pytest.mark.parametrize(("strength", "left"), [(0.0, 1.0), (0.25, 0.75), (1.0, 0.0), (3.0, 0.0)])
+def test_strength_is_how_much_goes_of_noise_that_the_network_sees(
+    rng: np.random.Generator, strength: float, left: float
+) -> None:
+    image = rng.random((70, 50, 3), dtype=np.float32)
+    clean = denoiser_of(Recorder(part=0), noise="camera")(image, strength=strength)
+    np.testing.assert_allclose(clean, left * image, atol=1e-6)
+
+
+def test_a_network_that_sees_the_noise_is_not_told_what_the_caller_knows(rng: np.random.Generator) -> None:
+    net = Recorder(part=0)
+    image = rng.random((64, 64, 3), dtype=np.float32)
+    denoiser_of(net, noise="camera")(image, sigma=0.1)
+    assert (net.level == UNKNOWN).all()
+    np.testing.assert_array_equal(denoiser_of(net, noise="camera")(image, sigma=0.0), image)
+
+
+def test_of_a_sensors_noise_a_network_is_told_the_level_in_its_own_space(rng: np.random.Generator) -> None:
+    net, noise = Recorder(), ShotRead(4e-3, 0.02)
+    light = rng.random((64, 64, 3), dtype=np.float32)
+    photo = transfer.linear_to_srgb(light)
+    denoiser_of(net, space="linear", noise="sensor")(photo, sigma=noise)
+    np.testing.assert_allclose(net.level[0, 0].numpy(), noise.level_of_light(light), rtol=1e-4)
+    denoiser_of(net)(photo, sigma=noise)
+    np.testing.assert_allclose(net.level[0, 0].numpy(), noise.level_of_photo(photo), rtol=1e-6)
+
+
+def test_a_network_that_cannot_see_the_noise_is_told_the_estimate(noisy: NDArray[np.float32]) -> None:
+    net = Recorder()
+    denoiser_of(net)(noisy, strength=0.5)
+    assert net.level.unique().numpy() == pytest.approx(estimate_sigma(noisy) / 2, rel=1e-5)
+
+
+def test_a_level_beyond_what_the_network_knows_is_cut(rng: np.random.Generator) -> None:
+    net = Recorder()
+    denoiser_of(net, sigma_max=0.2)(rng.random((64, 64, 3), dtype=np.float32), sigma=0.5)
+    assert net.level.unique().tolist() == [pytest.approx(0.2)]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_linear_light_is_encoded_again(rng: np.random.Generator, channels: int) -> None:
+    image = rng.uniform(-0.3, 1.3, (90, 70, channels)).astype(np.float32)
+    for noise in ("sensor", "camera"):
+        same = denoiser_of(Recorder(), space="linear", noise=noise)(image)
+        np.testing.assert_allclose(same, image, atol=2e-6)
+
+
+def test_a_network_for_linear_light_gets_the_picture_and_the_level_in_it(rng: np.random.Generator) -> None:
+    net = Recorder()
+    image = torch.from_numpy(rng.uniform(-0.1, 1.1, (1, 3, 64, 128)).astype(np.float32))
+    level = torch.from_numpy(rng.uniform(0, 0.2, (1, 1, 64, 128)).astype(np.float32))
+    denoiser_of(net, space="linear", noise="sensor")(image, sigma=level)
+    torch.testing.assert_close(net.image, srgb_to_linear(image))
+    torch.testing.assert_close(net.level, sigma_in_linear(image, level))
+
+
+def test_half_of_the_light_is_a_darker_picture_and_not_half_of_one() -> None:
+    grey = np.full((64, 64, 3), 0.5, np.float32)
+    darker = denoiser_of(Recorder(part=0.5), space="linear", noise="sensor")(grey, sigma=0.1)
+    np.testing.assert_allclose(darker, 0.3607, atol=1e-4)

@@ -1,0 +1,38 @@
+"""The papers' experiments run from the first step to the printed table."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SCRIPT = Path(__file__).parents[1] / "docs" / "experiments" / "run.py"
+
+
+@pytest.fixture
+def data(tmp_path: Path, rng: np.random.Generator) -> Path:
+    """Folders as the experiments expect them, with a photo in each."""
+    for folder in ("train/photos-1", "train/photos-2", "train/bsd432", "eval/cbsd68"):
+        (tmp_path / folder).mkdir(parents=True)
+        photo = Image.fromarray(rng.integers(0, 256, (70, 80, 3), dtype=np.uint8))
+        photo.save(tmp_path / folder / "photo.png")
+    return tmp_path
+
+
+@pytest.mark.parametrize(("name", "rows"), [("pool", 4), ("deformable", 4)])
+def test_an_experiment_prints_a_row_for_every_network_and_keeps_what_it_trained(
+    data: Path, tmp_path: Path, name: str, rows: int
+) -> None:
+    command = [sys.executable, str(SCRIPT), name, "--data", str(data), "--out", str(tmp_path / "runs"), "--steps", "1"]
+    first = subprocess.run(command, capture_output=True, text=True, check=True)
+    head, rule, *table = first.stdout.splitlines()
+    assert head.startswith("| network | G multiply-adds | ms | dB at")
+    assert len(table) == rows
+    assert all(len(row.split("|")) == len(rule.split("|")) for row in table)
+    assert first.stderr.count("step 1, loss") == rows
+    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert again.stderr == ""
+    scores = [[row.split("|")[-3:-1] for row in run.stdout.splitlines()] for run in (first, again)]
+    assert scores[0] == scores[1]
