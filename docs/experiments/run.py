@@ -1,0 +1,279 @@
+"""Repeat the papers' experiments at a small scale: python docs/experiments/run.py NAME --data DATA --out RUNS.
+
+Each prints its table as Markdown, and draws its pictures into docs/images. Every network of an experiment gets the same
+steps, crops, noise and seed; a run that is finished, or was interrupted, is taken up where it stands.
+"""
+
+import argparse
+import dataclasses
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from torch.utils.flop_counter import FlopCounterMode
+
+from denoise_cli.checkpoint import load_weights, read_tensors
+from denoise_cli.data.photos import find_photos
+from denoise_cli.denoiser import Denoiser
+from denoise_cli.evaluate import Gaussian, Noise, Sensor, add_gaussian_noise, score
+from denoise_cli.imaging.metrics import psnr
+from denoise_cli.io import image
+from denoise_cli.io.photo import Photo, to_float
+from denoise_cli.nets.deformable import DeformableKernelNetConfig
+from denoise_cli.nets.dncnn import DnCNNConfig
+from denoise_cli.nets.dynamic import HyperConv
+from denoise_cli.nets.kpn import KPNConfig
+from denoise_cli.nets.malleconv import MalleConv, split_kernels
+from denoise_cli.nets.rdn import RDNConfig
+from denoise_cli.nets.unet import UNetConfig
+from denoise_cli.ops.malleable import malleable_conv2d
+from denoise_cli.plots import plot_trade_off
+from denoise_cli.train.recipe import Recipe
+from denoise_cli.train.trainer import Trainer
+from denoise_cli.zoo import Config, ModelSpec, find_model, load_net
+
+IMAGES = Path(__file__).parents[1] / "images"
+CPU = torch.device("cpu")
+TRAINING = ("photos-1", "photos-2", "bsd432")
+WHITE = (Gaussian(25 / 255), Gaussian(50 / 255))
+SENSOR = (Sensor(2.5e-3, 1e-2), Sensor(6.4e-3, 2e-2))  # the deformable kernels' paper's low and high
+SIDE = 256  # pixels: what is timed
+REPEATS = 15
+MEGAPIXEL = 1024  # squared
+SIGMA = 50 / 255
+# Of the astronaut, as shares of height and width: the dark backdrop, and the badge on her suit.
+PLACES = {"of the backdrop": (0.1, 0.12), "of the badge": (0.68, 0.55)}
+SHOWN = np.s_[128:384, 128:384]
+
+
+@dataclasses.dataclass(frozen=True)
+class Bench:
+    """Where the data and the runs are, and how long each network learns."""
+
+    data: Path
+    out: Path
+    steps: int
+    photos: int
+
+    def row(self, name: str, spec: ModelSpec, noises: Sequence[Noise]) -> "Row":
+        """Train a network, if need be; time it and score it."""
+        net = self._trained(name, spec)
+        denoise = Denoiser(net, spec, CPU, torch.float32)
+        paths = find_photos([self.data / "eval" / "cbsd68"])[: self.photos]
+        scores = [
+            statistics.mean(score(denoise, noise.sample(path, i))[0].denoised for i, path in enumerate(paths))
+            for noise in noises
+        ]
+        return Row(name, _giga_multiply_adds(net), _milliseconds(net), scores)
+
+    def _trained(self, name: str, spec: ModelSpec) -> nn.Module:
+        folder = self.out / name
+        recipe = Recipe(name, steps=self.steps)
+        data = [self.data / "train" / part for part in TRAINING]
+        resume = (folder / "state.safetensors").exists()
+        for report in Trainer(recipe, data, folder, CPU, resume=resume, spec=spec).run():
+            print(f"{name}: step {report.step}, loss {report.loss:.5f}", file=sys.stderr)
+        net = spec.config.build()
+        weights = folder / "weights.safetensors"
+        load_weights(net, read_tensors(weights), weights)
+        return net.eval()
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One network's line in a table."""
+
+    name: str
+    giga: float
+    milliseconds: float
+    scores: Sequence[float]
+
+    def __str__(self) -> str:
+        cells = [self.name, f"{self.giga:.2f}", f"{self.milliseconds:.1f}", *(f"{dB:.2f}" for dB in self.scores)]
+        return f"| {' | '.join(cells)} |"
+
+
+def plug_in(bench: Bench) -> None:
+    """MalleConv against a plain convolution and other dynamic filters in DnCNN, a U-Net and RDN (section 4.1, 4.3)."""
+    _head("network", "G multiply-adds", "ms", "dB at 25", "dB at 50")
+    curves: dict[str, list[tuple[float, float]]] = {}
+    for width, depths in ((16, (3, 6, 9, 15)), (32, (3, 6))):
+        for depth in depths:
+            for middle in ("conv", "malleable", "hyper", "involution", "pixel"):
+                name = f"dncnn-{depth}x{width}-{middle}"
+                row = bench.row(name, ModelSpec(DnCNNConfig(depth, width, middle), ""), WHITE)
+                print(row, flush=True)
+                curves.setdefault(f"{middle}, width {width}", []).append((row.milliseconds, row.scores[0]))
+    others: Mapping[str, Callable[[str], Config]] = {
+        "unet": lambda middle: UNetConfig(16, middle=middle),  # type: ignore[arg-type]
+        "rdn": lambda middle: RDNConfig(16, middle=middle),  # type: ignore[arg-type]
+    }
+    for name, config in others.items():
+        for middle in ("conv", "malleable"):
+            print(bench.row(f"{name}-16-{middle}", ModelSpec(config(middle), ""), WHITE), flush=True)
+    plot_trade_off(curves, "milliseconds at 256 x 256", "CBSD68 at sigma 25, dB", IMAGES / "plug-in.png")
+
+
+def pool(bench: Bench) -> None:
+    """The average pool before the kernel predictor (table 2)."""
+    _head("network", "G multiply-adds", "ms", "dB at 25", "dB at 50")
+    for side in (0, 2, 4, 8):
+        config = DnCNNConfig(6, 16, "malleable", pool=side)  # type: ignore[arg-type]
+        print(bench.row(f"dncnn-6x16-pool-{side}", ModelSpec(config, ""), WHITE), flush=True)
+
+
+def deformable(bench: Bench) -> None:
+    """Kernels that choose their points against rigid ones."""
+    _head("network", "G multiply-adds", "ms", "dB at low", "dB at high")
+    nets: Mapping[str, Config] = {
+        "deformable": DeformableKernelNetConfig(16),
+        "deformable-blind": DeformableKernelNetConfig(16, blind=True),
+        "rigid": DeformableKernelNetConfig(16, deformable=False),
+        "kpn": KPNConfig(16),
+    }
+    for name, config in nets.items():
+        print(bench.row(name, ModelSpec(config, "", space="linear", noise="sensor"), SENSOR), flush=True)
+
+
+def memory(_bench: Bench) -> None:
+    """What the kernels for a megapixel of features take in training (section 4.5, figure 10)."""
+    _head("channels", *LAYERS)
+    for channels in (16, 32, 64):
+        cells = [f"{_peak_megabytes(method, channels):.0f} MB" for method in LAYERS]
+        print(f"| {channels} | {' | '.join(cells)} |", flush=True)
+
+
+def _peak_megabytes(method: str, channels: int) -> float:
+    """In a process of its own, beyond what the features take."""
+    command = [sys.executable, __file__, "memory-of", "--method", method, "--channels", str(channels)]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def memory_of(method: str, channels: int) -> float:
+    """Megabytes that a layer adds at its peak, forward and backward, to a megapixel of features and their gradient."""
+    layer = LAYERS[method](channels)
+    features = torch.randn(1, channels, MEGAPIXEL, MEGAPIXEL, requires_grad=True)
+    features.grad = torch.zeros_like(features)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    layer(features).sum().backward()
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+
+class OnTheFly(MalleConv):
+    """Keeps the grid alone for the backward pass, and slices it once more there."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, H, W) to the same."""
+        kernels, bias = split_kernels(self.predictor(features), self.channels)
+        filtered: Tensor = checkpoint(malleable_conv2d, features, kernels, bias, use_reentrant=False)
+        return features + filtered
+
+
+LAYERS: Mapping[str, Callable[[int], nn.Module]] = {
+    "on the fly": lambda channels: OnTheFly(channels, channels, 1),
+    "upsampled": lambda channels: MalleConv(channels, channels, 1),
+    "per pixel": lambda channels: HyperConv(channels, channels, 1),
+}
+
+
+def one_kernel(_bench: Bench) -> None:
+    """The kernels of one place, applied to the whole picture (section 4.4, figure 11)."""
+    from skimage import data
+
+    net, spec = load_net("mallenet-s"), find_model("mallenet-s")
+    denoise = Denoiser(net, spec, CPU, torch.float32)
+    clean = to_float(data.astronaut())
+    noisy = add_gaussian_noise(clean, SIGMA, 0)
+    pictures = [noisy, denoise(noisy, sigma=SIGMA)]
+    for y, x in PLACES.values():
+        hooks = [
+            layer.predictor.register_forward_hook(_kernel_of_place(y, x))
+            for layer in net.modules()
+            if isinstance(layer, MalleConv)
+        ]
+        pictures.append(denoise(noisy, sigma=SIGMA))
+        for hook in hooks:
+            hook.remove()
+    _head("kernels", "dB")
+    for name, picture in zip(("(noisy)", "its own", *PLACES), pictures, strict=True):
+        print(f"| {name} | {psnr(picture.clip(0, 1), clean):.2f} |")
+    row = np.hstack([picture[SHOWN] for picture in pictures]).clip(0, 1)
+    photo = Photo(np.rint(row * 255).astype(np.uint8), None, "png")
+    image.write(IMAGES / "one-kernel.png", photo, "png", "denoise", overwrite=True)
+
+
+def _kernel_of_place(y: float, x: float) -> Callable[[nn.Module, object, Tensor], Tensor]:
+    def replace(_module: nn.Module, _inputs: object, grid: Tensor) -> Tensor:
+        h, w = grid.shape[-2:]
+        row, column = int(y * h), int(x * w)
+        return grid[..., row : row + 1, column : column + 1].expand_as(grid)
+
+    return replace
+
+
+def _giga_multiply_adds(net: nn.Module) -> float:
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        net(*_inputs())
+    return counter.get_total_flops() / 2e9
+
+
+def _milliseconds(net: nn.Module) -> float:
+    """The median over some passes of one picture, in float32."""
+    with torch.no_grad():
+        return statistics.median(_timed(net) for _ in range(REPEATS)) * 1e3
+
+
+def _timed(net: nn.Module) -> float:
+    inputs = _inputs()
+    started = time.perf_counter()
+    net(*inputs)
+    return time.perf_counter() - started
+
+
+def _inputs() -> tuple[Tensor, Tensor]:
+    picture = torch.zeros(1, 3, SIDE, SIDE).contiguous(memory_format=torch.channels_last)
+    return picture, torch.zeros(1, 1, SIDE, SIDE)
+
+
+def _head(*columns: str) -> None:
+    print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}", flush=True)
+
+
+EXPERIMENTS = {
+    "plug-in": plug_in,
+    "pool": pool,
+    "memory": memory,
+    "one-kernel": one_kernel,
+    "deformable": deformable,
+}
+
+
+def main() -> None:
+    """Read the arguments and run one experiment."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=[*EXPERIMENTS, "memory-of"])
+    parser.add_argument("--data", type=Path, help="the folder with train/ and eval/")
+    parser.add_argument("--out", type=Path, help="where the runs are kept")
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--photos", type=int, default=68, help="of CBSD68 to score on")
+    parser.add_argument("--method", choices=LAYERS)
+    parser.add_argument("--channels", type=int)
+    given = parser.parse_args()
+    torch.set_num_threads(1)  # so that a time does not depend on what else the machine does
+    if given.name == "memory-of":
+        print(memory_of(given.method, given.channels))
+        return
+    EXPERIMENTS[given.name](Bench(given.data, given.out, given.steps, given.photos))
+
+
+if __name__ == "__main__":
+    main()
