@@ -4,6 +4,10 @@ import os
 from dataclasses import dataclass
 
 import torch
+
+# Its functions keep the group that there is when they are first imported, and with it threads that then outlive
+# `destroy_process_group` and can abort the process on its way out: imported here, there is none yet.
+import torch.distributed.nn
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -34,7 +38,7 @@ class Crew:
         return cls(int(os.environ.get("RANK", "0")), size, meets)
 
     def part(self) -> None:
-        """Say goodbye: for when all of them have come to the end."""
+        """Say goodbye: for when all of them have come to the end, and nothing that `wrap` gave is left."""
         if self.met_here:
             distributed.destroy_process_group()
 

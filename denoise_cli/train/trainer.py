@@ -141,7 +141,6 @@ class Trainer:
         self._arithmetic = torch.bfloat16 if has_native_bf16(device) else torch.float32
         self.optimizer = Muon(self.net.parameters(), recipe.learning_rate, recipe.weight_decay, self._arithmetic)
         self._open(resume)
-        self._forward = self.crew.wrap(self.net)
 
     def run(self, minutes: float = math.inf, progress: Progress | None = None) -> Iterator[Report]:
         """Train to the last step, or for some minutes, yielding a report at every saved state and every score.
@@ -158,12 +157,13 @@ class Trainer:
         since, pixels = started, self.recipe.pixels_until(self.step)
         losses: list[Tensor] = []
         unread: set[str] = set()
+        forward = self.crew.wrap(self.net)  # not kept any longer: it holds on to what joins the processes
         for batch, unreadable in self._batches():
             if not batch:
                 raise TrainingError(f"no photo can be read: {unreadable[0]}")
             if self.stopped or (minutes < math.inf and self.crew.agrees(time.monotonic() - started >= minutes * 60)):
                 break
-            losses.append(self._step(*batch))
+            losses.append(self._step(forward, *batch))
             unread.update(unreadable)
             self.step += 1
             done = self.recipe.pixels_until(self.step)
@@ -213,12 +213,12 @@ class Trainer:
                 return
             yield batch
 
-    def _step(self, noisy: Tensor, clean: Tensor, level: Tensor) -> Tensor:
+    def _step(self, forward: nn.Module, noisy: Tensor, clean: Tensor, level: Tensor) -> Tensor:
         noisy, clean, level = (part.to(self.device, non_blocking=True) for part in (noisy, clean, level))
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.learning_rate_at(self.step)
         with torch.autocast(self.device.type, self._arithmetic, enabled=self._arithmetic != torch.float32):
-            denoised = self._forward(noisy, level).float()
+            denoised = forward(noisy, level).float()
         loss = gamma_l1(denoised, clean) if self.spec.space == "linear" else nn.functional.l1_loss(denoised, clean)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

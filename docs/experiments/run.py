@@ -47,6 +47,7 @@ WHITE = (Gaussian(25 / 255), Gaussian(50 / 255))
 SENSOR = (Sensor(2.5e-3, 1e-2), Sensor(6.4e-3, 2e-2))  # the deformable kernels' paper's low and high
 SIDE = 256  # pixels: what is timed
 REPEATS = 15
+BATCH = 8  # crops: these networks are many, and compared with each other alone
 MEGAPIXEL = 1024  # squared
 SIGMA = 50 / 255
 # Of the astronaut, as shares of height and width: the dark backdrop, and the badge on her suit.
@@ -76,7 +77,7 @@ class Bench:
 
     def _trained(self, name: str, spec: ModelSpec) -> nn.Module:
         folder = self.out / name
-        recipe = Recipe(name, steps=self.steps)
+        recipe = Recipe(name, steps=self.steps, batch=BATCH)
         data = [self.data / "train" / part for part in TRAINING]
         resume = (folder / "state.safetensors").exists()
         for report in Trainer(recipe, data, folder, CPU, resume=resume, spec=spec).run():
@@ -105,9 +106,10 @@ def plug_in(bench: Bench) -> None:
     """MalleConv against a plain convolution and other dynamic filters in DnCNN, a U-Net and RDN (section 4.1, 4.3)."""
     _head("network", "G multiply-adds", "ms", "dB at 25", "dB at 50")
     curves: dict[str, list[tuple[float, float]]] = {}
-    for width, depths in ((16, (3, 6, 9, 15)), (32, (3, 6))):
+    rivals = ("conv", "malleable", "hyper", "involution")
+    for width, depths, middles in ((16, (3, 6, 9, 15), rivals), (32, (3, 6), rivals[:2])):
         for depth in depths:
-            for middle in ("conv", "malleable", "hyper", "involution", "pixel"):
+            for middle in middles:
                 name = f"dncnn-{depth}x{width}-{middle}"
                 row = bench.row(name, ModelSpec(DnCNNConfig(depth, width, middle), ""), WHITE)
                 print(row, flush=True)

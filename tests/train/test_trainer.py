@@ -652,9 +652,21 @@ def test_each_process_has_its_own_gpu(monkeypatch: pytest.MonkeyPatch, name: str
 
 
 # In 16 bits, what is rounded away of a gradient depends on how many crops it is the mean of.
+# A thread of the group that is alive on the way out can abort the process.
 PROGRAM = """
+import atexit
+import sys
+from pathlib import Path
+
 from denoise_cli.cli import boundary
 from denoise_cli.train import trainer
+
+
+@atexit.register
+def name_threads():
+    names = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
+    sys.stderr.writelines(f"left: {name}" for name in names if "gloo" in name)
+
 
 trainer.has_native_bf16 = lambda device: False
 boundary.run()
@@ -692,6 +704,7 @@ def test_two_processes_make_the_weights_of_one(
     assert sorted(line for line in lines if line.endswith(": skipped")) == sorted(skipped)
     assert lines[-1] == f"{tmp_path / 'two'}: 3 steps done, unreadable photos: {len(skipped)}"
     assert "destroy_process_group" not in done.stderr
+    assert "left: " not in done.stderr
     with (tmp_path / "two" / "log.csv").open(newline="") as file:
         _, *rows = csv.reader(file)
     assert [int(row[0]) for row in rows] == [1, 2, 3]
