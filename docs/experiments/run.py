@@ -1,11 +1,13 @@
 """Repeat the papers' experiments at a small scale: python docs/experiments/run.py NAME --data DATA --out RUNS.
 
 Each prints its table as Markdown, and draws its pictures into docs/images. Every network of an experiment gets the same
-steps, crops, noise and seed; a run that is finished, or was interrupted, is taken up where it stands.
+steps, crops, noise and seed; a run that is finished, or was interrupted, is taken up where it stands, and a
+finished network is only timed once more.
 """
 
 import argparse
 import dataclasses
+import json
 import resource
 import statistics
 import subprocess
@@ -65,15 +67,21 @@ class Bench:
     photos: int
 
     def row(self, name: str, spec: ModelSpec, noises: Sequence[Noise]) -> "Row":
-        """Train a network, if need be; time it and score it."""
+        """Train a network and score it, if need be; time it."""
         net = self._trained(name, spec)
+        milliseconds = _milliseconds(net)
+        kept = self.out / name / f"scores-{self.photos}.json"
+        if not kept.exists():
+            kept.write_text(json.dumps(self._scores(net, spec, noises)))
+        return Row(name, _giga_multiply_adds(net), milliseconds, json.loads(kept.read_text()))
+
+    def _scores(self, net: nn.Module, spec: ModelSpec, noises: Sequence[Noise]) -> list[float]:
         denoise = Denoiser(net, spec, CPU, torch.float32)
         paths = find_photos([self.data / "eval" / "cbsd68"])[: self.photos]
-        scores = [
+        return [
             statistics.mean(score(denoise, noise.sample(path, i))[0].denoised for i, path in enumerate(paths))
             for noise in noises
         ]
-        return Row(name, _giga_multiply_adds(net), _milliseconds(net), scores)
 
     def _trained(self, name: str, spec: ModelSpec) -> nn.Module:
         folder = self.out / name
