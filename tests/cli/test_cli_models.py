@@ -38,7 +38,7 @@ def test_the_list_is_also_data(cli: Cli) -> None:
 def test_a_model_is_shown_with_its_checksum_and_recipe(cli: Cli) -> None:
     done = cli("models", "show", "mallenet-s")
     assert zoo.read_manifest()["mallenet-s"].sha256 in done.out
-    assert "weights/recipes/mallenet-s.toml" in done.out
+    assert "denoise train --recipe mallenet-s" in done.out
 
 
 def test_a_model_without_weights_says_how_to_make_them(cli: Cli) -> None:
