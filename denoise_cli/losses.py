@@ -1,15 +1,37 @@
-"""What training makes small: errors of linear light, as the eye sees them.
+"""What training makes small: errors of photos, and those of linear light as the eye sees them.
 
-Source: Xu, Li, Sun, "Learning Deformable Kernels for Image and Video Denoising" (2019), section 3.3.
+Source of the latter: Xu, Li, Sun, "Learning Deformable Kernels for Image and Video Denoising" (2019), section 3.3.
 
 Legend: B batch, C channels, H x W image, s groups.
 """
 
+import torch
 from torch import Tensor
 
 from denoise_cli.imaging.torch_transfer import linear_to_srgb
 
 ETA, GAMMA = 100.0, 0.9998  # how much the groups count at first, and what a step leaves of that
+
+
+def rms_error(denoised: Tensor, clean: Tensor) -> Tensor:
+    """The root mean square of each crop's error, and the mean of those.
+
+    Like PSNR, it is best at the mean of what a pixel may have been; the mean absolute error is, at the median. Within a
+    crop errors count by their squares, from one crop to another by themselves: weak noise is not lost beside strong.
+
+    Args:
+        denoised: (B, C, H, W), any range.
+        clean: the same shape.
+
+    Returns:
+        A scalar in the photos' unit. Its gradient is zero where a crop has no error.
+
+    Raises:
+        ValueError: the shapes differ, or are not of four dimensions.
+    """
+    if denoised.shape != clean.shape or clean.ndim != 4:
+        raise ValueError(f"expected (B, C, H, W) twice, got {tuple(denoised.shape)} and {tuple(clean.shape)}")
+    return torch.linalg.vector_norm(denoised - clean, dim=(1, 2, 3)).mean() / clean[0].numel() ** 0.5
 
 
 def gamma_l1(denoised: Tensor, clean: Tensor) -> Tensor:

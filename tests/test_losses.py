@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from denoise_cli.imaging import transfer
-from denoise_cli.losses import annealed_gamma_l1, gamma_l1, linear_to_srgb
+from denoise_cli.losses import annealed_gamma_l1, gamma_l1, linear_to_srgb, rms_error
 
 KINK = transfer.LINEAR_TOE
 
@@ -82,3 +82,33 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         annealed_gamma_l1(torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 8), step=0)
     with pytest.raises(ValueError, match="denoised"):
         annealed_gamma_l1(torch.zeros(1, 5, 3, 8, 8), torch.zeros(2, 3, 8, 8), step=0)
+
+
+def test_the_rms_error_is_the_mean_of_the_crops_own() -> None:
+    denoised, clean = np.random.default_rng(0).uniform(-0.1, 1.1, (2, 4, 3, 8, 6))
+    expected = np.mean([np.sqrt(np.mean((d - c) ** 2)) for d, c in zip(denoised, clean, strict=True)])
+    assert rms_error(torch.from_numpy(denoised), torch.from_numpy(clean)).item() == pytest.approx(expected)
+
+
+def test_the_rms_error_is_least_at_the_mean_of_what_may_have_been() -> None:
+    truth = torch.tensor([0.0, 0.0, 1.0]).view(1, 1, 1, 3)
+    losses = [rms_error(torch.full_like(truth, guess / 30), truth).item() for guess in range(31)]
+    assert losses.index(min(losses)) == 10  # a third; the mean absolute error is least at the median, zero
+
+
+def test_a_crop_without_error_does_not_spoil_the_others() -> None:
+    clean = torch.rand(2, 3, 4, 4)
+    error = torch.tensor([0.0, 0.5]).view(2, 1, 1, 1)
+    denoised = (clean + error).requires_grad_()
+    rms_error(denoised, clean).backward()
+    assert denoised.grad is not None
+    assert denoised.grad.isfinite().all()
+    assert not denoised.grad[0].any()
+    assert denoised.grad[1].all()
+
+
+def test_the_rms_error_takes_two_batches_of_one_shape() -> None:
+    crops = torch.rand(2, 3, 4, 4)
+    for denoised, clean in [(crops[..., :3], crops), (crops, crops[:1]), (crops[0], crops[0])]:
+        with pytest.raises(ValueError, match="expected"):
+            rms_error(denoised, clean)

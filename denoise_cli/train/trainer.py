@@ -30,7 +30,7 @@ from denoise_cli.denoiser import Denoiser, has_native_bf16
 from denoise_cli.errors import TrainingError, UnreadableFile, UnwritableFile
 from denoise_cli.evaluate import Gaussian, Noise, Real, Sensor, score
 from denoise_cli.files import write_atomically
-from denoise_cli.losses import gamma_l1
+from denoise_cli.losses import gamma_l1, rms_error
 from denoise_cli.train.crew import Crew
 from denoise_cli.train.optimizer import Muon
 from denoise_cli.train.recipe import Recipe, read_settings, settings_of
@@ -219,7 +219,7 @@ class Trainer:
             group["lr"] = self.recipe.learning_rate_at(self.step)
         with torch.autocast(self.device.type, self._arithmetic, enabled=self._arithmetic != torch.float32):
             denoised = forward(noisy, level).float()
-        loss = gamma_l1(denoised, clean) if self.spec.space == "linear" else nn.functional.l1_loss(denoised, clean)
+        loss = gamma_l1(denoised, clean) if self.spec.space == "linear" else rms_error(denoised, clean)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.recipe.clip)
