@@ -148,7 +148,7 @@ class Denoiser:
             try:
                 return self._run(image, sigma, tile, progress)
             except (RuntimeError, MemoryError) as error:
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 if tile == SMALLEST_TILE:
                     raise OutOfMemory(f"out of memory on {self.device}, even with tiles of {tile} pixels") from error
@@ -225,7 +225,8 @@ def _level(image: Tensor, sigma: float | Tensor, rows: tiling.Span, columns: til
     return torch.full((len(image), 1, rows.stop - rows.start, columns.stop - columns.start), sigma)
 
 
-def _is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
+def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
+    """Whether an error of PyTorch or numpy means that memory has run out."""
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
 
 

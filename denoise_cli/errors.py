@@ -51,7 +51,7 @@ class DeviceUnavailable(DenoiseError):
 
 
 class OutOfMemory(DenoiseError):
-    """Even the smallest tile does not fit."""
+    """Even the smallest tile does not fit, or a training's crops do not."""
 
 
 class TrainingError(DenoiseError):

@@ -5,7 +5,10 @@ Source of the latter: Xu, Li, Sun, "Learning Deformable Kernels for Image and Vi
 Legend: B batch, C channels, H x W image, s groups.
 """
 
+from collections.abc import Callable, Mapping
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from denoise_cli.imaging.torch_transfer import linear_to_srgb
@@ -32,6 +35,10 @@ def rms_error(denoised: Tensor, clean: Tensor) -> Tensor:
     if denoised.shape != clean.shape or clean.ndim != 4:
         raise ValueError(f"expected (B, C, H, W) twice, got {tuple(denoised.shape)} and {tuple(clean.shape)}")
     return torch.linalg.vector_norm(denoised - clean, dim=(1, 2, 3)).mean() / clean[0].numel() ** 0.5
+
+
+# By the name that a recipe has for them: what photos that are encoded, as files are, can be trained with.
+LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {"rms": rms_error, "l1": F.l1_loss}
 
 
 def gamma_l1(denoised: Tensor, clean: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ Steps = Annotated[int | None, typer.Option(min=1, help="Batches in all; the lear
 Batch = Annotated[int | None, typer.Option(min=1, help="Crops in a batch.")]
 Patch = Annotated[int | None, typer.Option(min=64, help="Side of a crop in pixels, a multiple of 64.")]
 LearningRate = Annotated[float | None, typer.Option(min=0, help="After the warm-up.")]
-Seed = Annotated[int | None, typer.Option(min=0, help="Of weights, crops and noise.")]
+Seed = Annotated[int | None, typer.Option(min=0, max=2**63 - 1, help="Of weights, crops and noise.")]
 Validation = Annotated[Path | None, typer.Option(help="A folder of clean photos to score at sigma 25, or of pairs.")]
 Every = Annotated[int, typer.Option(min=1, help="Steps between two scores.")]
 SaveEvery = Annotated[int, typer.Option(min=1, help="Steps between two saved states.")]

@@ -2,18 +2,22 @@
 
 import dataclasses
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from denoise_cli.errors import TrainingError, UnknownModel
+from denoise_cli.losses import LOSSES
 from denoise_cli.zoo import name_of, weights_folder
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+LARGEST_SEED = 2**63 - 1  # of PyTorch
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,11 @@ class Recipe:
         weight_decay: keeps the weights bounded while the learning rate is high; without it long runs explode.
         clip: the largest norm of a gradient.
         ema: how much of the averaged weights a step keeps.
+        loss: of encoded photos, a name of `losses.LOSSES`; that of linear light is always `gamma_l1`.
         seed: of weights, crops and noise.
+
+    Raises:
+        ValueError: a value out of its range.
     """
 
     model: str
@@ -50,16 +58,25 @@ class Recipe:
     weight_decay: float = 0.3
     clip: float = 0.5
     ema: float = 0.999
+    loss: str = "rms"
     seed: int = 0
 
     def __post_init__(self) -> None:
         least = min(self.steps, self.batch, self.patch)
         if least < 1:
             raise ValueError(f"steps, batch, patch: expected 1 or more, got {least}")
-        if not 0 <= self.fall <= 1:
-            raise ValueError(f"fall: expected a share from 0 to 1, got {self.fall}")
-        if self.seed < 0:
-            raise ValueError(f"seed: expected 0 or more, got {self.seed}")
+        for name in ("fall", "ema"):
+            share = getattr(self, name)
+            if not 0 <= share <= 1:
+                raise ValueError(f"{name}: expected a share from 0 to 1, got {share}")
+        for name in ("learning_rate", "warmup", "weight_decay", "clip"):
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name}: expected 0 or more, got {value}")
+        if self.loss not in LOSSES:
+            raise ValueError(f"loss: expected one of {', '.join(LOSSES)}, got {self.loss}")
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise ValueError(f"seed: expected 0 to {LARGEST_SEED}, got {self.seed}")
 
     @property
     def fall_begins(self) -> int:

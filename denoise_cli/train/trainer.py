@@ -13,7 +13,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -26,16 +26,17 @@ from torch.utils.data import DataLoader, Dataset
 from denoise_cli.checkpoint import load_weights, read_note, read_tensors, write_tensors
 from denoise_cli.data.examples import CameraNoise, Examples, GaussianNoise, Pairs, SensorNoise
 from denoise_cli.data.photos import CropSource, find_pairs, find_photos
-from denoise_cli.denoiser import Denoiser, has_native_bf16
-from denoise_cli.errors import TrainingError, UnreadableFile, UnwritableFile
+from denoise_cli.denoiser import Denoiser, has_native_bf16, is_out_of_memory
+from denoise_cli.errors import OutOfMemory, TrainingError, UnreadableFile, UnwritableFile
 from denoise_cli.evaluate import Gaussian, Noise, Real, Sensor, score
 from denoise_cli.files import write_atomically
-from denoise_cli.losses import gamma_l1, rms_error
+from denoise_cli.losses import LOSSES, gamma_l1
 from denoise_cli.train.crew import Crew
 from denoise_cli.train.optimizer import Muon
 from denoise_cli.train.recipe import Recipe, read_settings, settings_of
 from denoise_cli.zoo import ModelSpec, find_model, load_net
 
+RUN_FILES = ("run.json", "log.csv", "curve.png", "level.safetensors", "weights.safetensors")
 LOG_COLUMNS = ("step", "loss", "learning_rate", "psnr", "seconds", "megapixels_per_second", "waiting")
 WHITE = Gaussian(25 / 255)  # what the averaged weights are scored on where the photos bring no noise of their own
 SENSORS = Sensor(2.5e-3, 1e-2)  # the lower level of the deformable kernels' paper
@@ -91,7 +92,8 @@ class Trainer:
         stopped: whether `stop` was called.
 
     Raises:
-        TrainingError: the folder holds a run and `resume` is false, or the reverse, or the settings do not fit.
+        TrainingError: the folder holds a run or other files of these names and `resume` is false, or it holds no run
+            and `resume` is true, or the settings do not fit.
         UnreadableFile: a data folder without photos.
     """
 
@@ -139,6 +141,7 @@ class Trainer:
             load_weights(self.net, load_net(recipe.start).state_dict(), recipe.start)
         self.average.load_state_dict(self.net.state_dict())
         self._arithmetic = torch.bfloat16 if has_native_bf16(device) else torch.float32
+        self._loss = gamma_l1 if self.spec.space == "linear" else LOSSES[recipe.loss]
         self.optimizer = Muon(self.net.parameters(), recipe.learning_rate, recipe.weight_decay, self._arithmetic)
         self._open(resume)
 
@@ -150,6 +153,7 @@ class Trainer:
 
         Raises:
             TrainingError: no photo can be read, or the weights have exploded.
+            OutOfMemory: the crops are too large or too many.
             UnwritableFile: the disk or the folder refuses; the last saved state stays.
         """
         started = time.monotonic()
@@ -163,7 +167,8 @@ class Trainer:
                 raise TrainingError(f"no photo can be read: {unreadable[0]}")
             if self.stopped or (minutes < math.inf and self.crew.agrees(time.monotonic() - started >= minutes * 60)):
                 break
-            losses.append(self._step(forward, *batch))
+            with self._saying_what_takes_less_memory():
+                losses.append(self._step(forward, *batch))
             unread.update(unreadable)
             self.step += 1
             done = self.recipe.pixels_until(self.step)
@@ -207,11 +212,23 @@ class Trainer:
         batches = iter(loader)
         while True:
             asked = time.monotonic()
-            batch = next(batches, None)
+            with self._saying_what_takes_less_memory():
+                batch = next(batches, None)
             self._waited += time.monotonic() - asked
             if batch is None:
                 return
             yield batch
+
+    @contextmanager
+    def _saying_what_takes_less_memory(self) -> Iterator[None]:
+        try:
+            yield
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            count, patch = self.recipe.shape_at(self.step)
+            crops = f"{count} crops of {patch} x {patch} pixels"
+            raise OutOfMemory(f"out of memory on {self.device} with {crops}: lower --batch or --patch") from error
 
     def _step(self, forward: nn.Module, noisy: Tensor, clean: Tensor, level: Tensor) -> Tensor:
         noisy, clean, level = (part.to(self.device, non_blocking=True) for part in (noisy, clean, level))
@@ -219,7 +236,7 @@ class Trainer:
             group["lr"] = self.recipe.learning_rate_at(self.step)
         with torch.autocast(self.device.type, self._arithmetic, enabled=self._arithmetic != torch.float32):
             denoised = forward(noisy, level).float()
-        loss = gamma_l1(denoised, clean) if self.spec.space == "linear" else rms_error(denoised, clean)
+        loss = self._loss(denoised, clean)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.recipe.clip)
@@ -262,6 +279,8 @@ class Trainer:
     def _open(self, resume: bool) -> None:
         if self._state.exists() and not resume:
             raise TrainingError(f"{self.folder}: holds a run already: add --resume to continue it, or choose another")
+        if not resume:
+            self._spare_other_files()
         settings = settings_of(self.recipe, self._data)
         if resume:
             if not self._state.exists():
@@ -276,6 +295,14 @@ class Trainer:
         for part in self.folder.glob(".denoise-*.part"):  # what a kill left of a file
             part.unlink(missing_ok=True)
         self._trim_log()
+
+    def _spare_other_files(self) -> None:
+        with suppress(OSError, ValueError, TypeError):
+            read_settings(self.folder)["model"]  # of a run that was killed before its first state
+            return
+        for name in RUN_FILES:
+            if (self.folder / name).exists():
+                raise TrainingError(f"{self.folder}: holds another {name}, which a run would replace: choose another")
 
     def _make_folder(self) -> None:
         try:
@@ -334,7 +361,7 @@ class Trainer:
         """Start the log, or drop the lines that a killed run wrote after its last saved state."""
         path = self.folder / "log.csv"
         rows = list(csv.reader(path.read_text().splitlines()))[1:] if path.exists() else []
-        kept = [row for row in rows if len(row) == len(LOG_COLUMNS) and int(row[0]) <= self.step]
+        kept = [row for row in rows if len(row) == len(LOG_COLUMNS) and row[0].isdecimal() and int(row[0]) <= self.step]
         buffer = StringIO(newline="")
         csv.writer(buffer).writerows([LOG_COLUMNS, *kept])
         write_atomically(path, buffer.getvalue().encode(), overwrite=True)

@@ -70,7 +70,7 @@ class Bench:
         """Train a network and score it, if need be; time it."""
         net = self._trained(name, spec)
         milliseconds = _milliseconds(net)
-        kept = self.out / name / f"scores-{self.photos}.json"
+        kept = self.out / name / f"scores-{self.steps}-{self.photos}.json"
         if not kept.exists():
             kept.write_text(json.dumps(self._scores(net, spec, noises)))
         return Row(name, _giga_multiply_adds(net), milliseconds, json.loads(kept.read_text()))
@@ -85,7 +85,7 @@ class Bench:
 
     def _trained(self, name: str, spec: ModelSpec) -> nn.Module:
         folder = self.out / name
-        recipe = Recipe(name, steps=self.steps, batch=BATCH)
+        recipe = Recipe(name, steps=self.steps, batch=BATCH, loss="l1")
         data = [self.data / "train" / part for part in TRAINING]
         resume = (folder / "state.safetensors").exists()
         for report in Trainer(recipe, data, folder, CPU, resume=resume, spec=spec).run():
@@ -265,14 +265,15 @@ EXPERIMENTS = {
     "one-kernel": one_kernel,
     "deformable": deformable,
 }
+TRAINED = ("plug-in", "pool", "deformable")
 
 
 def main() -> None:
     """Read the arguments and run one experiment."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=[*EXPERIMENTS, "memory-of"])
-    parser.add_argument("--data", type=Path, help="the folder with train/ and eval/")
-    parser.add_argument("--out", type=Path, help="where the runs are kept")
+    parser.add_argument("--data", type=Path, help="the folder with train/ and eval/, for what is trained")
+    parser.add_argument("--out", type=Path, help="where the runs are kept, of what is trained")
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--photos", type=int, default=68, help="of CBSD68 to score on")
     parser.add_argument("--method", choices=LAYERS)
@@ -282,6 +283,8 @@ def main() -> None:
     if given.name == "memory-of":
         print(memory_of(given.method, given.channels))
         return
+    if given.name in TRAINED and not (given.data and given.out):
+        parser.error(f"{given.name}: name --data and --out")
     EXPERIMENTS[given.name](Bench(given.data, given.out, given.steps, given.photos))
 
 

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,11 +69,19 @@ def test_pixels_are_those_of_all_crops_so_far() -> None:
         ({"batch": 0}, "expected 1 or more"),
         ({"fall": 1.5}, "fall: expected"),
         ({"seed": -1}, "seed: expected"),
+        ({"seed": 2**63}, "seed: expected"),
+        ({"ema": 7.0}, "ema: expected"),
+        ({"clip": -1.0}, "clip: expected"),
+        ({"warmup": -5}, "warmup: expected"),
+        ({"learning_rate": -1.0}, "learning_rate: expected"),
+        ({"learning_rate": float("nan")}, "learning_rate: expected"),
+        ({"weight_decay": float("inf")}, "weight_decay: expected"),
+        ({"loss": "l7"}, "loss: expected one of rms, l1"),
     ],
 )
-def test_a_run_of_nothing_is_refused(change: dict[str, float], message: str) -> None:
+def test_a_setting_out_of_its_range_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        dataclasses.replace(RECIPE, **change)  # type: ignore[arg-type]
+        dataclasses.replace(RECIPE, **change)
 
 
 def test_every_published_recipe_is_that_of_the_model_of_its_name() -> None:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from denoise_cli import zoo
 from denoise_cli.checkpoint import load_weights, read_note, read_tensors, write_tensors
 from denoise_cli.data.examples import CameraNoise, GaussianNoise, Pairs, SensorNoise
-from denoise_cli.errors import DamagedWeights, TrainingError, UnknownModel, UnreadableFile, UnwritableFile
+from denoise_cli.errors import DamagedWeights, OutOfMemory, TrainingError, UnknownModel, UnreadableFile, UnwritableFile
 from denoise_cli.imaging.metrics import psnr
 from denoise_cli.nets.residual import ResidualNet, conv, zeroed
 from denoise_cli.train import trainer
@@ -391,6 +391,32 @@ def test_a_second_start_in_the_same_folder_is_refused_and_touches_nothing(start:
     assert {path.name: path.read_bytes() for path in run.folder.iterdir()} == before
 
 
+@pytest.mark.parametrize("name", ["run.json", "log.csv", "weights.safetensors"])
+def test_a_folder_with_files_of_someone_else_is_refused_and_spared(start: Start, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / name).write_text('["mine"]')
+    with pytest.raises(TrainingError) as error:
+        start()
+    assert str(error.value) == f"{folder}: holds another {name}, which a run would replace: choose another"
+    assert [(path.name, path.read_text()) for path in folder.iterdir()] == [(name, '["mine"]')]
+
+
+def test_a_run_that_was_killed_before_its_first_state_is_started_again(start: Start) -> None:
+    start()
+    assert [report.step for report in start().run()][-1] == 6
+
+
+def test_lines_of_a_log_that_are_no_reports_are_dropped(start: Start) -> None:
+    run = start()
+    train_until(4, run)
+    rows = rows_of(run)
+    with (run.folder / "log.csv").open("a", newline="") as file:
+        csv.writer(file).writerow("x" * len(LOG_COLUMNS))
+    start(resume=True)
+    assert rows_of(run) == rows
+
+
 def test_there_is_nothing_to_continue_in_an_empty_folder(start: Start, tmp_path: Path) -> None:
     with pytest.raises(TrainingError) as error:
         start(resume=True)
@@ -450,6 +476,40 @@ def test_weights_that_explode_end_the_run_in_one_line(start: Start, steps: int, 
     with pytest.raises(TrainingError) as error:
         next(reports)
     assert str(error.value) == f"step {steps}: the weights explode: {again} with a lower --learning-rate"
+
+
+@pytest.mark.parametrize("place", ["step", "crops"])
+@pytest.mark.parametrize("kind", [MemoryError, torch.OutOfMemoryError])
+def test_too_little_memory_is_said_with_what_takes_less(
+    start: Start, monkeypatch: pytest.MonkeyPatch, place: str, kind: type[Exception]
+) -> None:
+    def fail(*_: object) -> NoReturn:
+        raise kind("no memory")
+
+    run = start()
+    monkeypatch.setattr(TinyNet if place == "step" else GaussianNoise, "features" if place == "step" else "draw", fail)
+    with pytest.raises(OutOfMemory) as error:
+        list(run.run())
+    assert str(error.value) == "out of memory on cpu with 2 crops of 16 x 16 pixels: lower --batch or --patch"
+
+
+def test_other_errors_are_not_taken_for_too_little_memory(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> NoReturn:
+        raise RuntimeError("a bug")
+
+    run = start()
+    monkeypatch.setattr(TinyNet, "features", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        list(run.run())
+
+
+@pytest.mark.parametrize(("model", "differ"), [("tiny", True), ("linear", False)])
+def test_the_recipe_decides_the_loss_of_encoded_photos(start: Start, model: str, differ: bool) -> None:
+    recipe = dataclasses.replace(RECIPE, model=model)
+    one, other = (start(loss, dataclasses.replace(recipe, loss=loss)) for loss in ("rms", "l1"))
+    losses = [[report.loss for report in run.run()] for run in (one, other)]
+    assert (losses[0] != losses[1]) == differ
+    assert bool(differences(one, other)) == differ
 
 
 # What a run begins with.
