@@ -16,7 +16,6 @@ from denoise_cli.imaging.metrics import colour_shift, psnr, ssim
 from denoise_cli.imaging.noise import ShotRead
 from denoise_cli.imaging.transfer import linear_to_srgb, srgb_to_linear
 from denoise_cli.io import image
-from denoise_cli.io.photo import to_float
 
 Array = NDArray[np.float32]
 
@@ -64,12 +63,12 @@ class Gaussian:
         return {"sigma": round(self.sigma * 255, 6), "shot": None, "read": None}
 
     def sample(self, path: Path, index: int) -> Sample:
-        """A photo with its noise; `index`, its place in the sorted folder, is the seed.
+        """A photo with its noise, in its own colours and depth; `index`, its place in the sorted folder, is the seed.
 
         Raises:
             UnreadableFile: it cannot be read.
         """
-        clean = to_float(image.read(path).as_rgb8())
+        clean = image.read(path).as_float()
         return Sample(path, clean, add_gaussian_noise(clean, self.sigma, index), self.sigma)
 
 
@@ -87,7 +86,7 @@ class Sensor(ShotRead):
 
     def sample(self, path: Path, index: int) -> Sample:
         """As `Gaussian.sample`."""
-        clean = to_float(image.read(path).as_rgb8())
+        clean = image.read(path).as_float()
         noisy = add_sensor_noise(clean, self.shot, self.read, index)
         return Sample(path, clean, noisy, self)
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,7 @@ def check_target(path: Path, overwrite: bool) -> None:
     """Refuse a target before the work for it is done.
 
     Raises:
-        UnwritableFile: it exists, or its folder does not.
+        UnwritableFile: it exists, or its folder does not or may not be written into.
     """
     if path.is_dir():
         raise UnwritableFile(path, "is a folder: name a file")
@@ -43,6 +44,8 @@ def check_target(path: Path, overwrite: bool) -> None:
         raise UnwritableFile(path, "exists already: use --overwrite to replace it")
     if not path.parent.is_dir():
         raise UnwritableFile(path, f"there is no folder {path.parent}: make it first")
+    if not os.access(path.parent, os.W_OK):
+        raise UnwritableFile(path, f"cannot write into {path.parent}: permission denied")
 
 
 def write_table(path: Path, records: Sequence[Mapping[str, object]], overwrite: bool) -> None:

@@ -111,12 +111,14 @@ def test_of_real_noise_nothing_is_told(photos: list[Path]) -> None:
     assert (output.min() >= 0, output.max() <= 1) == (True, True)
 
 
-def test_a_pair_keeps_its_16_bits(tmp_path: Path) -> None:
+def test_grey_stays_grey_and_keeps_its_16_bits(tmp_path: Path) -> None:
     path = tmp_path / "deep.png"
     values = np.arange(1000, 1000 + 256, dtype=np.uint16).reshape(16, 16)
     Image.fromarray(values).save(path)
-    sample = Real({path: path}).sample(path, 0)
-    assert np.array_equal(np.rint(sample.clean[..., 0] * 65535), values)
+    for noise in (Real({path: path}), Gaussian(0.1), Sensor(1e-3, 1e-2)):
+        sample = noise.sample(path, 0)
+        assert sample.noisy.shape == (16, 16, 1)
+        assert np.array_equal(np.rint(sample.clean * 65535), values[..., None])
 
 
 def test_partners_of_two_sizes_are_refused_by_name(photos: list[Path], tmp_path: Path) -> None:

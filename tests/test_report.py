@@ -1,4 +1,5 @@
 import csv
+import os
 from pathlib import Path
 
 import numpy as np
@@ -103,3 +104,12 @@ def test_targets_that_cannot_end_well_are_refused_at_once(tmp_path: Path) -> Non
         with pytest.raises(UnwritableFile) as error:
             check_target(target, overwrite=False)
         assert str(error.value) == f"{target}: {reason}"
+
+
+def test_a_folder_that_may_not_be_written_into_is_named_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: (path, mode) != (tmp_path, os.W_OK))
+    with pytest.raises(UnwritableFile) as error:
+        check_target(tmp_path / "new.csv", overwrite=False)
+    assert str(error.value) == f"{tmp_path / 'new.csv'}: cannot write into {tmp_path}: permission denied"

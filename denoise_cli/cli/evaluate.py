@@ -29,7 +29,11 @@ ShotReads = Annotated[
 ]
 Models = Annotated[
     list[str],
-    typer.Option("--model", help="A name from `denoise models`, nlm, nlm:H or wavelet; may be given several times."),
+    typer.Option(
+        "--model",
+        help="A name from `denoise models`, a .safetensors file, nlm, nlm:H or wavelet; may be given several times. "
+        "[default: mallenet-r for pairs, else mallenet-s]",
+    ),
 ]
 Blind = Annotated[bool, typer.Option("--blind", help="Do not tell the model the noise level: it is estimated.")]
 Each = Annotated[bool, typer.Option("--each", help="Show the figures of every photo, too.")]
@@ -57,7 +61,7 @@ def evaluate(
     data: Data,
     sigma: Sigmas = [],  # noqa: B006 - typer copies it
     shot_read: ShotReads = [],  # noqa: B006
-    model: Models = ["mallenet-s"],  # noqa: B006
+    model: Models = [],  # noqa: B006
     blind: Blind = False,
     each: Each = False,
     csv: Csv = None,
@@ -75,16 +79,20 @@ def evaluate(
     arithmetic, side = read_precision(precision), read_tile(tile)
     if grid is not None and grid.suffix.lower() != ".png":
         raise UsageError(f"--grid {grid}: expected a name that ends in .png")
+    if grid is not None and grid == csv:
+        raise UsageError(f"--csv and --grid are both {grid}: name two files")
 
     from denoise_cli import report
     from denoise_cli.baselines import load_baseline
+    from denoise_cli.batch import CAMERAS_MODEL, OTHERS_MODEL
     from denoise_cli.denoiser import load_denoiser
-    from denoise_cli.evaluate import score
+    from denoise_cli.evaluate import Real, score
 
     for target in filter(None, (csv, grid)):
         report.check_target(target, overwrite)
     photos, noises = _find(data, levels, sensors)
-    denoisers = {name: load_baseline(name) or load_denoiser(name, device, arithmetic, side) for name in model}
+    names = model or [CAMERAS_MODEL if isinstance(noises[0], Real) else OTHERS_MODEL]
+    denoisers = {name: load_baseline(name) or load_denoiser(name, device, arithmetic, side) for name in names}
     scores: dict[tuple[Noise, str], list[Score]] = {pair: [] for pair in product(noises, denoisers)}
     failed, rows = set(), []
     pictured = report.rows_of(len(photos), len(noises)) if grid else ()

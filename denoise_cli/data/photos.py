@@ -23,7 +23,7 @@ def find_photos(folders: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for folder in folders:
         if not folder.is_dir():
-            raise UnreadableFile(folder, "no such folder")
+            raise UnreadableFile(folder, "is a file: name its folder" if folder.exists() else "no such folder")
         photos = sorted(path for path in folder.rglob("*") if image.is_photo(path))
         if not photos:
             raise UnreadableFile(folder, "holds no photos")

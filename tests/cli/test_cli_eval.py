@@ -88,6 +88,11 @@ def test_pairs_are_recognised_and_their_noise_is_estimated(cli: Cli, pairs: Path
     assert mean["denoised"] > mean["noisy"] + 4
 
 
+def test_the_usual_model_is_that_of_the_noise(cli: Cli, photos: Path, pairs: Path) -> None:
+    usual = [records(cli("eval", "--data", data, "--json"))[0]["model"] for data in (photos, pairs)]
+    assert usual == ["mallenet-s", "mallenet-r"]
+
+
 def test_every_photo_is_listed_on_demand(cli: Cli, photos: Path) -> None:
     run = ["eval", "--data", photos, "--sigma", "25", "--each"]
     first, second, mean = records(cli(*run, "--json"))
@@ -166,12 +171,18 @@ def test_an_empty_folder_is_said(cli: Cli, tmp_path: Path) -> None:
     assert (done.code, done.err) == (1, f"denoise: {tmp_path}: holds no photos\n")
 
 
+def test_a_file_in_place_of_a_folder_is_said(cli: Cli, photos: Path) -> None:
+    done = cli("eval", "--data", photos / "0.png")
+    assert (done.code, done.err) == (1, f"denoise: {photos}/0.png: is a file: name its folder\n")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--shot-read", "0.1"], "--shot-read 0.1: expected two numbers from 0 to 1, like 0.001,0.003"),
         (["--shot-read", "0.1,nan"], "--shot-read 0.1,nan: expected two numbers from 0 to 1, like 0.001,0.003"),
         (["--grid", "grid.jpg"], "--grid grid.jpg: expected a name that ends in .png"),
+        (["--grid", "a.png", "--csv", "a.png"], "--csv and --grid are both a.png: name two files"),
         (["--model", "none"], "no model is called 'none'"),
     ],
 )

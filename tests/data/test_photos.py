@@ -83,7 +83,7 @@ def test_a_folder_without_photos_is_named_even_beside_one_with(save: Save) -> No
 
 def test_a_photo_is_not_a_folder(save: Save) -> None:
     path, _ = save("1.png", 8, 8)
-    with pytest.raises(UnreadableFile, match="no such folder"):
+    with pytest.raises(UnreadableFile, match="is a file: name its folder"):
         find_photos([path])
 
 
