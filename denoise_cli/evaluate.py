@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from denoise_cli.baselines import Denoise
 from denoise_cli.errors import UnreadableFile
-from denoise_cli.imaging.camera import sensor_noise
 from denoise_cli.imaging.metrics import colour_shift, psnr, ssim
-from denoise_cli.imaging.noise import ShotRead
+from denoise_cli.imaging.noise import ShotRead, sensor_noise
 from denoise_cli.imaging.transfer import linear_to_srgb, srgb_to_linear
 from denoise_cli.io import image
 

@@ -42,7 +42,7 @@ LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {"rms": rms_error, "l
 
 
 def gamma_l1(denoised: Tensor, clean: Tensor) -> Tensor:
-    """The mean absolute difference after sRGB's encoding (equation 9), so that dark errors count as they show.
+    """The mean absolute difference after sRGB's encoding (equations 8 and 9), so that dark errors count as they show.
 
     Args:
         denoised: any shape, linear light, nominally [0, 1], not clipped.

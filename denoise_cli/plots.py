@@ -32,9 +32,9 @@ def plot_run(log: Path, target: Path) -> None:
     scores = [(int(row["step"]), float(row["psnr"])) for row in rows if row["psnr"]]
     figure = _figure()
     axes = figure.subplots()
-    axes.semilogy(steps, [float(row["loss"]) for row in rows], color="tab:blue", label="loss")
+    axes.semilogy(steps, [float(row["loss"]) for row in rows], color="tab:blue")
     axes.set_xlabel("step")
-    axes.set_ylabel("loss")
+    axes.set_ylabel("loss", color="tab:blue")
     if scores:
         right = axes.twinx()
         right.plot(*zip(*scores, strict=True), "o-", color="tab:orange")

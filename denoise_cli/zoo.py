@@ -73,13 +73,16 @@ MODELS = {
         DeformableKernelNetConfig(64), "5x5 deformable kernels, for a GPU", space="linear", noise="sensor"
     ),
     "deformable-2d-quarter": ModelSpec(
-        DeformableKernelNetConfig(16), "a quarter of its width", space="linear", noise="sensor"
+        DeformableKernelNetConfig(16), "deformable-2d at a quarter of its width", space="linear", noise="sensor"
     ),
     "deformable-2d-quarter-blind": ModelSpec(
-        DeformableKernelNetConfig(16, blind=True), "the same, not told the noise level", space="linear", noise="sensor"
+        DeformableKernelNetConfig(16, blind=True),
+        "the quarter width, not told the noise level",
+        space="linear",
+        noise="sensor",
     ),
     "kpn": ModelSpec(KPNConfig(64), "5x5 kernels on a rigid grid, for a GPU", space="linear", noise="sensor"),
-    "kpn-quarter": ModelSpec(KPNConfig(16), "a quarter of its width", space="linear", noise="sensor"),
+    "kpn-quarter": ModelSpec(KPNConfig(16), "kpn at a quarter of its width", space="linear", noise="sensor"),
 }
 
 

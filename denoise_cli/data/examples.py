@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from denoise_cli.data.photos import CropSource
 from denoise_cli.imaging import camera
-from denoise_cli.imaging.noise import GRAIN, ShotRead
+from denoise_cli.imaging.noise import GRAIN, READ_RANGE, SHOT_RANGE, ShotRead, sensor_noise
 from denoise_cli.imaging.transfer import srgb_to_linear
 from denoise_cli.zoo import UNKNOWN
 
@@ -46,7 +46,11 @@ class Examples(Protocol):
 
 @dataclass(frozen=True)
 class GaussianNoise:
-    """White noise in the photos' own encoding, of a deviation even on [0, sigma_max]."""
+    """White noise in the photos' own encoding: N(0, sigma^2) for every value, sigma even on [0, sigma_max].
+
+    Source: Zhang et al., "FFDNet: Toward a Fast and Flexible Solution for CNN based Image Denoising" (2018), whose
+    range and level map it has.
+    """
 
     crops: CropSource
     sigma_max: float
@@ -71,8 +75,8 @@ class SensorNoise:
     def draw(self, rng: np.random.Generator, patch: int) -> Example:
         """See `Examples`."""
         clean = srgb_to_linear(self.crops.draw(rng, patch))
-        noise = ShotRead(rng.uniform(*camera.SHOT_RANGE), rng.uniform(*camera.READ_RANGE))
-        noisy = clean + camera.sensor_noise(clean, noise.shot, noise.read, rng)
+        noise = ShotRead(rng.uniform(*SHOT_RANGE), rng.uniform(*READ_RANGE))
+        noisy = clean + sensor_noise(clean, noise.shot, noise.read, rng)
         return Example(noisy, clean, noise.level_of_light(noisy))
 
 

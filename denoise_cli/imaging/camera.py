@@ -17,18 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from denoise_cli.imaging.noise import READ_RANGE, SHOT_RANGE, sensor_noise
 from denoise_cli.imaging.transfer import linear_to_srgb, srgb_to_linear
 
 Array = NDArray[np.float32]
 
-SHOT_RANGE, READ_RANGE = (1e-4, 1e-2), (1e-3, 10**-1.5)
 # log(read^2) = slope * log(shot) + intercept, with this deviation: sensors of the Darmstadt dataset (Brooks et al.).
 READ_SLOPE, READ_INTERCEPT, READ_SPREAD = 2.18, 1.20, 0.26
 RED_GAINS, BLUE_GAINS = (1.2, 2.6), (1.2, 2.6)  # wider than in Brooks et al.: from lamp light to shade
-# Nobody has published what makers do to their pictures. Chosen by us, from nothing to what phones show at their worst:
-# pixels of blur, and the share of an unsharp mask. One camera in four does without each.
+# Nobody has published what makers do to their pictures, nor what becomes of these. Chosen by us, from nothing to what
+# phones show at their worst: pixels of blur, and the share of an unsharp mask. One camera in four does without each.
 MOST_LUMA_GRAIN, MOST_CHROMA_GRAIN, MOST_SHARPENING, SPARED = 1.0, 2.5, 1.0, 0.25
-MALVAR_SHARE = 0.7
+# Chosen by us, too:
+MALVAR_SHARE = 0.7  # of the better demosaicing
 FULL_SIZE_SHARE, LEAST_SCALE = 0.6, 0.5  # photos as taken, and how small the others are made for a screen
 PLAIN_SHARE, QUALITIES = 0.2, (70, 99)  # files without compression, and JPEG's qualities of the others
 
@@ -60,7 +61,7 @@ DEMOSAICS = {
     "malvar": (MALVAR_GREEN, MALVAR_ROW, MALVAR_ROW.T, MALVAR_CROSS),
     "bilinear": (BILINEAR_GREEN, BILINEAR_ROW, BILINEAR_ROW.T, BILINEAR_CROSS),
 }
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as in JPEG
 TONES = 8  # steps from no tone curve to the whole: so that each one's tables are made once
 LEVELS = 1 << 14  # steps of the transfer tables: finer than a tenth of an 8-bit step even where the curve is steepest
 
@@ -77,7 +78,7 @@ class Camera:
         read: the noise's deviation in the dark, in the same unit.
         red, blue: the white balance's gains; green has 1.
         colours: (3, 3), from linear sRGB to the sensor's colours, rows summing to 1.
-        tone: 0 to 1, how much of the tone curve 3x^2 - 2x^3 follows the gamma.
+        tone: 0 to 1, how much of the tone curve 3x^2 - 2x^3 (Brooks et al.) follows the gamma.
         phase: the row and column, 0 or 1, at which the mosaic's RGGB quads begin.
         demosaic: how missing colours are found.
         luma_grain, chroma_grain: deviation in pixels of the blur that the camera's own denoising lays over what is
@@ -190,12 +191,6 @@ def _some(rng: np.random.Generator, most: float) -> float:
 def _draw_colours(rng: np.random.Generator) -> NDArray[np.float64]:
     mixed = np.tensordot(rng.dirichlet(np.ones(len(SENSORS))), SENSORS, axes=1) @ XYZ
     return mixed / mixed.sum(axis=1, keepdims=True)
-
-
-def sensor_noise(light: NDArray[np.floating], shot: float, read: float, rng: np.random.Generator) -> Array:
-    """Noise for linear light of any shape: normal, of variance shot * light + read^2."""
-    deviation = np.sqrt(shot * np.maximum(light, 0) + read**2).astype(np.float32)
-    return rng.standard_normal(light.shape, np.float32) * deviation
 
 
 def mean_noise(noise: Array, clean: Array) -> Array:

@@ -1,5 +1,6 @@
-"""Noise: how much of it a picture has, and where.
+"""Noise: what a sensor adds, how much a picture has, and where.
 
+Source of the sensor's noise: Xu et al., "Learning Deformable Kernels for Image and Video Denoising" (2019), section 4.
 Source of the white estimate: Chen, Zhu, Heng, "An Efficient Statistical Method for Image Noise Level Estimation" (ICCV
 2015).
 """
@@ -11,6 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from denoise_cli.imaging.transfer import srgb_slope, srgb_to_linear
+
+# What Xu et al. train with: `shot` and `read` of `ShotRead`.
+SHOT_RANGE, READ_RANGE = (1e-4, 1e-2), (1e-3, 10**-1.5)
 
 PATCH = 8
 MOST_PATCHES = 60_000
@@ -83,6 +87,24 @@ class ShotRead:
         deviation = np.sqrt(self.shot * light + self.read**2)
         sigma = deviation * sum(weight * srgb_slope(light + z * deviation) for z, weight in NODES)
         return np.sqrt(np.mean(np.square(sigma), axis=2)).astype(np.float32)
+
+
+def sensor_noise(
+    light: NDArray[np.floating], shot: float, read: float, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Draw a sensor's noise: normal, independent from value to value, of the variance shot * q + read^2.
+
+    Args:
+        light: q, linear, of any shape, nominally [0, 1]; what is below zero counts as dark.
+        shot: the variance per unit of light, 0 or more; in training, of `SHOT_RANGE`.
+        read: the deviation in the dark, 0 or more; in training, of `READ_RANGE`.
+        rng: the source of chance.
+
+    Returns:
+        The same shape, to be added to the light.
+    """
+    deviation = np.sqrt(shot * np.maximum(light, 0) + read**2).astype(np.float32)
+    return rng.standard_normal(light.shape, np.float32) * deviation
 
 
 def estimate_sigma(image: NDArray[np.floating]) -> float:

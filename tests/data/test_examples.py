@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from denoise_cli.data import examples
 from denoise_cli.data.examples import (
     GRAIN,
     CameraNoise,
@@ -17,7 +18,7 @@ from denoise_cli.data.examples import (
     SensorNoise,
 )
 from denoise_cli.data.photos import CropSource
-from denoise_cli.imaging import camera
+from denoise_cli.imaging.noise import READ_RANGE, SHOT_RANGE
 from denoise_cli.imaging.transfer import srgb_to_linear
 from denoise_cli.zoo import UNKNOWN
 
@@ -98,8 +99,8 @@ def test_the_levels_of_white_noise_are_even(crops: CropSource) -> None:
 
 
 def test_a_sensors_noise_grows_with_the_light(crops: CropSource, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(camera, "SHOT_RANGE", (4e-3, 4e-3))
-    monkeypatch.setattr(camera, "READ_RANGE", (0.02, 0.02))
+    monkeypatch.setattr(examples, "SHOT_RANGE", (4e-3, 4e-3))
+    monkeypatch.setattr(examples, "READ_RANGE", (0.02, 0.02))
     drawn = [draw(SensorNoise(crops), 128, seed) for seed in range(4)]
     noise = np.stack([one.noisy - one.clean for one in drawn])
     light = np.stack([one.clean for one in drawn])
@@ -116,8 +117,8 @@ def test_a_sensors_pictures_are_linear_light(crops: CropSource) -> None:
 
 
 def test_a_sensors_level_is_that_of_the_noisy_light(crops: CropSource, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(camera, "SHOT_RANGE", (4e-3, 4e-3))
-    monkeypatch.setattr(camera, "READ_RANGE", (0.02, 0.02))
+    monkeypatch.setattr(examples, "SHOT_RANGE", (4e-3, 4e-3))
+    monkeypatch.setattr(examples, "READ_RANGE", (0.02, 0.02))
     one = draw(SensorNoise(crops), 128)
     light = one.noisy.astype(np.float64).mean(axis=2)
     np.testing.assert_allclose(one.level, np.sqrt(0.02**2 + 4e-3 * light.clip(0)), rtol=1e-5)
@@ -126,9 +127,9 @@ def test_a_sensors_level_is_that_of_the_noisy_light(crops: CropSource, monkeypat
 
 def test_a_sensors_noise_is_drawn_from_the_papers_ranges(crops: CropSource) -> None:
     darkest = [draw(SensorNoise(crops), 16, seed).level.min() for seed in range(200)]
-    least, most = camera.READ_RANGE
+    least, most = READ_RANGE
     assert least <= min(darkest) < 0.1 * most
-    assert max(darkest) < np.hypot(most, camera.SHOT_RANGE[1] ** 0.5)
+    assert max(darkest) < np.hypot(most, SHOT_RANGE[1] ** 0.5)
 
 
 def test_no_picture_of_a_camera_tells_its_level(crops: CropSource) -> None:

@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 
 from denoise_cli.evaluate import add_gaussian_noise, add_sensor_noise
-from denoise_cli.imaging.noise import ShotRead, estimate_sigma
+from denoise_cli.imaging.noise import ShotRead, estimate_sigma, sensor_noise
 from denoise_cli.imaging.transfer import linear_to_srgb
 from denoise_cli.io import image
 
@@ -87,6 +87,18 @@ def test_the_mean_error_over_cbsd68_is_small(shared_data: Path, sigma: int, caps
         print(f"\nestimate on cbsd68, sigma {sigma}: mean absolute error {mean:.2f}, bias {np.mean(errors):+.2f}")
     assert len(photos) == 68
     assert mean <= 1.5
+
+
+@pytest.mark.parametrize("light", [-0.1, 0.0, 0.01, 0.1, 0.5, 1.0])
+def test_the_variance_of_the_noise_is_shot_times_light_and_read_squared(light: float, rng: np.random.Generator) -> None:
+    shot, read = 4e-3, 2e-2
+    noise = sensor_noise(np.full((300, 300), light), shot, read, rng)
+    assert noise.dtype == np.float32
+    assert noise.var() == pytest.approx(shot * max(light, 0) + read**2, rel=5 * (2 / noise.size) ** 0.5)
+    assert abs(noise.mean()) < 5 * noise.std() / noise.size**0.5
+    for axis in (0, 1):
+        neighbours = np.corrcoef(noise.ravel(), np.roll(noise, 1, axis).ravel())[0, 1]
+        assert abs(neighbours) < 5 / noise.size**0.5
 
 
 def patch(light: float | list[float]) -> NDArray[np.float32]:
