@@ -1,7 +1,8 @@
 """Photos for training and testing: found in folders, held in memory, cropped at random."""
 
-from collections import OrderedDict
+import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -53,26 +54,27 @@ def find_pairs(folder: Path) -> list[tuple[Path, Path]]:
 class CropSource:
     """Random crops of photos, turned and mirrored; a photo smaller than the crop is continued by reflection.
 
-    Decoded photos stay in memory up to `budget` bytes, the least used leaving first, so that a small set is decoded
-    once and a large one still fits.
+    Photos are decoded once, which takes far longer than a crop. The first of them stay in memory, up to `budget` bytes,
+    the others in files without a name, which are gone with the process; where the disk is full, they are decoded again.
 
     Args:
         groups: photos that belong together, such as a noisy one and its truth, and are cropped alike.
-        budget: bytes of decoded photos to hold.
+        budget: bytes of decoded photos to hold in memory.
+        scratch: a folder for those that it does not hold; None for the system's.
 
     Attributes:
         skipped: the groups that could not be read, and why; others are drawn in their place.
     """
 
-    def __init__(self, groups: Sequence[tuple[Path, ...]], budget: int = 2 << 30) -> None:
+    def __init__(self, groups: Sequence[tuple[Path, ...]], budget: int = 2 << 30, scratch: Path | None = None) -> None:
         if not groups:
             raise ValueError("expected at least one photo")
         self.skipped: dict[tuple[Path, ...], UnreadableFile] = {}
         self._groups = list(groups)
         self._different = len(set(groups))
         self._budget = budget
-        self._held: OrderedDict[tuple[Path, ...], Pixels] = OrderedDict()
-        self._size = 0
+        self._scratch = scratch
+        self._held: dict[tuple[Path, ...], Pixels] = {}
 
     def draw(self, rng: np.random.Generator, patch: int) -> NDArray[np.float32]:
         """Draw a crop.
@@ -102,17 +104,25 @@ class CropSource:
         if group in self.skipped:
             raise self.skipped[group]
         if group in self._held:
-            self._held.move_to_end(group)
             return self._held[group]
         photos = [image.read(path).as_rgb8() for path in group]
         if len({photo.shape for photo in photos}) > 1:
             raise UnreadableFile(group[0], f"its size is not that of {group[1]}")
         pixels = np.concatenate(photos, axis=-1)
-        self._held[group] = pixels
-        self._size += pixels.nbytes
-        while self._size > self._budget and len(self._held) > 1:
-            self._size -= self._held.popitem(last=False)[1].nbytes
-        return pixels
+        if pixels.nbytes <= self._budget:
+            self._budget -= pixels.nbytes
+            self._held[group] = pixels
+            return pixels
+        with suppress(OSError):
+            self._held[group] = _mapped(pixels, self._scratch)
+        return self._held.get(group, pixels)
+
+
+def _mapped(pixels: Pixels, scratch: Path | None) -> Pixels:
+    with tempfile.TemporaryFile(dir=scratch) as file:
+        file.write(pixels.data)
+        file.flush()
+        return np.memmap(file, np.uint8, "r", shape=pixels.shape)
 
 
 def _at_least(side: int, pixels: Pixels) -> Pixels:

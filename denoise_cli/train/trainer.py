@@ -122,7 +122,7 @@ class Trainer:
             if count % self.crew.size:
                 raise TrainingError(f"{count} crops cannot be shared by {self.crew.size} processes: change the batch")
         self._data = data
-        self._examples = _examples(data, self.spec)
+        self._examples = _examples(data, self.spec, folder)
         self._validation = _validation(validation, self.spec) if validation is not None else None
         self._validate_every, self._save_every = validate_every, save_every
         self._workers = workers
@@ -393,7 +393,7 @@ def _leave_signals_to_the_run(_worker: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
-def _examples(data: Sequence[Path], spec: ModelSpec) -> Examples:
+def _examples(data: Sequence[Path], spec: ModelSpec, scratch: Path) -> Examples:
     pairs = {folder: find_pairs(folder) for folder in data}
     if any(pairs.values()):
         if not all(pairs.values()):
@@ -401,9 +401,9 @@ def _examples(data: Sequence[Path], spec: ModelSpec) -> Examples:
             raise TrainingError(f"{alone}: holds no pairs, as the other folders do: choose photos of one kind")
         if spec.space == "linear":
             raise TrainingError("pairs are encoded, this model works in linear light: choose clean photos")
-        crops = CropSource([pair for several in pairs.values() for pair in several])
+        crops = CropSource([pair for several in pairs.values() for pair in several], scratch=scratch)
         return Pairs(crops, spec.sees_noise)
-    crops = CropSource([(path,) for path in find_photos(data)])
+    crops = CropSource([(path,) for path in find_photos(data)], scratch=scratch)
     if spec.noise == "camera":
         return CameraNoise(crops, spec.sigma_max)
     return SensorNoise(crops) if spec.noise == "sensor" else GaussianNoise(crops, spec.sigma_max)

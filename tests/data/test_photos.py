@@ -1,5 +1,8 @@
-import weakref
+import errno
+import os
+import tempfile
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -140,31 +143,47 @@ def test_the_same_seed_draws_the_same_crops(save: Save) -> None:
     assert not np.array_equal(first, other)
 
 
-@pytest.mark.parametrize("held", [0, 1, 2, 4])
-def test_decoded_photos_stay_within_the_budget(save: Save, held: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Every photo that is decoded, as often as it is."""
+    paths: list[Path] = []
+    read = image.read
+    monkeypatch.setattr(image, "read", lambda path: paths.append(path) or read(path))
+    return paths
+
+
+@pytest.mark.parametrize("held", [0, 1, 3, 4])
+def test_what_the_budget_does_not_hold_is_in_files_and_decoded_once_too(
+    save: Save, held: int, decoded: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     paths = [save(f"{i}.png", 20, 30)[0] for i in range(4)]
-    one = 20 * 30 * 3
     expected = np.stack(crops(source_of(*paths), 40, 16))
+    decoded.clear()
+    folders: list[Path] = []
+    make = tempfile.TemporaryFile
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda dir: folders.append(dir) or make(dir=dir))  # noqa: A006
+    scratch = save.folder / "scratch"
+    scratch.mkdir()
+    source = CropSource([(path,) for path in paths], budget=held * 20 * 30 * 3, scratch=scratch)
+    for _ in range(2):
+        assert np.array_equal(np.stack(crops(source, 40, 16)), expected)
+    assert sorted(decoded) == sorted(paths)
+    assert folders == [scratch] * (4 - held)
+    assert not list(scratch.iterdir())  # nothing that a kill could leave
 
-    decoded: list[weakref.ref[Pixels]] = []
 
-    class Watched:
-        def __init__(self, path: Path) -> None:
-            self.path = path
+def test_where_the_disk_is_full_photos_are_decoded_again(
+    save: Save, decoded: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(**_: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-        def as_rgb8(self) -> Pixels:
-            pixels = np.array(Image.open(self.path))
-            decoded.append(weakref.ref(pixels))
-            return pixels
-
-    monkeypatch.setattr(image, "read", Watched)
-    source = source_of(*paths, budget=held * one)
-    # A single photo is kept even where it is more than the budget.
-    for seed in range(20):
-        crops(source, 1, 16, seed)
-        assert sum(reference() is not None for reference in decoded) <= max(held, 1)
-    assert np.array_equal(np.stack(crops(source, 40, 16)), expected)
-    assert (len(decoded) == len(paths)) == (held == len(paths))
+    paths = [save(f"{i}.png", 20, 30)[0] for i in range(2)]
+    expected = np.stack(crops(source_of(*paths), 10, 16))
+    decoded.clear()
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    assert np.array_equal(np.stack(crops(source_of(*paths, budget=0), 10, 16)), expected)
+    assert len(decoded) == 10
 
 
 # Photos that belong together.
