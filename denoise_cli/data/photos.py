@@ -76,6 +76,10 @@ class CropSource:
         self._scratch = scratch
         self._held: dict[tuple[Path, ...], Pixels] = {}
 
+    def __len__(self) -> int:
+        """How many groups there are, readable or not."""
+        return len(self._groups)
+
     def draw(self, rng: np.random.Generator, patch: int) -> NDArray[np.float32]:
         """Draw a crop.
 

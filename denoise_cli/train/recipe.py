@@ -136,10 +136,13 @@ def read_recipe(name: str) -> Recipe:
         raise TrainingError(f"{path}: not a recipe: {error}") from error
 
 
-def settings_of(recipe: Recipe, data: Sequence[Path]) -> dict[str, object]:
-    """What a run's `run.json` holds: the recipe, but `data` is where the photos are, and `folders` the recipe's own."""
-    own, photos = list(recipe.data), [str(folder) for folder in data]
-    return dataclasses.asdict(recipe) | {"data": photos, "folders": own}
+def settings_of(recipe: Recipe, data: Sequence[Path], photos: int) -> dict[str, object]:
+    """What a run's `run.json` holds: the recipe, but `data` is where the photos are, and `folders` the recipe's own.
+
+    Which photos a step sees depends on how many (or how many pairs) there are: so that, too.
+    """
+    places = [str(folder) for folder in data]
+    return dataclasses.asdict(recipe) | {"data": places, "folders": list(recipe.data), "photos": photos}
 
 
 def read_settings(run: Path) -> dict[str, object]:
@@ -155,6 +158,7 @@ def recipe_of(run: Path) -> Recipe:
     """
     try:
         settings = read_settings(run)
+        settings.pop("photos", None)
         return _from_table(settings | {"data": settings.pop("folders", [])})
     except OSError as error:
         raise TrainingError(f"{run}: holds no run to continue: leave --resume away to start one") from error

@@ -281,7 +281,7 @@ class Trainer:
             raise TrainingError(f"{self.folder}: holds a run already: add --resume to continue it, or choose another")
         if not resume:
             self._spare_other_files()
-        settings = settings_of(self.recipe, self._data)
+        settings = settings_of(self.recipe, self._data, len(self._examples.crops))
         if resume:
             if not self._state.exists():
                 raise TrainingError(f"{self.folder}: holds no run to continue: leave --resume away to start one")

@@ -150,9 +150,10 @@ def test_fine_tuning_nothing_is_refused(tmp_path: Path) -> None:
 
 def test_a_run_remembers_its_recipe(tmp_path: Path) -> None:
     recipe = dataclasses.replace(RECIPE, data=("a", "b"), seed=7)
-    settings = settings_of(recipe, [tmp_path / "a", tmp_path / "b"])
+    settings = settings_of(recipe, [tmp_path / "a", tmp_path / "b"], 9)
     (tmp_path / "run.json").write_text(json.dumps(settings))
     assert settings["data"] == [str(tmp_path / "a"), str(tmp_path / "b")]
+    assert settings["photos"] == 9
     assert recipe_of(tmp_path) == recipe
 
 

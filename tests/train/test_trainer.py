@@ -164,7 +164,7 @@ def test_the_settings_are_on_disk(start: Start, photos: Path) -> None:
     run = start()
     list(run.run())
     settings = json.loads((run.folder / "run.json").read_text())
-    assert settings == dataclasses.asdict(RECIPE) | {"data": [str(photos)], "folders": []}
+    assert settings == dataclasses.asdict(RECIPE) | {"data": [str(photos)], "folders": [], "photos": 3}
     assert read_note(run.folder / "weights.safetensors").items() >= {"model": "tiny", "step": "6"}.items()
 
 
@@ -442,6 +442,11 @@ def test_a_continued_run_says_what_is_set_otherwise(start: Start, photos: Path, 
         f"data {photos} is now {pairs}",
         "batch 2 is now 4",
         "seed 0 is now 5",
+    )
+    shutil.copy(photos / "a.png", photos / "d.png")
+    assert start(recipe=other, data=photos, resume=True).changes == (
+        f"data {pairs} is now {photos}",
+        "photos 3 is now 4",
     )
     (run.folder / "run.json").write_text("{")
     assert start(resume=True).changes == ()
