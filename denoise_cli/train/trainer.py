@@ -1,21 +1,15 @@
-"""The training loop: random crops, fresh noise, and a run folder that a killed run continues from.
+"""The training loop: random crops, fresh noise, and states that a killed run continues from.
 
-A run folder holds `run.json` (the settings), `state.safetensors` (all that the next step depends on),
-`level.safetensors` (the state when the learning rate began to fall, from which a longer run goes on), `log.csv` (for
-plots) and `weights.safetensors` (the averaged weights, ready for use). What a step sees depends on the seed, the step's
-number and the crop's place in the batch alone, so a continued run takes the same steps as one that was never stopped,
-on however many devices.
+What a step sees depends on the seed, the step's number and the crop's place in the batch alone, so a continued run
+takes the same steps as one that was never stopped, on however many devices.
 """
 
-import csv
-import json
 import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -23,21 +17,19 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from denoise_cli.checkpoint import load_weights, read_note, read_tensors, write_tensors
+from denoise_cli.checkpoint import load_weights
 from denoise_cli.data.examples import CameraNoise, Examples, GaussianNoise, Pairs, SensorNoise
 from denoise_cli.data.photos import CropSource, find_pairs, find_photos
 from denoise_cli.denoiser import Denoiser, has_native_bf16, is_out_of_memory
-from denoise_cli.errors import OutOfMemory, TrainingError, UnreadableFile, UnwritableFile
+from denoise_cli.errors import OutOfMemory, TrainingError, UnreadableFile
 from denoise_cli.evaluate import Gaussian, Noise, Real, Sensor, score
-from denoise_cli.files import write_atomically
 from denoise_cli.losses import LOSSES, gamma_l1
 from denoise_cli.train.crew import Crew
 from denoise_cli.train.optimizer import Muon
-from denoise_cli.train.recipe import Recipe, read_settings, settings_of
+from denoise_cli.train.recipe import Recipe, settings_of
+from denoise_cli.train.run_folder import RunFolder
 from denoise_cli.zoo import ModelSpec, find_model, load_net
 
-RUN_FILES = ("run.json", "log.csv", "curve.png", "level.safetensors", "weights.safetensors")
-LOG_COLUMNS = ("step", "loss", "learning_rate", "psnr", "seconds", "megapixels_per_second", "waiting")
 WHITE = Gaussian(25 / 255)  # what the averaged weights are scored on where the photos bring no noise of their own
 SENSORS = Sensor(2.5e-3, 1e-2)  # the lower level of the deformable kernels' paper
 
@@ -114,6 +106,7 @@ class Trainer:
         self.spec = spec or find_model(recipe.model)
         self.recipe = recipe
         self.folder = folder
+        self._files = RunFolder(folder)
         self.device = device
         self.step = 0
         self.seconds = 0.0
@@ -241,7 +234,7 @@ class Trainer:
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.recipe.clip)
         if not (loss.detach() + norm).isfinite():  # the gradient of an error that is not a number is zero
-            again = "--resume" if self._state.exists() else "start again"
+            again = "--resume" if self._files.holds_state else "start again"
             raise TrainingError(f"step {self.step}: the weights explode: {again} with a lower --learning-rate")
         self.optimizer.step()
         self._update_average()
@@ -272,74 +265,30 @@ class Trainer:
                 unread.append(str(error))
         return float(np.mean(scores)) if scores else None, unread
 
-    @property
-    def _state(self) -> Path:
-        return self.folder / "state.safetensors"
-
     def _open(self, resume: bool) -> None:
-        if self._state.exists() and not resume:
-            raise TrainingError(f"{self.folder}: holds a run already: add --resume to continue it, or choose another")
-        if not resume:
-            self._spare_other_files()
         settings = settings_of(self.recipe, self._data, len(self._examples.crops))
         if resume:
-            if not self._state.exists():
-                raise TrainingError(f"{self.folder}: holds no run to continue: leave --resume away to start one")
-            self._load(self._state_to_continue())
-            with suppress(OSError, ValueError, TypeError):  # the state is what a run cannot do without
-                self.changes = _changes(read_settings(self.folder), settings)
-        if not self.crew.leads:
-            return
-        self._make_folder()
-        write_atomically(self.folder / "run.json", (json.dumps(settings, indent=2) + "\n").encode(), overwrite=True)
-        for part in self.folder.glob(".denoise-*.part"):  # what a kill left of a file
-            part.unlink(missing_ok=True)
-        self._trim_log()
-
-    def _spare_other_files(self) -> None:
-        with suppress(OSError, ValueError, TypeError):
-            read_settings(self.folder)["model"]  # of a run that was killed before its first state
-            return
-        for name in RUN_FILES:
-            if (self.folder / name).exists():
-                raise TrainingError(f"{self.folder}: holds another {name}, which a run would replace: choose another")
-
-    def _make_folder(self) -> None:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UnwritableFile(self.folder, f"cannot make the folder: {error.strerror}") from error
-
-    def _state_to_continue(self) -> Path:
-        """The last state, unless more steps are wanted and its learning rate has begun to fall for fewer."""
-        note = read_note(self._state)
-        level = self.folder / "level.safetensors"
-        has_fallen = int(note.get("step", 0)) > int(note.get("fall_begins", 0))
-        if has_fallen and self.recipe.fall_begins > int(note["fall_begins"]) and level.exists():
-            return level
-        return self._state
+            self._load()
+            self.changes = self._files.changes(settings)
+        else:
+            self._files.check_free()
+        if self.crew.leads:
+            self._files.open(settings, self.step)
 
     def _save(self) -> None:
         optimizer = self.optimizer.state_dict()["state"]
+        average = self.average.state_dict()
         tensors = {f"net.{name}": tensor for name, tensor in self.net.state_dict().items()}
-        tensors |= {f"average.{name}": tensor for name, tensor in self.average.state_dict().items()}
+        tensors |= {f"average.{name}": tensor for name, tensor in average.items()}
         tensors |= {f"optimizer.{i}.{key}": tensor for i, state in optimizer.items() for key, tensor in state.items()}
         note = {"model": self.recipe.model, "step": str(self.step), "seconds": str(self.seconds)}
         note["fall_begins"] = str(self.recipe.fall_begins)
-        if self.step == self.recipe.fall_begins:  # first: a run that is killed here comes by again
-            write_tensors(self.folder / "level.safetensors", tensors, note)
-        write_tensors(self._state, tensors, note)
-        write_tensors(self.folder / "weights.safetensors", self.average.state_dict(), note)
+        self._files.save(tensors, average, note)
 
-    def _load(self, path: Path) -> None:
-        note = read_note(path)
-        if note.get("model") != self.recipe.model:
-            raise TrainingError(f"{self.folder}: trains {note.get('model')}, not {self.recipe.model}")
-        if int(note["step"]) > self.recipe.steps:
-            raise TrainingError(f"{self.folder}: has done {note['step']} steps already: ask for more")
-        tensors = read_tensors(path)
-        load_weights(self.net, _under("net.", tensors), path)
-        load_weights(self.average, _under("average.", tensors), path)
+    def _load(self) -> None:
+        tensors, note = self._files.load(self.recipe.model, self.recipe.steps, self.recipe.fall_begins)
+        load_weights(self.net, _under("net.", tensors), self.folder)
+        load_weights(self.average, _under("average.", tensors), self.folder)
         optimizer = self.optimizer.state_dict()
         for name, tensor in _under("optimizer.", tensors).items():
             index, key = name.split(".")
@@ -350,21 +299,7 @@ class Trainer:
     def _log(self, report: Report) -> None:
         psnr = "" if report.psnr is None else f"{report.psnr:.4f}"
         row = [report.step, f"{report.loss:.6f}", f"{report.learning_rate:.3e}", psnr, f"{report.seconds:.1f}"]
-        path = self.folder / "log.csv"
-        try:
-            with path.open("a", newline="") as file:
-                csv.writer(file).writerow([*row, f"{report.megapixels_per_second:.3f}", f"{report.waiting:.3f}"])
-        except OSError as error:
-            raise UnwritableFile(path, f"cannot write: {error.strerror}") from error
-
-    def _trim_log(self) -> None:
-        """Start the log, or drop the lines that a killed run wrote after its last saved state."""
-        path = self.folder / "log.csv"
-        rows = list(csv.reader(path.read_text().splitlines()))[1:] if path.exists() else []
-        kept = [row for row in rows if len(row) == len(LOG_COLUMNS) and row[0].isdecimal() and int(row[0]) <= self.step]
-        buffer = StringIO(newline="")
-        csv.writer(buffer).writerows([LOG_COLUMNS, *kept])
-        write_atomically(path, buffer.getvalue().encode(), overwrite=True)
+        self._files.log([*row, f"{report.megapixels_per_second:.3f}", f"{report.waiting:.3f}"])
 
 
 class _Batches(Dataset[Batch]):
@@ -414,15 +349,6 @@ def _validation(folder: Path, spec: ModelSpec) -> tuple[Noise, list[Path]]:
     if pairs:
         return Real(dict(pairs)), [noisy for noisy, _ in pairs]
     return SENSORS if spec.noise == "sensor" else WHITE, find_photos([folder])
-
-
-def _changes(before: dict[str, object], now: dict[str, object]) -> tuple[str, ...]:
-    names = [name for name in now if name not in ("steps", "folders") and before.get(name, now[name]) != now[name]]
-    return tuple(f"{name} {_words(before[name])} is now {_words(now[name])}" for name in names)
-
-
-def _words(value: object) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value) or "none"
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -27,10 +27,11 @@ from denoise_cli.data.examples import CameraNoise, GaussianNoise, Pairs, SensorN
 from denoise_cli.errors import DamagedWeights, OutOfMemory, TrainingError, UnknownModel, UnreadableFile, UnwritableFile
 from denoise_cli.imaging.metrics import psnr
 from denoise_cli.nets.residual import ResidualNet, conv, zeroed
-from denoise_cli.train import trainer
+from denoise_cli.train import run_folder, trainer
 from denoise_cli.train.crew import Crew, place_for
 from denoise_cli.train.recipe import Recipe
-from denoise_cli.train.trainer import LOG_COLUMNS, Report, Trainer
+from denoise_cli.train.run_folder import LOG_COLUMNS
+from denoise_cli.train.trainer import Report, Trainer
 
 CPU = torch.device("cpu")
 # The learning rate falls in the last two of the six steps.
@@ -219,7 +220,7 @@ def test_a_longer_run_may_grow_out_of_one_that_was_killed_as_the_fall_began(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainer, "write_tensors", killed)
+        patch.setattr(run_folder, "write_tensors", killed)
         with pytest.raises(KeyboardInterrupt):
             list(short.run())
     list(start("short", resume=True).run())
