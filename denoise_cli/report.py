@@ -1,6 +1,7 @@
 """What an evaluation leaves as files: a table with a row for each photo, and a grid of pictures to look at."""
 
 import csv
+import errno
 import io
 import math
 import os
@@ -45,7 +46,7 @@ def check_target(path: Path, overwrite: bool) -> None:
     if not path.parent.is_dir():
         raise UnwritableFile(path, f"there is no folder {path.parent}: make it first")
     if not os.access(path.parent, os.W_OK):
-        raise UnwritableFile(path, f"cannot write into {path.parent}: permission denied")
+        raise UnwritableFile(path, f"cannot write into {path.parent}: {os.strerror(errno.EACCES)}")
 
 
 def write_table(path: Path, records: Sequence[Mapping[str, object]], overwrite: bool) -> None:

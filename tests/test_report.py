@@ -112,4 +112,4 @@ def test_a_folder_that_may_not_be_written_into_is_named_before_the_work(
     monkeypatch.setattr("os.access", lambda path, mode: (path, mode) != (tmp_path, os.W_OK))
     with pytest.raises(UnwritableFile) as error:
         check_target(tmp_path / "new.csv", overwrite=False)
-    assert str(error.value) == f"{tmp_path / 'new.csv'}: cannot write into {tmp_path}: permission denied"
+    assert str(error.value) == f"{tmp_path / 'new.csv'}: cannot write into {tmp_path}: Permission denied"

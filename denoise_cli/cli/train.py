@@ -39,7 +39,7 @@ Steps = Annotated[int | None, typer.Option(min=1, help="Batches in all; the lear
 Batch = Annotated[int | None, typer.Option(min=1, help="Crops in a batch.")]
 Patch = Annotated[int | None, typer.Option(min=64, help="Side of a crop in pixels, a multiple of 64.")]
 LearningRate = Annotated[float | None, typer.Option(min=0, help="After the warm-up.")]
-Seed = Annotated[int | None, typer.Option(min=0, max=2**63 - 1, help="Of weights, crops and noise.")]
+Seed = Annotated[int | None, typer.Option(min=0, help="Of weights, crops and noise.")]
 Validation = Annotated[Path | None, typer.Option(help="A folder of clean photos to score at sigma 25, or of pairs.")]
 Every = Annotated[int, typer.Option(min=1, help="Steps between two scores.")]
 SaveEvery = Annotated[int, typer.Option(min=1, help="Steps between two saved states.")]
@@ -98,9 +98,9 @@ def train(
     else:
         settings = fine_tuning(start) if start is not None else Recipe(str(model))
     folders = _folders(settings, data)
-    asked: dict[str, Any] = {"model": model, "steps": steps, "batch": batch, "patch": patch}
-    asked |= {"learning_rate": learning_rate, "seed": seed}
-    settings = dataclasses.replace(settings, **{name: value for name, value in asked.items() if value is not None})
+    settings = _replaced(
+        settings, model=model, steps=steps, batch=batch, patch=patch, learning_rate=learning_rate, seed=seed
+    )
 
     place = place_for(device)
     trainer = Trainer(
@@ -136,6 +136,14 @@ def train(
         console.say(f"{out}: {trainer.step} steps done{unread}{left}")
     if missing and trainer.stopped:
         raise typer.Exit(INTERRUPTED)
+
+
+def _replaced(recipe: "Recipe", **asked: Any) -> "Recipe":
+    """The recipe, but for what was asked for."""
+    try:
+        return dataclasses.replace(recipe, **{name: value for name, value in asked.items() if value is not None})
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def _folders(recipe: "Recipe", roots: list[Path]) -> list[Path]:

@@ -72,7 +72,7 @@ class Recipe:
         for name in ("learning_rate", "warmup", "weight_decay", "clip"):
             value = getattr(self, name)
             if not 0 <= value < math.inf:
-                raise ValueError(f"{name}: expected 0 or more, got {value}")
+                raise ValueError(f"{name}: expected a finite number, 0 or more, got {value}")
         if self.loss not in LOSSES:
             raise ValueError(f"loss: expected one of {', '.join(LOSSES)}, got {self.loss}")
         if not 0 <= self.seed <= LARGEST_SEED:
