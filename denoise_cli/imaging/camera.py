@@ -8,6 +8,7 @@ for Demosaicing of Bayer-Patterned Color Images" (2004).
 Legend: H x W image, 3 channels last; what stands before them is free.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
@@ -253,14 +254,12 @@ def blurred(picture: Array, deviation: float) -> Array:
     radius = int(np.ceil(2.5 * deviation))
     taps = np.exp(-0.5 * (np.arange(-radius, radius + 1) / deviation) ** 2)
     taps = (taps / taps.sum()).astype(np.float32)
-    for axis in (-3, -2):
-        width = [(0, 0)] * picture.ndim
-        width[axis] = (radius, radius)
-        padded = np.pad(picture, width, mode="edge")
-        length = picture.shape[axis]
-        parts = (np.take(padded, range(start, start + length), axis) * tap for start, tap in enumerate(taps))
-        picture = sum(parts, np.zeros_like(picture))
-    return picture
+    H, W = picture.shape[-3:-1]
+    free = [(0, 0)] * (picture.ndim - 3)
+    rows = np.pad(picture, [*free, (radius, radius), (0, 0), (0, 0)], mode="edge")
+    picture = _weighted_sum((rows[..., y : y + H, :, :] for y in range(len(taps))), taps)
+    columns = np.pad(picture, [*free, (0, 0), (radius, radius), (0, 0)], mode="edge")
+    return _weighted_sum((columns[..., x : x + W, :] for x in range(len(taps))), taps)
 
 
 def sharpened(picture: Array, amount: float) -> Array:
@@ -282,13 +281,21 @@ def _filtered(plane: Array, kernel: NDArray[np.float64]) -> Array:
     """(..., H, W) by a 5x5 kernel; beyond the border the plane is mirrored, which keeps the colours in their places."""
     H, W = plane.shape[-2:]
     padded = np.pad(plane, [(0, 0)] * (plane.ndim - 2) + [(2, 2)] * 2, mode="reflect")
-    taps = zip(*np.nonzero(kernel), strict=True)
-    parts = (padded[..., y : y + H, x : x + W] * np.float32(kernel[y, x]) for y, x in taps)
-    return sum(parts, np.zeros_like(plane))
+    taps = list(zip(*np.nonzero(kernel), strict=True))
+    parts = (padded[..., y : y + H, x : x + W] for y, x in taps)
+    return _weighted_sum(parts, [np.float32(kernel[tap]) for tap in taps])
+
+
+def _weighted_sum(parts: Iterable[Array], weights: Iterable[np.float32]) -> Array:
+    weighted = (part * weight for part, weight in zip(parts, weights, strict=True))
+    total = next(weighted)
+    for part in weighted:
+        total += part
+    return total
 
 
 def _looked_up(values: Array, table: Array) -> Array:
-    return table[np.rint(np.clip(values, 0, 1) * (LEVELS - 1)).astype(np.int32)]
+    return np.take(table, np.rint(np.clip(values, 0, 1) * (LEVELS - 1)).astype(np.int32))
 
 
 @lru_cache(maxsize=TONES + 1)
