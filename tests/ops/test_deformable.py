@@ -10,9 +10,14 @@ from torch import Tensor
 from denoise_cli.ops.deformable import (
     deformable_conv2d,
     deformable_conv2d_reference,
+    deformable_conv3d,
+    deformable_conv3d_reference,
     sample2d,
     sample2d_reference,
+    sample3d,
+    sample3d_reference,
     sample_rigid2d,
+    sample_rigid3d,
     weigh,
     weigh_groups,
 )
@@ -219,3 +224,154 @@ def test_a_grid_without_a_centre_is_refused(image: tuple[int, ...], K: int, comp
 def test_points_that_do_not_divide_into_the_groups_are_refused(groups: int) -> None:
     with pytest.raises(ValueError, match=f"groups: expected a divisor of 9 points, got {groups}"):
         weigh_groups(torch.zeros(1, 3, 9, 4, 4), torch.zeros(1, 9, 4, 4), groups)
+
+
+# B, C, T, H, W: more frames than the grid has, as many, fewer; a row, a column, one pixel.
+CLIPS = [(2, 3, 5, 4, 6), (1, 2, 3, 5, 3), (1, 1, 1, 4, 4), (1, 2, 9, 1, 4), (2, 1, 3, 3, 1), (1, 3, 1, 1, 1)]
+CONVS3D = [deformable_conv3d, deformable_conv3d_reference]
+
+
+def clip_tensors(B: int, C: int, T: int, H: int, W: int, K: int, dtype: torch.dtype = torch.float64) -> list[Tensor]:
+    """Clip, offsets and weights, as `tensors` makes them for an image."""
+    N = K**3
+    offsets = torch.randint(-3, 3, (B, 3 * N, H, W)) + 0.1 + 0.8 * torch.rand(B, 3 * N, H, W, dtype=torch.float64)
+    clip, weights = torch.randn(B, C, T, H, W, dtype=dtype), torch.randn(B, N, H, W, dtype=dtype)
+    return [clip, offsets.to(dtype), weights]
+
+
+def clip_by_hand(clip: Array, offsets: Array, weights: Array) -> tuple[Array, Array, Array]:
+    """The filtered clip, and its sum's gradients by offsets and weights: equations 6, 7 and 12 to 15."""
+    T, H, W = clip.shape[1:]
+    K = round(len(weights) ** (1 / 3))
+    grid = [(k, i, j) for k in range(K) for i in range(K) for j in range(K)]
+    out, by_offsets, by_weights = np.zeros((len(clip), H, W)), np.zeros_like(offsets), np.zeros_like(weights)
+    for y, x in np.ndindex(H, W):
+        for n, (k, i, j) in enumerate(grid):
+            right, down, later = offsets[3 * n : 3 * n + 3, y, x]
+            from_frames = T // 2 + k - K // 2 + later - np.arange(T)
+            from_rows = y + i - K // 2 + down - np.arange(H)
+            from_columns = x + j - K // 2 + right - np.arange(W)
+            frames, rows, columns = (np.maximum(0, 1 - np.abs(d)) for d in (from_frames, from_rows, from_columns))
+            sample = np.einsum("ctij,t,i,j->c", clip, frames, rows, columns)
+            out[:, y, x] += weights[n, y, x] * sample
+            by_weights[n, y, x] = sample.sum()
+            slopes = (
+                np.einsum("ctij,t,i,j->", clip, frames, rows, slope(from_columns)),
+                np.einsum("ctij,t,i,j->", clip, frames, slope(from_rows), columns),
+                np.einsum("ctij,t,i,j->", clip, slope(from_frames), rows, columns),
+            )
+            by_offsets[3 * n : 3 * n + 3, y, x] = weights[n, y, x] * np.array(slopes)
+    return out, by_offsets, by_weights
+
+
+@pytest.mark.parametrize("K", [1, 3])
+@pytest.mark.parametrize("shape", CLIPS)
+@pytest.mark.parametrize("filtered", CONVS3D)
+def test_every_pixel_is_the_weighted_sum_of_what_lies_where_its_offsets_point_in_space_and_time(
+    filtered: Callable[..., Tensor], shape: tuple[int, int, int, int, int], K: int
+) -> None:
+    arguments = [tensor.requires_grad_() for tensor in clip_tensors(*shape, K)]
+    _, offsets, weights = arguments
+    result = filtered(*arguments)
+    result.sum().backward()
+    for b in range(shape[0]):
+        out, by_offsets, by_weights = clip_by_hand(*(tensor.detach()[b].numpy() for tensor in arguments))
+        torch.testing.assert_close(result.detach()[b], torch.from_numpy(out))
+        torch.testing.assert_close(offsets.grad[b], torch.from_numpy(by_offsets))
+        torch.testing.assert_close(weights.grad[b], torch.from_numpy(by_weights))
+
+
+@pytest.mark.parametrize("filtered", CONVS3D)
+def test_gradients_of_clips_are_those_of_finite_differences(filtered: Callable[..., Tensor]) -> None:
+    arguments = [tensor.requires_grad_() for tensor in clip_tensors(1, 2, 3, 2, 3, K=3)]
+    assert torch.autograd.gradcheck(filtered, arguments)
+
+
+@pytest.mark.parametrize("K", [1, 3])
+@pytest.mark.parametrize("shape", CLIPS)
+def test_sampling_a_clip_equals_the_reference(shape: tuple[int, int, int, int, int], K: int) -> None:
+    clip, offsets, _ = clip_tensors(*shape, K)
+    torch.testing.assert_close(sample3d(clip, offsets), sample3d_reference(clip, offsets))
+
+
+@pytest.mark.parametrize("K", [1, 3])
+def test_points_that_stay_within_the_frame_see_what_those_of_an_image_see(K: int) -> None:
+    image, offsets, _ = tensors(2, 3, 7, 8, K)
+    still = torch.stack([offsets[:, 0::2], offsets[:, 1::2], torch.zeros(2, K * K, 7, 8)], dim=2)
+    if K == 3:  # the nine points of the middle frame are those of the image; the others are left out
+        others = torch.zeros(2, 9, 3, 7, 8)
+        still = torch.cat([others, still, others], dim=1)
+    clip = torch.stack([torch.randn_like(image), image, torch.randn_like(image)], dim=2)
+    samples = sample3d(clip, still.flatten(1, 2))
+    torch.testing.assert_close(samples[:, :, 9:18] if K == 3 else samples, sample2d(image, offsets))
+
+
+@pytest.mark.parametrize("later", [-2, -1, 0, 1, 2])
+def test_whole_offsets_in_time_choose_a_frame(later: int) -> None:
+    clip = torch.randn(2, 3, 5, 4, 6).double()
+    offsets = torch.tensor([0, 0, later]).view(1, 3, 1, 1).expand(2, 3, 4, 6)
+    torch.testing.assert_close(sample3d(clip, offsets).squeeze(2), clip[:, :, 2 + later])
+
+
+@pytest.mark.parametrize("K", [1, 3, 5])
+@pytest.mark.parametrize("shape", CLIPS)
+def test_the_rigid_grid_of_a_clip_is_that_of_offsets_that_are_zero(
+    shape: tuple[int, int, int, int, int], K: int
+) -> None:
+    B, _, _, H, W = shape
+    clip = torch.randn(shape).double()
+    torch.testing.assert_close(sample_rigid3d(clip, K), sample3d(clip, torch.zeros(B, 3 * K**3, H, W).double()))
+
+
+@pytest.mark.parametrize("distance", [16.0, -16.0, 1e4, -1e6])
+@pytest.mark.parametrize("direction", [0, 1, 2])
+def test_points_far_outside_the_clip_contribute_nothing(direction: int, distance: float) -> None:
+    clip, offsets, weights = clip_tensors(1, 2, 5, 6, 7, K=3)
+    offsets[:, direction::3] += distance
+    arguments = [tensor.requires_grad_() for tensor in (clip, offsets, weights)]
+    filtered = deformable_conv3d(*arguments)
+    filtered.sum().backward()
+    assert filtered.count_nonzero() == 0
+    assert [tensor.grad.count_nonzero().item() for tensor in arguments] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_the_error_of_clips_against_float64_is_at_most_twice_the_references(dtype: torch.dtype) -> None:
+    rounded = clip_tensors(2, 3, 5, 33, 47, 3, dtype)
+    truth = deformable_conv3d_reference(*(tensor.double() for tensor in rounded))
+    result = deformable_conv3d(*rounded)
+    assert result.dtype == dtype
+    error = (result.double() - truth).abs()
+    allowed = (deformable_conv3d_reference(*rounded).double() - truth).abs()
+    assert error.mean() <= 2 * allowed.mean()
+    assert error.max() <= 2 * allowed.max()
+
+
+@pytest.mark.parametrize(
+    ("clip", "offsets", "weights", "complaint"),
+    [
+        (
+            (1, 3, 8, 8),
+            (1, 81, 8, 8),
+            (1, 27, 8, 8),
+            r"clip: expected \(B, C, T, H, W\) with T odd, got \(1, 3, 8, 8\)",
+        ),
+        ((1, 3, 4, 8, 8), (1, 81, 8, 8), (1, 27, 8, 8), "T odd"),
+        ((2, 3, 5, 8, 8), (1, 81, 8, 8), (2, 27, 8, 8), r"offsets: expected \(2, 3\*N, 8, 8\)"),
+        ((1, 3, 5, 8, 8), (1, 54, 8, 8), (1, 27, 8, 8), r"offsets: expected 3\*K\*K\*K channels with K odd, got 54"),
+        ((1, 3, 5, 8, 8), (1, 24, 8, 8), (1, 8, 8, 8), "K odd, got 24"),
+        ((1, 3, 5, 8, 8), (1, 0, 8, 8), (1, 0, 8, 8), "K odd, got 0"),
+        ((1, 3, 5, 8, 8), (1, 81, 8, 8), (1, 9, 8, 8), r"weights: expected \(1, 27, 8, 8\), got \(1, 9, 8, 8\)"),
+    ],
+)
+def test_shapes_that_do_not_fit_a_clip_are_refused(
+    clip: tuple[int, ...], offsets: tuple[int, ...], weights: tuple[int, ...], complaint: str
+) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        deformable_conv3d(torch.zeros(clip), torch.zeros(offsets), torch.zeros(weights))
+
+
+@pytest.mark.parametrize(("clip", "K"), [((3, 3, 8, 8), 3), ((1, 3, 2, 8, 8), 3), ((1, 3, 5, 8, 8), 2)])
+def test_a_rigid_grid_without_a_centre_is_refused(clip: tuple[int, ...], K: int) -> None:
+    with pytest.raises(ValueError, match=r"odd|clip"):
+        sample_rigid3d(torch.zeros(clip), K)
