@@ -337,7 +337,7 @@ def test_points_far_outside_the_clip_contribute_nothing(direction: int, distance
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 def test_the_error_of_clips_against_float64_is_at_most_twice_the_references(dtype: torch.dtype) -> None:
-    rounded = clip_tensors(2, 3, 5, 33, 47, 3, dtype)
+    rounded = clip_tensors(1, 3, 5, 11, 13, 3, dtype)
     truth = deformable_conv3d_reference(*(tensor.double() for tensor in rounded))
     result = deformable_conv3d(*rounded)
     assert result.dtype == dtype
