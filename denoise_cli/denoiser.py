@@ -28,6 +28,7 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 OVERLAP = 192
 DEFAULT_TILE = 1024
 SMALLEST_TILE = 256
+MOST_FRAMES = 9
 NATIVE_BF16_CHECKS = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
 
 
@@ -56,6 +57,7 @@ class Denoiser:
         self.precision = precision
         self.tile = tile
         self.sees_noise = spec.sees_noise
+        self.window = spec.window
         self._spec = spec
         self._net = net.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
@@ -88,7 +90,8 @@ class Denoiser:
 
         Args:
             image: numpy (H, W) or (H, W, C), or torch (B, C, H, W), C = 1 or 3; float, nominally [0, 1], sRGB-encoded.
-                Values outside are noise like any other and reach the network as they are.
+                Values outside are noise like any other and reach the network as they are. To a network for clips, C
+                may be 3*T: the frame to denoise, then the T - 1 nearest ones.
             sigma: the noise's standard deviation in the image's unit: a number, 0 returning the image, or a map of
                 shape (H, W) or (B, 1, H, W); or a sensor's noise; None to estimate it. A network that sees it is not
                 told.
@@ -96,7 +99,7 @@ class Denoiser:
             progress: called with the fraction done.
 
         Returns:
-            The same type and shape, float32, not clipped.
+            The same type and shape, but for the neighbours' channels, float32, not clipped.
 
         Raises:
             ValueError: a shape, or a sigma or strength below zero.
@@ -109,19 +112,20 @@ class Denoiser:
             raise ValueError(f"image: expected (H, W) or (H, W, C), got {pixels.shape}")
         batch = torch.from_numpy(np.atleast_3d(pixels)).permute(2, 0, 1)[None]
         clean = self._batch(batch, _as_level(sigma, batch.shape), strength, progress)
-        return clean[0].permute(1, 2, 0).numpy().reshape(pixels.shape)
+        return clean[0].permute(1, 2, 0).numpy().reshape(*pixels.shape[:2], *((clean.shape[1],) * (pixels.ndim - 2)))
 
     def _batch(
         self, image: Tensor, sigma: float | Tensor | ShotRead | None, strength: float, progress: Progress | None
     ) -> Tensor:
-        if image.ndim != 4 or image.shape[1] not in (1, 3) or not image.numel():
-            raise ValueError(f"image: expected (B, C, H, W) with C = 1 or 3, got {tuple(image.shape)}")
+        fitting = (1, 3) if self.window == 1 else (1, *range(3, 3 * MOST_FRAMES + 1, 3))
+        if image.ndim != 4 or image.shape[1] not in fitting or not image.numel():
+            raise ValueError(f"image: expected (B, C, H, W) with C one of {fitting}, got {tuple(image.shape)}")
         if strength < 0:
             raise ValueError(f"strength: expected 0 or more, got {strength}")
         if strength == 0 or (isinstance(sigma, float) and sigma == 0):
-            return image.to(torch.float32, copy=True)
+            return image[:, :3].to(torch.float32, copy=True)
         if self.sees_noise:
-            return torch.lerp(image.float(), self._tiled(image, UNKNOWN, progress), min(strength, 1.0))
+            return torch.lerp(image[:, :3].float(), self._tiled(image, UNKNOWN, progress), min(strength, 1.0))
         return self._tiled(image, self._told(image, sigma) * strength, progress)
 
     def _told(self, image: Tensor, sigma: float | Tensor | ShotRead | None) -> float | Tensor:
@@ -129,17 +133,17 @@ class Denoiser:
         B, _, H, W = image.shape
         linear = self._spec.space == "linear"
         if isinstance(sigma, ShotRead):
-            pictures = [one.permute(1, 2, 0).cpu().numpy() for one in image]
+            pictures = [one.permute(1, 2, 0).cpu().numpy() for one in image[:, :3]]
             maps = [
                 sigma.level_of_light(transfer.srgb_to_linear(one)) if linear else sigma.level_of_photo(one)
                 for one in pictures
             ]
             return torch.from_numpy(np.stack(maps))[:, None].to(image.device)
         if sigma is None:
-            levels = [estimate_sigma(one.permute(1, 2, 0).cpu().numpy()) for one in image]
+            levels = [estimate_sigma(one.permute(1, 2, 0).cpu().numpy()) for one in image[:, :3]]
             sigma = torch.tensor(levels, device=image.device).view(B, 1, 1, 1).expand(B, 1, H, W)
         if linear:
-            return sigma_in_linear(image, torch.as_tensor(sigma, dtype=torch.float32).expand(B, 1, H, W))
+            return sigma_in_linear(image[:, :3], torch.as_tensor(sigma, dtype=torch.float32).expand(B, 1, H, W))
         return sigma
 
     def _tiled(self, image: Tensor, sigma: float | Tensor, progress: Progress | None) -> Tensor:
@@ -156,7 +160,7 @@ class Denoiser:
 
     def _run(self, image: Tensor, sigma: float | Tensor, tile: int, progress: Progress | None) -> Tensor:
         H, W = image.shape[-2:]
-        clean = torch.zeros_like(image, dtype=torch.float32)
+        clean = torch.zeros_like(image[:, :3], dtype=torch.float32)
         overlap = min(OVERLAP, tile // 2 // MULTIPLE * MULTIPLE)
         margin = overlap // 3
         spans = list(tiling.grid(_padded(H), _padded(W), tile, overlap, MULTIPLE))

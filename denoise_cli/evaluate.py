@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from denoise_cli.baselines import Denoise
+from denoise_cli.data.clips import window
 from denoise_cli.errors import UnreadableFile
 from denoise_cli.imaging.metrics import colour_shift, psnr, ssim
 from denoise_cli.imaging.noise import ShotRead, sensor_noise
@@ -29,12 +30,14 @@ class Sample:
         path: the file it comes from.
         clean, noisy: (H, W, C), nominally [0, 1], sRGB-encoded.
         sigma: the noise's deviation, or a sensor's noise; None where it is not known.
+        neighbours: of a clip's frame, others of the clip as noisy, nearest first.
     """
 
     path: Path
     clean: Array
     noisy: Array
     sigma: float | ShotRead | None
+    neighbours: tuple[Array, ...] = ()
 
     @cached_property
     def psnr(self) -> float:
@@ -116,7 +119,37 @@ class Real:
         return Sample(path, clean, noisy, None)
 
 
-Noise = Gaussian | Sensor | Real
+@dataclass(frozen=True, eq=False)
+class InClips:
+    """A noise on the frames of clips, each of which brings its neighbours along.
+
+    Attributes:
+        noise: of each frame, its own.
+        frames: of all clips, sorted; those of one clip are in one folder.
+        T: how many are seen together, the frame itself with them.
+    """
+
+    noise: Gaussian | Sensor
+    frames: tuple[Path, ...]
+    T: int
+
+    def __str__(self) -> str:
+        return str(self.noise)
+
+    @property
+    def facts(self) -> dict[str, float | None]:
+        """As of `Gaussian`."""
+        return self.noise.facts
+
+    def sample(self, path: Path, index: int) -> Sample:
+        """As `Gaussian.sample`; each neighbour has the noise that it has as a frame of its own."""
+        clip = [place for place, frame in enumerate(self.frames) if frame.parent == path.parent]
+        own, *others = (clip[i] for i in window(clip.index(index), len(clip), self.T))
+        neighbours = tuple(self.noise.sample(self.frames[place], place).noisy for place in others)
+        return replace(self.noise.sample(path, own), neighbours=neighbours)
+
+
+Noise = Gaussian | Sensor | Real | InClips
 
 
 @dataclass(frozen=True)
@@ -179,7 +212,8 @@ def score(denoise: Denoise, sample: Sample, blind: bool = False) -> tuple[Score,
         The score, and the output: clipped to [0, 1], not rounded.
     """
     started = time.perf_counter()
-    raw = denoise(sample.noisy, None if blind else sample.sigma)
+    shown = sample.noisy if not sample.neighbours else np.concatenate([sample.noisy, *sample.neighbours], axis=-1)
+    raw = denoise(shown, None if blind else sample.sigma)
     seconds = time.perf_counter() - started
     output, clean = raw.clip(0, 1), sample.clean
     return Score(

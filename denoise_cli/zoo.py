@@ -13,6 +13,7 @@ from denoise_cli.errors import DamagedWeights, UnknownModel
 from denoise_cli.nets.deformable import DeformableKernelNetConfig
 from denoise_cli.nets.kpn import KPNConfig
 from denoise_cli.nets.mallenet import MalleNetConfig
+from denoise_cli.nets.mallenet_video import MalleNetVideoConfig
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -38,7 +39,7 @@ class ModelSpec:
     Attributes:
         config: its network.
         summary: what it is for, in a few words.
-        media: what it is fed with.
+        window: frames of a clip that it is shown, of which it denoises the first; 1 for photos.
         space: the encoding that it works in: a photo's own, or linear light.
         noise: what it learns to take away: white noise, a sensor's shot and read noise, or what cameras leave.
         sigma_max: the strongest noise that it was trained for, as a standard deviation on [0, 1].
@@ -46,10 +47,15 @@ class ModelSpec:
 
     config: Config
     summary: str
-    media: str = "image"
+    window: int = 1
     space: Literal["srgb", "linear"] = "srgb"
     noise: Literal["gaussian", "sensor", "camera"] = "gaussian"
     sigma_max: float = 75 / 255
+
+    @property
+    def media(self) -> str:
+        """What it is fed with."""
+        return "image" if self.window == 1 else "video"
 
     @property
     def sees_noise(self) -> bool:
@@ -69,6 +75,7 @@ MODELS = {
     "mallenet-r-paper": ModelSpec(
         MalleNetConfig(48, block="residual", kernel=3), "r as in the paper, 3x3 kernels", noise="camera"
     ),
+    "mallenet-v": ModelSpec(MalleNetVideoConfig(16), "for clips: merges frames, then as s", window=5),
     "deformable-2d": ModelSpec(
         DeformableKernelNetConfig(64), "5x5 deformable kernels, for a GPU", space="linear", noise="sensor"
     ),

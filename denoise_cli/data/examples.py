@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from denoise_cli.data.photos import CropSource
+from denoise_cli.data.photos import CropSource, Source
 from denoise_cli.imaging import camera
 from denoise_cli.imaging.noise import GRAIN, READ_RANGE, SHOT_RANGE, ShotRead, sensor_noise
 from denoise_cli.imaging.transfer import srgb_to_linear
@@ -22,7 +22,8 @@ class Example:
     """One crop.
 
     Attributes:
-        noisy, clean: (H, W, 3), nominally [0, 1], in the network's own encoding; the noisy one is not clipped.
+        noisy: (H, W, 3*T), nominally [0, 1], not clipped, in the network's own encoding; T > 1 frames for a clip's.
+        clean: (H, W, 3), the first of them.
         level: (H, W), the noise's standard deviation at each pixel, in the same unit.
     """
 
@@ -35,7 +36,7 @@ class Examples(Protocol):
     """A source of examples."""
 
     @property
-    def crops(self) -> CropSource:
+    def crops(self) -> Source:
         """Where the photos come from."""
         ...
 
@@ -52,7 +53,7 @@ class GaussianNoise:
     range and level map it has.
     """
 
-    crops: CropSource
+    crops: Source
     sigma_max: float
 
     def draw(self, rng: np.random.Generator, patch: int) -> Example:
@@ -60,7 +61,7 @@ class GaussianNoise:
         clean = self.crops.draw(rng, patch)
         sigma = np.float32(rng.uniform(0, self.sigma_max))
         noisy = clean + sigma * rng.standard_normal(clean.shape, np.float32)
-        return Example(noisy, clean, np.full(clean.shape[:2], sigma))
+        return Example(noisy, _first(clean), np.full(clean.shape[:2], sigma))
 
 
 @dataclass(frozen=True)
@@ -70,14 +71,14 @@ class SensorNoise:
     Source: Xu et al., "Learning Deformable Kernels for Image and Video Denoising" (2019), section 4.
     """
 
-    crops: CropSource
+    crops: Source
 
     def draw(self, rng: np.random.Generator, patch: int) -> Example:
         """See `Examples`."""
         clean = srgb_to_linear(self.crops.draw(rng, patch))
         noise = ShotRead(rng.uniform(*SHOT_RANGE), rng.uniform(*READ_RANGE))
         noisy = clean + sensor_noise(clean, noise.shot, noise.read, rng)
-        return Example(noisy, clean, noise.level_of_light(noisy))
+        return Example(noisy, _first(clean), noise.level_of_light(_first(noisy)))
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,10 @@ class Pairs:
         noisy, clean = np.split(self.crops.draw(rng, patch), 2, axis=-1)
         level = UNKNOWN if self.sees_noise else _grain(noisy - clean)
         return Example(noisy, clean, np.full((patch, patch), level, np.float32))
+
+
+def _first(frames: Array) -> Array:
+    return frames[..., :3]
 
 
 def _grain(noise: Array) -> float:

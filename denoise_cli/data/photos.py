@@ -1,9 +1,10 @@
 """Photos for training and testing: found in folders, held in memory, cropped at random."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +50,21 @@ def find_pairs(folder: Path) -> list[tuple[Path, Path]]:
         for name in sorted(names[side] - names[other]):
             raise UnreadableFile(side / name, f"has no partner of this name in {other}")
     return [(noisy / name, clean / name) for name in sorted(names[noisy])]
+
+
+class Source(Protocol):
+    """Where crops come from."""
+
+    @property
+    def skipped(self) -> Mapping[tuple[Path, ...], UnreadableFile]:
+        """What could not be read, and why."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def draw(self, rng: np.random.Generator, patch: int) -> NDArray[np.float32]:
+        """(patch, patch, C), [0, 1], in the photos' own encoding; the same `rng` draws the same one."""
+        ...
 
 
 class CropSource:

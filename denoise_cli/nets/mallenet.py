@@ -32,12 +32,14 @@ class MalleNetConfig:
         block: what each level is made of: inverted bottlenecks or pairs of dense 3x3 convolutions.
         kernel: K of the malleable convolutions.
         expansion: of the inverted bottlenecks.
+        channels: of the input; what is beyond the three that are denoised only helps.
     """
 
     width: int
     block: Literal["inverted", "residual"] = "inverted"
     kernel: int = 1
     expansion: int = 3
+    channels: int = 3
 
     def build(self) -> "MalleNet":
         """A network with fresh weights."""
@@ -58,7 +60,8 @@ class MalleNet(ResidualNet):
         self.config = config
         widths = [config.width * factor for factor in WIDTHS]
         self.encoders = nn.ModuleList(
-            nn.Sequential(conv(3 * 4**level + 1, width), _block(config, width)) for level, width in enumerate(widths)
+            nn.Sequential(conv(config.channels * 4**level + 1, width), _block(config, width))
+            for level, width in enumerate(widths)
         )
         self.mergers = nn.ModuleList(
             conv(widths[level] + widths[level + 1], widths[level], kernel=1 if level == 0 else 3)

@@ -43,11 +43,15 @@ class ResidualNet(nn.Module, ABC):
             ValueError: the shapes do not fit.
         """
         check_inputs(image, sigma, self.multiple)
+        return image - self.noise(image, sigma)
+
+    def noise(self, image: Tensor, sigma: Tensor) -> Tensor:
+        """What `forward` takes away."""
         features = self.features(image, sigma)
         # In bfloat16, strong noise would come in steps as coarse as those of 8 bits.
         with torch.autocast(image.device.type, enabled=False):
             noise: Tensor = self.to_noise(features.to(image.dtype))
-        return image - noise
+        return noise
 
     @abstractmethod
     def features(self, image: Tensor, sigma: Tensor) -> Tensor:

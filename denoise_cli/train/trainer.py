@@ -18,12 +18,15 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from denoise_cli.checkpoint import load_weights
+from denoise_cli.data.clips import Mixture, MovingPhotos, find_clips, windows
 from denoise_cli.data.examples import CameraNoise, Examples, GaussianNoise, Pairs, SensorNoise
-from denoise_cli.data.photos import CropSource, find_pairs, find_photos
+from denoise_cli.data.photos import CropSource, Source, find_pairs, find_photos
 from denoise_cli.denoiser import Denoiser, has_native_bf16, is_out_of_memory
 from denoise_cli.errors import OutOfMemory, TrainingError, UnreadableFile
-from denoise_cli.evaluate import Gaussian, Noise, Real, Sensor, score
+from denoise_cli.evaluate import Gaussian, InClips, Noise, Real, Sensor, score
 from denoise_cli.losses import LOSSES, gamma_l1
+from denoise_cli.nets.mallenet import MalleNet
+from denoise_cli.nets.mallenet_video import MalleNetVideo
 from denoise_cli.train.crew import Crew
 from denoise_cli.train.optimizer import Muon
 from denoise_cli.train.recipe import Recipe, settings_of
@@ -131,7 +134,7 @@ class Trainer:
             raise TrainingError(f"patch {recipe.patch}: {recipe.model} needs a multiple of {multiple}")
         self.average = self.spec.config.build().to(device)
         if recipe.start and not resume:
-            load_weights(self.net, load_net(recipe.start).state_dict(), recipe.start)
+            self._begin_with(recipe.start)
         self.average.load_state_dict(self.net.state_dict())
         self._arithmetic = torch.bfloat16 if has_native_bf16(device) else torch.float32
         self._loss = gamma_l1 if self.spec.space == "linear" else LOSSES[recipe.loss]
@@ -191,6 +194,13 @@ class Trainer:
     def _is_time_to_report(self) -> bool:
         milestone = self.step in (self.recipe.fall_begins, self.recipe.steps)
         return milestone or self.step % self._save_every == 0 or self._is_time_to_score()
+
+    def _begin_with(self, start: str) -> None:
+        first = load_net(start)
+        if isinstance(self.net, MalleNetVideo) and isinstance(first, MalleNet):
+            self.net.start_from(first)
+        else:
+            load_weights(self.net, first.state_dict(), start)
 
     def _is_time_to_score(self) -> bool:
         due = self.step % self._validate_every == 0 or self.step == self.recipe.steps
@@ -338,17 +348,34 @@ def _examples(data: Sequence[Path], spec: ModelSpec, scratch: Path) -> Examples:
             raise TrainingError("pairs are encoded, this model works in linear light: choose clean photos")
         crops = CropSource([pair for several in pairs.values() for pair in several], scratch=scratch)
         return Pairs(crops, spec.sees_noise)
-    crops = CropSource([(path,) for path in find_photos(data)], scratch=scratch)
+    crops = _windows(data, spec.window, scratch) if spec.window > 1 else _photos(find_photos(data), scratch)
     if spec.noise == "camera":
         return CameraNoise(crops, spec.sigma_max)
     return SensorNoise(crops) if spec.noise == "sensor" else GaussianNoise(crops, spec.sigma_max)
+
+
+def _photos(paths: Sequence[Path], scratch: Path) -> CropSource:
+    return CropSource([(path,) for path in paths], scratch=scratch)
+
+
+def _windows(data: Sequence[Path], T: int, scratch: Path) -> Source:
+    """Of clips, which are folders in the data folders, and of the photos that lie in these themselves."""
+    sources: list[Source] = []
+    photos = [path for folder in data for path in find_photos([folder]) if path.parent == folder]
+    if photos:
+        sources.append(MovingPhotos(_photos(photos, scratch), T))
+    clips = [clip for folder in data for clip in find_clips(folder) if clip[0].parent != folder]
+    if clips:
+        sources.append(CropSource(windows(clips, T), scratch=scratch))
+    return Mixture(sources)
 
 
 def _validation(folder: Path, spec: ModelSpec) -> tuple[Noise, list[Path]]:
     pairs = find_pairs(folder)
     if pairs:
         return Real(dict(pairs)), [noisy for noisy, _ in pairs]
-    return SENSORS if spec.noise == "sensor" else WHITE, find_photos([folder])
+    noise, photos = SENSORS if spec.noise == "sensor" else WHITE, find_photos([folder])
+    return noise if spec.window == 1 else InClips(noise, tuple(photos), spec.window), photos
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
