@@ -5,7 +5,7 @@ network's grid, cut into overlapping tiles, run each, join them, cut off the ext
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, overload
 
 import numpy as np
@@ -28,7 +28,6 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 OVERLAP = 192
 DEFAULT_TILE = 1024
 SMALLEST_TILE = 256
-MOST_FRAMES = 9
 NATIVE_BF16_CHECKS = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
 
 
@@ -57,7 +56,7 @@ class Denoiser:
         self.precision = precision
         self.tile = tile
         self.sees_noise = spec.sees_noise
-        self.window = spec.window
+        self.sees_neighbours = spec.window > 1
         self._spec = spec
         self._net = net.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
@@ -68,6 +67,7 @@ class Denoiser:
         sigma: float | Array | ShotRead | None = ...,
         strength: float = ...,
         progress: Progress | None = ...,
+        neighbours: Sequence[Array] = ...,
     ) -> Array: ...
 
     @overload
@@ -77,6 +77,7 @@ class Denoiser:
         sigma: float | Tensor | ShotRead | None = ...,
         strength: float = ...,
         progress: Progress | None = ...,
+        neighbours: Sequence[Tensor] = ...,
     ) -> Tensor: ...
 
     def __call__(
@@ -85,72 +86,82 @@ class Denoiser:
         sigma: float | Array | Tensor | ShotRead | None = None,
         strength: float = 1.0,
         progress: Progress | None = None,
+        neighbours: Sequence[Array] | Sequence[Tensor] = (),
     ) -> Array | Tensor:
         """Denoise an image, or a batch.
 
         Args:
             image: numpy (H, W) or (H, W, C), or torch (B, C, H, W), C = 1 or 3; float, nominally [0, 1], sRGB-encoded.
-                Values outside are noise like any other and reach the network as they are. To a network for clips, C
-                may be 3*T: the frame to denoise, then the T - 1 nearest ones.
+                Values outside are noise like any other and reach the network as they are.
             sigma: the noise's standard deviation in the image's unit: a number, 0 returning the image, or a map of
                 shape (H, W) or (B, 1, H, W); or a sensor's noise; None to estimate it. A network that sees it is not
                 told.
             strength: scales sigma or, where the network sees it, how much of the noise goes; 0 returns the image.
             progress: called with the fraction done.
+            neighbours: of a clip's frame, others of the clip, each like the image; for a network that sees them.
 
         Returns:
-            The same type and shape, but for the neighbours' channels, float32, not clipped.
+            The same type and shape, float32, not clipped.
 
         Raises:
             ValueError: a shape, or a sigma or strength below zero.
             OutOfMemory: even the smallest tile does not fit.
         """
         if isinstance(image, Tensor):
-            return self._batch(image, _as_level(sigma, image.shape), strength, progress)
+            frames = [image, *(torch.as_tensor(other) for other in neighbours)]
+            return self._batch(frames, _as_level(sigma, image.shape), strength, progress)
         pixels = np.asarray(image, np.float32)
         if pixels.ndim not in (2, 3):
             raise ValueError(f"image: expected (H, W) or (H, W, C), got {pixels.shape}")
-        batch = torch.from_numpy(np.atleast_3d(pixels)).permute(2, 0, 1)[None]
-        clean = self._batch(batch, _as_level(sigma, batch.shape), strength, progress)
-        return clean[0].permute(1, 2, 0).numpy().reshape(*pixels.shape[:2], *((clean.shape[1],) * (pixels.ndim - 2)))
+        batch = [_as_batch(picture) for picture in (pixels, *neighbours)]
+        clean = self._batch(batch, _as_level(sigma, batch[0].shape), strength, progress)
+        return clean[0].permute(1, 2, 0).numpy().reshape(pixels.shape)
 
     def _batch(
-        self, image: Tensor, sigma: float | Tensor | ShotRead | None, strength: float, progress: Progress | None
+        self,
+        frames: Sequence[Tensor],
+        sigma: float | Tensor | ShotRead | None,
+        strength: float,
+        progress: Progress | None,
     ) -> Tensor:
-        fitting = (1, 3) if self.window == 1 else (1, *range(3, 3 * MOST_FRAMES + 1, 3))
-        if image.ndim != 4 or image.shape[1] not in fitting or not image.numel():
-            raise ValueError(f"image: expected (B, C, H, W) with C one of {fitting}, got {tuple(image.shape)}")
+        image, *neighbours = frames
+        if image.ndim != 4 or image.shape[1] not in (1, 3) or not image.numel():
+            raise ValueError(f"image: expected (B, C, H, W) with C = 1 or 3, got {tuple(image.shape)}")
+        if any(other.shape != image.shape for other in neighbours):
+            raise ValueError(f"neighbours: expected {tuple(image.shape)} each")
+        if neighbours and not self.sees_neighbours:
+            raise ValueError("neighbours: expected none, this network sees photos")
         if strength < 0:
             raise ValueError(f"strength: expected 0 or more, got {strength}")
         if strength == 0 or (isinstance(sigma, float) and sigma == 0):
-            return image[:, :3].to(torch.float32, copy=True)
+            return image.to(torch.float32, copy=True)
         if self.sees_noise:
-            return torch.lerp(image[:, :3].float(), self._tiled(image, UNKNOWN, progress), min(strength, 1.0))
-        return self._tiled(image, self._told(image, sigma) * strength, progress)
+            return torch.lerp(image.float(), self._tiled(frames, UNKNOWN, progress), min(strength, 1.0))
+        return self._tiled(frames, self._told(image, sigma) * strength, progress)
 
     def _told(self, image: Tensor, sigma: float | Tensor | ShotRead | None) -> float | Tensor:
         """The level as the network knows it: in its own space, a number or (B, 1, H, W)."""
         B, _, H, W = image.shape
         linear = self._spec.space == "linear"
         if isinstance(sigma, ShotRead):
-            pictures = [one.permute(1, 2, 0).cpu().numpy() for one in image[:, :3]]
+            pictures = [one.permute(1, 2, 0).cpu().numpy() for one in image]
             maps = [
                 sigma.level_of_light(transfer.srgb_to_linear(one)) if linear else sigma.level_of_photo(one)
                 for one in pictures
             ]
             return torch.from_numpy(np.stack(maps))[:, None].to(image.device)
         if sigma is None:
-            levels = [estimate_sigma(one.permute(1, 2, 0).cpu().numpy()) for one in image[:, :3]]
+            levels = [estimate_sigma(one.permute(1, 2, 0).cpu().numpy()) for one in image]
             sigma = torch.tensor(levels, device=image.device).view(B, 1, 1, 1).expand(B, 1, H, W)
         if linear:
-            return sigma_in_linear(image[:, :3], torch.as_tensor(sigma, dtype=torch.float32).expand(B, 1, H, W))
+            return sigma_in_linear(image, torch.as_tensor(sigma, dtype=torch.float32).expand(B, 1, H, W))
         return sigma
 
-    def _tiled(self, image: Tensor, sigma: float | Tensor, progress: Progress | None) -> Tensor:
+    def _tiled(self, frames: Sequence[Tensor], sigma: float | Tensor, progress: Progress | None) -> Tensor:
         tile = self.tile
         while True:
             try:
-                return self._run(image, sigma, tile, progress)
+                return self._run(frames, sigma, tile, progress)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -158,15 +169,16 @@ class Denoiser:
                     raise OutOfMemory(f"out of memory on {self.device}, even with tiles of {tile} pixels") from error
             tile = max(tile // 2 // MULTIPLE * MULTIPLE, SMALLEST_TILE)
 
-    def _run(self, image: Tensor, sigma: float | Tensor, tile: int, progress: Progress | None) -> Tensor:
-        H, W = image.shape[-2:]
-        clean = torch.zeros_like(image[:, :3], dtype=torch.float32)
+    def _run(self, frames: Sequence[Tensor], sigma: float | Tensor, tile: int, progress: Progress | None) -> Tensor:
+        H, W = frames[0].shape[-2:]
+        clean = torch.zeros_like(frames[0], dtype=torch.float32)
         overlap = min(OVERLAP, tile // 2 // MULTIPLE * MULTIPLE)
         margin = overlap // 3
         spans = list(tiling.grid(_padded(H), _padded(W), tile, overlap, MULTIPLE))
         for done, (rows, columns) in enumerate(spans, start=1):
-            part = self._denoise_tile(_crop(image, rows, columns), _level(image, sigma, rows, columns))
-            part *= torch.from_numpy(np.outer(rows.weights(margin), columns.weights(margin))).to(image.device)
+            crops = [_crop(frame, rows, columns) for frame in frames]
+            part = self._denoise_tile(crops, _level(frames[0], sigma, rows, columns))
+            part *= torch.from_numpy(np.outer(rows.weights(margin), columns.weights(margin))).to(clean.device)
             bottom, right = min(rows.stop, H), min(columns.stop, W)
             clean[:, :, rows.start : bottom, columns.start : right] += part[
                 :, :, : bottom - rows.start, : right - columns.start
@@ -176,13 +188,13 @@ class Denoiser:
         return clean
 
     @torch.no_grad()
-    def _denoise_tile(self, image: Tensor, sigma: Tensor) -> Tensor:
-        """(B, 1 or 3, H, W) to the same, on the image's own device."""
-        home, grey = image.device, image.shape[1] == 1
+    def _denoise_tile(self, frames: Sequence[Tensor], sigma: Tensor) -> Tensor:
+        """(B, 1 or 3, H, W) to the same, on the frame's own device."""
+        home, grey = frames[0].device, frames[0].shape[1] == 1
         if grey:
             # Three equal channels carry sqrt(3) times the luminance noise of three independent ones.
-            image, sigma = image.expand(-1, 3, -1, -1), sigma * 3**0.5
-        inputs = image.to(self.device, torch.float32, memory_format=torch.channels_last)
+            frames, sigma = [frame.expand(-1, 3, -1, -1) for frame in frames], sigma * 3**0.5
+        inputs = torch.cat(list(frames), dim=1).to(self.device, torch.float32, memory_format=torch.channels_last)
         level = sigma.to(self.device, torch.float32).clamp(0, self._spec.sigma_max)
         if self._spec.space == "linear":
             inputs = srgb_to_linear(inputs)
@@ -191,6 +203,11 @@ class Denoiser:
         if self._spec.space == "linear":
             clean = linear_to_srgb(clean)
         return (clean.mean(dim=1, keepdim=True) if grey else clean).to(home)
+
+
+def _as_batch(picture: Array) -> Tensor:
+    """(H, W) or (H, W, C) to (1, C, H, W)."""
+    return torch.from_numpy(np.atleast_3d(np.asarray(picture, np.float32))).permute(2, 0, 1)[None]
 
 
 def _as_level(sigma: float | Array | Tensor | ShotRead | None, shape: torch.Size) -> float | Tensor | ShotRead | None:

@@ -212,8 +212,8 @@ def score(denoise: Denoise, sample: Sample, blind: bool = False) -> tuple[Score,
         The score, and the output: clipped to [0, 1], not rounded.
     """
     started = time.perf_counter()
-    shown = sample.noisy if not sample.neighbours else np.concatenate([sample.noisy, *sample.neighbours], axis=-1)
-    raw = denoise(shown, None if blind else sample.sigma)
+    seen = {"neighbours": sample.neighbours} if getattr(denoise, "sees_neighbours", False) else {}
+    raw = denoise(sample.noisy, None if blind else sample.sigma, **seen)
     seconds = time.perf_counter() - started
     output, clean = raw.clip(0, 1), sample.clean
     return Score(

@@ -24,8 +24,23 @@ def write_atomically(path: Path, data: bytes, overwrite: bool) -> None:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
         os.chmod(part, _mode_of(path))
+        move_into_place(part, path, overwrite)
+    except OSError as error:
+        raise UnwritableFile(path, f"cannot write: {error.strerror}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def move_into_place(part: Path, path: Path, overwrite: bool) -> None:
+    """Give a complete file its final name, which is on the same disk.
+
+    Raises:
+        UnwritableFile: the folder or the disk refuses, or the file exists and `overwrite` is false.
+    """
+    try:
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
         if overwrite:
             os.replace(part, path)
         else:
@@ -33,8 +48,6 @@ def write_atomically(path: Path, data: bytes, overwrite: bool) -> None:
         _flush_folder(path.parent)
     except OSError as error:
         raise UnwritableFile(path, f"cannot write: {error.strerror}") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _rename_to_new(part: Path, path: Path) -> None:

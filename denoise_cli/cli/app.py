@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from denoise_cli import __version__
-from denoise_cli.cli import bench, doctor, evaluate, image, models, train
+from denoise_cli.cli import bench, doctor, evaluate, image, models, train, video
 from denoise_cli.cli.console import data
 
 app = typer.Typer(
@@ -29,10 +29,11 @@ def main(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Remove noise from photos."""
+    """Remove noise from photos and clips."""
 
 
 app.command("image")(image.image)
+app.command("video")(video.video)
 app.command("bench")(bench.bench)
 app.command("eval")(evaluate.evaluate)
 app.command("train")(train.train)

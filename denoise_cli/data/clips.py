@@ -112,7 +112,7 @@ class Mixture:
 
     def draw(self, rng: np.random.Generator, patch: int) -> Array:
         """As the source that is drawn draws it."""
-        return self._sources[rng.integers(len(self._sources))].draw(rng, patch)
+        return self._sources[int(rng.integers(len(self._sources)))].draw(rng, patch)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ the place that the noisy video has in its file.
 """
 
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -43,6 +44,8 @@ ENCODERS = {
 # Constant quality at which the loss is not seen.
 USUAL_QUALITY = {"libx264": 17, "libx265": 18, "libsvtav1": 20, "libvpx-vp9": 20}
 SUBSAMPLINGS = {(1, 1): "420", (1, 0): "422", (0, 0): "444", (0, 1): "440", (2, 0): "411", (2, 2): "410"}
+PART_CONTAINER = "mp4"  # for the video alone: it keeps any clock exactly, and how a picture is turned
+RAW_CONTAINER, RAW = "yuv4mpegpipe", "wrapped_avframe"
 FULL_RANGE = 2  # FFmpeg's AVCOL_RANGE_JPEG
 STALE = ("ENCODER", "BPS", "NUMBER_OF_BYTES", "NUMBER_OF_FRAMES", "DURATION")  # by mkvmerge and FFmpeg
 
@@ -155,12 +158,21 @@ class Reader:
         """Every stream's kind and codec, in the file's order."""
         return [(stream.type, _codec(stream)) for stream in self._container.streams]
 
-    def frames(self, start: float = 0.0, seconds: float = float("inf")) -> Iterator[Frame]:
+    def expected_frames(self, start: float = 0.0, seconds: float = float("inf")) -> int:
+        """About how many frames there are in a part of the clip; 0 where the file does not say how long it is."""
+        whole = self.seconds or 0.0
+        taken = min(max(whole - start, 0.0), seconds)
+        if self.stream.frames and taken == whole:
+            return self.stream.frames
+        return round(taken * self.rate)
+
+    def frames(self, start: float = 0.0, seconds: float = float("inf"), deinterlace: bool = False) -> Iterator[Frame]:
         """The frames in the order in which they are shown.
 
         Args:
             start: seconds to leave out at the beginning.
             seconds: how many to go on for.
+            deinterlace: make a whole frame of the two fields of each, by bwdif (FFmpeg).
 
         Raises:
             UnreadableFile: what follows is damaged, or of another size or pixel format.
@@ -172,7 +184,8 @@ class Reader:
         with _readable(self.path):
             if start > 0:
                 self._container.seek(round((first + Fraction(start)) / base), stream=self.stream)
-            for picture in self._container.decode(self.stream):
+            pictures = self._container.decode(self.stream)
+            for picture in self._deinterlaced(pictures) if deinterlace else pictures:
                 if picture.pts is None:  # raw streams, and some broken ones
                     picture.pts = expected
                 expected = picture.pts + step
@@ -189,6 +202,18 @@ class Reader:
                 shape = now
                 yield Frame(picture)
 
+    def _deinterlaced(self, pictures: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
+        graph = av.filter.Graph()
+        entry, exit_ = graph.add_buffer(template=self.stream), graph.add("buffersink")
+        graph.link_nodes(entry, graph.add("bwdif", "mode=send_frame:deint=interlaced"), exit_).configure()
+        for picture in (*pictures, None):
+            graph.push(picture)
+            while True:
+                try:
+                    yield graph.pull()
+                except (av.BlockingIOError, av.EOFError):
+                    break
+
 
 class Writer:
     """A part of a clip's video, compressed.
@@ -200,13 +225,15 @@ class Writer:
         container: FFmpeg's name.
     """
 
-    def __init__(self, path: Path, like: Reader, encoding: Encoding, container: str = "mp4") -> None:
+    def __init__(self, path: Path, like: Reader, encoding: Encoding) -> None:
         self.path = path
         self._like = like
         self._encoding = encoding
         with _writable(path):
-            self._container: OutputContainer = av.open(
-                str(path), "w", format=container, options=_clock(like.stream.time_base)
+            self._container: OutputContainer = (
+                av.open(sys.stdout.buffer, "w", format=RAW_CONTAINER, container_options={"strict": "-1"})
+                if encoding.encoder == RAW
+                else av.open(str(path), "w", format=PART_CONTAINER, container_options=_clock(like.stream))
             )
         self._stream: VideoStream | None = None
 
@@ -258,7 +285,7 @@ def choose_encoding(
     Args:
         clip: the source.
         frame: one of its.
-        extension: of the file to write, one of `CONTAINERS`.
+        extension: of the file to write, one of `CONTAINERS`; another one for raw frames (YUV4MPEG2).
         codec: an encoder, or what it makes; None to choose.
         crf: constant quality, less is better; None for one whose loss is not seen.
         preset: of the encoder; None for its own.
@@ -267,13 +294,13 @@ def choose_encoding(
     Raises:
         UsageError: what is asked for does not go together.
     """
-    container, encoders = CONTAINERS[extension]
+    container, encoders = CONTAINERS.get(extension, (RAW_CONTAINER, (RAW,)))
     wanted = pixel_format or frame.picture.format.name
     if codec is not None:
         encoder = ENCODERS.get(codec, codec)
         if encoder not in av.codecs_available or not av.Codec(encoder, "w").is_encoder:
             raise UsageError(f"--codec {codec}: no such encoder: choose one of {', '.join(encoders)}")
-        choices = (encoder,)
+        choices: tuple[str, ...] = (encoder,)
     else:
         own = ENCODERS.get(_codec(clip.stream), "")
         choices = tuple(sorted(encoders, key=lambda encoder: encoder != own))
@@ -305,7 +332,13 @@ def _options(encoder: str, pixel_format: str, crf: float | None, preset: str | N
     return options
 
 
-def join(parts: Sequence[Path], target: Path, container: str = "mp4") -> None:
+def count_frames(part: Path) -> int:
+    """How many frames a part holds."""
+    with _readable(part):
+        return sum(1 for _ in _packets(part))
+
+
+def join(parts: Sequence[Path], target: Path) -> None:
     """Put parts one after another; each was written by the same encoder and begins where the one before it ends.
 
     Raises:
@@ -321,7 +354,7 @@ def join(parts: Sequence[Path], target: Path, container: str = "mp4") -> None:
     due = [shown[0] - step * (delay - i) for i in range(delay)] + shown
     with _writable(target), av.open(str(parts[0])) as first:
         template = first.streams.video[0]
-        joined = av.open(str(target), "w", format=container, options=_clock(template.time_base))
+        joined = av.open(str(target), "w", format=PART_CONTAINER, container_options=_clock(template))
         stream = joined.add_stream_from_template(template)
         stream.time_base = template.time_base
         for place, packet in enumerate(packet for part in parts for packet in _packets(part)):
@@ -378,7 +411,7 @@ def assemble(
     command += [word for key in stale for word in (f"-metadata:s:v:{place}", f"{key}=")]
     container = CONTAINERS[extension][0]
     if container in ("mp4", "mov"):
-        clock = [word for key, value in _clock(clip.stream.time_base).items() for word in (f"-{key}", value)]
+        clock = [word for key, value in _clock(clip.stream).items() for word in (f"-{key}", value)]
         command += ["-movflags", "use_metadata_tags", *clock]
     done = subprocess.run([*command, "-f", container, str(target)], capture_output=True, text=True, check=False)
     if done.returncode:
@@ -386,9 +419,9 @@ def assemble(
         raise UnwritableFile(target, f"FFmpeg cannot write it ({lines[0] if lines else done.returncode})")
 
 
-def _clock(time_base: Fraction) -> dict[str, str]:
+def _clock(stream: VideoStream) -> dict[str, str]:
     """What keeps MP4 from rounding a clip's first moment to milliseconds; other containers have no such option."""
-    return {"movie_timescale": str(time_base.denominator)}
+    return {"movie_timescale": str(Fraction(stream.time_base or 1).denominator)}
 
 
 def _planar(picture: VideoFrame) -> VideoFrame:

@@ -75,7 +75,8 @@ class MalleNetVideo(nn.Module):
             ValueError: the shapes do not fit.
         """
         _check(clip, sigma, self.multiple)
-        frame, *others = clip.unflatten(1, (-1, 3)).unbind(dim=1)
+        B, _, H, W = clip.shape
+        frame, *others = clip.view(B, -1, 3, H, W).unbind(dim=1)
         own = self.describe(frame, sigma)
         found = [self.find(frame, own, other, self.describe(other, sigma), sigma) for other in others]
         return self.merge(frame, found, sigma)

@@ -348,7 +348,7 @@ def _examples(data: Sequence[Path], spec: ModelSpec, scratch: Path) -> Examples:
             raise TrainingError("pairs are encoded, this model works in linear light: choose clean photos")
         crops = CropSource([pair for several in pairs.values() for pair in several], scratch=scratch)
         return Pairs(crops, spec.sees_noise)
-    crops = _windows(data, spec.window, scratch) if spec.window > 1 else _photos(find_photos(data), scratch)
+    crops: Source = _windows(data, spec.window, scratch) if spec.window > 1 else _photos(find_photos(data), scratch)
     if spec.noise == "camera":
         return CameraNoise(crops, spec.sigma_max)
     return SensorNoise(crops) if spec.noise == "sensor" else GaussianNoise(crops, spec.sigma_max)

@@ -14,7 +14,7 @@ def net() -> MalleNetVideo:
     with torch.no_grad():
         for parameter in net.parameters():
             if parameter.ndim > 1:
-                parameter += 0.1 * torch.randn_like(parameter) / parameter[0].numel() ** 0.5
+                parameter.add_(torch.randn_like(parameter), alpha=0.1 / parameter[0].numel() ** 0.5)
     return net.eval()
 
 
@@ -33,7 +33,7 @@ def test_the_order_of_the_neighbours_does_not_matter(net: MalleNetVideo) -> None
 def test_a_frame_alone_is_denoised_as_a_photo() -> None:
     photo_net = MalleNetConfig(width=4, block="residual").build().double()
     for parameter in photo_net.parameters():
-        parameter += 0.1 * torch.randn_like(parameter)
+        parameter.add_(torch.randn_like(parameter), alpha=0.1)
     net = MalleNetVideoConfig(width=4, matched=4).build().double()
     net.start_from(photo_net)
     image = torch.rand(1, 3, 64, 64).double()

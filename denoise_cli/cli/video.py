@@ -1,0 +1,101 @@
+"""`denoise video`: clips in, cleaner clips out."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from denoise_cli.cli import console
+from denoise_cli.cli.options import Device, Json, Precision, Quiet, Tile, read_noise, read_precision, read_tile
+from denoise_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from denoise_cli.video import Result
+
+Input = Annotated[Path, typer.Argument(help="A clip: anything that FFmpeg reads.")]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", help="A .mp4, .mov, .mkv, .webm or .m4v, or - for y4m on standard output. [default: beside]"
+    ),
+]
+Frames = Annotated[int, typer.Option(help="How many frames are looked at for each one: odd, 1 to 9.")]
+Model = Annotated[str, typer.Option(help="A name from `denoise models`, or a .safetensors of denoise train.")]
+Noise = Annotated[str, typer.Option(help="auto (for each scene), or the noise's standard deviation, of 255.")]
+Strength = Annotated[float, typer.Option(min=0, max=1, help="How much of the noise goes; 0 leaves the samples alone.")]
+Codec = Annotated[str | None, typer.Option(help="h264, hevc, av1, vp9, prores, ffv1, or an encoder. [default: as was]")]
+Crf = Annotated[float | None, typer.Option(help="Constant quality, less is better. [default: no loss is seen]")]
+Preset = Annotated[str | None, typer.Option(help="Of the encoder, like slow.")]
+PixFmt = Annotated[str | None, typer.Option(help="Like yuv420p10le. [default: as was]")]
+Start = Annotated[float, typer.Option(min=0, help="Seconds to leave out at the beginning.")]
+Duration = Annotated[float | None, typer.Option(min=0, help="How many seconds to take. [default: all]")]
+Deinterlace = Annotated[bool, typer.Option("--deinterlace", help="Make whole frames of fields first.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run has stopped.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")]
+
+
+def video(
+    source: Input,
+    output: Output = None,
+    frames: Frames = 5,
+    model: Model = "mallenet-v",
+    noise: Noise = "auto",
+    strength: Strength = 1.0,
+    codec: Codec = None,
+    crf: Crf = None,
+    preset: Preset = None,
+    pix_fmt: PixFmt = None,
+    start: Start = 0.0,
+    duration: Duration = None,
+    deinterlace: Deinterlace = False,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    tile: Tile = "auto",
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Denoise a clip, and keep its timing, sound, subtitles, colours and metadata."""
+    sigma, side, arithmetic = read_noise(noise), read_tile(tile), read_precision(precision)
+
+    from denoise_cli import video
+    from denoise_cli.denoiser import load_denoiser
+    from denoise_cli.zoo import find_model
+
+    if frames not in range(1, video.MOST_FRAMES + 1, 2):
+        raise UsageError(f"--frames {frames}: expected an odd number from 1 to {video.MOST_FRAMES}")
+    if find_model(model).sees_noise and sigma is not None:
+        raise UsageError(f"--noise {noise}: {model} sees the noise for itself: choose another model, or --strength")
+    target = output or video.target_beside(source)
+    if as_json and target == video.STDOUT:
+        raise UsageError("--json and -o - both write to standard output: choose one")
+    video.check(source, target, overwrite)
+    settings = video.Settings(
+        model, frames, sigma, strength, codec, crf, preset, pix_fmt, start, duration or float("inf"), deinterlace
+    )
+    denoise = load_denoiser(model, device, arithmetic, side)
+    with console.bar(1, quiet) as bar:
+        bar.start(source.name)
+        result = video.run(
+            source,
+            target,
+            denoise,
+            settings,
+            overwrite=overwrite,
+            resume=resume,
+            progress=lambda _, share: bar.show(share),
+        )
+    if not quiet:
+        console.say(_line(result))
+    if as_json:
+        console.data(json.dumps(dataclasses.asdict(result)))
+
+
+def _line(result: "Result") -> str:
+    level = "" if result.sigma is None else f", noise {result.sigma:.1f}"
+    speed = f"{result.frames / max(result.seconds, 1e-9):.2f} frames/s"
+    notes = "".join(f"; {note}" for note in result.notes)
+    return f"{result.source} -> {result.target}: {result.model}{level}, {result.frames} frames, {speed}{notes}"

@@ -1,0 +1,104 @@
+"""A clip's way through a denoiser: frame by frame, each with its neighbours, each scene for itself.
+
+Legend: C channels, T frames of a window, H x W frame.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import count, groupby
+from statistics import median
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from denoise_cli.data.clips import window
+from denoise_cli.denoiser import Denoiser
+from denoise_cli.imaging.noise import estimate_sigma
+from denoise_cli.imaging.yuv import to_rgb, without
+from denoise_cli.io.video import Frame
+
+# A cut: the picture, reduced until neither noise nor small things count, changes by more than the first, on [0, 1], and
+# by more than the second times what it changed by just before.
+MOST_MOTION, MOST_HASTE = 0.04, 3.0
+REDUCED = (18, 32)  # rows and columns
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A frame as networks see it.
+
+    Attributes:
+        frame: what was decoded.
+        rgb: (3, H, W), or (1, H, W) of a grey one; nominally [0, 1], encoded, not clipped.
+        scene: a number, the same until the next cut.
+    """
+
+    frame: Frame
+    rgb: Tensor
+    scene: int
+
+
+def denoised(
+    frames: Iterable[Frame],
+    denoise: Denoiser,
+    T: int,
+    sigma: float | None = None,
+    strength: float = 1.0,
+    skip: int = 0,
+) -> Iterator[tuple[Frame, float | None]]:
+    """Frames without their noise, and the level that the noise had.
+
+    It is estimated once for each scene, so that the strength does not change from frame to frame.
+
+    Args:
+        frames: in the order in which they are shown; their samples are replaced.
+        denoise: for clips; or for photos, and each frame is one.
+        T: how many frames are looked at for each; fewer where the scene has fewer.
+        sigma: the noise's standard deviation, [0, 1]; None to estimate it, or to leave that to the denoiser.
+        strength: 0 to 1, how much of the noise goes; 0 leaves the samples as they are.
+        skip: how many frames to leave out of the result; what follows is what it would be without.
+    """
+    numbers = count()
+    T = T if denoise.sees_neighbours else 1
+    for _, scene in groupby(_seen(frames), key=lambda seen: seen.scene):
+        level = sigma
+        for place, (own, *others) in enumerate(_windows(scene, T)):
+            if place == 0 and sigma is None and not denoise.sees_noise:
+                level = median(estimate_sigma(seen.rgb.permute(1, 2, 0).numpy()) for seen in (own, *others))
+            if next(numbers) < skip:
+                continue
+            if strength > 0:
+                noisy = own.rgb[None]
+                clean = denoise(noisy, level, strength, neighbours=[seen.rgb[None] for seen in others])
+                own.frame.replace(without(own.frame.planes, (noisy - clean)[0], own.frame.layout))
+            yield own.frame, level
+
+
+def _seen(frames: Iterable[Frame]) -> Iterator[Seen]:
+    scene, motion = 0, 0.0
+    before: Tensor | None = None
+    for frame in frames:
+        rgb = to_rgb(frame.planes, frame.layout)
+        reduced = F.adaptive_avg_pool2d(rgb.mean(dim=0, keepdim=True), REDUCED)
+        moved = 0.0 if before is None else float((reduced - before).abs().mean())
+        if moved > max(MOST_MOTION, MOST_HASTE * motion):
+            scene, moved = scene + 1, 0.0
+        before, motion = reduced, moved
+        yield Seen(frame, rgb, scene)
+
+
+def _windows(scene: Iterator[Seen], T: int) -> Iterator[list[Seen]]:
+    """Each frame of a scene and the T - 1 nearest to it, itself first."""
+    held: deque[Seen] = deque()
+    place = 0  # among those that are held, of the frame whose turn it is
+    while True:
+        while len(held) < place + T and (coming := next(scene, None)) is not None:
+            held.append(coming)
+        if place == len(held):
+            return
+        yield [held[i] for i in window(place, len(held), T)]
+        if place == T - 1:
+            held.popleft()
+        else:
+            place += 1
