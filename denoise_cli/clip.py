@@ -65,7 +65,7 @@ def denoised(
         level = sigma
         for place, (own, *others) in enumerate(_windows(scene, T)):
             if place == 0 and sigma is None and not denoise.sees_noise:
-                level = median(estimate_sigma(seen.rgb.permute(1, 2, 0).numpy()) for seen in (own, *others))
+                level = median(_estimated(seen.rgb) for seen in (own, *others))
             if next(numbers) < skip:
                 continue
             if strength > 0:
@@ -86,6 +86,15 @@ def _seen(frames: Iterable[Frame]) -> Iterator[Seen]:
             scene, moved = scene + 1, 0.0
         before, motion = reduced, moved
         yield Seen(frame, rgb, scene)
+
+
+def _estimated(rgb: Tensor) -> float:
+    """The deviation of white noise in each channel that would be as strong in their mean.
+
+    Colour differences are most often stored at half the size, and cameras smooth them: there, noise is anything but
+    white, and each channel has a share of it.
+    """
+    return estimate_sigma(rgb.mean(dim=0).unsqueeze(-1).numpy()) * len(rgb) ** 0.5
 
 
 def _windows(scene: Iterator[Seen], T: int) -> Iterator[list[Seen]]:

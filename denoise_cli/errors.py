@@ -28,6 +28,7 @@ class UnwritableFile(DenoiseError):
     """A result that could not be written; nothing stands under its name that was not there before."""
 
     def __init__(self, path: object, reason: str) -> None:
+        self.reason = reason
         super().__init__(f"{path}: {reason}")
 
 

@@ -18,7 +18,7 @@ from typing import TypeVar
 from denoise_cli import __version__
 from denoise_cli.clip import denoised
 from denoise_cli.denoiser import Denoiser
-from denoise_cli.errors import UnreadableFile, UnwritableFile, UsageError
+from denoise_cli.errors import DenoiseError, UnreadableFile, UnwritableFile, UsageError
 from denoise_cli.files import move_into_place, write_atomically
 from denoise_cli.io.video import (
     CONTAINERS,
@@ -152,7 +152,7 @@ def run(
         )
         notes = ("interlaced: --deinterlace makes whole frames of the fields",) if first.is_interlaced else ()
         width, height = first.picture.width, first.picture.height
-        parts = None if target == STDOUT else Parts(target, clip, encoding, settings, overwrite, resume)
+        parts = None if target == STDOUT else Parts(target, clip, first, encoding, settings, overwrite, resume)
         done = parts.frames if parts else 0
         expected = max(clip.expected_frames(settings.start, settings.seconds), done + 1)
         decoded = _ahead(chain([first], frames))
@@ -169,7 +169,7 @@ def run(
         with closing(decoded), closing(cleaned):
             if parts:
                 parts.write(shown())
-                parts.finish(target, overwrite)
+                parts.finish(overwrite)
                 done = parts.frames
             else:
                 done = _write_all(shown(), Writer(STDOUT, clip, encoding))
@@ -194,6 +194,7 @@ class Parts:
     Args:
         target: the result.
         clip: the source.
+        first: the first frame that is taken from it.
         encoding: of the video.
         settings: what else the parts depend on.
         overwrite: begin again where there are some.
@@ -209,10 +210,18 @@ class Parts:
     """
 
     def __init__(
-        self, target: Path, clip: Reader, encoding: Encoding, settings: Settings, overwrite: bool, resume: bool
+        self,
+        target: Path,
+        clip: Reader,
+        first: Frame,
+        encoding: Encoding,
+        settings: Settings,
+        overwrite: bool,
+        resume: bool,
     ) -> None:
         self.folder = target.with_name(f"{target.name}.parts")
         self.frames = 0
+        self._target = target
         self._clip, self._encoding, self._settings = clip, encoding, settings
         plan = self._plan()
         if self.folder.exists() and resume:
@@ -230,7 +239,23 @@ class Parts:
                 self.folder.mkdir()
             except OSError as error:
                 raise UnwritableFile(self.folder, f"cannot make the folder: {error.strerror}") from error
+            try:
+                self._rehearse(first)
+            except DenoiseError:
+                shutil.rmtree(self.folder, ignore_errors=True)
+                raise
             write_atomically(self._plan_file, json.dumps(plan, indent=1).encode(), overwrite=True)
+
+    def _rehearse(self, first: Frame) -> None:
+        """Put a file together from the first frame and a second of the rest: better fail now than after the work."""
+        video, whole = self.folder / "rehearsal", self.folder / self._target.name
+        _write_all([first], Writer(video, self._clip, self._encoding))
+        try:
+            assemble(self._clip, video, whole, self._encoding, self._settings.start, min(self._settings.seconds, 1.0))
+        except UnwritableFile as error:
+            raise UnwritableFile(self._target, error.reason) from error
+        for path in (video, whole):
+            path.unlink()
 
     def write(self, frames: Iterable[Frame]) -> None:
         """Add frames, a part after another; what is not a whole part when it ends early is lost."""
@@ -246,14 +271,12 @@ class Parts:
             )
             os.replace(growing, path)
 
-    def finish(self, target: Path, overwrite: bool) -> None:
+    def finish(self, overwrite: bool) -> None:
         """Make the result, and take the parts away."""
-        joined, whole = self.folder / "joined.mp4", self.folder / f"whole{target.suffix}"
-        join(self._finished(), joined)
-        settings = self._settings
-        cut = None if (settings.start, settings.seconds) == (0.0, float("inf")) else (settings.start, settings.seconds)
-        assemble(self._clip, joined, whole, target.suffix.lower(), cut)
-        move_into_place(whole, target, overwrite)
+        joined, whole = self.folder / "joined", self.folder / self._target.name
+        join(self._finished(), joined, self._encoding)
+        assemble(self._clip, joined, whole, self._encoding, self._settings.start, self._settings.seconds)
+        move_into_place(whole, self._target, overwrite)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
@@ -261,10 +284,10 @@ class Parts:
         return self.folder / "plan.json"
 
     def _part(self, number: int) -> Path:
-        return self.folder / f"{number:05d}.mp4"
+        return self.folder / f"{number:05d}.part"
 
     def _finished(self) -> list[Path]:
-        return sorted(self.folder.glob("[0-9]*.mp4"))
+        return sorted(self.folder.glob("*.part"))
 
     def _plan(self) -> dict[str, object]:
         state = self._clip.path.stat()

@@ -1,8 +1,11 @@
 """What several tests use: a seed, a photo, and the data that only developers have."""
 
 import os
+import subprocess
+from fractions import Fraction
 from pathlib import Path
 
+import imageio_ffmpeg
 import numpy as np
 import pytest
 import torch
@@ -37,3 +40,52 @@ def shared_data() -> Path:
     if not DATA.is_dir():
         pytest.skip(f"the shared test data are not at {DATA}")
     return DATA
+
+
+class FFmpeg:
+    """The ffmpeg program, which is not the program's own reader of frames: makes clips, and tells what is in them."""
+
+    def __init__(self) -> None:
+        self.program = imageio_ffmpeg.get_ffmpeg_exe()
+
+    def __call__(self, *arguments: object) -> str:
+        done = subprocess.run(
+            [self.program, "-nostdin", "-v", "error", "-y", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def make(self, path: Path, *options: object, size: str = "96x64", frames: int = 8, rate: str = "25") -> Path:
+        """A clip of moving shapes; `options` of FFmpeg's follow its input."""
+        self("-f", "lavfi", "-i", f"testsrc2=size={size}:rate={rate}", *options, "-frames:v", frames, path)
+        return path
+
+    def times(self, path: Path, stream: str = "v:0") -> list[Fraction]:
+        """When each frame is shown, in seconds, exactly as the file has it."""
+        return [time for time, _ in self.frames(path, stream)]
+
+    def frames(self, path: Path, stream: str = "v:0") -> list[tuple[Fraction, str]]:
+        """Time and checksum of each decoded frame."""
+        return self._hashes(
+            path, "-copyts", "-i", path, "-map", f"0:{stream}", "-fps_mode", "passthrough", "-enc_time_base", "demux"
+        )
+
+    def packets(self, path: Path, stream: str) -> list[str]:
+        """The checksum of each packet."""
+        return [
+            checksum for _, checksum in self._hashes(path, "-copyts", "-i", path, "-map", f"0:{stream}", "-c", "copy")
+        ]
+
+    def _hashes(self, path: Path, *arguments: object) -> list[tuple[Fraction, str]]:
+        lines = self(*arguments, "-f", "framehash", "-").splitlines()
+        base = next(Fraction(line.split(":")[1].strip()) for line in lines if line.startswith("#tb"))
+        fields = [line.split(",") for line in lines if not line.startswith("#")]
+        return [(int(field[2]) * base, field[-1].strip()) for field in fields]
+
+
+@pytest.fixture(scope="session")
+def ffmpeg() -> FFmpeg:
+    return FFmpeg()

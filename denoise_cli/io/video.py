@@ -4,6 +4,7 @@ A clip's video is written in parts, each of which decodes by itself; `join` make
 the place that the noisy video has in its file.
 """
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,9 +45,11 @@ ENCODERS = {
 # Constant quality at which the loss is not seen.
 USUAL_QUALITY = {"libx264": 17, "libx265": 18, "libsvtav1": 20, "libvpx-vp9": 20}
 SUBSAMPLINGS = {(1, 1): "420", (1, 0): "422", (0, 0): "444", (0, 1): "440", (2, 0): "411", (2, 2): "410"}
-PART_CONTAINER = "mp4"  # for the video alone: it keeps any clock exactly, and how a picture is turned
 RAW_CONTAINER, RAW = "yuv4mpegpipe", "wrapped_avframe"
-FULL_RANGE = 2  # FFmpeg's AVCOL_RANGE_JPEG
+LIMITED_RANGE, FULL_RANGE = 1, 2  # FFmpeg's AVCOL_RANGE_MPEG and AVCOL_RANGE_JPEG
+# Encoders say of their streams only that the range is full; where a source says that it is limited, this adds it.
+RANGE_FILTERS = {"libx264": "h264_metadata", "libx265": "hevc_metadata"}
+SPEAKER = re.compile(r"^(\[[^]]*\] *)+")  # before what FFmpeg says
 STALE = ("ENCODER", "BPS", "NUMBER_OF_BYTES", "NUMBER_OF_FRAMES", "DURATION")  # by mkvmerge and FFmpeg
 
 
@@ -55,11 +58,13 @@ class Encoding:
     """How to compress a clip's video.
 
     Attributes:
-        encoder: FFmpeg's name.
-        pixel_format: FFmpeg's name.
+        container: FFmpeg's name, as the others.
+        encoder: the compression.
+        pixel_format: of what is compressed.
         options: of the encoder.
     """
 
+    container: str
     encoder: str
     pixel_format: str
     options: Mapping[str, str] = field(default_factory=dict)
@@ -233,7 +238,7 @@ class Writer:
             self._container: OutputContainer = (
                 av.open(sys.stdout.buffer, "w", format=RAW_CONTAINER, container_options={"strict": "-1"})
                 if encoding.encoder == RAW
-                else av.open(str(path), "w", format=PART_CONTAINER, container_options=_clock(like.stream))
+                else av.open(str(path), "w", format=encoding.container, container_options=_clock(like.stream, encoding))
             )
         self._stream: VideoStream | None = None
 
@@ -310,7 +315,7 @@ def choose_encoding(
     encoder = able[0] if able else choices[0]
     if not able:
         wanted = _nearest(frame, _formats_of(encoder))
-    return Encoding(encoder, wanted, _options(encoder, wanted, crf, preset))
+    return Encoding(container, encoder, wanted, _options(encoder, wanted, crf, preset))
 
 
 def _options(encoder: str, pixel_format: str, crf: float | None, preset: str | None) -> dict[str, str]:
@@ -338,8 +343,8 @@ def count_frames(part: Path) -> int:
         return sum(1 for _ in _packets(part))
 
 
-def join(parts: Sequence[Path], target: Path) -> None:
-    """Put parts one after another; each was written by the same encoder and begins where the one before it ends.
+def join(parts: Sequence[Path], target: Path, encoding: Encoding) -> None:
+    """Put parts one after another, which were written with the same encoding.
 
     Raises:
         UnwritableFile: the disk refuses.
@@ -354,8 +359,9 @@ def join(parts: Sequence[Path], target: Path) -> None:
     due = [shown[0] - step * (delay - i) for i in range(delay)] + shown
     with _writable(target), av.open(str(parts[0])) as first:
         template = first.streams.video[0]
-        joined = av.open(str(target), "w", format=PART_CONTAINER, container_options=_clock(template))
-        stream = joined.add_stream_from_template(template)
+        clock = _clock(template, encoding)
+        joined = av.open(str(target), "w", format=encoding.container, container_options=clock)
+        stream = joined.add_stream_from_template(template, opaque=True)
         stream.time_base = template.time_base
         for place, packet in enumerate(packet for part in parts for packet in _packets(part)):
             packet.dts = due[place]
@@ -377,11 +383,7 @@ def _packets(part: Path) -> Iterator["av.Packet"]:
 
 
 def assemble(
-    clip: Reader,
-    video: Path,
-    target: Path,
-    extension: str,
-    cut: tuple[float, float] | None = None,
+    clip: Reader, video: Path, target: Path, encoding: Encoding, start: float = 0.0, seconds: float = float("inf")
 ) -> None:
     """Make a file like the source, in which only the denoised video is new.
 
@@ -391,36 +393,42 @@ def assemble(
         clip: the source.
         video: a file with the denoised video alone.
         target: the file to make; one that is there is replaced.
-        extension: says which container.
-        cut: from where and for how long, in seconds, where the video is a part of the source.
+        encoding: of the video.
+        start: where the video begins in the source, in seconds.
+        seconds: how long it is.
 
     Raises:
         UnwritableFile: the container cannot hold one of the streams, or the disk refuses.
     """
-    own = clip.stream.index
-    maps = [f"1:{index}" if index != own else "0:v:0" for index in range(len(clip.streams))]
-    command = [_ffmpeg(), "-nostdin", "-v", "error", "-y"]
-    command += ["-i", str(video)] if cut else ["-copyts", "-i", str(video)]
-    command += ["-ss", f"{cut[0]:.6f}", "-t", f"{cut[1]:.6f}"] if cut else []
-    command += ["-i", str(clip.path), *(word for place in maps for word in ("-map", place))]
-    command += ["-c", "copy", "-copy_unknown", "-map_metadata", "1", "-map_chapters", "1"]
-    place = sum(kind == "video" for kind, _ in clip.streams[:own])
-    command += [f"-map_metadata:s:v:{place}", f"1:s:{own}", f"-disposition:v:{place}", _disposition(clip.stream)]
+    own, count = clip.stream.index, len(clip.streams)
+    whole = start == 0 and seconds == float("inf")
+    command = [_ffmpeg(), "-nostdin", "-v", "error", "-y", *(["-copyts"] if whole else []), "-i", str(video)]
+    command += [] if whole else ["-ss", f"{start:.6f}", *(["-t", f"{seconds:.6f}"] if seconds < float("inf") else [])]
+    command += ["-i", str(clip.path), "-c", "copy", "-copy_unknown", "-map_metadata", "1", "-map_chapters", "1"]
+    for place in range(count):
+        command += ["-map", "0:v:0" if place == own else f"1:{place}", f"-map_metadata:s:{place}", f"1:s:{place}"]
+    command += [] if whole else ["-copypriorss", "0"]
+    command += [f"-disposition:{own}", _disposition(clip.stream)]
     # What the source says of its own video's encoder and size is true no longer.
     stale = [key for key in clip.stream.metadata if key.upper() in STALE or key.startswith("_STATISTICS")]
-    command += [word for key in stale for word in (f"-metadata:s:v:{place}", f"{key}=")]
-    container = CONTAINERS[extension][0]
-    if container in ("mp4", "mov"):
-        clock = [word for key, value in _clock(clip.stream).items() for word in (f"-{key}", value)]
-        command += ["-movflags", "use_metadata_tags", *clock]
-    done = subprocess.run([*command, "-f", container, str(target)], capture_output=True, text=True, check=False)
+    command += [word for key in stale for word in (f"-metadata:s:{own}", f"{key}=")]
+    if clip.stream.codec_context.color_range == LIMITED_RANGE and encoding.encoder in RANGE_FILTERS:
+        command += [f"-bsf:{own}", f"{RANGE_FILTERS[encoding.encoder]}=video_full_range_flag=0"]
+    if encoding.container in ("mp4", "mov"):
+        command += ["-movflags", "use_metadata_tags"]
+    command += [word for key, value in _clock(clip.stream, encoding).items() for word in (f"-{key}", value)]
+    done = subprocess.run(
+        [*command, "-f", encoding.container, str(target)], capture_output=True, text=True, errors="replace", check=False
+    )
     if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
-        raise UnwritableFile(target, f"FFmpeg cannot write it ({lines[0] if lines else done.returncode})")
+        reason = next((line for line in done.stderr.splitlines() if line.strip()), f"exit code {done.returncode}")
+        raise UnwritableFile(target, f"FFmpeg cannot write it: {SPEAKER.sub('', reason)}")
 
 
-def _clock(stream: VideoStream) -> dict[str, str]:
-    """What keeps MP4 from rounding a clip's first moment to milliseconds; other containers have no such option."""
+def _clock(stream: VideoStream, encoding: Encoding) -> dict[str, str]:
+    """What keeps MP4 from rounding a clip's first moment to milliseconds."""
+    if encoding.container not in ("mp4", "mov"):
+        return {}
     return {"movie_timescale": str(Fraction(stream.time_base or 1).denominator)}
 
 
