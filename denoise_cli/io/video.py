@@ -17,6 +17,7 @@ from pathlib import Path
 import av
 import numpy as np
 from av.container import InputContainer, OutputContainer
+from av.sidedata.sidedata import SideData
 from av.video.frame import PictureType, VideoFrame
 from av.video.plane import VideoPlane
 from av.video.stream import VideoStream
@@ -71,9 +72,16 @@ class Encoding:
 
 
 class Frame:
-    """A picture of a clip, with all that belongs to it: its time, its colour tags, captions, mastering data."""
+    """A picture of a clip, with all that belongs to it: its time, its colour tags, captions, mastering data.
+
+    Attributes:
+        picture: as FFmpeg holds it.
+        turned: the matrix by which it is turned to be shown, nine numbers as in MP4; None where it is upright.
+    """
 
     def __init__(self, picture: VideoFrame) -> None:
+        # Before anything is done to the picture: PyAV remembers where this lies, and once it has moved, looks elsewhere.
+        self.turned = next((_integers(data) for data in picture.side_data if data.type.name == "DISPLAYMATRIX"), None)
         self.picture = _planar(picture)
 
     @property
@@ -251,7 +259,7 @@ class Writer:
         picture = frame.picture
         with _writable(self.path):
             if self._stream is None:
-                self._stream = self._begin(picture)
+                self._stream = self._begin(frame)
             picture.pict_type = PictureType.NONE  # or the encoder would repeat the camera's choice of key frames
             self._container.mux(self._stream.encode(picture))
 
@@ -262,17 +270,16 @@ class Writer:
                 self._container.mux(self._stream.encode(None))
             self._container.close()
 
-    def _begin(self, picture: VideoFrame) -> VideoStream:
-        source, encoding = self._like.stream, self._encoding
+    def _begin(self, frame: Frame) -> VideoStream:
+        source, encoding, picture = self._like.stream, self._encoding, frame.picture
         stream = self._container.add_stream(encoding.encoder, rate=self._like.rate, options=dict(encoding.options))
         stream.width, stream.height, stream.pix_fmt = picture.width, picture.height, encoding.pixel_format
         stream.time_base = stream.codec_context.time_base = source.time_base
         stream.codec_context.sample_aspect_ratio = source.sample_aspect_ratio or Fraction(0)
         for tag in ("color_range", "color_primaries", "color_trc", "colorspace"):
             setattr(stream.codec_context, tag, getattr(picture, tag))
-        matrix = next((data for data in picture.side_data if data.type.name == "DISPLAYMATRIX"), None)
-        if matrix is not None:
-            stream.set_display_matrix(np.frombuffer(matrix, np.int32).tolist())
+        if frame.turned is not None:
+            stream.set_display_matrix(frame.turned)
         return stream
 
 
@@ -460,6 +467,10 @@ def _view(plane: VideoPlane, bits: int) -> Plane:
     dtype = np.dtype(np.uint8 if bits == 8 else np.uint16)
     rows = np.frombuffer(plane, dtype).reshape(-1, plane.line_size // dtype.itemsize)
     return rows[: plane.height, : plane.width]
+
+
+def _integers(data: SideData) -> list[int]:
+    return np.frombuffer(bytes(data), np.int32).tolist()
 
 
 def _is_cover(stream: VideoStream) -> bool:
