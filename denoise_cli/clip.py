@@ -3,6 +3,7 @@
 Legend: C channels, T frames of a window, H x W frame.
 """
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -19,8 +20,9 @@ from denoise_cli.imaging.yuv import to_rgb, without
 from denoise_cli.io.video import Frame
 
 # A cut: the picture, reduced until neither noise nor small things count, changes by more than the first, on [0, 1], and
-# by more than the second times what it changed by just before.
-MOST_MOTION, MOST_HASTE = 0.04, 3.0
+# by more than the second times what it changed by just before. What is the same all over the picture is a fade, or a
+# light, and counts little.
+MOST_MOTION, MOST_HASTE, ALL_OVER = 0.04, 3.0, 0.2
 REDUCED = (18, 32)  # rows and columns
 
 
@@ -76,15 +78,17 @@ def denoised(
 
 
 def _seen(frames: Iterable[Frame]) -> Iterator[Seen]:
-    scene, motion = 0, 0.0
+    scene, motion = 0, math.inf  # no cut follows upon a cut
     before: Tensor | None = None
     for frame in frames:
         rgb = to_rgb(frame.planes, frame.layout)
         reduced = F.adaptive_avg_pool2d(rgb.mean(dim=0, keepdim=True), REDUCED)
-        moved = 0.0 if before is None else float((reduced - before).abs().mean())
-        if moved > max(MOST_MOTION, MOST_HASTE * motion):
-            scene, moved = scene + 1, 0.0
-        before, motion = reduced, moved
+        if before is not None:
+            change = reduced - before
+            moved = float((change - change.mean()).abs().mean() + ALL_OVER * change.mean().abs())
+            is_cut = moved > max(MOST_MOTION, MOST_HASTE * motion)
+            scene, motion = scene + is_cut, math.inf if is_cut else moved
+        before = reduced
         yield Seen(frame, rgb, scene)
 
 

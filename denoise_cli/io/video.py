@@ -47,6 +47,12 @@ ENCODERS = {
 USUAL_QUALITY = {"libx264": 17, "libx265": 18, "libsvtav1": 20, "libvpx-vp9": 20}
 SUBSAMPLINGS = {(1, 1): "420", (1, 0): "422", (0, 0): "444", (0, 1): "440", (2, 0): "411", (2, 2): "410"}
 RAW_CONTAINER, RAW = "yuv4mpegpipe", "wrapped_avframe"
+RAW_FORMATS = [
+    f"{colours}{depth}"
+    for depth in ("", "9le", "10le", "12le", "14le", "16le")
+    for colours in ("yuv420p", "yuv422p", "yuv444p", "gray")
+    if (colours, depth) != ("gray", "14le")
+]
 LIMITED_RANGE, FULL_RANGE = 1, 2  # FFmpeg's AVCOL_RANGE_MPEG and AVCOL_RANGE_JPEG
 # Encoders say of their streams only that the range is full; where a source says that it is limited, this adds it.
 RANGE_FILTERS = {"libx264": "h264_metadata", "libx265": "hevc_metadata"}
@@ -80,7 +86,7 @@ class Frame:
     """
 
     def __init__(self, picture: VideoFrame) -> None:
-        # Before anything is done to the picture: PyAV remembers where this lies, and once it has moved, looks elsewhere.
+        # Before anything is done to the picture: PyAV remembers where this lies, even when it has moved.
         self.turned = next((_integers(data) for data in picture.side_data if data.type.name == "DISPLAYMATRIX"), None)
         self.picture = _planar(picture)
 
@@ -414,7 +420,7 @@ def assemble(
     command += ["-i", str(clip.path), "-c", "copy", "-copy_unknown", "-map_metadata", "1", "-map_chapters", "1"]
     for place in range(count):
         command += ["-map", "0:v:0" if place == own else f"1:{place}", f"-map_metadata:s:{place}", f"1:s:{place}"]
-    command += [] if whole else ["-copypriorss", "0"]
+    command += [] if whole else ["-copypriorss", "0", "-avoid_negative_ts", "disabled"]
     command += [f"-disposition:{own}", _disposition(clip.stream)]
     # What the source says of its own video's encoder and size is true no longer.
     stale = [key for key in clip.stream.metadata if key.upper() in STALE or key.startswith("_STATISTICS")]
@@ -482,6 +488,8 @@ def _codec(stream: "av.stream.Stream") -> str:
 
 
 def _formats_of(encoder: str) -> list[str]:
+    if encoder == RAW:
+        return RAW_FORMATS
     return [form.name for form in av.Codec(encoder, "w").video_formats or ()]
 
 

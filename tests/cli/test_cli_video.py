@@ -1,0 +1,102 @@
+import json
+import subprocess
+import sys
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Cli
+from tests.conftest import FFmpeg
+
+
+@pytest.fixture
+def clip(tmp_path: Path, ffmpeg: FFmpeg) -> Path:
+    return ffmpeg.make(tmp_path / "clip.mp4", "-f", "lavfi", "-i", "sine=duration=1", "-c:a", "aac")
+
+
+def test_a_clip_is_denoised_beside_the_source(cli: Cli, clip: Path, ffmpeg: FFmpeg) -> None:
+    done = cli("video", clip, "--model", "mallenet-s", "--noise", "10", "--json")
+    assert done.code == 0, done.err
+    target = clip.with_name("clip-denoised.mp4")
+    record = json.loads(done.out)
+    assert record["target"] == str(target)
+    assert record["frames"] == 8
+    assert record["sigma"] == 10
+    assert f"{clip} -> {target}: mallenet-s, noise 10.0, 8 frames" in done.err
+    assert ffmpeg.times(target) == ffmpeg.times(clip)
+
+
+def test_raw_frames_go_to_standard_output(tmp_path: Path, clip: Path, ffmpeg: FFmpeg) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "denoise_cli",
+        "video",
+        clip,
+        "--model",
+        "mallenet-s",
+        "--strength",
+        "0",
+        "-o",
+        "-",
+    ]
+    done = subprocess.run(command, capture_output=True, check=True)
+    raw = tmp_path / "raw.y4m"
+    raw.write_bytes(done.stdout)
+    assert [checksum for _, checksum in ffmpeg.frames(raw)] == [checksum for _, checksum in ffmpeg.frames(clip)]
+
+
+def test_a_preview(cli: Cli, clip: Path, ffmpeg: FFmpeg) -> None:
+    target = clip.with_name("preview.mkv")
+    done = cli("video", clip, "-o", target, "--model", "mallenet-s", "--start", "0.08", "--duration", "0.12", "-q")
+    assert (done.code, done.err) == (0, "")
+    assert ffmpeg.times(target) == [Fraction(0), Fraction(1, 25), Fraction(2, 25)]
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (("--frames", "4"), "--frames 4: expected an odd number from 1 to 9"),
+        (("--frames", "11"), "--frames 11: expected an odd number from 1 to 9"),
+        (("--codec", "h266"), "--codec h266: no such encoder: choose one of libx264, libx265, libsvtav1, libvpx-vp9"),
+        (("--pix-fmt", "yuv411p"), "--pix-fmt yuv411p: not in mp4 by libx264 or libx265 or libsvtav1 or libvpx-vp9"),
+        (("--codec", "mpeg4", "--crf", "20"), "--crf 20: mpeg4 has no such setting"),
+        (("--noise", "loud"), "--noise loud: expected auto or a number from 0 to 255"),
+        (("-o", "clip.gif"), "clip.gif: expected a name that ends in .mp4, .m4v, .mov, .mkv, .webm"),
+        (("-o", "-", "--json"), "--json and -o - both write to standard output: choose one"),
+    ],
+)
+def test_what_cannot_be_meant_is_said_in_one_line(
+    cli: Cli, clip: Path, options: tuple[str, ...], complaint: str
+) -> None:
+    done = cli("video", clip, "--model", "mallenet-s", *options)
+    assert (done.code, done.err) == (2, f"denoise: {complaint}\n")
+    assert [path.name for path in clip.parent.iterdir()] == ["clip.mp4"]
+
+
+def test_damage_is_said_in_one_line(cli: Cli, tmp_path: Path) -> None:
+    source = tmp_path / "clip.mp4"
+    source.write_bytes(b"nothing of the kind")
+    done = cli("video", source, "--model", "mallenet-s")
+    assert done.code == 1
+    assert done.err == f"denoise: {source}: cannot be read as video (Invalid data found when processing input)\n"
+
+
+def test_killed_and_resumed_it_gives_the_same_frames(cli: Cli, tmp_path: Path, ffmpeg: FFmpeg) -> None:
+    source = ffmpeg.make(tmp_path / "clip.mp4", "-vf", "noise=alls=20:allf=t", frames=300)
+    whole, target = tmp_path / "whole.mp4", tmp_path / "out.mp4"
+    options = ("--model", "mallenet-s", "--noise", "20", "-q")
+    assert cli("video", source, "-o", whole, *options).code == 0
+    running = subprocess.Popen([sys.executable, "-m", "denoise_cli", "video", source, "-o", target, *options])
+    part = tmp_path / "out.mp4.parts" / "00000.part"
+    for _ in range(600):
+        if part.exists():
+            break
+        time.sleep(0.1)
+    running.kill()
+    running.wait()
+    assert not target.exists()
+    assert cli("video", source, "-o", target, *options, "--resume").code == 0
+    assert ffmpeg.frames(target) == ffmpeg.frames(whole)

@@ -1,0 +1,42 @@
+"""Clips as other programs and cameras have made them, from their file to another and back."""
+
+from pathlib import Path
+
+import pytest
+
+from denoise_cli import video
+from denoise_cli.denoiser import load_denoiser
+from denoise_cli.errors import UnreadableFile
+from denoise_cli.io.video import Reader
+from denoise_cli.video import Settings
+from tests.conftest import DATA, FFmpeg
+
+CLIPS = sorted(path.name for path in (DATA / "awkward" / "video").glob("*.*"))
+BROKEN = ("androidx_media__vp9__invalid-bitstream.webm",)
+
+
+@pytest.mark.parametrize("name", CLIPS or ["none"])
+def test_all_but_the_samples_stays(name: str, shared_data: Path, tmp_path: Path, ffmpeg: FFmpeg) -> None:
+    source = shared_data / "awkward" / "video" / name
+    target = tmp_path / video.target_beside(source).name
+    denoise = load_denoiser("mallenet-s", "cpu", "fp32")
+    if name in BROKEN:
+        with pytest.raises(UnreadableFile):
+            video.run(source, target, denoise, Settings("mallenet-s"))
+        assert list(tmp_path.iterdir()) == []
+        return
+    video.run(source, target, denoise, Settings("mallenet-s", strength=0))
+    with Reader(source) as before, Reader(target) as after:
+        own = before.stream.index
+        assert [kind for kind, _ in after.streams] == [kind for kind, _ in before.streams]
+        one, other = (next(iter(clip.frames())) for clip in (before, after))
+        assert other.picture.rotation == one.picture.rotation
+        assert other.layout == one.layout
+        for tag in ("color_primaries", "color_trc", "width", "height"):
+            assert getattr(other.picture, tag) == getattr(one.picture, tag)
+        assert (after.stream.sample_aspect_ratio or 1) == (before.stream.sample_aspect_ratio or 1)
+    assert ffmpeg.times(target, str(own)) == ffmpeg.times(source, str(own))
+    for place in range(len(before.streams)):
+        # Raw AAC in a transport stream has headers that other containers do without.
+        if place != own and source.suffix != ".ts":
+            assert ffmpeg.packets(target, str(place)) == ffmpeg.packets(source, str(place))
