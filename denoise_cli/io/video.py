@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 
 import av
@@ -189,7 +189,7 @@ class Reader:
         """The frames in the order in which they are shown.
 
         Args:
-            start: seconds to leave out at the beginning.
+            start: seconds to leave out at the beginning; time is counted from there.
             seconds: how many to go on for.
             deinterlace: make a whole frame of the two fields of each, by bwdif (FFmpeg).
 
@@ -197,18 +197,18 @@ class Reader:
             UnreadableFile: what follows is damaged, or of another size or pixel format.
         """
         base = self.stream.time_base
-        first = (self.stream.start_time or 0) * base
+        zero = Fraction(self._container.start_time or 0, av.time_base)
         shape, expected = None, self.stream.start_time or 0
         step = max(round(1 / (self.rate * base)), 1)
         with _readable(self.path):
             if start > 0:
-                self._container.seek(round((first + Fraction(start)) / base), stream=self.stream)
+                self._container.seek(round((zero + Fraction(start)) / base), stream=self.stream)
             pictures = self._container.decode(self.stream)
             for picture in self._deinterlaced(pictures) if deinterlace else pictures:
                 if picture.pts is None:  # raw streams, and some broken ones
                     picture.pts = expected
                 expected = picture.pts + step
-                at = picture.pts * base - first
+                at = picture.pts * base - zero
                 if at < start:
                     continue
                 if at >= start + seconds:
@@ -219,13 +219,15 @@ class Reader:
                         self.path, f"changes from {_named(shape)} to {_named(now)} at {float(at):.1f} s"
                     )
                 shape = now
+                if start > 0:
+                    picture.pts -= round((zero + Fraction(start)) / base)
                 yield Frame(picture)
 
     def _deinterlaced(self, pictures: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
         graph = av.filter.Graph()
         entry, exit_ = graph.add_buffer(template=self.stream), graph.add("buffersink")
         graph.link_nodes(entry, graph.add("bwdif", "mode=send_frame:deint=interlaced"), exit_).configure()
-        for picture in (*pictures, None):
+        for picture in chain(pictures, [None]):
             graph.push(picture)
             while True:
                 try:
@@ -414,13 +416,14 @@ def assemble(
         UnwritableFile: the container cannot hold one of the streams, or the disk refuses.
     """
     own, count = clip.stream.index, len(clip.streams)
-    whole = start == 0 and seconds == float("inf")
-    command = [_ffmpeg(), "-nostdin", "-v", "error", "-y", *(["-copyts"] if whole else []), "-i", str(video)]
-    command += [] if whole else ["-ss", f"{start:.6f}", *(["-t", f"{seconds:.6f}"] if seconds < float("inf") else [])]
+    command = [_ffmpeg(), "-nostdin", "-v", "error", "-y"]
+    # The source's clock is kept, but from a later start on everything is counted from there.
+    command += ["-i", str(video), "-ss", f"{start:.6f}"] if start > 0 else ["-copyts", "-i", str(video)]
+    command += ["-t", f"{seconds:.6f}"] if seconds < float("inf") else []
     command += ["-i", str(clip.path), "-c", "copy", "-copy_unknown", "-map_metadata", "1", "-map_chapters", "1"]
     for place in range(count):
         command += ["-map", "0:v:0" if place == own else f"1:{place}", f"-map_metadata:s:{place}", f"1:s:{place}"]
-    command += [] if whole else ["-copypriorss", "0", "-avoid_negative_ts", "disabled"]
+    command += ["-copypriorss", "0", "-avoid_negative_ts", "disabled"] if start > 0 else []
     command += [f"-disposition:{own}", _disposition(clip.stream)]
     # What the source says of its own video's encoder and size is true no longer.
     stale = [key for key in clip.stream.metadata if key.upper() in STALE or key.startswith("_STATISTICS")]
@@ -439,9 +442,9 @@ def assemble(
 
 
 def _clock(stream: VideoStream, encoding: Encoding) -> dict[str, str]:
-    """What keeps MP4 from rounding a clip's first moment to milliseconds."""
+    """What keeps a container from changing times: from beginning at zero, and MP4 from rounding the first one."""
     if encoding.container not in ("mp4", "mov"):
-        return {}
+        return {"avoid_negative_ts": "disabled"}
     return {"movie_timescale": str(Fraction(stream.time_base or 1).denominator)}
 
 
