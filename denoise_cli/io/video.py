@@ -198,20 +198,23 @@ class Reader:
         """
         base = self.stream.time_base
         zero = Fraction(self._container.start_time or 0, av.time_base)
+        # As it was typed: 0.08 as a binary fraction is later than the frame at 2/25.
+        begin = Fraction(start).limit_denominator(av.time_base)
+        end = begin + Fraction(seconds).limit_denominator(av.time_base) if seconds < float("inf") else None
         shape, expected = None, self.stream.start_time or 0
         step = max(round(1 / (self.rate * base)), 1)
         with _readable(self.path):
-            if start > 0:
-                self._container.seek(round((zero + Fraction(start)) / base), stream=self.stream)
+            if begin > 0:
+                self._container.seek(round((zero + begin) / base), stream=self.stream)
             pictures = self._container.decode(self.stream)
             for picture in self._deinterlaced(pictures) if deinterlace else pictures:
                 if picture.pts is None:  # raw streams, and some broken ones
                     picture.pts = expected
                 expected = picture.pts + step
                 at = picture.pts * base - zero
-                if at < start:
+                if at < begin:
                     continue
-                if at >= start + seconds:
+                if end is not None and at >= end:
                     return
                 now = (picture.width, picture.height, picture.format.name)
                 if shape not in (None, now):
@@ -219,8 +222,8 @@ class Reader:
                         self.path, f"changes from {_named(shape)} to {_named(now)} at {float(at):.1f} s"
                     )
                 shape = now
-                if start > 0:
-                    picture.pts -= round((zero + Fraction(start)) / base)
+                if begin > 0:
+                    picture.pts -= round((zero + begin) / base)
                 yield Frame(picture)
 
     def _deinterlaced(self, pictures: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
