@@ -88,6 +88,20 @@ MODELS = {
         space="linear",
         noise="sensor",
     ),
+    "deformable-3d": ModelSpec(
+        DeformableKernelNetConfig(64, side=3, frames=5),
+        "3x3x3 deformable kernels for clips, for a GPU",
+        space="linear",
+        noise="sensor",
+        window=5,
+    ),
+    "deformable-3d-quarter": ModelSpec(
+        DeformableKernelNetConfig(16, side=3, frames=5),
+        "deformable-3d at a quarter of its width",
+        space="linear",
+        noise="sensor",
+        window=5,
+    ),
     "kpn": ModelSpec(KPNConfig(64), "5x5 kernels on a rigid grid, for a GPU", space="linear", noise="sensor"),
     "kpn-quarter": ModelSpec(KPNConfig(16), "kpn at a quarter of its width", space="linear", noise="sensor"),
 }

@@ -2,7 +2,8 @@
 
 Source: Xu, Li, Sun, "Learning Deformable Kernels for Image and Video Denoising" (2019), section 3.
 
-Legend: B batch, H x W image, K side of the rigid grid (odd), N = K*K points per pixel.
+Legend: B batch, T frames (odd; 1 for photos), H x W image, K side of the rigid grid (odd), N points per pixel: K*K in a
+photo, K*K*K in a clip.
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from denoise_cli.nets.kernel_prediction import KernelHead, KernelPredictor, Trunk, stage
 from denoise_cli.nets.residual import conv, zeroed
-from denoise_cli.ops.deformable import sample2d, sample_rigid2d
+from denoise_cli.ops.deformable import sample2d, sample3d, sample_rigid2d, sample_rigid3d
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class DeformableKernelNetConfig:
         blind: whether the network has to do without the level of the noise.
         deformable: whether the points move; False leaves them on the grid and all else as it is.
         reach: how far a point can move to each side, in pixels. The paper's land 4 to 15 away, and 16 is the side of
-            the trunk's largest cells.
+            the trunk's largest cells. In time, as far as the clip goes.
+        frames: T.
     """
 
     width: int = 64
@@ -35,6 +37,7 @@ class DeformableKernelNetConfig:
     blind: bool = False
     deformable: bool = True
     reach: float = 16.0
+    frames: int = 1
 
     def build(self) -> "DeformableKernelNet":
         """A network with fresh weights."""
@@ -44,15 +47,17 @@ class DeformableKernelNetConfig:
 class DeformableKernelNet(KernelPredictor):
     """Samples the noisy image at places it predicts and averages with weights it predicts from what it sampled.
 
-    Untrained, it is a blur of K x K pixels.
+    Untrained, it is a blur of K x K pixels, in a clip over K frames.
     """
 
     def __init__(self, config: DeformableKernelNetConfig) -> None:
-        super().__init__(config.blind)
+        super().__init__(config.blind, config.frames)
         self.config = config
-        N = config.side**2
+        dimensions = 2 if config.frames == 1 else 3
+        N = config.side**dimensions
+        self.groups = config.side
         self.trunk = Trunk(self.inputs, config.width)
-        self.to_offsets = zeroed(conv(self.trunk.outputs, 2 * N)) if config.deformable else None
+        self.to_offsets = zeroed(conv(self.trunk.outputs, dimensions * N)) if config.deformable else None
         self.judge = stage(3 * N + self.inputs + self.trunk.outputs, config.width, depth=2)
         self.to_weights = KernelHead(config.width, N)
 
@@ -64,7 +69,10 @@ class DeformableKernelNet(KernelPredictor):
         return samples, self.to_weights(self.judge(seen))
 
     def _sample(self, image: Tensor, features: Tensor) -> Tensor:
+        rigid, deformed = (sample_rigid2d, sample2d) if self.frames == 1 else (sample_rigid3d, sample3d)
         if self.to_offsets is None:
-            return sample_rigid2d(image, self.config.side)
-        offsets = self.config.reach * torch.tanh(self.to_offsets(features).to(image.dtype))
-        return sample2d(image, offsets)
+            return rigid(image, self.config.side)
+        shares = torch.tanh(self.to_offsets(features).to(image.dtype))
+        reaches = [self.config.reach] * 2 + [self.frames // 2] * (self.frames > 1)
+        scale = shares.new_tensor(reaches).repeat(shares.shape[1] // len(reaches))
+        return deformed(image, shares * scale.view(-1, 1, 1))

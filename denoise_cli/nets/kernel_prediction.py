@@ -2,7 +2,7 @@
 
 Source of the trunk: Xu, Li, Sun, "Learning Deformable Kernels for Image and Video Denoising" (2019), section 3.2.
 
-Legend: B batch, C channels, H x W image, N points per pixel.
+Legend: B batch, C channels, T frames (odd; 1 for photos), H x W image, N points per pixel.
 """
 
 from abc import ABC, abstractmethod
@@ -16,67 +16,69 @@ from denoise_cli.ops.deformable import weigh, weigh_groups
 
 
 class KernelPredictor(nn.Module, ABC):
-    """Makes every pixel a weighted sum of N pixels of the noisy image, the same sum in each channel.
+    """Makes every pixel a weighted sum of N pixels of the noisy image, or clip, the same sum in each channel.
 
     A network defines `kernels`. It works in linear light, where averages of noise have no bias.
 
     Args:
         blind: whether the network has to do without the level of the noise.
+        frames: T.
 
     Attributes:
         multiple: what the sides of an image must be multiples of.
         inputs: how many channels the network sees.
+        groups: of successive points, each of one frame of the grid.
     """
+
+    groups: int
 
     multiple: int = 16  # the side of a cell after the trunk's four poolings
 
-    def __init__(self, blind: bool) -> None:
+    def __init__(self, blind: bool, frames: int = 1) -> None:
         super().__init__()
+        if frames < 1 or frames % 2 == 0:
+            raise ValueError(f"frames: expected an odd number, got {frames}")
         self.blind = blind
-        self.inputs = 3 if blind else 4
+        self.frames = frames
+        self.inputs = 3 * frames + (not blind)
 
-    def forward(self, image: Tensor, sigma: Tensor) -> Tensor:
+    def forward(self, image: Tensor, sigma: Tensor, groups: int | None = None) -> Tensor:
         """Denoise.
 
         Args:
-            image: (B, 3, H, W) noisy RGB, linear, nominally [0, 1], not clipped; H and W multiples of `multiple`.
+            image: (B, 3*T, H, W) noisy RGB, linear, nominally [0, 1], not clipped; H and W multiples of `multiple`. Of
+                several frames, the one to denoise is the first, then come its neighbours, nearest first, the earlier
+                before the later.
             sigma: (B, 1, H, W), the noise's standard deviation at each pixel in the image's unit; a blind network
                 does not look at it.
+            groups: how many groups of successive points to sum apart, as `losses.annealed_gamma_l1` compares them; a
+                divisor of N.
 
         Returns:
-            (B, 3, H, W), not clipped.
+            (B, 3, H, W), not clipped; with groups (B, groups, 3, H, W), whose mean over the groups it is.
 
         Raises:
             ValueError: the shapes do not fit.
         """
-        return weigh(*self._predict(image, sigma))
-
-    def forward_groups(self, image: Tensor, sigma: Tensor, groups: int) -> Tensor:
-        """Denoise with successive groups of points apart, as `losses.annealed_gamma_l1` compares them.
-
-        Args:
-            image: as in `forward`.
-            sigma: as in `forward`.
-            groups: how many, a divisor of N.
-
-        Returns:
-            (B, groups, 3, H, W), whose mean over the groups is what `forward` returns.
-
-        Raises:
-            ValueError: the shapes do not fit.
-        """
-        return weigh_groups(*self._predict(image, sigma), groups)
+        predicted = self._predict(image, sigma)
+        return weigh(*predicted) if groups is None else weigh_groups(*predicted, groups)
 
     @abstractmethod
     def kernels(self, image: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 3, N, H, W) samples of the image and their (B, N, H, W) weights.
 
-        `inputs` is the image and, unless the network is blind, the level of its noise: (B, inputs, H, W).
+        `image` is (B, 3, H, W) or, of several frames, a clip (B, 3, T, H, W) in the order of time; `inputs` is all that
+        the network sees, (B, inputs, H, W): the frames in that order and, unless it is blind, the level of their noise.
         """
 
     def _predict(self, image: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        check_inputs(image, sigma, self.multiple)
-        return self.kernels(image, image if self.blind else torch.cat([image, sigma], dim=1))
+        check_inputs(image, sigma, self.multiple, 3 * self.frames)
+        B, _, H, W = image.shape
+        T = self.frames
+        in_time = [*range(T - 2, 0, -2), 0, *range(2, T, 2)]
+        clip = image.view(B, T, 3, H, W)[:, in_time]
+        seen = [clip.flatten(1, 2)] if self.blind else [clip.flatten(1, 2), sigma]
+        return self.kernels(clip.transpose(1, 2) if T > 1 else image, torch.cat(seen, dim=1))
 
 
 class KernelHead(nn.Conv2d):

@@ -1,11 +1,12 @@
 """Kernel prediction network (KPN): a kernel of fixed shape for every pixel, the rival of deformable ones.
 
-Source: Mildenhall et al., "Burst Denoising with Kernel Prediction Networks" (2018), here for one image and with the
-trunk of its rival, so that the kernels alone are compared.
+Source: Mildenhall et al., "Burst Denoising with Kernel Prediction Networks" (2018), here with the trunk of
+its rival, so that the kernels alone are compared.
 """
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from denoise_cli.nets.kernel_prediction import KernelHead, KernelPredictor, Trunk
@@ -20,11 +21,13 @@ class KPNConfig:
         width: channels at the image's own size.
         side: of the kernels, odd.
         blind: whether the network has to do without the level of the noise.
+        frames: how many are seen, each with a kernel of its own; 1 for photos.
     """
 
     width: int = 64
     side: int = 5
     blind: bool = False
+    frames: int = 1
 
     def build(self) -> "KPN":
         """A network with fresh weights."""
@@ -35,11 +38,14 @@ class KPN(KernelPredictor):
     """Averages the pixels around each with weights it predicts. Untrained, it is a blur."""
 
     def __init__(self, config: KPNConfig) -> None:
-        super().__init__(config.blind)
+        super().__init__(config.blind, config.frames)
         self.config = config
+        self.groups = config.frames
         self.trunk = Trunk(self.inputs, config.width)
-        self.to_weights = KernelHead(self.trunk.outputs, config.side**2)
+        self.to_weights = KernelHead(self.trunk.outputs, config.frames * config.side**2)
 
     def kernels(self, image: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """The pixels of the grid, and weights straight from the trunk."""
-        return sample_rigid2d(image, self.config.side), self.to_weights(self.trunk(inputs))
+        """The pixels of the grid in each frame, and weights straight from the trunk."""
+        frames = [image] if self.frames == 1 else image.unbind(dim=2)
+        samples = torch.cat([sample_rigid2d(frame, self.config.side) for frame in frames], dim=2)
+        return samples, self.to_weights(self.trunk(inputs))

@@ -72,15 +72,16 @@ class ResidualBlock(nn.Module):
         return refined
 
 
-def check_inputs(image: Tensor, sigma: Tensor, multiple: int) -> None:
+def check_inputs(image: Tensor, sigma: Tensor, multiple: int, channels: int = 3) -> None:
     """See that a noisy image and its level map fit a network and each other.
 
     Raises:
-        ValueError: the image is not (B, 3, H, W) with H and W multiples of `multiple`, or the map not (B, 1, H, W).
+        ValueError: the image is not (B, channels, H, W) with H and W multiples of `multiple`, or the map not
+            (B, 1, H, W).
     """
-    if image.ndim != 4 or image.shape[1] != 3 or any(side % multiple for side in image.shape[2:]):
+    if image.ndim != 4 or image.shape[1] != channels or any(side % multiple for side in image.shape[2:]):
         sides = f", sides that are multiples of {multiple}" if multiple > 1 else ""
-        raise ValueError(f"image: expected (B, 3, H, W){sides}, got {tuple(image.shape)}")
+        raise ValueError(f"image: expected (B, {channels}, H, W){sides}, got {tuple(image.shape)}")
     B, _, H, W = image.shape
     if sigma.shape != (B, 1, H, W):
         raise ValueError(f"sigma: expected {(B, 1, H, W)}, got {tuple(sigma.shape)}")

@@ -24,7 +24,8 @@ from denoise_cli.data.photos import CropSource, Source, find_pairs, find_photos
 from denoise_cli.denoiser import Denoiser, has_native_bf16, is_out_of_memory
 from denoise_cli.errors import OutOfMemory, TrainingError, UnreadableFile
 from denoise_cli.evaluate import Gaussian, InClips, Noise, Real, Sensor, score
-from denoise_cli.losses import LOSSES, gamma_l1
+from denoise_cli.losses import LOSSES, annealed_gamma_l1, gamma_l1
+from denoise_cli.nets.kernel_prediction import KernelPredictor
 from denoise_cli.nets.mallenet import MalleNet
 from denoise_cli.nets.mallenet_video import MalleNetVideo
 from denoise_cli.train.crew import Crew
@@ -34,6 +35,7 @@ from denoise_cli.train.run_folder import RunFolder
 from denoise_cli.zoo import ModelSpec, find_model, load_net
 
 WHITE = Gaussian(25 / 255)  # what the averaged weights are scored on where the photos bring no noise of their own
+FORGOTTEN = 1e-4  # what is left of the losses of a kernel's groups of points after half the steps
 SENSORS = Sensor(2.5e-3, 1e-2)  # the lower level of the deformable kernels' paper
 
 # Noisy crops, clean ones and levels, or nothing where no photo can be read; the photos that could not be read, and why.
@@ -137,7 +139,10 @@ class Trainer:
             self._begin_with(recipe.start)
         self.average.load_state_dict(self.net.state_dict())
         self._arithmetic = torch.bfloat16 if has_native_bf16(device) else torch.float32
-        self._loss = gamma_l1 if self.spec.space == "linear" else LOSSES[recipe.loss]
+        # Points that are sent into other frames gather in one place unless each group has to find the picture alone.
+        self._apart = (
+            {"groups": self.net.groups} if self.spec.window > 1 and isinstance(self.net, KernelPredictor) else {}
+        )
         self.optimizer = Muon(self.net.parameters(), recipe.learning_rate, recipe.weight_decay, self._arithmetic)
         self._open(resume)
 
@@ -191,6 +196,12 @@ class Trainer:
         """End `run` after the step that it is at, as the clock does; not for one process among several."""
         self.stopped = True
 
+    def _loss(self, denoised: Tensor, clean: Tensor) -> Tensor:
+        if self._apart:
+            forget = FORGOTTEN ** (1 / (self.recipe.steps / 2))
+            return annealed_gamma_l1(denoised, clean, self.step, gamma=forget)
+        return gamma_l1(denoised, clean) if self.spec.space == "linear" else LOSSES[self.recipe.loss](denoised, clean)
+
     def _is_time_to_report(self) -> bool:
         milestone = self.step in (self.recipe.fall_begins, self.recipe.steps)
         return milestone or self.step % self._save_every == 0 or self._is_time_to_score()
@@ -238,7 +249,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.learning_rate_at(self.step)
         with torch.autocast(self.device.type, self._arithmetic, enabled=self._arithmetic != torch.float32):
-            denoised = forward(noisy, level).float()
+            denoised = forward(noisy, level, **self._apart).float()
         loss = self._loss(denoised, clean)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

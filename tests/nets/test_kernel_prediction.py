@@ -9,7 +9,7 @@ from denoise_cli.losses import annealed_gamma_l1, gamma_l1
 from denoise_cli.nets.deformable import DeformableKernelNetConfig
 from denoise_cli.nets.kernel_prediction import KernelPredictor, Trunk
 from denoise_cli.nets.kpn import KPNConfig
-from denoise_cli.ops.deformable import sample_rigid2d
+from denoise_cli.ops.deformable import sample_rigid2d, sample_rigid3d
 
 Config = DeformableKernelNetConfig | KPNConfig
 
@@ -89,7 +89,7 @@ def test_the_shape_is_kept(config: Config, B: int, H: int, W: int) -> None:
 def test_the_mean_of_the_groups_is_the_result(config: Config) -> None:
     net = perturbed(config)
     image, sigma = inputs(2, 16, 32)
-    apart = net.forward_groups(image, sigma, groups=3)
+    apart = net(image, sigma, groups=3)
     assert apart.shape == (2, 3, 3, 16, 32)
     torch.testing.assert_close(apart.mean(dim=1), net(image, sigma))
 
@@ -128,7 +128,7 @@ def test_a_fresh_net_starts_to_learn_within_a_few_steps(config: Config) -> None:
     # Each zeroed layer holds back those before it for one step.
     for step in range(4):
         optimizer.zero_grad()
-        loss = annealed_gamma_l1(net.forward_groups(noisy, sigma, 3), noisy.square(), step)
+        loss = annealed_gamma_l1(net(noisy, sigma, groups=3), noisy.square(), step)
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
@@ -207,3 +207,53 @@ def test_every_net_costs_what_the_papers_table_says(capsys: pytest.CaptureFixtur
         assert cost == multiply_adds_by_table(config, 256), name
     with capsys.disabled():
         print("", *rows, sep="\n")
+
+
+FOR_CLIPS: list[Config] = [
+    DeformableKernelNetConfig(width=4, side=3, frames=3),
+    DeformableKernelNetConfig(width=4, side=3, frames=5, blind=True),
+    DeformableKernelNetConfig(width=4, side=3, frames=5, deformable=False),
+    KPNConfig(width=4, side=3, frames=3),
+]
+
+
+def clip_inputs(T: int, B: int = 1, H: int = 32, W: int = 48) -> tuple[Tensor, Tensor]:
+    """Frames one after another, the one to denoise first, and their level."""
+    return torch.rand(B, 3 * T, H, W), torch.rand(B, 1, H, W) / 10
+
+
+@pytest.mark.parametrize("config", FOR_CLIPS, ids=str)
+def test_an_untrained_net_averages_its_grid_in_time_too(config: Config) -> None:
+    T = config.frames
+    image, sigma = clip_inputs(T)
+    frames = image.view(1, T, 3, 32, 48)
+    in_time = [0, 1, 2] if T == 3 else [0, 1, 2, 3, 4]
+    nearest_first = {3: [1, 0, 2], 5: [3, 1, 0, 2, 4]}[T]
+    clip = torch.stack([frames[:, nearest_first[place]] for place in in_time], dim=2)
+    mean = sample_rigid3d(clip, 3).mean(dim=2)
+    torch.testing.assert_close(config.build()(image, sigma), mean, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("config", FOR_CLIPS, ids=str)
+def test_groups_of_a_clips_points_are_those_of_its_frames(config: Config) -> None:
+    net = perturbed(config)
+    image, sigma = clip_inputs(config.frames)
+    apart = net(image, sigma, groups=net.groups)
+    assert apart.shape == (1, net.groups, 3, 32, 48)
+    torch.testing.assert_close(apart.mean(dim=1), net(image, sigma))
+
+
+def test_points_reach_every_frame_and_not_beyond() -> None:
+    net = DeformableKernelNetConfig(width=4, side=1, frames=5).build()
+    image, sigma = clip_inputs(5)
+    for share, place in ((-9.0, 3), (9.0, 4), (0.0, 0)):  # the earliest, the latest, its own
+        with torch.no_grad():
+            net.to_offsets.bias.copy_(torch.tensor([0.0, 0.0, share]))
+        expected = image[:, 3 * place : 3 * place + 3]
+        torch.testing.assert_close(net(image, sigma), expected, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("frames", [0, 2, -1])
+def test_an_even_number_of_frames_is_refused(frames: int) -> None:
+    with pytest.raises(ValueError, match="frames: expected an odd number"):
+        KPNConfig(width=4, frames=frames).build()
