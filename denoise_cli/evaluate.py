@@ -19,7 +19,8 @@ from denoise_cli.io import image
 
 Array = NDArray[np.float32]
 
-MEASURES = ("noisy", "denoised", "noisy_ssim", "denoised_ssim", "shift", "seconds")
+STILL, LEAST_STILL = 1.5 / 255, 0.01  # a pixel that changes by less, and the share of a frame that must be so
+MEASURES = ("noisy", "denoised", "noisy_ssim", "denoised_ssim", "shift", "flicker", "seconds")
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,9 @@ class Score:
         shift: how far the mean colour has moved from that of the input, on the scale of 255. (From the truth's it
             would be wrong of real photos: two exposures of one scene are never quite equally bright.)
         seconds: how long it took.
+        flicker: of a clip's frame, how much the error differs from that of the frame before, where the clip stands
+            still; the mean absolute difference on the scale of 255. None where there is no frame before, or no still
+            part.
     """
 
     path: Path
@@ -172,6 +176,7 @@ class Score:
     denoised_ssim: float | None
     shift: float
     seconds: float
+    flicker: float | None = None
 
 
 def add_gaussian_noise(clean: Array, sigma: float, index: int) -> Array:
@@ -225,6 +230,46 @@ def score(denoise: Denoise, sample: Sample, blind: bool = False) -> tuple[Score,
         shift=colour_shift(output, sample.noisy) * 255,
         seconds=seconds,
     ), output
+
+
+class Scorer:
+    """Scores denoisers on one picture after another; of a clip, it remembers the frame before.
+
+    Args:
+        denoisers: by name.
+        blind: as `score` takes it.
+    """
+
+    def __init__(self, denoisers: Mapping[str, Denoise], blind: bool = False) -> None:
+        self._denoisers = denoisers
+        self._blind = blind
+        self._before: tuple[Sample, dict[str, Array]] | None = None
+
+    def __call__(self, sample: Sample) -> dict[str, tuple[Score, Array]]:
+        """The score and the output of every denoiser."""
+        results = {name: score(denoise, sample, self._blind) for name, denoise in self._denoisers.items()}
+        before, self._before = self._before, (sample, {name: output for name, (_, output) in results.items()})
+        if before is None or not sample.neighbours or before[0].path.parent != sample.path.parent:
+            return results
+        return {
+            name: (replace(figures, flicker=flicker(output, sample.clean, before[1][name], before[0].clean)), output)
+            for name, (figures, output) in results.items()
+        }
+
+
+def flicker(output: Array, clean: Array, output_before: Array, clean_before: Array) -> float | None:
+    """As `Score` has it, of frames (H, W, C) on [0, 1]; None where less than a hundredth stands still.
+
+    Raises:
+        ValueError: the frames differ in size.
+    """
+    shapes = {picture.shape for picture in (output, clean, output_before, clean_before)}
+    if len(shapes) > 1:
+        raise ValueError(f"expected frames of one size, got {sorted(shapes)}")
+    still = np.abs(clean - clean_before).max(axis=-1) <= STILL
+    if still.mean() < LEAST_STILL:
+        return None
+    return float(np.abs((output - clean) - (output_before - clean_before))[still].mean()) * 255
 
 
 def mean(scores: Sequence[Score]) -> dict[str, float | None]:

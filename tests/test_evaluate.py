@@ -6,15 +6,19 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from denoise_cli.data.photos import find_photos
 from denoise_cli.errors import UnreadableFile
 from denoise_cli.evaluate import (
     Gaussian,
+    InClips,
     Real,
     Sample,
     Score,
+    Scorer,
     Sensor,
     add_gaussian_noise,
     add_sensor_noise,
+    flicker,
     mean,
     score,
 )
@@ -139,7 +143,15 @@ def test_a_photo_too_small_for_ssim_has_its_psnr_all_the_same() -> None:
 def test_the_mean_is_over_the_photos_that_have_a_figure() -> None:
     scores = [Score(Path("a"), 20, 30, 0.5, 0.9, 0.1, 1), Score(Path("b"), 22, 34, None, None, 0.3, 2)]
     assert mean(scores) == pytest.approx(
-        {"noisy": 21, "denoised": 32, "noisy_ssim": 0.5, "denoised_ssim": 0.9, "shift": 0.2, "seconds": 1.5}
+        {
+            "noisy": 21,
+            "denoised": 32,
+            "noisy_ssim": 0.5,
+            "denoised_ssim": 0.9,
+            "shift": 0.2,
+            "flicker": None,
+            "seconds": 1.5,
+        }
     )
     assert mean(scores[1:])["noisy_ssim"] is None
 
@@ -149,3 +161,50 @@ def test_noises_have_names_and_facts() -> None:
     assert str(Sensor(0.001, 0.003)) == "shot 0.001, read 0.003"
     assert str(Real({})) == "real"
     assert Gaussian(0.1).facts.keys() == Sensor(0.1, 0.1).facts.keys() == Real({}).facts.keys()
+
+
+@pytest.fixture
+def clip(tmp_path: Path, rng: np.random.Generator) -> list[Path]:
+    """Two clips of 64 x 64: in the first, the left half stands still."""
+    folder = tmp_path / "clips"
+    still = rng.integers(60, 200, (64, 64, 3), dtype=np.uint8)
+    for name, frames in (("a", 4), ("b", 2)):
+        (folder / name).mkdir(parents=True)
+        for place in range(frames):
+            moving = np.roll(still, 7 * place, axis=0)
+            Image.fromarray(np.concatenate([still[:, :32], moving[:, 32:]], axis=1)).save(
+                folder / name / f"{place}.png"
+            )
+    return find_photos([folder])
+
+
+def test_frames_bring_their_neighbours_along(clip: list[Path]) -> None:
+    noise = Gaussian(0.1)
+    in_clips = InClips(noise, tuple(clip), 3)
+    alone = [noise.sample(path, place).noisy for place, path in enumerate(clip)]
+    sample = in_clips.sample(clip[1], 1)
+    np.testing.assert_array_equal(sample.noisy, alone[1])
+    assert [float(other.mean()) for other in sample.neighbours] == [float(alone[i].mean()) for i in (0, 2)]
+    last = in_clips.sample(clip[5], 5)
+    np.testing.assert_array_equal(last.neighbours, [alone[4]])  # the other clip's frames are none of its neighbours
+    assert (str(in_clips), in_clips.facts) == (str(noise), noise.facts)
+
+
+def test_flicker_is_how_the_error_changes_where_nothing_moves(clip: list[Path]) -> None:
+    noises = InClips(Gaussian(0.1), tuple(clip), 3)
+    errors = iter([0.1, 0.1, 0.15, 0.1, 0.3, 0.1])
+    scorer = Scorer({"wrong": lambda noisy, sigma: truths.pop(0) + next(errors)})
+    samples = [noises.sample(path, place) for place, path in enumerate(clip)]
+    truths = [sample.clean for sample in samples]
+    found = [scorer(sample)["wrong"][0].flicker for sample in samples]
+    assert found[0] is None
+    assert found[4] is None  # the first of another clip
+    assert [found[i] for i in (1, 2, 3, 5)] == pytest.approx([0, 0.05 * 255, 0.05 * 255, 0.2 * 255], abs=0.01)
+
+
+def test_where_all_moves_there_is_no_flicker(rng: np.random.Generator) -> None:
+    one, other = rng.random((2, 32, 32, 3))
+    assert flicker(one, one, other, other) is None
+    assert flicker(one, one, one, one) == 0
+    with pytest.raises(ValueError, match="one size"):
+        flicker(one, one, other[:16], other[:16])

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -41,6 +41,7 @@ Csv = Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write t
 Grid = Annotated[
     Path | None, typer.Option(metavar="FILE.png", help="Write a picture to look at: inputs, outputs, truths, errors.")
 ]
+Frames = Annotated[int, typer.Option(min=1, max=9, help="How many frames of a clip models for clips look at.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 
 Record = dict[str, Any]
@@ -53,6 +54,7 @@ FIGURES = {
     "noisy SSIM": ("noisy_ssim", ".4f"),
     "SSIM": ("denoised_ssim", ".4f"),
     "shift": ("shift", ".2f"),
+    "flicker": ("flicker", ".2f"),
     "s": ("seconds", ".2f"),
 }
 
@@ -66,6 +68,7 @@ def evaluate(
     each: Each = False,
     csv: Csv = None,
     grid: Grid = None,
+    frames: Frames = 5,
     overwrite: Overwrite = False,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -86,23 +89,26 @@ def evaluate(
     from denoise_cli.baselines import load_baseline
     from denoise_cli.batch import CAMERAS_MODEL, OTHERS_MODEL
     from denoise_cli.denoiser import load_denoiser
-    from denoise_cli.evaluate import Real, score
+    from denoise_cli.evaluate import Real, Scorer
 
     for target in filter(None, (csv, grid)):
         report.check_target(target, overwrite)
     photos, noises = _find(data, levels, sensors)
     names = model or [CAMERAS_MODEL if isinstance(noises[0], Real) else OTHERS_MODEL]
     denoisers = {name: load_baseline(name) or load_denoiser(name, device, arithmetic, side) for name in names}
+    if any(getattr(denoise, "sees_neighbours", False) for denoise in denoisers.values()):
+        noises = _in_clips(data, photos, noises, frames)
     scores: dict[tuple[Noise, str], list[Score]] = {pair: [] for pair in product(noises, denoisers)}
     failed, rows = set(), []
     pictured = report.rows_of(len(photos), len(noises)) if grid else ()
+    scorer = Scorer(denoisers, blind)
     with console.bar(len(photos) * len(noises), quiet) as bar:
         for noise, (index, path) in product(noises, enumerate(photos)):
             bar.start(path.name)
             try:
                 if path not in failed:
                     sample = noise.sample(path, index)
-                    results = {name: score(denoise, sample, blind) for name, denoise in denoisers.items()}
+                    results = scorer(sample)
                     for name, (figures, _) in results.items():
                         scores[noise, name].append(figures)
                     if index in pictured:
@@ -144,6 +150,16 @@ def _find(
     return list(pairs), [Real(pairs)]
 
 
+def _in_clips(data: Path, photos: Sequence[Path], noises: "Sequence[Noise]", frames: int) -> "list[Noise]":
+    """The same noises, of frames that bring their neighbours along."""
+    from denoise_cli.evaluate import Gaussian, InClips, Sensor
+
+    synthetic = [noise for noise in noises if isinstance(noise, Gaussian | Sensor)]
+    if len(synthetic) < len(noises):
+        raise UsageError(f"{data}: holds pairs of photos, and no clips: choose models for photos")
+    return [InClips(noise, tuple(photos), frames) for noise in synthetic]
+
+
 def _record(pair: "tuple[Noise, str]", what: Record, scores: "Sequence[Score]") -> Record:
     from denoise_cli.evaluate import mean
 
@@ -152,19 +168,20 @@ def _record(pair: "tuple[Noise, str]", what: Record, scores: "Sequence[Score]") 
 
 
 def _print(singles: Sequence[Record], means: Sequence[Record], as_json: bool) -> None:
+    columns = {head: figure for head, figure in FIGURES.items() if any(r[figure[0]] is not None for r in means)}
     for record in [*singles, *means] if as_json else []:
         console.data(json.dumps({key: None if value == math.inf else value for key, value in record.items()}))
     if singles and not as_json:
-        lines = [[r["noise"], r["model"], Path(r["photo"]).name, *_figures(r)] for r in singles]
-        console.table(["noise", "model", "photo", *FIGURES], lines, numbers=list(FIGURES))
+        lines = [[r["noise"], r["model"], Path(r["photo"]).name, *_figures(r, columns)] for r in singles]
+        console.table(["noise", "model", "photo", *columns], lines, numbers=list(columns))
         console.data("")
     if means and not as_json:
-        lines = [[r["noise"], r["model"], str(r["photos"]), *_figures(r)] for r in means]
-        console.table(["noise", "model", "photos", *FIGURES], lines, numbers=["photos", *FIGURES])
+        lines = [[r["noise"], r["model"], str(r["photos"]), *_figures(r, columns)] for r in means]
+        console.table(["noise", "model", "photos", *columns], lines, numbers=["photos", *columns])
 
 
-def _figures(record: Record) -> list[str]:
-    known = [(record[measure], form) for measure, form in FIGURES.values()]
+def _figures(record: Record, columns: Mapping[str, tuple[str, str]]) -> list[str]:
+    known = [(record[measure], form) for measure, form in columns.values()]
     return ["-" if value is None else format(value, form) for value, form in known]
 
 
