@@ -1,6 +1,6 @@
 """The models, by name: what each is, and how to get one with its weights."""
 
-import sys
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,11 +14,6 @@ from denoise_cli.nets.deformable import DeformableKernelNetConfig
 from denoise_cli.nets.kpn import KPNConfig
 from denoise_cli.nets.mallenet import MalleNetConfig
 from denoise_cli.nets.mallenet_video import MalleNetVideoConfig
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 DEFAULT_IMAGE_MODEL = "mallenet-s"
 UNKNOWN = 0.0  # the level that a network is told which has to see it for itself

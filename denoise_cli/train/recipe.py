@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import math
-import sys
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +11,6 @@ from pathlib import Path
 from denoise_cli.errors import TrainingError, UnknownModel
 from denoise_cli.losses import LOSSES
 from denoise_cli.zoo import name_of, weights_folder
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 LARGEST_SEED = 2**63 - 1  # of PyTorch
 
