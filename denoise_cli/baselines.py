@@ -6,6 +6,7 @@ Vetterli, "Adaptive Wavelet Thresholding for Image Denoising and Compression" (2
 
 import importlib
 import importlib.util
+import subprocess
 from collections.abc import Callable
 from functools import partial
 
@@ -15,6 +16,7 @@ from skimage.restoration import denoise_wavelet
 
 from denoise_cli.errors import MissingDependency, UsageError
 from denoise_cli.imaging.noise import ShotRead, estimate_sigma
+from denoise_cli.io.video import ffmpeg_program
 
 Array = NDArray[np.float32]
 Level = float | Array | ShotRead | None
@@ -29,11 +31,12 @@ def load_baseline(name: str) -> Denoise | None:
 
     Args:
         name: "nlm" for non-local means, as strong as the noise; "nlm:10" with OpenCV's h = 10 whatever the noise;
-            "wavelet" for BayesShrink.
+            "wavelet" for BayesShrink; "ffmpeg:bm3d=sigma={sigma}" for any filter of FFmpeg's, which is told the level
+            on the scale of 255 in that place.
 
     Raises:
         MissingDependency: its library is not installed.
-        UsageError: an h that is none.
+        UsageError: an h, or a filter, that is none.
     """
     kind, colon, h = name.partition(":")
     if kind == "nlm":
@@ -42,6 +45,10 @@ def load_baseline(name: str) -> Denoise | None:
     if name == "wavelet":
         _require("pywt", name, "PyWavelets")
         return wavelet
+    if kind == "ffmpeg":
+        if not h:
+            raise UsageError(f"--model {name}: expected ffmpeg:FILTER, like ffmpeg:bm3d=sigma={{sigma}}")
+        return partial(ffmpeg_filter, graph=h)
     return None
 
 
@@ -84,6 +91,38 @@ def wavelet(image: Array, sigma: Level = None) -> Array:
     colour = image.shape[2] == 3
     clean = denoise_wavelet(image, level, method="BayesShrink", convert2ycbcr=colour, channel_axis=-1)
     return np.asarray(clean, np.float32)
+
+
+def ffmpeg_filter(image: Array, sigma: Level = None, graph: str = "null") -> Array:
+    """What a filter of FFmpeg's makes of one frame, of 8 bits: the image is clipped and rounded first.
+
+    Args:
+        image: (H, W, C), C = 1 or 3, [0, 1].
+        sigma: the noise's deviation in the image's unit, a number or a map (H, W), or a sensor's noise; None to
+            estimate it.
+        graph: filters, as FFmpeg's -vf takes them, and {sigma} where they are told the level on the scale of 255.
+
+    Returns:
+        The same shape.
+
+    Raises:
+        UsageError: FFmpeg does not understand the filter.
+    """
+    H, W, C = image.shape
+    packed, planar = ("rgb24", "gbrp") if C == 3 else ("gray", "gray")
+    told = graph.replace("{sigma}", f"{255 * _one_level(image, sigma):.4f}") if "{sigma}" in graph else graph
+    raw = ["-f", "rawvideo", "-pix_fmt", packed]
+    filters = f"format={planar},{told}"
+    done = subprocess.run(
+        [ffmpeg_program(), "-v", "error", *raw, "-s", f"{W}x{H}", "-i", "-", "-vf", filters, *raw, "-"],
+        input=np.rint(image.clip(0, 1) * 255).astype(np.uint8).tobytes(),
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode or len(done.stdout) != H * W * C:
+        said = done.stderr.decode(errors="replace").splitlines() or ["another size came out"]
+        raise UsageError(f"--model ffmpeg:{graph}: {said[0]}")
+    return np.divide(np.frombuffer(done.stdout, np.uint8).reshape(H, W, C), 255, dtype=np.float32)
 
 
 def _one_level(image: Array, sigma: Level) -> float:

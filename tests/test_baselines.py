@@ -8,13 +8,16 @@ from denoise_cli.baselines import load_baseline
 from denoise_cli.errors import MissingDependency, UsageError
 from denoise_cli.imaging.metrics import psnr
 
-LIBRARIES = {"nlm": ("cv2", "opencv-python-headless"), "wavelet": ("pywt", "PyWavelets")}
+LIBRARIES = {
+    "nlm": ("cv2", "opencv-python-headless"),
+    "wavelet": ("pywt", "PyWavelets"),
+}
 NAMES = [
     pytest.param(
         name, marks=pytest.mark.skipif(not importlib.util.find_spec(module), reason=f"{package} is not installed")
     )
     for name, (module, package) in LIBRARIES.items()
-]
+] + ["ffmpeg:nlmeans=s=12"]
 
 
 @pytest.fixture
@@ -81,3 +84,15 @@ def test_a_missing_library_is_named(name: str, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(MissingDependency, match=f"pip install {LIBRARIES[name][1]}$"):
         load_baseline(name)
+
+
+def test_a_filter_of_ffmpegs_is_told_the_level(clean: NDArray[np.float32]) -> None:
+    denoise = load_baseline("ffmpeg:lutrgb=r={sigma}:g={sigma}:b={sigma}")
+    assert denoise is not None
+    np.testing.assert_allclose(denoise(clean, 25 / 255), 25 / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["ffmpeg", "ffmpeg:", "ffmpeg:no-such-filter", "ffmpeg:scale=8:8"])
+def test_a_filter_that_is_none_is_refused(name: str, clean: NDArray[np.float32]) -> None:
+    with pytest.raises(UsageError, match=f"^--model {name}"):
+        load_baseline(name)(clean)

@@ -31,8 +31,8 @@ Models = Annotated[
     list[str],
     typer.Option(
         "--model",
-        help="A name from `denoise models`, a .safetensors file, nlm, nlm:H or wavelet; may be given several times. "
-        "[default: mallenet-r for pairs, else mallenet-s]",
+        help="A name from `denoise models`, a .safetensors file, nlm, nlm:H, wavelet or ffmpeg:FILTER; may be given "
+        "several times. [default: mallenet-r for pairs, else mallenet-s]",
     ),
 ]
 Blind = Annotated[bool, typer.Option("--blind", help="Do not tell the model the noise level: it is estimated.")]

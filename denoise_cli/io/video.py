@@ -346,6 +346,9 @@ def _options(encoder: str, pixel_format: str, crf: float | None, preset: str | N
         if encoder not in USUAL_QUALITY:
             raise UsageError(f"--preset {preset}: {encoder} has no such setting")
         options["cpu-used" if encoder == "libvpx-vp9" else "preset"] = preset
+    if encoder == "libx264":
+        # On processors with AVX-512 x264's macroblock tree is not the same from run to run, as a resumed run has to be.
+        options["x264-params"] = "mbtree=0"
     if encoder == "libx265":
         options["x265-params"] = "log-level=error"
     if encoder == "libvpx-vp9":
@@ -419,7 +422,7 @@ def assemble(
         UnwritableFile: the container cannot hold one of the streams, or the disk refuses.
     """
     own, count = clip.stream.index, len(clip.streams)
-    command = [_ffmpeg(), "-nostdin", "-v", "error", "-y"]
+    command = [ffmpeg_program(), "-nostdin", "-v", "error", "-y"]
     # The source's clock is kept, but from a later start on everything is counted from there.
     command += ["-i", str(video), "-ss", f"{start:.6f}"] if start > 0 else ["-copyts", "-i", str(video)]
     command += ["-t", f"{seconds:.6f}"] if seconds < float("inf") else []
@@ -517,7 +520,12 @@ def _disposition(stream: VideoStream) -> str:
     return "+".join(flag.name for flag in av.stream.Disposition if flag & stream.disposition) or "0"
 
 
-def _ffmpeg() -> str:
+def ffmpeg_program() -> str:
+    """The path of the ffmpeg program.
+
+    Raises:
+        MissingDependency: it is not installed.
+    """
     try:
         import imageio_ffmpeg
     except ImportError as error:
