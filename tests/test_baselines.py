@@ -17,7 +17,7 @@ NAMES = [
         name, marks=pytest.mark.skipif(not importlib.util.find_spec(module), reason=f"{package} is not installed")
     )
     for name, (module, package) in LIBRARIES.items()
-] + ["ffmpeg:nlmeans=s=12"]
+]
 
 
 @pytest.fixture
@@ -96,3 +96,15 @@ def test_a_filter_of_ffmpegs_is_told_the_level(clean: NDArray[np.float32]) -> No
 def test_a_filter_that_is_none_is_refused(name: str, clean: NDArray[np.float32]) -> None:
     with pytest.raises(UsageError, match=f"^--model {name}"):
         load_baseline(name)(clean)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_filter_of_ffmpegs_takes_noise_away(
+    channels: int, clean: NDArray[np.float32], noisy: NDArray[np.float32]
+) -> None:
+    denoise = load_baseline("ffmpeg:nlmeans=s=12")
+    assert denoise is not None
+    denoised = denoise(noisy[..., :channels])
+    assert denoised.shape == (96, 120, channels)
+    assert denoised.dtype == np.float32
+    assert psnr(denoised, clean[..., :channels]) > psnr(noisy[..., :channels], clean[..., :channels]) + 2
