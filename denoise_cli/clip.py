@@ -24,6 +24,9 @@ from denoise_cli.io.video import Frame
 # light, and counts little.
 MOST_MOTION, MOST_HASTE, ALL_OVER = 0.04, 3.0, 0.2
 REDUCED = (18, 32)  # rows and columns
+# How often a scene's noise is looked at, in frames; and what a frame must show that can tell: so much of it between
+# black and white, where noise is cut off, both of which are this much wide.
+EVERY, LEAST_SEEN, ENDS = 8, 0.1, 0.03
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ def denoised(
 ) -> Iterator[tuple[Frame, float | None]]:
     """Frames without their noise, and the level that the noise had.
 
-    It is estimated once for each scene, so that the strength does not change from frame to frame.
+    A scene's level is the median of what was estimated so far, so that the strength does not change with every frame.
 
     Args:
         frames: in the order in which they are shown; their samples are replaced.
@@ -62,12 +65,15 @@ def denoised(
         skip: how many frames to leave out of the result; what follows is what it would be without.
     """
     numbers = count()
-    T = T if denoise.sees_neighbours else 1
+    level = sigma
     for _, scene in groupby(_seen(frames), key=lambda seen: seen.scene):
-        level = sigma
-        for place, (own, *others) in enumerate(_windows(scene, T)):
-            if place == 0 and sigma is None and not denoise.sees_noise:
-                level = median(_estimated(seen.rgb) for seen in (own, *others))
+        found: list[float] = []
+        for place, (own, *others) in enumerate(_windows(scene, T if denoise.sees_neighbours else 1)):
+            if sigma is None and not denoise.sees_noise:
+                if place % EVERY == 0 and _shows_noise(own.rgb):
+                    found.append(_estimated(own.rgb))
+                # In the dark before a scene can tell, the last one's is as good as any.
+                level = median(found) if found else level or 0.0
             if next(numbers) < skip:
                 continue
             if strength > 0:
@@ -92,6 +98,11 @@ def _seen(frames: Iterable[Frame]) -> Iterator[Seen]:
         yield Seen(frame, rgb, scene)
 
 
+def _shows_noise(rgb: Tensor) -> bool:
+    light = rgb.mean(dim=0)
+    return float(((light > ENDS) & (light < 1 - ENDS)).float().mean()) >= LEAST_SEEN
+
+
 def _estimated(rgb: Tensor) -> float:
     """The deviation of white noise in each channel that would be as strong in their mean.
 
@@ -106,7 +117,7 @@ def _windows(scene: Iterator[Seen], T: int) -> Iterator[list[Seen]]:
     held: deque[Seen] = deque()
     place = 0  # among those that are held, of the frame whose turn it is
     while True:
-        while len(held) < place + T and (coming := next(scene, None)) is not None:
+        while len(held) < max(T, place + T // 2 + 1) and (coming := next(scene, None)) is not None:
             held.append(coming)
         if place == len(held):
             return

@@ -131,6 +131,8 @@ class Denoiser:
             raise ValueError(f"neighbours: expected {tuple(image.shape)} each")
         if neighbours and not self.sees_neighbours:
             raise ValueError("neighbours: expected none, this network sees photos")
+        if not self._spec.any_window:  # of a clip that is too short, the frame itself stands for those that lack
+            frames = [*frames, *[image] * self._spec.window][: self._spec.window]
         if strength < 0:
             raise ValueError(f"strength: expected 0 or more, got {strength}")
         if strength == 0 or (isinstance(sigma, float) and sigma == 0):

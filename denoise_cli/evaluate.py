@@ -146,8 +146,11 @@ class InClips:
         """As `Gaussian.sample`; each neighbour has the noise that it has as a frame of its own."""
         clip = [place for place, frame in enumerate(self.frames) if frame.parent == path.parent]
         own, *others = (clip[i] for i in window(clip.index(index), len(clip), self.T))
+        sample = self.noise.sample(path, own)
         neighbours = tuple(self.noise.sample(self.frames[place], place).noisy for place in others)
-        return replace(self.noise.sample(path, own), neighbours=neighbours)
+        if any(other.shape != sample.noisy.shape for other in neighbours):
+            raise UnreadableFile(path, f"is {_size(sample.noisy)}, but other frames of {path.parent} are not")
+        return replace(sample, neighbours=neighbours)
 
 
 Noise = Gaussian | Sensor | Real | InClips
@@ -249,7 +252,7 @@ class Scorer:
         """The score and the output of every denoiser."""
         results = {name: score(denoise, sample, self._blind) for name, denoise in self._denoisers.items()}
         before, self._before = self._before, (sample, {name: output for name, (_, output) in results.items()})
-        if before is None or not sample.neighbours or before[0].path.parent != sample.path.parent:
+        if before is None or not sample.neighbours or not _follows(sample.path, before[0].path):
             return results
         return {
             name: (replace(figures, flicker=flicker(output, sample.clean, before[1][name], before[0].clean)), output)
@@ -276,6 +279,11 @@ def mean(scores: Sequence[Score]) -> dict[str, float | None]:
     """Every measure's mean over the photos that have it; None where none has."""
     values = {name: [value for s in scores if (value := getattr(s, name)) is not None] for name in MEASURES}
     return {name: sum(known) / len(known) if known else None for name, known in values.items()}
+
+
+def _follows(frame: Path, before: Path) -> bool:
+    """Whether both are of one clip, and of one turn through it."""
+    return frame.parent == before.parent and frame > before
 
 
 def _size(pixels: Array) -> str:

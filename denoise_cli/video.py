@@ -2,36 +2,31 @@
 
 import dataclasses
 import json
+import math
 import os
 import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 from queue import Full, Queue
 from statistics import median_low
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import av
 
 from denoise_cli import __version__
 from denoise_cli.clip import denoised
 from denoise_cli.denoiser import Denoiser
-from denoise_cli.errors import DenoiseError, UnreadableFile, UnwritableFile, UsageError
+from denoise_cli.errors import UnreadableFile, UnwritableFile, UsageError
 from denoise_cli.files import move_into_place, write_atomically
-from denoise_cli.io.video import (
-    CONTAINERS,
-    USUAL_CONTAINER,
-    Encoding,
-    Frame,
-    Reader,
-    Writer,
-    assemble,
-    choose_encoding,
-    count_frames,
-    join,
-)
+from denoise_cli.io.encode import CONTAINERS, STDOUT, USUAL_CONTAINER, Encoding, Writer, choose_encoding
+from denoise_cli.io.mux import assemble, count_frames, join
+from denoise_cli.io.video import Frame, Reader, has_alpha
+from denoise_cli.zoo import checksum_of
 
 Item = TypeVar("Item")
 Progress = Callable[[int, float], None]  # frames that are done, and the share of the clip
@@ -40,7 +35,7 @@ PART = 240  # frames; what a kill can cost
 QUEUED = 4  # frames that wait between two threads
 WAIT = 0.2  # seconds between two looks at whether anybody still wants what a thread has made
 MOST_FRAMES = 9
-STDOUT = Path("-")
+REHEARSED = 1.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -66,18 +61,24 @@ class Settings:
     preset: str | None = None
     pixel_format: str | None = None
     start: float = 0.0
-    seconds: float = float("inf")
+    seconds: float = math.inf
     deinterlace: bool = False
 
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a clip; `sigma` is the noise of most of its frames, on the scale of 255."""
+    """What became of a clip.
+
+    Attributes:
+        made: how many frames were made in this run, the others in one that was interrupted.
+        sigma: the noise of most of them, on the scale of 255.
+    """
 
     source: str
     target: str
     model: str
     frames: int
+    made: int
     width: int
     height: int
     codec: str
@@ -146,45 +147,52 @@ def run(
         first = next(frames, None)
         if first is None:
             raise UnreadableFile(source, "has no frames" + (f" after {settings.start:g} s" if settings.start else ""))
-        extension = ".y4m" if target == STDOUT else target.suffix.lower()
         encoding = choose_encoding(
-            clip, first, extension, settings.codec, settings.crf, settings.preset, settings.pixel_format
+            clip,
+            first,
+            ".y4m" if target == STDOUT else target.suffix.lower(),
+            settings.codec,
+            settings.crf,
+            settings.preset,
+            settings.pixel_format,
         )
-        notes = ("interlaced: --deinterlace makes whole frames of the fields",) if first.is_interlaced else ()
-        width, height = first.picture.width, first.picture.height
-        parts = None if target == STDOUT else Parts(target, clip, first, encoding, settings, overwrite, resume)
-        done = parts.frames if parts else 0
-        expected = max(clip.expected_frames(settings.start, settings.seconds), done + 1)
+        picture, notes = first.picture, _notes(first, encoding)
+        parts = None
+        if target != STDOUT:
+            parts = Parts(target, clip, first, encoding, _plan(clip, denoise, encoding, settings), settings.seconds)
+            parts.open(overwrite, resume)
+        before = parts.frames if parts else 0
+        expected = max(clip.expected_frames(settings.start, settings.seconds), before + 1)
         decoded = _ahead(chain([first], frames))
-        cleaned = _ahead(denoised(decoded, denoise, settings.frames, settings.sigma, settings.strength, done))
+        cleaned = _ahead(denoised(decoded, denoise, settings.frames, settings.sigma, settings.strength, before))
         levels: list[float] = []
 
         def shown() -> Iterator[Frame]:
-            for place, (frame, level) in enumerate(cleaned, start=done + 1):
+            for place, (frame, level) in enumerate(cleaned, start=before + 1):
                 levels.extend([] if level is None else [level])
                 yield frame
                 if progress is not None:
                     progress(place, min(place / expected, 1.0))
 
         with closing(decoded), closing(cleaned):
-            if parts:
-                parts.write(shown())
-                parts.finish(overwrite)
-                done = parts.frames
-            else:
-                done = _write_all(shown(), Writer(STDOUT, clip, encoding))
+            made = parts.write(shown()) if parts else _write_all(shown(), STDOUT, clip, encoding)
+        if parts:
+            parts.finish(overwrite)
+        if clip.damaged:
+            notes.append(f"left out {clip.damaged} damaged packets")
     return Result(
         source=str(source),
         target=str(target),
         model=settings.model,
-        frames=done,
-        width=width,
-        height=height,
+        frames=before + made,
+        made=made,
+        width=picture.width,
+        height=picture.height,
         codec=encoding.encoder,
         pixel_format=encoding.pixel_format,
         sigma=round(median_low(levels) * 255, 3) if levels else None,
         seconds=round(time.perf_counter() - began, 3),
-        notes=notes,
+        notes=tuple(notes),
     )
 
 
@@ -196,110 +204,98 @@ class Parts:
         clip: the source.
         first: the first frame that is taken from it.
         encoding: of the video.
-        settings: what else the parts depend on.
-        overwrite: begin again where there are some.
-        resume: go on after those that there are.
+        plan: all that the parts depend on.
+        seconds: how much is taken of the source.
 
     Attributes:
         folder: where they are.
         frames: how many there are in the parts that are finished.
-
-    Raises:
-        UsageError: there are parts and neither is wanted, or those that there are were made otherwise.
-        UnwritableFile: the folder cannot be made.
     """
 
     def __init__(
-        self,
-        target: Path,
-        clip: Reader,
-        first: Frame,
-        encoding: Encoding,
-        settings: Settings,
-        overwrite: bool,
-        resume: bool,
+        self, target: Path, clip: Reader, first: Frame, encoding: Encoding, plan: dict[str, Any], seconds: float
     ) -> None:
         self.folder = target.with_name(f"{target.name}.parts")
         self.frames = 0
-        self._target = target
-        self._clip, self._encoding, self._settings = clip, encoding, settings
-        plan = self._plan()
-        if self.folder.exists() and resume:
-            if self._read_plan() != plan:
-                raise UsageError(f"{self.folder}: made of another source or with other settings: leave --resume away")
+        self._target, self._clip, self._first, self._encoding, self._seconds = target, clip, first, encoding, seconds
+        self._plan = json.loads(json.dumps(plan))  # as it will be read
+        self._plan_file = self.folder / "plan.json"
+
+    def open(self, overwrite: bool, resume: bool) -> None:
+        """Take up the parts that there are, or begin with none.
+
+        Args:
+            overwrite: throw away those that there are.
+            resume: go on after them.
+
+        Raises:
+            UsageError: there are parts and neither is wanted, or they were made otherwise.
+            UnwritableFile: the folder is another one, or cannot be made, or the container cannot hold the streams.
+        """
+        if self.folder.exists() and not (self.folder.is_dir() and self._is_ours()):
+            raise UnwritableFile(self.folder, "is in the way: move it, or choose another name for the output")
+        if self._finished() and resume:
+            if self._read_plan() != self._plan:
+                raise UsageError(f"{self.folder}: of another source or other settings: --overwrite begins again")
             self.frames = sum(count_frames(part) for part in self._finished())
-        elif self.folder.exists() and not overwrite:
-            raise UsageError(
-                f"{self.folder}: of an interrupted run: add --resume to go on, or --overwrite to begin again"
-            )
-        else:
-            with suppress(FileNotFoundError):
+            return
+        if self._finished() and not overwrite:
+            raise UsageError(f"{self.folder}: of an interrupted run: --resume goes on, --overwrite begins again")
+        with self._said_of_the_target():
+            if self.folder.exists():
                 shutil.rmtree(self.folder)
-            try:
-                self.folder.mkdir()
-            except OSError as error:
-                raise UnwritableFile(self.folder, f"cannot make the folder: {error.strerror}") from error
-            try:
-                self._rehearse(first)
-            except DenoiseError:
-                shutil.rmtree(self.folder, ignore_errors=True)
-                raise
-            write_atomically(self._plan_file, json.dumps(plan, indent=1).encode(), overwrite=True)
-
-    def _rehearse(self, first: Frame) -> None:
-        """Put a file together from the first frame and a second of the rest: better fail now than after the work."""
-        video, whole = self.folder / "rehearsal", self.folder / self._target.name
-        _write_all([first], Writer(video, self._clip, self._encoding))
+            self.folder.mkdir()
         try:
-            assemble(self._clip, video, whole, self._encoding, self._settings.start, min(self._settings.seconds, 1.0))
-        except UnwritableFile as error:
-            raise UnwritableFile(self._target, error.reason) from error
-        for path in (video, whole):
-            path.unlink()
+            with self._said_of_the_target():
+                write_atomically(self._plan_file, json.dumps(self._plan, indent=1).encode(), overwrite=True)
+                self._rehearse()
+        except BaseException:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
 
-    def write(self, frames: Iterable[Frame]) -> None:
-        """Add frames, a part after another; what is not a whole part when it ends early is lost."""
-        coming = iter(frames)
+    def write(self, frames: Iterable[Frame]) -> int:
+        """Add frames, a part after another, and say how many; a part that does not become whole is lost.
+
+        Raises:
+            UnwritableFile: the disk refuses; the finished parts stay.
+        """
+        coming, written = iter(frames), 0
         for number in range(len(self._finished()), 10**9):
             first = next(coming, None)
             if first is None:
-                return
-            path = self._part(number)
-            growing = path.with_suffix(".growing")
-            self.frames += _write_all(
-                chain([first], islice(coming, PART - 1)), Writer(growing, self._clip, self._encoding)
-            )
-            os.replace(growing, path)
+                break
+            growing, part = self.folder / "growing", self.folder / f"{number:05d}.part"
+            with self._said_of_the_target():
+                written += _write_all(chain([first], islice(coming, PART - 1)), growing, self._clip, self._encoding)
+                os.replace(growing, part)
+        return written
 
     def finish(self, overwrite: bool) -> None:
-        """Make the result, and take the parts away."""
+        """Make the result, and take the parts away.
+
+        Raises:
+            UnwritableFile: the disk refuses; the parts stay.
+        """
         joined, whole = self.folder / "joined", self.folder / self._target.name
-        join(self._finished(), joined, self._encoding)
-        assemble(self._clip, joined, whole, self._encoding, self._settings.start, self._settings.seconds)
+        with self._said_of_the_target():
+            join(self._finished(), joined, self._encoding)
+            assemble(self._clip, joined, whole, self._encoding, self._seconds)
         move_into_place(whole, self._target, overwrite)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    @property
-    def _plan_file(self) -> Path:
-        return self.folder / "plan.json"
-
-    def _part(self, number: int) -> Path:
-        return self.folder / f"{number:05d}.part"
+    def _rehearse(self) -> None:
+        """Put a file together from the first frame and a second of the rest: better fail now than after the work."""
+        video, whole = self.folder / "rehearsal", self.folder / self._target.name
+        _write_all([self._first], video, self._clip, self._encoding)
+        assemble(self._clip, video, whole, self._encoding, min(self._seconds, REHEARSED))
+        video.unlink()
+        whole.unlink()
 
     def _finished(self) -> list[Path]:
         return sorted(self.folder.glob("*.part"))
 
-    def _plan(self) -> dict[str, object]:
-        state = self._clip.path.stat()
-        plan: dict[str, object] = {
-            "version": __version__,
-            "source": str(self._clip.path.resolve()),
-            "bytes": state.st_size,
-            "changed": state.st_mtime_ns,
-            "settings": dataclasses.asdict(self._settings),
-            "encoding": dataclasses.asdict(self._encoding),
-        }
-        return json.loads(json.dumps(plan))  # as it will be read
+    def _is_ours(self) -> bool:
+        return self._plan_file.exists() or not any(self.folder.iterdir())
 
     def _read_plan(self) -> object:
         try:
@@ -307,10 +303,48 @@ class Parts:
         except (OSError, ValueError):
             return None
 
+    @contextmanager
+    def _said_of_the_target(self) -> Iterator[None]:
+        """The names of the files within are of no use to anybody."""
+        try:
+            yield
+        except UnwritableFile as error:
+            raise UnwritableFile(self._target, error.reason) from error
+        except OSError as error:
+            raise UnwritableFile(self._target, f"cannot be written ({error.strerror})") from error
 
-def _write_all(frames: Iterable[Frame], writer: Writer) -> int:
+
+def _plan(clip: Reader, denoise: Denoiser, encoding: Encoding, settings: Settings) -> dict[str, Any]:
+    """All that a part depends on, its number apart."""
+    state = clip.path.stat()
+    return {
+        "version": __version__,
+        "libraries": {name: list(version) for name, version in av.library_versions.items()},
+        "source": str(clip.path.resolve()),
+        "bytes": state.st_size,
+        "changed": state.st_mtime_ns,
+        "settings": dataclasses.asdict(settings),
+        "encoding": dataclasses.asdict(encoding),
+        "weights": checksum_of(settings.model),
+        "device": str(denoise.device),
+        "precision": str(denoise.precision),
+        "tile": denoise.tile,
+        "part": PART,
+    }
+
+
+def _notes(first: Frame, encoding: Encoding) -> list[str]:
+    notes = []
+    if first.is_interlaced:
+        notes.append("interlaced: --deinterlace makes whole frames of the fields")
+    if has_alpha(first.picture.format) and not has_alpha(av.VideoFormat(encoding.pixel_format, 16, 16)):
+        notes.append(f"transparency is lost: {encoding.encoder} has none")
+    return notes
+
+
+def _write_all(frames: Iterable[Frame], path: Path, clip: Reader, encoding: Encoding) -> int:
     written = 0
-    with closing(writer):
+    with Writer(path, clip, encoding) as writer:
         for frame in frames:
             writer.write(frame)
             written += 1
@@ -339,8 +373,8 @@ def _ahead(items: Iterable[Item]) -> Iterator[Item]:
             hand_over(None, error)
 
     thread = threading.Thread(target=make, daemon=True)
-    thread.start()
     try:
+        thread.start()
         while True:
             item, error = waiting.get()
             if error is not None:
@@ -350,4 +384,16 @@ def _ahead(items: Iterable[Item]) -> Iterator[Item]:
             yield item
     finally:
         unwanted.set()
-        thread.join()
+        _wait_for(thread)
+
+
+def _wait_for(thread: threading.Thread) -> None:
+    """Until a thread has ended, however often Ctrl-C is pressed meanwhile: it holds what is to be closed next."""
+    interrupt: KeyboardInterrupt | None = None
+    while thread.is_alive():
+        try:
+            thread.join()
+        except KeyboardInterrupt as pressed:
+            interrupt = pressed
+    if interrupt is not None:
+        raise interrupt

@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 from torch import nn
 
-from denoise_cli.checkpoint import load_weights, read_note, read_tensors
+from denoise_cli.checkpoint import load_weights, read_note, read_tensors, sha256_of
 from denoise_cli.errors import DamagedWeights, UnknownModel
 from denoise_cli.nets.deformable import DeformableKernelNetConfig
 from denoise_cli.nets.kpn import KPNConfig
@@ -35,6 +35,7 @@ class ModelSpec:
         config: its network.
         summary: what it is for, in a few words.
         window: frames of a clip that it is shown, of which it denoises the first; 1 for photos.
+        any_window: whether it takes any other number of them as well.
         space: the encoding that it works in: a photo's own, or linear light.
         noise: what it learns to take away: white noise, a sensor's shot and read noise, or what cameras leave.
         sigma_max: the strongest noise that it was trained for, as a standard deviation on [0, 1].
@@ -43,6 +44,7 @@ class ModelSpec:
     config: Config
     summary: str
     window: int = 1
+    any_window: bool = False
     space: Literal["srgb", "linear"] = "srgb"
     noise: Literal["gaussian", "sensor", "camera"] = "gaussian"
     sigma_max: float = 75 / 255
@@ -70,7 +72,7 @@ MODELS = {
     "mallenet-r-paper": ModelSpec(
         MalleNetConfig(48, block="residual", kernel=3), "r as in the paper, 3x3 kernels", noise="camera"
     ),
-    "mallenet-v": ModelSpec(MalleNetVideoConfig(16), "for clips: merges frames, then as s", window=5),
+    "mallenet-v": ModelSpec(MalleNetVideoConfig(16), "for clips: merges frames, then as s", window=5, any_window=True),
     "deformable-2d": ModelSpec(
         DeformableKernelNetConfig(64), "5x5 deformable kernels, for a GPU", space="linear", noise="sensor"
     ),
@@ -155,6 +157,17 @@ def name_of(name: str) -> str:
 def is_file(name: str) -> bool:
     """Whether a model's name is that of a weight file."""
     return name.endswith(".safetensors")
+
+
+def checksum_of(name: str) -> str:
+    """SHA-256 of a model's weights; errors as in `load_net`."""
+    if is_file(name):
+        try:
+            return sha256_of(Path(name).read_bytes())
+        except OSError as error:
+            raise DamagedWeights(f"{name}: {error.strerror}") from error
+    cards = read_manifest()
+    return cards[name].sha256 if name in cards else ""
 
 
 def weights_folder() -> Path:

@@ -146,3 +146,17 @@ def test_the_samples_of_colour_frames_are_replaced_too() -> None:
     planes = [np.full(plane.shape, value, np.uint8) for plane, value in zip(frame.planes, (50, 100, 150), strict=True)]
     frame.replace(planes)
     assert [int(plane.mean()) for plane in Frame(frame.picture).planes] == [50, 100, 150]
+
+
+def test_a_clip_that_fades_in_from_black_is_denoised() -> None:
+    witness = Witness()
+    values = [-0.2] * 9 + [-0.2 + 0.012 * i for i in range(60)]
+    run(clip(values, noise=0.05), witness)
+    assert witness.levels[0] == 0  # nothing is to be seen
+    assert witness.levels[-1] == pytest.approx(0.05, rel=0.2)
+
+
+def test_what_is_too_dark_to_tell_is_denoised_as_the_scene_before() -> None:
+    witness = Witness()
+    run(clip([0.5] * 3, noise=0.05) + clip([-0.2] * 3), witness)
+    assert witness.levels[3:] == [witness.levels[0]] * 3

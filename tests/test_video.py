@@ -1,6 +1,7 @@
 """Clips from file to file; what is in the results is told by the ffmpeg program."""
 
 from collections.abc import Callable
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
@@ -68,7 +69,7 @@ def test_frames_times_and_tags_stay(kind: str, tmp_path: Path, ffmpeg: FFmpeg, d
     source = ffmpeg.make(tmp_path / name, *options)
     target = tmp_path / f"out{video.target_beside(source).suffix}"
     result = video.run(source, target, denoise, Settings("mallenet-s", sigma=10 / 255))
-    assert result.frames == 8
+    assert (result.frames, result.made) == (8, 8)
     assert ffmpeg.times(target) == ffmpeg.times(source)
     assert tags(target) == tags(source) | ({"format": "yuvj420p"} if kind == "jpeg" else {})
 
@@ -207,9 +208,9 @@ def test_what_an_interrupted_run_has_left_is_not_thrown_away_in_silence(
     source, target = ffmpeg.make(tmp_path / "a.mp4"), tmp_path / "out.mp4"
     with pytest.raises(KeyboardInterrupt):
         video.run(source, target, denoise, Settings("mallenet-s"), progress=stop_at(5))
-    with pytest.raises(UsageError, match="of an interrupted run: add --resume to go on, or --overwrite"):
+    with pytest.raises(UsageError, match="of an interrupted run: --resume goes on, --overwrite begins again"):
         video.run(source, target, denoise, Settings("mallenet-s"))
-    with pytest.raises(UsageError, match="with other settings"):
+    with pytest.raises(UsageError, match="of another source or other settings"):
         video.run(source, target, denoise, Settings("mallenet-s", strength=0.5), resume=True)
     video.run(source, target, denoise, Settings("mallenet-s", strength=0.5), overwrite=True)
     assert target.exists()
@@ -240,7 +241,7 @@ def test_a_stream_that_the_container_cannot_hold_is_named(tmp_path: Path, ffmpeg
 @pytest.mark.parametrize(
     ("name", "data", "complaint"),
     [
-        ("a.mp4", None, "No such file"),
+        ("a.mp4", None, "no such file"),
         ("a.mp4", b"", "cannot be read as video"),
         ("a.mp4", b"not a clip" * 100, "cannot be read as video"),
     ],
@@ -279,3 +280,188 @@ def test_targets_that_would_do_harm_are_refused(tmp_path: Path, ffmpeg: FFmpeg, 
         video.run(source, tmp_path / "b.gif", denoise, Settings("mallenet-s"))
     assert source.read_bytes() == before
     assert (tmp_path / "b.mp4").read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize(
+    "name", ["12:30:00.mp4", "-dash.mp4", "100%d.mp4", "a?b&c#d.mp4", "späß 雪.mp4", "concat:x.mp4"]
+)
+def test_names_are_names_whatever_is_in_them(
+    name: str, tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ffmpeg.make(tmp_path / "plain.mp4").rename(name)
+    video.run(Path(name), Path(f"{name}-out.mp4"), denoise, Settings("mallenet-s", strength=0))
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, f"{name}-out.mp4"])
+
+
+@pytest.mark.parametrize("rate", ["30", "24000/1001"])
+@pytest.mark.parametrize("extension", [".ts", ".mp4"])
+def test_no_first_frame_is_lost_to_rounding(
+    rate: str, extension: str, tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser
+) -> None:
+    for ticks in (1, 100, 123457, 132000):
+        late = f"setpts=PTS+{ticks}/90000/TB"
+        source = ffmpeg.make(
+            tmp_path / f"a{extension}", "-vf", f"settb=1/90000,{late}", "-fps_mode", "passthrough", frames=4, rate=rate
+        )
+        target = tmp_path / "b.mp4"
+        assert video.run(source, target, denoise, Settings("mallenet-s", strength=0), overwrite=True).frames == 4
+        assert ffmpeg.times(target) == ffmpeg.times(source)
+
+
+def test_sound_and_picture_stay_together_where_no_frame_is_at_the_cut(
+    tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser
+) -> None:
+    """Frames at 0, 0.25, 0.5 ...; cut at 0.3, the first one is that of 0.5, and so is the sound."""
+    source = ffmpeg.make(tmp_path / "a.mov", "-f", "lavfi", "-i", "anoisesrc=duration=2", "-c:a", "pcm_s16le", rate="4")
+    target = tmp_path / "b.mov"
+    video.run(source, target, denoise, Settings("mallenet-s", strength=0, start=0.3))
+    assert ffmpeg.times(target)[0] == 0
+    whole, part = ffmpeg.frames(source, "a:0"), ffmpeg.frames(target, "a:0")
+    offset = next(time for time, checksum in whole if checksum == part[0][1])
+    assert abs(offset - part[0][0] - Fraction(1, 2)) < Fraction(1, 1000)
+
+
+def test_damaged_packets_are_left_out_and_counted(tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser) -> None:
+    source = ffmpeg.make(tmp_path / "a.mkv", "-c:v", "ffv1", "-slicecrc", "1", frames=6)
+    with av.open(str(source)) as opened:
+        fourth = [packet.pos for packet in opened.demux(video=0) if packet.size][3]
+    data = bytearray(source.read_bytes())
+    data[fourth + 20 : fourth + 60] = bytes(40)
+    source.write_bytes(data)
+    result = video.run(source, tmp_path / "b.mkv", denoise, Settings("mallenet-s", strength=0))
+    assert result.frames >= 5
+    assert result.notes == (() if result.frames == 6 else ("left out 1 damaged packets",))
+
+
+@pytest.mark.parametrize(
+    ("target", "settings"),
+    [("b.webm", {"codec": "h264"}), ("b.mp4", {"codec": "prores"}), ("b.mp4", {"codec": "aac"}),
+     ("b.mp4", {"codec": "vc1"}), ("b.mp4", {"codec": "rawvideo"}), ("b.mp4", {"preset": "bogus"})],
+)  # fmt: skip
+def test_encoders_that_do_not_fit_are_a_mistake_of_the_command_line(
+    target: str, settings: dict[str, str], tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser
+) -> None:
+    source = ffmpeg.make(tmp_path / "a.mp4")
+    with pytest.raises(UsageError):
+        video.run(source, tmp_path / target, denoise, Settings("mallenet-s", **settings))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_hevc_is_what_apples_programs_play(tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser) -> None:
+    target = tmp_path / "b.mov"
+    video.run(ffmpeg.make(tmp_path / "a.mp4"), target, denoise, Settings("mallenet-s", strength=0, codec="hevc"))
+    with av.open(str(target)) as opened:
+        assert opened.streams.video[0].codec_context.codec_tag == "hvc1"
+
+
+def test_chapters_and_the_cover_stay(tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser) -> None:
+    words, cover, source, target = (tmp_path / name for name in ("chapters.txt", "cover.png", "a.mp4", "b.mp4"))
+    words.write_text(";FFMETADATA1\n" + "".join(
+        f"[CHAPTER]\nTIMEBASE=1/1000\nSTART={start}\nEND={start + 160}\ntitle=Part {start}\n" for start in (0, 160)
+    ))  # fmt: skip
+    ffmpeg.make(cover, frames=1)
+    ffmpeg.make(tmp_path / "plain.mp4")
+    ffmpeg(
+        "-i", tmp_path / "plain.mp4", "-i", cover, "-i", words, "-map", "0", "-map", "1", "-map_metadata", "2",
+        "-c", "copy", "-disposition:v:1", "attached_pic", source,
+    )  # fmt: skip
+    video.run(source, target, denoise, Settings("mallenet-s", strength=0))
+    with av.open(str(source)) as before, av.open(str(target)) as after:
+        assert [chapter["metadata"]["title"] for chapter in after.chapters()] == ["Part 0", "Part 160"]
+        assert after.chapters() == before.chapters()
+        assert len(after.streams) == len(before.streams)
+        covers = [
+            [bool(s.disposition & av.stream.Disposition.attached_pic) for s in c.streams.video] for c in (before, after)
+        ]
+        assert covers[1] == covers[0] == [False, True]
+    assert ffmpeg.packets(target, "v:1") == ffmpeg.packets(source, "v:1")
+
+
+def test_hdr_stays_hdr(tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser) -> None:
+    display = "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1)"
+    source = ffmpeg.make(
+        tmp_path / "a.mp4", "-c:v", "libx265", "-pix_fmt", "yuv420p10le", "-color_primaries", "bt2020",
+        "-color_trc", "smpte2084", "-colorspace", "bt2020nc",
+        "-x265-params", f"log-level=error:{display}:max-cll=1000,400", frames=3,
+    )  # fmt: skip
+    target = tmp_path / "b.mp4"
+    video.run(source, target, denoise, Settings("mallenet-s", strength=0))
+    with Reader(source) as before, Reader(target) as after:
+        one, other = (next(iter(clip.frames())) for clip in (before, after))
+    assert sorted(one.mastering) == ["CONTENT_LIGHT_LEVEL", "MASTERING_DISPLAY_METADATA"]
+    assert other.mastering == one.mastering
+
+
+def test_fields_stay_fields(tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser) -> None:
+    source = ffmpeg.make(
+        tmp_path / "a.mp4", "-vf", "tinterlace=interleave_top", "-c:v", "libx264", "-flags", "+ilme+ildct", frames=6
+    )
+    target = tmp_path / "b.mp4"
+    video.run(source, target, denoise, Settings("mallenet-s", strength=0))
+    with Reader(target) as clip:
+        assert all(frame.is_interlaced for frame in clip.frames())
+
+
+@pytest.mark.parametrize(("form", "expected"), [("yuva420p", ()), ("rgba", ())])
+def test_transparency_stays_where_the_encoder_has_it(
+    form: str, expected: tuple[str, ...], tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser
+) -> None:
+    codec, stored = ("qtrle", "argb") if form == "rgba" else ("ffv1", form)
+    source = ffmpeg.make(
+        tmp_path / ("a.mov" if codec == "qtrle" else "a.mkv"),
+        "-vf", f"format=rgba,geq=r='r(X,Y)':g='g(X,Y)':b='b(X,Y)':a='X*2',format={stored}",
+        "-c:v", codec, frames=2,
+    )  # fmt: skip
+    target = tmp_path / "b.mkv"
+    result = video.run(source, target, denoise, Settings("mallenet-s", strength=0, codec="ffv1"))
+    assert result.notes == expected
+    alphas = [ffmpeg("-i", path, "-vf", "alphaextract,format=gray", "-f", "framemd5", "-") for path in (source, target)]
+    checksums = [[line.split(",")[-1] for line in text.splitlines() if line[0] != "#"] for text in alphas]
+    assert checksums[0] == checksums[1]
+
+
+def test_transparency_that_is_lost_is_told(tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser) -> None:
+    source = ffmpeg.make(tmp_path / "a.mkv", "-c:v", "ffv1", "-pix_fmt", "yuva420p", frames=2)
+    result = video.run(source, tmp_path / "b.mp4", denoise, Settings("mallenet-s", strength=0))
+    assert result.notes == ("transparency is lost: libx264 has none",)
+
+
+def test_a_run_that_was_killed_before_its_first_part_begins_again(
+    tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser
+) -> None:
+    source, target = ffmpeg.make(tmp_path / "a.mp4"), tmp_path / "b.mp4"
+    with pytest.raises(KeyboardInterrupt):
+        video.run(source, target, denoise, Settings("mallenet-s"), progress=stop_at(2))
+    video.run(source, target, denoise, Settings("mallenet-s", strength=0.5))
+    target.unlink()
+    (tmp_path / "b.mp4.parts").mkdir()
+    video.run(source, target, denoise, Settings("mallenet-s"), resume=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "b.mp4"]
+
+
+def test_somebody_elses_folder_is_left_alone(tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser) -> None:
+    source, target = ffmpeg.make(tmp_path / "a.mp4"), tmp_path / "b.mp4"
+    (tmp_path / "b.mp4.parts").mkdir()
+    (tmp_path / "b.mp4.parts" / "thesis.txt").write_text("all of it")
+    with pytest.raises(UnwritableFile, match="is in the way"):
+        video.run(source, target, denoise, Settings("mallenet-s"), overwrite=True)
+    assert (tmp_path / "b.mp4.parts" / "thesis.txt").read_text() == "all of it"
+
+
+def test_a_full_disk_is_said_and_costs_no_part(
+    tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = ffmpeg.make(tmp_path / "a.mp4"), tmp_path / "b.mp4"
+    monkeypatch.setattr(video, "PART", 3)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(video, "join", full)
+        with pytest.raises(UnwritableFile, match=r"b\.mp4: cannot be written \(No space left on device\)"):
+            video.run(source, target, denoise, Settings("mallenet-s"))
+    assert not target.exists()
+    result = video.run(source, target, denoise, Settings("mallenet-s"), resume=True)
+    assert (result.frames, result.made) == (8, 0)

@@ -2,17 +2,30 @@
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from denoise_cli.cli import console
-from denoise_cli.cli.options import Device, Json, Precision, Quiet, Tile, read_noise, read_precision, read_tile
+from denoise_cli.cli.options import (
+    Device,
+    Json,
+    Precision,
+    Quiet,
+    Tile,
+    read_noise,
+    read_number,
+    read_precision,
+    read_tile,
+)
 from denoise_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from denoise_cli.video import Result
+
+MOST_SECONDS = 1e7
 
 Input = Annotated[Path, typer.Argument(help="A clip: anything that FFmpeg reads.")]
 Output = Annotated[
@@ -29,8 +42,8 @@ Codec = Annotated[str | None, typer.Option(help="h264, hevc, av1, vp9, prores, f
 Crf = Annotated[float | None, typer.Option(help="Constant quality, less is better. [default: no loss is seen]")]
 Preset = Annotated[str | None, typer.Option(help="Of the encoder, like slow.")]
 PixFmt = Annotated[str | None, typer.Option(help="Like yuv420p10le. [default: as was]")]
-Start = Annotated[float, typer.Option(min=0, help="Seconds to leave out at the beginning.")]
-Duration = Annotated[float | None, typer.Option(min=0, help="How many seconds to take. [default: all]")]
+Start = Annotated[str, typer.Option(help="Seconds to leave out at the beginning.")]
+Duration = Annotated[str, typer.Option(help="How many seconds to take, or all.")]
 Deinterlace = Annotated[bool, typer.Option("--deinterlace", help="Make whole frames of fields first.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run has stopped.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")]
@@ -47,8 +60,8 @@ def video(
     crf: Crf = None,
     preset: Preset = None,
     pix_fmt: PixFmt = None,
-    start: Start = 0.0,
-    duration: Duration = None,
+    start: Start = "0",
+    duration: Duration = "all",
     deinterlace: Deinterlace = False,
     resume: Resume = False,
     overwrite: Overwrite = False,
@@ -73,9 +86,9 @@ def video(
     if as_json and target == video.STDOUT:
         raise UsageError("--json and -o - both write to standard output: choose one")
     video.check(source, target, overwrite)
-    settings = video.Settings(
-        model, frames, sigma, strength, codec, crf, preset, pix_fmt, start, duration or float("inf"), deinterlace
-    )
+    begin = read_number(start, "--start", 0, MOST_SECONDS, auto=False)
+    seconds = math.inf if duration == "all" else read_number(duration, "--duration", 1e-6, MOST_SECONDS, auto=False)
+    settings = video.Settings(model, frames, sigma, strength, codec, crf, preset, pix_fmt, begin, seconds, deinterlace)
     denoise = load_denoiser(model, device, arithmetic, side)
     with console.bar(1, quiet) as bar:
         bar.start(source.name)
@@ -96,6 +109,6 @@ def video(
 
 def _line(result: "Result") -> str:
     level = "" if result.sigma is None else f", noise {result.sigma:.1f}"
-    speed = f"{result.frames / max(result.seconds, 1e-9):.2f} frames/s"
+    speed = f"{result.made / max(result.seconds, 1e-9):.2f} frames/s"
     notes = "".join(f"; {note}" for note in result.notes)
     return f"{result.source} -> {result.target}: {result.model}{level}, {result.frames} frames, {speed}{notes}"

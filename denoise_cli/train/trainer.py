@@ -376,8 +376,11 @@ def _windows(data: Sequence[Path], T: int, scratch: Path) -> Source:
     if photos:
         sources.append(MovingPhotos(_photos(photos, scratch), T))
     clips = [clip for folder in data for clip in find_clips(folder) if clip[0].parent != folder]
-    if clips:
-        sources.append(CropSource(windows(clips, T), scratch=scratch))
+    whole = windows(clips, T)
+    if whole:
+        sources.append(CropSource(whole, scratch=scratch))
+    if not sources:
+        raise TrainingError(f"the clips are shorter than {T} frames, and there are no photos beside them")
     return Mixture(sources)
 
 

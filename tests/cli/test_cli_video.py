@@ -60,7 +60,10 @@ def test_a_preview(cli: Cli, clip: Path, ffmpeg: FFmpeg) -> None:
     [
         (("--frames", "4"), "--frames 4: expected an odd number from 1 to 9"),
         (("--frames", "11"), "--frames 11: expected an odd number from 1 to 9"),
-        (("--codec", "h266"), "--codec h266: no such encoder: choose one of libx264, libx265, libsvtav1, libvpx-vp9"),
+        (
+            ("--codec", "h266"),
+            "--codec h266: no such encoder here: choose one of libx264, libx265, libsvtav1, libvpx-vp9",
+        ),
         (("--pix-fmt", "yuv411p"), "--pix-fmt yuv411p: not in mp4 by libx264 or libx265 or libsvtav1 or libvpx-vp9"),
         (("--codec", "mpeg4", "--crf", "20"), "--crf 20: mpeg4 has no such setting"),
         (("--noise", "loud"), "--noise loud: expected auto or a number from 0 to 255"),
