@@ -22,6 +22,7 @@ Array = NDArray[np.float32]
 MOST_ROWS = 8
 SIDE = 256  # pixels of a photo that are shown, at 100 %
 GAP, CAPTION = 8, 16  # pixels between pictures, and for the words above them
+LINE = 8  # pixels that a line of a profile is high
 GAIN = 4  # errors are shown so many times as large, around middle grey
 
 
@@ -95,6 +96,34 @@ def compare(title: str, noisy: Array, clean: Array, outputs: Mapping[str, Array]
     results = [Tile(f"{name}: {psnr(output, clean):.2f} dB", output[part]) for name, output in outputs.items()]
     errors = [Tile(f"{name}: error x {GAIN}", 0.5 + GAIN * (output[part] - truth)) for name, output in outputs.items()]
     return [Tile(f"{title}: {psnr(noisy, clean):.2f} dB", noisy[part]), *results, Tile("truth", truth), *errors]
+
+
+class Profiles:
+    """One line of a clip over time, the first frame's at the top: what flickers or trembles shows as roughness.
+
+    Args:
+        clip: the folder of the clip; other frames are passed over.
+    """
+
+    def __init__(self, clip: Path) -> None:
+        self._clip = clip
+        self._lines: dict[str, dict[str, list[Array]]] = {}
+
+    def add(self, path: Path, title: str, noisy: Array, clean: Array, outputs: Mapping[str, Array]) -> None:
+        """Take a frame's middle line; what belongs to one title stands in one row."""
+        if path.parent != self._clip:
+            return
+        row = self._lines.setdefault(title, {})
+        for name, picture in {title: noisy, **outputs, "truth": clean}.items():
+            row.setdefault(name, []).append(picture[picture.shape[0] // 2])
+
+    @property
+    def rows(self) -> list[list[Tile]]:
+        """Pictures for `write_grid`."""
+        return [
+            [Tile(name, np.repeat(np.stack(lines), LINE, axis=0)) for name, lines in row.items()]
+            for row in self._lines.values()
+        ]
 
 
 def busiest(picture: Array, side: int = SIDE) -> tuple[slice, slice]:

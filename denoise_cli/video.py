@@ -124,6 +124,7 @@ def run(
     *,
     overwrite: bool = False,
     resume: bool = False,
+    compare: Path | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Denoise a clip; all else in its file stays as it is.
@@ -135,6 +136,8 @@ def run(
         settings: how.
         overwrite: replace a target that exists, and what an interrupted run has left.
         resume: go on where an interrupted run with the same settings has stopped.
+        compare: a second clip to write, without sound: as it was on the left, as it is on the right. After `resume` it
+            has only what this run makes.
         progress: called after each frame.
 
     Raises:
@@ -143,6 +146,10 @@ def run(
     """
     began = time.perf_counter()
     check(source, target, overwrite)
+    if compare is not None:
+        check(source, compare, overwrite)
+        if compare in (STDOUT, target):
+            raise UsageError(f"--compare {compare}: expected another file")
     with Reader(source) as clip, closing(clip.frames(settings.start, settings.seconds, settings.deinterlace)) as frames:
         first = next(frames, None)
         if first is None:
@@ -174,8 +181,9 @@ def run(
                 if progress is not None:
                     progress(place, min(place / expected, 1.0))
 
-        with closing(decoded), closing(cleaned):
-            made = parts.write(shown()) if parts else _write_all(shown(), STDOUT, clip, encoding)
+        with closing(decoded), closing(cleaned), _Comparison(compare, clip, encoding, overwrite) as comparison:
+            frames_out = comparison.seeing(shown())
+            made = parts.write(frames_out) if parts else _write_all(frames_out, STDOUT, clip, encoding)
         if parts:
             parts.finish(overwrite)
         if clip.damaged:
@@ -312,6 +320,36 @@ class Parts:
             raise UnwritableFile(self._target, error.reason) from error
         except OSError as error:
             raise UnwritableFile(self._target, f"cannot be written ({error.strerror})") from error
+
+
+class _Comparison:
+    """Writes what passes beside what it was; without a path, it lets all pass."""
+
+    def __init__(self, path: Path | None, clip: Reader, encoding: Encoding, overwrite: bool) -> None:
+        self._path, self._overwrite = path, overwrite
+        if path is not None:
+            self._growing = path.with_name(f".{path.name}.growing")
+            container = CONTAINERS[path.suffix.lower()][0]
+            self._writer = Writer(self._growing, clip, dataclasses.replace(encoding, container=container))
+
+    def __enter__(self) -> "_Comparison":
+        return self
+
+    def seeing(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        for frame in frames:
+            if self._path is not None:
+                self._writer.write(frame.beside_itself())
+            yield frame
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        if self._path is None:
+            return
+        try:
+            self._writer.__exit__(kind, error, trace)
+            if kind is None:
+                move_into_place(self._growing, self._path, self._overwrite)
+        finally:
+            self._growing.unlink(missing_ok=True)
 
 
 def _plan(clip: Reader, denoise: Denoiser, encoding: Encoding, settings: Settings) -> dict[str, Any]:

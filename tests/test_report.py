@@ -13,6 +13,7 @@ from denoise_cli.report import (
     GAIN,
     GAP,
     MOST_ROWS,
+    Profiles,
     Tile,
     busiest,
     check_target,
@@ -113,3 +114,17 @@ def test_a_folder_that_may_not_be_written_into_is_named_before_the_work(
     with pytest.raises(UnwritableFile) as error:
         check_target(tmp_path / "new.csv", overwrite=False)
     assert str(error.value) == f"{tmp_path / 'new.csv'}: cannot write into {tmp_path}: Permission denied"
+
+
+def test_a_profile_is_the_middle_line_over_time(tmp_path: Path, rng: np.random.Generator) -> None:
+    profiles = Profiles(tmp_path / "a")
+    noisy, clean, output = rng.random((3, 4, 9, 20, 3)).astype(np.float32)
+    for place in range(4):
+        path = tmp_path / "a" / f"{place}.png"
+        profiles.add(path, "sigma 25", noisy[place], clean[place], {"some": output[place]})
+        profiles.add(tmp_path / "b" / path.name, "sigma 25", clean[place], clean[place], {"some": clean[place]})
+    (row,) = profiles.rows
+    assert [tile.caption for tile in row] == ["sigma 25", "some", "truth"]
+    for tile, pictures in zip(row, (noisy, output, clean), strict=True):
+        assert tile.pixels.shape == (32, 20, 3)
+        np.testing.assert_array_equal(tile.pixels[4::8], pictures[:, 4])

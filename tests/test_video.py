@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 
 from denoise_cli import video
@@ -465,3 +466,32 @@ def test_a_full_disk_is_said_and_costs_no_part(
     assert not target.exists()
     result = video.run(source, target, denoise, Settings("mallenet-s"), resume=True)
     assert (result.frames, result.made) == (8, 0)
+
+
+@pytest.mark.parametrize(("size", "width"), [("96x64", 192), ("53x37", 104)])
+def test_before_and_after_side_by_side(
+    size: str, width: int, tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser
+) -> None:
+    source = ffmpeg.make(
+        tmp_path / "a.mkv", "-vf", "noise=alls=20:allf=t", "-c:v", "ffv1", "-pix_fmt", "yuv420p", size=size
+    )
+    target, both = tmp_path / "b.mkv", tmp_path / "both.mkv"
+    video.run(source, target, denoise, Settings("mallenet-s"), compare=both)
+    assert ffmpeg.times(both) == ffmpeg.times(source)
+    with Reader(source) as noisy, Reader(target) as clean, Reader(both) as pairs:
+        for before, after, pair in zip(noisy.frames(), clean.frames(), pairs.frames(), strict=True):
+            for left, right, whole in zip(before.planes, after.planes, pair.planes, strict=True):
+                half = whole.shape[1] // 2
+                np.testing.assert_array_equal(whole[:, :half], left[:, :half])
+                np.testing.assert_array_equal(whole[:, half:], right[:, :half])
+            assert pair.picture.width == width
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mkv", "b.mkv", "both.mkv"]
+
+
+def test_an_interrupted_comparison_is_not_there(tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser) -> None:
+    source = ffmpeg.make(tmp_path / "a.mp4")
+    with pytest.raises(KeyboardInterrupt):
+        video.run(
+            source, tmp_path / "b.mp4", denoise, Settings("mallenet-s"), compare=tmp_path / "c.mp4", progress=stop_at(3)
+        )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "b.mp4.parts"]

@@ -52,6 +52,10 @@ class Bar:
         self.progress.update(self.task, description=name)
         self._fraction(0)
 
+    def describe(self, text: str) -> None:
+        """Say more about the current file than its name."""
+        self.progress.update(self.task, description=text)
+
     def show(self, fraction: float) -> None:
         """How much of the current file is done, 0 to 1."""
         self._fraction(fraction)

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from itertools import product
+from itertools import combinations, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -41,6 +41,9 @@ Csv = Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write t
 Grid = Annotated[
     Path | None, typer.Option(metavar="FILE.png", help="Write a picture to look at: inputs, outputs, truths, errors.")
 ]
+Profile = Annotated[
+    Path | None, typer.Option(metavar="FILE.png", help="Write a picture of one line of the first clip over time.")
+]
 Frames = Annotated[int, typer.Option(min=1, max=9, help="How many frames of a clip models for clips look at.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 
@@ -68,6 +71,7 @@ def evaluate(
     each: Each = False,
     csv: Csv = None,
     grid: Grid = None,
+    profile: Profile = None,
     frames: Frames = 5,
     overwrite: Overwrite = False,
     device: Device = "auto",
@@ -80,10 +84,8 @@ def evaluate(
     levels = [read_number(text, "--sigma", 0, 255, auto=False) for text in sigma]
     sensors = [_read_sensor(text) for text in shot_read]
     arithmetic, side = read_precision(precision), read_tile(tile)
-    if grid is not None and grid.suffix.lower() != ".png":
-        raise UsageError(f"--grid {grid}: expected a name that ends in .png")
-    if grid is not None and grid == csv:
-        raise UsageError(f"--csv and --grid are both {grid}: name two files")
+    targets = {"--csv": csv, "--grid": grid, "--profile": profile}
+    _check_names({option: target for option, target in targets.items() if target is not None})
 
     from denoise_cli import report
     from denoise_cli.baselines import load_baseline
@@ -91,7 +93,7 @@ def evaluate(
     from denoise_cli.denoiser import load_denoiser
     from denoise_cli.evaluate import Real, Scorer
 
-    for target in filter(None, (csv, grid)):
+    for target in filter(None, targets.values()):
         report.check_target(target, overwrite)
     photos, noises = _find(data, levels, sensors)
     names = model or [CAMERAS_MODEL if isinstance(noises[0], Real) else OTHERS_MODEL]
@@ -100,6 +102,7 @@ def evaluate(
         noises = _in_clips(data, photos, noises, frames)
     scores: dict[tuple[Noise, str], list[Score]] = {pair: [] for pair in product(noises, denoisers)}
     failed, rows = set(), []
+    lines = report.Profiles(photos[0].parent)
     pictured = report.rows_of(len(photos), len(noises)) if grid else ()
     scorer = Scorer(denoisers, blind)
     with console.bar(len(photos) * len(noises), quiet) as bar:
@@ -111,8 +114,10 @@ def evaluate(
                     results = scorer(sample)
                     for name, (figures, _) in results.items():
                         scores[noise, name].append(figures)
+                    outputs = {name: output for name, (_, output) in results.items()}
+                    if profile:
+                        lines.add(path, str(noise), sample.noisy, sample.clean, outputs)
                     if index in pictured:
-                        outputs = {name: output for name, (_, output) in results.items()}
                         rows.append(report.compare(f"{path.name}, {noise}", sample.noisy, sample.clean, outputs))
             except DenoiseError as error:
                 failed.add(path)
@@ -128,8 +133,19 @@ def evaluate(
         report.write_table(csv, singles, overwrite)
     if rows and grid:
         report.write_grid(grid, rows, overwrite)
+    if profile and lines.rows:
+        report.write_grid(profile, lines.rows, overwrite)
     if failed:
         raise DenoiseError(f"{data}: {len(failed)} of {len(photos)} photos could not be scored")
+
+
+def _check_names(targets: Mapping[str, Path]) -> None:
+    for option, target in targets.items():
+        if option != "--csv" and target.suffix.lower() != ".png":
+            raise UsageError(f"{option} {target}: expected a name that ends in .png")
+    for (option, target), (other, its) in combinations(targets.items(), 2):
+        if target == its:
+            raise UsageError(f"{option} and {other} are both {target}: name two files")
 
 
 def _find(

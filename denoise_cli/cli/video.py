@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -46,6 +47,9 @@ Start = Annotated[str, typer.Option(help="Seconds to leave out at the beginning.
 Duration = Annotated[str, typer.Option(help="How many seconds to take, or all.")]
 Deinterlace = Annotated[bool, typer.Option("--deinterlace", help="Make whole frames of fields first.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run has stopped.")]
+Compare = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Write a clip with before and after side by side, too.")
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")]
 
 
@@ -64,6 +68,7 @@ def video(
     duration: Duration = "all",
     deinterlace: Deinterlace = False,
     resume: Resume = False,
+    compare: Compare = None,
     overwrite: Overwrite = False,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -90,8 +95,17 @@ def video(
     seconds = math.inf if duration == "all" else read_number(duration, "--duration", 1e-6, MOST_SECONDS, auto=False)
     settings = video.Settings(model, frames, sigma, strength, codec, crf, preset, pix_fmt, begin, seconds, deinterlace)
     denoise = load_denoiser(model, device, arithmetic, side)
+    began = time.monotonic()
     with console.bar(1, quiet) as bar:
         bar.start(source.name)
+        before: list[int] = []
+
+        def progress(done: int, share: float) -> None:
+            before.append(done - 1) if not before else None
+            rate = (done - before[0]) / (time.monotonic() - began)
+            bar.describe(f"{source.name}: {done} frames, {rate:.2f} frames/s")
+            bar.show(share)
+
         result = video.run(
             source,
             target,
@@ -99,7 +113,8 @@ def video(
             settings,
             overwrite=overwrite,
             resume=resume,
-            progress=lambda _, share: bar.show(share),
+            compare=compare,
+            progress=progress,
         )
     if not quiet:
         console.say(_line(result))

@@ -34,7 +34,10 @@ class Frame:
         turned: the matrix by which it is turned to be shown, nine numbers as in MP4; None where it is upright.
         mastering: the display that HDR was mastered on and the light that it reaches, as FFmpeg's structures have it,
             by the name of its side data.
+        noisy: its planes as they were before `replace`; None where nothing was replaced.
     """
+
+    noisy: list[Plane] | None = None
 
     def __init__(self, picture: VideoFrame) -> None:
         # Before anything is done to the picture: PyAV remembers where these lie, even when they have moved.
@@ -71,9 +74,24 @@ class Frame:
 
     def replace(self, planes: Sequence[Plane]) -> None:
         """Put these samples in the place of its own."""
+        self.noisy = [plane.copy() for plane in self.planes]
         self.picture.make_writable()
         for old, new in zip(self.planes, planes, strict=True):
             old[:] = new
+
+    def beside_itself(self) -> "Frame":
+        """One picture of twice the width: as it was, and as it is; an odd column at the right is left out."""
+        own = self.picture
+        width = own.width // 4 * 4  # so that colour differences of any size have whole halves
+        both = VideoFrame(2 * width, own.height, own.format.name)
+        both.pts, both.time_base = own.pts, own.time_base
+        for tag in ("color_range", "color_primaries", "color_trc", "colorspace"):
+            setattr(both, tag, getattr(own, tag))
+        result = Frame(both)
+        for target, before, after in zip(result.planes, self.noisy or self.planes, self.planes, strict=True):
+            half = target.shape[1] // 2
+            target[:, :half], target[:, half:] = before[:, :half], after[:, :half]
+        return result
 
     @property
     def _is_full(self) -> bool:
