@@ -18,7 +18,7 @@ ADAMS_SIZE = 0.2  # the root mean square of a typical update of Adam's, in learn
 
 
 class Muon(torch.optim.Optimizer):
-    """Orthogonal momentum for convolutions, seen as matrices (outputs, inputs * K * K); Adam for biases.
+    """Orthogonal momentum for convolutions, seen as matrices (outputs, inputs * K * K); Adam for biases and numbers.
 
     Args:
         parameters: of the network.
@@ -45,7 +45,7 @@ class Muon(torch.optim.Optimizer):
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
-                if parameter.ndim == 1:
+                if parameter.ndim < 2:
                     self._step_bias(parameter, group["lr"])
                 else:
                     alike[parameter.shape].append(parameter)
