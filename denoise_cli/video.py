@@ -7,7 +7,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -389,7 +389,7 @@ def _write_all(frames: Iterable[Frame], path: Path, clip: Reader, encoding: Enco
     return written
 
 
-def _ahead(items: Iterable[Item]) -> Iterator[Item]:
+def _ahead(items: Iterable[Item]) -> Generator[Item, None, None]:
     """The same items, made in a thread of their own, a few ahead."""
     waiting: Queue[tuple[Item | None, BaseException | None]] = Queue(QUEUED)
     unwanted = threading.Event()

@@ -57,7 +57,7 @@ def video(
     source: Input,
     output: Output = None,
     frames: Frames = 5,
-    model: Model = "mallenet-v",
+    model: Model = "mallenet-s",
     noise: Noise = "auto",
     strength: Strength = 1.0,
     codec: Codec = None,
@@ -81,6 +81,7 @@ def video(
 
     from denoise_cli import video
     from denoise_cli.denoiser import load_denoiser
+    from denoise_cli.io.encode import STDOUT
     from denoise_cli.zoo import find_model
 
     if frames not in range(1, video.MOST_FRAMES + 1, 2):
@@ -88,7 +89,7 @@ def video(
     if find_model(model).sees_noise and sigma is not None:
         raise UsageError(f"--noise {noise}: {model} sees the noise for itself: choose another model, or --strength")
     target = output or video.target_beside(source)
-    if as_json and target == video.STDOUT:
+    if as_json and target == STDOUT:
         raise UsageError("--json and -o - both write to standard output: choose one")
     video.check(source, target, overwrite)
     begin = read_number(start, "--start", 0, MOST_SECONDS, auto=False)

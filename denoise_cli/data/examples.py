@@ -88,7 +88,7 @@ class CameraNoise:
     No level is told: the network learns to see where there is how much.
     """
 
-    crops: CropSource
+    crops: Source
     sigma_max: float
 
     def draw(self, rng: np.random.Generator, patch: int) -> Example:

@@ -109,7 +109,7 @@ class CropSource:
         H, W = pixels.shape[:2]
         y, x = rng.integers(H - patch + 1), rng.integers(W - patch + 1)
         crop = np.rot90(pixels[y : y + patch, x : x + patch], int(rng.integers(4)))
-        return (crop[:, ::-1] if rng.integers(2) else crop) / np.float32(255)
+        return np.divide(crop[:, ::-1] if rng.integers(2) else crop, 255, dtype=np.float32)
 
     def _drawn(self, rng: np.random.Generator) -> Pixels:
         while len(self.skipped) < self._different:

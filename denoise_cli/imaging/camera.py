@@ -157,7 +157,7 @@ class Camera:
             subsampling = "4:2:0" if self.subsampled else "4:4:4"
             Image.fromarray(rounded).save(buffer, "JPEG", quality=self.quality, subsampling=subsampling)
             rounded = np.asarray(Image.open(buffer))
-        return rounded / np.float32(255)
+        return np.divide(rounded, 255, dtype=np.float32)
 
 
 def draw_camera(rng: np.random.Generator) -> Camera:

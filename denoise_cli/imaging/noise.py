@@ -166,11 +166,11 @@ def _blocks(image: NDArray[np.floating]) -> NDArray[np.float64]:
     rows, columns = H // BLOCK, W // BLOCK
     step = max(1, math.ceil(math.sqrt(rows * columns / MOST_BLOCKS)))
     blocks = image[: rows * BLOCK, : columns * BLOCK].reshape(rows, BLOCK, columns, BLOCK, C).swapaxes(1, 2)
-    blocks = blocks[::step, ::step].reshape(-1, BLOCK, BLOCK, C).astype(np.float64)
-    if not len(blocks):
-        return blocks
-    inside = (blocks.min(axis=(1, 2, 3)) > image.min()) & (blocks.max(axis=(1, 2, 3)) < image.max())
-    return blocks[inside]
+    some: NDArray[np.float64] = blocks[::step, ::step].reshape(-1, BLOCK, BLOCK, C).astype(np.float64)
+    if not len(some):
+        return some
+    inside = (some.min(axis=(1, 2, 3)) > image.min()) & (some.max(axis=(1, 2, 3)) < image.max())
+    return some[inside]
 
 
 def _deviations(blocks: NDArray[np.float64], grain: int = 1) -> NDArray[np.float64]:

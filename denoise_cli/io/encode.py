@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import av
 import numpy as np
@@ -176,7 +177,9 @@ class Writer:
     def _begin(self, frame: Frame) -> VideoStream:
         source, encoding, picture = self._like.stream, self._encoding, frame.picture
         try:
-            stream = self._container.add_stream(encoding.encoder, rate=self._like.rate, options=dict(encoding.options))
+            stream: Any = self._container.add_stream(
+                encoding.encoder, rate=self._like.rate, options=dict(encoding.options)
+            )
         except ValueError as error:
             raise UsageError(f"{encoding.container} cannot hold what {encoding.encoder} makes: see --codec") from error
         stream.width, stream.height, stream.pix_fmt = picture.width, picture.height, encoding.pixel_format

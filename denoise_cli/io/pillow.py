@@ -37,8 +37,9 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     Image.init()  # registers the readers that are not imported by default
     with _own_pixel_limit(), Image.open(BytesIO(data), formats=READERS) as picture:
         refuse_too_large(picture.size, max_pixels)
-        if getattr(picture, "n_frames", 1) > 1 and picture.format not in FIRST_FRAME_IS_THE_PHOTO:
-            raise ValueError(f"an animation of {picture.n_frames} frames: only still pictures are denoised")
+        frames = getattr(picture, "n_frames", 1)
+        if frames > 1 and picture.format not in FIRST_FRAME_IS_THE_PHOTO:
+            raise ValueError(f"an animation of {frames} frames: only still pictures are denoised")
         kind = KINDS[picture.format or ""]
         if kind in ("png", "avif"):
             refuse_unusual_colours(cicp_of_png(data) if kind == "png" else cicp_of(data))

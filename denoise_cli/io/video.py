@@ -1,7 +1,7 @@
 """Video in, through FFmpeg's libraries: frames with their exact times, and all that is known of them."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from itertools import chain
@@ -181,7 +181,9 @@ class Reader:
             return self.stream.frames
         return round(min(max(whole - start, 0.0), seconds) * self.rate)
 
-    def frames(self, start: float = 0.0, seconds: float = math.inf, deinterlace: bool = False) -> Iterator[Frame]:
+    def frames(
+        self, start: float = 0.0, seconds: float = math.inf, deinterlace: bool = False
+    ) -> Generator[Frame, None, None]:
         """The frames in the order in which they are shown; packets that cannot be decoded are counted and left out.
 
         Args:
@@ -192,7 +194,8 @@ class Reader:
         Raises:
             UnreadableFile: the file cannot be read any further, or what follows is of another size or pixel format.
         """
-        shape, last = None, -math.inf
+        shape: tuple[int, int, str] | None = None
+        last: int | None = None
         pictures = self._between(start, seconds)
         for picture in self._deinterlaced(pictures) if deinterlace else pictures:
             now = (picture.width, picture.height, picture.format.name)
@@ -200,7 +203,9 @@ class Reader:
                 at = float(picture.time)
                 raise UnreadableFile(self.path, f"changes from {_named(shape)} to {_named(now)} at {at:.1f} s")
             shape = now
-            picture.pts = last = max(picture.pts, last + 1)  # two frames of one moment cannot be written
+            if last is not None and picture.pts is not None and picture.pts <= last:
+                picture.pts = last + 1  # two frames of one moment cannot be written
+            last = picture.pts
             yield Frame(picture)
 
     def _between(self, start: float, seconds: float) -> Iterator[VideoFrame]:
@@ -247,7 +252,7 @@ class Reader:
             graph.push(picture)
             while True:
                 try:
-                    whole = graph.pull()
+                    whole: Any = graph.pull()
                 except (av.BlockingIOError, av.EOFError):
                     break
                 # The filter counts in halves of the clip's ticks.
@@ -307,7 +312,8 @@ def _view(plane: VideoPlane, bits: int) -> Plane:
 
 def _side_data(picture: VideoFrame, kind: SideData) -> bytes | None:
     try:
-        return next((bytes(data) for data in picture.side_data if data.type == kind), None)
+        found: Any = picture.side_data
+        return next((bytes(data) for data in found if data.type == kind), None)
     except ValueError:  # among the others is one that PyAV does not know
         return None
 

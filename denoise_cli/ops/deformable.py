@@ -217,7 +217,7 @@ def _places(offsets: Tensor, middle: tuple[int, ...] = ()) -> list[Tensor]:
     dimensions = 2 + len(middle)
     moves = [offsets[:, axis::dimensions] for axis in range(dimensions)]
     K = _side(moves[0].shape[1], dimensions)
-    own = [_count(W, offsets), _count(H, offsets).unsqueeze(1), *middle]
+    own: list[Tensor | int] = [_count(W, offsets), _count(H, offsets).unsqueeze(1), *middle]
     # The last axis of the product is the fastest, which is x.
     steps = torch.cartesian_prod(*[_count(K, offsets) - K // 2] * dimensions).unbind(dim=1)[::-1]
     return [place + step.view(-1, 1, 1) + move for place, step, move in zip(own, steps, moves, strict=True)]

@@ -357,8 +357,8 @@ def _examples(data: Sequence[Path], spec: ModelSpec, scratch: Path) -> Examples:
             raise TrainingError(f"{alone}: holds no pairs, as the other folders do: choose photos of one kind")
         if spec.space == "linear":
             raise TrainingError("pairs are encoded, this model works in linear light: choose clean photos")
-        crops = CropSource([pair for several in pairs.values() for pair in several], scratch=scratch)
-        return Pairs(crops, spec.sees_noise)
+        both = CropSource([pair for several in pairs.values() for pair in several], scratch=scratch)
+        return Pairs(both, spec.sees_noise)
     crops: Source = _windows(data, spec.window, scratch) if spec.window > 1 else _photos(find_photos(data), scratch)
     if spec.noise == "camera":
         return CameraNoise(crops, spec.sigma_max)
