@@ -7,7 +7,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -284,20 +284,23 @@ class Parts:
         Raises:
             UnwritableFile: the disk refuses; the parts stay.
         """
-        joined, whole = self.folder / "joined", self.folder / self._target.name
         with self._said_of_the_target():
-            join(self._finished(), joined, self._encoding)
-            assemble(self._clip, joined, whole, self._encoding, self._seconds)
+            whole = self._put_together(self._finished(), self._seconds)
         move_into_place(whole, self._target, overwrite)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _rehearse(self) -> None:
         """Put a file together from the first frame and a second of the rest: better fail now than after the work."""
-        video, whole = self.folder / "rehearsal", self.folder / self._target.name
-        _write_all([self._first], video, self._clip, self._encoding)
-        assemble(self._clip, video, whole, self._encoding, min(self._seconds, REHEARSED))
-        video.unlink()
-        whole.unlink()
+        part = self.folder / "rehearsal"
+        _write_all([self._first], part, self._clip, self._encoding)
+        self._put_together([part], min(self._seconds, REHEARSED)).unlink()
+        part.unlink()
+
+    def _put_together(self, parts: Sequence[Path], seconds: float) -> Path:
+        joined, whole = self.folder / "joined", self.folder / self._target.name
+        join(parts, joined, self._encoding)
+        assemble(self._clip, joined, whole, self._encoding, seconds)
+        return whole
 
     def _finished(self) -> list[Path]:
         return sorted(self.folder.glob("*.part"))
@@ -328,9 +331,9 @@ class _Comparison:
     def __init__(self, path: Path | None, clip: Reader, encoding: Encoding, overwrite: bool) -> None:
         self._path, self._overwrite = path, overwrite
         if path is not None:
-            self._growing = path.with_name(f".{path.name}.growing")
-            container = CONTAINERS[path.suffix.lower()][0]
-            self._writer = Writer(self._growing, clip, dataclasses.replace(encoding, container=container))
+            self._growing, self._whole = (path.with_name(f".{path.name}.{state}") for state in ("growing", "whole"))
+            self._encoding = dataclasses.replace(encoding, container=CONTAINERS[path.suffix.lower()][0])
+            self._writer = Writer(self._growing, clip, self._encoding)
 
     def __enter__(self) -> "_Comparison":
         return self
@@ -347,9 +350,11 @@ class _Comparison:
         try:
             self._writer.__exit__(kind, error, trace)
             if kind is None:
-                move_into_place(self._growing, self._path, self._overwrite)
+                join([self._growing], self._whole, self._encoding)
+                move_into_place(self._whole, self._path, self._overwrite)
         finally:
-            self._growing.unlink(missing_ok=True)
+            for path in (self._growing, self._whole):
+                path.unlink(missing_ok=True)
 
 
 def _plan(clip: Reader, denoise: Denoiser, encoding: Encoding, settings: Settings) -> dict[str, Any]:

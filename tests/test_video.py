@@ -1,6 +1,6 @@
 """Clips from file to file; what is in the results is told by the ffmpeg program."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +12,8 @@ import pytest
 from denoise_cli import video
 from denoise_cli.denoiser import Denoiser, load_denoiser
 from denoise_cli.errors import UnreadableFile, UnwritableFile, UsageError
+from denoise_cli.io.encode import Encoding
+from denoise_cli.io.mux import join
 from denoise_cli.io.video import Reader
 from denoise_cli.video import Settings
 from tests.conftest import FFmpeg
@@ -456,8 +458,10 @@ def test_a_full_disk_is_said_and_costs_no_part(
     source, target = ffmpeg.make(tmp_path / "a.mp4"), tmp_path / "b.mp4"
     monkeypatch.setattr(video, "PART", 3)
 
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
+    def full(parts: Sequence[Path], target: Path, encoding: Encoding) -> None:
+        if len(parts) > 1:
+            raise OSError(28, "No space left on device")
+        join(parts, target, encoding)
 
     with monkeypatch.context() as patched:
         patched.setattr(video, "join", full)

@@ -1,6 +1,6 @@
 """Video out, through FFmpeg's libraries: what a clip is compressed with, and parts of it, compressed."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -46,6 +46,7 @@ RAW_FORMATS = [
     for colours in ("yuv420p", "yuv422p", "yuv444p", "gray")
     if (colours, depth) != ("gray", "14le")
 ]
+HEADSTART = 1000  # ticks; more than any encoder reorders frames
 STDOUT = Path("-")
 
 
@@ -124,7 +125,7 @@ def formats_of(encoder: str) -> list[str]:
 
 
 class Writer:
-    """A part of a clip's video, compressed; left by an exception, its file is not finished.
+    """A part of a clip's video, compressed, for `mux.join`; left by an exception, its file is not finished.
 
     Args:
         path: a file to make; `STDOUT` for standard output.
@@ -144,6 +145,7 @@ class Writer:
         with writable(path):
             self._container: OutputContainer = av.open(place, "w", format=encoding.container, container_options=options)
         self._stream: VideoStream | None = None
+        self._due: int | None = None
 
     def __enter__(self) -> "Writer":
         return self
@@ -156,7 +158,7 @@ class Writer:
         with writable(self.path):
             try:
                 if self._stream is not None:
-                    self._container.mux(self._stream.encode(None))
+                    self._mux(self._stream.encode(None))
             finally:
                 self._container.close()
 
@@ -172,7 +174,14 @@ class Writer:
         picture = frame.picture
         picture.pict_type = PictureType.NONE  # or the encoder would repeat the camera's choice of key frames
         with writable(self.path):
-            self._container.mux(self._stream.encode(picture))
+            self._mux(self._stream.encode(picture))
+
+    def _mux(self, packets: Iterable[Any]) -> None:
+        for packet in packets:
+            # `join` works out when a packet is due. What encoders say is wrong for less frames than x265 looks ahead.
+            self._due = packet.pts - HEADSTART if self._due is None else self._due + 1
+            packet.dts = self._due
+            self._container.mux(packet)
 
     def _begin(self, frame: Frame) -> VideoStream:
         source, encoding, picture = self._like.stream, self._encoding, frame.picture
@@ -190,11 +199,14 @@ class Writer:
         if frame.turned is not None and encoding.encoder != RAW:
             stream.set_display_matrix(frame.turned)
         try:
-            stream.codec_context.open(strict=False)
-        except av.FFmpegError as error:
-            settings = "--preset, --crf and --pix-fmt"
+            with writable(self.path):
+                self._container.start_encoding()
+        except UnwritableFile as error:
+            if not isinstance(error.__cause__, (av.ArgumentError, av.ExternalError)):
+                raise
             raise UsageError(
-                f"{encoding.encoder} does not take these settings ({error.strerror}): see {settings}"
+                f"{encoding.encoder} does not take these settings ({error.__cause__.strerror}): "
+                "see --preset, --crf and --pix-fmt"
             ) from error
         return stream
 
