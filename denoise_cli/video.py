@@ -153,7 +153,8 @@ def run(
     with Reader(source) as clip, closing(clip.frames(settings.start, settings.seconds, settings.deinterlace)) as frames:
         first = next(frames, None)
         if first is None:
-            raise UnreadableFile(source, "has no frames" + (f" after {settings.start:g} s" if settings.start else ""))
+            after = f" after {settings.start:g} s" if settings.start else ""
+            raise UnreadableFile(source, f"has no frames that can be decoded{after}")
         encoding = choose_encoding(
             clip,
             first,
