@@ -147,7 +147,7 @@ def _replaced(recipe: "Recipe", **asked: Any) -> "Recipe":
 
 
 def _folders(recipe: "Recipe", roots: list[Path]) -> list[Path]:
-    """The recipe's folders below the roots; the roots themselves where it names none."""
+    """The recipe's folders below the roots, as often as it names them; the roots themselves where it names none."""
     found = {name: [root / name for root in roots if (root / name).is_dir()] for name in recipe.data}
     absent = [name for name, folders in found.items() if not folders]
     if absent:
@@ -155,7 +155,7 @@ def _folders(recipe: "Recipe", roots: list[Path]) -> list[Path]:
             f"{', '.join(map(str, roots))}: the recipe learns from photos in {', '.join(recipe.data)}, and there is no "
             f"{absent[0]}: name the folder that holds them, or fit the weights to photos of your own with --from"
         )
-    return [folder for folders in found.values() for folder in folders] or roots
+    return [folder for name in recipe.data for folder in found[name]] or roots
 
 
 @contextmanager

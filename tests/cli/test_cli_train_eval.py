@@ -69,6 +69,18 @@ def test_a_run_stops_resumes_and_ends(cli: Cli, photos: Path, tmp_path: Path) ->
     assert (tmp_path / "run" / "weights.safetensors").is_file()
 
 
+def test_photos_of_a_folder_that_a_recipe_names_twice_are_drawn_twice_as_often(
+    cli: Cli, photos: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(photos, tmp_path / "others")
+    own = tmp_path / "own.toml"
+    own.write_text('model = "mallenet-s"\ndata = ["photos", "photos", "others"]\n')
+    run = tmp_path / "run"
+    done = cli("train", "--recipe", own, "--data", tmp_path, "--out", run, *LITTLE, "--minutes", "0")
+    assert done.code == 0
+    assert settings_of(run)["photos"] == 3 * len(list(photos.iterdir()))
+
+
 def test_a_run_is_continued_by_its_folder_alone(cli: Cli, photos: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     own = tmp_path / "own.toml"
