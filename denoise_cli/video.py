@@ -1,20 +1,15 @@
 """One clip, from its file to another: decoded, denoised and encoded at the same time, in parts that outlive a kill."""
 
 import dataclasses
-import json
 import math
-import os
-import shutil
-import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
-from queue import Full, Queue
 from statistics import median_low
-from typing import Any, TypeVar
+from typing import Any
 
 import av
 
@@ -22,20 +17,17 @@ from denoise_cli import __version__
 from denoise_cli.clip import denoised
 from denoise_cli.denoiser import Denoiser
 from denoise_cli.errors import UnreadableFile, UnwritableFile, UsageError
-from denoise_cli.files import move_into_place, write_atomically
+from denoise_cli.files import move_into_place
 from denoise_cli.io.encode import CONTAINERS, STDOUT, USUAL_CONTAINER, Encoding, Writer, choose_encoding
-from denoise_cli.io.mux import assemble, count_frames, join
+from denoise_cli.io.mux import join
+from denoise_cli.io.parts import Parts, write_all
 from denoise_cli.io.video import Frame, Reader, has_alpha
+from denoise_cli.threads import ahead
 from denoise_cli.zoo import checksum_of
 
-Item = TypeVar("Item")
 Progress = Callable[[int, float], None]  # frames that are done, and the share of the clip
 
-PART = 240  # frames; what a kill can cost
-QUEUED = 4  # frames that wait between two threads
-WAIT = 0.2  # seconds between two looks at whether anybody still wants what a thread has made
 MOST_FRAMES = 9
-REHEARSED = 1.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -171,8 +163,8 @@ def run(
             parts.open(overwrite, resume)
         before = parts.frames if parts else 0
         expected = max(clip.expected_frames(settings.start, settings.seconds), before + 1)
-        decoded = _ahead(chain([first], frames))
-        cleaned = _ahead(denoised(decoded, denoise, settings.frames, settings.sigma, settings.strength, before))
+        decoded = ahead(chain([first], frames))
+        cleaned = ahead(denoised(decoded, denoise, settings.frames, settings.sigma, settings.strength, before))
         levels: list[float] = []
 
         def shown() -> Iterator[Frame]:
@@ -184,7 +176,7 @@ def run(
 
         with closing(decoded), closing(cleaned), _Comparison(compare, clip, encoding, overwrite) as comparison:
             frames_out = comparison.seeing(shown())
-            made = parts.write(frames_out) if parts else _write_all(frames_out, STDOUT, clip, encoding)
+            made = parts.write(frames_out) if parts else write_all(frames_out, STDOUT, clip, encoding)
         if parts:
             parts.finish(overwrite)
         if clip.damaged:
@@ -203,127 +195,6 @@ def run(
         seconds=round(time.perf_counter() - began, 3),
         notes=tuple(notes),
     )
-
-
-class Parts:
-    """The finished parts of a result, in a folder beside it.
-
-    Args:
-        target: the result.
-        clip: the source.
-        first: the first frame that is taken from it.
-        encoding: of the video.
-        plan: all that the parts depend on.
-        seconds: how much is taken of the source.
-
-    Attributes:
-        folder: where they are.
-        frames: how many there are in the parts that are finished.
-    """
-
-    def __init__(
-        self, target: Path, clip: Reader, first: Frame, encoding: Encoding, plan: dict[str, Any], seconds: float
-    ) -> None:
-        self.folder = target.with_name(f"{target.name}.parts")
-        self.frames = 0
-        self._target, self._clip, self._first, self._encoding, self._seconds = target, clip, first, encoding, seconds
-        self._plan = json.loads(json.dumps(plan))  # as it will be read
-        self._plan_file = self.folder / "plan.json"
-
-    def open(self, overwrite: bool, resume: bool) -> None:
-        """Take up the parts that there are, or begin with none.
-
-        Args:
-            overwrite: throw away those that there are.
-            resume: go on after them.
-
-        Raises:
-            UsageError: there are parts and neither is wanted, or they were made otherwise.
-            UnwritableFile: the folder is another one, or cannot be made, or the container cannot hold the streams.
-        """
-        if self.folder.exists() and not (self.folder.is_dir() and self._is_ours()):
-            raise UnwritableFile(self.folder, "is in the way: move it, or choose another name for the output")
-        if self._finished() and resume:
-            if self._read_plan() != self._plan:
-                raise UsageError(f"{self.folder}: of another source or other settings: --overwrite begins again")
-            self.frames = sum(count_frames(part) for part in self._finished())
-            return
-        if self._finished() and not overwrite:
-            raise UsageError(f"{self.folder}: of an interrupted run: --resume goes on, --overwrite begins again")
-        with self._said_of_the_target():
-            if self.folder.exists():
-                shutil.rmtree(self.folder)
-            self.folder.mkdir()
-        try:
-            with self._said_of_the_target():
-                write_atomically(self._plan_file, json.dumps(self._plan, indent=1).encode(), overwrite=True)
-                self._rehearse()
-        except BaseException:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            raise
-
-    def write(self, frames: Iterable[Frame]) -> int:
-        """Add frames, a part after another, and say how many; a part that does not become whole is lost.
-
-        Raises:
-            UnwritableFile: the disk refuses; the finished parts stay.
-        """
-        coming, written = iter(frames), 0
-        for number in range(len(self._finished()), 10**9):
-            first = next(coming, None)
-            if first is None:
-                break
-            growing, part = self.folder / "growing", self.folder / f"{number:05d}.part"
-            with self._said_of_the_target():
-                written += _write_all(chain([first], islice(coming, PART - 1)), growing, self._clip, self._encoding)
-                os.replace(growing, part)
-        return written
-
-    def finish(self, overwrite: bool) -> None:
-        """Make the result, and take the parts away.
-
-        Raises:
-            UnwritableFile: the disk refuses; the parts stay.
-        """
-        with self._said_of_the_target():
-            whole = self._put_together(self._finished(), self._seconds)
-        move_into_place(whole, self._target, overwrite)
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _rehearse(self) -> None:
-        """Put a file together from the first frame and a second of the rest: better fail now than after the work."""
-        part = self.folder / "rehearsal"
-        _write_all([self._first], part, self._clip, self._encoding)
-        self._put_together([part], min(self._seconds, REHEARSED)).unlink()
-        part.unlink()
-
-    def _put_together(self, parts: Sequence[Path], seconds: float) -> Path:
-        joined, whole = self.folder / "joined", self.folder / self._target.name
-        join(parts, joined, self._encoding)
-        assemble(self._clip, joined, whole, self._encoding, seconds)
-        return whole
-
-    def _finished(self) -> list[Path]:
-        return sorted(self.folder.glob("*.part"))
-
-    def _is_ours(self) -> bool:
-        return self._plan_file.exists() or not any(self.folder.iterdir())
-
-    def _read_plan(self) -> object:
-        try:
-            return json.loads(self._plan_file.read_bytes())
-        except (OSError, ValueError):
-            return None
-
-    @contextmanager
-    def _said_of_the_target(self) -> Iterator[None]:
-        """The names of the files within are of no use to anybody."""
-        try:
-            yield
-        except UnwritableFile as error:
-            raise UnwritableFile(self._target, error.reason) from error
-        except OSError as error:
-            raise UnwritableFile(self._target, f"cannot be written ({error.strerror})") from error
 
 
 class _Comparison:
@@ -359,7 +230,7 @@ class _Comparison:
 
 
 def _plan(clip: Reader, denoise: Denoiser, encoding: Encoding, settings: Settings) -> dict[str, Any]:
-    """All that a part depends on, its number apart."""
+    """All that a part depends on, its number and length apart."""
     state = clip.path.stat()
     return {
         "version": __version__,
@@ -373,7 +244,6 @@ def _plan(clip: Reader, denoise: Denoiser, encoding: Encoding, settings: Setting
         "device": str(denoise.device),
         "precision": str(denoise.precision),
         "tile": denoise.tile,
-        "part": PART,
     }
 
 
@@ -384,60 +254,3 @@ def _notes(first: Frame, encoding: Encoding) -> list[str]:
     if has_alpha(first.picture.format) and not has_alpha(av.VideoFormat(encoding.pixel_format, 16, 16)):
         notes.append(f"transparency is lost: {encoding.encoder} has none")
     return notes
-
-
-def _write_all(frames: Iterable[Frame], path: Path, clip: Reader, encoding: Encoding) -> int:
-    written = 0
-    with Writer(path, clip, encoding) as writer:
-        for frame in frames:
-            writer.write(frame)
-            written += 1
-    return written
-
-
-def _ahead(items: Iterable[Item]) -> Generator[Item, None, None]:
-    """The same items, made in a thread of their own, a few ahead."""
-    waiting: Queue[tuple[Item | None, BaseException | None]] = Queue(QUEUED)
-    unwanted = threading.Event()
-
-    def hand_over(item: Item | None, error: BaseException | None = None) -> None:
-        while not unwanted.is_set():
-            with suppress(Full):
-                waiting.put((item, error), timeout=WAIT)
-                return
-
-    def make() -> None:
-        try:
-            for item in items:
-                hand_over(item)
-                if unwanted.is_set():
-                    return
-            hand_over(None)
-        except BaseException as error:  # noqa: BLE001 - raised again where the items are used
-            hand_over(None, error)
-
-    thread = threading.Thread(target=make, daemon=True)
-    try:
-        thread.start()
-        while True:
-            item, error = waiting.get()
-            if error is not None:
-                raise error
-            if item is None:
-                return
-            yield item
-    finally:
-        unwanted.set()
-        _wait_for(thread)
-
-
-def _wait_for(thread: threading.Thread) -> None:
-    """Until a thread has ended, however often Ctrl-C is pressed meanwhile: it holds what is to be closed next."""
-    interrupt: KeyboardInterrupt | None = None
-    while thread.is_alive():
-        try:
-            thread.join()
-        except KeyboardInterrupt as pressed:
-            interrupt = pressed
-    if interrupt is not None:
-        raise interrupt

@@ -12,6 +12,7 @@ import pytest
 from denoise_cli import video
 from denoise_cli.denoiser import Denoiser, load_denoiser
 from denoise_cli.errors import UnreadableFile, UnwritableFile, UsageError
+from denoise_cli.io import parts
 from denoise_cli.io.encode import Encoding
 from denoise_cli.io.mux import join
 from denoise_cli.io.video import Reader
@@ -174,7 +175,7 @@ def test_interlaced_clips_are_told_and_can_be_made_whole(tmp_path: Path, ffmpeg:
 
 @pytest.fixture
 def short_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(video, "PART", 3)
+    monkeypatch.setattr(parts, "PART", 3)
 
 
 def stop_at(number: int) -> Callable[[int, float], None]:
@@ -226,7 +227,7 @@ def test_parts_do_not_show_in_the_times(
     spread = "setpts='if(mod(N,7),N*100+N*N*40,N*100+N*N*40-35)',settb=1/1000"
     source = ffmpeg.make(tmp_path / "a.mkv", "-vf", spread, "-fps_mode", "passthrough", "-bf", "3", frames=40)
     target = tmp_path / "b.mkv"
-    monkeypatch.setattr(video, "PART", 7)
+    monkeypatch.setattr(parts, "PART", 7)
     video.run(source, target, denoise, Settings("mallenet-s", strength=0))
     assert ffmpeg.times(target) == ffmpeg.times(source)
     with av.open(str(target)) as opened:
@@ -456,7 +457,7 @@ def test_a_full_disk_is_said_and_costs_no_part(
     tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, target = ffmpeg.make(tmp_path / "a.mp4"), tmp_path / "b.mp4"
-    monkeypatch.setattr(video, "PART", 3)
+    monkeypatch.setattr(parts, "PART", 3)
 
     def full(parts: Sequence[Path], target: Path, encoding: Encoding) -> None:
         if len(parts) > 1:
@@ -464,7 +465,7 @@ def test_a_full_disk_is_said_and_costs_no_part(
         join(parts, target, encoding)
 
     with monkeypatch.context() as patched:
-        patched.setattr(video, "join", full)
+        patched.setattr(parts, "join", full)
         with pytest.raises(UnwritableFile, match=r"b\.mp4: cannot be written \(No space left on device\)"):
             video.run(source, target, denoise, Settings("mallenet-s"))
     assert not target.exists()
