@@ -1,4 +1,4 @@
-"""How long whole programs take for one photo, and how much memory: each in a process of its own."""
+"""How long whole programs take for a photo or a clip, and how much memory: each in a process of its own."""
 
 import importlib.util
 import os
@@ -13,6 +13,7 @@ from pathlib import Path
 from denoise_cli.errors import DenoiseError, MissingDependency
 from denoise_cli.imaging import tiling
 from denoise_cli.io import image
+from denoise_cli.io.mux import ffmpeg_program
 from denoise_cli.io.photo import Photo
 
 # The classical rival that a photographer has at hand, with its documented defaults, reading and writing as we do.
@@ -20,6 +21,9 @@ NON_LOCAL_MEANS = (
     "import cv2, sys; "
     "cv2.imwrite(sys.argv[2], cv2.fastNlMeansDenoisingColored(cv2.imread(sys.argv[1])), [cv2.IMWRITE_JPEG_QUALITY, 95])"
 )
+# FFmpeg's, with its documented defaults; both sides encode alike, and leave the sound as it is.
+CLIP_FILTER = "nlmeans"
+ENCODER, CRF, PRESET = "libx264", "18", "medium"
 KIBIBYTE = 1024  # the unit of ru_maxrss on Linux
 
 
@@ -41,7 +45,7 @@ def enlarge(photo: Photo, megapixels: float) -> Photo:
     return Photo(photo.pixels[y[:, None], x], None, photo.kind)
 
 
-def time_programs(photo: Photo, models: Sequence[str], device: str) -> Iterator[Timing]:
+def time_photo(photo: Photo, models: Sequence[str], device: str) -> Iterator[Timing]:
     """Run OpenCV's non-local means, then each model, from a JPEG to a JPEG.
 
     Raises:
@@ -55,8 +59,28 @@ def time_programs(photo: Photo, models: Sequence[str], device: str) -> Iterator[
         image.write(Path(source), photo, "jpeg", "denoise bench")
         yield _time("OpenCV non-local means", [sys.executable, "-c", NON_LOCAL_MEANS, source, target])
         for model in models:
-            command = [sys.executable, "-m", "denoise_cli", "image", source, "-o", target, "--overwrite", "--quiet"]
-            yield _time(model, [*command, "--model", model, "--device", device])
+            yield _time(model, [*_denoise("image", source, target), "--model", model, "--device", device])
+
+
+def time_clip(clip: Path, models: Sequence[str], device: str) -> Iterator[Timing]:
+    """Run FFmpeg's non-local means, then each model, from the clip to an H.264 file.
+
+    Raises:
+        MissingDependency: the ffmpeg program is not installed.
+        DenoiseError: a program failed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = str(clip), str(Path(folder, "clean.mkv"))
+        filtered = [ffmpeg_program(), "-nostdin", "-v", "error", "-i", source, "-vf", CLIP_FILTER, "-c", "copy"]
+        encoded = ["-c:v", ENCODER, "-crf", CRF, "-preset", PRESET, "-y", target]
+        yield _time("FFmpeg non-local means", [*filtered, *encoded])
+        encoded = ["--codec", ENCODER, "--crf", CRF, "--preset", PRESET]
+        for model in models:
+            yield _time(model, [*_denoise("video", source, target), *encoded, "--model", model, "--device", device])
+
+
+def _denoise(command: str, source: str, target: str) -> list[str]:
+    return [sys.executable, "-m", "denoise_cli", command, source, "-o", target, "--overwrite", "--quiet"]
 
 
 def _time(name: str, command: list[str]) -> Timing:

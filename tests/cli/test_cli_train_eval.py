@@ -18,6 +18,7 @@ from PIL import Image
 from rich.console import Console
 
 from denoise_cli.cli import console
+from tests.conftest import FFmpeg
 
 Cli = Callable[..., Any]
 
@@ -274,3 +275,15 @@ def test_a_photo_is_timed_beside_non_local_means(cli: Cli, photos: Path) -> None
     for record in (rival, ours):
         assert record["seconds"] > 0
         assert record["peak_bytes"] > 10e6
+
+
+def test_a_clip_is_timed_beside_ffmpegs_non_local_means(cli: Cli, ffmpeg: FFmpeg, tmp_path: Path) -> None:
+    clip = ffmpeg.make(tmp_path / "a.mp4", size="64x64", frames=5)
+    done = cli("bench", clip, "--json", "-q", "--device", "cpu")
+    rival, ours = map(json.loads, done.out.splitlines())
+    assert (rival["program"], ours["program"]) == ("FFmpeg non-local means", "mallenet-s")
+    for record in (rival, ours):
+        assert (record["frames"], record["width"], record["height"]) == (5, 64, 64)
+        assert record["seconds"] > 0
+        assert record["peak_bytes"] > 10e6
+    assert sorted(tmp_path.iterdir()) == [clip]
