@@ -1,0 +1,115 @@
+"""Motion: where another frame shows what a frame shows.
+
+From small versions of the frames to the frames themselves, what is found is corrected again and again: by how far the
+brightness would have to move to lessen what still differs. Nothing here is learnt, all of it can be differentiated, and
+one place answers for four pixels.
+
+Sources: Lucas and Kanade, "An Iterative Image Registration Technique with an Application to Stereo Vision" (1981);
+Bouguet, "Pyramidal Implementation of the Lucas Kanade Feature Tracker" (2001). The numbers below were chosen on clips.
+
+Legend: B batch, C channels, H x W frame, h x w version of it.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+HALVINGS = 4
+MULTIPLE = 2 ** (HALVINGS + 1)  # of the frames' sides
+CORRECTIONS = (1, 2, 3, 3, 3)  # at each size, the largest first
+WINDOW, STRIDE, SMOOTHING = 6, 2, 3  # pixels that are moved together, pixels between their centres, places
+CAUTION = (0.1, 0.1, 0.3, 1.0, 3.0)  # times the noise's variance: gradients that are weaker move little; at each size
+QUIET = 1 / 255  # added to the noise, so that none at all is no division by zero
+
+
+def small_versions(frame: Tensor) -> list[Tensor]:
+    """A frame's brightness, and half, a quarter, an eighth, a sixteenth of its size.
+
+    Args:
+        frame: (B, C, H, W), any range; H and W multiples of `MULTIPLE`.
+
+    Returns:
+        Five tensors (B, 1, h, w), the largest first.
+
+    Raises:
+        ValueError: the shape does not fit.
+    """
+    if frame.ndim != 4 or any(not side or side % MULTIPLE for side in frame.shape[2:]):
+        raise ValueError(f"frame: expected (B, C, H, W), sides multiples of {MULTIPLE}, got {tuple(frame.shape)}")
+    versions = [frame.mean(dim=1, keepdim=True, dtype=torch.promote_types(frame.dtype, torch.float32))]
+    for _ in range(HALVINGS):
+        versions.append(F.avg_pool2d(versions[-1], 2))
+    return versions
+
+
+def estimate_motion(here: Sequence[Tensor], there: Sequence[Tensor], sigma: Tensor) -> Tensor:
+    """Where another frame shows what each pixel of a frame shows.
+
+    Args:
+        here: `small_versions` of the frame.
+        there: `small_versions` of the other, of the same shape.
+        sigma: (B, 1, H, W), the standard deviation of the frames' noise in each of three channels, in their unit.
+
+    Returns:
+        (B, 2, H, W), in pixels, to the right and down.
+
+    Raises:
+        ValueError: the shapes do not fit together.
+    """
+    shapes = [version.shape for version in here]
+    if len(shapes) != HALVINGS + 1 or shapes != [version.shape for version in there]:
+        raise ValueError("here, there: expected small versions of frames of one shape")
+    if sigma.shape != here[0].shape:
+        raise ValueError(f"sigma: expected {tuple(here[0].shape)}, got {tuple(sigma.shape)}")
+    noise = [sigma.to(here[0].dtype) / 3**0.5 + QUIET]
+    for _ in range(HALVINGS):  # the mean of four independent values has half the deviation
+        noise.append(F.avg_pool2d(noise[-1], 2) / 2)
+    offsets = torch.zeros_like(here[-1]).repeat(1, 2, 1, 1)
+    for level in reversed(range(HALVINGS + 1)):
+        stride = STRIDE if level < HALVINGS else 1  # the smallest has no pixel to spare
+        height, width = (side // stride for side in here[level].shape[-2:])
+        if level < HALVINGS:
+            offsets = 2 * _resized(offsets, height, width)
+        least = CAUTION[level] * F.avg_pool2d(noise[level], stride).square()
+        for _ in range(CORRECTIONS[level]):
+            offsets = offsets + _correction(here[level], there[level], offsets, least, stride)
+            offsets = _blurred(offsets, SMOOTHING)
+    return _resized(offsets, *here[0].shape[-2:])
+
+
+def _correction(here: Tensor, there: Tensor, offsets: Tensor, least: Tensor, stride: int) -> Tensor:
+    """(B, 2, h / stride, w / stride): the least squares of what differs, within a window; not more than a pixel."""
+    h, w = here.shape[-2:]
+    found = _moved(there, _resized(offsets, h, w))
+    around = F.pad((here + found) / 2, [1] * 4, mode="replicate")
+    right = (around[..., 1:-1, 2:] - around[..., 1:-1, :-2]) / 2
+    down = (around[..., 2:, 1:-1] - around[..., :-2, 1:-1]) / 2
+    differs = here - found
+    products = torch.cat([right * right, right * down, down * down, right * differs, down * differs], dim=1)
+    window = WINDOW if stride > 1 else WINDOW - 1
+    sums = F.avg_pool2d(products, window, stride, (window - stride + 1) // 2, count_include_pad=False)
+    xx, xy, yy, x, y = sums.unsqueeze(2).unbind(dim=1)
+    xx, yy = xx + least, yy + least
+    moves = torch.cat([yy * x - xy * y, xx * y - xy * x], dim=1) / (xx * yy - xy.square())
+    return moves.clamp(-1, 1)
+
+
+def _moved(image: Tensor, offsets: Tensor) -> Tensor:
+    """(B, 1, h, w), each pixel from where its offset points; beyond the border, what is at it."""
+    B, _, h, w = image.shape
+    size = torch.tensor([w, h], device=image.device, dtype=image.dtype)
+    still = F.affine_grid(torch.eye(2, 3, device=image.device, dtype=image.dtype)[None], [1, 1, h, w], False)
+    places = still + offsets.permute(0, 2, 3, 1) * (2 / size)
+    return F.grid_sample(image, places.expand(B, -1, -1, -1), padding_mode="border", align_corners=False)
+
+
+def _blurred(image: Tensor, side: int) -> Tensor:
+    return F.avg_pool2d(image, side, 1, side // 2, count_include_pad=False)
+
+
+def _resized(image: Tensor, height: int, width: int) -> Tensor:
+    if image.shape[-2:] == (height, width):
+        return image
+    return F.interpolate(image, size=(height, width), mode="bilinear", align_corners=False)
