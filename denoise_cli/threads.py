@@ -15,7 +15,7 @@ WAIT = 0.2  # seconds between two looks at whether anybody still wants what a th
 def ahead(items: Iterable[Item]) -> Generator[Item, None, None]:
     """The same items, made in a thread of their own, a few ahead.
 
-    An error is raised where the items are used. Closed, it waits until the thread has ended.
+    None of them may be None. An error is raised where the items are used. Closed, it waits until the thread has ended.
     """
     waiting: Queue[tuple[Item | None, BaseException | None]] = Queue(QUEUED)
     unwanted = threading.Event()

@@ -25,6 +25,7 @@ from denoise_cli.ops.motion import estimate_motion, small_versions
 
 CELL = 4  # pixels that a cell of the grid is wide
 QUIET = 2 / 255  # added to the noise, so that none at all is no division by zero
+MOST = 100.0  # squared differences, in units of the noise: beyond that they need not be told apart
 EPSILON = 1e-6  # below a square root, whose slope at zero has no end
 
 
@@ -35,7 +36,7 @@ class MalleNetVideoConfig:
     Attributes:
         width: of the MalleNet.
         judging: channels of the network that says how far to trust a neighbour.
-        follows: whether points follow the motion; otherwise they stay where the pixel is.
+        follows: whether points follow the motion; the rival, whose kernel is rigid, looks at the pixel's own place.
     """
 
     width: int = 16
@@ -79,11 +80,13 @@ class MalleNetVideo(nn.Module):
         B, _, H, W = clip.shape
         # Each plane in one piece: half the time for looking up places than with the channels side by side.
         frame, *others = clip.contiguous().view(B, -1, 3, H, W).unbind(dim=1)
-        found = self.find(frame, others, sigma)
-        return self.merge(frame, [(shifted, self.trust(frame, shifted, sigma)) for shifted in found], sigma)
+        found = [
+            (shifted, inside * self.trust(frame, shifted, sigma)) for shifted, inside in self.find(frame, others, sigma)
+        ]
+        return self.merge(frame, found, sigma)
 
-    def find(self, frame: Tensor, others: Sequence[Tensor], sigma: Tensor) -> list[Tensor]:
-        """What other frames show of the same things, each (B, 3, H, W); zero where that is beyond their border.
+    def find(self, frame: Tensor, others: Sequence[Tensor], sigma: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """What other frames show of the same things, each (B, 3, H, W), and where that is not beyond their border.
 
         Args:
             frame: (B, 3, H, W).
@@ -91,11 +94,12 @@ class MalleNetVideo(nn.Module):
             sigma: (B, 1, H, W).
         """
         if not self.config.follows:
-            return list(others)
-        with torch.no_grad():
-            here = small_versions(frame)
-            offsets = [estimate_motion(here, small_versions(other), sigma) for other in others]
-        return [sample2d(other, motion).squeeze(2) for other, motion in zip(others, offsets, strict=True)]
+            return [(other, torch.ones_like(sigma)) for other in others]
+        here = small_versions(frame)
+        offsets = [estimate_motion(here, small_versions(other), sigma) for other in others]
+        return [
+            (sample2d(other, motion).squeeze(2), _inside(motion)) for other, motion in zip(others, offsets, strict=True)
+        ]
 
     def merge(self, frame: Tensor, found: Sequence[tuple[Tensor, Tensor]], sigma: Tensor) -> Tensor:
         """The weighted mean of a frame and what was found for it, without the noise that is left.
@@ -153,13 +157,29 @@ class Trust(nn.Module):
         """
         noise = sigma + QUIET
         differs = (frame - shifted) / noise
-        squares = differs.square().mean(dim=1, keepdim=True)
-        strength = (F.avg_pool2d(squares, 3, 1, 1, count_include_pad=False) + EPSILON).sqrt()
+        squares = differs.square().mean(dim=1, keepdim=True).clamp(max=MOST)
+        # Noise that the channels share, as in grey pictures, shows in their mean alone: the level is that of channels
+        # whose noise is their own.
+        shared = (3 * differs.mean(dim=1, keepdim=True).square()).clamp(max=MOST)
+        around = torch.maximum(_blurred(squares, 3), _blurred(shared, 5))
+        strength = (around + EPSILON).sqrt()
         seen = [differs, squares, frame, noise]
         cells = [F.avg_pool2d(part, CELL) for part in seen]
         bias, tilt = self.judge(torch.cat(cells, dim=1)).float().unsqueeze(2).unbind(dim=1)
         bias, tilt = (F.interpolate(part, size=frame.shape[-2:], mode="bilinear") for part in (bias, tilt))
         return torch.sigmoid(self.steepness.exp() * (self.limit - strength) + bias + tilt * strength)
+
+
+def _inside(motion: Tensor) -> Tensor:
+    """(B, 1, H, W): one where motion leads to a place between pixels, zero beyond the border."""
+    H, W = motion.shape[-2:]
+    x = motion[:, :1] + torch.arange(W, device=motion.device)
+    y = motion[:, 1:] + torch.arange(H, device=motion.device)[:, None]
+    return ((x >= 0) & (x <= W - 1) & (y >= 0) & (y <= H - 1)).to(motion.dtype)
+
+
+def _blurred(image: Tensor, side: int) -> Tensor:
+    return F.avg_pool2d(image, side, 1, side // 2, count_include_pad=False)
 
 
 def _check(clip: Tensor, sigma: Tensor, multiple: int) -> None:

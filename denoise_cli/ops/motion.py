@@ -1,8 +1,8 @@
 """Motion: where another frame shows what a frame shows.
 
 From small versions of the frames to the frames themselves, what is found is corrected again and again: by how far the
-brightness would have to move to lessen what still differs. Nothing here is learnt, all of it can be differentiated, and
-one place answers for four pixels.
+brightness would have to move to lessen what still differs. Nothing here is learnt, no gradient passes, and one place
+answers for four pixels.
 
 Sources: Lucas and Kanade, "An Iterative Image Registration Technique with an Application to Stereo Vision" (1981);
 Bouguet, "Pyramidal Implementation of the Lucas Kanade Feature Tracker" (2001). The numbers below were chosen on clips.
@@ -44,6 +44,7 @@ def small_versions(frame: Tensor) -> list[Tensor]:
     return versions
 
 
+@torch.no_grad()
 def estimate_motion(here: Sequence[Tensor], there: Sequence[Tensor], sigma: Tensor) -> Tensor:
     """Where another frame shows what each pixel of a frame shows.
 
@@ -98,11 +99,12 @@ def _correction(here: Tensor, there: Tensor, offsets: Tensor, least: Tensor, str
 
 def _moved(image: Tensor, offsets: Tensor) -> Tensor:
     """(B, 1, h, w), each pixel from where its offset points; beyond the border, what is at it."""
-    B, _, h, w = image.shape
-    size = torch.tensor([w, h], device=image.device, dtype=image.dtype)
-    still = F.affine_grid(torch.eye(2, 3, device=image.device, dtype=image.dtype)[None], [1, 1, h, w], False)
-    places = still + offsets.permute(0, 2, 3, 1) * (2 / size)
-    return F.grid_sample(image, places.expand(B, -1, -1, -1), padding_mode="border", align_corners=False)
+    h, w = image.shape[-2:]
+    # Not by affine_grid, which autocast makes of 16 bits: a pixel's place has more.
+    x = offsets[:, 0] + torch.arange(w, device=image.device)
+    y = offsets[:, 1] + torch.arange(h, device=image.device)[:, None]
+    places = torch.stack([(2 * x + 1) / w - 1, (2 * y + 1) / h - 1], dim=-1)
+    return F.grid_sample(image, places, padding_mode="border", align_corners=False)
 
 
 def _blurred(image: Tensor, side: int) -> Tensor:

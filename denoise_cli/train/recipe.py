@@ -24,8 +24,8 @@ class Recipe:
 
     Attributes:
         model: a name of the zoo, which says what noise is learnt.
-        data: folders under the one that the user names; empty for that folder itself. The photos of one that is named
-            twice are drawn twice as often.
+        data: folders under the one that the user names; empty for that folder itself. Among photos, those of one
+            that is named twice are drawn twice as often.
         start: a model, or a file, whose weights are the first; empty for fresh ones.
         steps: in all.
         batch, patch: crops in a batch, and their side in pixels, a multiple of the network's.
