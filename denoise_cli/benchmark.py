@@ -13,17 +13,19 @@ from pathlib import Path
 from denoise_cli.errors import DenoiseError, MissingDependency
 from denoise_cli.imaging import tiling
 from denoise_cli.io import image
+from denoise_cli.io.encode import CONTAINERS
 from denoise_cli.io.mux import ffmpeg_program
 from denoise_cli.io.photo import Photo
+from denoise_cli.io.video import url
 
 # The classical rival that a photographer has at hand, with its documented defaults, reading and writing as we do.
 NON_LOCAL_MEANS = (
     "import cv2, sys; "
     "cv2.imwrite(sys.argv[2], cv2.fastNlMeansDenoisingColored(cv2.imread(sys.argv[1])), [cv2.IMWRITE_JPEG_QUALITY, 95])"
 )
-# FFmpeg's, with its documented defaults; both sides encode alike, and leave the sound as it is.
+# FFmpeg's, with its documented defaults; both sides encode alike.
 CLIP_FILTER = "nlmeans"
-ENCODER, CRF, PRESET = "libx264", "18", "medium"
+ENCODER, CRF, PRESET, PARAMETERS = "libx264", "18", "medium", "mbtree=0"
 KIBIBYTE = 1024  # the unit of ru_maxrss on Linux
 
 
@@ -70,9 +72,11 @@ def time_clip(clip: Path, models: Sequence[str], device: str) -> Iterator[Timing
         DenoiseError: a program failed.
     """
     with tempfile.TemporaryDirectory() as folder:
-        source, target = str(clip), str(Path(folder, "clean.mkv"))
-        filtered = [ffmpeg_program(), "-nostdin", "-v", "error", "-i", source, "-vf", CLIP_FILTER, "-c", "copy"]
-        encoded = ["-c:v", ENCODER, "-crf", CRF, "-preset", PRESET, "-y", target]
+        source, suffix = str(clip.resolve()), clip.suffix.lower()
+        _, encoders = CONTAINERS.get(suffix, ("", ()))
+        target = str(Path(folder, f"clean{suffix if ENCODER in encoders else '.mkv'}"))
+        filtered = [ffmpeg_program(), "-nostdin", "-v", "error", "-i", url(clip), "-map", "0:v:0", "-vf", CLIP_FILTER]
+        encoded = ["-c:v", ENCODER, "-crf", CRF, "-preset", PRESET, "-x264-params", PARAMETERS, "-y", target]
         yield _time("FFmpeg non-local means", [*filtered, *encoded])
         encoded = ["--codec", ENCODER, "--crf", CRF, "--preset", PRESET]
         for model in models:

@@ -16,6 +16,7 @@ from denoise_cli.nets.mallenet import MalleNetConfig
 from denoise_cli.nets.mallenet_video import MalleNetVideoConfig
 
 DEFAULT_IMAGE_MODEL = "mallenet-s"
+DEFAULT_VIDEO_MODEL = "mallenet-v"
 UNKNOWN = 0.0  # the level that a network is told which has to see it for itself
 
 

@@ -36,7 +36,12 @@ Output = Annotated[
     ),
 ]
 Frames = Annotated[int, typer.Option(help="How many frames are looked at for each one: odd, 1 to 9.")]
-Model = Annotated[str, typer.Option(help="A name from `denoise models`, or a .safetensors of denoise train.")]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        help="A name from `denoise models`, or a file of denoise train. [default: mallenet-v, of 1 frame mallenet-s]"
+    ),
+]
 Noise = Annotated[str, typer.Option(help="auto (for each scene), or the noise's standard deviation, of 255.")]
 Strength = Annotated[float, typer.Option(min=0, max=1, help="How much of the noise goes; 0 leaves the samples alone.")]
 Codec = Annotated[str | None, typer.Option(help="h264, hevc, av1, vp9, prores, ffv1, or an encoder. [default: as was]")]
@@ -57,7 +62,7 @@ def video(
     source: Input,
     output: Output = None,
     frames: Frames = 5,
-    model: Model = "mallenet-s",
+    model: Model = None,
     noise: Noise = "auto",
     strength: Strength = 1.0,
     codec: Codec = None,
@@ -82,20 +87,21 @@ def video(
     from denoise_cli import video
     from denoise_cli.denoiser import load_denoiser
     from denoise_cli.io.encode import STDOUT
-    from denoise_cli.zoo import find_model
+    from denoise_cli.zoo import DEFAULT_IMAGE_MODEL, DEFAULT_VIDEO_MODEL, find_model
 
     if frames not in range(1, video.MOST_FRAMES + 1, 2):
         raise UsageError(f"--frames {frames}: expected an odd number from 1 to {video.MOST_FRAMES}")
-    if find_model(model).sees_noise and sigma is not None:
-        raise UsageError(f"--noise {noise}: {model} sees the noise for itself: choose another model, or --strength")
+    name = model or (DEFAULT_VIDEO_MODEL if frames > 1 else DEFAULT_IMAGE_MODEL)
+    if find_model(name).sees_noise and sigma is not None:
+        raise UsageError(f"--noise {noise}: {name} sees the noise for itself: choose another model, or --strength")
     target = output or video.target_beside(source)
     if as_json and target == STDOUT:
         raise UsageError("--json and -o - both write to standard output: choose one")
     video.check(source, target, overwrite)
     begin = read_number(start, "--start", 0, MOST_SECONDS, auto=False)
     seconds = math.inf if duration == "all" else read_number(duration, "--duration", 1e-6, MOST_SECONDS, auto=False)
-    settings = video.Settings(model, frames, sigma, strength, codec, crf, preset, pix_fmt, begin, seconds, deinterlace)
-    denoise = load_denoiser(model, device, arithmetic, side)
+    settings = video.Settings(name, frames, sigma, strength, codec, crf, preset, pix_fmt, begin, seconds, deinterlace)
+    denoise = load_denoiser(name, device, arithmetic, side)
     began = time.monotonic()
     with console.bar(1, quiet) as bar:
         bar.start(source.name)

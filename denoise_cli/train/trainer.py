@@ -350,14 +350,14 @@ def _leave_signals_to_the_run(_worker: int) -> None:
 
 
 def _examples(data: Sequence[Path], spec: ModelSpec, scratch: Path) -> Examples:
-    pairs = {folder: find_pairs(folder) for folder in data}
-    if any(pairs.values()):
-        if not all(pairs.values()):
-            alone = next(folder for folder in data if not pairs[folder])
+    pairs = [find_pairs(folder) for folder in data]
+    if any(pairs):
+        if not all(pairs):
+            alone = next(folder for folder, found in zip(data, pairs, strict=True) if not found)
             raise TrainingError(f"{alone}: holds no pairs, as the other folders do: choose photos of one kind")
         if spec.space == "linear":
             raise TrainingError("pairs are encoded, this model works in linear light: choose clean photos")
-        both = CropSource([pair for several in pairs.values() for pair in several], scratch=scratch)
+        both = CropSource([pair for several in pairs for pair in several], scratch=scratch)
         return Pairs(both, spec.sees_noise)
     crops: Source = _windows(data, spec.window, scratch) if spec.window > 1 else _photos(find_photos(data), scratch)
     if spec.noise == "camera":

@@ -281,9 +281,22 @@ def test_a_clip_is_timed_beside_ffmpegs_non_local_means(cli: Cli, ffmpeg: FFmpeg
     clip = ffmpeg.make(tmp_path / "a.mp4", size="64x64", frames=5)
     done = cli("bench", clip, "--json", "-q", "--device", "cpu")
     rival, ours = map(json.loads, done.out.splitlines())
-    assert (rival["program"], ours["program"]) == ("FFmpeg non-local means", "mallenet-s")
+    assert (rival["program"], ours["program"]) == ("FFmpeg non-local means", "mallenet-v")
     for record in (rival, ours):
         assert (record["frames"], record["width"], record["height"]) == (5, 64, 64)
         assert record["seconds"] > 0
         assert record["peak_bytes"] > 10e6
     assert sorted(tmp_path.iterdir()) == [clip]
+
+
+def test_a_clip_is_not_mirrored(cli: Cli, ffmpeg: FFmpeg, tmp_path: Path) -> None:
+    done = cli("bench", ffmpeg.make(tmp_path / "a.mp4"), "--megapixels", "1")
+    assert (done.code, done.err) == (2, "denoise: --megapixels 1: a clip is measured with as it is\n")
+
+
+def test_what_is_neither_photo_nor_clip_is_not_timed(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("not a clip")
+    done = cli("bench", tmp_path / "a.txt")
+    assert done.code == 1
+    assert done.err.startswith(f"denoise: {tmp_path}/a.txt: ")
+    assert done.err.count("\n") == 1

@@ -103,3 +103,10 @@ def test_killed_and_resumed_it_gives_the_same_frames(cli: Cli, tmp_path: Path, f
     assert not target.exists()
     assert cli("video", source, "-o", target, *options, "--resume").code == 0
     assert ffmpeg.frames(target) == ffmpeg.frames(whole)
+
+
+@pytest.mark.parametrize(("frames", "model"), [(5, "mallenet-v"), (3, "mallenet-v"), (1, "mallenet-s")])
+def test_the_usual_model_is_one_for_as_many_frames(cli: Cli, clip: Path, frames: int, model: str) -> None:
+    done = cli("video", clip, "--frames", frames, "--noise", "10", "--json", "-q")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["model"] == model
