@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from denoise_cli.nets.mallenet import MULTIPLE, MalleNet, MalleNetConfig
 from denoise_cli.nets.residual import ResidualBlock, conv, layer, zeroed
 from denoise_cli.ops.deformable import sample2d
-from denoise_cli.ops.motion import estimate_motion, small_versions
+from denoise_cli.ops.motion import blurred, estimate_motion, small_versions
 
 CELL = 4  # pixels that a cell of the grid is wide
 QUIET = 2 / 255  # added to the noise, so that none at all is no division by zero
@@ -161,7 +161,7 @@ class Trust(nn.Module):
         # Noise that the channels share, as in grey pictures, shows in their mean alone: the level is that of channels
         # whose noise is their own.
         shared = (3 * differs.mean(dim=1, keepdim=True).square()).clamp(max=MOST)
-        around = torch.maximum(_blurred(squares, 3), _blurred(shared, 5))
+        around = torch.maximum(blurred(squares, 3), blurred(shared, 5))
         strength = (around + EPSILON).sqrt()
         seen = [differs, squares, frame, noise]
         cells = [F.avg_pool2d(part, CELL) for part in seen]
@@ -176,10 +176,6 @@ def _inside(motion: Tensor) -> Tensor:
     x = motion[:, :1] + torch.arange(W, device=motion.device)
     y = motion[:, 1:] + torch.arange(H, device=motion.device)[:, None]
     return ((x >= 0) & (x <= W - 1) & (y >= 0) & (y <= H - 1)).to(motion.dtype)
-
-
-def _blurred(image: Tensor, side: int) -> Tensor:
-    return F.avg_pool2d(image, side, 1, side // 2, count_include_pad=False)
 
 
 def _check(clip: Tensor, sigma: Tensor, multiple: int) -> None:

@@ -76,8 +76,13 @@ def estimate_motion(here: Sequence[Tensor], there: Sequence[Tensor], sigma: Tens
         least = CAUTION[level] * F.avg_pool2d(noise[level], stride).square()
         for _ in range(CORRECTIONS[level]):
             offsets = offsets + _correction(here[level], there[level], offsets, least, stride)
-            offsets = _blurred(offsets, SMOOTHING)
+            offsets = blurred(offsets, SMOOTHING)
     return _resized(offsets, *here[0].shape[-2:])
+
+
+def blurred(image: Tensor, side: int) -> Tensor:
+    """The mean of the values around each that lie within the image: (B, C, H, W) to the same; `side` is odd."""
+    return F.avg_pool2d(image, side, 1, side // 2, count_include_pad=False)
 
 
 def _correction(here: Tensor, there: Tensor, offsets: Tensor, least: Tensor, stride: int) -> Tensor:
@@ -105,10 +110,6 @@ def _moved(image: Tensor, offsets: Tensor) -> Tensor:
     y = offsets[:, 1] + torch.arange(h, device=image.device)[:, None]
     places = torch.stack([(2 * x + 1) / w - 1, (2 * y + 1) / h - 1], dim=-1)
     return F.grid_sample(image, places, padding_mode="border", align_corners=False)
-
-
-def _blurred(image: Tensor, side: int) -> Tensor:
-    return F.avg_pool2d(image, side, 1, side // 2, count_include_pad=False)
 
 
 def _resized(image: Tensor, height: int, width: int) -> Tensor:
