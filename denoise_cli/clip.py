@@ -1,5 +1,7 @@
 """A clip's way through a denoiser: frame by frame, each with its neighbours, each scene for itself.
 
+It goes twice through them: what is left after denoising differs from frame to frame, and is averaged.
+
 Legend: C channels, T frames of a window, H x W frame.
 """
 
@@ -9,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count, groupby
 from statistics import median
+from typing import TypeVar
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -27,6 +30,9 @@ REDUCED = (18, 32)  # rows and columns
 # How often a scene's noise is looked at, in frames; and what a frame must show that can tell: so much of it between
 # black and white, where noise is cut off, both of which are this much wide.
 EVERY, LEAST_SEEN, ENDS = 8, 0.1, 0.03
+STEADY = 3  # frames that are averaged once they are denoised
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,16 @@ class Seen:
     frame: Frame
     rgb: Tensor
     scene: int
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """A frame and its place in the clip, (1, C, H, W) of it without most of its noise, and the level that this had."""
+
+    seen: Seen
+    number: int
+    clean: Tensor
+    level: float | None
 
 
 def denoised(
@@ -66,21 +82,30 @@ def denoised(
     """
     numbers = count()
     level = sigma
-    for _, scene in groupby(_seen(frames), key=lambda seen: seen.scene):
+
+    def cleaned(scene: Iterator[Seen]) -> Iterator[Cleaned]:
+        nonlocal level
         found: list[float] = []
-        for place, (own, *others) in enumerate(_windows(scene, T if denoise.sees_neighbours else 1)):
+        for place, (own, *others) in enumerate(surrounded(scene, T if denoise.sees_neighbours else 1)):
             if sigma is None and not denoise.sees_noise:
                 if place % EVERY == 0 and _shows_noise(own.rgb):
                     found.append(_estimated(own.rgb))
                 # In the dark before a scene can tell, the last one's is as good as any.
                 level = median(found) if found else level or 0.0
-            if next(numbers) < skip:
+            number, clean = next(numbers), own.rgb[None]
+            if strength > 0 and number > skip - STEADY:
+                clean = denoise(clean, level, strength, neighbours=[seen.rgb[None] for seen in others])
+            yield Cleaned(own, number, clean, level)
+
+    for _, scene in groupby(_seen(frames), key=lambda seen: seen.scene):
+        for own, *others in surrounded(cleaned(scene), min(T, STEADY)):
+            if own.number < skip:
                 continue
-            if strength > 0:
-                noisy = own.rgb[None]
-                clean = denoise(noisy, level, strength, neighbours=[seen.rgb[None] for seen in others])
-                own.frame.replace(without(own.frame.planes, (noisy - clean)[0], own.frame.layout))
-            yield own.frame, level
+            frame, noisy = own.seen.frame, own.seen.rgb[None]
+            if strength > 0 and own.level != 0:
+                steady = denoise.steady(own.clean, noisy, [other.clean for other in others])
+                frame.replace(without(frame.planes, (noisy - steady)[0], frame.layout))
+            yield frame, own.level
 
 
 def _seen(frames: Iterable[Frame]) -> Iterator[Seen]:
@@ -112,12 +137,12 @@ def _estimated(rgb: Tensor) -> float:
     return estimate_sigma(rgb.mean(dim=0).unsqueeze(-1).numpy()) * len(rgb) ** 0.5
 
 
-def _windows(scene: Iterator[Seen], T: int) -> Iterator[list[Seen]]:
-    """Each frame of a scene and the T - 1 nearest to it, itself first."""
-    held: deque[Seen] = deque()
-    place = 0  # among those that are held, of the frame whose turn it is
+def surrounded(items: Iterator[Item], T: int) -> Iterator[list[Item]]:
+    """Each item and the T - 1 nearest to it, itself first."""
+    held: deque[Item] = deque()
+    place = 0  # among those that are held, of the item whose turn it is
     while True:
-        while len(held) < max(T, place + T // 2 + 1) and (coming := next(scene, None)) is not None:
+        while len(held) < max(T, place + T // 2 + 1) and (coming := next(items, None)) is not None:
             held.append(coming)
         if place == len(held):
             return

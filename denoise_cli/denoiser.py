@@ -6,6 +6,7 @@ network's grid, cut into overlapping tiles, run each, join them, cut off the ext
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal, overload
 
 import numpy as np
@@ -18,16 +19,21 @@ from denoise_cli.imaging import tiling, transfer
 from denoise_cli.imaging.noise import ShotRead, estimate_sigma
 from denoise_cli.imaging.torch_transfer import linear_to_srgb, sigma_in_linear, srgb_to_linear
 from denoise_cli.nets.mallenet import MULTIPLE
+from denoise_cli.ops.steady import steadied
 from denoise_cli.zoo import DEFAULT_IMAGE_MODEL, UNKNOWN, ModelSpec, find_model, load_net
 
 Array = NDArray[np.float32]
 Progress = Callable[[float], None]
+Work = Callable[[Sequence[Tensor], tiling.Span, tiling.Span], Tensor]  # what becomes of a tile: its rows and columns
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 # Measured (docs/architecture.md): what the network loses at the end of a tile hardly matters 64 pixels away.
 OVERLAP = 192
 DEFAULT_TILE = 1024
 SMALLEST_TILE = 256
+# How much what is left of the noise differs between frames, in units of what was taken away: chosen on clips, of frames
+# that were denoised with their neighbours, and alone.
+ALIKE, ALIKE_ALONE = 0.15, 0.4
 NATIVE_BF16_CHECKS = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
 
 
@@ -117,6 +123,36 @@ class Denoiser:
         clean = self._batch(batch, _as_level(sigma, batch[0].shape), strength, progress)
         return clean[0].permute(1, 2, 0).numpy().reshape(pixels.shape)
 
+    @overload
+    def steady(self, image: Array, noisy: Array, neighbours: Sequence[Array]) -> Array: ...
+
+    @overload
+    def steady(self, image: Tensor, noisy: Tensor, neighbours: Sequence[Tensor]) -> Tensor: ...
+
+    def steady(
+        self, image: Array | Tensor, noisy: Array | Tensor, neighbours: Sequence[Array] | Sequence[Tensor]
+    ) -> Array | Tensor:
+        """Take from a denoised frame of a clip what trembles: average it with what its neighbours show of the same.
+
+        Args:
+            image: the frame, denoised by this, as `__call__` returns it.
+            noisy: what it was.
+            neighbours: the frames beside it, denoised as well.
+
+        Returns:
+            The same type and shape, float32.
+
+        Raises:
+            ValueError: the shapes differ.
+            OutOfMemory: even the smallest tile does not fit.
+        """
+        pictures = [image, noisy, *neighbours]
+        frames = [one if isinstance(one, Tensor) else _as_batch(one) for one in pictures]
+        if any(frame.shape != frames[0].shape for frame in frames):
+            raise ValueError(f"noisy, neighbours: expected {tuple(frames[0].shape)} each")
+        steady = self._tiled(frames, self._steady_tile, None) if neighbours else frames[0].float()
+        return steady if isinstance(image, Tensor) else steady[0].permute(1, 2, 0).numpy().reshape(image.shape)
+
     def _batch(
         self,
         frames: Sequence[Tensor],
@@ -138,8 +174,9 @@ class Denoiser:
         if strength == 0 or (isinstance(sigma, float) and sigma == 0):
             return image.to(torch.float32, copy=True)
         if self.sees_noise:
-            return torch.lerp(image.float(), self._tiled(frames, UNKNOWN, progress), min(strength, 1.0))
-        return self._tiled(frames, self._told(image, sigma) * strength, progress)
+            clean = self._tiled(frames, partial(self._denoise_tile, UNKNOWN), progress)
+            return torch.lerp(image.float(), clean, min(strength, 1.0))
+        return self._tiled(frames, partial(self._denoise_tile, self._told(image, sigma) * strength), progress)
 
     def _told(self, image: Tensor, sigma: float | Tensor | ShotRead | None) -> float | Tensor:
         """The level as the network knows it: in its own space, a number or (B, 1, H, W)."""
@@ -159,11 +196,11 @@ class Denoiser:
             return sigma_in_linear(image, torch.as_tensor(sigma, dtype=torch.float32).expand(B, 1, H, W))
         return sigma
 
-    def _tiled(self, frames: Sequence[Tensor], sigma: float | Tensor, progress: Progress | None) -> Tensor:
+    def _tiled(self, frames: Sequence[Tensor], work: Work, progress: Progress | None) -> Tensor:
         tile = self.tile
         while True:
             try:
-                return self._run(frames, sigma, tile, progress)
+                return self._run(frames, work, tile, progress)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -171,15 +208,14 @@ class Denoiser:
                     raise OutOfMemory(f"out of memory on {self.device}, even with tiles of {tile} pixels") from error
             tile = max(tile // 2 // MULTIPLE * MULTIPLE, SMALLEST_TILE)
 
-    def _run(self, frames: Sequence[Tensor], sigma: float | Tensor, tile: int, progress: Progress | None) -> Tensor:
+    def _run(self, frames: Sequence[Tensor], work: Work, tile: int, progress: Progress | None) -> Tensor:
         H, W = frames[0].shape[-2:]
         clean = torch.zeros_like(frames[0], dtype=torch.float32)
         overlap = min(OVERLAP, tile // 2 // MULTIPLE * MULTIPLE)
         margin = overlap // 3
         spans = list(tiling.grid(_padded(H), _padded(W), tile, overlap, MULTIPLE))
         for done, (rows, columns) in enumerate(spans, start=1):
-            crops = [_crop(frame, rows, columns) for frame in frames]
-            part = self._denoise_tile(crops, _level(frames[0], sigma, rows, columns))
+            part = work(frames, rows, columns)
             part *= torch.from_numpy(np.outer(rows.weights(margin), columns.weights(margin))).to(clean.device)
             bottom, right = min(rows.stop, H), min(columns.stop, W)
             clean[:, :, rows.start : bottom, columns.start : right] += part[
@@ -190,14 +226,17 @@ class Denoiser:
         return clean
 
     @torch.no_grad()
-    def _denoise_tile(self, frames: Sequence[Tensor], sigma: Tensor) -> Tensor:
-        """(B, 1 or 3, H, W) to the same, on the frame's own device."""
+    def _denoise_tile(
+        self, sigma: float | Tensor, frames: Sequence[Tensor], rows: tiling.Span, columns: tiling.Span
+    ) -> Tensor:
+        """(B, 1 or 3, height, width), on the frames' own device."""
         home, grey = frames[0].device, frames[0].shape[1] == 1
+        crops, level = [_crop(frame, rows, columns) for frame in frames], _level(frames[0], sigma, rows, columns)
         if grey:
             # Three equal channels carry sqrt(3) times the luminance noise of three independent ones.
-            frames, sigma = [frame.expand(-1, 3, -1, -1) for frame in frames], sigma * 3**0.5
-        inputs = torch.cat(list(frames), dim=1).to(self.device, torch.float32, memory_format=torch.channels_last)
-        level = sigma.to(self.device, torch.float32).clamp(0, self._spec.sigma_max)
+            crops, level = [crop.expand(-1, 3, -1, -1) for crop in crops], level * 3**0.5
+        inputs = torch.cat(crops, dim=1).to(self.device, torch.float32, memory_format=torch.channels_last)
+        level = level.to(self.device, torch.float32).clamp(0, self._spec.sigma_max)
         if self._spec.space == "linear":
             inputs = srgb_to_linear(inputs)
         with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
@@ -205,6 +244,12 @@ class Denoiser:
         if self._spec.space == "linear":
             clean = linear_to_srgb(clean)
         return (clean.mean(dim=1, keepdim=True) if grey else clean).to(home)
+
+    def _steady_tile(self, frames: Sequence[Tensor], rows: tiling.Span, columns: tiling.Span) -> Tensor:
+        crops = [_crop(frame, rows, columns).to(self.device, torch.float32) for frame in frames]
+        image, noisy, *neighbours = crops
+        steady = steadied(image, noisy, neighbours, ALIKE if self.sees_neighbours else ALIKE_ALONE)
+        return steady.to(frames[0].device)
 
 
 def _as_batch(picture: Array) -> Tensor:

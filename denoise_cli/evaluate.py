@@ -1,25 +1,32 @@
 """How good a denoiser is, on photos whose truth is known: clean ones with synthetic noise, or real noisy ones."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import from_numpy
 
 from denoise_cli.baselines import Denoise
+from denoise_cli.clip import STEADY, surrounded
 from denoise_cli.data.clips import window
-from denoise_cli.errors import UnreadableFile
+from denoise_cli.denoiser import Denoiser
+from denoise_cli.errors import DenoiseError, UnreadableFile
 from denoise_cli.imaging.metrics import colour_shift, psnr, ssim
 from denoise_cli.imaging.noise import ShotRead, sensor_noise
 from denoise_cli.imaging.transfer import linear_to_srgb, srgb_to_linear
 from denoise_cli.io import image
+from denoise_cli.ops.motion import blurred
 
 Array = NDArray[np.float32]
 
-STILL, LEAST_STILL = 1.5 / 255, 0.01  # a pixel that changes by less, and the share of a frame that must be so
+# What stands still: pixels around which, in a square of this side, the mean change is less; and the share of a frame
+# that must be so.
+AREA, STILL, LEAST_STILL = 9, 1.5 / 255, 0.01
 MEASURES = ("noisy", "denoised", "noisy_ssim", "denoised_ssim", "shift", "flicker", "seconds")
 
 
@@ -182,6 +189,9 @@ class Score:
     flicker: float | None = None
 
 
+Results = dict[str, tuple[Score, Array]]  # by denoiser; its output is clipped to [0, 1], not rounded
+
+
 def add_gaussian_noise(clean: Array, sigma: float, index: int) -> Array:
     """White noise as the papers' protocol has it: made on [0, 255] from a seed per photo, neither clipped nor rounded.
 
@@ -219,45 +229,89 @@ def score(denoise: Denoise, sample: Sample, blind: bool = False) -> tuple[Score,
     Returns:
         The score, and the output: clipped to [0, 1], not rounded.
     """
-    started = time.perf_counter()
-    seen = {"neighbours": sample.neighbours} if getattr(denoise, "sees_neighbours", False) else {}
-    raw = denoise(sample.noisy, None if blind else sample.sigma, **seen)
-    seconds = time.perf_counter() - started
-    output, clean = raw.clip(0, 1), sample.clean
-    return Score(
-        path=sample.path,
-        noisy=sample.psnr,
-        denoised=psnr(output, clean),
-        noisy_ssim=sample.ssim,
-        denoised_ssim=ssim(output, clean),
-        shift=colour_shift(output, sample.noisy) * 255,
-        seconds=seconds,
-    ), output
+    return _compared(sample, _timed(denoise, sample, blind))
 
 
-class Scorer:
-    """Scores denoisers on one picture after another; of a clip, it remembers the frame before.
+def score_all(
+    denoisers: Mapping[str, Denoise],
+    samples: Iterable[Sample],
+    T: int | None = None,
+    blind: bool = False,
+    failed: Callable[[Path, DenoiseError], None] | None = None,
+) -> Iterator[tuple[Sample, Results]]:
+    """Score denoisers on one picture after another; of a clip, on what `denoise video` makes of it.
 
     Args:
         denoisers: by name.
+        samples: those of one folder behind each other.
+        T: how many frames of a clip are seen together; None for photos.
         blind: as `score` takes it.
+        failed: told of what cannot be denoised, and why; without it, that is raised.
+
+    Yields:
+        Each sample and, by denoiser, its score and the output; a clip's frame when those beside it are denoised, too.
     """
 
-    def __init__(self, denoisers: Mapping[str, Denoise], blind: bool = False) -> None:
-        self._denoisers = denoisers
-        self._blind = blind
-        self._before: tuple[Sample, dict[str, Array]] | None = None
+    def denoised(clip: Iterable[Sample]) -> Iterator[tuple[Sample, dict[str, _Output]]]:
+        for sample in clip:
+            try:
+                outputs = {name: _timed(denoise, sample, blind) for name, denoise in denoisers.items()}
+            except DenoiseError as error:
+                if failed is None:
+                    raise
+                failed(sample.path, error)
+            else:
+                yield sample, outputs
 
-    def __call__(self, sample: Sample) -> dict[str, tuple[Score, Array]]:
-        """The score and the output of every denoiser."""
-        results = {name: score(denoise, sample, self._blind) for name, denoise in self._denoisers.items()}
-        before, self._before = self._before, (sample, {name: output for name, (_, output) in results.items()})
-        if before is None or not sample.neighbours or not _follows(sample.path, before[0].path):
-            return results
-        return {
-            name: (replace(figures, flicker=flicker(output, sample.clean, before[1][name], before[0].clean)), output)
-            for name, (figures, output) in results.items()
-        }
+    for _, clip in groupby(samples, key=lambda sample: sample.path.parent):
+        before: tuple[Sample, Results] | None = None
+        for (sample, outputs), *beside in surrounded(denoised(clip), min(T or 1, STEADY)):
+            results = {}
+            for name, output in outputs.items():
+                others = [its[name].pixels for _, its in beside]
+                results[name] = _compared(sample, _steadied(denoisers[name], sample, output, others))
+                if before is not None and T is not None:
+                    figures, clipped = results[name]
+                    changed = flicker(clipped, sample.clean, before[1][name][1], before[0].clean)
+                    results[name] = replace(figures, flicker=changed), clipped
+            before = sample, results
+            yield before
+
+
+@dataclass(frozen=True)
+class _Output:
+    """(H, W, C), not clipped, and how long it took."""
+
+    pixels: Array
+    seconds: float
+
+
+def _timed(denoise: Denoise, sample: Sample, blind: bool) -> _Output:
+    started = time.perf_counter()
+    seen = {"neighbours": sample.neighbours} if getattr(denoise, "sees_neighbours", False) else {}
+    pixels = denoise(sample.noisy, None if blind else sample.sigma, **seen)
+    return _Output(pixels, time.perf_counter() - started)
+
+
+def _steadied(denoise: Denoise, sample: Sample, output: _Output, others: Sequence[Array]) -> _Output:
+    if not (isinstance(denoise, Denoiser) and denoise.sees_neighbours):
+        return output
+    started = time.perf_counter()
+    pixels = denoise.steady(output.pixels, sample.noisy, others)
+    return _Output(pixels, output.seconds + time.perf_counter() - started)
+
+
+def _compared(sample: Sample, output: _Output) -> tuple[Score, Array]:
+    clipped, clean = output.pixels.clip(0, 1), sample.clean
+    return Score(
+        path=sample.path,
+        noisy=sample.psnr,
+        denoised=psnr(clipped, clean),
+        noisy_ssim=sample.ssim,
+        denoised_ssim=ssim(clipped, clean),
+        shift=colour_shift(clipped, sample.noisy) * 255,
+        seconds=output.seconds,
+    ), clipped
 
 
 def flicker(output: Array, clean: Array, output_before: Array, clean_before: Array) -> float | None:
@@ -269,7 +323,9 @@ def flicker(output: Array, clean: Array, output_before: Array, clean_before: Arr
     shapes = {picture.shape for picture in (output, clean, output_before, clean_before)}
     if len(shapes) > 1:
         raise ValueError(f"expected frames of one size, got {sorted(shapes)}")
-    still = np.abs(clean - clean_before).max(axis=-1) <= STILL
+    # Not each pixel by itself: many hardly change by chance where things move.
+    changes = np.abs(clean - clean_before).max(axis=-1)
+    still = blurred(from_numpy(changes)[None, None], AREA)[0, 0].numpy() <= STILL
     if still.mean() < LEAST_STILL:
         return None
     return float(np.abs((output - clean) - (output_before - clean_before))[still].mean()) * 255
@@ -279,11 +335,6 @@ def mean(scores: Sequence[Score]) -> dict[str, float | None]:
     """Every measure's mean over the photos that have it; None where none has."""
     values = {name: [value for s in scores if (value := getattr(s, name)) is not None] for name in MEASURES}
     return {name: sum(known) / len(known) if known else None for name, known in values.items()}
-
-
-def _follows(frame: Path, before: Path) -> bool:
-    """Whether both are of one clip, and of one turn through it."""
-    return frame.parent == before.parent and frame > before
 
 
 def _size(pixels: Array) -> str:

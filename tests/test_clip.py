@@ -1,4 +1,4 @@
-"""Windows, scenes and levels; a stand-in for the denoiser notes what it is shown."""
+"""Windows, scenes, levels and steadying; a stand-in for the denoiser notes what it is shown."""
 
 from collections.abc import Sequence
 
@@ -20,6 +20,7 @@ class Witness:
         self.sees_neighbours, self.sees_noise = sees_neighbours, sees_noise
         self.windows: list[list[float]] = []
         self.levels: list[float | None] = []
+        self.steadied: list[list[float]] = []
 
     def __call__(
         self, image: Tensor, sigma: float | None, strength: float, neighbours: Sequence[Tensor] = ()
@@ -27,6 +28,10 @@ class Witness:
         self.windows.append([round(float(one.mean()), 2) for one in (image, *neighbours)])
         self.levels.append(sigma)
         return image - 0.1 * strength
+
+    def steady(self, image: Tensor, noisy: Tensor, neighbours: Sequence[Tensor]) -> Tensor:
+        self.steadied.append([round(float(one.mean()), 2) for one in (image, noisy, *neighbours)])
+        return image
 
 
 def clip(values: Sequence[float], noise: float = 0.0, form: str = "gray16le") -> list[Frame]:
@@ -65,6 +70,32 @@ def test_every_frame_comes_out_once_and_in_order(length: int, T: int) -> None:
     out = run(clip([0.5] * length), witness, T, sigma=0.1)
     assert [frame.picture.pts for frame, _ in out] == list(range(length))
     assert [len(window) for window in witness.windows] == [min(T, length)] * length
+
+
+def test_what_is_denoised_is_steadied_by_the_frames_beside_it() -> None:
+    witness = Witness()
+    run(clip([0.50, 0.51, 0.52, 0.53, 0.80, 0.81]), witness, T=5, sigma=0.1)
+    assert witness.steadied == [
+        [0.40, 0.50, 0.41, 0.42],
+        [0.41, 0.51, 0.40, 0.42],
+        [0.42, 0.52, 0.41, 0.43],
+        [0.43, 0.53, 0.42, 0.41],
+        [0.70, 0.80, 0.71],
+        [0.71, 0.81, 0.70],
+    ]
+
+
+def test_frames_that_are_denoised_alone_stay_alone() -> None:
+    witness = Witness(sees_neighbours=False)
+    run(clip([0.50, 0.51]), witness, T=1, sigma=0.1)
+    assert witness.steadied == [[0.40, 0.50], [0.41, 0.51]]
+
+
+@pytest.mark.parametrize("options", [{"strength": 0.0, "sigma": 0.1}, {"sigma": 0.0}])
+def test_what_stays_as_it_is_is_not_steadied(options: dict[str, float]) -> None:
+    witness = Witness()
+    run(clip([0.50, 0.51, 0.52]), witness, **options)
+    assert witness.steadied == []
 
 
 def test_a_cut_ends_the_window() -> None:
@@ -129,8 +160,9 @@ def test_frames_that_are_skipped_change_nothing_for_the_others() -> None:
     whole, part = Witness(), Witness()
     everything = run(clip(values, noise=0.05), whole)
     rest = run(clip(values, noise=0.05), part, skip=4)
-    assert part.windows == whole.windows[4:]
-    assert part.levels == whole.levels[4:]
+    assert part.windows == whole.windows[2:]  # those that steady the first, too
+    assert part.levels == whole.levels[2:]
+    assert part.steadied == whole.steadied[4:]
     for (one, _), (other, _) in zip(everything[4:], rest, strict=True):
         np.testing.assert_array_equal(one.planes[0], other.planes[0])
         assert one.picture.pts == other.picture.pts

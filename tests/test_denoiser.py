@@ -329,3 +329,45 @@ def test_half_of_the_light_is_a_darker_picture_and_not_half_of_one() -> None:
     grey = np.full((64, 64, 3), 0.5, np.float32)
     darker = denoiser_of(Recorder(part=0.5), space="linear", noise="sensor")(grey, sigma=0.1)
     np.testing.assert_allclose(darker, 0.3607, atol=1e-4)
+
+
+def clip_of(clean: NDArray[np.float32], rng: np.random.Generator) -> list[NDArray[np.float32]]:
+    """A frame as it was noisy, then it and two others with what denoising has left."""
+    noises = [rng.standard_normal(clean.shape, np.float32) for _ in range(4)]
+    return [clean + scale * noise for scale, noise in zip((SIGMA, *[0.05 * SIGMA] * 3), noises, strict=True)]
+
+
+def test_what_trembles_is_steadied(clean: NDArray[np.float32], rng: np.random.Generator) -> None:
+    before, frame, *others = clip_of(clean, rng)
+    steady = load_denoiser("mallenet-v").steady(frame, before, others)
+    assert steady.shape == frame.shape
+    assert (steady - clean).std() < 0.75 * (frame - clean).std()
+    np.testing.assert_array_equal(load_denoiser("mallenet-v").steady(frame, before, []), frame)
+
+
+def test_what_was_denoised_alone_may_differ_more(clean: NDArray[np.float32], rng: np.random.Generator) -> None:
+    before, frame, *others = clip_of(clean, rng)
+    rough = [clean + 5 * (one - clean) for one in (frame, *others)]
+    left = [
+        (load_denoiser(model).steady(rough[0], before, rough[1:]) - clean).std()
+        for model in ("mallenet-v", "mallenet-s")
+    ]
+    assert left[1] < 0.8 * left[0]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_tiled_frame_is_steadied_as_the_whole_one(
+    clean: NDArray[np.float32], rng: np.random.Generator, channels: int
+) -> None:
+    before, frame, *others = clip_of(enlarged(clean, 500, 700)[..., :channels], rng)
+    whole = load_denoiser("mallenet-v", tile=1024).steady(frame, before, others)
+    tiled = load_denoiser("mallenet-v", tile=256).steady(frame, before, others)
+    assert psnr(tiled, whole) > 55
+    batch = [torch.from_numpy(one).permute(2, 0, 1)[None] for one in (frame, before, *others)]
+    again = load_denoiser("mallenet-v", tile=1024).steady(batch[0], batch[1], batch[2:])
+    np.testing.assert_array_equal(again[0].permute(1, 2, 0).numpy(), whole)
+
+
+def test_frames_of_several_sizes_are_not_steadied(clean: NDArray[np.float32]) -> None:
+    with pytest.raises(ValueError, match="noisy, neighbours"):
+        load_denoiser("mallenet-v").steady(clean, clean, [clean[:-1]])

@@ -7,21 +7,23 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from denoise_cli.data.photos import find_photos
-from denoise_cli.errors import UnreadableFile
+from denoise_cli.denoiser import load_denoiser
+from denoise_cli.errors import OutOfMemory, UnreadableFile
 from denoise_cli.evaluate import (
     Gaussian,
     InClips,
     Real,
     Sample,
     Score,
-    Scorer,
     Sensor,
     add_gaussian_noise,
     add_sensor_noise,
     flicker,
     mean,
     score,
+    score_all,
 )
+from denoise_cli.imaging.metrics import psnr
 from denoise_cli.imaging.transfer import srgb_to_linear
 
 Array = NDArray[np.float32]
@@ -193,13 +195,51 @@ def test_frames_bring_their_neighbours_along(clip: list[Path]) -> None:
 def test_flicker_is_how_the_error_changes_where_nothing_moves(clip: list[Path]) -> None:
     noises = InClips(Gaussian(0.1), tuple(clip), 3)
     errors = iter([0.1, 0.1, 0.15, 0.1, 0.2, 0.1])
-    scorer = Scorer({"wrong": lambda noisy, sigma: truths.pop(0) + next(errors)})
     samples = [noises.sample(path, place) for place, path in enumerate(clip)]
     truths = [sample.clean for sample in samples]
-    found = [scorer(sample)["wrong"][0].flicker for sample in samples]
+    wrong = {"wrong": lambda noisy, sigma: truths.pop(0) + next(errors)}
+    found = [results["wrong"][0].flicker for _, results in score_all(wrong, samples, T=3)]
     assert found[0] is None
     assert found[4] is None  # the first of another clip
     assert [found[i] for i in (1, 2, 3, 5)] == pytest.approx([0, 0.05 * 255, 0.05 * 255, 0.1 * 255], abs=0.01)
+
+
+def test_what_sees_clips_is_scored_on_what_becomes_of_them(clip: list[Path]) -> None:
+    noises = InClips(Gaussian(0.1), tuple(clip), 3)
+    samples = [noises.sample(path, place) for place, path in enumerate(clip)]
+    denoise = load_denoiser("mallenet-v", precision="fp32")
+    alone = [denoise(sample.noisy, sample.sigma, neighbours=sample.neighbours) for sample in samples]
+    expected = denoise.steady(alone[2], samples[2].noisy, [alone[1], alone[3]])
+    results = [outputs["it"] for _, outputs in score_all({"it": denoise}, samples, T=3)]
+    np.testing.assert_allclose(results[2][1], expected.clip(0, 1), rtol=0, atol=1e-5)
+    assert results[2][0].denoised == pytest.approx(psnr(expected.clip(0, 1), samples[2].clean), abs=1e-3)
+    assert np.abs(expected - alone[2]).max() > 1e-3
+    for (_, output), before in zip(results[4:], alone[4:], strict=True):  # two frames: each is the other's only one
+        assert np.abs(output - before.clip(0, 1)).max() > 1e-3
+
+
+def test_what_cannot_be_denoised_is_told_and_left_out(clip: list[Path]) -> None:
+    samples = [Gaussian(0.1).sample(path, place) for place, path in enumerate(clip)]
+    places = iter(range(len(clip)))
+
+    def fails_once(noisy: np.ndarray, sigma: object) -> np.ndarray:
+        if next(places) == 2:
+            raise OutOfMemory("too large")
+        return noisy
+
+    failed: list[Path] = []
+    scored = score_all({"it": fails_once}, samples, failed=lambda path, error: failed.append(path))
+    assert [sample.path for sample, _ in scored] == [*clip[:2], *clip[3:]]
+    assert failed == [clip[2]]
+    places = iter(range(len(clip)))
+    with pytest.raises(OutOfMemory):
+        list(score_all({"it": fails_once}, samples))
+
+
+def test_pixels_that_hardly_change_by_chance_stand_in_no_still_part(rng: np.random.Generator) -> None:
+    clean, moved = rng.random((2, 64, 64, 1))
+    moved[::4, ::4] = clean[::4, ::4]
+    assert flicker(clean, clean, moved, moved) is None
 
 
 def test_where_all_moves_there_is_no_flicker(rng: np.random.Generator) -> None:

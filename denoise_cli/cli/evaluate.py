@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import combinations, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +15,7 @@ from denoise_cli.cli.options import Device, Json, Precision, Quiet, Tile, read_n
 from denoise_cli.errors import DenoiseError, UsageError
 
 if TYPE_CHECKING:
-    from denoise_cli.evaluate import Noise, Score
+    from denoise_cli.evaluate import Noise, Sample, Score
 
 Data = Annotated[Path, typer.Option(help="A folder of clean photos, or one with folders noisy and clean in it.")]
 Sigmas = Annotated[
@@ -91,38 +92,34 @@ def evaluate(
     from denoise_cli.baselines import load_baseline
     from denoise_cli.batch import CAMERAS_MODEL, OTHERS_MODEL
     from denoise_cli.denoiser import load_denoiser
-    from denoise_cli.evaluate import Real, Scorer
+    from denoise_cli.evaluate import Real, score_all
 
     for target in filter(None, targets.values()):
         report.check_target(target, overwrite)
     photos, noises = _find(data, levels, sensors)
     names = model or [CAMERAS_MODEL if isinstance(noises[0], Real) else OTHERS_MODEL]
     denoisers = {name: load_baseline(name) or load_denoiser(name, device, arithmetic, side) for name in names}
-    if any(getattr(denoise, "sees_neighbours", False) for denoise in denoisers.values()):
+    sees_clips = any(getattr(denoise, "sees_neighbours", False) for denoise in denoisers.values())
+    if sees_clips:
         noises = _in_clips(data, photos, noises, frames)
     scores: dict[tuple[Noise, str], list[Score]] = {pair: [] for pair in product(noises, denoisers)}
-    failed, rows = set(), []
+    failed: set[Path] = set()
+    rows = []
     lines = report.Profiles(photos[0].parent)
-    pictured = report.rows_of(len(photos), len(noises)) if grid else ()
-    scorer = Scorer(denoisers, blind)
+    pictured = {photos[i] for i in report.rows_of(len(photos), len(noises))} if grid else set()
     with console.bar(len(photos) * len(noises), quiet) as bar:
-        for noise, (index, path) in product(noises, enumerate(photos)):
-            bar.start(path.name)
-            try:
-                if path not in failed:
-                    sample = noise.sample(path, index)
-                    results = scorer(sample)
-                    for name, (figures, _) in results.items():
-                        scores[noise, name].append(figures)
-                    outputs = {name: output for name, (_, output) in results.items()}
-                    if profile:
-                        lines.add(path, str(noise), sample.noisy, sample.clean, outputs)
-                    if index in pictured:
-                        rows.append(report.compare(f"{path.name}, {noise}", sample.noisy, sample.clean, outputs))
-            except DenoiseError as error:
-                failed.add(path)
-                console.error(str(error))
-            bar.finish()
+        read = partial(_read, photos, bar=bar, failed=failed)
+        fail = partial(_fail, bar=bar, failed=failed)
+        for noise in noises:
+            for sample, results in score_all(denoisers, read(noise), frames if sees_clips else None, blind, fail):
+                bar.finish()
+                for name, (figures, _) in results.items():
+                    scores[noise, name].append(figures)
+                outputs = {name: output for name, (_, output) in results.items()}
+                if profile:
+                    lines.add(sample.path, str(noise), sample.noisy, sample.clean, outputs)
+                if sample.path in pictured:
+                    rows.append(report.compare(f"{sample.path.name}, {noise}", sample.noisy, sample.clean, outputs))
     shared = {"data": str(data), "blind": blind}
     singles = [
         _record(pair, shared | {"photo": str(one.path)}, [one]) for pair, several in scores.items() for one in several
@@ -137,6 +134,25 @@ def evaluate(
         report.write_grid(profile, lines.rows, overwrite)
     if failed:
         raise DenoiseError(f"{data}: {len(failed)} of {len(photos)} photos could not be scored")
+
+
+def _read(photos: Sequence[Path], noise: "Noise", bar: console.Bar, failed: set[Path]) -> "Iterator[Sample]":
+    """The photos with a noise, but those that failed."""
+    for index, path in enumerate(photos):
+        bar.start(path.name)
+        if path in failed:
+            bar.finish()
+            continue
+        try:
+            yield noise.sample(path, index)
+        except DenoiseError as error:
+            _fail(path, error, bar, failed)
+
+
+def _fail(path: Path, error: DenoiseError, bar: console.Bar, failed: set[Path]) -> None:
+    failed.add(path)
+    console.error(str(error))
+    bar.finish()
 
 
 def _check_names(targets: Mapping[str, Path]) -> None:

@@ -20,8 +20,7 @@ from torch import Tensor, nn
 
 from denoise_cli.nets.mallenet import MULTIPLE, MalleNet, MalleNetConfig
 from denoise_cli.nets.residual import ResidualBlock, conv, layer, zeroed
-from denoise_cli.ops.deformable import sample2d
-from denoise_cli.ops.motion import blurred, estimate_motion, small_versions
+from denoise_cli.ops.motion import blurred, follow
 
 CELL = 4  # pixels that a cell of the grid is wide
 QUIET = 2 / 255  # added to the noise, so that none at all is no division by zero
@@ -95,11 +94,7 @@ class MalleNetVideo(nn.Module):
         """
         if not self.config.follows:
             return [(other, torch.ones_like(sigma)) for other in others]
-        here = small_versions(frame)
-        offsets = [estimate_motion(here, small_versions(other), sigma) for other in others]
-        return [
-            (sample2d(other, motion).squeeze(2), _inside(motion)) for other, motion in zip(others, offsets, strict=True)
-        ]
+        return follow(frame, others, sigma)
 
     def merge(self, frame: Tensor, found: Sequence[tuple[Tensor, Tensor]], sigma: Tensor) -> Tensor:
         """The weighted mean of a frame and what was found for it, without the noise that is left.
@@ -168,14 +163,6 @@ class Trust(nn.Module):
         bias, tilt = self.judge(torch.cat(cells, dim=1)).float().unsqueeze(2).unbind(dim=1)
         bias, tilt = (F.interpolate(part, size=frame.shape[-2:], mode="bilinear") for part in (bias, tilt))
         return torch.sigmoid(self.steepness.exp() * (self.limit - strength) + bias + tilt * strength)
-
-
-def _inside(motion: Tensor) -> Tensor:
-    """(B, 1, H, W): one where motion leads to a place between pixels, zero beyond the border."""
-    H, W = motion.shape[-2:]
-    x = motion[:, :1] + torch.arange(W, device=motion.device)
-    y = motion[:, 1:] + torch.arange(H, device=motion.device)[:, None]
-    return ((x >= 0) & (x <= W - 1) & (y >= 0) & (y <= H - 1)).to(motion.dtype)
 
 
 def _check(clip: Tensor, sigma: Tensor, multiple: int) -> None:

@@ -16,12 +16,35 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from denoise_cli.ops.deformable import sample2d
+
 HALVINGS = 4
 MULTIPLE = 2 ** (HALVINGS + 1)  # of the frames' sides
 CORRECTIONS = (1, 2, 3, 3, 3)  # at each size, the largest first
 WINDOW, STRIDE, SMOOTHING = 6, 2, 3  # pixels that are moved together, pixels between their centres, places
 CAUTION = (0.1, 0.1, 0.3, 1.0, 3.0)  # times the noise's variance: gradients that are weaker move little; at each size
 QUIET = 1 / 255  # added to the noise, so that none at all is no division by zero
+
+
+def follow(frame: Tensor, others: Sequence[Tensor], sigma: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """What other frames show of the things that a frame shows, and where that is not beyond their border.
+
+    Args:
+        frame: (B, C, H, W), any range; H and W multiples of `MULTIPLE`.
+        others: each like the frame.
+        sigma: as `estimate_motion` takes it.
+
+    Returns:
+        Of each, (B, C, H, W) and (B, 1, H, W), which is one, or zero beyond the border.
+
+    Raises:
+        ValueError: the shapes do not fit.
+    """
+    here = small_versions(frame)
+    offsets = [estimate_motion(here, small_versions(other), sigma) for other in others]
+    return [
+        (sample2d(other, motion).squeeze(2), _inside(motion)) for other, motion in zip(others, offsets, strict=True)
+    ]
 
 
 def small_versions(frame: Tensor) -> list[Tensor]:
@@ -105,11 +128,24 @@ def _correction(here: Tensor, there: Tensor, offsets: Tensor, least: Tensor, str
 def _moved(image: Tensor, offsets: Tensor) -> Tensor:
     """(B, 1, h, w), each pixel from where its offset points; beyond the border, what is at it."""
     h, w = image.shape[-2:]
-    # Not by affine_grid, which autocast makes of 16 bits: a pixel's place has more.
-    x = offsets[:, 0] + torch.arange(w, device=image.device)
-    y = offsets[:, 1] + torch.arange(h, device=image.device)[:, None]
+    x, y = _places(offsets)
     places = torch.stack([(2 * x + 1) / w - 1, (2 * y + 1) / h - 1], dim=-1)
     return F.grid_sample(image, places, padding_mode="border", align_corners=False)
+
+
+def _inside(offsets: Tensor) -> Tensor:
+    """(B, 1, h, w): one where offsets lead to a place between pixels, zero beyond the border."""
+    h, w = offsets.shape[-2:]
+    x, y = _places(offsets)
+    return ((x >= 0) & (x <= w - 1) & (y >= 0) & (y <= h - 1)).to(offsets.dtype).unsqueeze(1)
+
+
+def _places(offsets: Tensor) -> tuple[Tensor, Tensor]:
+    """Where offsets lead, x and y, each (B, h, w)."""
+    # Not by affine_grid, which autocast makes of 16 bits: a pixel's place has more.
+    h, w = offsets.shape[-2:]
+    x, y = (torch.arange(side, device=offsets.device) for side in (w, h))
+    return offsets[:, 0] + x, offsets[:, 1] + y[:, None]
 
 
 def _resized(image: Tensor, height: int, width: int) -> Tensor:

@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +23,10 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 from denoise_cli.checkpoint import load_weights, read_tensors
+from denoise_cli.data.clips import window
 from denoise_cli.data.photos import find_photos
-from denoise_cli.denoiser import Denoiser
-from denoise_cli.evaluate import Gaussian, Noise, Sensor, add_gaussian_noise, score
+from denoise_cli.denoiser import Denoiser, load_denoiser
+from denoise_cli.evaluate import Gaussian, InClips, Noise, Sample, Sensor, add_gaussian_noise, mean, score, score_all
 from denoise_cli.imaging.metrics import psnr
 from denoise_cli.io import image
 from denoise_cli.io.photo import Photo, to_float
@@ -34,6 +35,7 @@ from denoise_cli.nets.dncnn import DnCNNConfig
 from denoise_cli.nets.dynamic import HyperConv
 from denoise_cli.nets.kpn import KPNConfig
 from denoise_cli.nets.malleconv import MalleConv, split_kernels
+from denoise_cli.nets.mallenet_video import MalleNetVideoConfig
 from denoise_cli.nets.rdn import RDNConfig
 from denoise_cli.nets.unet import UNetConfig
 from denoise_cli.ops.malleable import malleable_conv2d
@@ -49,7 +51,10 @@ WHITE = (Gaussian(25 / 255), Gaussian(50 / 255))
 SENSOR = (Sensor(2.5e-3, 1e-2), Sensor(6.4e-3, 2e-2))  # the deformable kernels' paper's low and high
 SIDE = 256  # pixels: what is timed
 REPEATS = 15
-BATCH = 8  # crops: these networks are many, and compared with each other alone
+BATCH, PATCH = 8, 64  # of crops, their side: these networks are many, and compared with each other alone
+BATCH_OF_CLIPS, PATCH_OF_CLIPS = 2, 128  # as many pixels, but things move
+FRAMES = 5
+STILLS, STILL_FRAMES = 5, 9
 MEGAPIXEL = 1024  # squared
 SIGMA = 50 / 255
 # Of the astronaut, as shares of height and width: the dark backdrop, and the badge on her suit.
@@ -66,27 +71,35 @@ class Bench:
     steps: int
     photos: int
 
-    def row(self, name: str, spec: ModelSpec, noises: Sequence[Noise]) -> "Row":
+    def row(self, name: str, spec: ModelSpec, noises: Sequence[Gaussian | Sensor]) -> "Row":
         """Train a network and score it, if need be; time it."""
         net = self._trained(name, spec)
-        milliseconds = _milliseconds(net)
+        milliseconds = _milliseconds(net, spec.window)
         kept = self.out / name / f"scores-{self.steps}-{self.photos}.json"
         if not kept.exists():
             kept.write_text(json.dumps(self._scores(net, spec, noises)))
-        return Row(name, _giga_multiply_adds(net), milliseconds, json.loads(kept.read_text()))
+        return Row(name, _giga_multiply_adds(net, spec.window), milliseconds, json.loads(kept.read_text()))
 
-    def _scores(self, net: nn.Module, spec: ModelSpec, noises: Sequence[Noise]) -> list[float]:
+    def _scores(self, net: nn.Module, spec: ModelSpec, noises: Sequence[Gaussian | Sensor]) -> list[float]:
         denoise = Denoiser(net, spec, CPU, torch.float32)
-        paths = find_photos([self.data / "eval" / "cbsd68"])[: self.photos]
+        if spec.window > 1:
+            paths = find_photos([self.data / "eval" / "clips"])
+            seen: Sequence[Noise] = [InClips(noise, tuple(paths), spec.window) for noise in noises]
+        else:
+            paths, seen = find_photos([self.data / "eval" / "cbsd68"])[: self.photos], noises
         return [
             statistics.mean(score(denoise, noise.sample(path, i))[0].denoised for i, path in enumerate(paths))
-            for noise in noises
+            for noise in seen
         ]
 
     def _trained(self, name: str, spec: ModelSpec) -> nn.Module:
         folder = self.out / name
-        recipe = Recipe(name, steps=self.steps, batch=BATCH, loss="l1")
-        data = [self.data / "train" / part for part in TRAINING]
+        recipe = Recipe(name, steps=self.steps, batch=BATCH, patch=PATCH, loss="l1")
+        parts: tuple[str, ...] = TRAINING
+        if spec.window > 1:
+            recipe = dataclasses.replace(recipe, batch=BATCH_OF_CLIPS, patch=PATCH_OF_CLIPS)
+            parts = ("clips", *TRAINING)
+        data = [self.data / "train" / part for part in parts]
         resume = (folder / "state.safetensors").exists()
         for report in Trainer(recipe, data, folder, CPU, resume=resume, spec=spec).run():
             print(f"{name}: step {report.step}, loss {report.loss:.5f}", file=sys.stderr)
@@ -151,6 +164,44 @@ def deformable(bench: Bench) -> None:
     }
     for name, config in nets.items():
         print(bench.row(name, ModelSpec(config, "", space="linear", noise="sensor"), SENSOR), flush=True)
+
+
+def clips(bench: Bench) -> None:
+    """Kernels for clips: with places that are found, with places that are learnt, and rigid ones."""
+    _head("network", "G multiply-adds", "ms", "dB at low", "dB at high")
+    nets: Mapping[str, Config] = {
+        "mallenet-v": MalleNetVideoConfig(16),
+        "mallenet-v-rigid": MalleNetVideoConfig(16, follows=False),
+        "deformable-3d": DeformableKernelNetConfig(16, side=3, frames=FRAMES),
+        "rigid-3d": DeformableKernelNetConfig(16, side=3, frames=FRAMES, deformable=False),
+        "kpn-3d": KPNConfig(16, frames=FRAMES),
+    }
+    for name, config in nets.items():
+        spec = ModelSpec(config, "", space="linear", noise="sensor", window=FRAMES)
+        print(bench.row(name, spec, SENSOR), flush=True)
+
+
+def still(bench: Bench) -> None:
+    """How much what denoising leaves trembles on a tripod: every frame of a clip is the same photo with other noise."""
+    _head("model", "dB at 25", "flicker at 25", "dB at 50", "flicker at 50")
+    photos = find_photos([bench.data / "eval" / "cbsd68"])[:: bench.photos // STILLS]
+    for model in ("mallenet-s", "mallenet-m", "mallenet-v"):
+        denoisers = {model: load_denoiser(model, "cpu", "fp32")}
+        cells = []
+        for noise in WHITE:
+            scored = score_all(denoisers, _tripod(photos, noise.sigma), FRAMES)
+            scores = mean([results[model][0] for _, results in scored])
+            cells += [f"{scores['denoised']:.2f}", f"{scores['flicker']:.2f}"]
+        print(f"| {model} | {' | '.join(cells)} |", flush=True)
+
+
+def _tripod(photos: Sequence[Path], sigma: float) -> Iterator[Sample]:
+    for photo in photos:
+        clean = image.read(photo).as_float()
+        clip = [add_gaussian_noise(clean, sigma, place) for place in range(STILL_FRAMES)]
+        for place, noisy in enumerate(clip):
+            neighbours = tuple(clip[i] for i in window(place, STILL_FRAMES, FRAMES)[1:])
+            yield Sample(photo / str(place), clean, noisy, sigma, neighbours)
 
 
 def memory(_bench: Bench) -> None:
@@ -229,28 +280,28 @@ def _kernel_of_place(y: float, x: float) -> Callable[[nn.Module, object, Tensor]
     return replace
 
 
-def _giga_multiply_adds(net: nn.Module) -> float:
+def _giga_multiply_adds(net: nn.Module, frames: int) -> float:
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
-        net(*_inputs())
+        net(*_inputs(frames))
     return counter.get_total_flops() / 2e9
 
 
-def _milliseconds(net: nn.Module) -> float:
+def _milliseconds(net: nn.Module, frames: int) -> float:
     """The median over some passes of one picture, in float32."""
     with torch.no_grad():
-        return statistics.median(_timed(net) for _ in range(REPEATS)) * 1e3
+        return statistics.median(_timed(net, frames) for _ in range(REPEATS)) * 1e3
 
 
-def _timed(net: nn.Module) -> float:
-    inputs = _inputs()
+def _timed(net: nn.Module, frames: int) -> float:
+    inputs = _inputs(frames)
     started = time.perf_counter()
     net(*inputs)
     return time.perf_counter() - started
 
 
-def _inputs() -> tuple[Tensor, Tensor]:
-    picture = torch.zeros(1, 3, SIDE, SIDE).contiguous(memory_format=torch.channels_last)
+def _inputs(frames: int) -> tuple[Tensor, Tensor]:
+    picture = torch.zeros(1, 3 * frames, SIDE, SIDE).contiguous(memory_format=torch.channels_last)
     return picture, torch.zeros(1, 1, SIDE, SIDE)
 
 
@@ -264,8 +315,10 @@ EXPERIMENTS = {
     "memory": memory,
     "one-kernel": one_kernel,
     "deformable": deformable,
+    "clips": clips,
+    "still": still,
 }
-TRAINED = ("plug-in", "pool", "deformable")
+TRAINED = ("plug-in", "pool", "deformable", "clips")
 
 
 def main() -> None:
@@ -283,7 +336,7 @@ def main() -> None:
     if given.name == "memory-of":
         print(memory_of(given.method, given.channels))
         return
-    if given.name in TRAINED and not (given.data and given.out):
+    if given.name in (*TRAINED, "still") and not (given.data and given.out):
         parser.error(f"{given.name}: name --data and --out")
     EXPERIMENTS[given.name](Bench(given.data, given.out, given.steps, given.photos))
 

@@ -4,8 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from denoise_cli.ops.deformable import sample2d
-from denoise_cli.ops.motion import estimate_motion, small_versions
+from denoise_cli.ops.motion import estimate_motion, follow, small_versions
 
 
 @pytest.fixture
@@ -44,8 +43,11 @@ def test_a_camera_that_moves_is_followed(scene: Tensor, right: float, down: floa
 
 def test_where_motion_leads_the_other_frame_shows_the_same(scene: Tensor) -> None:
     frame, other = shown(scene, 0, 0), shown(scene, 6, -4)
-    found = sample2d(other, motion(frame, other)).squeeze(2)
+    ((found, inside),) = follow(frame, [other], torch.zeros_like(frame[:, :1]))
     assert inner(found - frame).abs().mean() < 0.15 * inner(other - frame).abs().mean()
+    assert inner(inside).all()
+    assert inside[..., :4].mean() < 0.1  # shown beyond the left border
+    assert inside[..., -3:, :].mean() < 0.1
 
 
 def test_of_two_things_that_move_apart_each_is_followed(scene: Tensor) -> None:

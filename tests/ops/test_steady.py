@@ -1,0 +1,63 @@
+"""What trembles is averaged, what differs is not."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from denoise_cli.ops import steady
+from denoise_cli.ops.steady import steadied
+
+ALIKE = 0.15
+SIGMA = 0.1
+
+
+def clip(right: int, left: float, seed: int = 0) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """A clean frame (1, 3, 128, 128), the same noisy, and three denoised: it, and before and after it.
+
+    Args:
+        right: pixels that all moves by from frame to frame.
+        left: the deviation of what denoising has left.
+    """
+    rng = torch.Generator().manual_seed(seed)
+    wide = F.interpolate(torch.rand(1, 3, 24, 24, generator=rng), size=(256, 256), mode="bicubic")
+    frames = [wide[..., 64:192, 64 + right * time :][..., :128] for time in (0, -1, 1)]
+    denoised = [frame + left * torch.randn(frame.shape, generator=rng) for frame in frames]
+    return frames[0], frames[0] + SIGMA * torch.randn(frames[0].shape, generator=rng), denoised
+
+
+@pytest.mark.parametrize("right", [0, 4])
+def test_what_differs_from_frame_to_frame_is_averaged(right: int) -> None:
+    clean, noisy, (frame, *others) = clip(right, 0.05 * SIGMA)
+    before, after = ((one - clean)[..., 16:-16, 16:-16].std() for one in (frame, steadied(frame, noisy, others, ALIKE)))
+    assert after < 0.75 * before
+
+
+def test_what_others_show_beside_it_is_left_alone() -> None:
+    clean, noisy, (frame, *others) = clip(0, 0.05 * SIGMA)
+    changed = [other.clone() for other in others]
+    for other in changed:
+        other[..., 40:80, 40:80] = 1 - other[..., 40:80, 40:80]
+    result = steadied(frame, noisy, changed, ALIKE)
+    assert (result - clean)[..., 42:78, 42:78].abs().mean() < 0.1 * SIGMA
+    assert (result - frame)[..., :32, :].abs().mean() > 0.01 * SIGMA
+
+
+def test_nothing_is_brought_in_from_beyond_the_border(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, noisy, (frame, *others) = clip(0, 0.05 * SIGMA)
+    inside = torch.ones(1, 1, 128, 128)
+    inside[..., :20] = 0
+    monkeypatch.setattr(steady, "follow", lambda _, frames, noise: [(other, inside) for other in frames])
+    result = steady.steadied(frame, noisy, others, ALIKE)
+    torch.testing.assert_close(result[..., :20], frame[..., :20])
+    assert (result - frame)[..., 20:].abs().mean() > 0.01 * SIGMA
+
+
+def test_where_nothing_was_taken_away_little_is_changed() -> None:
+    _, _, (frame, *others) = clip(0, 0.05 * SIGMA)
+    assert (steadied(frame, frame, others, ALIKE) - frame).abs().max() < 0.2 / 255
+
+
+def test_no_neighbours_no_change() -> None:
+    _, noisy, (frame, *_) = clip(0, 0.01)
+    torch.testing.assert_close(steadied(frame, noisy, [], ALIKE), frame)
