@@ -219,8 +219,8 @@ def _places(offsets: Tensor, middle: tuple[int, ...] = ()) -> list[Tensor]:
     K = _side(moves[0].shape[1], dimensions)
     own: list[Tensor | int] = [_count(W, offsets), _count(H, offsets).unsqueeze(1), *middle]
     # The last axis of the product is the fastest, which is x.
-    steps = torch.cartesian_prod(*[_count(K, offsets) - K // 2] * dimensions).unbind(dim=1)[::-1]
-    return [place + step.view(-1, 1, 1) + move for place, step, move in zip(own, steps, moves, strict=True)]
+    steps = torch.meshgrid(*[_count(K, offsets) - K // 2] * dimensions, indexing="ij")[::-1]
+    return [place + step.reshape(-1, 1, 1) + move for place, step, move in zip(own, steps, moves, strict=True)]
 
 
 def _grid(places: Sequence[Tensor], sides: Sequence[int]) -> Tensor:
@@ -244,7 +244,7 @@ def _tents(place: Tensor, side: int) -> Tensor:
 
 def _side(points: int, dimensions: int) -> int:
     """K of a rigid grid with so many points, rounded where they make none."""
-    return round(points ** (1 / dimensions))
+    return round(int(points) ** (1 / dimensions))
 
 
 def _wide(image: Tensor) -> torch.dtype:
