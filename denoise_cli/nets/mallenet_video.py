@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from denoise_cli.nets.mallenet import MULTIPLE, MalleNet, MalleNetConfig
-from denoise_cli.nets.residual import ResidualBlock, conv, layer, zeroed
+from denoise_cli.nets.residual import NoisePredictor, ResidualBlock, conv, layer, zeroed
 from denoise_cli.ops.motion import blurred, follow
 
 CELL = 4  # pixels that a cell of the grid is wide
@@ -59,7 +59,7 @@ class MalleNetVideo(nn.Module):
         super().__init__()
         self.config = config
         self.trust = Trust(config.judging)
-        self.finish = MalleNet(MalleNetConfig(config.width, block="residual", channels=6))
+        self.finish: NoisePredictor = MalleNet(MalleNetConfig(config.width, block="residual", channels=6))
 
     def forward(self, clip: Tensor, sigma: Tensor) -> Tensor:
         """Denoise the first frame.

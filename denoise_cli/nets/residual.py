@@ -16,18 +16,14 @@ Padding = Literal["zeros", "replicate"]
 SIDEWAYS = 0.15  # how strong a fresh layer's eight outer taps are, as a share of He's initialisation
 
 
-class ResidualNet(nn.Module, ABC):
+class NoisePredictor(nn.Module, ABC):
     """Predicts the noise and takes it away.
-
-    A network defines `features` and ends in `to_noise`, which starts at zero: untrained, it returns its input.
 
     Attributes:
         multiple: what the sides of an image must be multiples of.
-        to_noise: the last convolution, from the features to RGB.
     """
 
     multiple: int = 1
-    to_noise: nn.Conv2d
 
     def forward(self, image: Tensor, sigma: Tensor) -> Tensor:
         """Denoise.
@@ -45,8 +41,22 @@ class ResidualNet(nn.Module, ABC):
         check_inputs(image, sigma, self.multiple)
         return image - self.noise(image, sigma)
 
+    @abstractmethod
     def noise(self, image: Tensor, sigma: Tensor) -> Tensor:
-        """What `forward` takes away."""
+        """What `forward` takes away, (B, 3, H, W)."""
+
+
+class ResidualNet(NoisePredictor):
+    """A network that defines `features` and ends in `to_noise`, which starts at zero: untrained, it returns its input.
+
+    Attributes:
+        to_noise: the last convolution, from the features to RGB.
+    """
+
+    to_noise: nn.Conv2d
+
+    def noise(self, image: Tensor, sigma: Tensor) -> Tensor:
+        """See `NoisePredictor`."""
         features = self.features(image, sigma)
         # In bfloat16, strong noise would come in steps as coarse as those of 8 bits.
         with torch.autocast(image.device.type, enabled=False):

@@ -1,0 +1,146 @@
+"""Networks compiled for a CPU by OpenVINO, which takes less than half of PyTorch's time.
+
+What was compiled is kept in the user's cache folder: the first run with a network takes some seconds more.
+
+Legend: B batch, C channels, H x W image.
+"""
+
+import hashlib
+import importlib.util
+import io
+import sys
+import warnings
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from platformdirs import user_cache_path
+from torch import Tensor, nn
+
+from denoise_cli.errors import UnwritableFile
+from denoise_cli.files import write_atomically
+from denoise_cli.nets.mallenet import MalleNet
+from denoise_cli.nets.mallenet_video import MalleNetVideo
+from denoise_cli.nets.residual import NoisePredictor
+
+if TYPE_CHECKING:
+    import openvino
+
+HINTS = {torch.float32: "f32", torch.bfloat16: "bf16"}
+DIGEST_SIZE = 32
+EXAMPLE = 2  # times the network's multiple: the side of the picture that is traced; any other is taken, too
+
+
+def is_available() -> bool:
+    """Whether OpenVINO is installed."""
+    return importlib.util.find_spec("openvino") is not None
+
+
+def compiled(net: nn.Module, precision: torch.dtype) -> nn.Module:
+    """A network whose MalleNet is compiled for the CPU; another network as it is.
+
+    Args:
+        net: with its weights, on the CPU, for no more training.
+        precision: of its arithmetic, float32 or bfloat16.
+    """
+    if isinstance(net, MalleNet):
+        return CompiledNet(net, precision)
+    if isinstance(net, MalleNetVideo) and isinstance(net.finish, MalleNet):
+        net.finish = CompiledNet(net.finish, precision)
+    return net
+
+
+class CompiledNet(NoisePredictor):
+    """Does what a MalleNet does, and cannot be trained.
+
+    Args:
+        net: with its weights.
+        precision: of its arithmetic.
+    """
+
+    def __init__(self, net: MalleNet, precision: torch.dtype) -> None:
+        super().__init__()
+        self.multiple = net.multiple
+        self._request = _load(net, precision).create_infer_request()
+
+    def noise(self, image: Tensor, sigma: Tensor) -> Tensor:
+        """See `NoisePredictor`."""
+        inputs = [part.float().contiguous().numpy() for part in (image, sigma)]
+        # The result lies in the request's own memory, which the next one takes.
+        return torch.from_numpy(self._request.infer(inputs, share_inputs=True)[0]).clone()
+
+
+class _Noise(nn.Module):
+    def __init__(self, net: MalleNet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, image: Tensor, sigma: Tensor) -> Tensor:
+        return self.net.noise(image, sigma)
+
+
+def _load(net: MalleNet, precision: torch.dtype) -> "openvino.CompiledModel":
+    ov, core = _openvino()
+    threads = torch.get_num_threads()
+    settings = {
+        "INFERENCE_PRECISION_HINT": HINTS[precision],
+        "INFERENCE_NUM_THREADS": threads,
+        "ENABLE_HYPER_THREADING": True,
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    device = core.get_property("CPU", "FULL_DEVICE_NAME"), core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    facts = (ov.__version__, device, settings, net.config)
+    digest = hashlib.sha256(repr(facts).encode())
+    for name, tensor in net.state_dict().items():
+        digest.update(name.encode() + tensor.numpy().tobytes())
+    path = cache_folder() / f"{digest.hexdigest()}.openvino"
+    kept = _read(path)
+    if kept is not None:
+        return core.import_model(io.BytesIO(kept), "CPU", settings)
+    model = core.compile_model(_converted(net), "CPU", settings)
+    blob = model.export_model()
+    _keep(path, blob if isinstance(blob, bytes) else blob.getvalue())
+    return model
+
+
+def _converted(net: MalleNet) -> "openvino.Model":
+    ov, _ = _openvino()
+    side = EXAMPLE * net.multiple
+    example = torch.zeros(1, net.config.channels, side, side), torch.zeros(1, 1, side, side)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # of the checks of shapes, which are not traced
+        return ov.convert_model(_Noise(net), example_input=example)
+
+
+@cache
+def _openvino() -> tuple[Any, Any]:
+    # It would tell its makers of every import; they have foreseen that this package is not there.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    return openvino, openvino.Core()
+
+
+def cache_folder() -> Path:
+    """Where compiled networks are kept."""
+    return user_cache_path("denoise", appauthor=False)
+
+
+def _read(path: Path) -> bytes | None:
+    """What `_keep` kept; None if there is nothing, or not what was kept."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    digest, kept = content[:DIGEST_SIZE], content[DIGEST_SIZE:]
+    return kept if hashlib.sha256(kept).digest() == digest else None
+
+
+def _keep(path: Path, blob: bytes) -> None:
+    """For the next time; where that cannot be, the next time takes as long as this."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, hashlib.sha256(blob).digest() + blob, overwrite=True)
+    except (OSError, UnwritableFile):
+        pass
