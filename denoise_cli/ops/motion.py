@@ -105,7 +105,10 @@ def estimate_motion(here: Sequence[Tensor], there: Sequence[Tensor], sigma: Tens
 
 def blurred(image: Tensor, side: int) -> Tensor:
     """The mean of the values around each that lie within the image: (B, C, H, W) to the same; `side` is odd."""
-    return F.avg_pool2d(image, side, 1, side // 2, count_include_pad=False)
+    for kernel in ((side, 1), (1, side)):
+        padding = (kernel[0] // 2, kernel[1] // 2)
+        image = F.avg_pool2d(image, kernel, 1, padding, count_include_pad=False)
+    return image
 
 
 def _correction(here: Tensor, there: Tensor, offsets: Tensor, least: Tensor, stride: int) -> Tensor:
