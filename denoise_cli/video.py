@@ -4,7 +4,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -18,9 +18,18 @@ from denoise_cli.clip import denoised
 from denoise_cli.denoiser import Denoiser
 from denoise_cli.errors import UnreadableFile, UnwritableFile, UsageError
 from denoise_cli.files import move_into_place
-from denoise_cli.io.encode import CONTAINERS, STDOUT, USUAL_CONTAINER, Encoding, Writer, choose_encoding
+from denoise_cli.io.encode import (
+    CONTAINERS,
+    NAMES_OF_LIGHT,
+    RAW,
+    STDOUT,
+    USUAL_CONTAINER,
+    Encoding,
+    Writer,
+    choose_encoding,
+)
 from denoise_cli.io.mux import join
-from denoise_cli.io.parts import Parts, write_all
+from denoise_cli.io.parts import Parts, folder_of, write_all
 from denoise_cli.io.video import Frame, Reader, has_alpha
 from denoise_cli.threads import ahead
 from denoise_cli.zoo import checksum_of
@@ -108,6 +117,11 @@ def check(source: Path, target: Path, overwrite: bool) -> None:
         raise UnwritableFile(target, f"there is no folder {target.parent}: make it first")
 
 
+def is_resumable(target: Path) -> bool:
+    """Whether an interrupted run has left something to go on with."""
+    return target != STDOUT and folder_of(target).is_dir()
+
+
 def run(
     source: Path,
     target: Path,
@@ -118,6 +132,7 @@ def run(
     resume: bool = False,
     compare: Path | None = None,
     progress: Progress | None = None,
+    notice: Callable[[str], None] | None = None,
 ) -> Result:
     """Denoise a clip; all else in its file stays as it is.
 
@@ -131,6 +146,7 @@ def run(
         compare: a second clip to write, without sound: as it was on the left, as it is on the right. After `resume` it
             has only what this run makes.
         progress: called after each frame.
+        notice: told, before the work begins, of what the result will lack; that is in the result, too.
 
     Raises:
         DenoiseError: something that the user can act upon. Nothing stands under the target's name that was not there
@@ -156,7 +172,10 @@ def run(
             settings.preset,
             settings.pixel_format,
         )
-        picture, notes = first.picture, _notes(first, encoding)
+        picture, notes = first.picture, _notes(clip, first, encoding)
+        if notice is not None:
+            for note in notes:
+                notice(note)
         parts = None
         if target != STDOUT:
             parts = Parts(target, clip, first, encoding, _plan(clip, denoise, encoding, settings), settings.seconds)
@@ -174,13 +193,17 @@ def run(
                 if progress is not None:
                     progress(place, min(place / expected, 1.0))
 
-        with closing(decoded), closing(cleaned), _Comparison(compare, clip, encoding, overwrite) as comparison:
+        kept = closing(parts) if parts else nullcontext()
+        with kept, closing(decoded), closing(cleaned), _Comparison(compare, clip, first, overwrite) as comparison:
             frames_out = comparison.seeing(shown())
             made = parts.write(frames_out) if parts else write_all(frames_out, STDOUT, clip, encoding)
         if parts:
             parts.finish(overwrite)
         if clip.damaged:
             notes.append(f"left out {clip.damaged} damaged packets")
+        promised = clip.promised_frames if settings.seconds == math.inf and not settings.start else 0
+        if before + made < promised - clip.damaged:
+            notes.append(f"the file should hold {promised} frames: it is cut off, or damaged")
     return Result(
         source=str(source),
         target=str(target),
@@ -200,11 +223,11 @@ def run(
 class _Comparison:
     """Writes what passes beside what it was; without a path, it lets all pass."""
 
-    def __init__(self, path: Path | None, clip: Reader, encoding: Encoding, overwrite: bool) -> None:
+    def __init__(self, path: Path | None, clip: Reader, first: Frame, overwrite: bool) -> None:
         self._path, self._overwrite = path, overwrite
         if path is not None:
             self._growing, self._whole = (path.with_name(f".{path.name}.{state}") for state in ("growing", "whole"))
-            self._encoding = dataclasses.replace(encoding, container=CONTAINERS[path.suffix.lower()][0])
+            self._encoding = choose_encoding(clip, first.beside_itself(), path.suffix.lower())
             self._writer = Writer(self._growing, clip, self._encoding)
 
     def __enter__(self) -> "_Comparison":
@@ -247,10 +270,14 @@ def _plan(clip: Reader, denoise: Denoiser, encoding: Encoding, settings: Setting
     }
 
 
-def _notes(first: Frame, encoding: Encoding) -> list[str]:
+def _notes(clip: Reader, first: Frame, encoding: Encoding) -> list[str]:
     notes = []
     if first.is_interlaced:
         notes.append("interlaced: --deinterlace makes whole frames of the fields")
-    if has_alpha(first.picture.format) and not has_alpha(av.VideoFormat(encoding.pixel_format, 16, 16)):
+    if clip.has_alpha and not has_alpha(av.VideoFormat(encoding.pixel_format, 16, 16)):
         notes.append(f"transparency is lost: {encoding.encoder} has none")
+    if first.mastering and encoding.encoder not in NAMES_OF_LIGHT:
+        notes.append(f"what the file says of its mastering display is lost: {encoding.encoder} has no place for it")
+    if encoding.encoder == RAW and not clip.is_steady:
+        notes.append(f"raw frames have one rate: {float(clip.rate):g} a second")
     return notes

@@ -32,11 +32,10 @@ def tags(path: Path) -> dict[str, object]:
     """What says how a clip's samples are to be shown."""
     with Reader(path) as clip:
         frame = next(iter(clip.frames())).picture
-        context = clip.stream.codec_context
         return {tag: getattr(frame, tag) for tag in TAGS} | {
             "size": (frame.width, frame.height),
             "format": frame.format.name,
-            "aspect": context.sample_aspect_ratio or 1,
+            "aspect": clip.stream.sample_aspect_ratio or 1,
             "rotation": frame.rotation,
         }
 
@@ -44,7 +43,15 @@ def tags(path: Path) -> dict[str, object]:
 CLIPS: dict[str, tuple[str, tuple[object, ...]]] = {
     "plain": ("a.mp4", ()),
     "b-frames": ("a.mp4", ("-c:v", "libx264", "-bf", "3")),
-    "odd": ("a.mp4", ("-vf", "crop=53:37", "-pix_fmt", "yuv420p")),
+    "odd": ("a.mp4", ("-vf", "format=yuv444p,crop=53:37", "-pix_fmt", "yuv420p", "-c:v", "mpeg4")),
+    "odd vp9": ("a.webm", ("-vf", "format=yuv444p,crop=53:37", "-pix_fmt", "yuv420p", "-c:v", "libvpx-vp9")),
+    "coarse": (
+        "a.mp4",
+        ("-vf", "settb=1/25,setpts=N+5", "-fps_mode", "passthrough", "-c:v", "libx264", "-bf", "3",
+         "-video_track_timescale", "25"),
+    ),
+    "avi": ("a.avi", ("-c:v", "mpeg4", "-bf", "2")),
+    "avi of h264": ("a.avi", ("-c:v", "libx264", "-bf", "3")),
     "ntsc": ("a.mov", ("-r", "30000/1001")),
     "variable": ("a.mp4", ("-vf", "setpts='N*1001+if(mod(N,3),0,417)',settb=1/30000", "-fps_mode", "passthrough")),
     "late": ("a.mkv", ("-vf", "setpts=PTS+2.5/TB", "-fps_mode", "passthrough")),
@@ -62,6 +69,9 @@ CLIPS: dict[str, tuple[str, tuple[object, ...]]] = {
          "-colorspace", "bt2020nc", "-color_range", "tv", "-x265-params", "log-level=error"),
     ),
     "wide": ("a.mp4", ("-vf", "setsar=16/11")),
+    "wide ffv1": ("a.mkv", ("-vf", "setsar=4/3", "-c:v", "ffv1", "-pix_fmt", "yuv420p")),
+    "wide prores": ("a.mov", ("-vf", "setsar=12/11", "-c:v", "prores_ks", "-pix_fmt", "yuv422p10le")),
+    "wide vp9": ("a.webm", ("-vf", "setsar=2", "-c:v", "libvpx-vp9")),
     "vp9": ("a.webm", ("-c:v", "libvpx-vp9")),
     "av1": ("a.mkv", ("-c:v", "libaom-av1", "-cpu-used", "8")),
 }  # fmt: skip
@@ -75,7 +85,9 @@ def test_frames_times_and_tags_stay(kind: str, tmp_path: Path, ffmpeg: FFmpeg, d
     result = video.run(source, target, denoise, Settings("mallenet-s", sigma=10 / 255))
     assert (result.frames, result.made) == (8, 8)
     assert ffmpeg.times(target) == ffmpeg.times(source)
-    assert tags(target) == tags(source) | ({"format": "yuvj420p"} if kind == "jpeg" else {})
+    # H.264 has no odd sides where one colour stands for two pixels.
+    changed = {"jpeg": {"format": "yuvj420p"}, "odd": {"format": "yuv444p"}}
+    assert tags(target) == tags(source) | changed.get(kind, {})
 
 
 @pytest.mark.parametrize(
@@ -382,19 +394,79 @@ def test_chapters_and_the_cover_stay(tmp_path: Path, ffmpeg: FFmpeg, denoise: De
     assert ffmpeg.packets(target, "v:1") == ffmpeg.packets(source, "v:1")
 
 
-def test_hdr_stays_hdr(tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser) -> None:
+@pytest.fixture
+def hdr(tmp_path: Path, ffmpeg: FFmpeg) -> Path:
     display = "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1)"
-    source = ffmpeg.make(
+    return ffmpeg.make(
         tmp_path / "a.mp4", "-c:v", "libx265", "-pix_fmt", "yuv420p10le", "-color_primaries", "bt2020",
         "-color_trc", "smpte2084", "-colorspace", "bt2020nc",
         "-x265-params", f"log-level=error:{display}:max-cll=1000,400", frames=3,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("codec", ["hevc", "h264", "av1"])
+def test_hdr_stays_hdr(codec: str, hdr: Path, tmp_path: Path, denoise: Denoiser) -> None:
     target = tmp_path / "b.mp4"
-    video.run(source, target, denoise, Settings("mallenet-s", strength=0))
-    with Reader(source) as before, Reader(target) as after:
+    result = video.run(hdr, target, denoise, Settings("mallenet-s", strength=0, codec=codec))
+    with Reader(hdr) as before, Reader(target) as after:
         one, other = (next(iter(clip.frames())) for clip in (before, after))
     assert sorted(one.mastering) == ["CONTENT_LIGHT_LEVEL", "MASTERING_DISPLAY_METADATA"]
-    assert other.mastering == one.mastering
+    assert other.mastering["CONTENT_LIGHT_LEVEL"] == one.mastering["CONTENT_LIGHT_LEVEL"]
+    was, told = (np.frombuffer(frame.mastering["MASTERING_DISPLAY_METADATA"], np.int32) for frame in (one, other))
+    np.testing.assert_allclose(told[0:20:2] / told[1:20:2], was[0:20:2] / was[1:20:2], rtol=0, atol=1e-4)
+    assert result.notes == ()
+
+
+def test_hdr_that_has_no_place_is_told(hdr: Path, tmp_path: Path, denoise: Denoiser) -> None:
+    told: list[str] = []
+    settings = Settings("mallenet-s", strength=0, codec="vp9")
+    result = video.run(hdr, tmp_path / "b.mp4", denoise, settings, notice=told.append)
+    assert told == ["what the file says of its mastering display is lost: libvpx-vp9 has no place for it"]
+    assert result.notes == tuple(told)
+
+
+def test_players_are_told_the_rate(tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser) -> None:
+    """And not the tick of the source's clock, of which Matroska has a thousand a second."""
+    source, target = ffmpeg.make(tmp_path / "a.mkv", "-c:v", "libx264", "-bf", "3"), tmp_path / "b.mkv"
+    video.run(source, target, denoise, Settings("mallenet-s", strength=0))
+    with Reader(target) as clip:
+        assert (clip.stream.average_rate, clip.stream.base_rate) == (25, 25)
+
+
+def test_raw_frames_are_told_the_rate(
+    tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    source = ffmpeg.make(tmp_path / "a.mp4")
+    assert video.run(source, video.STDOUT, denoise, Settings("mallenet-s", strength=0)).notes == ()
+    assert b" F25:1 " in capfdbinary.readouterr().out.splitlines()[0]
+    varies = "setpts='N*1001+if(mod(N,3),0,417)',settb=1/30000"
+    source = ffmpeg.make(tmp_path / "b.mp4", "-vf", varies, "-fps_mode", "passthrough")
+    (note,) = video.run(source, video.STDOUT, denoise, Settings("mallenet-s", strength=0)).notes
+    assert note.startswith("raw frames have one rate")
+
+
+def test_a_file_that_is_cut_off_is_told(tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser) -> None:
+    source = ffmpeg.make(tmp_path / "a.mp4", "-movflags", "+faststart", "-vf", "noise=alls=50:allf=t", frames=40)
+    source.write_bytes(source.read_bytes()[: source.stat().st_size * 6 // 10])
+    result = video.run(source, tmp_path / "b.mp4", denoise, Settings("mallenet-s", strength=0))
+    assert 0 < result.frames < 40
+    assert "the file should hold 40 frames: it is cut off, or damaged" in result.notes
+
+
+def test_what_failed_early_leaves_nothing(tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser) -> None:
+    source = ffmpeg.make(tmp_path / "a.mp4")
+    with pytest.raises(KeyboardInterrupt):
+        video.run(source, tmp_path / "b.mp4", denoise, Settings("mallenet-s"), progress=stop_at(3))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_a_comparison_is_compressed_as_its_own_container_wants(
+    tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser
+) -> None:
+    source = ffmpeg.make(tmp_path / "a.mov", "-c:v", "prores_ks", "-pix_fmt", "yuv422p10le", frames=3)
+    video.run(source, tmp_path / "b.mov", denoise, Settings("mallenet-s"), compare=tmp_path / "c.mp4")
+    with Reader(tmp_path / "c.mp4") as clip:
+        assert (clip.codec, clip.stream.width) == ("h264", 192)
 
 
 def test_fields_stay_fields(tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser) -> None:
@@ -499,4 +571,4 @@ def test_an_interrupted_comparison_is_not_there(tmp_path: Path, ffmpeg: FFmpeg, 
         video.run(
             source, tmp_path / "b.mp4", denoise, Settings("mallenet-s"), compare=tmp_path / "c.mp4", progress=stop_at(3)
         )
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "b.mp4.parts"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4"]  # nor parts, of which none was whole

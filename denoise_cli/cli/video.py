@@ -106,6 +106,7 @@ def video(
     with console.bar(1, quiet) as bar:
         bar.start(source.name)
         before: list[int] = []
+        told: list[str] = []
 
         def progress(done: int, share: float) -> None:
             before.append(done - 1) if not before else None
@@ -113,24 +114,35 @@ def video(
             bar.describe(f"{source.name}: {done} frames, {rate:.2f} frames/s")
             bar.show(share)
 
-        result = video.run(
-            source,
-            target,
-            denoise,
-            settings,
-            overwrite=overwrite,
-            resume=resume,
-            compare=compare,
-            progress=progress,
-        )
+        def notice(text: str) -> None:
+            told.append(text)
+            if not quiet:
+                console.say(f"{source}: {text}")
+
+        try:
+            result = video.run(
+                source,
+                target,
+                denoise,
+                settings,
+                overwrite=overwrite,
+                resume=resume,
+                compare=compare,
+                progress=progress,
+                notice=notice,
+            )
+        except KeyboardInterrupt:
+            if not quiet and video.is_resumable(target):
+                console.say(f"{source}: interrupted; --resume goes on after what is finished")
+            raise
     if not quiet:
-        console.say(_line(result))
+        console.say(_line(result, told))
     if as_json:
         console.data(json.dumps(dataclasses.asdict(result)))
 
 
-def _line(result: "Result") -> str:
+def _line(result: "Result", told: list[str]) -> str:
     level = "" if result.sigma is None else f", noise {result.sigma:.1f}"
     speed = f"{result.made / max(result.seconds, 1e-9):.2f} frames/s"
-    notes = "".join(f"; {note}" for note in result.notes)
+    notes = "".join(f"; {note}" for note in result.notes if note not in told)
     return f"{result.source} -> {result.target}: {result.model}{level}, {result.frames} frames, {speed}{notes}"

@@ -1,5 +1,7 @@
 """Video out, through FFmpeg's libraries: what a clip is compressed with, and parts of it, compressed."""
 
+import math
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -15,7 +17,7 @@ from av.video.frame import PictureType
 from av.video.stream import VideoStream
 
 from denoise_cli.errors import UnwritableFile, UsageError
-from denoise_cli.io.video import Frame, Reader, halvings, has_alpha, url
+from denoise_cli.io.video import DISPLAY, LIGHT, Frame, Reader, halvings, has_alpha, url
 
 # By extension: FFmpeg's name of the container, and the encoders of what it may hold, the usual one first.
 CONTAINERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
@@ -25,7 +27,7 @@ CONTAINERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     ".mkv": ("matroska", ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "prores_ks", "ffv1")),
     ".webm": ("webm", ("libvpx-vp9", "libsvtav1")),
 }
-USUAL_CONTAINER = ".mp4"  # for what is read but not written here
+USUAL_CONTAINER = ".mp4"  # for what is read but not written here: it tells times exactly
 ENCODERS = {
     "h264": "libx264",
     "hevc": "libx265",
@@ -37,8 +39,40 @@ ENCODERS = {
 }
 # Constant quality at which the loss is not seen.
 USUAL_QUALITY = {"libx264": 17, "libx265": 18, "libsvtav1": 20, "libvpx-vp9": 20}
+MOST_CRF = {"libx264": 51, "libx265": 51, "libsvtav1": 63, "libvpx-vp9": 63}
+WHOLE_COLOURS = ("libx264", "libx265")  # encoders whose sides are multiples of those that colour differences stand for
 KNOW_FIELDS = ("libx264", "prores_ks")  # encoders that keep odd and even rows apart
 SEEN_BITS = 10  # more than these is no reason to compress otherwise than the clip was
+# By encoder: the option that takes more of its own settings, and those that are always set. On processors with AVX-512
+# x264's macroblock tree is not the same from run to run, as a resumed run has to be.
+PARAMETERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "libx264": ("x264-params", ("mbtree=0",)),
+    "libx265": ("x265-params", ("log-level=error",)),
+    "libsvtav1": ("svtav1-params", ()),
+}
+NAMES_OF_LIGHT = {
+    "libx264": ("mastering-display", "cll"),
+    "libx265": ("master-display", "max-cll"),
+    "libsvtav1": ("mastering-display", "content-light"),
+}
+X26_PRESETS = [
+    "ultrafast",
+    "superfast",
+    "veryfast",
+    "faster",
+    "fast",
+    "medium",
+    "slow",
+    "slower",
+    "veryslow",
+    "placebo",
+]
+PRESETS = {
+    "libx264": X26_PRESETS,
+    "libx265": X26_PRESETS,
+    "libsvtav1": [str(speed) for speed in range(14)],
+    "libvpx-vp9": [str(speed) for speed in range(-8, 9)],
+}
 RAW_CONTAINER, RAW = "yuv4mpegpipe", "wrapped_avframe"
 RAW_FORMATS = [
     f"{colours}{depth}"
@@ -46,6 +80,7 @@ RAW_FORMATS = [
     for colours in ("yuv420p", "yuv422p", "yuv444p", "gray")
     if (colours, depth) != ("gray", "14le")
 ]
+LEAST_TICKS = 10000  # a second
 HEADSTART = 1000  # ticks; more than any encoder reorders frames
 STDOUT = Path("-")
 
@@ -92,6 +127,8 @@ def choose_encoding(
     """
     container, usual = CONTAINERS.get(extension, (RAW_CONTAINER, (RAW,)))
     encoders = [encoder for encoder in usual if formats_of(encoder)]
+    if codec is not None and container == RAW_CONTAINER:
+        raise UsageError(f"--codec {codec}: {STDOUT} is raw frames: name an output file")
     if codec is not None:
         encoders = [ENCODERS.get(codec, codec)]
         if not formats_of(encoders[0]):
@@ -104,15 +141,30 @@ def choose_encoding(
         encoders = able
     own = ENCODERS.get(clip.codec, "")
     bits = min(frame.layout.bits, SEEN_BITS)
-    encoder = min(encoders, key=lambda name: (bits > _most_bits(name), name != own))
+
+    def unfit(name: str) -> tuple[bool, bool, bool]:
+        return bits > _most_bits(name), frame.is_interlaced and name not in KNOW_FIELDS, name != own
+
+    encoder = min(encoders, key=unfit)
     formats = [pixel_format] if pixel_format is not None else formats_of(encoder)
+    if encoder in WHOLE_COLOURS:
+        formats = [name for name in formats if _is_whole(frame, name)]
+        if not formats:
+            size = f"{frame.picture.width} x {frame.picture.height}"
+            raise UsageError(
+                f"--pix-fmt {pixel_format}: {encoder} cannot make {size} of it: try yuv444p, or --codec vp9"
+            )
     chosen = min(formats, key=lambda name: _loss(frame, name))
     options = _options(encoder, chosen, crf, preset)
     if frame.is_interlaced and encoder in KNOW_FIELDS:
         options["flags"] = "+ilme+ildct"
-    if encoder == "libx265":
-        options["x265-params"] = ":".join(["log-level=error", *_mastering(frame)])
-    return Encoding(container, encoder, chosen, options)
+    if encoder in PARAMETERS:
+        parameters = [*PARAMETERS[encoder][1], *_mastering(frame, encoder)]
+        if encoder == "libx264" and clip.is_steady:
+            # It would otherwise tell players of the clip's tick as if that were its rate.
+            parameters.append("force-cfr=1")
+        options[PARAMETERS[encoder][0]] = ":".join(parameters)
+    return Encoding(container, encoder, chosen, {name: value for name, value in options.items() if value})
 
 
 def formats_of(encoder: str) -> list[str]:
@@ -146,6 +198,7 @@ class Writer:
             self._container: OutputContainer = av.open(place, "w", format=encoding.container, container_options=options)
         self._stream: VideoStream | None = None
         self._due: int | None = None
+        self._written = 0
 
     def __enter__(self) -> "Writer":
         return self
@@ -172,6 +225,9 @@ class Writer:
         if self._stream is None:
             self._stream = self._begin(frame)
         picture = frame.picture
+        if self._encoding.encoder == RAW:  # which knows no times, but a rate
+            picture.pts, picture.time_base = self._written, 1 / self._like.rate
+        self._written += 1
         picture.pict_type = PictureType.NONE  # or the encoder would repeat the camera's choice of key frames
         with writable(self.path):
             self._mux(self._stream.encode(picture))
@@ -184,6 +240,7 @@ class Writer:
             self._container.mux(packet)
 
     def _begin(self, frame: Frame) -> VideoStream:
+        os.environ.setdefault("SVT_LOG", "1")  # errors alone: SVT-AV1 would tell the terminal of each of its settings
         source, encoding, picture = self._like.stream, self._encoding, frame.picture
         try:
             stream: Any = self._container.add_stream(
@@ -192,7 +249,12 @@ class Writer:
         except ValueError as error:
             raise UsageError(f"{encoding.container} cannot hold what {encoding.encoder} makes: see --codec") from error
         stream.width, stream.height, stream.pix_fmt = picture.width, picture.height, encoding.pixel_format
-        stream.time_base = stream.codec_context.time_base = self._like.time_base
+        if encoding.encoder == RAW:
+            tick = 1 / self._like.rate
+        else:  # `HEADSTART` ticks of a coarser clock are more than MP4 bears
+            base = self._like.time_base
+            tick = base / math.ceil(LEAST_TICKS * base)
+        stream.time_base = stream.codec_context.time_base = tick
         stream.codec_context.sample_aspect_ratio = source.sample_aspect_ratio or Fraction(0)
         for tag in ("color_range", "color_primaries", "color_trc", "colorspace"):
             setattr(stream.codec_context, tag, getattr(picture, tag))
@@ -250,6 +312,8 @@ def _loss(frame: Frame, name: str) -> tuple[bool, int, int, bool, int]:
 
 def _options(encoder: str, pixel_format: str, crf: float | None, preset: str | None) -> dict[str, str]:
     options: dict[str, str] = {}
+    if crf is not None and not 0 <= crf <= MOST_CRF.get(encoder, crf):
+        raise UsageError(f"--crf {crf:g}: {encoder} takes 0 to {MOST_CRF[encoder]}")
     if encoder in USUAL_QUALITY:
         options["crf"] = f"{USUAL_QUALITY[encoder] if crf is None else crf:g}"
     elif crf is not None:
@@ -257,10 +321,9 @@ def _options(encoder: str, pixel_format: str, crf: float | None, preset: str | N
     if preset is not None:
         if encoder not in USUAL_QUALITY:
             raise UsageError(f"--preset {preset}: {encoder} has no such setting")
+        if preset not in PRESETS[encoder]:
+            raise UsageError(f"--preset {preset}: {encoder} takes {', '.join(PRESETS[encoder])}")
         options["cpu-used" if encoder == "libvpx-vp9" else "preset"] = preset
-    if encoder == "libx264":
-        # On processors with AVX-512 x264's macroblock tree is not the same from run to run, as a resumed run has to be.
-        options["x264-params"] = "mbtree=0"
     if encoder == "libvpx-vp9":
         options |= {"b": "0", "row-mt": "1"}
     if encoder == "prores_ks":
@@ -268,21 +331,31 @@ def _options(encoder: str, pixel_format: str, crf: float | None, preset: str | N
     return options
 
 
-def _mastering(frame: Frame) -> list[str]:
-    """What x265 has to write for HDR: the mastering display in its units, and the brightest light."""
+def _is_whole(frame: Frame, name: str) -> bool:
+    """Whether each of a format's colour differences stands for as many pixels as the others, at the borders too."""
+    form = av.VideoFormat(name, 64, 64)
+    across, down = halvings(form) if len(form.components) >= 3 and not form.is_rgb else (0, 0)
+    return not (frame.picture.width % 2**across or frame.picture.height % 2**down)
+
+
+def _mastering(frame: Frame, encoder: str) -> list[str]:
+    """What an encoder has to write for HDR: the mastering display, and the brightest light."""
     parameters = []
-    display = frame.mastering.get("MASTERING_DISPLAY_METADATA")
+    display = frame.mastering.get(DISPLAY)
+    # In units of 1/50000 and 1/10000 candela; AV1 takes fractions.
+    points, light = (1.0, 1.0) if encoder == "libsvtav1" else (50000.0, 10000.0)
+    name, brightest = NAMES_OF_LIGHT[encoder]
     if display is not None:
         # AVMasteringDisplayMetadata: red, green, blue, white (x, y), least and most light as fractions; two flags.
         numbers = np.frombuffer(display, np.int32)
         values = numbers[0:20:2] / np.maximum(numbers[1:20:2], 1)
         if numbers[20] and numbers[21]:
-            red, green, blue, white = (tuple(round(v * 50000) for v in values[i : i + 2]) for i in (0, 2, 4, 6))
-            least, most = (round(v * 10000) for v in values[8:10])
-            points = "".join(f"{name}({x},{y})" for name, (x, y) in zip("GBR", (green, blue, red), strict=True))
-            parameters.append(f"master-display={points}WP({white[0]},{white[1]})L({most},{least})")
-    light = frame.mastering.get("CONTENT_LIGHT_LEVEL")
-    if light is not None:
-        most, mean = np.frombuffer(light, np.uint32)[:2]
-        parameters.append(f"max-cll={most},{mean}")
+            scaled = [*(values[:8] * points), *(values[8:] * light)]
+            told = [f"{value:.5f}" if encoder == "libsvtav1" else f"{round(value)}" for value in scaled]
+            red, green, blue, white = (f"({told[i]},{told[i + 1]})" for i in (0, 2, 4, 6))
+            parameters.append(f"{name}=G{green}B{blue}R{red}WP{white}L({told[9]},{told[8]})")
+    levels = frame.mastering.get(LIGHT)
+    if levels is not None:
+        most, mean = np.frombuffer(levels, np.uint32)[:2]
+        parameters.append(f"{brightest}={most},{mean}")
     return parameters

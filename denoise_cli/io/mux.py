@@ -22,6 +22,7 @@ RANGE_FILTERS = {"libx264": "h264_metadata", "libx265": "hevc_metadata"}
 APPLES_TAG = "hvc1"  # of HEVC in MP4 and QuickTime: with the other one, Apple's programs play nothing
 APPLES_KEYS = "com."  # metadata that MP4's own keys have no place for
 SPEAKER = re.compile(r"^(\[[^]]*\] *)+")  # before what FFmpeg says
+WIDEST = (".mkv", ".mov")  # containers that hold what others do not
 STALE = ("ENCODER", "BPS", "NUMBER_OF_BYTES", "NUMBER_OF_FRAMES", "DURATION")  # by mkvmerge and FFmpeg
 
 
@@ -96,7 +97,8 @@ def assemble(clip: Reader, video: Path, target: Path, encoding: Encoding, second
     )
     if done.returncode:
         reason = next((line for line in done.stderr.splitlines() if line.strip()), f"exit code {done.returncode}")
-        raise UnwritableFile(target, f"FFmpeg cannot write it: {SPEAKER.sub('', reason)}")
+        others = " or ".join(extension for extension in WIDEST if extension != target.suffix.lower())
+        raise UnwritableFile(target, f"FFmpeg cannot write it: {SPEAKER.sub('', reason)}: try {others}")
 
 
 def ffmpeg_program() -> str:
@@ -122,6 +124,10 @@ def _of_the_video(clip: Reader, encoding: Encoding, place: int) -> list[str]:
     words += [word for key in stale for word in (f"-metadata:s:{place}", f"{key}=")]
     if clip.stream.codec_context.color_range == LIMITED_RANGE and encoding.encoder in RANGE_FILTERS:
         words += [f"-bsf:{place}", f"{RANGE_FILTERS[encoding.encoder]}=video_full_range_flag=0"]
+    shape = clip.stream.sample_aspect_ratio
+    if shape and shape != 1:  # not every encoder writes it into what it makes
+        whole = shape * Fraction(clip.stream.width, clip.stream.height)
+        words += [f"-aspect:{place}", f"{whole.numerator}:{whole.denominator}"]
     if encoding.encoder == "libx265" and encoding.container in ("mp4", "mov"):
         words += [f"-tag:{place}", APPLES_TAG]
     return words

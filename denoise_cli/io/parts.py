@@ -38,7 +38,7 @@ class Parts:
     def __init__(
         self, target: Path, clip: Reader, first: Frame, encoding: Encoding, plan: dict[str, Any], seconds: float
     ) -> None:
-        self.folder = target.with_name(f"{target.name}.parts")
+        self.folder = folder_of(target)
         self.frames = 0
         self._target, self._clip, self._first, self._encoding, self._seconds = target, clip, first, encoding, seconds
         self._plan = json.loads(json.dumps(plan | {"part": PART}))  # as it will be read
@@ -93,6 +93,11 @@ class Parts:
                 os.replace(growing, part)
         return written
 
+    def close(self) -> None:
+        """Leave nothing behind where there is nothing to go on with."""
+        if not self._finished():
+            shutil.rmtree(self.folder, ignore_errors=True)
+
     def finish(self, overwrite: bool) -> None:
         """Make the result, and take the parts away.
 
@@ -138,6 +143,11 @@ class Parts:
             raise UnwritableFile(self._target, error.reason) from error
         except OSError as error:
             raise UnwritableFile(self._target, f"cannot be written ({error.strerror})") from error
+
+
+def folder_of(target: Path) -> Path:
+    """Where the parts of a result are."""
+    return target.with_name(f"{target.name}.parts")
 
 
 def write_all(frames: Iterable[Frame], path: Path, clip: Reader, encoding: Encoding) -> int:

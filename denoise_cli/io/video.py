@@ -23,6 +23,7 @@ from denoise_cli.io.limits import MAX_PIXELS, refuse_too_large
 
 SUBSAMPLINGS = {(1, 1): "420", (1, 0): "422", (0, 0): "444", (0, 1): "440", (2, 0): "411", (2, 2): "410"}
 FULL_RANGE = 2  # FFmpeg's AVCOL_RANGE_JPEG
+DISPLAY, LIGHT = SideData.MASTERING_DISPLAY_METADATA.name, SideData.CONTENT_LIGHT_LEVEL.name
 RIGHT_ANGLE = 1 << 16  # one, in the fixed point of MP4's matrices
 
 
@@ -88,6 +89,7 @@ class Frame:
         for tag in ("color_range", "color_primaries", "color_trc", "colorspace"):
             setattr(both, tag, getattr(own, tag))
         result = Frame(both)
+        result.turned = self.turned
         for target, before, after in zip(result.planes, self.noisy or self.planes, self.planes, strict=True):
             half = target.shape[1] // 2
             target[:, :half], target[:, half:] = before[:, :half], after[:, :half]
@@ -151,6 +153,11 @@ class Reader:
         return self.stream.average_rate or self.stream.guessed_rate or Fraction(25)
 
     @property
+    def is_steady(self) -> bool:
+        """Whether all frames are shown for the same time, as far as the file tells."""
+        return self.stream.average_rate is not None and self.stream.average_rate == self.stream.base_rate
+
+    @property
     def codec(self) -> str:
         """FFmpeg's name of what the video is compressed with."""
         return _codec(self.stream)
@@ -170,6 +177,17 @@ class Reader:
         """The places of the streams that have a place in the result, this one's among them."""
         # Text that players show as chapters is read as chapters, and written as such.
         return [stream.index for stream in self._container.streams if stream.discard != av.stream.Discard.all]
+
+    @property
+    def has_alpha(self) -> bool:
+        """Whether its pictures have transparency: of VP8 and VP9, that of which the decoder shows nothing, as well."""
+        form = self.stream.codec_context.format
+        return (form is not None and has_alpha(form)) or self.stream.metadata.get("alpha_mode") == "1"
+
+    @property
+    def promised_frames(self) -> int:
+        """How many frames the file says that it holds; 0 where it does not say it."""
+        return self.stream.frames
 
     def expected_frames(self, start: float = 0.0, seconds: float = math.inf) -> int:
         """About how many frames there are in a part of the clip; 0 where the file does not say how long it is."""
@@ -220,7 +238,11 @@ class Reader:
         if first is not None:
             with readable(self.path):
                 self._container.seek(first, stream=self.stream)
+        # AVI has no times of when frames are shown: those that FFmpeg makes up leap back.
+        by_order = self._container.format.name == "avi"
         for picture in self._decoded():
+            if by_order:
+                picture.pts = picture.dts
             if picture.pts is None:  # raw streams, and some broken ones
                 picture.pts = expected
             expected = picture.pts + step
