@@ -27,6 +27,9 @@ from denoise_cli.nets.residual import NoisePredictor
 if TYPE_CHECKING:
     import openvino
 
+# It would tell its makers of every import; they have foreseen that this package is not there.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+
 HINTS = {torch.float32: "f32", torch.bfloat16: "bf16"}
 DIGEST_SIZE = 32
 EXAMPLE = 2  # times the network's multiple: the side of the picture that is traced; any other is taken, too
@@ -115,8 +118,6 @@ def _converted(net: MalleNet) -> "openvino.Model":
 
 @cache
 def _openvino() -> tuple[Any, Any]:
-    # It would tell its makers of every import; they have foreseen that this package is not there.
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
 
     return openvino, openvino.Core()

@@ -11,6 +11,7 @@ from denoise_cli.cli.options import Json
 from denoise_cli.errors import DenoiseError
 
 OPTIONAL = {
+    "openvino": ("networks in half the time on a CPU", "openvino"),
     "rawpy": ("camera RAW", "rawpy"),
     "imagecodecs": ("deep PNG and AVIF, compressed TIFF", "imagecodecs"),
     "pillow_heif": ("HEIF photos", "pillow-heif"),
@@ -33,15 +34,17 @@ def doctor(as_json: Json = False) -> None:
 def _facts() -> dict[str, str]:
     import torch
 
+    from denoise_cli import compiled
     from denoise_cli.denoiser import choose_device, choose_precision
 
     device = choose_device("auto")
+    engine = "OpenVINO" if device.type == "cpu" and compiled.is_available() else "PyTorch"
     facts = {
         "denoise": __version__,
         "Python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
         "PyTorch": f"{torch.__version__}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}",
         "GPU": torch.cuda.get_device_name() if torch.cuda.is_available() else "none that PyTorch sees",
-        "runs on": f"{device} in {str(choose_precision(device, 'auto')).removeprefix('torch.')}",
+        "runs on": f"{device} in {str(choose_precision(device, 'auto')).removeprefix('torch.')} by {engine}",
     }
     for module, (purpose, package) in OPTIONAL.items():
         facts[purpose] = _version(module) or f"not installed: pip install {package}"
