@@ -285,7 +285,7 @@ def _crop(image: Tensor, rows: tiling.Span, columns: tiling.Span) -> Tensor:
     H, W = image.shape[-2:]
     y = torch.from_numpy(tiling.reflected(rows.start, rows.stop, H))
     x = torch.from_numpy(tiling.reflected(columns.start, columns.stop, W))
-    return image[..., y[:, None], x]
+    return image.index_select(-1, x).index_select(-2, y)
 
 
 def _level(image: Tensor, sigma: float | Tensor, rows: tiling.Span, columns: tiling.Span) -> Tensor:

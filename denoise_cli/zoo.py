@@ -74,6 +74,14 @@ MODELS = {
         MalleNetConfig(48, block="residual", kernel=3), "r as in the paper, 3x3 kernels", noise="camera"
     ),
     "mallenet-v": ModelSpec(MalleNetVideoConfig(16), "for clips: merges frames, then as s", window=5, any_window=True),
+    "mallenet-v-sensor": ModelSpec(
+        MalleNetVideoConfig(16),
+        "v for the noise of a sensor, in linear light",
+        window=5,
+        any_window=True,
+        space="linear",
+        noise="sensor",
+    ),
     "deformable-2d": ModelSpec(
         DeformableKernelNetConfig(64), "5x5 deformable kernels, for a GPU", space="linear", noise="sensor"
     ),
