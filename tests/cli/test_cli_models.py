@@ -85,7 +85,12 @@ def test_the_doctor_names_what_this_machine_runs_on(cli: Cli) -> None:
     facts = json.loads(done.out)
     assert done.code == 0
     assert facts["weights of mallenet-s"] == "as they should be"
-    assert facts["runs on"].split(" in ")[1] in ("float32 by OpenVINO", "bfloat16 by OpenVINO", "float16 by PyTorch", "bfloat16 by PyTorch")
+    assert facts["runs on"].split(" in ")[1] in (
+        "float32 by OpenVINO",
+        "bfloat16 by OpenVINO",
+        "float16 by PyTorch",
+        "bfloat16 by PyTorch",
+    )
 
 
 def test_the_doctor_says_what_to_install(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
