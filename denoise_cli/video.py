@@ -159,19 +159,8 @@ def run(
         if compare in (STDOUT, target):
             raise UsageError(f"--compare {compare}: expected another file")
     with Reader(source) as clip, closing(clip.frames(settings.start, settings.seconds, settings.deinterlace)) as frames:
-        first = next(frames, None)
-        if first is None:
-            after = f" after {settings.start:g} s" if settings.start else ""
-            raise UnreadableFile(source, f"has no frames that can be decoded{after}")
-        encoding = choose_encoding(
-            clip,
-            first,
-            ".y4m" if target == STDOUT else target.suffix.lower(),
-            settings.codec,
-            settings.crf,
-            settings.preset,
-            settings.pixel_format,
-        )
+        first = _first(frames, source, settings)
+        encoding = _encoding(clip, first, target, settings)
         picture, notes = first.picture, _notes(clip, first, encoding)
         if notice is not None:
             for note in notes:
@@ -218,6 +207,28 @@ def run(
         seconds=round(time.perf_counter() - began, 3),
         notes=tuple(notes),
     )
+
+
+def preview(source: Path, target: Path, settings: Settings, overwrite: bool = False) -> tuple[Encoding, list[str]]:
+    """What `run` would encode, and what the result would lack; errors as there, and nothing is written."""
+    check(source, target, overwrite)
+    with Reader(source) as clip, closing(clip.frames(settings.start, settings.seconds, settings.deinterlace)) as frames:
+        first = _first(frames, source, settings)
+        encoding = _encoding(clip, first, target, settings)
+        return encoding, _notes(clip, first, encoding)
+
+
+def _first(frames: Iterator[Frame], source: Path, settings: Settings) -> Frame:
+    first = next(frames, None)
+    if first is None:
+        after = f" after {settings.start:g} s" if settings.start else ""
+        raise UnreadableFile(source, f"has no frames that can be decoded{after}")
+    return first
+
+
+def _encoding(clip: Reader, first: Frame, target: Path, settings: Settings) -> Encoding:
+    extension = ".y4m" if target == STDOUT else target.suffix.lower()
+    return choose_encoding(clip, first, extension, settings.codec, settings.crf, settings.preset, settings.pixel_format)
 
 
 class _Comparison:

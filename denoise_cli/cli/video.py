@@ -55,6 +55,7 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on where an interrupt
 Compare = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Write a clip with before and after side by side, too.")
 ]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be written, and stop.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")]
 
 
@@ -74,6 +75,7 @@ def video(
     deinterlace: Deinterlace = False,
     resume: Resume = False,
     compare: Compare = None,
+    dry_run: DryRun = False,
     overwrite: Overwrite = False,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -101,6 +103,12 @@ def video(
     begin = read_number(start, "--start", 0, MOST_SECONDS, auto=False)
     seconds = math.inf if duration == "all" else read_number(duration, "--duration", 1e-6, MOST_SECONDS, auto=False)
     settings = video.Settings(name, frames, sigma, strength, codec, crf, preset, pix_fmt, begin, seconds, deinterlace)
+    if dry_run:
+        encoding, notes = video.preview(source, target, settings, overwrite)
+        console.data(
+            "; ".join([f"{source} -> {target}: {name}, {encoding.encoder} in {encoding.pixel_format}", *notes])
+        )
+        return
     denoise = load_denoiser(name, device, arithmetic, side)
     began = time.monotonic()
     with console.bar(1, quiet) as bar:

@@ -48,6 +48,15 @@ def test_raw_frames_go_to_standard_output(tmp_path: Path, clip: Path, ffmpeg: FF
     assert [checksum for _, checksum in ffmpeg.frames(raw)] == [checksum for _, checksum in ffmpeg.frames(clip)]
 
 
+def test_a_dry_run_writes_nothing(cli: Cli, clip: Path) -> None:
+    done = cli("video", clip, "--dry-run", "--codec", "hevc")
+    target = clip.with_name("clip-denoised.mp4")
+    assert (done.code, done.err) == (0, "")
+    assert done.out == f"{clip} -> {target}: mallenet-v, libx265 in yuv420p\n"
+    assert [path.name for path in clip.parent.iterdir()] == ["clip.mp4"]
+    assert cli("video", clip, "-o", clip, "--dry-run").code == 1
+
+
 def test_a_preview(cli: Cli, clip: Path, ffmpeg: FFmpeg) -> None:
     target = clip.with_name("preview.mkv")
     done = cli("video", clip, "-o", target, "--model", "mallenet-s", "--start", "0.08", "--duration", "0.12", "-q")
