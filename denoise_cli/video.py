@@ -192,7 +192,7 @@ def run(
             notes.append(f"left out {clip.damaged} damaged packets")
         promised = clip.promised_frames if settings.seconds == math.inf and not settings.start else 0
         if before + made < promised - clip.damaged:
-            notes.append(f"the file should hold {promised} frames: it is cut off, or damaged")
+            notes.append(f"the file lists {promised} frames, of which {before + made} are shown: it may be cut off")
     return Result(
         source=str(source),
         target=str(target),

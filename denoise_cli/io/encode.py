@@ -312,9 +312,9 @@ def _loss(frame: Frame, name: str) -> tuple[bool, int, int, bool, int]:
 
 def _options(encoder: str, pixel_format: str, crf: float | None, preset: str | None) -> dict[str, str]:
     options: dict[str, str] = {}
-    if crf is not None and not 0 <= crf <= MOST_CRF.get(encoder, crf):
-        raise UsageError(f"--crf {crf:g}: {encoder} takes 0 to {MOST_CRF[encoder]}")
     if encoder in USUAL_QUALITY:
+        if crf is not None and not 0 <= crf <= MOST_CRF[encoder]:
+            raise UsageError(f"--crf {crf:g}: {encoder} takes 0 to {MOST_CRF[encoder]}")
         options["crf"] = f"{USUAL_QUALITY[encoder] if crf is None else crf:g}"
     elif crf is not None:
         raise UsageError(f"--crf {crf:g}: {encoder} has no such setting")

@@ -78,6 +78,7 @@ def test_a_preview(cli: Cli, clip: Path, ffmpeg: FFmpeg) -> None:
         (("--codec", "vp9", "--crf", "70"), "--crf 70: libvpx-vp9 takes 0 to 63"),
         (("--codec", "av1", "--preset", "slow"), "--preset slow: libsvtav1 takes " + ", ".join(map(str, range(14)))),
         (("--codec", "h264", "-o", "-"), "--codec h264: - is raw frames: name an output file"),
+        (("--codec", "mpeg4", "--crf", "-1"), "--crf -1: mpeg4 has no such setting"),
         (("--codec", "mpeg4", "--crf", "20"), "--crf 20: mpeg4 has no such setting"),
         (("--noise", "loud"), "--noise loud: expected auto or a number from 0 to 255"),
         (("-o", "clip.gif"), "clip.gif: expected a name that ends in .mp4, .m4v, .mov, .mkv, .webm"),
