@@ -30,7 +30,7 @@ REDUCED = (18, 32)  # rows and columns
 # How often a scene's noise is looked at, in frames; and what a frame must show that can tell: so much of it between
 # black and white, where noise is cut off, both of which are this much wide.
 EVERY, LEAST_SEEN, ENDS = 8, 0.1, 0.03
-STEADY = 3  # frames that are averaged once they are denoised
+STEADY = 5  # frames that are averaged once they are denoised
 
 Item = TypeVar("Item")
 

@@ -31,7 +31,7 @@ from denoise_cli.io.encode import (
 from denoise_cli.io.mux import join
 from denoise_cli.io.parts import Parts, folder_of, write_all
 from denoise_cli.io.video import Frame, Reader, has_alpha
-from denoise_cli.threads import ahead
+from denoise_cli.threads import ahead, behind
 from denoise_cli.zoo import checksum_of
 
 Progress = Callable[[int, float], None]  # frames that are done, and the share of the clip
@@ -172,7 +172,7 @@ def run(
         before = parts.frames if parts else 0
         expected = max(clip.expected_frames(settings.start, settings.seconds), before + 1)
         decoded = ahead(chain([first], frames))
-        cleaned = ahead(denoised(decoded, denoise, settings.frames, settings.sigma, settings.strength, before))
+        cleaned = denoised(decoded, denoise, settings.frames, settings.sigma, settings.strength, before)
         levels: list[float] = []
 
         def shown() -> Iterator[Frame]:
@@ -183,9 +183,13 @@ def run(
                     progress(place, min(place / expected, 1.0))
 
         kept = closing(parts) if parts else nullcontext()
-        with kept, closing(decoded), closing(cleaned), _Comparison(compare, clip, first, overwrite) as comparison:
-            frames_out = comparison.seeing(shown())
-            made = parts.write(frames_out) if parts else write_all(frames_out, STDOUT, clip, encoding)
+        with kept, closing(decoded), _Comparison(compare, clip, first, overwrite) as comparison:
+
+            def write(frames: Iterator[Frame]) -> int:
+                seen = comparison.seeing(frames)
+                return parts.write(seen) if parts else write_all(seen, STDOUT, clip, encoding)
+
+            made = behind(write, shown())
         if parts:
             parts.finish(overwrite)
         if clip.damaged:

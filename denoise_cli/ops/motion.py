@@ -41,11 +41,13 @@ def follow(frame: Tensor, others: Sequence[Tensor], sigma: Tensor) -> list[tuple
     Raises:
         ValueError: the shapes do not fit.
     """
-    here = small_versions(frame)
-    offsets = [estimate_motion(here, small_versions(other), sigma) for other in others]
-    return [
-        (sample2d(other, motion).squeeze(2), _inside(motion)) for other, motion in zip(others, offsets, strict=True)
-    ]
+    if not others:
+        return []
+    # All in one batch: in small frames it is the calls that take the time.
+    there, n = torch.cat(list(others)), len(others)
+    here = [version.repeat(n, 1, 1, 1) for version in small_versions(frame)]
+    motion = estimate_motion(here, small_versions(there), sigma.repeat(n, 1, 1, 1))
+    return list(zip(sample2d(there, motion).squeeze(2).chunk(n), _inside(motion).chunk(n), strict=True))
 
 
 def small_versions(frame: Tensor) -> list[Tensor]:

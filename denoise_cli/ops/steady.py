@@ -14,6 +14,9 @@ from denoise_cli.ops.motion import blurred, follow
 
 LEFT = 0.3  # of the noise that was taken away
 AROUND, CLOSE = 33, 3  # pixels over which what was taken away is measured, and what differs
+# Where over so many pixels the motion explains less than this of the noise, nothing has moved: what stays where it is
+# is known exactly, motion never.
+PLACE, EXPLAINED = 9, 0.1
 QUIET = 0.1 / 255  # added to what may differ, so that no noise at all is no division by zero
 
 
@@ -33,15 +36,18 @@ def steadied(frame: Tensor, noisy: Tensor, others: Sequence[Tensor], alike: floa
     Raises:
         ValueError: the shapes do not fit.
     """
-    noise = _deviation(noisy - frame, AROUND)
+    noise = _square(noisy - frame, AROUND).sqrt()
     total, weights = frame, torch.ones_like(noise)
-    for shifted, inside in follow(frame, others, LEFT * noise):
-        unlike = _deviation(frame - shifted, CLOSE) / (alike * noise + QUIET)
-        trust = inside * torch.exp(-unlike.square())
-        total, weights = total + trust * shifted, weights + trust
+    for other, (moved, inside) in zip(others, follow(frame, others, LEFT * noise), strict=True):
+        explained = _square(frame - other, PLACE) - _square(frame - moved, PLACE)
+        stays = explained <= (EXPLAINED * noise).square()
+        same = torch.where(stays, other, moved)
+        unlike = _square(frame - same, CLOSE) / (alike * noise + QUIET).square()
+        trust = inside.logical_or(stays) * torch.exp(-unlike)
+        total, weights = total + trust * same, weights + trust
     return total / weights
 
 
-def _deviation(difference: Tensor, side: int) -> Tensor:
-    """(B, 1, H, W): the root of the mean square around each pixel."""
-    return blurred(difference.square().mean(dim=1, keepdim=True), side).sqrt()
+def _square(difference: Tensor, side: int) -> Tensor:
+    """(B, 1, H, W): the mean square around each pixel."""
+    return blurred(difference.square().mean(dim=1, keepdim=True), side)

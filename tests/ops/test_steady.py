@@ -33,6 +33,15 @@ def test_what_differs_from_frame_to_frame_is_averaged(right: int) -> None:
     assert after < 0.75 * before
 
 
+def test_where_nothing_moves_nothing_is_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    clean, noisy, (frame, *others) = clip(0, 0.05 * SIGMA)
+    nearly = [F.interpolate(other[..., 1:, 1:], size=(128, 128), mode="bilinear") for other in others]
+    beyond = torch.zeros(1, 1, 128, 128)
+    monkeypatch.setattr(steady, "follow", lambda *_: [(other, beyond) for other in nearly])
+    result = steady.steadied(frame, noisy, others, ALIKE)
+    assert (result - clean).std() < 0.75 * (frame - clean).std()
+
+
 def test_what_others_show_beside_it_is_left_alone() -> None:
     clean, noisy, (frame, *others) = clip(0, 0.05 * SIGMA)
     changed = [other.clone() for other in others]
@@ -47,8 +56,8 @@ def test_nothing_is_brought_in_from_beyond_the_border(monkeypatch: pytest.Monkey
     _, noisy, (frame, *others) = clip(0, 0.05 * SIGMA)
     inside = torch.ones(1, 1, 128, 128)
     inside[..., :20] = 0
-    monkeypatch.setattr(steady, "follow", lambda _, frames, noise: [(other, inside) for other in frames])
-    result = steady.steadied(frame, noisy, others, ALIKE)
+    monkeypatch.setattr(steady, "follow", lambda *_: [(other, inside) for other in others])
+    result = steady.steadied(frame, noisy, [1 - other for other in others], ALIKE)
     torch.testing.assert_close(result[..., :20], frame[..., :20])
     assert (result - frame)[..., 20:].abs().mean() > 0.01 * SIGMA
 
