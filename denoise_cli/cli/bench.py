@@ -1,52 +1,210 @@
-"""`denoise bench`: seconds and memory for one photo or clip, beside a denoiser that everybody has."""
+"""`denoise bench`: how fast networks are, beside others'; or whole programs on a photo or a clip."""
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from denoise_cli.cli import console
-from denoise_cli.cli.options import Device, Json, Quiet
+from denoise_cli.cli.options import Device, Json, Precision, Quiet, read_precision
 from denoise_cli.errors import UnreadableFile, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from denoise_cli.benchmark import Timing
+    from denoise_cli.speed import Machine, OperatorSpeed, Speed
 
-USUAL_MEGAPIXELS = 12.0
+Item = TypeVar("Item")
 
-Source = Annotated[Path, typer.Argument(metavar="FILE", help="The photo or the clip to measure with.")]
+USUAL_MEGAPIXELS, USUAL_SIZE = 12.0, 256
+MOST_SIZE, GRID = 8192, 64
+SCORED_ON, SCORED_AT = "CBSD68, sigma", "25"
+
+Source = Annotated[
+    Path | None, typer.Argument(metavar="[FILE]", help="A photo or a clip to time whole programs with, file to file.")
+]
 Megapixels = Annotated[
     float | None,
     typer.Option(min=0.01, help="Mirror the photo until it has so many million pixels. [default: 12]"),
 ]
+Size = Annotated[
+    int | None, typer.Option(help="Without a file: the side in pixels of what networks are shown. [default: 256]")
+]
+Batch = Annotated[int, typer.Option(min=1, help="Without a file: how many pictures at once.")]
 Models = Annotated[
     list[str],
     typer.Option(
         "--model",
-        help="A name from `denoise models`; may be given several times. [default: mallenet-s, for a clip mallenet-v]",
+        help="A name from `denoise models` or, without a file, of a rival; may be given several times. "
+        "[default: mallenet-s, for a clip mallenet-v; without a file, all]",
     ),
+]
+Plot = Annotated[
+    Path | None, typer.Option(help="Without a file: draw PSNR against time, of the models that have scores, as a PNG.")
 ]
 
 
 def bench(
-    source: Source,
+    source: Source = None,
     megapixels: Megapixels = None,
+    size: Size = None,
+    batch: Batch = 1,
     model: Models = [],  # noqa: B006 - typer copies it
+    plot: Plot = None,
     device: Device = "auto",
+    precision: Precision = "auto",
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Time `denoise image` or `denoise video`, file to file, beside non-local means, in the same run."""
+    """Time networks and operators; with a FILE, `denoise image` or `denoise video`. Beside others, in the same run."""
+    if source is None:
+        if megapixels is not None:
+            raise UsageError("--megapixels: name the photo that is to be mirrored")
+        _time_networks(size or USUAL_SIZE, batch, model, plot, device, precision, quiet, as_json)
+        return
+    if size is not None or plot is not None or batch != 1:
+        raise UsageError(f"--size, --batch, --plot: are of networks alone: leave {source} away")
+    _time_programs(source, megapixels, model, device, quiet, as_json)
+
+
+def _time_networks(
+    size: int,
+    batch: int,
+    models: "Sequence[str]",
+    plot: Path | None,
+    device: str,
+    precision: str,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    if not GRID <= size <= MOST_SIZE or size % GRID:
+        raise UsageError(f"--size {size}: expected a multiple of {GRID} from {GRID} to {MOST_SIZE}")
+    arithmetic = read_precision(precision)
+
+    from denoise_cli import report, speed
+
+    for name in models:
+        if name not in speed.known_networks():
+            raise UsageError(f"--model {name}: choose from {', '.join(speed.known_networks())}")
+    if plot is not None:
+        report.check_target(plot, overwrite=True)
+    names = list(models) or speed.usual_networks(device)
+    machine = speed.measure_machine(device, arithmetic)
+    jobs = [speed.Job(name, size, batch, device, arithmetic) for name in names]
+    found = _shown(speed.time_networks(jobs), len(jobs), quiet)
+    for lacking in found:
+        if isinstance(lacking, str):
+            console.error(lacking)
+    networks = [one for one in found if isinstance(one, speed.Speed)]
+    operators = list(speed.time_operators(size, device))
+    if as_json:
+        _print_records(machine, networks, operators)
+    else:
+        _print_tables(machine, networks, operators, size, batch)
+    if plot is not None:
+        _plot(networks, plot)
+
+
+def _print_records(machine: "Machine", networks: "list[Speed]", operators: "list[OperatorSpeed]") -> None:
+    where = {"machine": machine.name}
+    console.data(
+        json.dumps(
+            where
+            | {"precision": machine.precision}
+            | {"multiply_adds_per_second": machine.multiply_adds, "copied_bytes_per_second": machine.copied}
+        )
+    )
+    for one in networks:
+        console.data(
+            json.dumps(
+                {"network": one.name, "runs_in": one.runs_in, "milliseconds": one.milliseconds}
+                | {"fastest": one.fastest, "slowest": one.slowest}
+                | {"megapixels_per_second": one.megapixels_per_second, "peak_bytes": one.peak_bytes}
+                | {"multiply_adds": one.multiply_adds}
+                | where
+            )
+        )
+    for operator in operators:
+        console.data(
+            json.dumps(
+                {"operator": operator.name, "milliseconds": operator.milliseconds}
+                | {"bytes_moved": operator.bytes_moved, "times_the_reference": operator.gain}
+                | where
+            )
+        )
+
+
+def _print_tables(
+    machine: "Machine", networks: "list[Speed]", operators: "list[OperatorSpeed]", size: int, batch: int
+) -> None:
+    console.data(
+        f"{machine.name}: {machine.multiply_adds / 1e9:.0f} G multiply-adds a second in {machine.precision}, "
+        f"{machine.copied / 1e9:.1f} GB copied a second"
+    )
+    console.data("")
+    numbers = ["ms", "from", "to", "MP/s", "peak MB", "G multiply-adds", "% of the machine's"]
+    console.table(
+        [f"network, {batch} x {size} x {size}", "runs in", *numbers],
+        [[one.name, one.runs_in, *_figures(one, machine)] for one in networks],
+        numbers=numbers,
+    )
+    console.data("")
+    numbers = ["ms", "MB moved", "% of copying", "times the reference"]
+    console.table(
+        [f"operator, {size} x {size}", *numbers],
+        [
+            [
+                one.name,
+                f"{one.milliseconds:.1f}",
+                f"{one.bytes_moved / 1e6:.1f}",
+                f"{one.bytes_moved / (one.milliseconds / 1e3) / machine.copied:.0%}",
+                f"{one.gain:.1f}",
+            ]
+            for one in operators
+        ],
+        numbers=numbers,
+    )
+
+
+def _figures(one: "Speed", machine: "Machine") -> list[str]:
+    counted = one.multiply_adds
+    share = None if counted is None else counted / (one.milliseconds / 1e3) / machine.multiply_adds
+    return [
+        f"{one.milliseconds:.1f}",
+        f"{one.fastest:.1f}",
+        f"{one.slowest:.1f}",
+        f"{one.megapixels_per_second:.3f}",
+        f"{one.peak_bytes / 1e6:.0f}",
+        "-" if counted is None else f"{counted / 1e9:.2f}",
+        "-" if share is None else f"{share:.0%}",
+    ]
+
+
+def _plot(networks: "list[Speed]", target: Path) -> None:
+    from denoise_cli.plots import plot_trade_off
+    from denoise_cli.zoo import read_manifest
+
+    scores = {name: card.scores.get(SCORED_ON, {}).get(SCORED_AT) for name, card in read_manifest().items()}
+    points = {one.name: [(1e3 / one.megapixels_per_second, scores.get(one.name))] for one in networks}
+    scored: dict[str, Sequence[tuple[float, float]]] = {
+        name: [(ms, dB)] for name, [(ms, dB)] in points.items() if dB is not None
+    }
+    if not scored:
+        raise UsageError("--plot: none of these networks has scores on CBSD68")
+    plot_trade_off(scored, "milliseconds per megapixel", "CBSD68 at sigma 25, dB", target)
+
+
+def _time_programs(
+    source: Path, megapixels: float | None, models: "Sequence[str]", device: str, quiet: bool, as_json: bool
+) -> None:
     from denoise_cli import benchmark
     from denoise_cli.io import image
     from denoise_cli.io.video import Reader
     from denoise_cli.zoo import DEFAULT_IMAGE_MODEL, DEFAULT_VIDEO_MODEL, load_net
 
     is_photo = image.is_photo(source)
-    names = model or [DEFAULT_IMAGE_MODEL if is_photo else DEFAULT_VIDEO_MODEL]
+    names = list(models) or [DEFAULT_IMAGE_MODEL if is_photo else DEFAULT_VIDEO_MODEL]
     for name in names:
         load_net(name)
     if is_photo:
@@ -78,7 +236,7 @@ def bench(
         )
 
 
-def _shown(timings: "Iterator[Timing]", count: int, quiet: bool) -> "list[Timing]":
+def _shown(timings: "Iterator[Item]", count: int, quiet: bool) -> "list[Item]":
     """All of them, with a bar."""
     done = []
     with console.bar(count, quiet) as bar:

@@ -1,0 +1,328 @@
+"""How fast networks and operators are on this machine, on arrays, beside others' and beside the machine's own rates.
+
+Each network runs in a process of its own, so that its memory is its own. Weights do not matter here, so networks that
+have none are timed as well.
+
+Legend: B batch, C channels, N points of a kernel, H x W image, h x w grid.
+"""
+
+import multiprocessing
+import platform
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from denoise_cli.compiled import CompiledNet
+from denoise_cli.denoiser import Precision, choose_device, choose_precision, in_pytorch, prepared
+from denoise_cli.errors import DenoiseError
+from denoise_cli.ops import deformable, malleable
+from denoise_cli.rivals import RIVALS
+from denoise_cli.zoo import MODELS, find_model
+
+NON_LOCAL_MEANS = "opencv-nlm"
+LEAST_RUNS, MOST_RUNS, ENOUGH = 5, 50, 2.0  # runs, runs, seconds
+TOO_LONG = 5.0  # seconds: what takes longer runs once more, and that is all
+COUNTED = 128  # pixels: the side of the picture whose multiply-adds are counted
+MATRIX, COPIED = 2048, 2**28  # rows and columns; bytes
+CHANNELS, SIDE_2D, SIDE_3D, FRAMES, CELL, REFERENCE = 32, 5, 3, 5, 8, 32  # of the operators; a side of the references
+KIBIBYTE = 1024
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where it was measured, and what it can do.
+
+    Attributes:
+        multiply_adds: a second, of matrices in that precision.
+        copied: bytes a second, each read once and written once.
+    """
+
+    name: str
+    precision: str
+    multiply_adds: float
+    copied: float
+
+
+@dataclass(frozen=True)
+class Speed:
+    """One network.
+
+    Attributes:
+        runs_in: what computes it, and in which precision.
+        milliseconds: the median of the runs.
+        fastest, slowest: of them.
+        multiply_adds: of one run; None where nobody counts them.
+        peak_bytes: that a run takes beside the network.
+    """
+
+    name: str
+    runs_in: str
+    milliseconds: float
+    fastest: float
+    slowest: float
+    megapixels: float
+    multiply_adds: float | None
+    peak_bytes: int
+
+    @property
+    def megapixels_per_second(self) -> float:
+        """By the median."""
+        return self.megapixels / self.milliseconds * 1e3
+
+
+@dataclass(frozen=True)
+class OperatorSpeed:
+    """One operator.
+
+    Attributes:
+        bytes_moved: its inputs and its output, each once.
+        gain: how many times a pixel takes in the reference, of a small picture.
+    """
+
+    name: str
+    milliseconds: float
+    bytes_moved: int
+    gain: float
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to time: a network, on a picture of which size, and where."""
+
+    name: str
+    size: int
+    batch: int
+    device: str
+    precision: Precision
+
+
+def measure_machine(device: str, precision: Precision) -> Machine:
+    """The rates that no network can exceed.
+
+    Raises:
+        DeviceUnavailable: this machine has no such device or precision.
+    """
+    place = choose_device(device)
+    arithmetic = choose_precision(place, precision)
+    matrix = torch.rand(MATRIX, MATRIX, device=place).to(arithmetic)
+    source = torch.zeros(COPIED, dtype=torch.uint8, device=place)
+    target = torch.ones_like(source)
+    return Machine(
+        name=machine_name(place),
+        precision=str(arithmetic).removeprefix("torch."),
+        multiply_adds=MATRIX**3 / min(_runs(lambda: matrix @ matrix, place)),
+        copied=2 * COPIED / min(_runs(lambda: target.copy_(source), place)),
+    )
+
+
+def machine_name(device: torch.device) -> str:
+    """The hardware, as it calls itself."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        lines = cpuinfo.read_text(encoding="utf-8").splitlines()
+        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
+    return f"{name}, {torch.get_num_threads()} threads"
+
+
+def time_networks(jobs: Sequence[Job]) -> Iterator[Speed | str]:
+    """Time networks, one after another; of what cannot be timed, why."""
+    context = multiprocessing.get_context("spawn")
+    for job in jobs:
+        with context.Pool(1) as pool:  # of its own: the process would keep what it took
+            yield pool.apply(_attempt, (job,))
+
+
+def time_operators(size: int, device: str) -> Iterator[OperatorSpeed]:
+    """Time the operators in float32 on a square picture.
+
+    Raises:
+        DeviceUnavailable: this machine has no such device.
+    """
+    place = choose_device(device)
+    for name, (run, reference, inputs) in _operators().items():
+        tensors = inputs(size, place)
+        small = inputs(REFERENCE, place)
+        with torch.no_grad():
+            seconds = statistics.median(_runs(partial(run, *tensors), place))
+            out = run(*tensors)
+            by_definition = statistics.median(_runs(partial(reference, *small), place)) * (size / REFERENCE) ** 2
+        moved = sum(tensor.nbytes for tensor in (*tensors, out) if isinstance(tensor, Tensor))
+        yield OperatorSpeed(name, seconds * 1e3, moved, by_definition / seconds)
+
+
+def _attempt(job: Job) -> Speed | str:
+    try:
+        return _time_network(job)
+    except DenoiseError as error:  # most of which do not travel between processes
+        return str(error)
+
+
+def _time_network(job: Job) -> Speed:
+    device = choose_device(job.device)
+    size = (job.batch, job.size, job.size)
+    megapixels = job.batch * job.size**2 / 1e6
+    if job.name == NON_LOCAL_MEANS:
+        return _time_non_local_means(job, megapixels)
+    is_rival = job.name in RIVALS
+    net = RIVALS[job.name]() if is_rival else find_model(job.name).config.build()
+    frames = 1 if is_rival else find_model(job.name).window
+    # Others' networks run as their authors' do: in PyTorch, and on a CPU in full precision.
+    arithmetic = torch.float32 if is_rival and device.type == "cpu" else choose_precision(device, job.precision)
+    counted = _multiply_adds(net, frames) * job.batch * (job.size / COUNTED) ** 2
+    ready = in_pytorch(net, device) if is_rival else prepared(net, device, arithmetic)
+    image, sigma = _inputs(*size, frames, device)
+    with torch.no_grad(), torch.autocast(device.type, arithmetic, enabled=arithmetic != torch.float32):
+        ready(image, sigma)
+        with _Peak(device) as peak:
+            ready(image, sigma)
+        runs = sorted(_runs(lambda: ready(image, sigma), device))
+    engine = "OpenVINO" if any(isinstance(part, CompiledNet) for part in ready.modules()) else "PyTorch"
+    in_words = f"{engine}, {str(arithmetic).removeprefix('torch.')}"
+    return _speed(job.name, in_words, runs, megapixels, counted, peak.bytes)
+
+
+def _time_non_local_means(job: Job, megapixels: float) -> Speed:
+    import cv2
+
+    picture = np.random.default_rng(0).integers(0, 256, (job.size, job.size * job.batch, 3), dtype=np.uint8)
+    with _Peak(torch.device("cpu")) as peak:
+        cv2.fastNlMeansDenoisingColored(picture)
+    runs = _runs(lambda: cv2.fastNlMeansDenoisingColored(picture), torch.device("cpu"))
+    return _speed(job.name, "OpenCV, uint8", runs, megapixels, None, peak.bytes)
+
+
+def _speed(name: str, runs_in: str, runs: list[float], megapixels: float, counted: float | None, peak: int) -> Speed:
+    median, fastest, slowest = (1e3 * seconds for seconds in (statistics.median(runs), min(runs), max(runs)))
+    return Speed(name, runs_in, median, fastest, slowest, megapixels, counted, peak)
+
+
+def _runs(work: Callable[[], Any], device: torch.device) -> list[float]:
+    """Seconds of each run but the first, which warms up."""
+    first = _seconds(work, device)
+    runs: list[float] = []
+    while len(runs) < LEAST_RUNS or (sum(runs) < ENOUGH and len(runs) < MOST_RUNS):
+        runs.append(_seconds(work, device))
+        if first > TOO_LONG:
+            break
+    return runs
+
+
+def _seconds(work: Callable[[], Any], device: torch.device) -> float:
+    _wait_for(device)
+    started = time.perf_counter()
+    work()
+    _wait_for(device)
+    return time.perf_counter() - started
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _multiply_adds(net: nn.Module, frames: int) -> float:
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        net(*_inputs(1, COUNTED, COUNTED, frames, torch.device("cpu")))
+    return counter.get_total_flops() / 2
+
+
+def _inputs(batch: int, H: int, W: int, frames: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    image = torch.rand(batch, 3 * frames, H, W, device=device).contiguous(memory_format=torch.channels_last)
+    return image, torch.full((batch, 1, H, W), 0.1, device=device)
+
+
+class _Peak:
+    """What memory rises by in between, in bytes."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self.bytes = 0
+
+    def __enter__(self) -> "_Peak":
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
+            self._before = torch.cuda.memory_allocated(self._device)
+        else:
+            self._before = _resident()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._device.type == "cuda":
+            self.bytes = torch.cuda.max_memory_allocated(self._device) - self._before
+        else:
+            self.bytes = max(_highest() - self._before, 0)
+
+
+def _resident() -> int:
+    """Bytes that this process holds now; Linux forgets how many there have been."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return _highest()
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    return _highest()
+
+
+def _highest() -> int:
+    status = Path("/proc/self/status")
+    if status.exists():
+        (line,) = (line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * KIBIBYTE
+    unit = 1 if sys.platform == "darwin" else KIBIBYTE
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+Operator = Callable[..., Tensor]
+Inputs = Callable[[int, torch.device], tuple[Any, ...]]
+
+
+def _operators() -> dict[str, tuple[Operator, Operator, Inputs]]:
+    def sliced(taps: int) -> Inputs:
+        def make(size: int, device: torch.device) -> tuple[Tensor, ...]:
+            h = size // CELL
+            grids = torch.rand(1, CHANNELS, taps, h, h, device=device), torch.rand(1, CHANNELS, h, h, device=device)
+            return torch.rand(1, CHANNELS, size, size, device=device), *grids
+
+        return make
+
+    def photo(size: int, device: torch.device) -> tuple[Tensor, ...]:
+        N = SIDE_2D**2
+        offsets, weights = (torch.randn(1, count * N, size, size, device=device) for count in (2, 1))
+        return torch.rand(1, 3, size, size, device=device), offsets, weights
+
+    def clip(size: int, device: torch.device) -> tuple[Tensor, ...]:
+        N = SIDE_3D**3
+        offsets, weights = (torch.randn(1, count * N, size, size, device=device) for count in (3, 1))
+        return torch.rand(1, 3, FRAMES, size, size, device=device), offsets, weights
+
+    fast, definition = malleable.malleable_conv2d, malleable.malleable_conv2d_reference
+    return {
+        "malleable, K = 1": (fast, definition, sliced(1)),
+        "malleable, K = 3": (fast, definition, sliced(9)),
+        "deformable 2D": (deformable.deformable_conv2d, deformable.deformable_conv2d_reference, photo),
+        "deformable 3D": (deformable.deformable_conv3d, deformable.deformable_conv3d_reference, clip),
+    }
+
+
+def known_networks() -> list[str]:
+    """All that can be timed."""
+    return [*MODELS, *RIVALS, NON_LOCAL_MEANS]
+
+
+def usual_networks(device: str) -> list[str]:
+    """What is timed where nothing is named."""
+    return known_networks() if choose_device(device).type == "cpu" else [*MODELS, *RIVALS]
