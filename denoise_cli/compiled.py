@@ -22,7 +22,7 @@ from denoise_cli.errors import UnwritableFile
 from denoise_cli.files import write_atomically
 from denoise_cli.nets.mallenet import MalleNet
 from denoise_cli.nets.mallenet_video import MalleNetVideo
-from denoise_cli.nets.residual import NoisePredictor
+from denoise_cli.nets.residual import NoisePredictor, check_inputs
 
 if TYPE_CHECKING:
     import openvino
@@ -67,11 +67,19 @@ class CompiledNet(NoisePredictor):
         self.multiple = net.multiple
         self._request = _load(net, precision).create_infer_request()
 
+    def forward(self, image: Tensor, sigma: Tensor) -> Tensor:
+        """See `NoisePredictor`."""
+        check_inputs(image, sigma, self.multiple)
+        return image - self._infer(image, sigma)
+
     def noise(self, image: Tensor, sigma: Tensor) -> Tensor:
         """See `NoisePredictor`."""
+        return self._infer(image, sigma).clone()
+
+    def _infer(self, image: Tensor, sigma: Tensor) -> Tensor:
+        """The noise, in the request's own memory, which the next one takes."""
         inputs = [part.float().contiguous().numpy() for part in (image, sigma)]
-        # The result lies in the request's own memory, which the next one takes.
-        return torch.from_numpy(self._request.infer(inputs, share_inputs=True)[0]).clone()
+        return torch.from_numpy(self._request.infer(inputs, share_inputs=True, share_outputs=True)[0])
 
 
 class _Noise(nn.Module):

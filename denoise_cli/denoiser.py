@@ -236,7 +236,7 @@ class Denoiser:
         if grey:
             # Three equal channels carry sqrt(3) times the luminance noise of three independent ones.
             crops, level = [crop.expand(-1, 3, -1, -1) for crop in crops], level * 3**0.5
-        inputs = torch.cat(crops, dim=1).to(self.device, torch.float32, memory_format=torch.channels_last)
+        inputs = torch.cat(crops, dim=1).to(self.device, torch.float32)
         level = level.to(self.device, torch.float32).clamp(0, self._spec.sigma_max)
         if self._spec.space == "linear":
             inputs = srgb_to_linear(inputs)

@@ -1,6 +1,7 @@
 """Plots, where matplotlib is installed; they are for looking at, the numbers are in tables."""
 
 import csv
+import importlib
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -60,11 +61,22 @@ def plot_trade_off(points: dict[str, Sequence[tuple[float, float]]], x: str, y: 
     _save(figure, target)
 
 
-def _figure() -> "Figure":
+def check_installed() -> None:
+    """Refuse before the work for a plot is done.
+
+    Raises:
+        MissingDependency: matplotlib is not installed.
+    """
     try:
-        from matplotlib.figure import Figure
+        importlib.import_module("matplotlib.figure")
     except ImportError as error:
         raise MissingDependency("drawing plots", "matplotlib") from error
+
+
+def _figure() -> "Figure":
+    check_installed()
+    from matplotlib.figure import Figure
+
     return Figure(figsize=SIZE, layout="constrained")
 
 

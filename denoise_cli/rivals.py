@@ -9,7 +9,7 @@ Legend: B batch, H x W image.
 
 import importlib
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from itertools import pairwise
 from typing import Any
 
@@ -21,6 +21,7 @@ from denoise_cli.errors import DenoiseError, MissingDependency
 from denoise_cli.nets.dncnn import DnCNNConfig
 
 FFDNET_WIDTH, FFDNET_DEPTH = 96, 12
+NMS = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
 
 class FFDNet(nn.Module):
@@ -64,6 +65,7 @@ class Told(Blind):
 
 def _spandrel(package: str, name: str, wrapper: type[Blind], **settings: Any) -> nn.Module:
     try:
+        _stand_in_for_operators()
         architecture = importlib.import_module(f"{package}.architectures.{name}")
     except ImportError as error:
         raise MissingDependency(f"timing {name}", package.replace("_", "-")) from error
@@ -71,6 +73,23 @@ def _spandrel(package: str, name: str, wrapper: type[Blind], **settings: Any) ->
         raise DenoiseError(f"timing {name}: {error}: install torchvision from where PyTorch came") from error
     return wrapper(getattr(architecture, name)(**settings))
 
+
+@cache
+def _stand_in_for_operators() -> None:
+    """Have torchvision imported, which spandrel wants, where its compiled half needs CUDA and PyTorch has none.
+
+    It then asks for two operators that are not there. No network that is timed calls them.
+    """
+    try:
+        importlib.import_module("torchvision")
+    except RuntimeError:
+        library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
+        for operator in ("nms", "qnms"):
+            library.define(f"{operator}{NMS}")  # type: ignore[no-untyped-call]
+        _libraries.append(library)  # which are gone with it
+
+
+_libraries: list[torch.library.Library] = []
 
 _swinir = {"depths": [6] * 6, "num_heads": [6] * 6, "embed_dim": 180, "window_size": 8, "mlp_ratio": 2, "img_size": 128}
 _nafnet = {"width": 32, "middle_blk_num": 12, "enc_blk_nums": [2, 2, 4, 8], "dec_blk_nums": [2, 2, 2, 2]}

@@ -12,6 +12,7 @@ import resource
 import statistics
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -165,6 +166,7 @@ def time_operators(size: int, device: str) -> Iterator[OperatorSpeed]:
 
 
 def _attempt(job: Job) -> Speed | str:
+    warnings.simplefilter("ignore")  # of others' networks
     try:
         return _time_network(job)
     except DenoiseError as error:  # most of which do not travel between processes
@@ -242,7 +244,7 @@ def _multiply_adds(net: nn.Module, frames: int) -> float:
 
 
 def _inputs(batch: int, H: int, W: int, frames: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    image = torch.rand(batch, 3 * frames, H, W, device=device).contiguous(memory_format=torch.channels_last)
+    image = torch.rand(batch, 3 * frames, H, W, device=device)
     return image, torch.full((batch, 1, H, W), 0.1, device=device)
 
 

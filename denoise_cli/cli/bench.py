@@ -19,7 +19,7 @@ Item = TypeVar("Item")
 
 USUAL_MEGAPIXELS, USUAL_SIZE = 12.0, 256
 MOST_SIZE, GRID = 8192, 64
-SCORED_ON, SCORED_AT = "CBSD68, sigma", "25"
+SCORED_ON, SCORED_AT = "cbsd68", "25"
 
 Source = Annotated[
     Path | None, typer.Argument(metavar="[FILE]", help="A photo or a clip to time whole programs with, file to file.")
@@ -63,8 +63,8 @@ def bench(
             raise UsageError("--megapixels: name the photo that is to be mirrored")
         _time_networks(size or USUAL_SIZE, batch, model, plot, device, precision, quiet, as_json)
         return
-    if size is not None or plot is not None or batch != 1:
-        raise UsageError(f"--size, --batch, --plot: are of networks alone: leave {source} away")
+    if size is not None or plot is not None or batch != 1 or precision != "auto":
+        raise UsageError(f"--size, --batch, --precision, --plot: are of networks alone: leave {source} away")
     _time_programs(source, megapixels, model, device, quiet, as_json)
 
 
@@ -83,13 +83,18 @@ def _time_networks(
     arithmetic = read_precision(precision)
 
     from denoise_cli import report, speed
+    from denoise_cli.plots import check_installed, plot_trade_off
 
     for name in models:
         if name not in speed.known_networks():
             raise UsageError(f"--model {name}: choose from {', '.join(speed.known_networks())}")
-    if plot is not None:
-        report.check_target(plot, overwrite=True)
     names = list(models) or speed.usual_networks(device)
+    scores = _scores(names)
+    if plot is not None:
+        check_installed()
+        report.check_target(plot, overwrite=True)
+        if not scores:
+            raise UsageError("--plot: none of these networks has scores on CBSD68")
     machine = speed.measure_machine(device, arithmetic)
     jobs = [speed.Job(name, size, batch, device, arithmetic) for name in names]
     found = _shown(speed.time_networks(jobs), len(jobs), quiet)
@@ -103,7 +108,12 @@ def _time_networks(
     else:
         _print_tables(machine, networks, operators, size, batch)
     if plot is not None:
-        _plot(networks, plot)
+        points: dict[str, Sequence[tuple[float, float]]] = {
+            one.name: [(1e3 / one.megapixels_per_second, scores[one.name])] for one in networks if one.name in scores
+        }
+        plot_trade_off(points, "milliseconds per megapixel", "CBSD68 at sigma 25, dB", plot)
+    if models and len(networks) < len(jobs):
+        raise typer.Exit(1)
 
 
 def _print_records(machine: "Machine", networks: "list[Speed]", operators: "list[OperatorSpeed]") -> None:
@@ -181,18 +191,13 @@ def _figures(one: "Speed", machine: "Machine") -> list[str]:
     ]
 
 
-def _plot(networks: "list[Speed]", target: Path) -> None:
-    from denoise_cli.plots import plot_trade_off
+def _scores(names: "Sequence[str]") -> dict[str, float]:
+    """PSNR in dB of those that have one."""
     from denoise_cli.zoo import read_manifest
 
-    scores = {name: card.scores.get(SCORED_ON, {}).get(SCORED_AT) for name, card in read_manifest().items()}
-    points = {one.name: [(1e3 / one.megapixels_per_second, scores.get(one.name))] for one in networks}
-    scored: dict[str, Sequence[tuple[float, float]]] = {
-        name: [(ms, dB)] for name, [(ms, dB)] in points.items() if dB is not None
-    }
-    if not scored:
-        raise UsageError("--plot: none of these networks has scores on CBSD68")
-    plot_trade_off(scored, "milliseconds per megapixel", "CBSD68 at sigma 25, dB", target)
+    cards = read_manifest()
+    scores = {name: cards[name].scores.get(SCORED_ON, {}).get(SCORED_AT) for name in names if name in cards}
+    return {name: dB for name, dB in scores.items() if dB is not None}
 
 
 def _time_programs(

@@ -45,7 +45,15 @@ class MalleConv(nn.Module):
         # Whole cells keep the grid's centres where they belong; what is continued here is cut off again below.
         whole = F.pad(features, [0, right, 0, down], mode="replicate") if down or right else features
         kernels, bias = split_kernels(self.predictor(whole), self.channels)
-        return features + malleable_conv2d(whole, kernels, bias)[..., :H, :W]
+        filtered = malleable_conv2d(whole, _added(kernels), bias)
+        return filtered[..., :H, :W] if down or right else filtered
+
+
+def _added(kernels: Tensor) -> Tensor:
+    """Kernels (B, C, K*K, h, w) that add the features themselves: once on the grid, not at every pixel."""
+    itself = torch.zeros(kernels.shape[2], 1, 1, dtype=kernels.dtype, device=kernels.device)
+    itself[kernels.shape[2] // 2] = 1
+    return kernels + itself
 
 
 def cell_side(pool: Pool = POOL) -> int:

@@ -6,7 +6,7 @@ Legend: B batch, C channels, H x W image, K kernel size (odd), f the width of th
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -75,18 +75,25 @@ class MalleNet(ResidualNet):
         features = self.decoders[-1](self._encode(image, sigma, LEVELS - 1))
         for level in reversed(range(LEVELS - 1)):
             encoded = self._encode(image, sigma, level)
-            coarse = F.interpolate(features.to(encoded.dtype), scale_factor=2, mode="bilinear", align_corners=False)
-            merged = self.mergers[level](torch.cat([encoded, coarse], dim=1))
-            del encoded, coarse, features
+            merged = self._merge(encoded, features.to(encoded.dtype), level)
+            del encoded, features
             # Under autocast the convolutions compute in 16 bits, but what the skips carry is not rounded.
             features = self.decoders[level](merged.to(image.dtype))
         return features
 
+    def _merge(self, encoded: Tensor, coarse: Tensor, level: int) -> Tensor:
+        merger = cast("nn.Conv2d", self.mergers[level])
+        if level:
+            return merger(torch.cat([encoded, _doubled(coarse)], dim=1))
+        # A 1x1 convolution may come before the stretching as well, where it has a quarter of the pixels.
+        own, below = torch.split(merger.weight, [encoded.shape[1], coarse.shape[1]], dim=1)
+        return F.conv2d(encoded, own, merger.bias) + _doubled(F.conv2d(coarse, below))
+
     def _encode(self, image: Tensor, sigma: Tensor, level: int) -> Tensor:
         scale = 2**level
         # The level map is smooth: its mean stands for its 4^level values.
-        inputs = [F.pixel_unshuffle(image, scale), F.avg_pool2d(sigma, scale)]
-        encoded: Tensor = self.encoders[level](torch.cat(inputs, dim=1))
+        means = F.pixel_unshuffle(sigma, scale).mean(dim=1, keepdim=True)
+        encoded: Tensor = self.encoders[level](torch.cat([F.pixel_unshuffle(image, scale), means], dim=1))
         return encoded
 
 
@@ -108,6 +115,10 @@ class InvertedBottleneck(nn.Module):
         """(B, C, H, W) to the same."""
         refined: Tensor = features + self.body(features)
         return refined
+
+
+def _doubled(features: Tensor) -> Tensor:
+    return F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
 
 
 def _decoder(config: MalleNetConfig, level: int, width: int) -> nn.Sequential:

@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from denoise_cli import speed
 from denoise_cli.cli import console
 from tests.conftest import FFmpeg
 
@@ -300,3 +301,61 @@ def test_what_is_neither_photo_nor_clip_is_not_timed(cli: Cli, tmp_path: Path) -
     assert done.code == 1
     assert done.err.startswith(f"denoise: {tmp_path}/a.txt: ")
     assert done.err.count("\n") == 1
+
+
+def test_networks_are_timed_beside_others(cli: Cli) -> None:
+    names = ["mallenet-s", "ffdnet", "opencv-nlm"]
+    models = [part for name in names for part in ("--model", name)]
+    done = cli("bench", "--size", "64", *models, "--batch", "2", "--device", "cpu", "--json", "-q")
+    machine, *records = map(json.loads, done.out.splitlines())
+    assert machine["multiply_adds_per_second"] > 1e8
+    assert machine["copied_bytes_per_second"] > 1e8
+    networks = [record for record in records if "network" in record]
+    assert [record["network"] for record in networks] == names
+    for record in networks:
+        assert record["machine"] == machine["machine"]
+        assert 0 < record["fastest"] <= record["milliseconds"] <= record["slowest"]
+        assert record["megapixels_per_second"] == pytest.approx(2 * 64 * 64 / 1e3 / record["milliseconds"])
+    # FFDNet at half the size: 15 channels to 96 (its level is one of them), ten times 96 to 96, 96 to 12; 3 x 3 each.
+    expected = 9 * (13 * 96 + 10 * 96 * 96 + 96 * 12) * 2 * 32 * 32
+    assert networks[1]["multiply_adds"] == expected
+    operators = {record["operator"]: record for record in records if "operator" in record}
+    assert set(operators) == {"malleable, K = 1", "malleable, K = 3", "deformable 2D", "deformable 3D"}
+    assert operators["malleable, K = 1"]["bytes_moved"] == 4 * 32 * (2 * 64 * 64 + 2 * 8 * 8)
+
+
+def test_speed_is_drawn_against_quality(cli: Cli, tmp_path: Path) -> None:
+    plot = tmp_path / "a.png"
+    done = cli("bench", "--size", "64", "--model", "mallenet-s", "--device", "cpu", "--plot", plot, "-q")
+    assert done.code == 0
+    first, _, header, row = done.out.splitlines()[:4]
+    assert " multiply-adds a second in " in first
+    assert header.startswith("network, 1 x 64 x 64")
+    assert row.startswith("mallenet-s")
+    assert Image.open(plot).size[0] > 100
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["--size", "100"], "--size 100: expected a multiple of 64 from 64 to 8192"),
+        (["--model", "dncn"], "--model dncn: choose from "),
+        (["--megapixels", "1"], "--megapixels: name the photo that is to be mirrored"),
+        (["a.png", "--size", "64"], "--size, --batch, --precision, --plot: are of networks alone: leave a.png away"),
+        (["--model", "ffdnet", "--plot", "a.png"], "--plot: none of these networks has scores on CBSD68"),
+        (["--precision", "int3"], "--precision int3: choose one of "),
+    ],
+)
+def test_what_cannot_be_timed_is_refused_at_once(cli: Cli, options: list[str], line: str) -> None:
+    done = cli("bench", *options)
+    assert done.code == 2
+    assert done.err.startswith(f"denoise: {line}")
+
+
+def test_a_network_that_cannot_be_timed_leaves_the_others(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    timed = speed.Speed("ffdnet", "PyTorch, float32", 2.0, 1.0, 3.0, 0.004, 1e9, 1000)
+    monkeypatch.setattr(speed, "time_networks", lambda _: iter(["timing DRUNet needs spandrel", timed]))
+    named = cli("bench", "--size", "64", "--model", "drunet", "--model", "ffdnet", "--device", "cpu", "-q")
+    assert (named.code, named.err) == (1, "denoise: timing DRUNet needs spandrel\n")
+    assert "\nffdnet " in named.out
+    assert cli("bench", "--size", "64", "--device", "cpu", "-q").code == 0  # nobody has asked for it
