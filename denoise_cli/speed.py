@@ -188,8 +188,7 @@ def _time_network(job: Job) -> Speed:
     ready = in_pytorch(net, device) if is_rival else prepared(net, device, arithmetic)
     image, sigma = _inputs(*size, frames, device)
     with torch.no_grad(), torch.autocast(device.type, arithmetic, enabled=arithmetic != torch.float32):
-        ready(image, sigma)
-        with _Peak(device) as peak:
+        with _Peak(device) as peak:  # of the first run: what it takes may be kept
             ready(image, sigma)
         runs = sorted(_runs(lambda: ready(image, sigma), device))
     engine = "OpenVINO" if any(isinstance(part, CompiledNet) for part in ready.modules()) else "PyTorch"

@@ -22,7 +22,7 @@ MOST_SIZE, GRID = 8192, 64
 SCORED_ON, SCORED_AT = "cbsd68", "25"
 
 Source = Annotated[
-    Path | None, typer.Argument(metavar="[FILE]", help="A photo or a clip to time whole programs with, file to file.")
+    Path | None, typer.Argument(metavar="FILE", help="A photo or a clip to time whole programs with, file to file.")
 ]
 Megapixels = Annotated[
     float | None,

@@ -7,6 +7,7 @@ Legend: B batch, C channels, H x W image, h x w grid, K kernel size (odd).
 
 import math
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -29,9 +30,14 @@ def malleable_conv2d(image: Tensor, kernels: Tensor, bias: Tensor | None = None)
         ValueError: the shapes do not fit together.
     """
     _check_shapes(image, kernels, bias)
-    if kernels.shape[2] == 1:
-        return _scale_pixels(image, kernels, bias)
-    return malleable_conv2d_reference(image, kernels, bias)
+    H, W = image.shape[-2:]
+    K = math.isqrt(kernels.shape[2])
+    around = F.pad(image, [K // 2] * 4, mode="replicate") if K > 1 else image
+    filtered = torch.zeros_like(image) if bias is None else _slice(bias, H, W)
+    for tap in range(K * K):  # one at a time: memory for one, not for all
+        y, x = divmod(tap, K)
+        filtered = filtered + around[..., y : y + H, x : x + W] * _slice(kernels[:, :, tap], H, W)
+    return filtered
 
 
 def malleable_conv2d_reference(image: Tensor, kernels: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -44,13 +50,6 @@ def malleable_conv2d_reference(image: Tensor, kernels: Tensor, bias: Tensor | No
     patches = F.unfold(F.pad(image, [K // 2] * 4, mode="replicate"), K).view(B, C, taps, H, W)
     filtered = (sliced * patches).sum(dim=2)
     return filtered if bias is None else filtered + _slice(bias, H, W)
-
-
-def _scale_pixels(image: Tensor, kernels: Tensor, bias: Tensor | None) -> Tensor:
-    """K = 1 needs no patches: one multiply-add per value."""
-    H, W = image.shape[-2:]
-    scaled = image * _slice(kernels.squeeze(2), H, W)
-    return scaled if bias is None else scaled + _slice(bias, H, W)
 
 
 def _slice(grid: Tensor, H: int, W: int) -> Tensor:
