@@ -26,7 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from denoise_cli.compiled import CompiledNet
 from denoise_cli.denoiser import Precision, choose_device, choose_precision, in_pytorch, prepared
-from denoise_cli.errors import DenoiseError
+from denoise_cli.errors import DenoiseError, MissingDependency
 from denoise_cli.ops import deformable, malleable
 from denoise_cli.rivals import RIVALS
 from denoise_cli.zoo import MODELS, find_model
@@ -64,7 +64,7 @@ class Speed:
         milliseconds: the median of the runs.
         fastest, slowest: of them.
         multiply_adds: of one run; None where nobody counts them.
-        peak_bytes: that a run takes beside the network.
+        peak_bytes: that the first run takes beside the network.
     """
 
     name: str
@@ -197,8 +197,10 @@ def _time_network(job: Job) -> Speed:
 
 
 def _time_non_local_means(job: Job, megapixels: float) -> Speed:
-    import cv2
-
+    try:
+        import cv2
+    except ImportError as error:
+        raise MissingDependency("timing non-local means", "opencv-python-headless") from error
     picture = np.random.default_rng(0).integers(0, 256, (job.size, job.size * job.batch, 3), dtype=np.uint8)
     with _Peak(torch.device("cpu")) as peak:
         cv2.fastNlMeansDenoisingColored(picture)

@@ -359,3 +359,13 @@ def test_a_network_that_cannot_be_timed_leaves_the_others(cli: Cli, monkeypatch:
     assert (named.code, named.err) == (1, "denoise: timing DRUNet needs spandrel\n")
     assert "\nffdnet " in named.out
     assert cli("bench", "--size", "64", "--device", "cpu", "-q").code == 0  # nobody has asked for it
+
+
+def test_bench_without_opencv_says_so(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "cv2.py").write_text("raise ImportError")
+    monkeypatch.syspath_prepend(tmp_path)
+    done = cli("bench", "--size", "64", "--model", "opencv-nlm", "--device", "cpu", "-q")
+    assert done.code == 1
+    line = "timing non-local means needs opencv-python-headless, which is not installed"
+    assert done.err.startswith(f"denoise: {line}")
+    assert done.err.count("\n") == 1
