@@ -65,7 +65,7 @@ class Denoiser:
         self.sees_noise = spec.sees_noise
         self.sees_neighbours = spec.window > 1
         self._spec = spec
-        self._net = net.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self._net = in_pytorch(net, device)
 
     @overload
     def __call__(

@@ -75,7 +75,7 @@ def _spandrel(package: str, name: str, wrapper: type[Blind], **settings: Any) ->
 
 
 @cache
-def _stand_in_for_operators() -> None:
+def _stand_in_for_operators() -> torch.library.Library | None:
     """Have torchvision imported, which spandrel wants, where its compiled half needs CUDA and PyTorch has none.
 
     It then asks for two operators that are not there. No network that is timed calls them.
@@ -86,10 +86,9 @@ def _stand_in_for_operators() -> None:
         library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
         for operator in ("nms", "qnms"):
             library.define(f"{operator}{NMS}")  # type: ignore[no-untyped-call]
-        _libraries.append(library)  # which are gone with it
+        return library  # kept by the cache: the operators are gone with it
+    return None
 
-
-_libraries: list[torch.library.Library] = []
 
 _swinir = {"depths": [6] * 6, "num_heads": [6] * 6, "embed_dim": 180, "window_size": 8, "mlp_ratio": 2, "img_size": 128}
 _nafnet = {"width": 32, "middle_blk_num": 12, "enc_blk_nums": [2, 2, 4, 8], "dec_blk_nums": [2, 2, 2, 2]}
