@@ -45,6 +45,13 @@ def test_a_wheel_knows_its_weights(installed: Path, tmp_path: Path) -> None:
     subprocess.run([installed / "denoise", "models", "verify"], cwd=tmp_path, check=True)
 
 
+def test_a_wheel_has_the_kernels(installed: Path, tmp_path: Path) -> None:
+    text = "from denoise_cli.ops import cuda; print(cuda.source('malleable') + cuda.source('deformable'))"
+    done = subprocess.run([installed / "python", "-c", text], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert "__global__ void malleable_planes" in done.stdout
+    assert "struct BFloat16" in done.stdout
+
+
 def test_the_source_tree_runs_as_a_module() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "denoise_cli", "--version"], cwd=ROOT, check=True, capture_output=True, text=True

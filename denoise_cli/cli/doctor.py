@@ -18,7 +18,6 @@ OPTIONAL = {
     "cv2": ("non-local means to compare with", "opencv-python-headless"),
     "pywt": ("wavelets to compare with", "PyWavelets"),
     "matplotlib": ("curves of training", "matplotlib"),
-    "cupy": ("GPU kernels", "cupy-cuda13x"),
 }
 
 
@@ -36,15 +35,18 @@ def _facts() -> dict[str, str]:
 
     from denoise_cli import compiled
     from denoise_cli.denoiser import choose_device, choose_precision
+    from denoise_cli.ops import cuda
 
     device = choose_device("auto")
     engine = "OpenVINO" if device.type == "cpu" and compiled.is_available() else "PyTorch"
+    obstacle = cuda.obstacle_of_machine()
     facts = {
         "denoise": __version__,
         "Python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
         "PyTorch": f"{torch.__version__}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}",
         "GPU": torch.cuda.get_device_name() if torch.cuda.is_available() else "none that PyTorch sees",
         "runs on": f"{device} in {str(choose_precision(device, 'auto')).removeprefix('torch.')} by {engine}",
+        "GPU kernels": f"{_version('cupy')}" if obstacle is None else f"not used, PyTorch serves: {obstacle}",
     }
     for module, (purpose, package) in OPTIONAL.items():
         facts[purpose] = _version(module) or f"not installed: pip install {package}"

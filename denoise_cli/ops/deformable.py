@@ -4,13 +4,18 @@ Source: Xu, Li, Sun, "Learning Deformable Kernels for Image and Video Denoising"
 
 Legend: B batch, C channels, T frames (odd), H x W image, K side of the rigid grid (odd), N points per pixel: K*K of an
 image, K*K*K of a clip.
+
+Where `cuda.obstacle` knows of no obstacle, CUDA kernels do it in one pass.
 """
 
 from collections.abc import Sequence
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from denoise_cli.ops import cuda, fused
 
 
 def deformable_conv2d(image: Tensor, offsets: Tensor, weights: Tensor) -> Tensor:
@@ -27,8 +32,12 @@ def deformable_conv2d(image: Tensor, offsets: Tensor, weights: Tensor) -> Tensor
     Raises:
         ValueError: the shapes do not fit together.
     """
-    samples = sample2d(image.to(_wide(image)), offsets)
-    return weigh(samples, weights).to(image.dtype)
+    _check_image(image)
+    _check_offsets(image, offsets, dimensions=2)
+    _check_weights(weights, offsets, dimensions=2)
+    if _has_kernel(image, offsets, weights):
+        return fused.deformable_sum(*_alike(image, offsets, weights)).to(image.dtype)
+    return weigh(sample2d(image.to(_wide(image)), offsets), weights).to(image.dtype)
 
 
 def deformable_conv2d_reference(image: Tensor, offsets: Tensor, weights: Tensor) -> Tensor:
@@ -55,6 +64,8 @@ def sample2d(image: Tensor, offsets: Tensor) -> Tensor:
     """
     _check_image(image)
     _check_offsets(image, offsets, dimensions=2)
+    if _has_kernel(image, offsets):
+        return fused.deformable_samples(*_alike(image, offsets)).to(image.dtype)
     B, C, H, W = image.shape
     grid = _grid(_places(offsets.to(_wide(image))), (W, H))
     samples = F.grid_sample(image.to(grid.dtype), grid, align_corners=False)
@@ -83,8 +94,12 @@ def deformable_conv3d(clip: Tensor, offsets: Tensor, weights: Tensor) -> Tensor:
     Raises:
         ValueError: the shapes do not fit together.
     """
-    samples = sample3d(clip.to(_wide(clip)), offsets)
-    return weigh(samples, weights).to(clip.dtype)
+    _check_clip(clip)
+    _check_offsets(clip, offsets, dimensions=3)
+    _check_weights(weights, offsets, dimensions=3)
+    if _has_kernel(clip, offsets, weights):
+        return fused.deformable_sum(*_alike(clip, offsets, weights)).to(clip.dtype)
+    return weigh(sample3d(clip.to(_wide(clip)), offsets), weights).to(clip.dtype)
 
 
 def deformable_conv3d_reference(clip: Tensor, offsets: Tensor, weights: Tensor) -> Tensor:
@@ -112,6 +127,8 @@ def sample3d(clip: Tensor, offsets: Tensor) -> Tensor:
     """
     _check_clip(clip)
     _check_offsets(clip, offsets, dimensions=3)
+    if _has_kernel(clip, offsets):
+        return fused.deformable_samples(*_alike(clip, offsets)).to(clip.dtype)
     B, C, T, H, W = clip.shape
     grid = _grid(_places(offsets.to(_wide(clip)), (T // 2,)), (W, H, T))
     samples = F.grid_sample(clip.to(grid.dtype), grid, align_corners=False)
@@ -202,6 +219,18 @@ def weigh_groups(samples: Tensor, weights: Tensor, groups: int) -> Tensor:
     return groups * products.view(B, C, groups, -1, H, W).sum(dim=3).transpose(1, 2)
 
 
+def _has_kernel(image: Tensor, *others: Tensor) -> bool:
+    # What comes to a pixel's gradient from many points is added in no certain order.
+    is_uncertain = image.requires_grad and torch.are_deterministic_algorithms_enabled()
+    return not is_uncertain and cuda.obstacle(image, *others) is None
+
+
+def _alike(*tensors: Tensor) -> list[Tensor]:
+    """All of the widest type."""
+    widest = reduce(torch.promote_types, (tensor.dtype for tensor in tensors))
+    return [tensor.to(widest) for tensor in tensors]
+
+
 def _products(samples: Tensor, weights: Tensor) -> Tensor:
     if samples.ndim != 5:
         raise ValueError(f"samples: expected (B, C, N, H, W), got {tuple(samples.shape)}")
@@ -270,3 +299,9 @@ def _check_offsets(source: Tensor, offsets: Tensor, dimensions: int) -> None:
     if offsets.shape[1] != dimensions * K**dimensions or K % 2 == 0:
         kernel = "*".join("K" * dimensions)
         raise ValueError(f"offsets: expected {dimensions}*{kernel} channels with K odd, got {offsets.shape[1]}")
+
+
+def _check_weights(weights: Tensor, offsets: Tensor, dimensions: int) -> None:
+    B, channels, H, W = offsets.shape
+    if weights.shape != (B, channels // dimensions, H, W):
+        raise ValueError(f"weights: expected {(B, channels // dimensions, H, W)}, got {tuple(weights.shape)}")

@@ -11,12 +11,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from denoise_cli.ops import cuda, fused
+
+FUSED = (1, 3)  # K that there are CUDA kernels for
+
 
 def malleable_conv2d(image: Tensor, kernels: Tensor, bias: Tensor | None = None) -> Tensor:
     """Filter every pixel with its own depthwise kernel, blended from the four nearest grid cells.
 
     The grid is stretched over the image with half-pixel centres; beyond its outermost cell centres, and beyond the
     image's border, the nearest value is repeated. H x W and h x w are free; neither needs to divide the other.
+
+    A CUDA kernel does it in one pass where `cuda.obstacle` knows of no obstacle; else K*K passes do.
 
     Args:
         image: (B, C, H, W), any range.
@@ -32,11 +38,14 @@ def malleable_conv2d(image: Tensor, kernels: Tensor, bias: Tensor | None = None)
     _check_shapes(image, kernels, bias)
     H, W = image.shape[-2:]
     K = math.isqrt(kernels.shape[2])
+    if K in FUSED and cuda.obstacle(image, kernels, bias) is None:
+        return fused.malleable_conv2d(image, kernels.to(image.dtype), None if bias is None else bias.to(image.dtype))
     around = F.pad(image, [K // 2] * 4, mode="replicate") if K > 1 else image
     filtered = torch.zeros_like(image) if bias is None else _slice(bias, H, W)
     for tap in range(K * K):  # one at a time: memory for one, not for all
         y, x = divmod(tap, K)
-        filtered = filtered + around[..., y : y + H, x : x + W] * _slice(kernels[:, :, tap], H, W)
+        shifted = around[..., y : y + H, x : x + W] if K > 1 else image
+        filtered = filtered + shifted * _slice(kernels[:, :, tap], H, W)
     return filtered
 
 

@@ -1,0 +1,301 @@
+"""The operators of `malleable` and `deformable` as CUDA kernels, which store nothing in between.
+
+They are registered with PyTorch, so that autograd, torch.compile, CUDA graphs and export know them. Whoever calls them
+has asked `cuda.obstacle` before.
+
+Legend: B batch, C channels, T frames, H x W image, h x w grid, K kernel size (odd), N points of a deformable kernel.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.library import custom_op, register_autograd
+
+from denoise_cli.ops import cuda
+
+VECTOR = 16  # bytes that a thread reads at once
+MOST_VALUES = 4  # in such a vector of pixels with K = 3: more need too many registers
+RUN = 8  # pixels of a row that a thread filters where channels come first: RUN in malleable.cu
+ROWS_PER_THREAD = 16  # of a band of pixels, in the gradient of the grid
+MOST_CHANNELS = 8  # that a thread sums at once
+
+
+@custom_op("denoise::malleable_conv2d", mutates_args=())
+def malleable_conv2d(image: Tensor, kernels: Tensor, bias: Tensor | None) -> Tensor:
+    """See `malleable.malleable_conv2d`; all of one type, K = 1 or 3."""
+    image = _dense(image)
+    out = torch.empty_like(image)
+    B, C, H, W = image.shape
+    K, (h, w) = _side(kernels), kernels.shape[-2:]
+    name = cuda.TYPES[image.dtype]
+    whole = VECTOR // image.element_size()
+    if _is_last(image):
+        most = min(whole, MOST_VALUES) if K > 1 else whole
+        V = _divisor(C, most, image, out)
+        packed = V > 1 and _is_packed(V, kernels, bias)
+        kernel = f"malleable_pixels<{name}, {K}, {V}, {str(packed).lower()}>"
+        threads = B * H * -(-W // RUN) * (C // V)
+    else:
+        V = _divisor(W, whole, image, out)
+        kernel = f"malleable_planes<{name}, {K}, {V}>"
+        threads = B * C * H * (W // V)
+    cuda.launch("malleable", kernel, threads, [image, out, B, C, H, W, h, w, *_grid(kernels, bias)])
+    return out
+
+
+@malleable_conv2d.register_fake
+def _(image: Tensor, kernels: Tensor, bias: Tensor | None) -> Tensor:  # noqa: ARG001
+    return torch.empty_like(_dense(image))
+
+
+@custom_op("denoise::malleable_to_image", mutates_args=())
+def malleable_to_image(gradient: Tensor, kernels: Tensor) -> Tensor:
+    """The gradient of the image, (B, C, H, W), from that of the output, (B, C, H, W)."""
+    K = _side(kernels)
+    if K == 1:
+        return malleable_conv2d(gradient, kernels, None)
+    gradient = _dense(gradient)
+    out = torch.empty_like(gradient)
+    B, C, H, W = gradient.shape
+    kernel = f"malleable_to_image<{cuda.TYPES[gradient.dtype]}, {K}, {str(_is_last(gradient)).lower()}>"
+    arguments = [gradient, out, B, C, H, W, *kernels.shape[-2:], *gradient.stride(), *_grid(kernels, None)]
+    cuda.launch("malleable", kernel, gradient.numel(), arguments)
+    return out
+
+
+@malleable_to_image.register_fake
+def _(gradient: Tensor, kernels: Tensor) -> Tensor:  # noqa: ARG001
+    return torch.empty_like(_dense(gradient))
+
+
+@custom_op("denoise::malleable_to_grid", mutates_args=())
+def malleable_to_grid(gradient: Tensor, image: Tensor, taps: int, h: int, w: int) -> Tensor:
+    """The gradient of kernels and bias, (B, C, taps + 1, h, w), the bias last; the same bits every time.
+
+    Args:
+        gradient: of the output, (B, C, H, W).
+        image: (B, C, H, W).
+        taps: K*K.
+        h: rows of the grid.
+        w: columns of the grid.
+    """
+    last = _is_last(image)
+    image = _dense(image)
+    gradient = gradient.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+    B, C, H, W = image.shape
+    parts = max(1, -(-H // (h * ROWS_PER_THREAD)))
+    sums = _sums(image, parts, taps, h, w, last)
+    kernel = f"malleable_to_grid<{cuda.TYPES[image.dtype]}, {round(taps**0.5)}, {str(last).lower()}>"
+    arguments: list[cuda.Argument] = [gradient, image, sums, parts, B, C, H, W, h, w, *image.stride(), *sums.stride()]
+    cuda.launch("malleable", kernel, parts * B * C * h * w, arguments)
+    upper, lower = sums.sum(dim=1)
+    upper[..., 1:, :] += lower[..., :-1, :]
+    upper[..., -1, :] += lower[..., -1, :]  # below the last row of cells, it stands for the next as well
+    return upper.to(image.dtype)
+
+
+@malleable_to_grid.register_fake
+def _(gradient: Tensor, image: Tensor, taps: int, h: int, w: int) -> Tensor:  # noqa: ARG001
+    return _sums(image, 1, taps, h, w, _is_last(image)).sum(dim=1)[0].to(image.dtype)
+
+
+def _malleable_backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    image, kernels = context.saved_tensors
+    taps, h, w = kernels.shape[2:]
+    needs_image, needs_kernels, needs_bias = context.needs_input_grad
+    to_image = malleable_to_image(gradient, kernels) if needs_image else None
+    if not needs_kernels and not needs_bias:
+        return to_image, None, None
+    to_grid = malleable_to_grid(gradient, image, taps, h, w)
+    to_bias = to_grid[:, :, -1] if needs_bias else None
+    return to_image, to_grid[:, :, :-1] if needs_kernels else None, to_bias
+
+
+def _keep_for_malleable(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001
+    image, kernels, _ = inputs
+    ctx.save_for_backward(image, kernels)
+
+
+register_autograd("denoise::malleable_conv2d", _malleable_backward, setup_context=_keep_for_malleable)
+
+
+@custom_op("denoise::deformable_sum", mutates_args=())
+def deformable_sum(image: Tensor, offsets: Tensor, weights: Tensor) -> Tensor:
+    """See `deformable.deformable_conv2d` (image) and `deformable.deformable_conv3d` (clip); all of one type."""
+    B, C, *_, H, W = image.shape
+    out = _like_pixels(image, C)
+    channels = min(C, MOST_CHANNELS)
+    kernel = f"deformable_sum<{cuda.TYPES[image.dtype]}, {_dimensions(image)}, {max(channels, 1)}>"
+    threads = B * -(-C // max(channels, 1)) * H * W
+    arguments = [*_sampled(image, offsets), weights, *weights.stride(), out, *out.stride()]
+    cuda.launch("deformable", kernel, threads, arguments)
+    return out
+
+
+@deformable_sum.register_fake
+def _(image: Tensor, offsets: Tensor, weights: Tensor) -> Tensor:  # noqa: ARG001
+    return _like_pixels(image, image.shape[1])
+
+
+@custom_op("denoise::deformable_samples", mutates_args=())
+def deformable_samples(image: Tensor, offsets: Tensor) -> Tensor:
+    """See `deformable.sample2d` (image) and `deformable.sample3d` (clip); both of one type."""
+    samples = _samples(image, offsets)
+    B, _, N, H, W = samples.shape
+    kernel = f"deformable_samples<{cuda.TYPES[image.dtype]}, {_dimensions(image)}>"
+    cuda.launch("deformable", kernel, B * N * H * W, [*_sampled(image, offsets), samples, *samples.stride()])
+    return samples
+
+
+@deformable_samples.register_fake
+def _(image: Tensor, offsets: Tensor) -> Tensor:
+    return _samples(image, offsets)
+
+
+@custom_op("denoise::deformable_backward", mutates_args=())
+def deformable_backward(
+    gradient: Tensor, image: Tensor, offsets: Tensor, weights: Tensor | None, needs_image: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of image, offsets and weights.
+
+    Args:
+        gradient: (B, C, H, W), or (B, C, N, H, W) of samples.
+        image: (B, C, H, W) or (B, C, T, H, W).
+        offsets: (B, 2*N, H, W) or (B, 3*N, H, W).
+        weights: (B, N, H, W), or None of samples.
+        needs_image: whether its gradient is wanted: it comes from many points and is added in no certain order.
+
+    Returns:
+        Three tensors like the inputs; empty what is not wanted or not there.
+    """
+    image = image if _is_dense(image) else image.contiguous()
+    to_image, to_offsets, to_weights = _gradients(image, offsets, weights, needs_image)
+    B, N, H, W = image.shape[0], offsets.shape[1] // _dimensions(image), *image.shape[-2:]
+    is_sum = weights is not None
+    strides = (0, 0, 0, 0) if weights is None else weights.stride()
+    over = gradient.stride() if not is_sum else (*gradient.stride()[:2], 0, *gradient.stride()[2:])
+    kernel = f"deformable_backward<{cuda.TYPES[image.dtype]}, {_dimensions(image)}, {str(is_sum).lower()}>"
+    wanted = to_image if needs_image else None
+    arguments = [*_sampled(image, offsets), weights, *strides, gradient, *over, wanted, to_offsets, to_weights]
+    cuda.launch("deformable", kernel, B * N * H * W, arguments)
+    return to_image.to(image.dtype), to_offsets, to_weights
+
+
+@deformable_backward.register_fake
+def _(
+    gradient: Tensor,  # noqa: ARG001
+    image: Tensor,
+    offsets: Tensor,
+    weights: Tensor | None,
+    needs_image: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    to_image, to_offsets, to_weights = _gradients(image, offsets, weights, needs_image)
+    return to_image.to(image.dtype), to_offsets, to_weights
+
+
+def _sum_backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
+    image, offsets, weights = context.saved_tensors
+    needs_image = context.needs_input_grad[0]
+    to_image, to_offsets, to_weights = deformable_backward(gradient, image, offsets, weights, needs_image)
+    return to_image if needs_image else None, to_offsets, to_weights
+
+
+def _samples_backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor]:
+    image, offsets = context.saved_tensors
+    needs_image = context.needs_input_grad[0]
+    to_image, to_offsets, _ = deformable_backward(gradient, image, offsets, None, needs_image)
+    return to_image if needs_image else None, to_offsets
+
+
+def _keep_all(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001
+    ctx.save_for_backward(*inputs)
+
+
+register_autograd("denoise::deformable_sum", _sum_backward, setup_context=_keep_all)
+register_autograd("denoise::deformable_samples", _samples_backward, setup_context=_keep_all)
+
+
+def _dense(image: Tensor) -> Tensor:
+    """In planes or in pixels, without gaps."""
+    return image if _is_last(image) else image.contiguous()
+
+
+def _is_last(image: Tensor) -> bool:
+    """Whether the channels of a pixel lie side by side."""
+    return not image.is_contiguous() and image.is_contiguous(memory_format=torch.channels_last)
+
+
+def _is_dense(image: Tensor) -> bool:
+    last = torch.channels_last if image.ndim == 4 else torch.channels_last_3d
+    return image.is_contiguous() or image.is_contiguous(memory_format=last)
+
+
+def _side(kernels: Tensor) -> int:
+    return round(int(kernels.shape[2]) ** 0.5)
+
+
+def _divisor(length: int, most: int, *tensors: Tensor) -> int:
+    """How many values a vector has: `most` if they fill the length and start where such vectors may, or 1."""
+    fits = length % most == 0 and all(tensor.data_ptr() % (most * tensor.element_size()) == 0 for tensor in tensors)
+    return most if fits else 1
+
+
+def _is_packed(V: int, kernels: Tensor, bias: Tensor | None) -> bool:
+    """Whether vectors of V channels can be read from the grid."""
+    grids = [kernels] if bias is None else [kernels, bias]
+    return all(
+        grid.stride(1) == 1
+        and all(stride % V == 0 for axis, stride in enumerate(grid.stride()) if axis != 1 and grid.shape[axis] > 1)
+        and _divisor(V, V, grid) == V
+        for grid in grids
+    )
+
+
+def _grid(kernels: Tensor, bias: Tensor | None) -> list[cuda.Argument]:
+    """GRID_PARAMETERS in malleable.cu."""
+    return [kernels, bias, *kernels.stride(), *((0, 0, 0, 0) if bias is None else bias.stride())]
+
+
+def _sums(image: Tensor, parts: int, taps: int, h: int, w: int, last: bool) -> Tensor:
+    """(2, parts, B, C, taps + 1, h, w), float, with the channels side by side where they are in the image."""
+    B, C = image.shape[:2]
+    if last:
+        return image.new_empty((2, parts, B, taps + 1, h, w, C), dtype=torch.float32).movedim(-1, 3)
+    return image.new_empty((2, parts, B, C, taps + 1, h, w), dtype=torch.float32)
+
+
+def _dimensions(image: Tensor) -> int:
+    return image.ndim - 2
+
+
+def _sampled(image: Tensor, offsets: Tensor) -> list[cuda.Argument]:
+    """IMAGE_PARAMETERS in deformable.cu."""
+    D = _dimensions(image)
+    K = round((int(offsets.shape[1]) // D) ** (1 / D))
+    B, C, *frames, H, W = image.shape
+    strides = image.stride() if frames else (*image.stride()[:2], 0, *image.stride()[2:])
+    return [image, offsets, B, C, *(frames or [1]), H, W, K, *strides, *offsets.stride()]
+
+
+def _like_pixels(image: Tensor, channels: int) -> Tensor:
+    """(B, channels, H, W), in the image's order of memory."""
+    last = image.ndim == 4 and _is_last(image)
+    order = torch.channels_last if last else torch.contiguous_format
+    B, H, W = image.shape[0], *image.shape[-2:]
+    return torch.empty((B, channels, H, W), dtype=image.dtype, device=image.device, memory_format=order)
+
+
+def _samples(image: Tensor, offsets: Tensor) -> Tensor:
+    B, C, *_, H, W = image.shape
+    return image.new_empty((B, C, offsets.shape[1] // _dimensions(image), H, W))
+
+
+def _gradients(
+    image: Tensor, offsets: Tensor, weights: Tensor | None, needs_image: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Memory for them; that of the image is added to, so it is zero and has room for small addends."""
+    image = image if _is_dense(image) else image.contiguous()
+    to_image = torch.zeros_like(image, dtype=torch.float32) if needs_image else image.new_empty(0, dtype=torch.float32)
+    to_weights = image.new_empty(0) if weights is None else image.new_empty(weights.shape)
+    return to_image, image.new_empty(offsets.shape), to_weights

@@ -1,0 +1,92 @@
+"""The kernels' own text, compiled for this machine's processor: what the launcher starts runs there, on CPU tensors."""
+
+import ctypes
+import shutil
+import subprocess
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+
+import pytest
+import torch
+
+from denoise_cli.ops import cuda, fused
+
+HERE = Path(__file__).parent
+
+
+def _instances(file: str) -> list[str]:
+    """All that the launcher may ask for: a name that is not among them is an error in every test."""
+    names = []
+    for dtype, name in cuda.TYPES.items():
+        whole = fused.VECTOR // dtype.itemsize
+        if file == "malleable":
+            for K in (1, 3):
+                names += [f"malleable_planes<{name}, {K}, {V}>" for V in (1, whole)]
+                most = whole if K == 1 else min(whole, fused.MOST_VALUES)
+                variants = [(1, "false"), (most, "false"), (most, "true")]
+                names += [f"malleable_pixels<{name}, {K}, {V}, {packed}>" for V, packed in variants]
+                names += [f"malleable_to_grid<{name}, {K}, {last}>" for last in ("false", "true")]
+            names += [f"malleable_to_image<{name}, 3, {last}>" for last in ("false", "true")]
+        else:
+            channels = range(1, fused.MOST_CHANNELS + 1)
+            names += [f"deformable_sum<{name}, {D}, {count}>" for D, count in product((2, 3), channels)]
+            names += [f"deformable_samples<{name}, {D}>" for D in (2, 3)]
+            names += [f"deformable_backward<{name}, {D}, {is_sum}>" for D in (2, 3) for is_sum in ("false", "true")]
+    return names
+
+
+class HostKernels:
+    """Both files as libraries; `run` has the place of `cuda._run`."""
+
+    def __init__(self, folder: Path, compiler: str) -> None:
+        self.ran: list[str] = []
+        self._libraries = {file: _library(folder, compiler, file) for file in ("malleable", "deformable")}
+
+    def run(self, device: torch.device, file: str, kernel: str, blocks: int, numbers: list[int]) -> None:
+        assert device.type == "cpu"
+        values = (ctypes.c_longlong * len(numbers))(*numbers)
+        ran = self._libraries[file].run_kernel(kernel.encode(), blocks, cuda.BLOCK, values, len(numbers))
+        assert ran, f"{kernel} is not among the instances, or takes other than {len(numbers)} arguments"
+        self.ran.append(kernel)
+
+
+def _library(folder: Path, compiler: str, file: str) -> ctypes.CDLL:
+    cases = [
+        f'if (!std::strcmp(kernel, "{name}")) return run({name}, blocks, threads, numbers, count);'
+        for name in _instances(file)
+    ]
+    parameters = "const char* kernel, Index blocks, Index threads, const Index* numbers, Index count"
+    entry = 'extern "C" bool run_kernel(' + parameters + ")"
+    text = ['#include "shim.h"', cuda.source(file), '#include "launch.h"', entry, "{", *cases, "return false;", "}"]
+    path = folder / f"{file}.cpp"
+    path.write_text("\n".join(text))
+    flags = ["-std=c++17", "-O1", "-fno-strict-aliasing", "-shared", "-fPIC", f"-I{HERE}"]
+    subprocess.run([compiler, *flags, str(path), "-o", str(path.with_suffix(".so"))], check=True)
+    library = ctypes.CDLL(str(path.with_suffix(".so")))
+    library.run_kernel.restype = ctypes.c_bool
+    library.run_kernel.argtypes = [ctypes.c_char_p, *[ctypes.c_longlong] * 2, ctypes.c_void_p, ctypes.c_longlong]
+    return library
+
+
+@pytest.fixture
+def instances() -> Callable[[str], list[str]]:
+    """The names of all kernels of a file."""
+    return _instances
+
+
+@pytest.fixture(scope="session")
+def _libraries(tmp_path_factory: pytest.TempPathFactory) -> HostKernels:
+    compiler = shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        pytest.skip("no C++ compiler, to run the kernels on this machine's processor")
+    return HostKernels(tmp_path_factory.mktemp("kernels"), compiler)
+
+
+@pytest.fixture
+def host_kernels(_libraries: HostKernels, monkeypatch: pytest.MonkeyPatch) -> HostKernels:
+    """The operators take the kernels' way, on CPU tensors."""
+    _libraries.ran.clear()
+    monkeypatch.setattr(cuda, "_run", _libraries.run)
+    monkeypatch.setattr(cuda, "obstacle", lambda *tensors: None)
+    return _libraries
