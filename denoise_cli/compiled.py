@@ -10,6 +10,8 @@ import importlib.util
 import io
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,19 +111,38 @@ def _load(net: MalleNet, precision: torch.dtype) -> "openvino.CompiledModel":
     kept = _read(path)
     if kept is not None:
         return core.import_model(io.BytesIO(kept), "CPU", settings)
-    model = core.compile_model(_converted(net), "CPU", settings)
+    converted = convert(_Noise(net), net.config.channels, net.multiple)
+    model = core.compile_model(converted, "CPU", settings)
     blob = model.export_model()
     _keep(path, blob if isinstance(blob, bytes) else blob.getvalue())
     return model
 
 
-def _converted(net: MalleNet) -> "openvino.Model":
+def convert(net: nn.Module, channels: int, multiple: int) -> "openvino.Model":
+    """A network as OpenVINO has it, for any number of pictures of any size.
+
+    Args:
+        net: takes (B, channels, H, W) and (B, 1, H, W), H and W multiples of `multiple`; with its weights, on the CPU.
+        channels: of its first input.
+        multiple: of the sides.
+    """
     ov, _ = _openvino()
-    side = EXAMPLE * net.multiple
-    example = torch.zeros(1, net.config.channels, side, side), torch.zeros(1, 1, side, side)
+    with tracing():
+        return ov.convert_model(net, example_input=example_of(channels, multiple))
+
+
+def example_of(channels: int, multiple: int) -> tuple[Tensor, Tensor]:
+    """What a network is shown to be traced: an image and its level map."""
+    side = EXAMPLE * multiple
+    return torch.zeros(1, channels, side, side), torch.zeros(1, 1, side, side)
+
+
+@contextmanager
+def tracing() -> Iterator[None]:
+    """Without gradients, and without a word about the checks of shapes, which are not traced."""
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # of the checks of shapes, which are not traced
-        return ov.convert_model(_Noise(net), example_input=example)
+        warnings.simplefilter("ignore")
+        yield
 
 
 @cache

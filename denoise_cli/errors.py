@@ -43,6 +43,10 @@ class UnknownModel(UsageError):
     """A model name that the zoo does not hold, or holds without weights."""
 
 
+class NotExportable(UsageError):
+    """A network that a format for other programs cannot hold."""
+
+
 class DamagedWeights(DenoiseError):
     """A weight file that is missing, altered, truncated, or of another network."""
 

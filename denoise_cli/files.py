@@ -2,6 +2,8 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from denoise_cli.errors import UnwritableFile
@@ -15,10 +17,8 @@ def write_atomically(path: Path, data: bytes, overwrite: bool) -> None:
     """
     try:
         handle, name = tempfile.mkstemp(prefix=".denoise-", suffix=".part", dir=path.parent)
-    except FileNotFoundError as error:
-        raise UnwritableFile(path, f"there is no folder {path.parent}: make it first") from error
     except OSError as error:
-        raise UnwritableFile(path, f"cannot write into {path.parent}: {error.strerror}") from error
+        raise _refused(path, error) from error
     part = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -48,6 +48,58 @@ def move_into_place(part: Path, path: Path, overwrite: bool) -> None:
         _flush_folder(path.parent)
     except OSError as error:
         raise UnwritableFile(path, f"cannot write: {error.strerror}") from error
+
+
+@contextmanager
+def folder_beside(path: Path) -> Iterator[Path]:
+    """A hidden folder on a file's own disk, for what is to become the file; it goes with all that is left in it.
+
+    Raises:
+        UnwritableFile: the folder or the disk refuses.
+    """
+    try:
+        folder = tempfile.TemporaryDirectory(prefix=".denoise-", suffix=".parts", dir=path.parent)
+    except OSError as error:
+        raise _refused(path, error) from error
+    with folder as name:
+        yield Path(name)
+
+
+def move_both_into_place(parts: tuple[Path, Path], paths: tuple[Path, Path], overwrite: bool) -> None:
+    """Give two complete files their final names; the second is of no use without the first, and never stands without.
+
+    A kill at any moment leaves both old files, both new ones, or no second.
+
+    Raises:
+        UnwritableFile: the folder or the disk refuses, or one of the files exists and `overwrite` is false.
+    """
+    (part, last_part), (path, last) = parts, paths
+    old = last_part.with_suffix(".old")
+    try:
+        for complete, target in zip(parts, paths, strict=True):
+            os.chmod(complete, _mode_of(target))
+        if overwrite and last.is_file():
+            os.replace(last, old)
+    except OSError as error:
+        raise UnwritableFile(last, f"cannot write: {error.strerror}") from error
+    try:
+        move_into_place(part, path, overwrite)
+    except UnwritableFile:
+        if old.exists():
+            os.replace(old, last)
+        raise
+    try:
+        move_into_place(last_part, last, overwrite)
+    except UnwritableFile:
+        path.unlink()
+        raise
+
+
+def _refused(path: Path, error: OSError) -> UnwritableFile:
+    """What a file's folder had against a new one in it."""
+    if isinstance(error, FileNotFoundError):
+        return UnwritableFile(path, f"there is no folder {path.parent}: make it first")
+    return UnwritableFile(path, f"cannot write into {path.parent}: {error.strerror}")
 
 
 def _rename_to_new(part: Path, path: Path) -> None:

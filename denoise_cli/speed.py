@@ -35,8 +35,10 @@ NON_LOCAL_MEANS = "opencv-nlm"
 LEAST_RUNS, MOST_RUNS, ENOUGH = 5, 50, 2.0  # runs, runs, seconds
 TOO_LONG = 5.0  # seconds: what takes longer runs once more, and that is all
 COUNTED = 128  # pixels: the side of the picture whose multiply-adds are counted
-MATRIX, COPIED = 2048, 2**28  # rows and columns; bytes
+MATRIX, MATRIX_OF_GPU, COPIED = 2048, 8192, 2**28  # rows and columns; bytes
+TOGETHER = 5e-3  # seconds of a GPU's work that are timed at once, so that starting and waiting do not count
 CHANNELS, SIDE_2D, SIDE_3D, FRAMES, CELL, REFERENCE = 32, 5, 3, 5, 8, 32  # of the operators; a side of the references
+MOST_SLICED, MOST_SAMPLED = 2048, 128  # pixels: sides of the references on a GPU
 KIBIBYTE = 1024
 
 
@@ -88,13 +90,15 @@ class OperatorSpeed:
 
     Attributes:
         bytes_moved: its inputs and its output, each once.
-        gain: how many times a pixel takes in the reference, of a small picture.
+        gain: how many times a pixel takes in the reference, of a small picture on a CPU.
+        peak_bytes: that it takes beside its inputs and its output; None where nobody counts them.
     """
 
     name: str
     milliseconds: float
     bytes_moved: int
     gain: float
+    peak_bytes: int | None
 
 
 @dataclass(frozen=True)
@@ -116,13 +120,14 @@ def measure_machine(device: str, precision: Precision) -> Machine:
     """
     place = choose_device(device)
     arithmetic = choose_precision(place, precision)
-    matrix = torch.rand(MATRIX, MATRIX, device=place).to(arithmetic)
+    rows = MATRIX if place.type == "cpu" else MATRIX_OF_GPU
+    matrix = torch.rand(rows, rows, device=place).to(arithmetic)
     source = torch.zeros(COPIED, dtype=torch.uint8, device=place)
     target = torch.ones_like(source)
     return Machine(
         name=machine_name(place),
         precision=str(arithmetic).removeprefix("torch."),
-        multiply_adds=MATRIX**3 / min(_runs(lambda: matrix @ matrix, place)),
+        multiply_adds=rows**3 / min(_runs(lambda: matrix @ matrix, place)),
         copied=2 * COPIED / min(_runs(lambda: target.copy_(source), place)),
     )
 
@@ -147,22 +152,40 @@ def time_networks(jobs: Sequence[Job]) -> Iterator[Speed | str]:
             yield pool.apply(_attempt, (job,))
 
 
-def time_operators(size: int, device: str) -> Iterator[OperatorSpeed]:
-    """Time the operators in float32 on a square picture.
+def time_operators(size: int, device: str, precision: Precision) -> Iterator[OperatorSpeed]:
+    """Time the operators on a square picture, on a CPU in float32.
 
     Raises:
-        DeviceUnavailable: this machine has no such device.
+        DeviceUnavailable: this machine has no such device or precision.
     """
     place = choose_device(device)
-    for name, (run, reference, inputs) in _operators().items():
-        tensors = inputs(size, place)
-        small = inputs(REFERENCE, place)
+    is_cpu = place.type == "cpu"
+    arithmetic = torch.float32 if is_cpu else choose_precision(place, precision)
+    for name, operator in operators().items():
+        tensors = [tensor.to(place, arithmetic) for tensor in operator.inputs(size)]
+        side = REFERENCE if is_cpu else min(size, operator.most_by_definition)
+        small = [tensor.to(place, arithmetic) for tensor in operator.inputs(side)]
         with torch.no_grad():
-            seconds = statistics.median(_runs(partial(run, *tensors), place))
-            out = run(*tensors)
-            by_definition = statistics.median(_runs(partial(reference, *small), place)) * (size / REFERENCE) ** 2
-        moved = sum(tensor.nbytes for tensor in (*tensors, out) if isinstance(tensor, Tensor))
-        yield OperatorSpeed(name, seconds * 1e3, moved, by_definition / seconds)
+            by_definition = _median(partial(operator.reference, *small), place) * (size / side) ** 2
+            del small
+            out = operator.run(*tensors)
+            with _Peak(place) as peak:
+                operator.run(*tensors)
+            seconds = _median(partial(operator.run, *tensors), place)
+        moved = sum(tensor.nbytes for tensor in (*tensors, out))
+        beside = None if is_cpu else peak.bytes - out.nbytes
+        yield OperatorSpeed(name, seconds * 1e3, moved, by_definition / seconds, beside)
+
+
+def _median(work: Callable[[], Any], device: torch.device) -> float:
+    """Seconds; of a GPU's own work alone, recorded beforehand."""
+    if device.type == "cpu":
+        return statistics.median(_runs(work, device))
+    work()  # what is compiled at the first run cannot be recorded
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        work()
+    return statistics.median(_runs(graph.replay, device))
 
 
 def _attempt(job: Job) -> Speed | str:
@@ -214,11 +237,19 @@ def _speed(name: str, runs_in: str, runs: list[float], megapixels: float, counte
 
 
 def _runs(work: Callable[[], Any], device: torch.device) -> list[float]:
-    """Seconds of each run but the first, which warms up."""
+    """Seconds of each run but the first, which warms up; short ones of a GPU are runs of several."""
     first = _seconds(work, device)
+    together = 1
+    if device.type != "cpu":
+        together = max(1, round(TOGETHER / _seconds(work, device)))
+
+    def several() -> None:
+        for _ in range(together):
+            work()
+
     runs: list[float] = []
-    while len(runs) < LEAST_RUNS or (sum(runs) < ENOUGH and len(runs) < MOST_RUNS):
-        runs.append(_seconds(work, device))
+    while len(runs) < LEAST_RUNS or (sum(runs) * together < ENOUGH and len(runs) < MOST_RUNS):
+        runs.append(_seconds(several, device) / together)
         if first > TOO_LONG:
             break
     return runs
@@ -289,35 +320,63 @@ def _highest() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-Operator = Callable[..., Tensor]
-Inputs = Callable[[int, torch.device], tuple[Any, ...]]
+@dataclass(frozen=True)
+class Operator:
+    """One operator, as it is timed.
+
+    Attributes:
+        run: it.
+        reference: its definition.
+        inputs: for both, of a square picture, random.
+        most_by_definition: the largest side of a picture that the definition has memory for on a GPU.
+    """
+
+    run: Callable[..., Tensor]
+    reference: Callable[..., Tensor]
+    inputs: Callable[[int], tuple[Tensor, ...]]
+    most_by_definition: int
 
 
-def _operators() -> dict[str, tuple[Operator, Operator, Inputs]]:
-    def sliced(taps: int) -> Inputs:
-        def make(size: int, device: torch.device) -> tuple[Tensor, ...]:
+def operators() -> dict[str, Operator]:
+    """All of them, by name."""
+
+    def sliced(taps: int, *, channels_last: bool) -> Callable[[int], tuple[Tensor, ...]]:
+        def make(size: int) -> tuple[Tensor, ...]:
             h = size // CELL
-            grids = torch.rand(1, CHANNELS, taps, h, h, device=device), torch.rand(1, CHANNELS, h, h, device=device)
-            return torch.rand(1, CHANNELS, size, size, device=device), *grids
+            image, bias = torch.rand(1, CHANNELS, size, size), torch.rand(1, CHANNELS, h, h)
+            kernels = torch.rand(1, CHANNELS * taps, h, h)
+            if channels_last:
+                image, kernels, bias = (x.to(memory_format=torch.channels_last) for x in (image, kernels, bias))
+            return image, kernels.view(1, CHANNELS, taps, h, h), bias
 
         return make
 
-    def photo(size: int, device: torch.device) -> tuple[Tensor, ...]:
-        N = SIDE_2D**2
-        offsets, weights = (torch.randn(1, count * N, size, size, device=device) for count in (2, 1))
-        return torch.rand(1, 3, size, size, device=device), offsets, weights
+    def sampled(side: int, frames: tuple[int, ...]) -> Callable[[int], tuple[Tensor, ...]]:
+        D = 2 + len(frames)
+        N = side**D
 
-    def clip(size: int, device: torch.device) -> tuple[Tensor, ...]:
-        N = SIDE_3D**3
-        offsets, weights = (torch.randn(1, count * N, size, size, device=device) for count in (3, 1))
-        return torch.rand(1, 3, FRAMES, size, size, device=device), offsets, weights
+        def make(size: int) -> tuple[Tensor, ...]:
+            offsets, weights = (torch.randn(1, count * N, size, size) for count in (D, 1))
+            return torch.rand(1, 3, *frames, size, size), offsets, weights
+
+        return make
 
     fast, definition = malleable.malleable_conv2d, malleable.malleable_conv2d_reference
+    layouts = {"": False, ", channels-last": True}
     return {
-        "malleable, K = 1": (fast, definition, sliced(1)),
-        "malleable, K = 3": (fast, definition, sliced(9)),
-        "deformable 2D": (deformable.deformable_conv2d, deformable.deformable_conv2d_reference, photo),
-        "deformable 3D": (deformable.deformable_conv3d, deformable.deformable_conv3d_reference, clip),
+        f"malleable, K = {K}{layout}": Operator(fast, definition, sliced(K * K, channels_last=is_last), MOST_SLICED)
+        for K in (1, 3)
+        for layout, is_last in layouts.items()
+    } | {
+        "deformable 2D": Operator(
+            deformable.deformable_conv2d, deformable.deformable_conv2d_reference, sampled(SIDE_2D, ()), MOST_SAMPLED
+        ),
+        "deformable 3D": Operator(
+            deformable.deformable_conv3d,
+            deformable.deformable_conv3d_reference,
+            sampled(SIDE_3D, (FRAMES,)),
+            MOST_SAMPLED,
+        ),
     }
 
 

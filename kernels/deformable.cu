@@ -9,8 +9,8 @@
 //   samples  B, C, N, H, W
 //   out      B, C, H, W
 //
-// All of any strides. Legend: B batch, C channels, T frames, H x W image, K side of the rigid grid (odd), N = K^D points
-// of a pixel.
+// All of any strides. Legend: B batch, C channels, T frames, H x W image, K side of the rigid grid (odd), N = K^D
+// points of a pixel.
 #include "common.cuh"
 
 // Where one point of one pixel lies: the corner before it and how far beyond, on every axis; x, y, t.
@@ -26,7 +26,8 @@ struct Place {
         inside = true;
 #pragma unroll
         for (int axis = 0; axis < D; ++axis) {
-            float place = own[axis] + (rest % K - K / 2) + wide(offsets[(static_cast<Index>(n) * D + axis) * offsets_n]);
+            float place =
+                own[axis] + (rest % K - K / 2) + wide(offsets[(static_cast<Index>(n) * D + axis) * offsets_n]);
             rest /= K;
             bool near = place > -1.0f && place < static_cast<float>(sides[axis]);  // no number is not near
             float before = near ? floorf(place) : 0.0f;
@@ -92,14 +93,15 @@ struct Geometry {
 };
 
 #define IMAGE_PARAMETERS                                                                                          \
-    const T *image, const T *offsets, Index B, Index C, Index frames, Index H, Index W, Index K, Index image_b,   \
-        Index image_c, Index image_t, Index image_y, Index image_x, Index offsets_b, Index offsets_n,             \
-        Index offsets_y, Index offsets_x
+    const T *__restrict__ image, const T *__restrict__ offsets, Index B, Index C, Index frames, Index H, Index W, \
+        Index K, Index image_b, Index image_c, Index image_t, Index image_y, Index image_x, Index offsets_b,      \
+        Index offsets_n, Index offsets_y, Index offsets_x
 
 // Forward, the weighted sum. One thread per pixel and CHANNELS channels.
 template <typename T, int D, int CHANNELS>
-__global__ void deformable_sum(IMAGE_PARAMETERS, const T* weights, Index weights_b, Index weights_n, Index weights_y,
-                               Index weights_x, T* out, Index out_b, Index out_c, Index out_y, Index out_x) {
+__global__ void deformable_sum(IMAGE_PARAMETERS, const T* __restrict__ weights, Index weights_b, Index weights_n,
+                               Index weights_y, Index weights_x, T* __restrict__ out, Index out_b, Index out_c,
+                               Index out_y, Index out_x) {
     Index shares = (C + CHANNELS - 1) / CHANNELS, number = thread_number();
     if (number >= B * shares * H * W) return;
     unsigned rest = static_cast<unsigned>(number);
@@ -130,8 +132,8 @@ __global__ void deformable_sum(IMAGE_PARAMETERS, const T* weights, Index weights
 
 // Forward, the samples. One thread per point.
 template <typename T, int D>
-__global__ void deformable_samples(IMAGE_PARAMETERS, T* samples, Index samples_b, Index samples_c, Index samples_n,
-                                   Index samples_y, Index samples_x) {
+__global__ void deformable_samples(IMAGE_PARAMETERS, T* __restrict__ samples, Index samples_b, Index samples_c,
+                                   Index samples_n, Index samples_y, Index samples_x) {
     int N = static_cast<int>(D == 3 ? K * K * K : K * K);
     Index number = thread_number();
     if (number >= B * N * H * W) return;
@@ -148,18 +150,19 @@ __global__ void deformable_samples(IMAGE_PARAMETERS, T* samples, Index samples_b
 }
 
 // Backward, of the sum or of the samples (then `weights` and `to_weights` are not looked at). One thread per point.
-// Equations 12 to 15 of the paper's appendix A. What comes to a value of the image from many points is added by atomics,
-// in no certain order, in float; `to_image` is null where nobody asks for it.
+// Equations 12 to 15 of the paper's appendix A. What comes to a value of the image from many points is added by
+// atomics, in no certain order, in float; `to_image` is null where nobody asks for it.
 //
 //   gradient              B, C, H, W (sum) or B, C, N, H, W (samples); gradient_n is not looked at for the sum
 //   to_image              like the image, dense, in its order of memory: the same strides
 //   to_offsets            like the offsets, dense NCHW
 //   to_weights            like the weights, dense NCHW
 template <typename T, int D, bool sum>
-__global__ void deformable_backward(IMAGE_PARAMETERS, const T* weights, Index weights_b, Index weights_n,
-                                    Index weights_y, Index weights_x, const T* gradient, Index gradient_b,
+__global__ void deformable_backward(IMAGE_PARAMETERS, const T* __restrict__ weights, Index weights_b, Index weights_n,
+                                    Index weights_y, Index weights_x, const T* __restrict__ gradient, Index gradient_b,
                                     Index gradient_c, Index gradient_n, Index gradient_y, Index gradient_x,
-                                    float* to_image, T* to_offsets, T* to_weights) {
+                                    float* __restrict__ to_image, T* __restrict__ to_offsets,
+                                    T* __restrict__ to_weights) {
     int N = static_cast<int>(D == 3 ? K * K * K : K * K);
     Index number = thread_number();
     if (number >= B * N * H * W) return;

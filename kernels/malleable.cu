@@ -58,17 +58,17 @@ struct Row {
     }
 };
 
-#define GRID_PARAMETERS                                                                                           \
-    const T *kernels, const T *bias, Index kernels_b, Index kernels_c, Index kernels_tap, Index kernels_y,        \
-        Index kernels_x, Index bias_b, Index bias_c, Index bias_y, Index bias_x
-#define GRID_ROW(b, c, rows)                                                                                      \
-    Row<T>(kernels, bias, b, c, rows, kernels_b, kernels_c, kernels_tap, kernels_y, kernels_x, bias_b, bias_c,    \
-           bias_y, bias_x)
+#define GRID_PARAMETERS                                                                                             \
+    const T *__restrict__ kernels, const T *__restrict__ bias, Index kernels_b, Index kernels_c, Index kernels_tap, \
+        Index kernels_y, Index kernels_x, Index bias_b, Index bias_c, Index bias_y, Index bias_x
+#define GRID_ROW(b, c, rows)                                                                                           \
+    Row<T>(kernels, bias, b, c, rows, kernels_b, kernels_c, kernels_tap, kernels_y, kernels_x, bias_b, bias_c, bias_y, \
+           bias_x)
 
 // Forward, planes. A thread filters V neighbours in a row of one channel; V divides W.
 template <typename T, int K, int V>
-__global__ void malleable_planes(const T* image, T* out, Index B, Index C, Index H, Index W, Index h, Index w,
-                                 GRID_PARAMETERS) {
+__global__ void malleable_planes(const T* __restrict__ image, T* __restrict__ out, Index B, Index C, Index H, Index W,
+                                 Index h, Index w, GRID_PARAMETERS) {
     constexpr int TAPS = K * K, R = K / 2;
     Index number = thread_number();
     if (number >= B * C * H * (W / V)) return;
@@ -120,8 +120,8 @@ __global__ void malleable_planes(const T* image, T* out, Index B, Index C, Index
 // Forward, pixels. A thread filters V channels of RUN neighbours in a row; V divides C. `packed`: the channels of the
 // kernels and of the bias lie side by side, too.
 template <typename T, int K, int V, bool packed>
-__global__ void malleable_pixels(const T* image, T* out, Index B, Index C, Index H, Index W, Index h, Index w,
-                                 GRID_PARAMETERS) {
+__global__ void malleable_pixels(const T* __restrict__ image, T* __restrict__ out, Index B, Index C, Index H, Index W,
+                                 Index h, Index w, GRID_PARAMETERS) {
     constexpr int TAPS = K * K, R = K / 2;
     Index runs = (W + RUN - 1) / RUN, number = thread_number();
     if (number >= B * H * runs * (C / V)) return;
@@ -165,8 +165,9 @@ __global__ void malleable_pixels(const T* image, T* out, Index B, Index C, Index
 // Backward, to the image: every value gathers what the pixels around it took from it. One thread per value; the strides
 // are those of image and gradient. Beyond the border a pixel took the nearest value, so one tap there may be several.
 template <typename T, int K, bool last>
-__global__ void malleable_to_image(const T* gradient, T* out, Index B, Index C, Index H, Index W, Index h, Index w,
-                                   Index image_b, Index image_c, Index image_y, Index image_x, GRID_PARAMETERS) {
+__global__ void malleable_to_image(const T* __restrict__ gradient, T* __restrict__ out, Index B, Index C, Index H,
+                                   Index W, Index h, Index w, Index image_b, Index image_c, Index image_y,
+                                   Index image_x, GRID_PARAMETERS) {
     constexpr int R = K / 2;
     Index number = thread_number();
     if (number >= B * C * H * W) return;
@@ -182,7 +183,8 @@ __global__ void malleable_to_image(const T* gradient, T* out, Index B, Index C, 
             Between columns = between(from_x, W, w);
             float taken = 0.0f;
             for (int tap = 0; tap < K * K; ++tap) {
-                bool here = min(max(from_y + tap / K - R, 0), bottom) == y && min(max(from_x + tap % K - R, 0), far) == x;
+                bool here =
+                    min(max(from_y + tap / K - R, 0), bottom) == y && min(max(from_x + tap % K - R, 0), far) == x;
                 if (!here) continue;
                 float left[1], right[1];
                 row.template cell<1, false>(columns.first, tap, K * K, left);
@@ -196,15 +198,16 @@ __global__ void malleable_to_image(const T* gradient, T* out, Index B, Index C, 
 }
 
 // Backward, to the grid, without atomics, so that it comes out the same every time. Rows of pixels between the same two
-// rows of cells are a band; a thread sums one part of a band, for one column of cells, by what each pixel takes from the
-// upper row of cells and by what from the lower. What is left to add up is small.
+// rows of cells are a band; a thread sums one part of a band, for one column of cells, by what each pixel takes from
+// the upper row of cells and by what from the lower. What is left to add up is small.
 //
-//   sums        2 (upper, lower), parts, B, C, K*K + 1, h, w    any strides, float; the gradient of the bias is the last
+//   sums        2 (upper, lower), parts, B, C, K*K + 1, h, w    any strides, float; the gradient of the bias is the
+//   last
 template <typename T, int K, bool last>
-__global__ void malleable_to_grid(const T* gradient, const T* image, float* sums, Index parts, Index B, Index C,
-                                  Index H, Index W, Index h, Index w, Index image_b, Index image_c, Index image_y,
-                                  Index image_x, Index sums_side, Index sums_part, Index sums_b, Index sums_c,
-                                  Index sums_tap, Index sums_y, Index sums_x) {
+__global__ void malleable_to_grid(const T* __restrict__ gradient, const T* __restrict__ image, float* __restrict__ sums,
+                                  Index parts, Index B, Index C, Index H, Index W, Index h, Index w, Index image_b,
+                                  Index image_c, Index image_y, Index image_x, Index sums_side, Index sums_part,
+                                  Index sums_b, Index sums_c, Index sums_tap, Index sums_y, Index sums_x) {
     constexpr int TAPS = K * K, R = K / 2;
     Index number = thread_number();
     if (number >= parts * B * C * h * w) return;
@@ -232,7 +235,8 @@ __global__ void malleable_to_grid(const T* gradient, const T* image, float* sums
         for (int tap = 0; tap <= TAPS; ++tap) line[tap] = 0.0f;
         for (int x = start; x <= end; ++x) {
             Between columns = between(x, W, w);
-            float share = (columns.first == j ? 1.0f - columns.share : 0.0f) + (columns.second == j ? columns.share : 0.0f);
+            float share =
+                (columns.first == j ? 1.0f - columns.share : 0.0f) + (columns.second == j ? columns.share : 0.0f);
             float weighted = share * wide(gradient[at + y * image_y + x * image_x]);
             line[TAPS] += weighted;
 #pragma unroll

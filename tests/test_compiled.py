@@ -105,7 +105,7 @@ def test_what_was_compiled_is_kept(cache: Path, monkeypatch: pytest.MonkeyPatch)
     expected = CompiledNet(net, torch.float32).noise(image, sigma)
     assert len(list(cache.iterdir())) == 1
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_converted", lambda net: pytest.fail("was not kept"))
+        patch.setattr(module, "convert", lambda *_: pytest.fail("was not kept"))
         torch.testing.assert_close(CompiledNet(net, torch.float32).noise(image, sigma), expected)
     with torch.no_grad():
         net.to_noise.weight.mul_(2)
@@ -124,7 +124,7 @@ def test_a_damaged_cache_is_made_anew(cache: Path, damage: bytes | None, monkeyp
     whole = kept.read_bytes()
     kept.write_bytes(whole[:-1] if damage is None else damage)
     torch.testing.assert_close(CompiledNet(net, torch.float32).noise(image, sigma), expected)
-    monkeypatch.setattr(module, "_converted", lambda net: pytest.fail("was not kept"))
+    monkeypatch.setattr(module, "convert", lambda *_: pytest.fail("was not kept"))
     torch.testing.assert_close(CompiledNet(net, torch.float32).noise(image, sigma), expected)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from denoise_cli.errors import UnwritableFile
-from denoise_cli.files import write_atomically
+from denoise_cli.files import folder_beside, move_both_into_place, write_atomically
 
 posix = pytest.mark.skipif(os.name != "posix", reason="permission bits and SIGKILL are of POSIX")
 
@@ -146,3 +146,93 @@ def test_a_kill_at_any_moment_leaves_a_whole_file(tmp_path: Path) -> None:
             time.sleep(moment * 0.0037)
             writer.kill()
         assert target.read_bytes() in {OLD, NEW}, f"torn by the kill after moment {moment}"
+
+
+def staged(folder: Path) -> tuple[Path, Path]:
+    """Two complete files that belong together, in a folder of their own."""
+    parts = folder / "weights", folder / "model"
+    for part in parts:
+        part.write_bytes(b"new")
+    return parts
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> tuple[Path, Path]:
+    """Where they belong."""
+    return tmp_path / "net.bin", tmp_path / "net.xml"
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_two_files_appear_together_and_stand_alone(pair: tuple[Path, Path], overwrite: bool) -> None:
+    with folder_beside(pair[1]) as folder:
+        move_both_into_place(staged(folder), pair, overwrite)
+    assert [path.read_bytes() for path in pair] == [b"new", b"new"]
+    assert files(pair[1].parent) == ["net.bin", "net.xml"]
+
+
+@pytest.mark.parametrize("there", [0, 1])
+def test_neither_of_two_appears_where_one_exists(pair: tuple[Path, Path], there: int) -> None:
+    pair[there].write_bytes(b"old")
+    with pytest.raises(UnwritableFile) as error, folder_beside(pair[1]) as folder:
+        move_both_into_place(staged(folder), pair, overwrite=False)
+    assert str(error.value) == f"{pair[there]}: exists already: use --overwrite to replace it"
+    assert pair[there].read_bytes() == b"old"
+    assert files(pair[1].parent) == [pair[there].name]
+
+
+@posix
+def test_two_existing_files_are_replaced_when_asked_and_keep_their_bits(pair: tuple[Path, Path]) -> None:
+    for path, bits in zip(pair, (0o640, 0o600), strict=True):
+        path.write_bytes(b"old")
+        path.chmod(bits)
+    with folder_beside(pair[1]) as folder:
+        move_both_into_place(staged(folder), pair, overwrite=True)
+    assert [path.read_bytes() for path in pair] == [b"new", b"new"]
+    assert [mode(path) for path in pair] == [0o640, 0o600]
+    assert files(pair[1].parent) == ["net.bin", "net.xml"]
+
+
+def test_where_the_first_of_two_cannot_be_replaced_the_second_stays(pair: tuple[Path, Path]) -> None:
+    pair[0].mkdir()
+    pair[1].write_bytes(b"old")
+    with pytest.raises(UnwritableFile), folder_beside(pair[1]) as folder:
+        move_both_into_place(staged(folder), pair, overwrite=True)
+    assert pair[1].read_bytes() == b"old"
+    assert files(pair[1].parent) == ["net.bin", "net.xml"]
+
+
+def test_where_the_second_of_two_cannot_be_replaced_the_first_goes(pair: tuple[Path, Path]) -> None:
+    pair[1].mkdir()
+    with pytest.raises(UnwritableFile), folder_beside(pair[1]) as folder:
+        move_both_into_place(staged(folder), pair, overwrite=True)
+    assert files(pair[1].parent) == ["net.xml"]
+
+
+@pytest.mark.parametrize("renamed", range(4))
+def test_an_interruption_leaves_old_ones_new_ones_or_no_second(
+    pair: tuple[Path, Path], renamed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename, left = os.replace, iter([True] * renamed)
+
+    def interrupted(source: Path, target: Path) -> None:
+        if not next(left, False):
+            raise KeyboardInterrupt
+        rename(source, target)
+
+    for path in pair:
+        path.write_bytes(b"old")
+    with monkeypatch.context() as patch, folder_beside(pair[1]) as folder:
+        parts = staged(folder)
+        patch.setattr(os, "replace", interrupted)
+        try:
+            move_both_into_place(parts, pair, overwrite=True)
+        except KeyboardInterrupt:
+            assert renamed < 3
+    assert not pair[1].exists() or pair[0].read_bytes() == pair[1].read_bytes() == (b"new" if renamed == 3 else b"old")
+
+
+def test_no_folder_is_made_beside_a_file_without_one(tmp_path: Path) -> None:
+    target = tmp_path / "no" / "net.xml"
+    with pytest.raises(UnwritableFile) as error, folder_beside(target):
+        pass
+    assert str(error.value) == f"{target}: there is no folder {target.parent}: make it first"

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from denoise_cli import __version__
-from denoise_cli.cli import bench, doctor, evaluate, image, models, train, video
+from denoise_cli.cli import bench, doctor, evaluate, export, image, models, train, video
 from denoise_cli.cli.console import data
 
 app = typer.Typer(
@@ -38,4 +38,5 @@ app.command("bench")(bench.bench)
 app.command("eval")(evaluate.evaluate)
 app.command("train")(train.train)
 app.add_typer(models.app, name="models")
+app.command("export")(export.export)
 app.command("doctor")(doctor.doctor)

@@ -102,7 +102,7 @@ def _time_networks(
         if isinstance(lacking, str):
             console.error(lacking)
     networks = [one for one in found if isinstance(one, speed.Speed)]
-    operators = list(speed.time_operators(size, device))
+    operators = list(speed.time_operators(size, device, arithmetic))
     if as_json:
         _print_records(machine, networks, operators)
     else:
@@ -140,6 +140,7 @@ def _print_records(machine: "Machine", networks: "list[Speed]", operators: "list
             json.dumps(
                 {"operator": operator.name, "milliseconds": operator.milliseconds}
                 | {"bytes_moved": operator.bytes_moved, "times_the_reference": operator.gain}
+                | {"peak_bytes": operator.peak_bytes}
                 | where
             )
         )
@@ -160,16 +161,17 @@ def _print_tables(
         numbers=numbers,
     )
     console.data("")
-    numbers = ["ms", "MB moved", "% of copying", "times the reference"]
+    numbers = ["ms", "MB moved", "% of copying", "times the reference", "peak MB"]
     console.table(
         [f"operator, {size} x {size}", *numbers],
         [
             [
                 one.name,
-                f"{one.milliseconds:.1f}",
+                f"{one.milliseconds:.3g}",
                 f"{one.bytes_moved / 1e6:.1f}",
                 f"{one.bytes_moved / (one.milliseconds / 1e3) / machine.copied:.0%}",
                 f"{one.gain:.1f}",
+                "-" if one.peak_bytes is None else f"{one.peak_bytes / 1e6:.1f}",
             ]
             for one in operators
         ],

@@ -18,6 +18,7 @@ OPTIONAL = {
     "cv2": ("non-local means to compare with", "opencv-python-headless"),
     "pywt": ("wavelets to compare with", "PyWavelets"),
     "matplotlib": ("curves of training", "matplotlib"),
+    "onnx": ("models as ONNX files", "onnx"),
 }
 
 

@@ -33,6 +33,7 @@ class MalleNetConfig:
         kernel: K of the malleable convolutions.
         expansion: of the inverted bottlenecks.
         channels: of the input; what is beyond the three that are denoised only helps.
+        lean: spare the finest level's encoder its block, and join the levels by 1x1 convolutions.
     """
 
     width: int
@@ -40,6 +41,7 @@ class MalleNetConfig:
     kernel: int = 1
     expansion: int = 3
     channels: int = 3
+    lean: bool = False
 
     def build(self) -> "MalleNet":
         """A network with fresh weights."""
@@ -59,12 +61,9 @@ class MalleNet(ResidualNet):
         super().__init__()
         self.config = config
         widths = [config.width * factor for factor in WIDTHS]
-        self.encoders = nn.ModuleList(
-            nn.Sequential(conv(config.channels * 4**level + 1, width), _block(config, width))
-            for level, width in enumerate(widths)
-        )
+        self.encoders = nn.ModuleList(_encoder(config, level, width) for level, width in enumerate(widths))
         self.mergers = nn.ModuleList(
-            conv(widths[level] + widths[level + 1], widths[level], kernel=1 if level == 0 else 3)
+            conv(widths[level] + widths[level + 1], widths[level], kernel=1 if level == 0 or config.lean else 3)
             for level in range(LEVELS - 1)
         )
         self.decoders = nn.ModuleList(_decoder(config, level, width) for level, width in enumerate(widths))
@@ -83,7 +82,7 @@ class MalleNet(ResidualNet):
 
     def _merge(self, encoded: Tensor, coarse: Tensor, level: int) -> Tensor:
         merger = cast("nn.Conv2d", self.mergers[level])
-        if level:
+        if merger.kernel_size != (1, 1):
             return merger(torch.cat([encoded, _doubled(coarse)], dim=1))
         # A 1x1 convolution may come before the stretching as well, where it has a quarter of the pixels.
         own, below = torch.split(merger.weight, [encoded.shape[1], coarse.shape[1]], dim=1)
@@ -119,6 +118,11 @@ class InvertedBottleneck(nn.Module):
 
 def _doubled(features: Tensor) -> Tensor:
     return F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def _encoder(config: MalleNetConfig, level: int, width: int) -> nn.Sequential:
+    first = conv(config.channels * 4**level + 1, width)
+    return nn.Sequential(first) if config.lean and level == 0 else nn.Sequential(first, _block(config, width))
 
 
 def _decoder(config: MalleNetConfig, level: int, width: int) -> nn.Sequential:

@@ -47,7 +47,8 @@ def follow(frame: Tensor, others: Sequence[Tensor], sigma: Tensor) -> list[tuple
     there, n = torch.cat(list(others)), len(others)
     here = [version.repeat(n, 1, 1, 1) for version in small_versions(frame)]
     motion = estimate_motion(here, small_versions(there), sigma.repeat(n, 1, 1, 1))
-    return list(zip(sample2d(there, motion).squeeze(2).chunk(n), _inside(motion).chunk(n), strict=True))
+    found = sample2d(there, motion).flatten(1, 2)  # squeezing would become a branch in ONNX
+    return list(zip(found.chunk(n), _inside(motion).chunk(n), strict=True))
 
 
 def small_versions(frame: Tensor) -> list[Tensor]:

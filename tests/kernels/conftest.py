@@ -3,7 +3,7 @@
 import ctypes
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
 
@@ -40,7 +40,6 @@ class HostKernels:
     """Both files as libraries; `run` has the place of `cuda._run`."""
 
     def __init__(self, folder: Path, compiler: str) -> None:
-        self.ran: list[str] = []
         self._libraries = {file: _library(folder, compiler, file) for file in ("malleable", "deformable")}
 
     def run(self, device: torch.device, file: str, kernel: str, blocks: int, numbers: list[int]) -> None:
@@ -48,7 +47,6 @@ class HostKernels:
         values = (ctypes.c_longlong * len(numbers))(*numbers)
         ran = self._libraries[file].run_kernel(kernel.encode(), blocks, cuda.BLOCK, values, len(numbers))
         assert ran, f"{kernel} is not among the instances, or takes other than {len(numbers)} arguments"
-        self.ran.append(kernel)
 
 
 def _library(folder: Path, compiler: str, file: str) -> ctypes.CDLL:
@@ -84,9 +82,38 @@ def _libraries(tmp_path_factory: pytest.TempPathFactory) -> HostKernels:
 
 
 @pytest.fixture
-def host_kernels(_libraries: HostKernels, monkeypatch: pytest.MonkeyPatch) -> HostKernels:
-    """The operators take the kernels' way, on CPU tensors."""
-    _libraries.ran.clear()
-    monkeypatch.setattr(cuda, "_run", _libraries.run)
+def host_kernels(_libraries: HostKernels, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The operators take the kernels' way, on CPU tensors; the names of those that ran."""
+    ran: list[str] = []
+
+    def run(device: torch.device, file: str, kernel: str, *rest: object) -> None:
+        ran.append(kernel)
+        _libraries.run(device, file, kernel, *rest)
+
+    monkeypatch.setattr(cuda, "_run", run)
     monkeypatch.setattr(cuda, "obstacle", lambda *tensors: None)
-    return _libraries
+    return ran
+
+
+@pytest.fixture
+def gpu_kernels(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Tensors are made on a GPU, where there is one; the names of the kernels that ran."""
+    obstacle = cuda.obstacle_of_machine()
+    if obstacle is not None:
+        pytest.skip(obstacle)
+    ran: list[str] = []
+    on_gpu = cuda._run
+
+    def run(device: torch.device, file: str, kernel: str, *rest: object) -> None:
+        ran.append(kernel)
+        on_gpu(device, file, kernel, *rest)
+
+    monkeypatch.setattr(cuda, "_run", run)
+    with torch.device("cuda"):
+        yield ran
+
+
+@pytest.fixture(params=["host", "gpu"])
+def ran(request: pytest.FixtureRequest) -> list[str]:
+    """Kernels take part, on the host and on a GPU, one after the other; the names of those that ran."""
+    return request.getfixturevalue(f"{request.param}_kernels")

@@ -9,35 +9,42 @@ from denoise_cli.ops import cuda
 ARCHITECTURES = ["sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100"]
 
 
-def compiled(architecture: str, text: str, names: list[str]) -> tuple[str, int]:
-    """The compiler's report, and the size of the machine code in bytes."""
+def ask(call, *arguments):
+    """What a function of NVRTC returns."""
     nvrtc = pytest.importorskip("cuda.bindings.nvrtc", reason="NVIDIA's compiler is for Linux and Windows alone")
+    error, *values = getattr(nvrtc, f"nvrtc{call}")(*arguments)
+    assert error == nvrtc.nvrtcResult.NVRTC_SUCCESS, f"{call}: {error}"
+    return values[0] if values else None
 
-    def ask(call, *arguments):
-        error, *values = call(*arguments)
-        assert error == nvrtc.nvrtcResult.NVRTC_SUCCESS, error
-        return values[0] if values else None
 
-    program = ask(nvrtc.nvrtcCreateProgram, text.encode(), b"kernels", 0, [], [])
+def compiled(architecture: str, text: str, names: list[str]):
+    """A program, and the compiler's report."""
+    program = ask("CreateProgram", text.encode(), b"kernels", 0, [], [])
     for name in names:
-        ask(nvrtc.nvrtcAddNameExpression, program, name.encode())
+        ask("AddNameExpression", program, name.encode())
     options = [f"--gpu-architecture={architecture}".encode(), b"--std=c++17", b"--ptxas-options=-v"]
-    (error,) = nvrtc.nvrtcCompileProgram(program, len(options), options)
-    log = b" " * ask(nvrtc.nvrtcGetProgramLogSize, program)
-    ask(nvrtc.nvrtcGetProgramLog, program, log)
-    assert error == nvrtc.nvrtcResult.NVRTC_SUCCESS, log.decode()
-    return log.decode(), ask(nvrtc.nvrtcGetCUBINSize, program)
+    ask("CompileProgram", program, len(options), options)
+    log = b" " * ask("GetProgramLogSize", program)
+    ask("GetProgramLog", program, log)
+    return program, log.decode()
+
+
+def ptx(text: str, names: list[str]) -> str:
+    program, _ = compiled("compute_90", text, names)
+    code = b" " * ask("GetPTXSize", program)
+    ask("GetPTX", program, code)
+    return code.decode()
 
 
 @pytest.mark.parametrize("file", ["malleable", "deformable"])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_compiles_without_spilling_registers(architecture, file, instances):
     names = instances(file)
-    report, size = compiled(architecture, cuda.source(file), names)
+    program, report = compiled(architecture, cuda.source(file), names)
     spills = re.findall(r"(\d+) bytes spill stores, (\d+) bytes spill loads", report)
     assert len(spills) == len(names)
     assert set(spills) == {("0", "0")}, report
-    assert size
+    assert ask("GetCUBINSize", program)
 
 
 def test_the_report_would_tell_of_spilled_registers():
@@ -51,5 +58,17 @@ def test_the_report_would_tell_of_spilled_registers():
             for (int i = 0; i < 200; ++i) to[(199 - i) * 1024 + threadIdx.x] = held[i] * held[(i * 7) % 200];
         }
     """
-    report, _ = compiled("sm_90", many, [])
+    _, report = compiled("sm_90", many, [])
     assert not re.search(r" 0 bytes spill stores", report), report
+
+
+def test_vectors_are_read_and_written_at_once(instances):
+    """Sixteen bytes by one instruction, which PTX shows."""
+    names = [name for name in instances("malleable") if "planes" in name or "pixels" in name]
+    code = ptx(cuda.source("malleable"), names)
+    entries = code.split(".entry ")[1:]
+    whole = [entry for entry in entries if re.search(r"st\.global\.v4\.[bfu]32", entry)]
+    assert len(entries) == len(names)
+    # K = 1 and 3 in planes, K = 1 in pixels (packed or not), in three types; K = 3 in pixels in float32 alone.
+    assert len(whole) == (2 + 2) * 3 + 2
+    assert all(re.search(r"ld\.global(\.nc)?\.v4\.[bfu]32", entry) for entry in whole)

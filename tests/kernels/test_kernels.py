@@ -1,4 +1,4 @@
-"""The kernels' own text, run on a CPU, against the definitions of the operators."""
+"""The kernels' own text, run on a CPU and, where there is one, on a GPU, against the definitions of the operators."""
 
 import pytest
 import torch
@@ -54,39 +54,39 @@ def malleable_tensors(B, C, image, grid, K, dtype, channels_last) -> list[Tensor
 @pytest.mark.parametrize("K", [1, 3])
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("shape", MALLEABLE)
-def test_malleable_convolution_is_as_exact_as_pytorch(host_kernels, shape, channels_last, K, dtype):
+def test_malleable_convolution_is_as_exact_as_pytorch(ran, shape, channels_last, K, dtype):
     tensors = malleable_tensors(*shape, K, dtype, channels_last)
     compare(malleable_conv2d, malleable_conv2d_reference, tensors)
     compare(malleable_conv2d, malleable_conv2d_reference, tensors[:2])
     assert malleable_conv2d(*tensors).stride() == torch.empty_like(tensors[0]).stride()
-    assert any("malleable_to_grid" in kernel for kernel in host_kernels.ran)
+    assert any("malleable_to_grid" in kernel for kernel in ran)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("K", [1, 3])
-def test_vectors_are_read_where_they_fit(host_kernels, K, dtype):
+def test_vectors_are_read_where_they_fit(ran, K, dtype):
     name, whole = fused.cuda.TYPES[dtype], 16 // dtype.itemsize
     most = whole if K == 1 else min(whole, 4)
     fits = (1, 16, (4, 16), (1, 2))
     for channels_last in (False, True):
         malleable_conv2d(*malleable_tensors(*fits, K, dtype, channels_last))
-    assert host_kernels.ran == [
+    assert ran == [
         f"malleable_planes<{name}, {K}, {whole}>",
         f"malleable_pixels<{name}, {K}, {most}, true>",
     ]
 
 
-def test_a_predictor_of_channels_last_is_read_in_place(host_kernels):
+def test_a_predictor_of_channels_last_is_read_in_place(ran):
     """As MalleConv hands them over: slices of one tensor, the taps of a channel side by side."""
     prediction = torch.randn(2, 8 * 10, 3, 4).to(memory_format=torch.channels_last)
     image = torch.randn(2, 8, 24, 32).to(memory_format=torch.channels_last)
     kernels, bias = prediction[:, :-8].view(2, 8, 9, 3, 4), prediction[:, -8:]
     out = malleable_conv2d(image, kernels, bias)
     torch.testing.assert_close(out, malleable_conv2d_reference(image, kernels, bias))
-    assert host_kernels.ran == ["malleable_pixels<float, 3, 4, false>"]
+    assert ran == ["malleable_pixels<float, 3, 4, false>"]
 
 
-def test_the_gradient_of_the_grid_is_the_same_every_time_and_of_tall_cells(host_kernels):
+def test_the_gradient_of_the_grid_is_the_same_every_time_and_of_tall_cells(ran):
     tensors = malleable_tensors(1, 2, (200, 16), (2, 2), 3, torch.float32, channels_last=False)
     gradient = torch.randn_like(tensors[0])
     first, second = (fused.malleable_to_grid(gradient, tensors[0], 9, 2, 2) for _ in range(2))
@@ -94,12 +94,12 @@ def test_the_gradient_of_the_grid_is_the_same_every_time_and_of_tall_cells(host_
     compare(malleable_conv2d, malleable_conv2d_reference, tensors)
 
 
-def test_more_planes_than_a_grid_of_blocks_has_rows(host_kernels):
+def test_more_planes_than_a_grid_of_blocks_has_rows(ran):
     image, kernels = torch.randn(70_000, 1, 1, 2), torch.randn(70_000, 1, 1, 1, 1)
     torch.testing.assert_close(malleable_conv2d(image, kernels), image * kernels[:, :, 0])
 
 
-def test_a_gradient_that_is_spread_out_and_an_image_with_gaps(host_kernels):
+def test_a_gradient_that_is_spread_out_and_an_image_with_gaps(ran):
     _, kernels, bias = malleable_tensors(1, 4, (8, 16), (1, 2), 3, torch.float32, channels_last=False)
     gaps = torch.randn(1, 8, 8, 16)[:, ::2].requires_grad_()
     (fast,) = torch.autograd.grad(malleable_conv2d(gaps, kernels, bias).sum(), gaps)
@@ -119,21 +119,21 @@ def deformable_tensors(B, C, image, K, D, dtype) -> list[Tensor]:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", DEFORMABLE)
 @pytest.mark.parametrize(("D", "K"), [(2, 1), (2, 5), (3, 3)])
-def test_deformable_kernels_are_as_exact_as_pytorch(host_kernels, shape, D, K, dtype):
+def test_deformable_kernels_are_as_exact_as_pytorch(ran, shape, D, K, dtype):
     tensors = deformable_tensors(*shape, K, D, dtype)
     fast, definition = (deformable.deformable_conv2d, deformable.deformable_conv2d_reference)
     if D == 3:
         fast, definition = deformable.deformable_conv3d, deformable.deformable_conv3d_reference
     compare(fast, definition, tensors)
     compare(*((sample2d, sample2d_reference) if D == 2 else (sample3d, sample3d_reference)), tensors[:2])
-    assert {kernel.partition("<")[0] for kernel in host_kernels.ran} == {
+    assert {kernel.partition("<")[0] for kernel in ran} == {
         "deformable_sum",
         "deformable_samples",
         "deformable_backward",
     }
 
 
-def test_deformable_kernels_of_channels_last(host_kernels):
+def test_deformable_kernels_of_channels_last(ran):
     tensors = [
         tensor.to(memory_format=torch.channels_last)
         for tensor in deformable_tensors(2, 3, (7, 11), 3, 2, torch.float32)
@@ -143,7 +143,7 @@ def test_deformable_kernels_of_channels_last(host_kernels):
 
 
 @pytest.mark.parametrize("far", [1e9, -1e9, float("inf"), -float("inf"), float("nan")])
-def test_what_lies_far_outside_is_nothing(host_kernels, far):
+def test_what_lies_far_outside_is_nothing(ran, far):
     image, weights = torch.ones(1, 1, 4, 4), torch.ones(1, 1, 4, 4)
     offsets = torch.zeros(1, 2, 4, 4)
     offsets[:, 0, 2, 2] = far
@@ -153,7 +153,7 @@ def test_what_lies_far_outside_is_nothing(host_kernels, far):
     assert torch.equal(sample2d(image, offsets)[:, :, 0], expected)
 
 
-def test_an_image_of_other_precision_than_its_offsets(host_kernels):
+def test_an_image_of_other_precision_than_its_offsets(ran):
     image, offsets, weights = deformable_tensors(1, 3, (6, 7), 3, 2, torch.float32)
     half = image.half()
     out = deformable.deformable_conv2d(half, offsets, weights)
@@ -164,7 +164,7 @@ def test_an_image_of_other_precision_than_its_offsets(host_kernels):
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_pytorch_accepts_the_operators(host_kernels, channels_last):
+def test_pytorch_accepts_the_operators(ran, channels_last):
     """Schema, fake kernels, autograd and tracing, as torch.compile and export need them."""
     grids = malleable_tensors(2, 4, (8, 9), (2, 3), 3, torch.float32, channels_last)
     points = deformable_tensors(1, 3, (5, 6), 3, 2, torch.float32)
@@ -186,7 +186,7 @@ def test_pytorch_accepts_the_operators(host_kernels, channels_last):
     torch.library.opcheck(fused.deformable_backward, (image, image, offsets, weights, True))
 
 
-def test_a_compiled_network_keeps_the_operators(host_kernels):
+def test_a_compiled_network_keeps_the_operators(ran):
     image, kernels, bias = malleable_tensors(1, 4, (8, 16), (1, 2), 1, torch.float32, channels_last=False)
     graphs = []
 

@@ -1,0 +1,94 @@
+"""Networks on an NVIDIA GPU: computed in 16 bits throughout, and recorded once for each size, so that running them
+again is a single call.
+
+Source: PyTorch's documentation of CUDA graphs. What a recording takes of memory is kept until it is given up.
+
+Legend: B batch, C channels, H x W image.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from denoise_cli.nets.mallenet import MalleNet
+from denoise_cli.nets.mallenet_video import MalleNetVideo
+from denoise_cli.nets.residual import NoisePredictor
+
+MOST_RECORDINGS = 8  # sizes; a photo has four: tiles, those at the right, those at the bottom, the last
+WARM_UPS = 3  # runs before the recording, in which libraries choose their algorithms and kernels are compiled
+
+
+def graphed(net: nn.Module, device: torch.device, precision: torch.dtype) -> nn.Module:
+    """A network whose MalleNet is recorded; another network as it is.
+
+    Args:
+        net: with its weights, for no more training.
+        device: an NVIDIA GPU.
+        precision: of its arithmetic.
+    """
+    if isinstance(net, MalleNet):
+        return GraphedNet(net, device, precision)
+    if isinstance(net, MalleNetVideo) and isinstance(net.finish, MalleNet):
+        net.finish = GraphedNet(net.finish, device, precision)
+    return net
+
+
+@dataclass(frozen=True)
+class _Recording:
+    graph: torch.cuda.CUDAGraph
+    image: Tensor
+    sigma: Tensor
+    noise: Tensor
+
+
+class GraphedNet(NoisePredictor):
+    """Does what a MalleNet does, and cannot be trained.
+
+    Args:
+        net: with its weights.
+        device: an NVIDIA GPU.
+        precision: of its arithmetic.
+    """
+
+    def __init__(self, net: MalleNet, device: torch.device, precision: torch.dtype) -> None:
+        super().__init__()
+        self.multiple = net.multiple
+        self.net = net.to(device, precision, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self._device = device
+        self._precision = precision
+        self._pool = torch.cuda.graph_pool_handle()
+        self._recordings: dict[torch.Size, _Recording] = {}
+
+    def noise(self, image: Tensor, sigma: Tensor) -> Tensor:
+        """See `NoisePredictor`; float32."""
+        recording = self._recordings.pop(image.shape, None) or self._record(image.shape)
+        self._recordings[image.shape] = recording  # the last: the first has not been used for the longest time
+        recording.image.copy_(image)
+        recording.sigma.copy_(sigma)
+        recording.graph.replay()
+        return recording.noise.to(torch.float32, copy=True)  # the next replay writes over it
+
+    @torch.no_grad()
+    def _record(self, size: torch.Size) -> _Recording:
+        while len(self._recordings) >= MOST_RECORDINGS:
+            del self._recordings[next(iter(self._recordings))]
+        B, _, H, W = size
+        image = torch.zeros(size, dtype=self._precision, device=self._device).to(memory_format=torch.channels_last)
+        sigma = torch.zeros(B, 1, H, W, dtype=self._precision, device=self._device)
+        aside = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        aside.wait_stream(torch.cuda.current_stream(self._device))
+        # Sizes stay the same, so it pays to try which convolution is the fastest.
+        with (
+            torch.autocast("cuda", enabled=False),
+            torch.backends.cudnn.flags(enabled=True, benchmark=True),
+            torch.cuda.device(self._device),
+        ):
+            with torch.cuda.stream(aside):
+                for _ in range(WARM_UPS):
+                    self.net.noise(image, sigma)
+            torch.cuda.current_stream(self._device).wait_stream(aside)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, pool=self._pool):
+                noise = self.net.noise(image, sigma)
+        return _Recording(graph, image, sigma, noise)
