@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from platformdirs import user_cache_path
 from torch import Tensor, nn
 
 from denoise_cli.errors import UnwritableFile
@@ -154,6 +153,8 @@ def _openvino() -> tuple[Any, Any]:
 
 def cache_folder() -> Path:
     """Where compiled networks are kept."""
+    from platformdirs import user_cache_path
+
     return user_cache_path("denoise", appauthor=False)
 
 

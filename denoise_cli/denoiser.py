@@ -200,10 +200,9 @@ class Denoiser:
 
     def _tiled(self, frames: Sequence[Tensor], work: Work, progress: Progress | None) -> Tensor:
         tile, home = self.tile, frames[0].device
-        frames = _brought(frames, self.device)
         while True:
             try:
-                return _taken_back(self._run(frames, work, tile, progress), home)
+                return self._run(_brought(frames, self.device), work, tile, progress).to(home)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -219,7 +218,8 @@ class Denoiser:
         spans = list(tiling.grid(_padded(H), _padded(W), tile, overlap, MULTIPLE))
         for done, (rows, columns) in enumerate(spans, start=1):
             part = work(frames, rows, columns)
-            part *= torch.from_numpy(np.outer(rows.weights(margin), columns.weights(margin))).to(clean.device)
+            down, across = (torch.from_numpy(span.weights(margin)).to(clean.device) for span in (rows, columns))
+            part *= down[:, None] * across
             bottom, right = min(rows.stop, H), min(columns.stop, W)
             clean[:, :, rows.start : bottom, columns.start : right] += part[
                 :, :, : bottom - rows.start, : right - columns.start
@@ -285,16 +285,7 @@ def _brought(frames: Sequence[Tensor], device: torch.device) -> Sequence[Tensor]
     free, _ = torch.cuda.mem_get_info(device)
     if sum(frame.numel() for frame in frames) * torch.float32.itemsize > free * MOST_FOR_FRAMES:
         return frames
-    # From pinned memory a GPU fetches by itself, at several times the pace.
-    return [frame.float().pin_memory().to(device, non_blocking=True) for frame in frames]
-
-
-def _taken_back(clean: Tensor, home: torch.device) -> Tensor:
-    if clean.device == home:
-        return clean
-    if home.type != "cpu":
-        return clean.to(home)
-    return torch.empty(clean.shape, dtype=clean.dtype, pin_memory=True).copy_(clean)
+    return [frame.to(device, torch.float32) for frame in frames]
 
 
 def _padded(length: int) -> int:
@@ -312,12 +303,15 @@ def _crop(image: Tensor, rows: tiling.Span, columns: tiling.Span) -> Tensor:
 def _level(image: Tensor, sigma: float | Tensor, rows: tiling.Span, columns: tiling.Span) -> Tensor:
     if isinstance(sigma, Tensor):
         return _crop(sigma, rows, columns)
-    return torch.full((len(image), 1, rows.stop - rows.start, columns.stop - columns.start), sigma)
+    size = len(image), 1, rows.stop - rows.start, columns.stop - columns.start
+    return torch.full(size, sigma, device=image.device)
 
 
 def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
     """Whether an error of PyTorch or numpy means that memory has run out."""
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
+    words = str(error)
+    is_told = "can't allocate memory" in words or "out of memory" in words
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or is_told
 
 
 def load_denoiser(
@@ -352,7 +346,7 @@ def prepared(net: nn.Module, device: torch.device, precision: torch.dtype) -> nn
     if device.type == "cpu" and compiled.is_available():
         return compiled.compiled(net.eval(), precision)
     if device.type == "cuda":
-        return graphed.graphed(net, device, precision)
+        return graphed.graphed(in_pytorch(net, device), device, precision)
     return in_pytorch(net, device)
 
 

@@ -6,6 +6,8 @@ Source: PyTorch's documentation of CUDA graphs. What a recording takes of memory
 Legend: B batch, C channels, H x W image.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -43,7 +45,10 @@ class _Recording:
 
 
 class GraphedNet(NoisePredictor):
-    """Does what a MalleNet does, and cannot be trained.
+    """Does what a MalleNet does, and cannot be trained; for one thread at a time.
+
+    A size that is seen for the first time is computed as it comes: choosing the fastest convolutions and recording
+    them takes longer, and pays where the size comes again.
 
     Args:
         net: with its weights.
@@ -57,38 +62,50 @@ class GraphedNet(NoisePredictor):
         self.net = net.to(device, precision, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self._device = device
         self._precision = precision
-        self._pool = torch.cuda.graph_pool_handle()
+        self._seen: set[torch.Size] = set()
         self._recordings: dict[torch.Size, _Recording] = {}
 
+    @torch.no_grad()
     def noise(self, image: Tensor, sigma: Tensor) -> Tensor:
         """See `NoisePredictor`; float32."""
-        recording = self._recordings.pop(image.shape, None) or self._record(image.shape)
+        if image.shape not in self._seen:
+            self._seen.add(image.shape)
+            with self._as_asked():
+                return self.net.noise(*(self._prepared(part) for part in (image, sigma))).float()
+        recording = self._recordings.pop(image.shape, None) or self._record(image, sigma)
         self._recordings[image.shape] = recording  # the last: the first has not been used for the longest time
         recording.image.copy_(image)
         recording.sigma.copy_(sigma)
         recording.graph.replay()
         return recording.noise.to(torch.float32, copy=True)  # the next replay writes over it
 
-    @torch.no_grad()
-    def _record(self, size: torch.Size) -> _Recording:
+    def _record(self, image: Tensor, sigma: Tensor) -> _Recording:
         while len(self._recordings) >= MOST_RECORDINGS:
             del self._recordings[next(iter(self._recordings))]
-        B, _, H, W = size
-        image = torch.zeros(size, dtype=self._precision, device=self._device).to(memory_format=torch.channels_last)
-        sigma = torch.zeros(B, 1, H, W, dtype=self._precision, device=self._device)
-        aside = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
-        aside.wait_stream(torch.cuda.current_stream(self._device))
-        # Sizes stay the same, so it pays to try which convolution is the fastest.
-        with (
-            torch.autocast("cuda", enabled=False),
-            torch.backends.cudnn.flags(enabled=True, benchmark=True),
-            torch.cuda.device(self._device),
-        ):
+        # Of recordings that are not replayed at once, all have the same memory to compute in.
+        pool = next((recording.graph.pool() for recording in self._recordings.values()), None)
+        image, sigma = (self._prepared(part).clone() for part in (image, sigma))
+        with torch.cuda.device(self._device), self._as_asked(benchmark=True):
+            aside = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+            aside.wait_stream(torch.cuda.current_stream(self._device))
             with torch.cuda.stream(aside):
                 for _ in range(WARM_UPS):
                     self.net.noise(image, sigma)
             torch.cuda.current_stream(self._device).wait_stream(aside)
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, pool=self._pool):
+            with torch.cuda.graph(graph, pool=pool, stream=aside):
                 noise = self.net.noise(image, sigma)
         return _Recording(graph, image, sigma, noise)
+
+    def _prepared(self, part: Tensor) -> Tensor:
+        return part.to(self._device, self._precision, memory_format=torch.channels_last)
+
+    @contextmanager
+    def _as_asked(self, benchmark: bool = False) -> Iterator[None]:
+        """In the precision that was asked for, whatever is usual around: float32 is not rounded to 19 bits."""
+        cudnn = torch.backends.cudnn
+        with (
+            torch.autocast(self._device.type, enabled=False),
+            cudnn.flags(enabled=True, benchmark=benchmark, deterministic=cudnn.deterministic, allow_tf32=False),
+        ):
+            yield

@@ -25,8 +25,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from denoise_cli.compiled import CompiledNet
-from denoise_cli.denoiser import Precision, choose_device, choose_precision, in_pytorch, prepared
+from denoise_cli.denoiser import Precision, choose_device, choose_precision, in_pytorch, is_out_of_memory, prepared
 from denoise_cli.errors import DenoiseError, MissingDependency
+from denoise_cli.graphed import GraphedNet
 from denoise_cli.ops import deformable, malleable
 from denoise_cli.rivals import RIVALS
 from denoise_cli.zoo import MODELS, find_model
@@ -38,7 +39,8 @@ COUNTED = 128  # pixels: the side of the picture whose multiply-adds are counted
 MATRIX, MATRIX_OF_GPU, COPIED = 2048, 8192, 2**28  # rows and columns; bytes
 TOGETHER = 5e-3  # seconds of a GPU's work that are timed at once, so that starting and waiting do not count
 CHANNELS, SIDE_2D, SIDE_3D, FRAMES, CELL, REFERENCE = 32, 5, 3, 5, 8, 32  # of the operators; a side of the references
-MOST_SLICED, MOST_SAMPLED = 2048, 128  # pixels: sides of the references on a GPU
+# Pixels: the largest sides of the references on a GPU, for which it has memory.
+MOST_SLICED, MOST_SAMPLED_2D, MOST_SAMPLED_3D = 2048, 128, 32
 KIBIBYTE = 1024
 
 
@@ -166,26 +168,30 @@ def time_operators(size: int, device: str, precision: Precision) -> Iterator[Ope
         side = REFERENCE if is_cpu else min(size, operator.most_by_definition)
         small = [tensor.to(place, arithmetic) for tensor in operator.inputs(side)]
         with torch.no_grad():
-            by_definition = _median(partial(operator.reference, *small), place) * (size / side) ** 2
+            by_definition = median_seconds(partial(operator.reference, *small), place) * (size / side) ** 2
             del small
             out = operator.run(*tensors)
             with _Peak(place) as peak:
                 operator.run(*tensors)
-            seconds = _median(partial(operator.run, *tensors), place)
+            seconds = median_seconds(partial(operator.run, *tensors), place)
         moved = sum(tensor.nbytes for tensor in (*tensors, out))
         beside = None if is_cpu else peak.bytes - out.nbytes
         yield OperatorSpeed(name, seconds * 1e3, moved, by_definition / seconds, beside)
 
 
-def _median(work: Callable[[], Any], device: torch.device) -> float:
-    """Seconds; of a GPU's own work alone, recorded beforehand."""
+def median_seconds(work: Callable[[], Any], device: torch.device) -> float:
+    """The median of several runs; of a GPU's own work alone, recorded beforehand."""
     if device.type == "cpu":
         return statistics.median(_runs(work, device))
-    work()  # what is compiled at the first run cannot be recorded
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        work()
-    return statistics.median(_runs(graph.replay, device))
+    with torch.cuda.device(device):
+        aside = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        with torch.cuda.stream(aside):
+            work()  # what is compiled at the first run cannot be recorded
+        aside.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=aside):
+            work()
+        return statistics.median(_runs(graph.replay, device))
 
 
 def _attempt(job: Job) -> Speed | str:
@@ -194,6 +200,10 @@ def _attempt(job: Job) -> Speed | str:
         return _time_network(job)
     except DenoiseError as error:  # most of which do not travel between processes
         return str(error)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return f"{job.name}: out of memory at {job.batch} x {job.size} x {job.size}"
 
 
 def _time_network(job: Job) -> Speed:
@@ -210,13 +220,17 @@ def _time_network(job: Job) -> Speed:
     counted = _multiply_adds(net, frames) * job.batch * (job.size / COUNTED) ** 2
     ready = in_pytorch(net, device) if is_rival else prepared(net, device, arithmetic)
     image, sigma = _inputs(*size, frames, device)
+    is_recorded = any(isinstance(part, GraphedNet) for part in ready.modules())
     with torch.no_grad(), torch.autocast(device.type, arithmetic, enabled=arithmetic != torch.float32):
-        with _Peak(device) as peak:  # of the first run: what it takes may be kept
+        with _Peak(device) as peak:  # of the first runs: what they take may be kept
             ready(image, sigma)
+            if is_recorded:  # the second time
+                ready(image, sigma)
         runs = sorted(_runs(lambda: ready(image, sigma), device))
     engine = "OpenVINO" if any(isinstance(part, CompiledNet) for part in ready.modules()) else "PyTorch"
     in_words = f"{engine}, {str(arithmetic).removeprefix('torch.')}"
-    return _speed(job.name, in_words, runs, megapixels, counted, peak.bytes)
+    # Choosing the fastest convolutions takes memory once; what a recording computes in, it keeps.
+    return _speed(job.name, in_words, runs, megapixels, counted, peak.kept if is_recorded else peak.bytes)
 
 
 def _time_non_local_means(job: Job, megapixels: float) -> Speed:
@@ -281,16 +295,18 @@ def _inputs(batch: int, H: int, W: int, frames: int, device: torch.device) -> tu
 
 
 class _Peak:
-    """What memory rises by in between, in bytes."""
+    """What memory rises by in between, in bytes; and what of a GPU's is kept for the next time."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self.bytes = 0
+        self.bytes = self.kept = 0
 
     def __enter__(self) -> "_Peak":
         if self._device.type == "cuda":
+            torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(self._device)
             self._before = torch.cuda.memory_allocated(self._device)
+            self._kept_before = torch.cuda.memory_reserved(self._device)
         else:
             self._before = _resident()
         return self
@@ -298,6 +314,8 @@ class _Peak:
     def __exit__(self, *_: object) -> None:
         if self._device.type == "cuda":
             self.bytes = torch.cuda.max_memory_allocated(self._device) - self._before
+            torch.cuda.empty_cache()
+            self.kept = torch.cuda.memory_reserved(self._device) - self._kept_before
         else:
             self.bytes = max(_highest() - self._before, 0)
 
@@ -369,13 +387,13 @@ def operators() -> dict[str, Operator]:
         for layout, is_last in layouts.items()
     } | {
         "deformable 2D": Operator(
-            deformable.deformable_conv2d, deformable.deformable_conv2d_reference, sampled(SIDE_2D, ()), MOST_SAMPLED
+            deformable.deformable_conv2d, deformable.deformable_conv2d_reference, sampled(SIDE_2D, ()), MOST_SAMPLED_2D
         ),
         "deformable 3D": Operator(
             deformable.deformable_conv3d,
             deformable.deformable_conv3d_reference,
             sampled(SIDE_3D, (FRAMES,)),
-            MOST_SAMPLED,
+            MOST_SAMPLED_3D,
         ),
     }
 

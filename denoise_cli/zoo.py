@@ -63,7 +63,7 @@ class ModelSpec:
 
 # Dense blocks take the place of the paper's inverted bottlenecks where they are better at less time: docs/models.md.
 MODELS = {
-    "mallenet-s": ModelSpec(MalleNetConfig(16, block="residual"), "the fastest"),
+    "mallenet-s": ModelSpec(MalleNetConfig(16, block="residual", lean=True), "the fastest"),
     "mallenet-m": ModelSpec(MalleNetConfig(32, block="residual"), "three times the time of s, better in fine detail"),
     "mallenet-l": ModelSpec(MalleNetConfig(64), "for a GPU"),
     "mallenet-xl": ModelSpec(MalleNetConfig(144), "for a GPU, the best of the paper"),

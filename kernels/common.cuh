@@ -87,12 +87,18 @@ struct Between {
     float share;  // of the second
 };
 
-__device__ inline Between between(int pixel, Index pixels, Index cells) {
-    int last = static_cast<int>(cells) - 1;
-    float scale = static_cast<float>(cells) / static_cast<float>(pixels);
-    float place = fmaxf((pixel + 0.5f) * scale - 0.5f, 0.0f);
-    int first = min(static_cast<int>(place), last);
-    return {first, min(first + 1, last), place - first};
-}
+struct Axis {
+    int last;     // cell
+    float scale;  // cells per pixel
+
+    __device__ Axis(Index pixels, Index cells)
+        : last(static_cast<int>(cells) - 1), scale(static_cast<float>(cells) / static_cast<float>(pixels)) {}
+
+    __device__ Between at(int pixel) const {
+        float place = fmaxf((pixel + 0.5f) * scale - 0.5f, 0.0f);
+        int first = min(static_cast<int>(place), last);
+        return {first, min(first + 1, last), place - first};
+    }
+};
 
 __device__ inline float blend(float first, float second, float share) { return first + share * (second - first); }

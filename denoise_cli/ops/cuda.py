@@ -42,13 +42,17 @@ def obstacle(*inputs: Tensor | None) -> str | None:
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-@cache
 def obstacle_of_machine(index: int = 0) -> str | None:
     """Why no kernel runs on a GPU of this machine, in words; None if kernels do.
 
     Args:
         index: which GPU.
     """
+    return _found(index)
+
+
+@cache
+def _found(index: int) -> str | None:
     if torch.version.hip is not None:
         return "this PyTorch is for AMD's GPUs"
     if not torch.cuda.is_available():

@@ -15,8 +15,8 @@ from torch.library import custom_op, register_autograd
 from denoise_cli.ops import cuda
 
 VECTOR = 16  # bytes that a thread reads at once
-MOST_VALUES = 4  # in such a vector of pixels with K = 3: more need too many registers
-RUN = 8  # pixels of a row that a thread filters where channels come first: RUN in malleable.cu
+MOST_OF_PLANES, MOST_OF_PIXELS = 2, 4  # values in such a vector with K = 3: more need too many registers
+RUN, ROWS = 8, 8  # pixels of a row, and rows, that a thread filters: of the same names in malleable.cu
 ROWS_PER_THREAD = 16  # of a band of pixels, in the gradient of the grid
 MOST_CHANNELS = 8  # that a thread sums at once
 
@@ -31,15 +31,16 @@ def malleable_conv2d(image: Tensor, kernels: Tensor, bias: Tensor | None) -> Ten
     name = cuda.TYPES[image.dtype]
     whole = VECTOR // image.element_size()
     if _is_last(image):
-        most = min(whole, MOST_VALUES) if K > 1 else whole
+        most = min(whole, MOST_OF_PIXELS) if K > 1 else whole
         V = _divisor(C, most, image, out)
         packed = V > 1 and _is_packed(V, kernels, bias)
         kernel = f"malleable_pixels<{name}, {K}, {V}, {str(packed).lower()}>"
         threads = B * H * -(-W // RUN) * (C // V)
     else:
-        V = _divisor(W, whole, image, out)
+        most = min(whole, MOST_OF_PLANES) if K > 1 else whole
+        V = _divisor(W, most, image, out)
         kernel = f"malleable_planes<{name}, {K}, {V}>"
-        threads = B * C * H * (W // V)
+        threads = B * C * -(-H // ROWS) * (W // V)
     cuda.launch("malleable", kernel, threads, [image, out, B, C, H, W, h, w, *_grid(kernels, bias)])
     return out
 

@@ -22,8 +22,9 @@ def _instances(file: str) -> list[str]:
         whole = fused.VECTOR // dtype.itemsize
         if file == "malleable":
             for K in (1, 3):
-                names += [f"malleable_planes<{name}, {K}, {V}>" for V in (1, whole)]
-                most = whole if K == 1 else min(whole, fused.MOST_VALUES)
+                most = whole if K == 1 else min(whole, fused.MOST_OF_PLANES)
+                names += [f"malleable_planes<{name}, {K}, {V}>" for V in (1, most)]
+                most = whole if K == 1 else min(whole, fused.MOST_OF_PIXELS)
                 variants = [(1, "false"), (most, "false"), (most, "true")]
                 names += [f"malleable_pixels<{name}, {K}, {V}, {packed}>" for V, packed in variants]
                 names += [f"malleable_to_grid<{name}, {K}, {last}>" for last in ("false", "true")]

@@ -38,7 +38,7 @@ def test_a_kernel_that_is_wrong_is_noticed(gpu, host_kernels, monkeypatch):
 
 
 def test_gradients_are_timed_beside_pytorchs(gpu, host_kernels):
-    rows = list(gpu.backward(CPU, torch.float32, size=16))
+    rows = list(gpu.gradients(CPU, torch.float32, size=16))
     assert next(name for name, *_ in rows) == "malleable, K = 1"
     assert all(mine > 0 and others > 0 and moved > 0 for _, mine, others, moved in rows)
 
@@ -46,11 +46,12 @@ def test_gradients_are_timed_beside_pytorchs(gpu, host_kernels):
 def test_a_photo_is_timed_in_each_way(gpu):
     rows = list(gpu.photo(CPU, "mallenet-m", (64, 128)))
     assert len(rows) == 3
-    assert rows[0][3] == float("inf")
+    assert rows[0][-1] == float("inf")
     assert all(dB > 40 for *_, dB in rows)
 
 
 def test_without_a_gpu_it_says_so():
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
     done = subprocess.run([sys.executable, SCRIPT], capture_output=True, text=True, check=False)
-    if not torch.cuda.is_available():
-        assert (done.returncode, done.stdout, done.stderr) == (1, "", "nothing to measure: PyTorch sees no GPU\n")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "nothing to measure: PyTorch sees no GPU\n")

@@ -6,6 +6,7 @@ import pytest
 
 from denoise_cli.ops import cuda
 
+AS_CUPY = [b"--ftz=true", b"--device-as-default-execution-space"]
 ARCHITECTURES = ["sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100"]
 
 
@@ -22,7 +23,7 @@ def compiled(architecture: str, text: str, names: list[str]):
     program = ask("CreateProgram", text.encode(), b"kernels", 0, [], [])
     for name in names:
         ask("AddNameExpression", program, name.encode())
-    options = [f"--gpu-architecture={architecture}".encode(), b"--std=c++17", b"--ptxas-options=-v"]
+    options = [f"--gpu-architecture={architecture}".encode(), b"--std=c++17", b"--ptxas-options=-v", *AS_CUPY]
     ask("CompileProgram", program, len(options), options)
     log = b" " * ask("GetProgramLogSize", program)
     ask("GetProgramLog", program, log)
@@ -41,6 +42,7 @@ def ptx(text: str, names: list[str]) -> str:
 def test_compiles_without_spilling_registers(architecture, file, instances):
     names = instances(file)
     program, report = compiled(architecture, cuda.source(file), names)
+    assert set(re.findall(r"(\d+) bytes stack frame", report)) == {"0"}, report
     spills = re.findall(r"(\d+) bytes spill stores, (\d+) bytes spill loads", report)
     assert len(spills) == len(names)
     assert set(spills) == {("0", "0")}, report
@@ -69,6 +71,6 @@ def test_vectors_are_read_and_written_at_once(instances):
     entries = code.split(".entry ")[1:]
     whole = [entry for entry in entries if re.search(r"st\.global\.v4\.[bfu]32", entry)]
     assert len(entries) == len(names)
-    # K = 1 and 3 in planes, K = 1 in pixels (packed or not), in three types; K = 3 in pixels in float32 alone.
-    assert len(whole) == (2 + 2) * 3 + 2
+    # With K = 1 planes, and pixels packed or not, in three types; with K = 3 pixels in float32 alone.
+    assert len(whole) == (1 + 2) * 3 + 2
     assert all(re.search(r"ld\.global(\.nc)?\.v4\.[bfu]32", entry) for entry in whole)

@@ -10,12 +10,14 @@ from denoise_cli.zoo import load_net
 SMALL = [
     MalleNetConfig(width=8),
     MalleNetConfig(width=8, block="residual"),
+    MalleNetConfig(width=8, block="residual", lean=True),
     MalleNetConfig(width=8, block="residual", kernel=3),
 ]
 
 # What the paper allows each variant, in multiply-adds (1e9) for an image of 256 x 256.
 BUDGETS = {
-    "mallenet-s": (MalleNetConfig(width=16, block="residual"), 2.93),
+    "mallenet-s": (MalleNetConfig(width=16, block="residual", lean=True), 2.93),
+    "mallenet-r": (MalleNetConfig(width=16, block="residual"), 29.11),
     "mallenet-m": (MalleNetConfig(width=32, block="residual"), 9.36),
     "mallenet-s-paper": (MalleNetConfig(width=16, block="inverted"), 2.93),
     "mallenet-m-paper": (MalleNetConfig(width=32, block="inverted"), 9.36),
