@@ -158,3 +158,10 @@ def test_an_older_cupy_takes_the_streams_number(monkeypatch):
     older = SimpleNamespace(cuda=SimpleNamespace(Stream=object, ExternalStream=numbers.append))
     cuda._shared(older, SimpleNamespace(cuda_stream=7))
     assert numbers == [7]
+
+
+def test_a_compiled_function_may_ask_the_machine():
+    """Looking for libraries is nothing that torch.compile could trace: the answer is a constant to it."""
+    asked = torch.compile(lambda tensor: tensor + (cuda.obstacle_of_machine() is None), backend="eager", fullgraph=True)
+    expected = float(cuda.obstacle_of_machine() is None)
+    assert float(asked(torch.zeros(()))) == expected
