@@ -8,7 +8,7 @@ image, K*K*K of a clip.
 Where `cuda.obstacle` knows of no obstacle, CUDA kernels do it in one pass.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
 
 import torch
@@ -33,11 +33,7 @@ def deformable_conv2d(image: Tensor, offsets: Tensor, weights: Tensor) -> Tensor
         ValueError: the shapes do not fit together.
     """
     _check_image(image)
-    _check_offsets(image, offsets, dimensions=2)
-    _check_weights(weights, offsets, dimensions=2)
-    if _has_kernel(image, offsets, weights):
-        return fused.deformable_sum(*_alike(image, offsets, weights)).to(image.dtype)
-    return weigh(sample2d(image.to(_wide(image)), offsets), weights).to(image.dtype)
+    return _sum(image, offsets, weights, sample2d)
 
 
 def deformable_conv2d_reference(image: Tensor, offsets: Tensor, weights: Tensor) -> Tensor:
@@ -95,11 +91,7 @@ def deformable_conv3d(clip: Tensor, offsets: Tensor, weights: Tensor) -> Tensor:
         ValueError: the shapes do not fit together.
     """
     _check_clip(clip)
-    _check_offsets(clip, offsets, dimensions=3)
-    _check_weights(weights, offsets, dimensions=3)
-    if _has_kernel(clip, offsets, weights):
-        return fused.deformable_sum(*_alike(clip, offsets, weights)).to(clip.dtype)
-    return weigh(sample3d(clip.to(_wide(clip)), offsets), weights).to(clip.dtype)
+    return _sum(clip, offsets, weights, sample3d)
 
 
 def deformable_conv3d_reference(clip: Tensor, offsets: Tensor, weights: Tensor) -> Tensor:
@@ -217,6 +209,15 @@ def weigh_groups(samples: Tensor, weights: Tensor, groups: int) -> Tensor:
     if groups < 1 or N % groups:
         raise ValueError(f"groups: expected a divisor of {N} points, got {groups}")
     return groups * products.view(B, C, groups, -1, H, W).sum(dim=3).transpose(1, 2)
+
+
+def _sum(source: Tensor, offsets: Tensor, weights: Tensor, sample: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    dimensions = source.ndim - 2
+    _check_offsets(source, offsets, dimensions)
+    _check_weights(weights, offsets, dimensions)
+    if _has_kernel(source, offsets, weights):
+        return fused.deformable_sum(*_alike(source, offsets, weights)).to(source.dtype)
+    return weigh(sample(source.to(_wide(source)), offsets), weights).to(source.dtype)
 
 
 def _has_kernel(image: Tensor, *others: Tensor) -> bool:
