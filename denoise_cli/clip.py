@@ -7,7 +7,7 @@ Legend: C channels, T frames of a window, H x W frame.
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count, groupby
 from statistics import median
@@ -21,6 +21,7 @@ from denoise_cli.denoiser import Denoiser
 from denoise_cli.imaging.noise import estimate_sigma
 from denoise_cli.imaging.yuv import to_rgb, without
 from denoise_cli.io.video import Frame
+from denoise_cli.shuttle import Shuttle
 
 # A cut: the picture, reduced until neither noise nor small things count, changes by more than the first, on [0, 1], and
 # by more than the second times what it changed by just before. What is the same all over the picture is a fade, or a
@@ -31,6 +32,7 @@ REDUCED = (18, 32)  # rows and columns
 # black and white, where noise is cut off, both of which are this much wide.
 EVERY, LEAST_SEEN, ENDS = 8, 0.1, 0.03
 STEADY = 5  # frames that are averaged once they are denoised
+LATE = 1  # frames that a GPU may be ahead of what is taken from it, so that neither waits for the other
 
 Item = TypeVar("Item")
 
@@ -41,7 +43,7 @@ class Seen:
 
     Attributes:
         frame: what was decoded.
-        rgb: (3, H, W), or (1, H, W) of a grey one; nominally [0, 1], encoded, not clipped.
+        rgb: (3, H, W), or (1, H, W) of a grey one, where the denoiser runs; nominally [0, 1], encoded, not clipped.
         scene: a number, the same until the next cut.
     """
 
@@ -58,6 +60,21 @@ class Cleaned:
     number: int
     clean: Tensor
     level: float | None
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A frame, the level that its noise had, and what returns the noise: (C, H, W), None where nothing is taken."""
+
+    frame: Frame
+    level: float | None
+    noise: Callable[[], Tensor] | None
+
+    def out(self) -> tuple[Frame, float | None]:
+        """The frame without the noise, and the level."""
+        if self.noise is not None:
+            self.frame.replace(without(self.frame.planes, self.noise(), self.frame.layout))
+        return self.frame, self.level
 
 
 def denoised(
@@ -82,6 +99,8 @@ def denoised(
     """
     numbers = count()
     level = sigma
+    shuttle = Shuttle(denoise.device, T + 2 * STEADY)
+    finished: deque[Finished] = deque()
 
     def cleaned(scene: Iterator[Seen]) -> Iterator[Cleaned]:
         nonlocal level
@@ -97,18 +116,22 @@ def denoised(
                 clean = denoise(clean, level, strength, neighbours=[seen.rgb[None] for seen in others])
             yield Cleaned(own, number, clean, level)
 
-    for _, scene in groupby(_seen(frames), key=lambda seen: seen.scene):
+    for _, scene in groupby(_seen(frames, shuttle), key=lambda seen: seen.scene):
         for own, *others in surrounded(cleaned(scene), min(T, STEADY)):
             if own.number < skip:
                 continue
-            frame, noisy = own.seen.frame, own.seen.rgb[None]
+            noisy, noise = own.seen.rgb[None], None
             if strength > 0 and own.level != 0:
                 steady = denoise.steady(own.clean, noisy, [other.clean for other in others])
-                frame.replace(without(frame.planes, (noisy - steady)[0], frame.layout))
-            yield frame, own.level
+                noise = shuttle.fetch((noisy - steady)[0])
+            finished.append(Finished(own.seen.frame, own.level, noise))
+            if len(finished) > LATE:
+                yield finished.popleft().out()
+    for last in finished:
+        yield last.out()
 
 
-def _seen(frames: Iterable[Frame]) -> Iterator[Seen]:
+def _seen(frames: Iterable[Frame], shuttle: Shuttle) -> Iterator[Seen]:
     scene, motion = 0, math.inf  # no cut follows upon a cut
     before: Tensor | None = None
     for frame in frames:
@@ -120,7 +143,7 @@ def _seen(frames: Iterable[Frame]) -> Iterator[Seen]:
             is_cut = moved > max(MOST_MOTION, MOST_HASTE * motion)
             scene, motion = scene + is_cut, math.inf if is_cut else moved
         before = reduced
-        yield Seen(frame, rgb, scene)
+        yield Seen(frame, shuttle.bring(rgb), scene)
 
 
 def _shows_noise(rgb: Tensor) -> bool:
@@ -134,7 +157,7 @@ def _estimated(rgb: Tensor) -> float:
     Colour differences are most often stored at half the size, and cameras smooth them: there, noise is anything but
     white, and each channel has a share of it.
     """
-    return estimate_sigma(rgb.mean(dim=0).unsqueeze(-1).numpy()) * len(rgb) ** 0.5
+    return estimate_sigma(rgb.mean(dim=0).unsqueeze(-1).cpu().numpy()) * len(rgb) ** 0.5
 
 
 def surrounded(items: Iterator[Item], T: int) -> Iterator[list[Item]]:

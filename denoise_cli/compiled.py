@@ -21,6 +21,8 @@ from torch import Tensor, nn
 
 from denoise_cli.errors import UnwritableFile
 from denoise_cli.files import write_atomically
+from denoise_cli.nets.deformable import DeformableKernelNet
+from denoise_cli.nets.kpn import KPN
 from denoise_cli.nets.mallenet import MalleNet
 from denoise_cli.nets.mallenet_video import MalleNetVideo
 from denoise_cli.nets.residual import NoisePredictor, check_inputs
@@ -31,8 +33,11 @@ if TYPE_CHECKING:
 # It would tell its makers of every import; they have foreseen that this package is not there.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
+Compilable = MalleNet | DeformableKernelNet | KPN
+
 HINTS = {torch.float32: "f32", torch.bfloat16: "bf16"}
 DIGEST_SIZE = 32
+COLOURS = 3
 EXAMPLE = 2  # times the network's multiple: the side of the picture that is traced; any other is taken, too
 
 
@@ -42,7 +47,7 @@ def is_available() -> bool:
 
 
 def compiled(net: nn.Module, precision: torch.dtype) -> nn.Module:
-    """A network whose MalleNet is compiled for the CPU; another network as it is.
+    """A network compiled for the CPU, of one for clips the part that is a MalleNet; another network as it is.
 
     Args:
         net: with its weights, on the CPU, for no more training.
@@ -52,6 +57,8 @@ def compiled(net: nn.Module, precision: torch.dtype) -> nn.Module:
         return CompiledNet(net, precision)
     if isinstance(net, MalleNetVideo) and isinstance(net.finish, MalleNet):
         net.finish = CompiledNet(net.finish, precision)
+    if isinstance(net, DeformableKernelNet | KPN) and net.frames == 1:
+        return CompiledKernels(net, precision)
     return net
 
 
@@ -66,7 +73,7 @@ class CompiledNet(NoisePredictor):
     def __init__(self, net: MalleNet, precision: torch.dtype) -> None:
         super().__init__()
         self.multiple = net.multiple
-        self._request = _load(net, precision).create_infer_request()
+        self._infer = _Request(net, _Noise(net), net.config.channels, precision)
 
     def forward(self, image: Tensor, sigma: Tensor) -> Tensor:
         """See `NoisePredictor`."""
@@ -77,10 +84,24 @@ class CompiledNet(NoisePredictor):
         """See `NoisePredictor`."""
         return self._infer(image, sigma).clone()
 
-    def _infer(self, image: Tensor, sigma: Tensor) -> Tensor:
-        """The noise, in the request's own memory, which the next one takes."""
-        inputs = [part.float().contiguous().numpy() for part in (image, sigma)]
-        return torch.from_numpy(self._request.infer(inputs, share_inputs=True, share_outputs=True)[0])
+
+class CompiledKernels(nn.Module):
+    """Does what a network that predicts kernels for photos does, and cannot be trained.
+
+    Args:
+        net: with its weights.
+        precision: of its arithmetic.
+    """
+
+    def __init__(self, net: DeformableKernelNet | KPN, precision: torch.dtype) -> None:
+        super().__init__()
+        self.multiple = net.multiple
+        self._infer = _Request(net, net, COLOURS, precision)
+
+    def forward(self, image: Tensor, sigma: Tensor) -> Tensor:
+        """See `KernelPredictor`."""
+        check_inputs(image, sigma, self.multiple)
+        return self._infer(image, sigma).clone()
 
 
 class _Noise(nn.Module):
@@ -92,7 +113,25 @@ class _Noise(nn.Module):
         return self.net.noise(image, sigma)
 
 
-def _load(net: MalleNet, precision: torch.dtype) -> "openvino.CompiledModel":
+class _Request:
+    """What OpenVINO runs, for one thread at a time; its result is in memory that the next one takes.
+
+    Args:
+        net: whose weights they are.
+        work: what of it is done.
+        channels: of its image.
+        precision: of its arithmetic.
+    """
+
+    def __init__(self, net: Compilable, work: nn.Module, channels: int, precision: torch.dtype) -> None:
+        self._request = _load(net, work, channels, precision).create_infer_request()
+
+    def __call__(self, image: Tensor, sigma: Tensor) -> Tensor:
+        inputs = [part.float().contiguous().numpy() for part in (image, sigma)]
+        return torch.from_numpy(self._request.infer(inputs, share_inputs=True, share_outputs=True)[0])
+
+
+def _load(net: Compilable, work: nn.Module, channels: int, precision: torch.dtype) -> "openvino.CompiledModel":
     ov, core = _openvino()
     threads = torch.get_num_threads()
     settings = {
@@ -102,7 +141,7 @@ def _load(net: MalleNet, precision: torch.dtype) -> "openvino.CompiledModel":
         "PERFORMANCE_HINT": "LATENCY",
     }
     device = core.get_property("CPU", "FULL_DEVICE_NAME"), core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    facts = (ov.__version__, device, settings, net.config)
+    facts = (ov.__version__, device, settings, type(net), net.config)
     digest = hashlib.sha256(repr(facts).encode())
     for name, tensor in net.state_dict().items():
         digest.update(name.encode() + tensor.numpy().tobytes())
@@ -110,8 +149,7 @@ def _load(net: MalleNet, precision: torch.dtype) -> "openvino.CompiledModel":
     kept = _read(path)
     if kept is not None:
         return core.import_model(io.BytesIO(kept), "CPU", settings)
-    converted = convert(_Noise(net), net.config.channels, net.multiple)
-    model = core.compile_model(converted, "CPU", settings)
+    model = core.compile_model(convert(work, channels, net.multiple), "CPU", settings)
     blob = model.export_model()
     _keep(path, blob if isinstance(blob, bytes) else blob.getvalue())
     return model

@@ -21,6 +21,7 @@ from denoise_cli.imaging.noise import ShotRead, estimate_sigma
 from denoise_cli.imaging.torch_transfer import linear_to_srgb, sigma_in_linear, srgb_to_linear
 from denoise_cli.nets.mallenet import MULTIPLE
 from denoise_cli.ops.steady import steadied
+from denoise_cli.shuttle import fits
 from denoise_cli.zoo import DEFAULT_IMAGE_MODEL, UNKNOWN, ModelSpec, find_model, load_net
 
 Array = NDArray[np.float32]
@@ -32,7 +33,6 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 OVERLAP = 192
 DEFAULT_TILE, TILE_OF_GPU = 1024, 2048  # the larger, the less is computed twice; a GPU has the memory
 SMALLEST_TILE = 256
-MOST_FOR_FRAMES = 0.25  # of a GPU's free memory
 # How much what is left of the noise differs between frames, in units of what was taken away: chosen on clips, of frames
 # that were denoised with their neighbours, and alone.
 ALIKE, ALIKE_ALONE = 0.15, 0.4
@@ -195,7 +195,9 @@ class Denoiser:
             levels = [estimate_sigma(one.permute(1, 2, 0).cpu().numpy()) for one in image]
             sigma = torch.tensor(levels, device=image.device).view(B, 1, 1, 1).expand(B, 1, H, W)
         if linear:
-            return sigma_in_linear(image, torch.as_tensor(sigma, dtype=torch.float32).expand(B, 1, H, W))
+            return sigma_in_linear(
+                image, torch.as_tensor(sigma, dtype=torch.float32).to(image.device).expand(B, 1, H, W)
+            )
         return sigma
 
     def _tiled(self, frames: Sequence[Tensor], work: Work, progress: Progress | None) -> Tensor:
@@ -282,8 +284,7 @@ def _brought(frames: Sequence[Tensor], device: torch.device) -> Sequence[Tensor]
     """Frames on a GPU, if they leave it room to work: whole they travel once, tiles overlap."""
     if device.type != "cuda" or any(frame.device.type != "cpu" for frame in frames):
         return frames
-    free, _ = torch.cuda.mem_get_info(device)
-    if sum(frame.numel() for frame in frames) * torch.float32.itemsize > free * MOST_FOR_FRAMES:
+    if not fits(sum(frame.numel() for frame in frames) * torch.float32.itemsize, device):
         return frames
     return [frame.to(device, torch.float32) for frame in frames]
 

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from denoise_cli.compiled import CompiledNet
+from denoise_cli.compiled import CompiledKernels, CompiledNet
 from denoise_cli.denoiser import Precision, choose_device, choose_precision, in_pytorch, is_out_of_memory, prepared
 from denoise_cli.errors import DenoiseError, MissingDependency
 from denoise_cli.graphed import GraphedNet
@@ -227,7 +227,9 @@ def _time_network(job: Job) -> Speed:
             if is_recorded:  # the second time
                 ready(image, sigma)
         runs = sorted(_runs(lambda: ready(image, sigma), device))
-    engine = "OpenVINO" if any(isinstance(part, CompiledNet) for part in ready.modules()) else "PyTorch"
+    engine = (
+        "OpenVINO" if any(isinstance(part, CompiledNet | CompiledKernels) for part in ready.modules()) else "PyTorch"
+    )
     in_words = f"{engine}, {str(arithmetic).removeprefix('torch.')}"
     # Choosing the fastest convolutions takes memory once; what a recording computes in, it keeps.
     return _speed(job.name, in_words, runs, megapixels, counted, peak.kept if is_recorded else peak.bytes)

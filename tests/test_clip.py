@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import av
 import numpy as np
 import pytest
+import torch
 from torch import Tensor
 
 from denoise_cli.clip import denoised
@@ -18,6 +19,7 @@ class Witness:
 
     def __init__(self, sees_neighbours: bool = True, sees_noise: bool = False) -> None:
         self.sees_neighbours, self.sees_noise = sees_neighbours, sees_noise
+        self.device = torch.device("cpu")
         self.windows: list[list[float]] = []
         self.levels: list[float | None] = []
         self.steadied: list[list[float]] = []

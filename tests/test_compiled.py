@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from denoise_cli import compiled as module
-from denoise_cli.compiled import CompiledNet, compiled
+from denoise_cli.compiled import CompiledKernels, CompiledNet, compiled
 from denoise_cli.denoiser import load_denoiser
 from denoise_cli.nets.deformable import DeformableKernelNetConfig
+from denoise_cli.nets.kpn import KPNConfig
 from denoise_cli.nets.mallenet import MalleNetConfig
 from denoise_cli.nets.mallenet_video import MalleNetVideoConfig
 from denoise_cli.zoo import load_net
@@ -60,8 +61,9 @@ def test_it_does_what_pytorch_does_at_any_size(config: MalleNetConfig) -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-def test_its_error_is_at_most_twice_that_of_pytorch(precision: torch.dtype, astronaut: object) -> None:
-    net = load_net("mallenet-s").eval()
+@pytest.mark.parametrize("model", ["mallenet-s", "deformable-2d-quarter"])
+def test_its_error_is_at_most_twice_that_of_pytorch(model: str, precision: torch.dtype, astronaut: object) -> None:
+    net = load_net(model).eval()
     fast = compiled(net, precision)
     clean = torch.from_numpy(astronaut).permute(2, 0, 1)[None] / 255  # type: ignore[arg-type]
     image = clean + 0.1 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
@@ -83,8 +85,25 @@ def test_of_a_network_for_clips_the_photo_network_is_compiled() -> None:
     torch.testing.assert_close(fast(clip, sigma), expected, rtol=0, atol=1e-5)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "config", [DeformableKernelNetConfig(4), DeformableKernelNetConfig(4, blind=True), KPNConfig(4)]
+)
+def test_kernels_of_photos_are_predicted_and_applied(config: DeformableKernelNetConfig | KPNConfig) -> None:
+    net = with_weights(config.build())
+    fast = compiled(net, torch.float32)
+    assert isinstance(fast, CompiledKernels)
+    for size, batch in (((32, 32), 1), ((48, 16), 2), ((64, 160), 1)):
+        image, sigma = noisy(size, batch)
+        expected = net(image, sigma)
+        assert (expected - image).std() > 0.01
+        torch.testing.assert_close(fast(image, sigma), expected, rtol=0, atol=1e-4)
+    with pytest.raises(ValueError, match="multiples of 16"):
+        fast(*noisy((40, 40)))
+
+
 def test_other_networks_stay_as_they_are() -> None:
-    net = DeformableKernelNetConfig(4).build()
+    net = DeformableKernelNetConfig(4, side=3, frames=3).build()
     assert compiled(net, torch.float32) is net
 
 
