@@ -4,15 +4,20 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from denoise_cli import __version__
 from denoise_cli.denoiser import Denoiser, Progress
-from denoise_cli.errors import DenoiseError, UnwritableFile, UsageError
-from denoise_cli.imaging.noise import estimate_sigma
+from denoise_cli.errors import DenoiseError, UnreadableFile, UnwritableFile, UsageError
+from denoise_cli.imaging.noise import ShotRead, estimate_sigma
 from denoise_cli.io import image
+from denoise_cli.io.dng import DigitalNegative
 from denoise_cli.io.photo import Photo
-from denoise_cli.zoo import DEFAULT_IMAGE_MODEL
+from denoise_cli.io.raw import Negative
+from denoise_cli.negative import denoised_mosaic, denoised_picture, noise_of
+from denoise_cli.zoo import DEFAULT_IMAGE_MODEL, find_model
 
 Load = Callable[[str], Denoiser]
 
@@ -21,6 +26,8 @@ AUTO = "auto"
 # What cameras write holds what cameras leave of the noise; what programs write may hold anything, most often less.
 CAMERAS_KINDS = ("jpeg", "heif", "raw", "webp", "avif")
 CAMERAS_MODEL, OTHERS_MODEL = "mallenet-r", DEFAULT_IMAGE_MODEL
+MOSAIC_MODEL, DEVELOPED_MODEL = "mallenet-raw", "mallenet-linear"
+DNG = "dng"
 NOTHING_KNOWN = "png"  # holds whatever a format that is only read can bring
 
 
@@ -46,24 +53,31 @@ class Settings:
 
     Attributes:
         model: a name from the zoo, the path of a weight file, or "auto" to choose by the photo's format.
-        sigma: noise level on [0, 1]; None to estimate it for each photo, or to leave that to the model.
+        noise: its level on [0, 1], or a sensor's shot and read noise; None to find it for each photo, or to leave that
+            to the model.
         strength: scales the level; 0 leaves the pixels as they are.
         quality: 1 to 100, for lossy formats.
         overwrite: replace files that are there.
         max_pixels: refuse larger photos.
+        linear: of camera RAW, write linear digital negatives: demosaiced, where there is a mosaic.
     """
 
     model: str
-    sigma: float | None = None
+    noise: float | ShotRead | None = None
     strength: float = 1.0
     quality: int = 95
     overwrite: bool = False
     max_pixels: int = image.MAX_PIXELS
+    linear: bool = False
 
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a job; `error` is None where all went well."""
+    """What became of a job; `error` is None where all went well.
+
+    The noise is `sigma`, on the scale of 255, or `shot` and `read`, as shares of white; `noise_from` says whether it
+    was given, in the file, or estimated.
+    """
 
     source: str
     target: str
@@ -72,7 +86,9 @@ class Result:
     width: int | None = None
     height: int | None = None
     sigma: float | None = None
-    estimated: bool | None = None
+    shot: float | None = None
+    read: float | None = None
+    noise_from: str | None = None
     seconds: float | None = None
     notes: tuple[str, ...] = ()
 
@@ -119,18 +135,6 @@ def check(job: Job, overwrite: bool) -> None:
             raise UnwritableFile(job.target, "exists already: use --overwrite to replace it")
 
 
-def models_of(settings: Settings) -> tuple[str, ...]:
-    """The models that photos may need."""
-    if settings.model != AUTO:
-        return (settings.model,)
-    return (CAMERAS_MODEL, OTHERS_MODEL) if settings.sigma is None else (OTHERS_MODEL,)
-
-
-def _model_for(photo: Photo, settings: Settings) -> str:
-    camera, *other = models_of(settings)
-    return other[0] if other and photo.kind not in CAMERAS_KINDS else camera
-
-
 def run(job: Job, load: Load, settings: Settings, progress: Progress | None = None) -> Result:
     """Read, denoise, write.
 
@@ -145,26 +149,116 @@ def run(job: Job, load: Load, settings: Settings, progress: Progress | None = No
     """
     started = time.perf_counter()
     check(job, settings.overwrite)
-    photo = image.read(job.source, settings.max_pixels)
-    model = _model_for(photo, settings)
-    clean, sigma = denoise_photo(photo, load(model), settings, progress)
-    kind = job.kind or (photo.kind if photo.kind in image.WRITABLE else NOTHING_KNOWN)
+    with image.load(job.source, settings.max_pixels) as source:
+        model = _model_for(source, job, settings)
+        kind = job.kind or (source.kind if source.kind in image.WRITABLE else NOTHING_KNOWN)
+        if isinstance(source, Negative) and load(model).is_for_raw:
+            done = _denoise_negative(source, kind, load(model), job, settings, progress)
+        else:
+            done = _denoise_photo(source, load(model), job, settings, progress)
+        if kind == DNG and not isinstance(done.picture, DigitalNegative):
+            raise UnwritableFile(
+                job.target, f"holds what {model} sees only after it was developed: choose .tif or .png"
+            )
     if job.makes_folder:
         _make_folder(job.target.parent)
-    how = f"strength {settings.strength:g}" if sigma is None else f"sigma {sigma * settings.strength * 255:.1f}"
-    software = f"denoise {__version__} ({Path(model).name}, {how})"
-    image.write(job.target, clean, kind, software, settings.quality, settings.overwrite)
+    software = f"denoise {__version__} ({Path(model).name}, {done.words(settings.strength)})"
+    image.write(job.target, done.picture, kind, software, settings.quality, settings.overwrite)
+    H, W = done.picture.shape
     return Result(
         source=str(job.source),
         target=str(job.target),
         model=model,
-        width=photo.pixels.shape[1],
-        height=photo.pixels.shape[0],
-        sigma=None if sigma is None else round(sigma * 255, 3),
-        estimated=None if sigma is None else settings.sigma is None,
+        width=W,
+        height=H,
         seconds=round(time.perf_counter() - started, 3),
-        notes=photo.notes,
+        notes=done.notes,
+        **done.facts(),
     )
+
+
+@dataclass(frozen=True)
+class _Done:
+    """What became of a photo, the noise that it had (None where the model sees that for itself), and who said so."""
+
+    picture: Photo | DigitalNegative
+    noise: float | ShotRead | None
+    noise_from: str | None
+    notes: tuple[str, ...] = ()
+
+    def words(self, strength: float) -> str:
+        """For the software tag."""
+        if self.noise is None:
+            return f"strength {strength:g}"
+        if isinstance(self.noise, ShotRead):
+            return f"shot {self.noise.shot:.3g}, read {self.noise.read:.3g}, strength {strength:g}"
+        return f"sigma {self.noise * strength * 255:.1f}"
+
+    def facts(self) -> dict[str, Any]:
+        """For the record."""
+        if isinstance(self.noise, ShotRead):
+            return {"shot": self.noise.shot, "read": self.noise.read, "noise_from": self.noise_from}
+        sigma = None if self.noise is None else round(self.noise * 255, 3)
+        return {"sigma": sigma, "noise_from": self.noise_from}
+
+
+def _model_for(source: Photo | Negative, job: Job, settings: Settings) -> str:
+    """The model that a photo goes through.
+
+    Raises:
+        UnreadableFile: the one that was asked for is for other photos.
+    """
+    if settings.model == AUTO:
+        if isinstance(source, Negative) and not isinstance(settings.noise, float):
+            return MOSAIC_MODEL if source.obstacle is None else DEVELOPED_MODEL
+        return CAMERAS_MODEL if settings.noise is None and source.kind in CAMERAS_KINDS else OTHERS_MODEL
+    spec = find_model(settings.model)
+    if spec.is_for_raw and not isinstance(source, Negative):
+        raise UnreadableFile(job.source, f"is no camera RAW, which alone {settings.model} is for: choose another model")
+    if spec.space == "mosaic" and isinstance(source, Negative) and source.obstacle is not None:
+        raise UnreadableFile(job.source, f"has {source.obstacle}, no Bayer mosaic: choose {DEVELOPED_MODEL}")
+    if spec.is_for_raw and isinstance(settings.noise, float):
+        raise UsageError(f"--noise: {settings.model} needs SHOT,READ, as shares of white")
+    return settings.model
+
+
+def _denoise_photo(
+    source: Photo | Negative, denoise: Denoiser, job: Job, settings: Settings, progress: Progress | None
+) -> _Done:
+    photo = image.decoded(job.source, source.developed)
+    clean, noise = denoise_photo(photo, denoise, settings, progress)
+    noise_from = None if noise is None else "given" if settings.noise is not None else "estimated"
+    return _Done(clean, noise, noise_from, photo.notes)
+
+
+def _denoise_negative(
+    source: Negative, kind: str, denoise: Denoiser, job: Job, settings: Settings, progress: Progress | None
+) -> _Done:
+    """By its mosaic where the model is for that, else what LibRaw develops of it."""
+    given = settings.noise if isinstance(settings.noise, ShotRead) else None
+    known = noise_of(source, given)
+    notes: tuple[str, ...] = ()
+    left: ShotRead | None = known.noise
+    linear = None
+    if denoise.space == "mosaic":
+        mosaic = source.mosaic()
+        clean = denoised_mosaic(mosaic, known.noise, denoise, settings.strength, progress)
+        if clean is not mosaic.light:
+            source.put(clean)
+            left = noise_of(source).noise
+        if kind == DNG and settings.linear:
+            linear = image.decoded(job.source, partial(source.linear, of_camera=True))
+    else:
+        if source.obstacle is not None:
+            notes = (f"{source.obstacle}: denoised after LibRaw has made a picture of it",)
+        linear = image.decoded(job.source, partial(source.linear, of_camera=kind == DNG))
+        linear = denoised_picture(linear, known.noise, source.gains, denoise, settings.strength, progress)
+        left = known.noise if settings.strength == 0 else None
+    if kind == DNG:
+        make = partial(source.digital_negative, left, linear)
+        return _Done(image.decoded(job.source, make), known.noise, known.source, notes)
+    photo = source.photo(image.decoded(job.source, source.linear) if linear is None else linear)
+    return _Done(photo, known.noise, known.source, notes)
 
 
 def failed(job: Job, settings: Settings, error: DenoiseError) -> Result:
@@ -174,26 +268,26 @@ def failed(job: Job, settings: Settings, error: DenoiseError) -> Result:
 
 def denoise_photo(
     photo: Photo, denoise: Denoiser, settings: Settings, progress: Progress | None = None
-) -> tuple[Photo, float | None]:
+) -> tuple[Photo, float | ShotRead | None]:
     """Denoise a photo's pixels; all else about it stays.
 
     Returns:
-        The photo, and the noise level on [0, 1] that was given or found; None where the model sees it for itself.
+        The photo, and the noise that was given or found, a level on [0, 1]; None where the model sees it for itself.
     """
     pixels = photo.as_float()
     # Floating point knows no white: a network trained on [0, 1] is shown [0, 1], whatever the file's range.
     peak = max(float(pixels.max()), 1.0)
     if peak > 1:
         pixels = pixels / peak
-    sigma = settings.sigma
-    if sigma is None and not denoise.sees_noise:
-        sigma = estimate_sigma(pixels)
+    noise = settings.noise
+    if noise is None and not denoise.sees_noise:
+        noise = estimate_sigma(pixels)
     if settings.strength == 0:
-        return photo, sigma
-    clean = denoise(pixels, sigma, settings.strength, progress)
+        return photo, noise
+    clean = denoise(pixels, noise, settings.strength, progress)
     if peak > 1:
         clean *= peak
-    return photo.with_pixels(clean), sigma
+    return photo.with_pixels(clean), noise
 
 
 def _sources(path: Path, recursive: bool) -> list[tuple[Path, Path]]:
@@ -210,15 +304,21 @@ def _sources(path: Path, recursive: bool) -> list[tuple[Path, Path]]:
 def _beside(source: Path, kind: str | None) -> Job:
     if source == STDIO:
         raise UsageError("a photo from standard input needs a target: add -o FILE, or -o - for standard output")
-    chosen = kind or image.kind_named(source) or NOTHING_KNOWN
+    chosen = kind or _own_kind(source)
     return Job(source, source.with_name(f"{source.stem}-denoised{_suffix(source, chosen)}"), chosen)
 
 
 def _into(folder: Path, source: Path, below: Path, kind: str | None) -> Job:
     if source == STDIO:
         raise UsageError(f"{folder}: a photo from standard input has no name: give a file as the output")
-    chosen = kind or image.kind_named(source) or NOTHING_KNOWN
+    chosen = kind or _own_kind(source)
     return Job(source, folder / below.with_suffix(_suffix(source, chosen)), chosen, makes_folder=True)
+
+
+def _own_kind(source: Path) -> str:
+    """The format that a photo has, if it is written here: of camera RAW, pictures are made."""
+    named = image.kind_named(source)
+    return NOTHING_KNOWN if named in (None, DNG) else named
 
 
 def _suffix(source: Path, kind: str) -> str:

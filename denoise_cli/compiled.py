@@ -72,12 +72,12 @@ class CompiledNet(NoisePredictor):
 
     def __init__(self, net: MalleNet, precision: torch.dtype) -> None:
         super().__init__()
-        self.multiple = net.multiple
+        self.multiple, self.channels = net.multiple, net.channels
         self._infer = _Request(net, _Noise(net), net.config.channels, precision)
 
     def forward(self, image: Tensor, sigma: Tensor) -> Tensor:
         """See `NoisePredictor`."""
-        check_inputs(image, sigma, self.multiple)
+        check_inputs(image, sigma, self.multiple, self.channels)
         return image - self._infer(image, sigma)
 
     def noise(self, image: Tensor, sigma: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from denoise_cli import compiled, graphed
 from denoise_cli.errors import DeviceUnavailable, OutOfMemory
 from denoise_cli.imaging import tiling, transfer
+from denoise_cli.imaging.bayer import PLANES
 from denoise_cli.imaging.noise import ShotRead, estimate_sigma
 from denoise_cli.imaging.torch_transfer import linear_to_srgb, sigma_in_linear, srgb_to_linear
 from denoise_cli.nets.mallenet import MULTIPLE
@@ -43,7 +44,7 @@ class Denoiser:
     """Takes noise away; made by `load_denoiser`.
 
     Args:
-        net: takes (B, 3, H, W) and a level map (B, 1, H, W), H and W multiples of 64.
+        net: takes (B, 3, H, W), or four planes, and a level map (B, 1, H, W), H and W multiples of 64.
         spec: what it was trained for.
         device: where it runs.
         precision: the arithmetic of its convolutions.
@@ -65,6 +66,7 @@ class Denoiser:
         self.tile = tile
         self.sees_noise = spec.sees_noise
         self.sees_neighbours = spec.window > 1
+        self.space, self.is_for_raw = spec.space, spec.is_for_raw
         self._spec = spec
         self._net = in_pytorch(net, device)
 
@@ -100,7 +102,8 @@ class Denoiser:
 
         Args:
             image: numpy (H, W) or (H, W, C), or torch (B, C, H, W), C = 1 or 3; float, nominally [0, 1], sRGB-encoded.
-                Values outside are noise like any other and reach the network as they are.
+                Values outside are noise like any other and reach the network as they are. Of a network for mosaics C is
+                4: the planes as `imaging.stabilised` makes them, and sigma is their level.
             sigma: the noise's standard deviation in the image's unit: a number, 0 returning the image, or a map of
                 shape (H, W) or (B, 1, H, W); or a sensor's noise; None to estimate it. A network that sees it is not
                 told.
@@ -163,8 +166,10 @@ class Denoiser:
         progress: Progress | None,
     ) -> Tensor:
         image, *neighbours = frames
-        if image.ndim != 4 or image.shape[1] not in (1, 3) or not image.numel():
-            raise ValueError(f"image: expected (B, C, H, W) with C = 1 or 3, got {tuple(image.shape)}")
+        channels = (PLANES,) if self._spec.space == "mosaic" else (1, 3)
+        if image.ndim != 4 or image.shape[1] not in channels or not image.numel():
+            known = " or ".join(map(str, channels))
+            raise ValueError(f"image: expected (B, C, H, W) with C = {known}, got {tuple(image.shape)}")
         if any(other.shape != image.shape for other in neighbours):
             raise ValueError(f"neighbours: expected {tuple(image.shape)} each")
         if neighbours and not self.sees_neighbours:

@@ -58,7 +58,7 @@ class GraphedNet(NoisePredictor):
 
     def __init__(self, net: MalleNet, device: torch.device, precision: torch.dtype) -> None:
         super().__init__()
-        self.multiple = net.multiple
+        self.multiple, self.channels = net.multiple, net.channels
         self.net = net.to(device, precision, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self._device = device
         self._precision = precision

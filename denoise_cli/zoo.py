@@ -37,7 +37,8 @@ class ModelSpec:
         summary: what it is for, in a few words.
         window: frames of a clip that it is shown, of which it denoises the first; 1 for photos.
         any_window: whether it takes any other number of them as well.
-        space: the encoding that it works in: a photo's own, or linear light.
+        space: the encoding that it works in: a photo's own, or linear light; or, stabilised, the four planes of a
+            mosaic, or what was developed of one.
         noise: what it learns to take away: white noise, a sensor's shot and read noise, or what cameras leave.
         sigma_max: the strongest noise that it was trained for, as a standard deviation on [0, 1].
     """
@@ -46,14 +47,19 @@ class ModelSpec:
     summary: str
     window: int = 1
     any_window: bool = False
-    space: Literal["srgb", "linear"] = "srgb"
+    space: Literal["srgb", "linear", "mosaic", "developed"] = "srgb"
     noise: Literal["gaussian", "sensor", "camera"] = "gaussian"
     sigma_max: float = 75 / 255
 
     @property
     def media(self) -> str:
         """What it is fed with."""
-        return "image" if self.window == 1 else "video"
+        return "raw" if self.is_for_raw else "image" if self.window == 1 else "video"
+
+    @property
+    def is_for_raw(self) -> bool:
+        """Whether it is for what comes out of a RAW file, before it is a photo."""
+        return self.space in ("mosaic", "developed")
 
     @property
     def sees_noise(self) -> bool:
@@ -80,6 +86,18 @@ MODELS = {
         window=5,
         any_window=True,
         space="linear",
+        noise="sensor",
+    ),
+    "mallenet-raw": ModelSpec(
+        MalleNetConfig(32, block="residual", channels=4, outputs=4),
+        "for camera RAW, before the demosaic",
+        space="mosaic",
+        noise="sensor",
+    ),
+    "mallenet-linear": ModelSpec(
+        MalleNetConfig(16, block="residual", lean=True),
+        "for camera RAW without a Bayer mosaic",
+        space="developed",
         noise="sensor",
     ),
     "deformable-2d": ModelSpec(

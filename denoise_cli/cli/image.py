@@ -2,16 +2,18 @@
 
 import dataclasses
 import json
+from functools import cache
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from denoise_cli.cli import console
-from denoise_cli.cli.options import Device, Json, Precision, Quiet, Tile, read_noise, read_precision, read_tile
+from denoise_cli.cli.options import Device, Json, Precision, Quiet, Tile, read_precision, read_sensor_noise, read_tile
 from denoise_cli.errors import DenoiseError, UsageError
 
 if TYPE_CHECKING:
     from denoise_cli.batch import Result
+    from denoise_cli.denoiser import Denoiser
 
 Inputs = Annotated[list[str], typer.Argument(help="Photos, folders of photos, or - for standard input.")]
 Output = Annotated[
@@ -25,7 +27,11 @@ Model = Annotated[
     ),
 ]
 Noise = Annotated[
-    str, typer.Option(help="auto, or the noise's standard deviation on the scale of 255, like 25, of white noise.")
+    str,
+    typer.Option(
+        help="auto; the standard deviation of white noise on the scale of 255, like 25; or SHOT,READ of a sensor's, as "
+        "shares of white in linear light, like 0.003,0.002."
+    ),
 ]
 Strength = Annotated[float, typer.Option(min=0, max=1, help="How much of the noise goes; 0 leaves the pixels alone.")]
 Quality = Annotated[int, typer.Option(min=1, max=100, help="Of JPEG, WebP (100: lossless) and AVIF.")]
@@ -34,8 +40,11 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs th
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be written, and stop.")]
 Format = Annotated[
     str | None,
-    typer.Option("--format", help="jpeg, png, tiff, webp or avif, where the output's name does not say it."),
+    typer.Option(
+        "--format", help="jpeg, png, tiff, webp, avif, or dng of camera RAW, where the output's name does not say it."
+    ),
 ]
+Linear = Annotated[bool, typer.Option("--linear", help="Write a .dng of demosaiced, linear light, not of the mosaic.")]
 MaxPixels = Annotated[int, typer.Option(min=1, help="Refuse photos with more pixels than this.")]
 
 
@@ -47,6 +56,7 @@ def image(
     strength: Strength = 1.0,
     quality: Quality = 95,
     format: Format = None,  # noqa: A002 - the option's name
+    linear: Linear = False,
     recursive: Recursive = False,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
@@ -58,7 +68,7 @@ def image(
     as_json: Json = False,
 ) -> None:
     """Denoise photos, and keep everything else about them."""
-    sigma, side, arithmetic = read_noise(noise), read_tile(tile), read_precision(precision)
+    level, side, arithmetic = read_sensor_noise(noise), read_tile(tile), read_precision(precision)
     if as_json and output == "-":
         raise UsageError("--json and -o - both write to standard output: choose one")
 
@@ -69,23 +79,30 @@ def image(
     if format is not None and format not in WRITABLE:
         raise UsageError(f"--format {format}: choose one of {', '.join(WRITABLE)}")
     jobs = batch.plan(inputs, output, recursive, format)
-    settings = batch.Settings(model, sigma, strength, quality, overwrite, max_pixels)
-    if model != batch.AUTO and find_model(model).sees_noise and sigma is not None:
+    settings = batch.Settings(model, level, strength, quality, overwrite, max_pixels, linear)
+    if model != batch.AUTO and find_model(model).sees_noise and level is not None:
         raise UsageError(f"--noise {noise}: {model} sees the noise for itself: choose another model, or --strength")
     if dry_run:
         for job in jobs:
             console.data(f"{job.source} -> {job.target}")
         return
 
-    from denoise_cli.denoiser import load_denoiser
+    from denoise_cli.denoiser import choose_device, choose_precision, load_denoiser
 
-    denoisers = {name: load_denoiser(name, device, arithmetic, side) for name in batch.models_of(settings)}
+    choose_precision(choose_device(device), arithmetic)
+
+    @cache
+    def load(name: str) -> "Denoiser":
+        return load_denoiser(name, device, arithmetic, side)
+
+    if model != batch.AUTO:
+        load(model)
     failures = 0
     with console.bar(len(jobs), quiet) as bar:
         for job in jobs:
             bar.start(job.source.name)
             try:
-                result = batch.run(job, denoisers.__getitem__, settings, bar.show)
+                result = batch.run(job, load, settings, bar.show)
                 if not quiet:
                     console.say(_line(result))
             except DenoiseError as error:
@@ -102,6 +119,9 @@ def image(
 def _line(result: "Result") -> str:
     level = "noise as it sees it"
     if result.sigma is not None:
-        level = f"noise {result.sigma:.1f}" + (" (estimated)" if result.estimated else "")
+        level = f"noise {result.sigma:.1f}" + (" (estimated)" if result.noise_from == "estimated" else "")
+    if result.shot is not None:
+        said = {"given": "", "file": " (from the file)", "estimated": " (estimated)"}[result.noise_from or "given"]
+        level = f"shot {result.shot:.2e}, read {result.read:.2e}{said}"
     notes = "".join(f"; {note}" for note in result.notes)
     return f"{result.source} -> {result.target}: {result.model}, {level}, {result.seconds:.1f} s{notes}"

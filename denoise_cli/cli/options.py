@@ -1,10 +1,13 @@
 """Options that several commands share, and how their text is read."""
 
-from typing import Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 
 from denoise_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from denoise_cli.imaging.noise import ShotRead
 
 PrecisionName = Literal["auto", "fp32", "bf16", "fp16"]
 
@@ -21,6 +24,22 @@ def read_noise(text: str) -> float | None:
     if text == "auto":
         return None
     return read_number(text, "--noise", 0, 255) / 255
+
+
+def read_sensor_noise(text: str) -> "float | ShotRead | None":
+    """As `read_noise`, or a sensor's noise from "SHOT,READ", as shares of white."""
+    if "," not in text:
+        return read_noise(text)
+    from denoise_cli.imaging.noise import ShotRead
+
+    parts = text.split(",")
+    try:
+        shot, read = (float(part) for part in parts)
+    except ValueError:
+        shot = read = float("nan")
+    if not (0 <= shot <= 1 and 0 <= read <= 1):
+        raise UsageError(f"--noise {text}: expected SHOT,READ, two numbers from 0 to 1, like 0.003,0.002")
+    return ShotRead(shot, read)
 
 
 def read_number(text: str, option: str, least: float, most: float, auto: bool = True) -> float:

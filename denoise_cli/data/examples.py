@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 
 from denoise_cli.data.photos import CropSource, Source
 from denoise_cli.imaging import camera
+from denoise_cli.imaging.bayer import pack
 from denoise_cli.imaging.noise import GRAIN, READ_RANGE, SHOT_RANGE, ShotRead, sensor_noise
+from denoise_cli.imaging.stabilised import Stabiliser
 from denoise_cli.imaging.transfer import srgb_to_linear
 from denoise_cli.zoo import UNKNOWN
 
@@ -22,7 +24,8 @@ class Example:
     """One crop.
 
     Attributes:
-        noisy: (H, W, 3*T), nominally [0, 1], not clipped, in the network's own encoding; T > 1 frames for a clip's.
+        noisy: (H, W, 3*T), of a mosaic (h, w, 4), nominally [0, 1], not clipped, in the network's own encoding; T > 1
+            frames for a clip's.
         clean: (H, W, 3), the first of them.
         level: (H, W), the noise's standard deviation at each pixel, in the same unit.
     """
@@ -100,6 +103,22 @@ class CameraNoise:
         scene = self.crops.draw(rng, int(np.ceil((patch + 2 * camera.MARGIN) / model.scale)))
         noisy, clean = (picture[:patch, :patch] for picture in model.take(scene, rng))
         return Example(noisy, clean, np.full((patch, patch), UNKNOWN, np.float32))
+
+
+@dataclass(frozen=True)
+class MosaicNoise:
+    """What sensors see of photos: see `imaging.camera`; the four planes of the mosaic, stabilised."""
+
+    crops: Source
+
+    def draw(self, rng: np.random.Generator, patch: int) -> Example:
+        """See `Examples`; `patch` quads wide and high, 4 channels."""
+        sensor = camera.draw_sensor(rng)
+        scene = self.crops.draw(rng, 2 * patch)
+        stabiliser = Stabiliser(sensor.noise)
+        pictures = sensor.normalised(sensor.take(scene, rng)), sensor.see(scene)
+        noisy, clean = (stabiliser.forward(pack(picture, sensor.phase)) for picture in pictures)
+        return Example(noisy, clean, np.full(clean.shape[:2], stabiliser.level, np.float32))
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from denoise_cli.imaging.noise import READ_RANGE, SHOT_RANGE, sensor_noise
+from denoise_cli.imaging.bayer import Phase
+from denoise_cli.imaging.noise import READ_RANGE, SHOT_RANGE, ShotRead, sensor_noise
 from denoise_cli.imaging.transfer import linear_to_srgb, srgb_to_linear
 
 Array = NDArray[np.float32]
@@ -26,6 +27,9 @@ Array = NDArray[np.float32]
 # log(read^2) = slope * log(shot) + intercept, with this deviation: sensors of the Darmstadt dataset (Brooks et al.).
 READ_SLOPE, READ_INTERCEPT, READ_SPREAD = 2.18, 1.20, 0.26
 RED_GAINS, BLUE_GAINS = (1.2, 2.6), (1.2, 2.6)  # wider than in Brooks et al.: from lamp light to shade
+# Of sensors whose mosaic is learnt from: from the least that is sold to more than in the deformable kernels' paper.
+# Chosen by us, as what follows: exposures from two stops under to one over, black levels that cut more or less of the noise off.
+SHOTS, READS, EXPOSURES, BLACKS = (4e-6, 2e-2), (1e-4, 10**-1.4), (0.25, 2.0), (256, 2049)
 # Nobody has published what makers do to their pictures, nor what becomes of these. Chosen by us, from nothing to what
 # phones show at their worst: pixels of blur, and the share of an unsharp mask. One camera in four does without each.
 MOST_LUMA_GRAIN, MOST_CHROMA_GRAIN, MOST_SHARPENING, SPARED = 1.0, 2.5, 1.0, 0.25
@@ -71,6 +75,75 @@ MARGIN = 16
 
 
 @dataclass(frozen=True)
+class Sensor:
+    """How a sensor sees a scene, and in which numbers its file holds that.
+
+    Attributes:
+        noise: of its values, full at 1.
+        red, blue: the white balance's gains; green has 1.
+        colours: (3, 3), from linear sRGB to the sensor's colours, rows summing to 1; None where they are the same.
+        phase: where red is in the mosaic's quads.
+        exposure: what the light is multiplied by; above 1, the brightest parts are cut off.
+        black, white: the numbers that stand for no light and for a full sensor.
+    """
+
+    noise: ShotRead
+    red: float = 2.0
+    blue: float = 1.6
+    colours: NDArray[np.float64] | None = None
+    phase: Phase = (0, 0)
+    exposure: float = 1.0
+    black: int = 1024
+    white: int = 16383
+
+    def see(self, scene: NDArray[np.floating]) -> Array:
+        """The mosaic without noise: (H, W, 3), sRGB-encoded, [0, 1], to (H, W), [0, 1]."""
+        return self._light(scene).clip(0, 1)
+
+    def take(self, scene: NDArray[np.floating], rng: np.random.Generator) -> NDArray[np.uint16]:
+        """The mosaic as its file holds it: with noise, cut off at no light and at full, in whole numbers.
+
+        Args:
+            scene: (H, W, 3), sRGB-encoded, [0, 1].
+            rng: the source of chance.
+
+        Returns:
+            (H, W), 0 to `white`.
+        """
+        light = self._light(scene)
+        noisy = light + sensor_noise(light, self.noise.shot, self.noise.read, rng)
+        numbers = np.rint(noisy * (self.white - self.black) + self.black)
+        return numbers.clip(0, self.white).astype(np.uint16)
+
+    def normalised(self, numbers: NDArray[np.uint16]) -> Array:
+        """Numbers of its file, any shape, as light: nominally [0, 1], noise below zero."""
+        return (numbers.astype(np.float32) - self.black) / np.float32(self.white - self.black)
+
+    def matrix(self) -> NDArray[np.float64]:
+        """(3, 3), from linear sRGB to what the photosites see of each colour."""
+        colours = np.eye(3) if self.colours is None else self.colours
+        return colours / np.array([[self.red], [1.0], [self.blue]])
+
+    def _light(self, scene: NDArray[np.floating]) -> Array:
+        linear = srgb_to_linear(np.asarray(scene, np.float32))
+        seen = linear @ (self.exposure * self.matrix()).T.astype(np.float32)
+        return mosaic(np.maximum(seen, 0), self.phase)
+
+
+def draw_sensor(rng: np.random.Generator) -> Sensor:
+    """A sensor in any light, at any sensitivity; `shot` and `read` even in their logarithms."""
+    shot, read = (float(np.exp(rng.uniform(*np.log(limits)))) for limits in (SHOTS, READS))
+    return Sensor(
+        noise=ShotRead(shot, read),
+        red=rng.uniform(*RED_GAINS),
+        blue=rng.uniform(*BLUE_GAINS),
+        colours=_draw_colours(rng),
+        exposure=float(np.exp(rng.uniform(*np.log(EXPOSURES)))),
+        black=int(rng.integers(*BLACKS)),
+    )
+
+
+@dataclass(frozen=True)
 class Camera:
     """How one picture is taken and developed.
 
@@ -80,7 +153,7 @@ class Camera:
         red, blue: the white balance's gains; green has 1.
         colours: (3, 3), from linear sRGB to the sensor's colours, rows summing to 1.
         tone: 0 to 1, how much of the tone curve 3x^2 - 2x^3 (Brooks et al.) follows the gamma.
-        phase: the row and column, 0 or 1, at which the mosaic's RGGB quads begin.
+        phase: where red is in the mosaic's quads.
         demosaic: how missing colours are found.
         luma_grain, chroma_grain: deviation in pixels of the blur that the camera's own denoising lays over what is
             left of the noise (the edges, which it spares, stay sharp), apart for brightness and colour.
@@ -96,7 +169,7 @@ class Camera:
     blue: float = 1.6
     colours: NDArray[np.float64] | None = None
     tone: float = 0.0
-    phase: tuple[int, int] = (0, 0)
+    phase: Phase = (0, 0)
     demosaic: Literal["malvar", "bilinear"] = "malvar"
     luma_grain: float = 0.0
     chroma_grain: float = 0.0
@@ -213,7 +286,7 @@ def mean_noise(noise: Array, clean: Array) -> Array:
     return fitted
 
 
-def mosaic(light: Array, phase: tuple[int, int] = (0, 0)) -> Array:
+def mosaic(light: Array, phase: Phase = (0, 0)) -> Array:
     """What a Bayer sensor lets through: (H, W, 3) to (H, W)."""
     plane = light[..., 1].copy()
     y, x = phase
@@ -222,7 +295,7 @@ def mosaic(light: Array, phase: tuple[int, int] = (0, 0)) -> Array:
     return plane
 
 
-def demosaiced(plane: Array, phase: tuple[int, int], method: Literal["malvar", "bilinear"] = "malvar") -> Array:
+def demosaiced(plane: Array, phase: Phase, method: Literal["malvar", "bilinear"] = "malvar") -> Array:
     """Find the two colours that each photosite did not see.
 
     Args:

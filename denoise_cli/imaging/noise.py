@@ -89,6 +89,19 @@ class ShotRead:
         return np.sqrt(np.mean(np.square(sigma), axis=2)).astype(np.float32)
 
 
+def developed_noise(noise: ShotRead, gains: NDArray[np.floating]) -> ShotRead:
+    """What a sensor's noise is after white balance: the mean over the colours of a grey picture.
+
+    A colour that is multiplied by g has, where it shows a grey q, noise of the variance shot * g * q + (g * read)^2.
+
+    Args:
+        noise: of the sensor's values.
+        gains: (3,), of the white balance.
+    """
+    read = noise.read * float(np.sqrt(np.mean(np.square(gains))))
+    return ShotRead(noise.shot * float(np.mean(gains)), read)
+
+
 def sensor_noise(
     light: NDArray[np.floating], shot: float, read: float, rng: np.random.Generator
 ) -> NDArray[np.float32]:

@@ -5,13 +5,18 @@ that are laid out as TIFF files.
 """
 
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
 from PIL import ExifTags
 
 EXIF_IFD, GPS_IFD, INTEROP_IFD = ExifTags.IFD.Exif.value, ExifTags.IFD.GPSInfo.value, ExifTags.IFD.Interop.value
-ASCII, SHORT, LONG, RATIONAL = 2, 3, 4, 5
+SUB_IFDS = 330
+BYTE, ASCII, SHORT, LONG, RATIONAL = 1, 2, 3, 4, 5
+SRATIONAL, FLOAT, DOUBLE = 10, 11, 12
+FORMATS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 13: "I"}  # of types, as `struct` has them
+MOST_PICTURES = 16
 LAST_CLASSIC_TYPE = 13
 # Bytes per value of each type.
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
@@ -66,6 +71,20 @@ class Exif:
         over, under = struct.unpack(self.order + "II", value.data[:8])
         return over / under if under else 0.0
 
+    def numbers(self, value: Value | None) -> tuple[float, ...]:
+        """All of a tag's numbers, of any type but text; nothing where there is none."""
+        if value is None:
+            return ()
+        if value.kind in (RATIONAL, SRATIONAL):
+            parts = struct.unpack(f"{self.order}{2 * value.count}{'I' if value.kind == RATIONAL else 'i'}", value.data)
+            return tuple(over / under if under else 0.0 for over, under in zip(parts[::2], parts[1::2], strict=True))
+        kind = FORMATS.get(value.kind)
+        return struct.unpack(f"{self.order}{value.count}{kind}", value.data) if kind else ()
+
+    def words(self, value: Value | None) -> str:
+        """A tag's text; nothing where there is none."""
+        return "" if value is None else value.data.split(b"\x00")[0].decode(errors="replace").strip()
+
     def text(self, words: str) -> Value:
         """A value of type ASCII, in UTF-8 for want of anything better."""
         return Value(ASCII, words.encode() + b"\x00")
@@ -81,6 +100,14 @@ class Exif:
     def rational(self, number: float) -> Value:
         """A value of type RATIONAL, to four digits."""
         return Value(RATIONAL, struct.pack(self.order + "II", min(round(number * 10_000), 2**32 - 1), 10_000))
+
+    def packed(self, kind: int, numbers: Iterable[float]) -> Value:
+        """Values of any type of numbers; fractions to a millionth."""
+        if kind in (RATIONAL, SRATIONAL):
+            parts = [part for number in numbers for part in (round(float(number) * 1_000_000), 1_000_000)]
+            return Value(kind, struct.pack(f"{self.order}{len(parts)}{'I' if kind == RATIONAL else 'i'}", *parts))
+        plain = list(numbers)
+        return Value(kind, struct.pack(f"{self.order}{len(plain)}{FORMATS[kind]}", *plain))
 
 
 def parse(data: bytes) -> Exif:
@@ -100,6 +127,17 @@ def parse(data: bytes) -> Exif:
         for tag in [tag for tag, value in directory.items() if value.kind > LAST_CLASSIC_TYPE]:
             del directory[tag]
     return exif
+
+
+def pictures(data: bytes) -> list[Exif]:
+    """The directories of a TIFF structure that hold pictures, as `main` each: the first, and those it points at."""
+    order = ORDERS.get(data[:2])
+    if order is None or len(data) < 16 or struct.unpack(order + "H", data[2:4])[0] == BIG_TIFF:
+        return []
+    first = Exif(order, _read(data, order, False, struct.unpack(order + "I", data[4:8])[0]))
+    places = first.main.get(SUB_IFDS, Value(LONG, b""))
+    starts = struct.unpack(f"{order}{len(places.data) // 4}I", places.data[: len(places.data) // 4 * 4])
+    return [first, *(Exif(order, _read(data, order, False, start)) for start in starts[:MOST_PICTURES])]
 
 
 def pack(exif: Exif) -> bytes:

@@ -34,6 +34,7 @@ FORMATS = {
     "avif": Format((".avif",), (8,), longest=65535),
     "heif": Format((".heic", ".heif", ".hif")),
     "bmp": Format((".bmp", ".dib")),
+    "dng": Format((".dng",), (16,), alpha=False, grey=False),  # of camera RAW alone
 }
 WRITABLE = [name for name, known in FORMATS.items() if known.depths]
 EXTENSIONS = {extension for known in FORMATS.values() for extension in known.extensions} | raw.EXTENSIONS

@@ -4,14 +4,16 @@ import dataclasses
 import struct
 import sys
 import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from denoise_cli.errors import UnreadableFile, UnwritableFile
 from denoise_cli.files import write_atomically
-from denoise_cli.io import heif, pillow, png, raw, tiff
+from denoise_cli.io import dng, heif, pillow, png, raw, tiff
 from denoise_cli.io.formats import FORMATS, WRITABLE, is_photo, kind_for, kind_named
 from denoise_cli.io.limits import MAX_PIXELS
 from denoise_cli.io.metadata import Metadata, upright_xmp
@@ -22,15 +24,18 @@ __all__ = [
     "MAX_PIXELS",
     "STDIN",
     "WRITABLE",
+    "decoded",
     "encode",
     "is_photo",
     "kind_for",
     "kind_named",
+    "load",
     "read",
     "write",
 ]
 
 STDIN = "-"
+Result = TypeVar("Result")
 
 # What decoders say about data that they refuse, and what they let slip where they took damaged data for sound.
 REFUSALS = (OSError, ValueError, RuntimeError, SyntaxError, Image.DecompressionBombError)
@@ -38,7 +43,28 @@ SLIPS = (ArithmeticError, AttributeError, EOFError, LookupError, TypeError, stru
 
 
 def read(source: Path, max_pixels: int = MAX_PIXELS) -> Photo:
-    """Read a photo, whatever its extension says it is.
+    """Read a photo, whatever its extension says it is; camera RAW is developed. Arguments and errors as of `load`."""
+    with load(source, max_pixels) as loaded:
+        return decoded(source, loaded.developed)
+
+
+def decoded(source: Path, work: Callable[[], Result]) -> Result:
+    """What reading a file, or a part of it, gives; errors as of `load`."""
+    name = "standard input" if str(source) == STDIN else source
+    try:
+        return work()
+    except UnidentifiedImageError as error:
+        raise UnreadableFile(name, "not a photo that is read here, or damaged at its start") from error
+    except MemoryError as error:
+        raise UnreadableFile(name, "does not fit into memory") from error
+    except REFUSALS as error:
+        raise UnreadableFile(name, f"cannot be decoded: {_in_one_line(error)}") from error
+    except SLIPS as error:
+        raise UnreadableFile(name, "cannot be decoded: it is damaged") from error
+
+
+def load(source: Path, max_pixels: int = MAX_PIXELS) -> Photo | raw.Negative:
+    """Read a photo, whatever its extension says it is; camera RAW is not developed, but open.
 
     Args:
         source: a file, or "-" for standard input.
@@ -57,19 +83,17 @@ def read(source: Path, max_pixels: int = MAX_PIXELS) -> Photo:
         raise UnreadableFile(name, "does not fit into memory") from error
     if not data:
         raise UnreadableFile(name, "is empty")
-    try:
-        return _decode(data, source.suffix.lower(), max_pixels)
-    except UnidentifiedImageError as error:
-        raise UnreadableFile(name, "not a photo that is read here, or damaged at its start") from error
-    except MemoryError as error:
-        raise UnreadableFile(name, "does not fit into memory") from error
-    except REFUSALS as error:
-        raise UnreadableFile(name, f"cannot be decoded: {_in_one_line(error)}") from error
-    except SLIPS as error:
-        raise UnreadableFile(name, "cannot be decoded: it is damaged") from error
+    return decoded(source, lambda: _decode(data, source.suffix.lower(), max_pixels))
 
 
-def write(target: Path, photo: Photo, kind: str, software: str, quality: int = 95, overwrite: bool = False) -> None:
+def write(
+    target: Path,
+    photo: Photo | dng.DigitalNegative,
+    kind: str,
+    software: str,
+    quality: int = 95,
+    overwrite: bool = False,
+) -> None:
     """Write a photo; the file appears when it is complete, or not at all.
 
     Args:
@@ -98,12 +122,16 @@ def write(target: Path, photo: Photo, kind: str, software: str, quality: int = 9
         raise UnwritableFile(name, f"cannot write: {error.strerror}") from error
 
 
-def encode(photo: Photo, kind: str, software: str, quality: int = 95) -> bytes:
+def encode(photo: Photo | dng.DigitalNegative, kind: str, software: str, quality: int = 95) -> bytes:
     """A photo as the bytes of a file: in its own bit depth where the format can hold it, else in the format's best.
 
     Raises:
         ValueError: the format cannot hold it, in the words that the user reads.
     """
+    if isinstance(photo, dng.DigitalNegative):
+        return dng.encode(photo, software)
+    if kind == "dng":
+        raise ValueError("it is made of camera RAW alone: choose .tif or .png")
     known = FORMATS[kind]
     if max(photo.pixels.shape) > known.longest:
         raise ValueError(f"it holds at most {known.longest} pixels in a row or a column: choose .png or .tif")
@@ -125,10 +153,10 @@ def encode(photo: Photo, kind: str, software: str, quality: int = 95) -> bytes:
     return pillow.encode(photo, kind, software, quality)
 
 
-def _decode(data: bytes, extension: str, max_pixels: int) -> Photo:
+def _decode(data: bytes, extension: str, max_pixels: int) -> Photo | raw.Negative:
     if data[:4] in (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"):
-        if extension in raw.EXTENSIONS or tiff.is_dng(data):
-            return raw.decode(data, max_pixels)
+        if extension in raw.EXTENSIONS or dng.is_dng(data):
+            return raw.Negative(data, max_pixels)
         return tiff.decode(data, max_pixels)
     if data[4:8] == b"ftyp" and data[8:12] in heif.BRANDS and b"av01" not in data[:4096]:
         return heif.decode(data, max_pixels)
@@ -137,7 +165,7 @@ def _decode(data: bytes, extension: str, max_pixels: int) -> Photo:
     except UnidentifiedImageError:
         if extension not in raw.EXTENSIONS:
             raise
-    return raw.decode(data, max_pixels)
+    return raw.Negative(data, max_pixels)
 
 
 def _for_output(meta: Metadata, channels: int) -> Metadata:

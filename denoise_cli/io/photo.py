@@ -30,6 +30,22 @@ class Photo:
     metadata: Metadata = field(default_factory=Metadata)
     notes: tuple[str, ...] = ()
 
+    def __enter__(self) -> "Photo":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """As a RAW file, which is open, and closed here."""
+
+    def developed(self) -> "Photo":
+        """Itself: it is no RAW file."""
+        return self
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        H, W, _ = self.pixels.shape
+        return H, W
+
     @property
     def bits(self) -> int:
         """Bits per value: 8, 16, or 32 for floating point."""

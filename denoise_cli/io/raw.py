@@ -1,20 +1,39 @@
-"""Camera RAW through LibRaw: demosaiced in linear light, then encoded as sRGB."""
+"""Camera RAW through LibRaw: the mosaic, out and in again, and what is developed of it.
+
+Legend: H x W photosites, or pixels.
+"""
 
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image
 
 from denoise_cli.errors import MissingDependency
+from denoise_cli.imaging.bayer import Phase
+from denoise_cli.imaging.camera import XYZ
+from denoise_cli.imaging.noise import ShotRead
 from denoise_cli.imaging.transfer import linear_to_srgb
-from denoise_cli.io.exif import PREFIX, Exif, parse
+from denoise_cli.io.dng import (
+    CROP_ORIGIN,
+    CROP_SIZE,
+    DigitalNegative,
+    colour_tags,
+    is_dng,
+    kept,
+    noise_profile,
+)
+from denoise_cli.io.exif import LONG, PREFIX, Directory, Exif, parse
 from denoise_cli.io.limits import refuse_too_large
-from denoise_cli.io.metadata import Metadata, descriptive, upright
+from denoise_cli.io.metadata import ORIENTATION, Metadata, descriptive, upright
 from denoise_cli.io.photo import Photo, from_float
 
 if TYPE_CHECKING:
@@ -24,35 +43,318 @@ EXTENSIONS = {
     ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".iiq", ".kdc", ".mef", ".mos", ".mrw",
     ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
 }  # fmt: skip
+COLOURS, WHITE = 3, 65535
+PREVIEW = 1024  # pixels, its longer side
+ORIENTATIONS = {0: 1, 3: 3, 5: 8, 6: 6}  # of LibRaw's numbers for how it turns a picture, as EXIF has them
+MAKE, MODEL = ExifTags.Base.Make.value, ExifTags.Base.Model.value
+FEWEST_PIXELS = 100
+UNKNOWN_CAMERA = "Unknown"
+QUAD = ((0, 0), (0, 1), (1, 0), (1, 1))
+SECOND_GREEN = 3  # LibRaw's number for the green beside blue
+SIDEWAYS = (5, 6)  # LibRaw's numbers for pictures that it turns by a quarter
+LEAST_SIDE = 16  # photosites
+NEAR_FULL = 0.75  # of the white level: LibRaw's own share, from which it takes the largest value for a full sensor's
 
 
-def decode(data: bytes, max_pixels: int) -> Photo:
-    """Develop a RAW file: camera white balance, LibRaw's demosaic, sRGB primaries and gamma, 16 bits, upright.
+@dataclass(frozen=True)
+class Mosaic:
+    """What the photosites have measured.
+
+    Attributes:
+        light: (H, W), 0 where a photosite saw none, 1 where it is full; noise reaches below 0.
+        full: (H, W), where it is: how much light there was, nobody knows.
+        phase: where red is in the quads.
+    """
+
+    light: NDArray[np.float32]
+    full: NDArray[np.bool_]
+    phase: Phase
+
+
+class Negative:
+    """A RAW file, open in LibRaw; for one thread at a time, and closed by `close`, or at the end of a `with`.
+
+    Args:
+        data: the file.
+        max_pixels: refuse more.
+
+    Attributes:
+        data: the file.
+        kind: "raw".
+        is_dng: whether it is a digital negative.
+        black: (4,), the numbers that stand for no light: red, green beside red, blue, green beside blue.
+        white: the number that a full photosite has.
+        noise: what the file says of its noise, as shares of white; None where it says nothing.
 
     Raises:
         MissingDependency: rawpy is not installed.
         ValueError: a file that LibRaw cannot read, or too many pixels, in the words that the user reads.
     """
+
+    kind = "raw"
+
+    def __init__(self, data: bytes, max_pixels: int) -> None:
+        self.data = data
+        with _explained() as rawpy:
+            self.raw = rawpy.imread(BytesIO(data))
+        try:
+            self._look(max_pixels)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> "Negative":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free what LibRaw holds."""
+        self.raw.close()
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the picture as LibRaw turns it."""
+        sizes = self.raw.sizes
+        H, W = sizes.height, sizes.width
+        return (W, H) if sizes.flip in SIDEWAYS else (H, W)
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why there is no mosaic that can be denoised; None where there is one."""
+        if self.raw.raw_type != self._kinds.Flat:
+            return "three values a pixel"
+        pattern = self.raw.raw_pattern
+        if pattern is None or self.raw.num_colors == 1:
+            return "no colour filters"
+        if self.raw.color_desc not in (b"RGBG", b"RGGB") or pattern.shape != (2, 2):
+            rows, columns = pattern.shape
+            return f"colour filters in a pattern of {rows} x {columns}, of {self.raw.color_desc.decode()}"
+        if _phase_of(self._filters) is None:
+            return "colour filters in another order than a Bayer sensor's"
+        if min(self.raw.raw_image_visible.shape) < LEAST_SIDE:
+            return "too small"
+        return None
+
+    def mosaic(self) -> Mosaic:
+        """What can be denoised where there is no obstacle."""
+        numbers = self.raw.raw_image_visible
+        black = self._black_of_quad
+        light = numbers.astype(np.float32)
+        for y, x in QUAD:
+            site = light[y::2, x::2]
+            site -= np.float32(black[y, x])
+            site /= np.float32(self.white - black[y, x])
+        phase = _phase_of(self._filters)
+        assert phase is not None, self.obstacle
+        return Mosaic(light, numbers >= self.white, phase)
+
+    def put(self, light: NDArray[np.float32]) -> None:
+        """Have LibRaw develop another mosaic, as `mosaic` gave it; what is not changed keeps its number."""
+        black, numbers = self._black_of_quad, np.empty_like(self.raw.raw_image_visible)
+        for y, x in QUAD:
+            site = light[y::2, x::2] * np.float32(self.white - black[y, x]) + np.float32(black[y, x])
+            numbers[y::2, x::2] = np.rint(site, out=site).clip(0, self.white)
+        full = self.raw.raw_image_visible >= self.white
+        numbers[full & (light >= 1)] = self.raw.raw_image_visible[full & (light >= 1)]
+        self.raw.raw_image_visible[:] = numbers
+
+    def planes(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """What noise can be measured in where there is no Bayer mosaic: planes of one colour, and where they are full.
+
+        Returns:
+            (h, w, C) twice, as `Mosaic` has them: each place of the filters' pattern is a plane, or each value of a
+            pixel.
+        """
+        if self.raw.raw_type != self._kinds.Flat:
+            numbers = self.raw.raw_image_visible[..., :COLOURS]
+            black = self.black[:COLOURS]
+        else:
+            pattern = self.raw.raw_pattern
+            rows, columns = (2, 2) if pattern is None else pattern.shape
+            whole, colours = self.raw.raw_image_visible, self.raw.raw_colors_visible[:rows, :columns].ravel()
+            h, w = whole.shape[0] // rows, whole.shape[1] // columns
+            parts = (
+                whole[y : y + rows * h : rows, x : x + columns * w : columns] for y, x in np.ndindex(rows, columns)
+            )
+            numbers, black = np.stack(list(parts), axis=-1), self.black[colours]
+        light = (numbers.astype(np.float32) - black.astype(np.float32)) / (self.white - black).astype(np.float32)
+        return light, numbers >= self.white
+
+    @property
+    def gains(self) -> NDArray[np.float64]:
+        """(3,), what LibRaw multiplies red, green and blue by, the least by 1."""
+        balance = np.array(self.raw.camera_whitebalance if self._balance is None else self._balance)[:COLOURS]
+        return balance / balance.min()
+
+    def linear(self, of_camera: bool = False) -> NDArray[np.uint16]:
+        """The picture in linear light: (H, W, 3), upright, in the camera's white balance, 65535 as white.
+
+        Args:
+            of_camera: in the camera's own colours, not in sRGB's, and not turned.
+        """
+        if of_camera:
+            return self._processed(output_color=self._spaces.raw, user_flip=0)
+        return self._processed(output_color=self._spaces.sRGB)
+
+    def developed(self) -> Photo:
+        """The picture as a photo."""
+        return self.photo(self.linear())
+
+    def photo(self, linear: NDArray[np.uint16]) -> Photo:
+        """What `linear` gives as a photo, sRGB-encoded, 16 bits, with what the file says beside its pixels."""
+        # 65536 possible values: a table costs less than 36 million powers.
+        table = from_float(linear_to_srgb(np.linspace(0, 1, 65536, dtype=np.float32)), np.dtype(np.uint16))
+        exif = descriptive(parse(self.data)) or _exif_of_preview(self.raw)
+        _, packed = upright(exif)  # LibRaw has turned the picture already
+        return Photo(pixels=table[linear], alpha=None, kind="raw", metadata=Metadata(exif=packed))
+
+    def digital_negative(self, noise: ShotRead | None, linear: NDArray[np.uint16] | None = None) -> DigitalNegative:
+        """What is open here, with the mosaic that was last put, as a digital negative; the last that is asked of it.
+
+        Args:
+            noise: what is left of it.
+            linear: write this, as `linear` gives it of the camera's colours, instead of the mosaic.
+        """
+        exif = self._exif()
+        phase, white = None, WHITE
+        black: tuple[float, ...] = (0.0,)
+        if linear is None:
+            phase, black = _phase_of(self._filters), tuple(float(number) for number in self._black_of_quad.flat)
+            values, white = self.raw.raw_image_visible.copy(), self.white
+        else:  # as the sensor saw it: who develops it balances white
+            values = np.rint(linear / self.gains).astype(np.uint16)
+        orientation = self._orientation(exif)
+        # From here on, pictures are made at half the size, and LibRaw forgets the whole one.
+        camera, picture = kept(self.data, linear is None) if self.is_dng else self._told(exif)
+        return DigitalNegative(
+            values=values,
+            phase=phase,
+            black=black,
+            white=white,
+            camera=camera,
+            exif=exif,
+            orientation=orientation,
+            noise=noise,
+            preview=self._preview(),
+            picture=picture,
+        )
+
+    def _exif(self) -> Exif:
+        exif = parse(self.data)
+        return exif if exif else _exif_of_preview(self.raw)
+
+    def _orientation(self, exif: Exif) -> int:
+        stored = exif.number(exif.main.get(ORIENTATION)) if self.is_dng else None
+        return stored if stored is not None and 1 <= stored <= 8 else ORIENTATIONS.get(self.raw.sizes.flip, 1)
+
+    def _told(self, exif: Exif) -> tuple[Directory, Directory]:
+        """What LibRaw knows of a camera, and of the part of the picture that its maker shows."""
+        sizes = self.raw.sizes
+        picture: Directory = {}
+        if sizes.crop_width:
+            origin = sizes.crop_left_margin - sizes.left_margin, sizes.crop_top_margin - sizes.top_margin
+            picture = {
+                CROP_ORIGIN: exif.packed(LONG, origin),
+                CROP_SIZE: exif.packed(LONG, (sizes.crop_width, sizes.crop_height)),
+            }
+        matrix = np.array(self.raw.rgb_xyz_matrix[:COLOURS], np.float64)
+        if not matrix.any():
+            matrix = np.diag(1 / self.gains) @ np.linalg.inv(XYZ @ self._to_srgb())
+        maker, model = (exif.words(exif.main.get(tag)) for tag in (MAKE, MODEL))
+        name = model if model.startswith(maker) else f"{maker} {model}"
+        neutral = 1 / self.gains
+        return colour_tags(exif, matrix, neutral / neutral.max(), name.strip() or UNKNOWN_CAMERA), picture
+
+    def _to_srgb(self) -> NDArray[np.float64]:
+        """(3, 3), from the camera's balanced colours to sRGB's, as LibRaw shows it: not all its tables are told."""
+        spaces = (self._spaces.raw, self._spaces.sRGB)
+        pictures = [self._processed(output_color=space, half_size=True).reshape(-1, COLOURS) for space in spaces]
+        whole = np.logical_and(*((picture > WHITE // 100) & (picture < WHITE * 9 // 10) for picture in pictures)).all(1)
+        if np.count_nonzero(whole) < FEWEST_PIXELS:
+            return np.eye(COLOURS)
+        own, srgb = (picture[whole].astype(np.float64) for picture in pictures)
+        return np.linalg.lstsq(own, srgb, rcond=None)[0].T.astype(np.float64)
+
+    def _preview(self) -> NDArray[np.uint8]:
+        """(h, w, 3), sRGB, not turned."""
+        linear = self._processed(output_color=self._spaces.sRGB, user_flip=0, half_size=True)
+        encoded = from_float(linear_to_srgb(np.divide(linear, WHITE, dtype=np.float32)), np.dtype(np.uint8))
+        picture = Image.fromarray(encoded)
+        picture.thumbnail((PREVIEW, PREVIEW))
+        return np.asarray(picture)
+
+    def _look(self, max_pixels: int) -> None:
+        import rawpy
+
+        self._kinds, self._spaces = rawpy.RawType, rawpy.ColorSpace
+        sizes = self.raw.sizes
+        refuse_too_large((sizes.width, sizes.height), max_pixels)
+        self.is_dng = is_dng(self.data)
+        self.black = np.array(self.raw.black_level_per_channel, np.int64)
+        self.white = int(self.raw.white_level)
+        self.noise = noise_profile(self.data) if self.is_dng else None
+        self._peak: int | None = None
+        self._balance: list[float] | None = None
+        if self.raw.raw_type == self._kinds.Flat:
+            # LibRaw counts the greens as one once it has developed a picture.
+            self._filters = self.raw.raw_colors_visible[:2, :2].copy()
+            self._black_of_quad = self.black[self._filters]
+        if self.black.max() >= self.white:
+            raise ValueError(f"its black level, {self.black.max()}, is not below its white level, {self.white}")
+        if self.obstacle is None and not self.is_dng:
+            self._adjust_white()
+        if min(self.raw.camera_whitebalance[:COLOURS]) <= 0:
+            # LibRaw looks for white in the picture, noise and all: from now on, it takes what it finds here.
+            self.linear()
+            red, green, blue, _ = self.raw.auto_whitebalance
+            self._balance = [red, green, blue, green]  # what it finds for the other green would show as a pattern
+
+    def _adjust_white(self) -> None:
+        """As LibRaw does: sensors are full before their numbers end, and the largest one that is there tells."""
+        black = self._black_of_quad
+        numbers = self.raw.raw_image_visible
+        peak = max(int(numbers[y::2, x::2].max()) - int(black[y, x]) for y, x in QUAD)
+        least = int(self.black.min())
+        if NEAR_FULL * (self.white - least) < peak < self.white - least:
+            self._peak, self.white = peak, peak + int(black.max())
+
+    def _processed(self, **options: object) -> NDArray[np.uint16]:
+        # The denoised picture must not be made brighter because its largest value was noise.
+        with _explained():
+            return self.raw.postprocess(
+                use_camera_wb=self._balance is None,
+                user_wb=self._balance,
+                no_auto_bright=True,
+                gamma=(1, 1),
+                output_bps=16,
+                adjust_maximum_thr=0.0,
+                user_sat=self._peak,
+                **options,
+            )
+
+
+@contextmanager
+def _explained() -> "Iterator[ModuleType]":
+    """LibRaw's errors in words; rawpy, which has to be there."""
     try:
         import rawpy
     except ImportError as error:
         raise MissingDependency("reading camera RAW", "rawpy") from error
     try:
-        with _silence(), rawpy.imread(BytesIO(data)) as raw:
-            sizes = raw.sizes
-            refuse_too_large((sizes.width, sizes.height), max_pixels)
-            linear = raw.postprocess(
-                use_camera_wb=True, no_auto_bright=True, gamma=(1, 1), output_bps=16, output_color=rawpy.ColorSpace.sRGB
-            )
-            exif = descriptive(parse(data)) or _exif_of_preview(raw)
+        with _silence():
+            yield rawpy
     except rawpy.LibRawError as error:
         reason = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)
         raise ValueError(f"LibRaw cannot read it ({reason})") from error
 
-    # 65536 possible values: a table costs less than 36 million powers.
-    table = from_float(linear_to_srgb(np.linspace(0, 1, 65536, dtype=np.float32)), np.dtype(np.uint16))
-    _, packed = upright(exif)  # LibRaw has turned the picture already
-    return Photo(pixels=table[linear], alpha=None, kind="raw", metadata=Metadata(exif=packed))
+
+def _phase_of(filters: NDArray[np.uint8]) -> Phase | None:
+    """Where red is in a quad of LibRaw's numbers, 3 standing for the green beside blue; None if it is not a Bayer's."""
+    colours = np.where(filters == SECOND_GREEN, 1, filters).tolist()
+    known = {(0, 0): [[0, 1], [1, 2]], (0, 1): [[1, 0], [2, 1]], (1, 0): [[1, 2], [0, 1]], (1, 1): [[2, 1], [1, 0]]}
+    return next((phase for phase, quad in known.items() if quad == colours), None)
 
 
 def _exif_of_preview(raw: "RawPy") -> Exif:

@@ -6,7 +6,7 @@ from io import BytesIO
 import numpy as np
 import tifffile
 
-from denoise_cli.io.exif import EXIF_IFD, GPS_IFD, LONG, Exif, directory_bytes, parse
+from denoise_cli.io.exif import BYTE, EXIF_IFD, GPS_IFD, LONG, Exif, directory_bytes, parse
 from denoise_cli.io.metadata import (
     DESCRIPTIVE_TAGS,
     SOFTWARE,
@@ -19,9 +19,8 @@ from denoise_cli.io.metadata import (
 )
 from denoise_cli.io.photo import Photo, Pixels, straighten, white_of
 
-BYTE, UNDEFINED = 1, 7
+UNDEFINED = 7
 XMP_TAG, IPTC_TAG, ICC_TAG = 700, 33723, 34675
-DNG_VERSION_TAG = 50706
 PLACEHOLDER = 1  # tifffile writes no directory pointers itself; the number above sorts into the same place
 MOST_CHANNELS = 5  # nothing with more is read: refused before it is decoded
 
@@ -33,11 +32,6 @@ COLOURS = {
 }
 JPEG = {tifffile.COMPRESSION.JPEG, tifffile.COMPRESSION.OJPEG}  # decoded from YCbCr to RGB, others are not
 TRANSPARENCY = {tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA}
-
-
-def is_dng(data: bytes) -> bool:
-    """Whether a TIFF structure is a digital negative."""
-    return DNG_VERSION_TAG in parse(data).main
 
 
 def decode(data: bytes, max_pixels: int) -> Photo:
@@ -83,11 +77,7 @@ def encode(photo: Photo, software: str) -> bytes:
         for tag, value in exif.main.items()
         if tag in DESCRIPTIVE_TAGS and tag != SOFTWARE
     ]
-    extra += [
-        (tag + PLACEHOLDER, LONG, 1, exif.long(0).data, True)
-        for tag in (EXIF_IFD, GPS_IFD)
-        if directory_bytes(exif, tag, 0)
-    ]
+    extra += placeholders(exif)
 
     buffer = BytesIO()
     with tifffile.TiffWriter(buffer, byteorder=exif.order, bigtiff=False) as writer:
@@ -106,10 +96,19 @@ def encode(photo: Photo, software: str) -> bytes:
             metadata=None,
             extratags=extra,
         )
-    return _with_directories(buffer.getvalue(), exif)
+    return with_directories(buffer.getvalue(), exif)
 
 
-def _with_directories(data: bytes, exif: Exif) -> bytes:
+def placeholders(exif: Exif) -> list[tuple[int, int, int, bytes, bool]]:
+    """Tags for tifffile in the places of those that point at the EXIF and GPS directories: see `with_directories`."""
+    return [
+        (tag + PLACEHOLDER, LONG, 1, exif.long(0).data, True)
+        for tag in (EXIF_IFD, GPS_IFD)
+        if directory_bytes(exif, tag, 0)
+    ]
+
+
+def with_directories(data: bytes, exif: Exif) -> bytes:
     """Append the EXIF and GPS directories, and turn their placeholders into the tags that point at them."""
     buffer = BytesIO(data)
     with tifffile.TiffFile(BytesIO(data)) as file:

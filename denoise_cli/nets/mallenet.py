@@ -5,7 +5,7 @@ Source: Jiang et al., "Fast and High-quality Image Denoising via Malleable Convo
 Legend: B batch, C channels, H x W image, K kernel size (odd), f the width of the finest level.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 import torch
@@ -17,6 +17,7 @@ from denoise_cli.nets.residual import ResidualBlock, ResidualNet, conv, zeroed
 
 LEVELS = 4
 WIDTHS = (1, 1, 2, 4)  # times f, finest level first
+GREEN_TWICE, GREEN_SHARES = (0, 1, 1, 2), (1.0, 0.5, 0.5, 1.0)  # of a mosaic's planes: which of RGB, and its part
 MULTIPLE = cell_side() * 2 ** (LEVELS - 1)  # 64: the side of the coarsest kernel cell, in pixels of the image
 
 
@@ -32,7 +33,8 @@ class MalleNetConfig:
         block: what each level is made of: inverted bottlenecks or pairs of dense 3x3 convolutions.
         kernel: K of the malleable convolutions.
         expansion: of the inverted bottlenecks.
-        channels: of the input; what is beyond the three that are denoised only helps.
+        channels: of the input; what is beyond those that are denoised only helps.
+        outputs: how many are denoised, the first ones: 3 of RGB, 4 of a mosaic's planes.
         lean: spare the finest level's encoder its block, and join the levels by 1x1 convolutions.
     """
 
@@ -42,6 +44,7 @@ class MalleNetConfig:
     expansion: int = 3
     channels: int = 3
     lean: bool = False
+    outputs: int = 3
 
     def build(self) -> "MalleNet":
         """A network with fresh weights."""
@@ -60,6 +63,7 @@ class MalleNet(ResidualNet):
     def __init__(self, config: MalleNetConfig) -> None:
         super().__init__()
         self.config = config
+        self.channels = config.outputs
         widths = [config.width * factor for factor in WIDTHS]
         self.encoders = nn.ModuleList(_encoder(config, level, width) for level, width in enumerate(widths))
         self.mergers = nn.ModuleList(
@@ -67,7 +71,27 @@ class MalleNet(ResidualNet):
             for level in range(LEVELS - 1)
         )
         self.decoders = nn.ModuleList(_decoder(config, level, width) for level, width in enumerate(widths))
-        self.to_noise = zeroed(conv(widths[0], 3))
+        self.to_noise = zeroed(conv(widths[0], config.outputs))
+
+    @torch.no_grad()
+    def start_from(self, net: "MalleNet") -> None:
+        """Take over the weights of a network for RGB, for the planes of a mosaic: two of them are green.
+
+        Raises:
+            ValueError: it differs in more than that.
+        """
+        if self.config != replace(net.config, channels=len(GREEN_TWICE), outputs=len(GREEN_TWICE)):
+            raise ValueError(f"expected the planes of a mosaic for {net.config}, got {self.config}")
+        tensors = net.state_dict()
+        for name, tensor in self.state_dict().items():
+            given = tensors[name]
+            if name.startswith("to_noise"):
+                given = given[list(GREEN_TWICE)]
+            elif given.shape != tensor.shape:  # a first convolution: of each colour the pixels of a square, then level
+                colours = given[:, :-1].unflatten(1, (3, -1))[:, list(GREEN_TWICE)]
+                shares = colours.new_tensor(GREEN_SHARES).view(-1, 1, 1, 1)
+                given = torch.cat([(colours * shares).flatten(1, 2), given[:, -1:]], dim=1)
+            tensor.copy_(given)
 
     def features(self, image: Tensor, sigma: Tensor) -> Tensor:
         """(B, f, H, W)."""

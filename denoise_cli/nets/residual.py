@@ -21,29 +21,31 @@ class NoisePredictor(nn.Module, ABC):
 
     Attributes:
         multiple: what the sides of an image must be multiples of.
+        channels: C, of what is denoised.
     """
 
     multiple: int = 1
+    channels: int = 3
 
     def forward(self, image: Tensor, sigma: Tensor) -> Tensor:
         """Denoise.
 
         Args:
-            image: (B, 3, H, W) noisy RGB, nominally [0, 1], not clipped; H and W multiples of `multiple`.
+            image: (B, C, H, W) noisy RGB, nominally [0, 1], not clipped; H and W multiples of `multiple`.
             sigma: (B, 1, H, W), the noise's standard deviation at each pixel in the image's unit.
 
         Returns:
-            (B, 3, H, W), not clipped.
+            (B, C, H, W), not clipped.
 
         Raises:
             ValueError: the shapes do not fit.
         """
-        check_inputs(image, sigma, self.multiple)
+        check_inputs(image, sigma, self.multiple, self.channels)
         return image - self.noise(image, sigma)
 
     @abstractmethod
     def noise(self, image: Tensor, sigma: Tensor) -> Tensor:
-        """What `forward` takes away, (B, 3, H, W)."""
+        """What `forward` takes away, (B, C, H, W)."""
 
 
 class ResidualNet(NoisePredictor):

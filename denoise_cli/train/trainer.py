@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from denoise_cli.checkpoint import load_weights
 from denoise_cli.data.clips import Mixture, MovingPhotos, find_clips, windows
-from denoise_cli.data.examples import CameraNoise, Examples, GaussianNoise, Pairs, SensorNoise
+from denoise_cli.data.examples import CameraNoise, Examples, GaussianNoise, MosaicNoise, Pairs, SensorNoise
 from denoise_cli.data.photos import CropSource, Source, find_pairs, find_photos
 from denoise_cli.denoiser import Denoiser, has_native_bf16, is_out_of_memory
 from denoise_cli.errors import OutOfMemory, TrainingError, UnreadableFile
@@ -35,6 +35,7 @@ from denoise_cli.train.run_folder import RunFolder
 from denoise_cli.zoo import ModelSpec, find_model, load_net
 
 WHITE = Gaussian(25 / 255)  # what the averaged weights are scored on where the photos bring no noise of their own
+COLOURS = 3
 FORGOTTEN = 1e-4  # what is left of the losses of a kernel's groups of points after half the steps
 SENSORS = Sensor(2.5e-3, 1e-2)  # the lower level of the deformable kernels' paper
 
@@ -208,7 +209,8 @@ class Trainer:
 
     def _begin_with(self, start: str) -> None:
         first = load_net(start)
-        if isinstance(self.net, MalleNetVideo) and isinstance(first, MalleNet):
+        is_wider = isinstance(self.net, MalleNetVideo) or getattr(self.net, "channels", COLOURS) != COLOURS
+        if isinstance(self.net, MalleNet | MalleNetVideo) and isinstance(first, MalleNet) and is_wider:
             self.net.start_from(first)
         else:
             load_weights(self.net, first.state_dict(), start)
@@ -355,13 +357,15 @@ def _examples(data: Sequence[Path], spec: ModelSpec, scratch: Path) -> Examples:
         if not all(pairs):
             alone = next(folder for folder, found in zip(data, pairs, strict=True) if not found)
             raise TrainingError(f"{alone}: holds no pairs, as the other folders do: choose photos of one kind")
-        if spec.space == "linear":
+        if spec.space != "srgb":
             raise TrainingError("pairs are encoded, this model works in linear light: choose clean photos")
         both = CropSource([pair for several in pairs for pair in several], scratch=scratch)
         return Pairs(both, spec.sees_noise)
     crops: Source = _windows(data, spec.window, scratch) if spec.window > 1 else _photos(find_photos(data), scratch)
     if spec.noise == "camera":
         return CameraNoise(crops, spec.sigma_max)
+    if spec.space == "mosaic":
+        return MosaicNoise(crops)
     return SensorNoise(crops) if spec.noise == "sensor" else GaussianNoise(crops, spec.sigma_max)
 
 
