@@ -150,7 +150,7 @@ def run(job: Job, load: Load, settings: Settings, progress: Progress | None = No
     started = time.perf_counter()
     check(job, settings.overwrite)
     with image.load(job.source, settings.max_pixels) as source:
-        model = _model_for(source, job, settings)
+        model = model_for(source, job.source, settings)
         kind = job.kind or (source.kind if source.kind in image.WRITABLE else NOTHING_KNOWN)
         if isinstance(source, Negative) and load(model).is_for_raw:
             done = _denoise_negative(source, kind, load(model), job, settings, progress)
@@ -202,8 +202,8 @@ class _Done:
         return {"sigma": sigma, "noise_from": self.noise_from}
 
 
-def _model_for(source: Photo | Negative, job: Job, settings: Settings) -> str:
-    """The model that a photo goes through.
+def model_for(source: Photo | Negative, path: Path, settings: Settings) -> str:
+    """The model that a photo, whose file is at `path`, goes through.
 
     Raises:
         UnreadableFile: the one that was asked for is for other photos.
@@ -214,9 +214,9 @@ def _model_for(source: Photo | Negative, job: Job, settings: Settings) -> str:
         return CAMERAS_MODEL if settings.noise is None and source.kind in CAMERAS_KINDS else OTHERS_MODEL
     spec = find_model(settings.model)
     if spec.is_for_raw and not isinstance(source, Negative):
-        raise UnreadableFile(job.source, f"is no camera RAW, which alone {settings.model} is for: choose another model")
+        raise UnreadableFile(path, f"is no camera RAW, which alone {settings.model} is for: choose another model")
     if spec.space == "mosaic" and isinstance(source, Negative) and source.obstacle is not None:
-        raise UnreadableFile(job.source, f"has {source.obstacle}, no Bayer mosaic: choose {DEVELOPED_MODEL}")
+        raise UnreadableFile(path, f"has {source.obstacle}, no Bayer mosaic: choose {DEVELOPED_MODEL}")
     if spec.is_for_raw and isinstance(settings.noise, float):
         raise UsageError(f"--noise: {settings.model} needs SHOT,READ, as shares of white")
     return settings.model

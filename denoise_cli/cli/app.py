@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from denoise_cli import __version__
-from denoise_cli.cli import bench, doctor, evaluate, export, image, models, train, video
+from denoise_cli.cli import bench, doctor, evaluate, export, image, inspect, models, train, video
 from denoise_cli.cli.console import data
 
 app = typer.Typer(
@@ -37,6 +37,7 @@ app.command("video")(video.video)
 app.command("bench")(bench.bench)
 app.command("eval")(evaluate.evaluate)
 app.command("train")(train.train)
+app.command("inspect")(inspect.inspect)
 app.add_typer(models.app, name="models")
 app.command("export")(export.export)
 app.command("doctor")(doctor.doctor)

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from denoise_cli.cli import console
-from denoise_cli.cli.options import Device, Json, Precision, Quiet, Tile, read_precision, read_sensor_noise, read_tile
+from denoise_cli.cli.options import (
+    Device,
+    Json,
+    MaxPixels,
+    Precision,
+    Quiet,
+    Tile,
+    read_precision,
+    read_sensor_noise,
+    read_tile,
+)
 from denoise_cli.errors import DenoiseError, UsageError
 
 if TYPE_CHECKING:
@@ -45,7 +55,6 @@ Format = Annotated[
     ),
 ]
 Linear = Annotated[bool, typer.Option("--linear", help="Write a .dng of demosaiced, linear light, not of the mosaic.")]
-MaxPixels = Annotated[int, typer.Option(min=1, help="Refuse photos with more pixels than this.")]
 
 
 def image(
@@ -73,11 +82,11 @@ def image(
         raise UsageError("--json and -o - both write to standard output: choose one")
 
     from denoise_cli import batch
-    from denoise_cli.io.image import WRITABLE
+    from denoise_cli.io.image import TARGETS
     from denoise_cli.zoo import find_model
 
-    if format is not None and format not in WRITABLE:
-        raise UsageError(f"--format {format}: choose one of {', '.join(WRITABLE)}")
+    if format is not None and format not in TARGETS:
+        raise UsageError(f"--format {format}: choose one of {', '.join(TARGETS)}")
     jobs = batch.plan(inputs, output, recursive, format)
     settings = batch.Settings(model, level, strength, quality, overwrite, max_pixels, linear)
     if model != batch.AUTO and find_model(model).sees_noise and level is not None:

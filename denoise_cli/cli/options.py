@@ -15,6 +15,7 @@ Model = Annotated[str, typer.Option(help="A name from `denoise models`.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Precision = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")]
 Tile = Annotated[str, typer.Option(help="auto, or the longest side in pixels that is processed at once: less memory.")]
+MaxPixels = Annotated[int, typer.Option(min=1, help="Refuse photos with more pixels than this.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON record per result on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 

@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 from denoise_cli.data.photos import CropSource, Source
 from denoise_cli.imaging import camera
 from denoise_cli.imaging.bayer import pack
-from denoise_cli.imaging.noise import GRAIN, READ_RANGE, SHOT_RANGE, ShotRead, sensor_noise
+from denoise_cli.imaging.noise import GRAIN, READ_RANGE, SHOT_RANGE, ShotRead, developed_noise, sensor_noise
 from denoise_cli.imaging.stabilised import Stabiliser
 from denoise_cli.imaging.transfer import srgb_to_linear
 from denoise_cli.zoo import UNKNOWN
 
 Array = NDArray[np.float32]
 
+DIRECT_SHARE = 0.3  # of the crops of a network for developed RAW: all colours everywhere
 WHITE_SHARE = 0.1  # of the crops of a network for real photos: scans, renderings, what other programs have written
 
 
@@ -119,6 +120,30 @@ class MosaicNoise:
         pictures = sensor.normalised(sensor.take(scene, rng)), sensor.see(scene)
         noisy, clean = (stabiliser.forward(pack(picture, sensor.phase)) for picture in pictures)
         return Example(noisy, clean, np.full(clean.shape[:2], stabiliser.level, np.float32))
+
+
+@dataclass(frozen=True)
+class DevelopedNoise:
+    """What developers make of sensors' pictures, in linear light, stabilised: noise that demosaicing has spread.
+
+    Some sensors see all colours everywhere, and some files hold what was made smaller: there, it stays white.
+    """
+
+    crops: Source
+
+    def draw(self, rng: np.random.Generator, patch: int) -> Example:
+        """See `Examples`."""
+        sensor = camera.draw_sensor(rng)
+        inside = np.s_[camera.MARGIN : camera.MARGIN + patch, camera.MARGIN : camera.MARGIN + patch]
+        light = sensor.light(self.crops.draw(rng, patch + 2 * camera.MARGIN))
+        demosaic: camera.Demosaic | None = None
+        if rng.random() >= DIRECT_SHARE:
+            light, demosaic = camera.mosaic(light), "malvar" if rng.random() < camera.MALVAR_SHARE else "bilinear"
+        noisy, clean = sensor.normalised(sensor.counted(light, rng)), light.clip(0, 1)
+        gains = np.array([sensor.red, 1, sensor.blue])
+        stabiliser = Stabiliser(developed_noise(sensor.noise, gains / gains.min()))
+        noisy, clean = (stabiliser.forward(sensor.developed(one, demosaic)[inside]) for one in (noisy, clean))
+        return Example(noisy, clean, np.full((patch, patch), stabiliser.level, np.float32))
 
 
 @dataclass(frozen=True)

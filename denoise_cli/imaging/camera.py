@@ -23,12 +23,14 @@ from denoise_cli.imaging.noise import READ_RANGE, SHOT_RANGE, ShotRead, sensor_n
 from denoise_cli.imaging.transfer import linear_to_srgb, srgb_to_linear
 
 Array = NDArray[np.float32]
+Demosaic = Literal["malvar", "bilinear"]
 
 # log(read^2) = slope * log(shot) + intercept, with this deviation: sensors of the Darmstadt dataset (Brooks et al.).
 READ_SLOPE, READ_INTERCEPT, READ_SPREAD = 2.18, 1.20, 0.26
 RED_GAINS, BLUE_GAINS = (1.2, 2.6), (1.2, 2.6)  # wider than in Brooks et al.: from lamp light to shade
 # Of sensors whose mosaic is learnt from: from the least that is sold to more than in the deformable kernels' paper.
-# Chosen by us, as what follows: exposures from two stops under to one over, black levels that cut more or less of the noise off.
+# Chosen by us, as what follows: exposures from two stops under to one over, black levels that cut more or less of the
+# noise off.
 SHOTS, READS, EXPOSURES, BLACKS = (4e-6, 2e-2), (1e-4, 10**-1.4), (0.25, 2.0), (256, 2049)
 # Nobody has published what makers do to their pictures, nor what becomes of these. Chosen by us, from nothing to what
 # phones show at their worst: pixels of blur, and the share of an unsharp mask. One camera in four does without each.
@@ -98,7 +100,7 @@ class Sensor:
 
     def see(self, scene: NDArray[np.floating]) -> Array:
         """The mosaic without noise: (H, W, 3), sRGB-encoded, [0, 1], to (H, W), [0, 1]."""
-        return self._light(scene).clip(0, 1)
+        return mosaic(self.light(scene), self.phase).clip(0, 1)
 
     def take(self, scene: NDArray[np.floating], rng: np.random.Generator) -> NDArray[np.uint16]:
         """The mosaic as its file holds it: with noise, cut off at no light and at full, in whole numbers.
@@ -110,7 +112,10 @@ class Sensor:
         Returns:
             (H, W), 0 to `white`.
         """
-        light = self._light(scene)
+        return self.counted(mosaic(self.light(scene), self.phase), rng)
+
+    def counted(self, light: Array, rng: np.random.Generator) -> NDArray[np.uint16]:
+        """Light, any shape, as `take` has it of a mosaic's."""
         noisy = light + sensor_noise(light, self.noise.shot, self.noise.read, rng)
         numbers = np.rint(noisy * (self.white - self.black) + self.black)
         return numbers.clip(0, self.white).astype(np.uint16)
@@ -124,10 +129,29 @@ class Sensor:
         colours = np.eye(3) if self.colours is None else self.colours
         return colours / np.array([[self.red], [1.0], [self.blue]])
 
-    def _light(self, scene: NDArray[np.floating]) -> Array:
+    def light(self, scene: NDArray[np.floating]) -> Array:
+        """What falls onto the photosites through each filter: (H, W, 3), sRGB-encoded, to the same, from 0 up."""
         linear = srgb_to_linear(np.asarray(scene, np.float32))
-        seen = linear @ (self.exposure * self.matrix()).T.astype(np.float32)
-        return mosaic(np.maximum(seen, 0), self.phase)
+        return np.maximum(linear @ (self.exposure * self.matrix()).T.astype(np.float32), 0)
+
+    def developed(self, light: Array, demosaic: Demosaic | None = None) -> Array:
+        """As developers do it: white balance, what is beyond dark and full cut off, all colours found, and made sRGB's.
+
+        Args:
+            light: (H, W), a mosaic, or (H, W, 3) of a sensor that sees all colours everywhere.
+            demosaic: how missing colours are found; of a mosaic.
+
+        Returns:
+            (H, W, 3), linear, [0, 1].
+        """
+        gains = np.array([self.red, 1, self.blue], np.float32)
+        if demosaic is None:
+            balanced = (light * gains).clip(0, 1)
+        else:
+            each = mosaic(np.broadcast_to(gains, (*light.shape, 3)), self.phase)
+            balanced = demosaiced((light * each).clip(0, 1), self.phase, demosaic).clip(0, 1)
+        colours = np.eye(3) if self.colours is None else self.colours
+        return (balanced @ np.linalg.inv(colours).T.astype(np.float32)).clip(0, 1)
 
 
 def draw_sensor(rng: np.random.Generator) -> Sensor:
@@ -170,7 +194,7 @@ class Camera:
     colours: NDArray[np.float64] | None = None
     tone: float = 0.0
     phase: Phase = (0, 0)
-    demosaic: Literal["malvar", "bilinear"] = "malvar"
+    demosaic: Demosaic = "malvar"
     luma_grain: float = 0.0
     chroma_grain: float = 0.0
     sharpening: float = 0.0
@@ -295,7 +319,7 @@ def mosaic(light: Array, phase: Phase = (0, 0)) -> Array:
     return plane
 
 
-def demosaiced(plane: Array, phase: Phase, method: Literal["malvar", "bilinear"] = "malvar") -> Array:
+def demosaiced(plane: Array, phase: Phase, method: Demosaic = "malvar") -> Array:
     """Find the two colours that each photosite did not see.
 
     Args:

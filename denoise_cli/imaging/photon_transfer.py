@@ -18,9 +18,15 @@ from denoise_cli.imaging.noise import ShotRead
 Array = NDArray[np.floating]
 
 BLOCK = 8  # quads
-FLAT = 0.02  # the share of the blocks of one brightness that is taken for flat
+FLAT, FLATTEST, HALF = (
+    0.02,
+    4,
+    0.5,
+)  # the share of the blocks of one brightness that is taken for flat, and the fewest blocks
 PER_BIN, MOST_BINS, FEWEST_BLOCKS = 48, 48, 8
-ROUNDS, SLACK = 20, 0.05  # of fitting; how far, as a share, brightnesses may lie above the line and count in full
+ROUNDS, SLACK = 20, 0.1  # of fitting; how far, as a share, brightnesses may lie above the line and count in full
+LOOKS = 4
+LEAST = 1e-12  # of a variance
 SIMULATED = 4000
 
 
@@ -38,9 +44,19 @@ def estimate_shot_read(planes: Array, full: NDArray[np.bool_]) -> ShotRead | Non
     if len(means) < FEWEST_BLOCKS:
         return None
     bins = np.array_split(np.argsort(means), min(max(len(means) // PER_BIN, 1), MOST_BINS))
-    light = np.array([means[some].mean() for some in bins])
-    variance = np.array([np.quantile(variances[some], FLAT) for some in bins]) / _share_of_flat()
-    return _fitted(np.maximum(light, 0), np.maximum(variance, np.finfo(np.float32).tiny))
+    light = np.maximum([means[some].mean() for some in bins], 0)
+    flat = [min(max(FLAT, FLATTEST / len(some)), HALF) for some in bins]
+    usual = np.quantile(_of_noise(), flat)
+    line = ShotRead(0.0, 1.0)
+    for _ in range(LOOKS):  # within a bin, what is darker is not flatter
+        parts = zip(bins, flat, strict=True)
+        shares = [np.quantile(variances[some] / _variance(means[some], line), share) for some, share in parts]
+        line = _fitted(light, np.maximum(shares / usual * _variance(light, line), LEAST))
+    return line
+
+
+def _variance(light: Array, noise: ShotRead) -> Array:
+    return np.maximum(noise.shot * np.maximum(light, 0) + noise.read**2, LEAST)
 
 
 def _fitted(light: Array, variance: Array) -> ShotRead:
@@ -50,7 +66,7 @@ def _fitted(light: Array, variance: Array) -> ShotRead:
     for _ in range(ROUNDS):
         scale = (weights / variance)[:, None]
         (shot, dark), _ = nnls(rows * scale, (variance[:, None] * scale)[:, 0])
-        above = variance / np.maximum(rows @ (shot, dark), np.finfo(np.float32).tiny) - 1
+        above = variance / np.maximum(rows @ (shot, dark), LEAST) - 1
         weights = np.minimum(1, SLACK / np.maximum(above, SLACK))
     return ShotRead(float(shot), float(np.sqrt(dark)))
 
@@ -76,9 +92,8 @@ def _in_blocks(plane: NDArray[np.generic]) -> NDArray[np.generic]:
 
 
 @cache
-def _share_of_flat() -> float:
-    """What the chosen quantile of blocks of nothing but noise is, as a share of the noise's variance."""
-    rng = np.random.default_rng(0)
+def _of_noise() -> Array:
+    """The variances of blocks of nothing but noise of the variance 1: the flattest have less than that."""
     side = round(SIMULATED**0.5) * BLOCK + 2
-    _, variances = _blocks(rng.standard_normal((side, side)), np.zeros((side, side), bool))
-    return float(np.quantile(variances, FLAT))
+    noise = np.random.default_rng(0).standard_normal((side, side))
+    return _blocks(noise, np.zeros((side, side), bool))[1]

@@ -59,6 +59,7 @@ KEPT_OF_MOSAIC = {51008, 51009}
 
 SIMULATED = "Simulated camera"
 TILE, TIFF_UNIT = 512, 16
+ABOVE_AND_LEFT = 6  # the predictor of lossless JPEG: the value above, and half of how the left ones differ
 PREVIEW_QUALITY = 85
 SMALLEST_NOISE = 1e-9  # readers take no zero
 
@@ -252,18 +253,24 @@ def _tile_width(values: NDArray[np.uint16]) -> int:
 
 
 def _segments(values: NDArray[np.uint16]) -> Iterator[bytes]:
-    """Tiles as lossless JPEG; of a mosaic, two neighbours, whose colours differ, are one pixel's channels."""
+    """Tiles as lossless JPEG; of a mosaic, two rows are one, so that a value is told by the one above of its colour."""
     (H, W), width = values.shape[:2], _tile_width(values)
     for top in range(0, H, TILE):
         for left in range(0, W, width):
             tile = values[top : top + TILE, left : left + width]
             margins = [(0, TILE - tile.shape[0]), (0, width - tile.shape[1]), (0, 0)][: tile.ndim]
             whole = np.pad(tile, margins, mode="edge")
-            pairs = whole.reshape(TILE, width // 2, 2) if whole.ndim == 2 else whole
-            space = "unknown" if whole.ndim == 2 else "rgb"
+            if whole.ndim == 2:
+                whole = whole.reshape(TILE // 2, 2 * width)
+            space = "rgb" if whole.ndim == 3 else None
             yield bytes(
                 imagecodecs.jpeg_encode(
-                    pairs, colorspace=space, outcolorspace=space, lossless=True, predictor=1, bitspersample=16
+                    whole,
+                    colorspace=space,
+                    outcolorspace=space,
+                    lossless=True,
+                    predictor=ABOVE_AND_LEFT,
+                    bitspersample=16,
                 )
             )
 

@@ -34,9 +34,10 @@ FORMATS = {
     "avif": Format((".avif",), (8,), longest=65535),
     "heif": Format((".heic", ".heif", ".hif")),
     "bmp": Format((".bmp", ".dib")),
-    "dng": Format((".dng",), (16,), alpha=False, grey=False),  # of camera RAW alone
+    "dng": Format((".dng",)),
 }
 WRITABLE = [name for name, known in FORMATS.items() if known.depths]
+TARGETS = [*WRITABLE, "dng"]  # the last of camera RAW alone
 EXTENSIONS = {extension for known in FORMATS.values() for extension in known.extensions} | raw.EXTENSIONS
 
 
@@ -47,7 +48,7 @@ def is_photo(path: Path) -> bool:
 
 def kind_named(path: Path) -> str | None:
     """The format that a name asks for; None where it is none that is written here."""
-    return next((name for name in WRITABLE if path.suffix.lower() in FORMATS[name].extensions), None)
+    return next((name for name in TARGETS if path.suffix.lower() in FORMATS[name].extensions), None)
 
 
 def kind_for(path: Path) -> str:
@@ -58,5 +59,5 @@ def kind_for(path: Path) -> str:
     """
     if kind := kind_named(path):
         return kind
-    written = ", ".join(extension for name in WRITABLE for extension in FORMATS[name].extensions[:1])
+    written = ", ".join(extension for name in TARGETS for extension in FORMATS[name].extensions[:1])
     raise UsageError(f"{path}: cannot write {path.suffix or 'a name without extension'}: choose one of {written}")

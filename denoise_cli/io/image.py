@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from denoise_cli.errors import UnreadableFile, UnwritableFile
 from denoise_cli.files import write_atomically
 from denoise_cli.io import dng, heif, pillow, png, raw, tiff
-from denoise_cli.io.formats import FORMATS, WRITABLE, is_photo, kind_for, kind_named
+from denoise_cli.io.formats import FORMATS, TARGETS, WRITABLE, is_photo, kind_for, kind_named
 from denoise_cli.io.limits import MAX_PIXELS
 from denoise_cli.io.metadata import Metadata, upright_xmp
 from denoise_cli.io.photo import Photo, convert, to_float
@@ -23,6 +23,7 @@ __all__ = [
     "FORMATS",
     "MAX_PIXELS",
     "STDIN",
+    "TARGETS",
     "WRITABLE",
     "decoded",
     "encode",
@@ -99,7 +100,7 @@ def write(
     Args:
         target: a file, or "-" for standard output.
         photo: what to write.
-        kind: a name from `WRITABLE`.
+        kind: a name from `WRITABLE`, or "dng" of a digital negative.
         software: what made the picture, for its metadata.
         quality: 1 to 100 for lossy formats; 100 makes WebP lossless.
         overwrite: replace a file that is there.

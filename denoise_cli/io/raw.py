@@ -98,7 +98,10 @@ class Negative:
         with _explained() as rawpy:
             self.raw = rawpy.imread(BytesIO(data))
         try:
-            self._look(max_pixels)
+            refuse_too_large((self.raw.sizes.width, self.raw.sizes.height), max_pixels)
+            with _explained():
+                self.raw.unpack()
+            self._look()
         except BaseException:
             self.close()
             raise
@@ -206,9 +209,20 @@ class Negative:
         """What `linear` gives as a photo, sRGB-encoded, 16 bits, with what the file says beside its pixels."""
         # 65536 possible values: a table costs less than 36 million powers.
         table = from_float(linear_to_srgb(np.linspace(0, 1, 65536, dtype=np.float32)), np.dtype(np.uint16))
-        exif = descriptive(parse(self.data)) or _exif_of_preview(self.raw)
-        _, packed = upright(exif)  # LibRaw has turned the picture already
+        _, packed = upright(descriptive(self.exif()))  # LibRaw has turned the picture already
         return Photo(pixels=table[linear], alpha=None, kind="raw", metadata=Metadata(exif=packed))
+
+    @property
+    def layout(self) -> str:
+        """What the values are, in words."""
+        if self.obstacle is not None:
+            return self.obstacle
+        return "".join("RGBG"[colour] for colour in self._filters.flat) + " mosaic"
+
+    def exif(self) -> Exif:
+        """What the file says of how the picture was taken, or LibRaw's words for it."""
+        exif = parse(self.data)
+        return exif if exif else _exif_of_preview(self.raw)
 
     def digital_negative(self, noise: ShotRead | None, linear: NDArray[np.uint16] | None = None) -> DigitalNegative:
         """What is open here, with the mosaic that was last put, as a digital negative; the last that is asked of it.
@@ -217,7 +231,7 @@ class Negative:
             noise: what is left of it.
             linear: write this, as `linear` gives it of the camera's colours, instead of the mosaic.
         """
-        exif = self._exif()
+        exif = self.exif()
         phase, white = None, WHITE
         black: tuple[float, ...] = (0.0,)
         if linear is None:
@@ -240,10 +254,6 @@ class Negative:
             preview=self._preview(),
             picture=picture,
         )
-
-    def _exif(self) -> Exif:
-        exif = parse(self.data)
-        return exif if exif else _exif_of_preview(self.raw)
 
     def _orientation(self, exif: Exif) -> int:
         stored = exif.number(exif.main.get(ORIENTATION)) if self.is_dng else None
@@ -285,12 +295,10 @@ class Negative:
         picture.thumbnail((PREVIEW, PREVIEW))
         return np.asarray(picture)
 
-    def _look(self, max_pixels: int) -> None:
+    def _look(self) -> None:
         import rawpy
 
         self._kinds, self._spaces = rawpy.RawType, rawpy.ColorSpace
-        sizes = self.raw.sizes
-        refuse_too_large((sizes.width, sizes.height), max_pixels)
         self.is_dng = is_dng(self.data)
         self.black = np.array(self.raw.black_level_per_channel, np.int64)
         self.white = int(self.raw.white_level)

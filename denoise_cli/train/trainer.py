@@ -19,7 +19,15 @@ from torch.utils.data import DataLoader, Dataset
 
 from denoise_cli.checkpoint import load_weights
 from denoise_cli.data.clips import Mixture, MovingPhotos, find_clips, windows
-from denoise_cli.data.examples import CameraNoise, Examples, GaussianNoise, MosaicNoise, Pairs, SensorNoise
+from denoise_cli.data.examples import (
+    CameraNoise,
+    DevelopedNoise,
+    Examples,
+    GaussianNoise,
+    MosaicNoise,
+    Pairs,
+    SensorNoise,
+)
 from denoise_cli.data.photos import CropSource, Source, find_pairs, find_photos
 from denoise_cli.denoiser import Denoiser, has_native_bf16, is_out_of_memory
 from denoise_cli.errors import OutOfMemory, TrainingError, UnreadableFile
@@ -366,6 +374,8 @@ def _examples(data: Sequence[Path], spec: ModelSpec, scratch: Path) -> Examples:
         return CameraNoise(crops, spec.sigma_max)
     if spec.space == "mosaic":
         return MosaicNoise(crops)
+    if spec.space == "developed":
+        return DevelopedNoise(crops)
     return SensorNoise(crops) if spec.noise == "sensor" else GaussianNoise(crops, spec.sigma_max)
 
 

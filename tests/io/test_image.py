@@ -163,7 +163,7 @@ def test_the_name_of_a_target_says_its_format(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["a.heic", "a.bmp", "a.gif", "a", "a.cr2"])
 def test_a_name_of_a_format_that_is_not_written_is_refused(name: str) -> None:
-    with pytest.raises(UsageError, match=r"choose one of \.jpg, \.png, \.tif, \.webp, \.avif$"):
+    with pytest.raises(UsageError, match=r"choose one of \.jpg, \.png, \.tif, \.webp, \.avif, \.dng$"):
         image.kind_for(Path(name))
 
 

@@ -1,0 +1,250 @@
+"""Camera RAW, measured on simulated files whose truth is known.
+
+    python docs/experiments/raw.py quality FOLDER   # after LibRaw's rendering, beside what is denoised after it
+    python docs/experiments/raw.py noise            # what is estimated of the noise, from ISO 100 to 25600
+    python docs/experiments/raw.py speed            # a file of 24 megapixels, part by part, and its memory
+    python docs/experiments/raw.py example OUT.dng  # a noisy file to try the program on
+
+Each prints its table as Markdown. FOLDER holds clean photos; the others need scikit-image's.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from skimage import data
+
+from denoise_cli.baselines import load_baseline
+from denoise_cli.data.photos import find_photos
+from denoise_cli.denoiser import load_denoiser
+from denoise_cli.imaging import tiling
+from denoise_cli.imaging.bayer import PHASES
+from denoise_cli.imaging.camera import Sensor, draw_sensor
+from denoise_cli.imaging.metrics import psnr
+from denoise_cli.imaging.noise import ShotRead
+from denoise_cli.io import dng, image
+from denoise_cli.io.raw import Negative
+from denoise_cli.negative import denoised_mosaic, denoised_picture, noise_of
+
+Pixels = NDArray[np.uint8]
+Picture = NDArray[np.float32]
+
+NOISES = tuple(
+    ShotRead(shot, read)
+    for shot, read in ((1e-4, 1e-3), (1e-3, 2e-3), (3e-3, 6e-3), (1e-2, 1e-3), (1e-4, 10**-1.5), (1e-2, 10**-1.5))
+)
+ISOS = (100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600)
+SHOT_AT_100, READ_AT_100, READ_GROWTH = 4e-5, 3e-4, 0.65  # a full-frame sensor of 25,000 electrons at ISO 100
+LARGE = (4000, 6000)
+LIMIT = 10**9
+KIBIBYTE, GIGABYTE = 1024, 1e9
+
+
+def simulated(scene: Pixels, sensor: Sensor, rng: np.random.Generator | None) -> bytes:
+    """A digital negative of a scene; without its noise where there is no chance."""
+    if rng is None:
+        levels = sensor.see(scene / 255) * (sensor.white - sensor.black) + sensor.black
+        numbers = np.rint(levels).astype(np.uint16)
+    else:
+        numbers = sensor.take(scene / 255, rng)
+    return dng.encode(dng.of_sensor(sensor, numbers, np.ascontiguousarray(scene[::4, ::4])), "denoise, simulated")
+
+
+def rendered(negative: Negative) -> Picture:
+    """(H, W, 3), [0, 1]."""
+    return negative.developed().as_float()
+
+
+def quality(folder: Path, count: int) -> None:
+    """PSNR after rendering, for each noise."""
+    mosaic, developed = (
+        load_denoiser("mallenet-raw", precision="fp32"),
+        load_denoiser("mallenet-linear", precision="fp32"),
+    )
+    blind, told = load_denoiser("mallenet-r", precision="fp32"), load_denoiser("mallenet-m", precision="fp32")
+    nlm = load_baseline("nlm")
+    assert nlm is not None
+    names = (
+        "mallenet-raw, told",
+        "mallenet-raw, estimating",
+        "mallenet-linear, told",
+        "mallenet-r after rendering",
+        "mallenet-m after rendering, estimating",
+        "OpenCV non-local means after rendering",
+        "nothing",
+    )
+    print("| shot, read | " + " | ".join(names) + " |")
+    print("|" + "---|" * (len(names) + 1))
+    photos = find_photos([folder])[:count]
+    for noise in NOISES:
+        scores = []
+        for index, path in enumerate(photos):
+            scene = image.read(path).as_rgb8()
+            rng = np.random.default_rng(index)
+            phase = list(PHASES.values())[index % len(PHASES)]
+            sensor = replace(draw_sensor(rng), noise=noise, phase=phase, exposure=1.0, black=1024)
+            with Negative(simulated(scene, sensor, None), LIMIT) as clean:
+                truth = rendered(clean)
+            noisy_file = simulated(scene, sensor, rng)
+            with Negative(noisy_file, LIMIT) as noisy:
+                plain, light, linear = rendered(noisy), noisy.mosaic(), noisy.linear()
+                results = []
+                for known in (noise_of(noisy).noise, noise_of(replace_noise(noisy)).noise):
+                    noisy.put(denoised_mosaic(light, known, mosaic))
+                    results.append(rendered(noisy))
+                    noisy.put(light.light)
+                results.append(noisy.photo(denoised_picture(linear, noise, noisy.gains, developed)).as_float())
+            results += [blind(plain), told(plain), nlm(plain, None), plain]
+            scores.append([psnr(result.clip(0, 1), truth) for result in results])
+        print(
+            f"| {noise.shot:g}, {noise.read:.3g} | " + " | ".join(f"{s:.2f}" for s in np.mean(scores, axis=0)) + " |",
+            flush=True,
+        )
+
+
+def replace_noise(negative: Negative) -> Negative:
+    """As if its file said nothing of its noise."""
+    negative.noise = None
+    return negative
+
+
+def noise_at(iso: int) -> ShotRead:
+    """Of a simulated sensor."""
+    return ShotRead(SHOT_AT_100 * iso / 100, READ_AT_100 * (iso / 100) ** READ_GROWTH)
+
+
+def chart(rng: np.random.Generator) -> Pixels:
+    """Flat patches of all brightnesses, a slope, and texture: (768, 1024, 3)."""
+    patches = np.kron(rng.integers(5, 250, (6, 16, 3)), np.ones((64, 64, 1)))
+    slope = np.broadcast_to(np.linspace(0, 255, 1024)[None, :, None], (128, 1024, 3))
+    texture = np.concatenate([data.astronaut()[:256], data.immunohistochemistry()[:256]], axis=1)
+    return np.concatenate([patches, slope, texture]).astype(np.uint8)
+
+
+def noise(repeats: int) -> None:
+    """How far estimates are from the truth."""
+    print("| ISO | shot | read | shot estimated, error | read estimated, error | error of the level, mean | largest |")
+    print("|---|---|---|---|---|---|---|")
+    for iso in ISOS:
+        true = noise_at(iso)
+        found, errors = [], []
+        for seed in range(repeats):
+            rng = np.random.default_rng(seed)
+            scene = chart(rng)
+            sensor = replace(
+                draw_sensor(rng), noise=true, phase=list(PHASES.values())[seed % 4], exposure=1.0, black=1024
+            )
+            with Negative(simulated(scene, sensor, rng), LIMIT) as negative:
+                known = noise_of(replace_noise(negative)).noise
+            found.append((known.shot / true.shot - 1, known.read / true.read - 1))
+            light = np.linspace(0.002, 1, 500)
+            levels = [np.sqrt(one.shot * light + one.read**2) for one in (known, true)]
+            errors.append(np.abs(levels[0] / levels[1] - 1))
+        shots, reads = np.abs(found).mean(axis=0)
+        print(
+            f"| {iso} | {true.shot:.2e} | {true.read:.2e} | {shots:.1%} | {reads:.1%} | "
+            f"{np.mean(errors):.1%} | {np.max(errors):.1%} |",
+            flush=True,
+        )
+
+
+def large_file() -> bytes:
+    """24 megapixels, mirrored from one photo."""
+    scene = data.astronaut()
+    y, x = (tiling.reflected(0, side, scene.shape[0]) for side in LARGE)
+    sensor = Sensor(noise_at(3200))
+    return simulated(scene[y[:, None], x], sensor, np.random.default_rng(0))
+
+
+def speed() -> None:
+    """Seconds of each part, and of the whole program, with its peak."""
+    file = large_file()
+    for name in ("mallenet-raw",):
+        denoise = load_denoiser(name)
+        parts = list(_parts(file, denoise))
+        print("| part | seconds |")
+        print("|---|---|")
+        for part, seconds in parts:
+            print(f"| {part} | {seconds:.2f} |")
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, "in.dng")
+        source.write_bytes(file)
+        for target in ("out.png", "out.dng", "out.jpg"):
+            seconds, peak = _run(
+                [sys.executable, "-m", "denoise_cli", "image", str(source), "-o", f"{folder}/{target}"]
+            )
+            print(
+                f"| `denoise image in.dng -o {target}`, {peak / GIGABYTE:.2f} GB at most | {seconds:.2f} |", flush=True
+            )
+
+
+def _parts(file: bytes, denoise: object) -> Iterator[tuple[str, float]]:
+    started = time.perf_counter()
+
+    def lap() -> float:
+        nonlocal started
+        before, started = started, time.perf_counter()
+        return started - before
+
+    with Negative(file, LIMIT) as negative:
+        yield "opening, by LibRaw", lap()
+        light = negative.mosaic()
+        yield "the mosaic", lap()
+        known = noise_of(replace_noise(negative)).noise
+        yield "estimating the noise, where the file does not tell", lap()
+        clean = denoised_mosaic(light, known, denoise)  # type: ignore[arg-type]
+        yield "the network, with packing and stabilising", lap()
+        negative.put(clean)
+        yield "putting it back", lap()
+        photo = negative.developed()
+        yield "developing, by LibRaw", lap()
+        image.encode(photo, "png", "denoise")
+        yield "encoding as PNG, 16 bits", lap()
+
+
+def _run(command: list[str]) -> tuple[float, float]:
+    started = time.perf_counter()
+    process = subprocess.Popen(command)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"{command}: failed")
+    return time.perf_counter() - started, usage.ru_maxrss * KIBIBYTE
+
+
+def example(path: Path) -> None:
+    """The astronaut of scikit-image, at ISO 6400."""
+    path.write_bytes(simulated(data.astronaut(), Sensor(noise_at(6400)), np.random.default_rng(0)))
+
+
+def main() -> None:
+    """One experiment."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = parser.add_subparsers(dest="name", required=True)
+    first = names.add_parser("quality")
+    first.add_argument("folder", type=Path)
+    first.add_argument("--photos", type=int, default=LIMIT)
+    names.add_parser("noise").add_argument("--repeats", type=int, default=8)
+    names.add_parser("speed")
+    names.add_parser("example").add_argument("path", type=Path)
+    given = parser.parse_args()
+    match given.name:
+        case "quality":
+            quality(given.folder, given.photos)
+        case "noise":
+            noise(given.repeats)
+        case "speed":
+            speed()
+        case "example":
+            example(given.path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""Shot and read noise are found within 15 % in pictures that are flat in places and textured in others."""
+
+import numpy as np
+import pytest
+from skimage import data
+
+from denoise_cli.imaging.bayer import pack
+from denoise_cli.imaging.camera import Sensor
+from denoise_cli.imaging.noise import ShotRead
+from denoise_cli.imaging.photon_transfer import estimate_shot_read
+
+
+@pytest.fixture(scope="module")
+def scene() -> np.ndarray:
+    """Patches of all brightnesses, beside a photo: (512, 1024, 3), [0, 1]."""
+    patches = np.kron(np.linspace(4, 250, 64).reshape(8, 8), np.ones((64, 64)))[..., None].repeat(3, axis=-1)
+    return np.concatenate([patches, data.astronaut()], axis=1) / 255
+
+
+@pytest.mark.parametrize("iso", [100, 400, 1600, 6400, 25600])
+def test_both_are_found_from_base_to_the_highest_sensitivity(scene: np.ndarray, iso: int) -> None:
+    sensor = Sensor(ShotRead(4e-5 * iso / 100, 3e-4 * (iso / 100) ** 0.65))
+    numbers = sensor.take(scene, np.random.default_rng(0))
+    found = estimate_shot_read(pack(sensor.normalised(numbers), (0, 0)), pack(numbers >= sensor.white, (0, 0)))
+    assert found is not None
+    assert found.shot == pytest.approx(sensor.noise.shot, rel=0.15)
+    assert found.read == pytest.approx(sensor.noise.read, rel=0.15)
+
+
+def test_where_photosites_are_full_nothing_is_measured(scene: np.ndarray) -> None:
+    sensor = Sensor(ShotRead(2e-3, 3e-3), exposure=4.0)
+    numbers = sensor.take(scene, np.random.default_rng(0))
+    found = estimate_shot_read(pack(sensor.normalised(numbers), (0, 0)), pack(numbers >= sensor.white, (0, 0)))
+    assert found is not None
+    assert found.shot == pytest.approx(2e-3, rel=0.15)
+
+
+def test_a_picture_without_noise_has_next_to_none(scene: np.ndarray) -> None:
+    sensor = Sensor(ShotRead(0, 0))
+    light = pack(sensor.see(scene), (0, 0))
+    found = estimate_shot_read(light, light >= 1)
+    assert found is not None
+    assert found.shot + found.read < 1e-3
+
+
+@pytest.mark.parametrize("side", [2, 9, 17])
+def test_too_small_a_picture_tells_nothing(side: int, rng: np.random.Generator) -> None:
+    light = rng.random((side, side, 4), np.float32)
+    assert estimate_shot_read(light, light > 2) is None
+
+
+def test_a_full_picture_tells_nothing() -> None:
+    assert estimate_shot_read(np.ones((64, 64, 4), np.float32), np.ones((64, 64, 4), bool)) is None

@@ -1,0 +1,224 @@
+"""RAW files on their way through a denoiser: what comes out differs by the noise, and by nothing else."""
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from denoise_cli.denoiser import Denoiser, load_denoiser
+from denoise_cli.imaging.bayer import PHASES, Phase
+from denoise_cli.imaging.camera import Sensor
+from denoise_cli.imaging.metrics import psnr
+from denoise_cli.imaging.noise import ShotRead
+from denoise_cli.io import dng, image
+from denoise_cli.io.photo import Photo
+from denoise_cli.io.raw import Mosaic, Negative
+from denoise_cli.negative import denoised_mosaic, denoised_picture, noise_of
+
+SENSOR = Sensor(ShotRead(3e-3, 6e-3))
+LIMIT = 10**9
+
+Simulate = Callable[..., bytes]
+
+
+@pytest.fixture(scope="module")
+def mosaic_denoiser() -> Denoiser:
+    return load_denoiser("mallenet-raw", "cpu", "fp32")
+
+
+@pytest.fixture
+def simulate(astronaut: NDArray[np.uint8]) -> Simulate:
+    """A digital negative of a part of the astronaut; without its noise unless told."""
+
+    def make(
+        sensor: Sensor = SENSOR, noisy: bool = True, size: tuple[int, int] = (256, 320), **changes: object
+    ) -> bytes:
+        scene = astronaut[: size[0], 100 : 100 + size[1]]
+        rng = np.random.default_rng(0)
+        numbers = sensor.take(scene / 255, rng)
+        if not noisy:
+            numbers = np.rint(sensor.see(scene / 255) * (sensor.white - sensor.black) + sensor.black).astype(np.uint16)
+        negative = dng.of_sensor(sensor, numbers, np.ascontiguousarray(scene[::4, ::4]))
+        return dng.encode(replace(negative, **changes), "test")  # type: ignore[arg-type]
+
+    return make
+
+
+def developed(data: bytes) -> NDArray[np.float32]:
+    with Negative(data, LIMIT) as negative:
+        return negative.developed().as_float()
+
+
+@pytest.mark.parametrize("phase", PHASES.values(), ids=PHASES)
+@pytest.mark.parametrize("size", [(256, 320), (255, 321)])
+def test_most_of_the_noise_goes_in_every_phase_and_size(
+    phase: Phase, size: tuple[int, int], simulate: Simulate, mosaic_denoiser: Denoiser
+) -> None:
+    sensor = replace(SENSOR, phase=phase)
+    truth = developed(simulate(sensor, noisy=False, size=size))
+    with Negative(simulate(sensor, size=size), LIMIT) as negative:
+        before = negative.developed().as_float()
+        mosaic = negative.mosaic()
+        assert mosaic.phase == phase
+        negative.put(denoised_mosaic(mosaic, sensor.noise, mosaic_denoiser))
+        after = negative.developed().as_float()
+    assert after.shape == (*size, 3)
+    assert psnr(after, truth) > psnr(before, truth) + 5
+    shift = np.abs((after - truth).mean(axis=(0, 1)))
+    assert shift.max() < 0.01
+
+
+def test_a_mosaic_that_is_put_back_unchanged_is_developed_as_it_was(simulate: Simulate) -> None:
+    with Negative(simulate(), LIMIT) as negative:
+        before, numbers = negative.linear(), negative.raw.raw_image_visible.copy()
+        negative.put(negative.mosaic().light)
+        np.testing.assert_array_equal(negative.raw.raw_image_visible, numbers)
+        np.testing.assert_array_equal(negative.linear(), before)
+
+
+def test_at_strength_0_nothing_is_touched(simulate: Simulate, mosaic_denoiser: Denoiser) -> None:
+    with Negative(simulate(), LIMIT) as negative:
+        mosaic = negative.mosaic()
+        assert denoised_mosaic(mosaic, SENSOR.noise, mosaic_denoiser, 0.0) is mosaic.light
+        linear = negative.linear()
+        assert denoised_picture(linear, SENSOR.noise, negative.gains, mosaic_denoiser, 0.0) is linear
+
+
+def test_full_photosites_stay_full_and_without_colour(simulate: Simulate, mosaic_denoiser: Denoiser) -> None:
+    sensor = replace(SENSOR, exposure=6.0)
+    with Negative(simulate(sensor), LIMIT) as negative:
+        mosaic = negative.mosaic()
+        inside = np.lib.stride_tricks.sliding_window_view(np.pad(mosaic.full, 6), (13, 13)).all(axis=(2, 3))
+        assert inside.sum() > 100
+        negative.put(denoised_mosaic(mosaic, sensor.noise, mosaic_denoiser))
+        numbers = negative.raw.raw_image_visible
+        assert (numbers[inside] == sensor.white).all()
+        white = negative.linear()[inside]
+    assert white.min() > 65500
+
+
+def test_noise_comes_from_whom_it_should(simulate: Simulate) -> None:
+    given = ShotRead(1e-3, 1e-3)
+    with Negative(simulate(), LIMIT) as negative:
+        assert (noise_of(negative, given).noise, noise_of(negative, given).source) == (given, "given")
+        assert noise_of(negative).source == "file"
+        assert noise_of(negative).noise.shot == pytest.approx(3e-3)
+        assert noise_of(negative).noise.read == pytest.approx(6e-3)
+    with Negative(simulate(noise=None), LIMIT) as negative:
+        known = noise_of(negative)
+        assert known.source == "estimated"
+        assert known.noise.shot == pytest.approx(3e-3, rel=0.25)
+
+
+@pytest.mark.parametrize("linear", [False, True])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_written_negative_is_developed_as_the_picture_was(
+    linear: bool, orientation: int, simulate: Simulate, mosaic_denoiser: Denoiser
+) -> None:
+    with Negative(simulate(orientation=orientation), LIMIT) as negative:
+        negative.put(denoised_mosaic(negative.mosaic(), SENSOR.noise, mosaic_denoiser))
+        expected = negative.developed().as_float()
+        whole = negative.linear(of_camera=True) if linear else None
+        written = dng.encode(negative.digital_negative(ShotRead(1e-5, 1e-4), whole), "test")
+    with Negative(written, LIMIT) as again:
+        result = again.developed().as_float()
+        assert again.noise is not None
+        assert again.noise.shot == pytest.approx(1e-5)
+        assert (again.obstacle is not None) == linear
+    assert result.shape == expected.shape
+    assert np.abs(result - expected).max() < 2 / 255 if linear else np.array_equal(result, expected)
+
+
+def test_a_second_round_finds_little_left(simulate: Simulate, mosaic_denoiser: Denoiser) -> None:
+    with Negative(simulate(), LIMIT) as negative:
+        negative.put(denoised_mosaic(negative.mosaic(), SENSOR.noise, mosaic_denoiser))
+        left = noise_of(replaced(negative)).noise
+    light = 0.2
+    before, after = (noise.shot * light + noise.read**2 for noise in (SENSOR.noise, left))
+    assert after < before / 9
+
+
+def replaced(negative: Negative) -> Negative:
+    negative.noise = None
+    return negative
+
+
+@pytest.fixture
+def three_colours(simulate: Simulate) -> bytes:
+    """A linear digital negative whose pixels have the noise of a mosaic."""
+    with Negative(simulate(), LIMIT) as negative:
+        return dng.encode(negative.digital_negative(SENSOR.noise, negative.linear(of_camera=True)), "test")
+
+
+def test_a_picture_without_mosaic_loses_noise_as_well(three_colours: bytes, simulate: Simulate) -> None:
+    truth = developed(simulate(noisy=False))
+    denoise = load_denoiser("mallenet-linear", "cpu", "fp32")
+    with Negative(three_colours, LIMIT) as negative:
+        assert negative.obstacle == "three values a pixel"
+        before = negative.developed().as_float()
+        clean = denoised_picture(negative.linear(), noise_of(negative).noise, negative.gains, denoise)
+        after = negative.photo(clean).as_float()
+    assert psnr(after, truth) > psnr(before, truth) + 4
+    assert np.abs((after - truth).mean(axis=(0, 1))).max() < 0.01
+
+
+def test_noise_is_measured_in_what_has_no_mosaic(three_colours: bytes) -> None:
+    with Negative(three_colours, LIMIT) as negative:
+        planes, full = negative.planes()
+        assert planes.shape == full.shape == (256, 320, 3)
+        assert noise_of(replaced(negative)).source == "estimated"
+
+
+def test_an_impossible_black_level_is_refused(simulate: Simulate, tmp_path: Path) -> None:
+    path = tmp_path / "black.dng"
+    path.write_bytes(simulate(black=(20000.0,) * 4))
+    with pytest.raises(Exception, match=r"black\.dng: .*black level, 20000, is not below its white level, 16383"):
+        image.read(path)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.7, 0.98])
+def test_a_truncated_negative_is_refused(share: float, simulate: Simulate, tmp_path: Path) -> None:
+    whole = simulate()
+    path = tmp_path / "cut.dng"
+    path.write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(Exception, match=r"cut\.dng: "):
+        image.read(path)
+
+
+@pytest.mark.parametrize("linear", [False, True])
+def test_other_programs_read_what_is_written(linear: bool, simulate: Simulate, tmp_path: Path) -> None:
+    programs = {name: shutil.which(name) for name in ("exiftool", "dcraw")}
+    if None in programs.values():
+        pytest.skip("exiftool and dcraw, which Debian has, are not both here")
+    path = tmp_path / "photo.dng"
+    with Negative(simulate(size=(250, 330)), LIMIT) as negative:
+        whole = negative.linear(of_camera=True) if linear else None
+        path.write_bytes(dng.encode(negative.digital_negative(SENSOR.noise, whole), "test"))
+        expected, numbers = negative.developed().pixels, negative.raw.raw_image_visible.copy()
+    ask = partial(subprocess.run, capture_output=True, check=True)
+    said = ask([programs["exiftool"], "-validate", "-a", "-warning", "-error", path]).stdout.decode()
+    assert said.split(":", 1)[1].strip() == "OK", said
+    if not linear:
+        plain = ask([programs["dcraw"], "-D", "-4", "-c", path]).stdout
+        np.testing.assert_array_equal(np.frombuffer(plain[-numbers.nbytes :], ">u2").reshape(numbers.shape), numbers)
+    picture = ask([programs["dcraw"], "-w", "-W", "-6", "-g", "2.4", "12.92", "-c", path]).stdout
+    pixels = np.frombuffer(picture[-expected.nbytes :], ">u2").reshape(expected.shape)
+    assert np.abs(pixels.astype(float) - expected).mean() < 0.02 * 65535
+
+
+def test_what_is_full_only_by_noise_is_denoised(mosaic_denoiser: Denoiser, rng: np.random.Generator) -> None:
+    light = (0.97 + 0.03 * rng.standard_normal((128, 128))).astype(np.float32).clip(None, 1)
+    mosaic = Mosaic(light, light >= 1, (0, 0))
+    clean = denoised_mosaic(mosaic, ShotRead(0, 0.03), mosaic_denoiser)
+    assert clean.std() < light.std() / 3
+
+
+def test_a_photo_is_its_own_development(astronaut: NDArray[np.uint8]) -> None:
+    with Photo(astronaut, None, "png") as photo:
+        assert photo.developed() is photo
