@@ -16,7 +16,7 @@ from denoise_cli.io import image
 from denoise_cli.io.dng import DigitalNegative
 from denoise_cli.io.photo import Photo
 from denoise_cli.io.raw import Negative
-from denoise_cli.negative import denoised_mosaic, denoised_picture, noise_of
+from denoise_cli.negative import denoised_mosaic, denoised_picture, measured, noise_of
 from denoise_cli.zoo import DEFAULT_IMAGE_MODEL, find_model
 
 Load = Callable[[str], Denoiser]
@@ -154,12 +154,11 @@ def run(job: Job, load: Load, settings: Settings, progress: Progress | None = No
         kind = job.kind or (source.kind if source.kind in image.WRITABLE else NOTHING_KNOWN)
         if isinstance(source, Negative) and load(model).is_for_raw:
             done = _denoise_negative(source, kind, load(model), job, settings, progress)
+        elif kind == DNG:
+            reason = f"{model} sees what was developed" if isinstance(source, Negative) else f"{job.source} is none"
+            raise UnwritableFile(job.target, f"a DNG is made of camera RAW, but {reason}: choose .tif or .png")
         else:
             done = _denoise_photo(source, load(model), job, settings, progress)
-        if kind == DNG and not isinstance(done.picture, DigitalNegative):
-            raise UnwritableFile(
-                job.target, f"holds what {model} sees only after it was developed: choose .tif or .png"
-            )
     if job.makes_folder:
         _make_folder(job.target.parent)
     software = f"denoise {__version__} ({Path(model).name}, {done.words(settings.strength)})"
@@ -217,8 +216,6 @@ def model_for(source: Photo | Negative, path: Path, settings: Settings) -> str:
         raise UnreadableFile(path, f"is no camera RAW, which alone {settings.model} is for: choose another model")
     if spec.space == "mosaic" and isinstance(source, Negative) and source.obstacle is not None:
         raise UnreadableFile(path, f"has {source.obstacle}, no Bayer mosaic: choose {DEVELOPED_MODEL}")
-    if spec.is_for_raw and isinstance(settings.noise, float):
-        raise UsageError(f"--noise: {settings.model} needs SHOT,READ, as shares of white")
     return settings.model
 
 
@@ -245,7 +242,7 @@ def _denoise_negative(
         clean = denoised_mosaic(mosaic, known.noise, denoise, settings.strength, progress)
         if clean is not mosaic.light:
             source.put(clean)
-            left = noise_of(source).noise
+            left = measured(source) if kind == DNG else None
         if kind == DNG and settings.linear:
             linear = image.decoded(job.source, partial(source.linear, of_camera=True))
     else:

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from denoise_cli import compiled, graphed
 from denoise_cli.errors import DeviceUnavailable, OutOfMemory
 from denoise_cli.imaging import tiling, transfer
-from denoise_cli.imaging.bayer import PLANES
 from denoise_cli.imaging.noise import ShotRead, estimate_sigma
 from denoise_cli.imaging.torch_transfer import linear_to_srgb, sigma_in_linear, srgb_to_linear
 from denoise_cli.nets.mallenet import MULTIPLE
@@ -34,6 +33,7 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 OVERLAP = 192
 DEFAULT_TILE, TILE_OF_GPU = 1024, 2048  # the larger, the less is computed twice; a GPU has the memory
 SMALLEST_TILE = 256
+COLOURS = 3
 # How much what is left of the noise differs between frames, in units of what was taken away: chosen on clips, of frames
 # that were denoised with their neighbours, and alone.
 ALIKE, ALIKE_ALONE = 0.15, 0.4
@@ -166,7 +166,8 @@ class Denoiser:
         progress: Progress | None,
     ) -> Tensor:
         image, *neighbours = frames
-        channels = (PLANES,) if self._spec.space == "mosaic" else (1, 3)
+        own = self._spec.channels
+        channels = (1, own) if own == COLOURS else (own,)
         if image.ndim != 4 or image.shape[1] not in channels or not image.numel():
             known = " or ".join(map(str, channels))
             raise ValueError(f"image: expected (B, C, H, W) with C = {known}, got {tuple(image.shape)}")

@@ -30,7 +30,13 @@ WEIGHTS = ".bin"  # beside OpenVINO's .xml, which finds it by its name
 LIBRARIES: dict[Format, str] = {"onnx": "onnx", "openvino": "openvino"}
 OPSET = 17  # of ONNX, of 2022: every reader knows it, and all that the networks are made of came before
 INPUTS, OUTPUT = ("image", "sigma"), "denoised"
-COLOURS = 3
+LIGHTS = {
+    "srgb": "sRGB-encoded",
+    "linear": "linear light",
+    "mosaic": "linear light, stabilised",
+    "developed": "linear light, stabilised",
+}
+COLOURS_OF = {3: "RGB", 4: "a mosaic's planes (red, green beside red, green beside blue, blue)"}
 SECTION = "denoise"  # of an OpenVINO file's notes
 
 
@@ -141,11 +147,11 @@ def facts_of(model: str, net: nn.Module) -> dict[str, str]:
 
 
 def _meanings(spec: ModelSpec, multiple: int) -> dict[str, str]:
-    light = "sRGB-encoded" if spec.space == "srgb" else "linear light"
+    light, colours = LIGHTS[spec.space], COLOURS_OF[spec.channels]
     frames = (
         f"{spec.window} noisy RGB frames of a clip, the one to denoise first, then its neighbours, nearest first"
         if spec.window > 1
-        else "noisy RGB"
+        else f"noisy {colours}"
     )
     level = (
         "zeros: the network sees the noise for itself"
@@ -153,10 +159,10 @@ def _meanings(spec: ModelSpec, multiple: int) -> dict[str, str]:
         else f"the noise's standard deviation at each pixel, in the image's unit, from 0 to {spec.sigma_max:.3f}"
     )
     return {
-        "image": f"(B, {_channels_of(spec)}, H, W), float32: {frames}, {light}, nominally [0, 1], not clipped; "
+        "image": f"(B, {spec.inputs}, H, W), float32: {frames}, {light}, nominally [0, 1], not clipped; "
         f"H and W multiples of {multiple}",
         "sigma": f"(B, 1, H, W), float32: {level}",
-        "denoised": f"(B, {COLOURS}, H, W), float32: RGB as in the image, not clipped",
+        "denoised": f"(B, {spec.channels}, H, W), float32: {colours} as in the image, not clipped",
     }
 
 
@@ -172,7 +178,7 @@ def _as_onnx(net: nn.Module, spec: ModelSpec, facts: dict[str, str]) -> "onnx.Mo
     import onnx
     from onnx import helper
 
-    channels = _channels_of(spec)
+    channels = spec.inputs
     anything = {0: "B", 2: "H", 3: "W"}
     traced = io.BytesIO()
     with compiled.tracing():
@@ -189,7 +195,7 @@ def _as_onnx(net: nn.Module, spec: ModelSpec, facts: dict[str, str]) -> "onnx.Mo
         )
     model = onnx.load_from_string(traced.getvalue())
     # Of its own, it lacks the level where a network is not told it, and how many channels the result has.
-    shapes = zip((*INPUTS, OUTPUT), (channels, 1, COLOURS), strict=True)
+    shapes = zip((*INPUTS, OUTPUT), (channels, 1, spec.channels), strict=True)
     *inputs, output = (
         helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["B", number, "H", "W"]) for name, number in shapes
     )
@@ -202,7 +208,7 @@ def _as_onnx(net: nn.Module, spec: ModelSpec, facts: dict[str, str]) -> "onnx.Mo
 
 
 def _as_openvino(net: nn.Module, spec: ModelSpec, facts: dict[str, str]) -> "openvino.Model":
-    channels = _channels_of(spec)
+    channels = spec.inputs
     model = compiled.convert(net, channels, _multiple_of(net))
     for port, name in zip(model.inputs, INPUTS, strict=True):
         port.get_tensor().set_names({name})
@@ -232,10 +238,6 @@ def _format_of(name: str) -> Format:
         if known == name:
             return known
     raise UsageError(f"--format {name}: choose one of {', '.join(get_args(Format))}")
-
-
-def _channels_of(spec: ModelSpec) -> int:
-    return COLOURS * spec.window
 
 
 def _multiple_of(net: nn.Module) -> int:

@@ -137,4 +137,5 @@ def _iso(exif: Exif) -> int | None:
 
 
 def _exposure(exif: Exif) -> float | None:
-    return exif.fraction(exif.exif.get(ExifTags.Base.ExposureTime.value)) or None
+    numbers = exif.numbers(exif.exif.get(ExifTags.Base.ExposureTime.value))
+    return numbers[0] or None if numbers else None

@@ -37,17 +37,22 @@ class Known:
 
 
 def noise_of(negative: Negative, given: ShotRead | None = None) -> Known:
-    """What is given, else what the file says, else what its values show; of too few values, none at all."""
+    """What is given, else what the file says, else what its values show."""
     if given is not None:
         return Known(given, "given")
     if negative.noise is not None:
         return Known(negative.noise, "file")
+    return Known(measured(negative), "estimated")
+
+
+def measured(negative: Negative) -> ShotRead:
+    """The noise that the values show which are in it now; of too few values, none at all."""
     if negative.obstacle is None:
         mosaic = negative.mosaic()
-        found = estimate_shot_read(pack(mosaic.light, mosaic.phase), pack(mosaic.full, mosaic.phase))
+        planes, full = pack(mosaic.light, mosaic.phase), pack(mosaic.full, mosaic.phase)
     else:
-        found = estimate_shot_read(*negative.planes())
-    return Known(found or ShotRead(0.0, 0.0), "estimated")
+        planes, full = negative.planes()
+    return estimate_shot_read(planes, full) or ShotRead(0.0, 0.0)
 
 
 def denoised_mosaic(

@@ -35,6 +35,7 @@ from denoise_cli.zoo import MODELS, find_model
 NON_LOCAL_MEANS = "opencv-nlm"
 LEAST_RUNS, MOST_RUNS, ENOUGH = 5, 50, 2.0  # runs, runs, seconds
 TOO_LONG = 5.0  # seconds: what takes longer runs once more, and that is all
+RGB = 3
 COUNTED = 128  # pixels: the side of the picture whose multiply-adds are counted
 MATRIX, MATRIX_OF_GPU, COPIED = 2048, 8192, 2**28  # rows and columns; bytes
 TOGETHER = 5e-3  # seconds of a GPU's work that are timed at once, so that starting and waiting do not count
@@ -214,12 +215,12 @@ def _time_network(job: Job) -> Speed:
         return _time_non_local_means(job, megapixels)
     is_rival = job.name in RIVALS
     net = RIVALS[job.name]() if is_rival else find_model(job.name).config.build()
-    frames = 1 if is_rival else find_model(job.name).window
+    channels = RGB if is_rival else find_model(job.name).inputs
     # Others' networks run as their authors' do: in PyTorch, and on a CPU in full precision.
     arithmetic = torch.float32 if is_rival and device.type == "cpu" else choose_precision(device, job.precision)
-    counted = _multiply_adds(net, frames) * job.batch * (job.size / COUNTED) ** 2
+    counted = _multiply_adds(net, channels) * job.batch * (job.size / COUNTED) ** 2
     ready = in_pytorch(net, device) if is_rival else prepared(net, device, arithmetic)
-    image, sigma = _inputs(*size, frames, device)
+    image, sigma = _inputs(*size, channels, device)
     is_recorded = any(isinstance(part, GraphedNet) for part in ready.modules())
     with torch.no_grad(), torch.autocast(device.type, arithmetic, enabled=arithmetic != torch.float32):
         with _Peak(device) as peak:  # of the first runs: what they take may be kept
@@ -284,15 +285,15 @@ def _wait_for(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _multiply_adds(net: nn.Module, frames: int) -> float:
+def _multiply_adds(net: nn.Module, channels: int) -> float:
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
-        net(*_inputs(1, COUNTED, COUNTED, frames, torch.device("cpu")))
+        net(*_inputs(1, COUNTED, COUNTED, channels, torch.device("cpu")))
     return counter.get_total_flops() / 2
 
 
-def _inputs(batch: int, H: int, W: int, frames: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    image = torch.rand(batch, 3 * frames, H, W, device=device)
+def _inputs(batch: int, H: int, W: int, channels: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    image = torch.rand(batch, channels, H, W, device=device)
     return image, torch.full((batch, 1, H, W), 0.1, device=device)
 
 

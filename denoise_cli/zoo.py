@@ -9,7 +9,8 @@ from typing import Literal, Protocol
 from torch import nn
 
 from denoise_cli.checkpoint import load_weights, read_note, read_tensors, sha256_of
-from denoise_cli.errors import DamagedWeights, UnknownModel
+from denoise_cli.errors import DamagedWeights, UnknownModel, UsageError
+from denoise_cli.imaging.bayer import PLANES
 from denoise_cli.nets.deformable import DeformableKernelNetConfig
 from denoise_cli.nets.kpn import KPNConfig
 from denoise_cli.nets.mallenet import MalleNetConfig
@@ -55,6 +56,16 @@ class ModelSpec:
     def media(self) -> str:
         """What it is fed with."""
         return "raw" if self.is_for_raw else "image" if self.window == 1 else "video"
+
+    @property
+    def channels(self) -> int:
+        """Of what is denoised: RGB, or the planes of a mosaic."""
+        return PLANES if self.space == "mosaic" else 3
+
+    @property
+    def inputs(self) -> int:
+        """Channels of what the network is shown, the level of the noise apart."""
+        return self.channels * self.window
 
     @property
     def is_for_raw(self) -> bool:
@@ -218,6 +229,18 @@ def read_manifest() -> dict[str, Card]:
         raise DamagedWeights(f"{path}: {error.strerror}: reinstall") from error
     except (tomllib.TOMLDecodeError, TypeError) as error:
         raise DamagedWeights(f"{path}: not a manifest of weights ({error}): restore the file") from error
+
+
+def find_model_of_pictures(name: str) -> ModelSpec:
+    """As `find_model`.
+
+    Raises:
+        UsageError: it is for camera RAW.
+    """
+    spec = find_model(name)
+    if spec.is_for_raw:
+        raise UsageError(f"--model {name}: is for camera RAW alone, which is denoised by denoise image")
+    return spec
 
 
 def load_net(name: str) -> nn.Module:

@@ -29,6 +29,7 @@ EVERY_FORMAT = ["mallenet-s", "deformable-2d-quarter", "deformable-2d-quarter-bl
 EXPORTED: list[tuple[str, Format]] = [
     *((model, kind) for model in EVERY_FORMAT for kind in get_args(Format)),
     *(("mallenet-v", kind) for kind in get_args(Format)),
+    *(("mallenet-raw", kind) for kind in get_args(Format)),
     # As OpenVINO has them, they are in test_compiled.py.
     *((model, "onnx") for model in ("mallenet-r", "mallenet-s-paper", "mallenet-r-paper")),
 ]
@@ -48,7 +49,7 @@ def weights_of(model: str, folder: Path) -> str:
 
 def noisy(model: str, size: tuple[int, int], batch: int) -> tuple[Tensor, Tensor]:
     """What a network is shown: pictures, or frames that move, and a level that differs from place to place."""
-    scene = 3 * F.avg_pool2d(torch.rand(batch, 3, *size) - 0.5, 9, stride=1, padding=4) + 0.5
+    scene = 3 * F.avg_pool2d(torch.rand(batch, MODELS[model].channels, *size) - 0.5, 9, stride=1, padding=4) + 0.5
     frames = [scene.roll(2 * time, dims=-1) for time in range(MODELS[model].window)]
     sigma = torch.linspace(0.02, 0.15, size[1]).expand(batch, 1, *size).contiguous()
     image = torch.cat(frames, dim=1)
@@ -80,7 +81,7 @@ def test_it_does_what_pytorch_does_at_any_size(model: str, kind: Format, tmp_pat
     for size, batch in (((128, 192), 1), ((320, 64), 2)):
         image, sigma = noisy(model, size, batch)
         expected = net(image, sigma)
-        assert (expected - image[:, :3]).std() > 0.01
+        assert (expected - image[:, : MODELS[model].channels]).std() > 0.01
         result = other({"image": image.numpy(), "sigma": sigma.numpy()})["denoised"]
         torch.testing.assert_close(torch.from_numpy(result), expected, rtol=0, atol=1e-5)
 

@@ -11,10 +11,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from denoise_cli.cli import console
-from denoise_cli.cli.options import Device, Json, Precision, Quiet, Tile, read_number, read_precision, read_tile
+from denoise_cli.cli.options import (
+    Device,
+    Json,
+    Precision,
+    PrecisionName,
+    Quiet,
+    Tile,
+    read_number,
+    read_precision,
+    read_tile,
+)
 from denoise_cli.errors import DenoiseError, UsageError
 
 if TYPE_CHECKING:
+    from denoise_cli.baselines import Denoise
     from denoise_cli.evaluate import Noise, Sample, Score
 
 Data = Annotated[Path, typer.Option(help="A folder of clean photos, or one with folders noisy and clean in it.")]
@@ -89,16 +100,14 @@ def evaluate(
     _check_names({option: target for option, target in targets.items() if target is not None})
 
     from denoise_cli import report
-    from denoise_cli.baselines import load_baseline
     from denoise_cli.batch import CAMERAS_MODEL, OTHERS_MODEL
-    from denoise_cli.denoiser import load_denoiser
     from denoise_cli.evaluate import Real, score_all
 
     for target in filter(None, targets.values()):
         report.check_target(target, overwrite)
     photos, noises = _find(data, levels, sensors)
     names = model or [CAMERAS_MODEL if isinstance(noises[0], Real) else OTHERS_MODEL]
-    denoisers = {name: load_baseline(name) or load_denoiser(name, device, arithmetic, side) for name in names}
+    denoisers = {name: _load(name, device, arithmetic, side) for name in names}
     sees_clips = any(getattr(denoise, "sees_neighbours", False) for denoise in denoisers.values())
     if sees_clips:
         noises = _in_clips(data, photos, noises, frames)
@@ -134,6 +143,17 @@ def evaluate(
         report.write_grid(profile, lines.rows, overwrite)
     if failed:
         raise DenoiseError(f"{data}: {len(failed)} of {len(photos)} photos could not be scored")
+
+
+def _load(name: str, device: str, precision: PrecisionName, tile: int | None) -> "Denoise":
+    from denoise_cli.baselines import load_baseline
+    from denoise_cli.denoiser import load_denoiser
+    from denoise_cli.zoo import find_model_of_pictures
+
+    if baseline := load_baseline(name):
+        return baseline
+    find_model_of_pictures(name)
+    return load_denoiser(name, device, precision, tile)
 
 
 def _read(photos: Sequence[Path], noise: "Noise", bar: console.Bar, failed: set[Path]) -> "Iterator[Sample]":

@@ -89,6 +89,8 @@ def image(
         raise UsageError(f"--format {format}: choose one of {', '.join(TARGETS)}")
     jobs = batch.plan(inputs, output, recursive, format)
     settings = batch.Settings(model, level, strength, quality, overwrite, max_pixels, linear)
+    if model != batch.AUTO and find_model(model).is_for_raw and isinstance(level, float):
+        raise UsageError(f"--noise {noise}: {model} needs SHOT,READ, as shares of white, like 0.003,0.002")
     if model != batch.AUTO and find_model(model).sees_noise and level is not None:
         raise UsageError(f"--noise {noise}: {model} sees the noise for itself: choose another model, or --strength")
     if dry_run:

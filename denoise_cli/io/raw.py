@@ -52,7 +52,7 @@ UNKNOWN_CAMERA = "Unknown"
 QUAD = ((0, 0), (0, 1), (1, 0), (1, 1))
 SECOND_GREEN = 3  # LibRaw's number for the green beside blue
 SIDEWAYS = (5, 6)  # LibRaw's numbers for pictures that it turns by a quarter
-LEAST_SIDE = 16  # photosites
+LEAST_SIDE, LONGEST_PATTERN = 16, 12  # photosites
 NEAR_FULL = 0.75  # of the white level: LibRaw's own share, from which it takes the largest value for a full sensor's
 
 
@@ -128,14 +128,13 @@ class Negative:
         """Why there is no mosaic that can be denoised; None where there is one."""
         if self.raw.raw_type != self._kinds.Flat:
             return "three values a pixel"
-        pattern = self.raw.raw_pattern
-        if pattern is None or self.raw.num_colors == 1:
+        rows, columns = self._period
+        if self.raw.num_colors == 1 or rows == columns == 1:
             return "no colour filters"
-        if self.raw.color_desc not in (b"RGBG", b"RGGB") or pattern.shape != (2, 2):
-            rows, columns = pattern.shape
-            return f"colour filters in a pattern of {rows} x {columns}, of {self.raw.color_desc.decode()}"
-        if _phase_of(self._filters) is None:
-            return "colour filters in another order than a Bayer sensor's"
+        if (rows, columns) != (2, 2):
+            return f"colour filters in a pattern of {rows} x {columns}"
+        if self.raw.color_desc != b"RGBG" or _phase_of(self._filters) is None:
+            return "other colour filters than a Bayer sensor's"
         if min(self.raw.raw_image_visible.shape) < LEAST_SIDE:
             return "too small"
         return None
@@ -174,8 +173,7 @@ class Negative:
             numbers = self.raw.raw_image_visible[..., :COLOURS]
             black = self.black[:COLOURS]
         else:
-            pattern = self.raw.raw_pattern
-            rows, columns = (2, 2) if pattern is None else pattern.shape
+            rows, columns = self._period
             whole, colours = self.raw.raw_image_visible, self.raw.raw_colors_visible[:rows, :columns].ravel()
             h, w = whole.shape[0] // rows, whole.shape[1] // columns
             parts = (
@@ -307,7 +305,8 @@ class Negative:
         self._balance: list[float] | None = None
         if self.raw.raw_type == self._kinds.Flat:
             # LibRaw counts the greens as one once it has developed a picture.
-            self._filters = self.raw.raw_colors_visible[:2, :2].copy()
+            colours = self.raw.raw_colors_visible[: 2 * LONGEST_PATTERN, : 2 * LONGEST_PATTERN]
+            self._filters, self._period = colours[:2, :2].copy(), (_period(colours), _period(colours.T))
             self._black_of_quad = self.black[self._filters]
         if self.black.max() >= self.white:
             raise ValueError(f"its black level, {self.black.max()}, is not below its white level, {self.white}")
@@ -356,6 +355,12 @@ def _explained() -> "Iterator[ModuleType]":
     except rawpy.LibRawError as error:
         reason = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)
         raise ValueError(f"LibRaw cannot read it ({reason})") from error
+
+
+def _period(colours: NDArray[np.uint8]) -> int:
+    """After how many rows a pattern begins anew."""
+    lengths = range(1, min(len(colours), LONGEST_PATTERN + 1))
+    return next((length for length in lengths if (colours[length:] == colours[:-length]).all()), LONGEST_PATTERN)
 
 
 def _phase_of(filters: NDArray[np.uint8]) -> Phase | None:

@@ -31,7 +31,7 @@ from denoise_cli.data.examples import (
 from denoise_cli.data.photos import CropSource, Source, find_pairs, find_photos
 from denoise_cli.denoiser import Denoiser, has_native_bf16, is_out_of_memory
 from denoise_cli.errors import OutOfMemory, TrainingError, UnreadableFile
-from denoise_cli.evaluate import Gaussian, InClips, Noise, Real, Sensor, score
+from denoise_cli.evaluate import Gaussian, InClips, Noise, Real, Sample, Sensor, score
 from denoise_cli.losses import LOSSES, annealed_gamma_l1, gamma_l1
 from denoise_cli.nets.kernel_prediction import KernelPredictor
 from denoise_cli.nets.mallenet import MalleNet
@@ -44,6 +44,7 @@ from denoise_cli.zoo import ModelSpec, find_model, load_net
 
 WHITE = Gaussian(25 / 255)  # what the averaged weights are scored on where the photos bring no noise of their own
 COLOURS = 3
+VALIDATED = 128  # the side of the crops that a network for RAW is scored on
 FORGOTTEN = 1e-4  # what is left of the losses of a kernel's groups of points after half the steps
 SENSORS = Sensor(2.5e-3, 1e-2)  # the lower level of the deformable kernels' paper
 
@@ -370,6 +371,10 @@ def _examples(data: Sequence[Path], spec: ModelSpec, scratch: Path) -> Examples:
         both = CropSource([pair for several in pairs for pair in several], scratch=scratch)
         return Pairs(both, spec.sees_noise)
     crops: Source = _windows(data, spec.window, scratch) if spec.window > 1 else _photos(find_photos(data), scratch)
+    return _examples_of(crops, spec)
+
+
+def _examples_of(crops: Source, spec: ModelSpec) -> Examples:
     if spec.noise == "camera":
         return CameraNoise(crops, spec.sigma_max)
     if spec.space == "mosaic":
@@ -398,7 +403,21 @@ def _windows(data: Sequence[Path], T: int, scratch: Path) -> Source:
     return Mixture(sources)
 
 
-def _validation(folder: Path, spec: ModelSpec) -> tuple[Noise, list[Path]]:
+@dataclass(frozen=True)
+class _AsLearnt:
+    """What a network for RAW learns from, one crop of each photo."""
+
+    spec: ModelSpec
+
+    def sample(self, path: Path, index: int) -> Sample:
+        """As `Gaussian.sample`."""
+        crop = _examples_of(CropSource([(path,)]), self.spec).draw(np.random.default_rng(index), VALIDATED)
+        return Sample(path, crop.clean, crop.noisy, float(crop.level[0, 0]))
+
+
+def _validation(folder: Path, spec: ModelSpec) -> tuple[Noise | _AsLearnt, list[Path]]:
+    if spec.is_for_raw:
+        return _AsLearnt(spec), find_photos([folder])
     pairs = find_pairs(folder)
     if pairs:
         return Real(dict(pairs)), [noisy for noisy, _ in pairs]

@@ -32,7 +32,7 @@ from denoise_cli.imaging.metrics import psnr
 from denoise_cli.imaging.noise import ShotRead
 from denoise_cli.io import dng, image
 from denoise_cli.io.raw import Negative
-from denoise_cli.negative import denoised_mosaic, denoised_picture, noise_of
+from denoise_cli.negative import denoised_mosaic, denoised_picture, measured
 
 Pixels = NDArray[np.uint8]
 Picture = NDArray[np.float32]
@@ -97,7 +97,7 @@ def quality(folder: Path, count: int) -> None:
             with Negative(noisy_file, LIMIT) as noisy:
                 plain, light, linear = rendered(noisy), noisy.mosaic(), noisy.linear()
                 results = []
-                for known in (noise_of(noisy).noise, noise_of(replace_noise(noisy)).noise):
+                for known in (noise, measured(noisy)):
                     noisy.put(denoised_mosaic(light, known, mosaic))
                     results.append(rendered(noisy))
                     noisy.put(light.light)
@@ -108,12 +108,6 @@ def quality(folder: Path, count: int) -> None:
             f"| {noise.shot:g}, {noise.read:.3g} | " + " | ".join(f"{s:.2f}" for s in np.mean(scores, axis=0)) + " |",
             flush=True,
         )
-
-
-def replace_noise(negative: Negative) -> Negative:
-    """As if its file said nothing of its noise."""
-    negative.noise = None
-    return negative
 
 
 def noise_at(iso: int) -> ShotRead:
@@ -143,7 +137,7 @@ def noise(repeats: int) -> None:
                 draw_sensor(rng), noise=true, phase=list(PHASES.values())[seed % 4], exposure=1.0, black=1024
             )
             with Negative(simulated(scene, sensor, rng), LIMIT) as negative:
-                known = noise_of(replace_noise(negative)).noise
+                known = measured(negative)
             found.append((known.shot / true.shot - 1, known.read / true.read - 1))
             light = np.linspace(0.002, 1, 500)
             levels = [np.sqrt(one.shot * light + one.read**2) for one in (known, true)]
@@ -198,7 +192,7 @@ def _parts(file: bytes, denoise: object) -> Iterator[tuple[str, float]]:
         yield "opening, by LibRaw", lap()
         light = negative.mosaic()
         yield "the mosaic", lap()
-        known = noise_of(replace_noise(negative)).noise
+        known = measured(negative)
         yield "estimating the noise, where the file does not tell", lap()
         clean = denoised_mosaic(light, known, denoise)  # type: ignore[arg-type]
         yield "the network, with packing and stabilising", lap()

@@ -47,7 +47,7 @@ def test_what_a_camera_has_written_goes_to_the_model_that_sees_its_noise(cli: Cl
     done = cli("image", jpeg, "-o", target, "--json")
     assert f"{jpeg} -> {target}: mallenet-r, noise as it sees it, " in done.err
     record = json.loads(done.out)
-    assert (record["model"], record["sigma"], record["estimated"]) == ("mallenet-r", None, None)
+    assert (record["model"], record["sigma"], record["noise_from"]) == ("mallenet-r", None, None)
     assert np.diff(pixels(target), axis=0).std() < 0.5 * np.diff(pixels(jpeg), axis=0).std()
     with Image.open(target) as clean:
         assert "(mallenet-r, strength 1)" in str(clean.getexif()[305])
@@ -132,7 +132,7 @@ def test_json_gives_a_record_for_each_file(cli: Cli, photo: Path, tmp_path: Path
     good, bad = map(json.loads, done.out.splitlines())
     assert good["target"] == str(tmp_path / "out" / "photo.png")
     assert (good["width"], good["height"], good["model"], good["error"]) == (96, 80, "mallenet-s", None)
-    assert good["estimated"] is True
+    assert good["noise_from"] == "estimated"
     assert good["sigma"] == pytest.approx(20, abs=2)
     assert bad["error"] == f"{tmp_path}/missing.png: cannot read: No such file or directory"
 

@@ -11,9 +11,11 @@ from denoise_cli.data import examples
 from denoise_cli.data.examples import (
     GRAIN,
     CameraNoise,
+    DevelopedNoise,
     Example,
     Examples,
     GaussianNoise,
+    MosaicNoise,
     Pairs,
     SensorNoise,
 )
@@ -59,11 +61,11 @@ def examples_of(kind: type, crops: CropSource) -> Examples:
     return SensorNoise(crops) if kind is SensorNoise else kind(crops, SIGMA_MAX)
 
 
-@pytest.mark.parametrize("kind", [GaussianNoise, SensorNoise, CameraNoise])
+@pytest.mark.parametrize("kind", [GaussianNoise, SensorNoise, CameraNoise, MosaicNoise, DevelopedNoise])
 def test_shapes_types_and_ranges(crops: CropSource, kind: type) -> None:
     for seed in range(8):
         one = draw(examples_of(kind, crops), 40, seed)
-        assert one.noisy.shape == one.clean.shape == (40, 40, 3)
+        assert one.noisy.shape == one.clean.shape == (40, 40, 4 if kind is MosaicNoise else 3)
         assert one.level.shape == (40, 40)
         assert {part.dtype for part in (one.noisy, one.clean, one.level)} == {np.dtype(np.float32)}
         assert one.clean.min() >= 0
@@ -72,7 +74,7 @@ def test_shapes_types_and_ranges(crops: CropSource, kind: type) -> None:
         assert np.isfinite(one.noisy).all()
 
 
-@pytest.mark.parametrize("kind", [GaussianNoise, SensorNoise, CameraNoise])
+@pytest.mark.parametrize("kind", [GaussianNoise, SensorNoise, CameraNoise, MosaicNoise, DevelopedNoise])
 def test_the_same_chance_draws_the_same_example(crops: CropSource, kind: type) -> None:
     for seed in range(4):
         first, again, other = (draw(examples_of(kind, crops), 24, s) for s in (seed, seed, seed + 100))
@@ -130,6 +132,21 @@ def test_a_sensors_noise_is_drawn_from_the_papers_ranges(crops: CropSource) -> N
     least, most = READ_RANGE
     assert least <= min(darkest) < 0.1 * most
     assert max(darkest) < np.hypot(most, SHOT_RANGE[1] ** 0.5)
+
+
+@pytest.mark.parametrize(("kind", "least", "most"), [(MosaicNoise, 0.8, 1.4), (DevelopedNoise, 0.5, 2.0)])
+def test_noise_of_raw_is_about_as_strong_everywhere_as_is_told(
+    crops: CropSource, kind: type, least: float, most: float
+) -> None:
+    for seed in range(12):
+        one = draw(examples_of(kind, crops), 128, seed)
+        assert (one.level == one.level[0, 0]).all()
+        for dark in (True, False):
+            here = (one.clean < 0.5) == dark
+            if here.sum() > 2000:
+                inside = here & (one.clean > 0.15) & (one.clean < 0.9)
+                share = (one.noisy - one.clean)[inside].std() / one.level[0, 0]
+                assert np.isnan(share) or least < share < most
 
 
 def test_no_picture_of_a_camera_tells_its_level(crops: CropSource) -> None:

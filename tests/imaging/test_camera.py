@@ -8,8 +8,9 @@ import pytest
 from numpy.typing import NDArray
 
 from denoise_cli.imaging import camera
-from denoise_cli.imaging.camera import LUMA, MARGIN, Camera, demosaiced, draw_camera, mosaic
-from denoise_cli.imaging.noise import READ_RANGE, SHOT_RANGE
+from denoise_cli.imaging.camera import LUMA, MARGIN, Camera, Sensor, demosaiced, draw_camera, draw_sensor, mosaic
+from denoise_cli.imaging.noise import READ_RANGE, SHOT_RANGE, ShotRead
+from denoise_cli.imaging.transfer import srgb_to_linear
 
 Array = NDArray[np.float32]
 PHASES = [(0, 0), (0, 1), (1, 0), (1, 1)]
@@ -345,3 +346,51 @@ def test_drawn_cameras_keep_the_scene() -> None:
     for one in DRAWN[:30]:
         _, clean = take(dataclasses.replace(one, shot=0, read=0, scale=1, quality=None), scene)
         assert np.abs(clean - scene[INSIDE]).max() < 3 / 255
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_sensor_counts_what_it_sees_with_its_noise(phase: tuple[int, int]) -> None:
+    sensor = Sensor(ShotRead(2e-3, 4e-3), red=2.0, blue=1.5, phase=phase, black=800, white=4095)
+    numbers = sensor.take(flat_scene(), np.random.default_rng(0))
+    light = sensor.normalised(numbers)
+    assert numbers.dtype == np.uint16
+    grey = srgb_to_linear(np.float32(0.5))
+    y, x = phase
+    for place, gain in (((y, x), 2.0), ((y, 1 - x), 1.0), ((1 - y, x), 1.0), ((1 - y, 1 - x), 1.5)):
+        site = light[place[0] :: 2, place[1] :: 2]
+        q = grey / gain
+        assert site.mean() == pytest.approx(q, rel=0.01)
+        assert site.std() == pytest.approx((2e-3 * q + 4e-3**2) ** 0.5, rel=0.05)
+    np.testing.assert_allclose(sensor.see(flat_scene())[y::2, x::2], grey / 2, rtol=1e-5)
+
+
+def test_a_sensor_is_full_and_empty_at_its_limits() -> None:
+    sensor = Sensor(ShotRead(1e-2, 0.1), exposure=2.0, black=300, white=1000)
+    bright, dark = (sensor.take(flat_scene(value), np.random.default_rng(0)) for value in (1.0, 0.0))
+    assert bright.max() == 1000
+    assert sensor.see(flat_scene(1.0)).max() == 1
+    assert dark.min() == 0
+    assert (dark < 300).mean() == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize("demosaic", ["malvar", "bilinear", None])
+def test_what_a_sensor_has_seen_is_developed_to_the_scene(demosaic: camera.Demosaic | None) -> None:
+    sensor = Sensor(ShotRead(0, 0), red=1.8, blue=2.2, colours=MOST_OF_A_COLOUR, phase=(0, 1))
+    scene = smooth_scene()
+    light = sensor.light(scene) if demosaic is None else sensor.see(scene)
+    developed = sensor.developed(light, demosaic)
+    assert np.abs(developed - srgb_to_linear(scene))[INSIDE].max() < (1e-5 if demosaic is None else 0.02)
+
+
+def test_sensors_are_drawn_of_all_kinds() -> None:
+    drawn = [draw_sensor(np.random.default_rng(seed)) for seed in range(200)]
+    for values, (least, most) in (
+        ([one.noise.shot for one in drawn], camera.SHOTS),
+        ([one.noise.read for one in drawn], camera.READS),
+        ([one.exposure for one in drawn], camera.EXPOSURES),
+        ([one.red for one in drawn], camera.RED_GAINS),
+    ):
+        assert least <= min(values) < least + 0.1 * (most - least)
+        assert most - 0.2 * (most - least) < max(values) <= most
+    for one in drawn[:20]:
+        np.testing.assert_allclose(one.matrix().sum(axis=1), [1 / one.red, 1, 1 / one.blue])

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -38,6 +40,28 @@ def perturbed(config: MalleNetConfig) -> MalleNet:
     for parameter in net.parameters():
         parameter.add_(torch.randn_like(parameter), alpha=0.05)
     return net
+
+
+PLANES = {"channels": 4, "outputs": 4}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("lean", [False, True])
+def test_a_network_for_mosaics_begins_where_one_for_rgb_has_come_to(lean: bool) -> None:
+    config = MalleNetConfig(8, block="residual", lean=lean)
+    known, net = perturbed(config), replace(config, **PLANES).build()
+    net.start_from(known)
+    image, sigma = inputs(2, 64, 128)
+    planes = image[:, [0, 1, 1, 2]]  # where both greens are equal, it does the same
+    torch.testing.assert_close(net(planes, sigma), known(image, sigma)[:, [0, 1, 1, 2]], rtol=0, atol=1e-4)
+    with pytest.raises(ValueError, match=r"expected \(B, 4, H, W\)"):
+        net(image, sigma)
+
+
+def test_a_network_for_mosaics_takes_no_other_networks_weights() -> None:
+    net = MalleNetConfig(8, block="residual", **PLANES).build()
+    with pytest.raises(ValueError, match="expected the planes of a mosaic for"):
+        net.start_from(MalleNetConfig(4, block="residual").build())
 
 
 def convolution_multiply_adds(config: MalleNetConfig, side: int) -> int:

@@ -26,6 +26,7 @@ from denoise_cli.checkpoint import load_weights, read_note, read_tensors, write_
 from denoise_cli.data.examples import CameraNoise, GaussianNoise, Pairs, SensorNoise
 from denoise_cli.errors import DamagedWeights, OutOfMemory, TrainingError, UnknownModel, UnreadableFile, UnwritableFile
 from denoise_cli.imaging.metrics import psnr
+from denoise_cli.nets.mallenet import MalleNetConfig
 from denoise_cli.nets.residual import ResidualNet, conv, zeroed
 from denoise_cli.train import run_folder, trainer
 from denoise_cli.train.crew import Crew, place_for
@@ -63,6 +64,10 @@ SPECS = {
     "wider": zoo.ModelSpec(Tiny(8), ""),
     "blind": zoo.ModelSpec(Tiny(), "", noise="camera"),
     "linear": zoo.ModelSpec(Tiny(), "", space="linear", noise="sensor"),
+    "mosaic": zoo.ModelSpec(
+        MalleNetConfig(4, block="residual", channels=4, outputs=4), "", space="mosaic", noise="sensor"
+    ),
+    "developed": zoo.ModelSpec(MalleNetConfig(4, block="residual"), "", space="developed", noise="sensor"),
 }
 
 
@@ -174,6 +179,19 @@ def test_a_short_run_already_takes_noise_away(start: Start, photos: Path) -> Non
     *_, report = start(recipe=longer, save_every=150, validation=photos).run()
     assert report.psnr is not None
     assert report.psnr > -20 * np.log10(25 / 255) + 3
+
+
+@pytest.mark.parametrize("model", ["mosaic", "developed"])
+def test_networks_for_raw_learn_and_are_scored_on_what_they_learn_from(
+    start: Start, photos: Path, tmp_path: Path, model: str
+) -> None:
+    first = dataclasses.replace(SPECS[model].config, channels=3, outputs=3).build()
+    write_tensors(tmp_path / "rgb.safetensors", first.state_dict(), {"model": "developed"})
+    recipe = Recipe(model, start=str(tmp_path / "rgb.safetensors"), steps=2, batch=2, patch=64, warmup=1)
+    run = start(recipe=recipe, validation=photos, validate_every=1)
+    scores = [report.psnr for report in run.run()]
+    assert len(scores) == 2
+    assert all(score is not None and 10 < score < 60 for score in scores)
 
 
 @pytest.mark.parametrize("stop", [2, 4, 5])

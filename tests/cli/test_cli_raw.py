@@ -1,0 +1,248 @@
+"""Camera RAW from a shell: developed or written as a DNG, told of its noise or not, and refused in one line."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image
+
+from denoise_cli.imaging.camera import Sensor
+from denoise_cli.imaging.noise import ShotRead
+from denoise_cli.io import dng, image
+from denoise_cli.io.raw import Negative
+from tests.cli.conftest import Cli
+
+SENSOR = Sensor(ShotRead(3e-3, 6e-3))
+
+
+@pytest.fixture
+def negative(tmp_path: Path, astronaut: NDArray[np.uint8]) -> Path:
+    """A DNG of a part of the astronaut, whose noise it tells."""
+    scene = astronaut[:160, 100:292]
+    numbers = SENSOR.take(scene / 255, np.random.default_rng(0))
+    path = tmp_path / "in.dng"
+    path.write_bytes(dng.encode(dng.of_sensor(SENSOR, numbers, np.ascontiguousarray(scene[::4, ::4])), "test"))
+    return path
+
+
+def grain(path: Path) -> float:
+    """How much neighbours differ."""
+    pixels = image.read(path).as_float()
+    return float(np.abs(np.diff(pixels, axis=1)).mean())
+
+
+@pytest.mark.parametrize("name", ["out.png", "out.jpg", "out.tif", "out.dng"])
+def test_raw_becomes_what_the_name_says(cli: Cli, negative: Path, name: str) -> None:
+    target = negative.with_name(name)
+    done = cli("image", negative, "-o", target, "--json")
+    assert done.code == 0, done.err
+    record = json.loads(done.out)
+    assert (record["model"], record["noise_from"], record["sigma"]) == ("mallenet-raw", "file", None)
+    assert (record["shot"], record["read"]) == (pytest.approx(3e-3), pytest.approx(6e-3))
+    assert (record["width"], record["height"]) == (192, 160)
+    assert "shot 3.00e-03, read 6.00e-03 (from the file)" in done.err
+    assert grain(target) < 0.7 * grain(negative)
+
+
+def test_raw_without_a_name_becomes_a_picture(cli: Cli, negative: Path) -> None:
+    assert cli("image", negative, "-q").code == 0
+    assert image.read(negative.with_name("in-denoised.png")).bits == 16
+
+
+@pytest.mark.parametrize("linear", [False, True])
+def test_a_dng_is_developed_as_the_picture_was(cli: Cli, negative: Path, linear: bool) -> None:
+    picture, written = negative.with_name("out.png"), negative.with_name("out.dng")
+    assert cli("image", negative, "-o", picture, "-q").code == 0
+    assert cli("image", negative, "-o", written, "-q", *["--linear"] * linear).code == 0
+    with Negative(written.read_bytes(), 10**9) as opened:
+        assert (opened.obstacle is None) != linear
+        result = opened.developed().as_float()
+        left = opened.noise
+    assert np.abs(result - image.read(picture).as_float()).max() <= (2 / 255 if linear else 0)
+    assert left is not None
+    assert left.shot * 0.2 + left.read**2 < (3e-3 * 0.2 + 6e-3**2) / 5
+
+
+def test_at_strength_0_the_picture_is_the_undenoised_one(cli: Cli, negative: Path) -> None:
+    target = negative.with_name("out.png")
+    assert cli("image", negative, "-o", target, "-q", "--strength", 0).code == 0
+    np.testing.assert_array_equal(image.read(target).pixels, image.read(negative).pixels)
+
+
+def test_the_noise_can_be_told(cli: Cli, negative: Path) -> None:
+    strong = cli("image", negative, "-o", negative.with_name("a.png"), "--noise", "0.01,0.02", "--json")
+    assert json.loads(strong.out)["noise_from"] == "given"
+    none = cli("image", negative, "-o", negative.with_name("b.png"), "--noise", "0,0", "--json")
+    assert none.code == 0
+    np.testing.assert_array_equal(image.read(negative.with_name("b.png")).pixels, image.read(negative).pixels)
+
+
+def test_a_photo_can_be_told_a_sensors_noise(cli: Cli, photo: Path) -> None:
+    done = cli("image", photo, "-o", photo.with_name("a.png"), "--noise", "0.003,0.01", "--json")
+    record = json.loads(done.out)
+    assert (record["model"], record["shot"], record["noise_from"]) == ("mallenet-s", 0.003, "given")
+
+
+def test_a_model_for_photos_takes_what_was_developed(cli: Cli, negative: Path) -> None:
+    done = cli("image", negative, "-o", negative.with_name("a.png"), "--model", "mallenet-s", "--json")
+    record = json.loads(done.out)
+    assert (record["model"], record["noise_from"], record["shot"]) == ("mallenet-s", "estimated", None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "reason"),
+    [
+        (("--noise", "0.1"), 0, ""),  # of 255: a level of photos
+        (("--noise", "1,2,3"), 2, "--noise 1,2,3: expected SHOT,READ, two numbers from 0 to 1"),
+        (("--noise", "-1,0"), 2, "--noise -1,0: expected SHOT,READ"),
+        (("--noise", "25", "--model", "mallenet-raw"), 2, "--noise 25: mallenet-raw needs SHOT,READ"),
+        (
+            ("--model", "mallenet-s", "--format", "dng"),
+            1,
+            "a DNG is made of camera RAW, but mallenet-s sees what was developed: choose",
+        ),
+    ],
+)
+def test_what_makes_no_sense_for_raw_is_one_line(
+    cli: Cli, negative: Path, arguments: tuple[str, ...], code: int, reason: str
+) -> None:
+    done = cli("image", negative, "-o", negative.with_name("out"), "--format", "png", "-q", *arguments)
+    assert (done.code, reason in done.err) == (code, True), done.err
+    assert done.err.count("\n") == (code > 0)
+    assert negative.with_name("out").exists() == (code == 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("--model", "mallenet-raw"), "is no camera RAW, which alone mallenet-raw is for"),
+        (("--format", "dng"), "a DNG is made of camera RAW, but "),
+    ],
+)
+def test_photos_are_no_raw(cli: Cli, photo: Path, arguments: tuple[str, ...], reason: str) -> None:
+    target = photo.with_name("out")
+    done = cli("image", photo, "-o", target, "--format", "png", *arguments)
+    assert (done.code, done.err.count("\n"), reason in done.err) == (1, 1, True), done.err
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("command", [("eval", "--data", "."), ("video", "clip.mp4")], ids=["eval", "video"])
+def test_other_commands_say_that_such_models_are_for_raw(cli: Cli, command: tuple[str, ...], photo: Path) -> None:
+    arguments = [str(photo.parent) if part == "." else part for part in command]
+    done = cli(*arguments, "--model", "mallenet-raw")
+    assert done.code == 2
+    assert "--model mallenet-raw: is for camera RAW alone" in done.err
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.9])
+@pytest.mark.parametrize("name", ["out.png", "out.dng"])
+def test_broken_raw_leaves_nothing(cli: Cli, negative: Path, share: float, name: str) -> None:
+    whole = negative.read_bytes()
+    negative.write_bytes(whole[: int(len(whole) * share)])
+    target = negative.with_name(name)
+    done = cli("image", negative, "-o", target)
+    assert (done.code, done.err.count("\n")) == (1, 1), done.err
+    assert "in.dng: " in done.err
+    assert list(negative.parent.iterdir()) == [negative]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_one_line(negative: Path) -> None:
+    command = [sys.executable, "-m", "denoise_cli", "image", str(negative), "-o", "-", "--format", "dng", "-q"]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert "No space left on device" in done.stderr
+
+
+def test_inspect_shows_what_is_in_raw(cli: Cli, negative: Path) -> None:
+    done = cli("inspect", negative)
+    assert done.code == 0
+    assert "noise     shot 0.003, read 0.006 (--noise 0.003,0.006), as the file says" in done.out
+    assert "values    14 bits, RGGB mosaic, black 1024, white 16383" in done.out
+    record = json.loads(cli("inspect", negative, "--json").out)
+    assert (record["format"], record["model"], record["noise_from"]) == ("dng", "mallenet-raw", "file")
+
+
+def test_inspect_shows_what_is_in_photos(cli: Cli, photo: Path, tmp_path: Path) -> None:
+    grey = tmp_path / "grey.jpg"
+    exif = Image.Exif()
+    exif[271], exif[272] = "Maker", "Maker One"
+    exif.get_ifd(0x8769)[0x829A], exif.get_ifd(0x8769)[0x8827] = 0.005, 800
+    Image.fromarray(np.full((64, 64), 99, np.uint8)).save(grey, exif=exif)
+    done = cli("inspect", photo, grey, "--json")
+    first, second = (json.loads(line) for line in done.out.splitlines())
+    assert (first["format"], first["bits"], first["colours"], first["model"]) == ("png", 8, "RGB", "mallenet-s")
+    assert first["sigma"] == pytest.approx(20, abs=2)
+    assert (second["colours"], second["camera"], second["iso"], second["exposure"]) == ("grey", "Maker One", 800, 0.005)
+    assert "taken by  Maker One, 1/200 s, ISO 800" in cli("inspect", grey).out
+
+
+def test_inspect_goes_on_after_what_it_cannot_read(cli: Cli, photo: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(photo.read_bytes()[:100])
+    done = cli("inspect", broken, tmp_path / "missing.png", photo)
+    assert (done.code, done.err.count("\n")) == (1, 2)
+    assert "size      96 x 80" in done.out
+
+
+def test_real_files_are_denoised(cli: Cli, shared_data: Path, tmp_path: Path) -> None:
+    for name, model in (
+        ("CRW.CRW", "mallenet-raw"),
+        ("colorchart.dng", "mallenet-raw"),
+        ("canon_eos_6d.dng", "mallenet-linear"),
+    ):
+        done = cli("image", shared_data / "raw" / name, "-o", tmp_path / f"{name}.dng", "--json")
+        assert done.code == 0, done.err
+        record = json.loads(done.out)
+        assert record["model"] == model
+        assert (record["noise_from"] == "file") == (name == "canon_eos_6d.dng")
+        assert ("three values a pixel" in " ".join(record["notes"])) == (model == "mallenet-linear")
+        before, after = (image.read(path) for path in (shared_data / "raw" / name, tmp_path / f"{name}.dng"))
+        assert before.shape == after.shape
+        shift = np.abs(before.as_float().mean(axis=(0, 1)) - after.as_float().mean(axis=(0, 1)))
+        assert shift.max() < 2 / 255
+
+
+PATTERNS = {
+    "quad Bayer": ((4, 4), [0, 0, 1, 1, 0, 0, 1, 1, 1, 1, 2, 2, 1, 1, 2, 2]),
+    "nobody's": ((3, 5), [0, 1, 2] * 5),
+    "green missing": ((2, 2), [0, 0, 1, 2]),
+    "X-Trans": ((6, 6), [1, 1, 0, 1, 1, 2, 1, 1, 2, 1, 1, 0, 2, 0, 1, 0, 2, 1] * 2),
+}
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+@pytest.mark.parametrize("target", ["out.png", "out.dng"])
+def test_other_sensors_are_denoised_after_developing_or_refused_in_a_line(
+    cli: Cli, tmp_path: Path, rng: np.random.Generator, name: str, target: str
+) -> None:
+    size, pattern = PATTERNS[name]
+    numbers = (2000 + 30 * rng.standard_normal((192, 288))).astype(np.uint16)
+    matrix = [3.2406, -1.5372, -0.4986, -0.9689, 1.8758, 0.0415, 0.0557, -0.2040, 1.0570]
+    tags = [
+        (50706, 1, 4, bytes([1, 4, 0, 0]), True),  # DNGVersion
+        (33421, 3, 2, size, True),  # CFARepeatPatternDim
+        (33422, 1, len(pattern), bytes(pattern), True),  # CFAPattern
+        (50721, 10, 9, [part for value in matrix for part in (round(value * 10_000), 10_000)], True),  # ColorMatrix1
+        (50728, 5, 3, [1, 2, 1, 1, 6, 10], True),  # AsShotNeutral
+        (50714, 3, 1, 512, True),  # BlackLevel
+        (50717, 3, 1, 4095, True),  # WhiteLevel
+    ]
+    source = tmp_path / "in.dng"
+    tifffile.imwrite(source, numbers, photometric="cfa", extratags=tags, metadata=None, software=False)
+    done = cli("image", source, "-o", tmp_path / target, "--json")
+    if done.code:  # LibRaw does not know how to develop it
+        assert (done.code, done.err.count("\n")) == (1, 1), done.err
+        assert not (tmp_path / target).exists()
+        return
+    record = json.loads(done.out)
+    assert record["model"] == "mallenet-linear"
+    assert "denoised after LibRaw has made a picture of it" in record["notes"][0]
+    assert record["notes"][0] in done.err
+    assert image.read(tmp_path / target).shape == (192, 288)
