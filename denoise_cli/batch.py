@@ -10,13 +10,13 @@ from typing import Any
 
 from denoise_cli import __version__
 from denoise_cli.denoiser import Denoiser, Progress
-from denoise_cli.errors import DenoiseError, UnreadableFile, UnwritableFile, UsageError
+from denoise_cli.errors import DenoiseError, OutOfMemory, UnreadableFile, UnwritableFile, UsageError
 from denoise_cli.imaging.noise import ShotRead, estimate_sigma
 from denoise_cli.io import image
 from denoise_cli.io.dng import DigitalNegative
 from denoise_cli.io.photo import Photo
 from denoise_cli.io.raw import Negative
-from denoise_cli.negative import denoised_mosaic, denoised_picture, measured, noise_of
+from denoise_cli.negative import denoised_mosaic, denoised_picture, measured, measured_in, noise_of
 from denoise_cli.zoo import DEFAULT_IMAGE_MODEL, find_model
 
 Load = Callable[[str], Denoiser]
@@ -150,10 +150,14 @@ def run(job: Job, load: Load, settings: Settings, progress: Progress | None = No
     started = time.perf_counter()
     check(job, settings.overwrite)
     with image.load(job.source, settings.max_pixels) as source:
+        H, W = source.shape
         model = model_for(source, job.source, settings)
         kind = job.kind or (source.kind if source.kind in image.WRITABLE else NOTHING_KNOWN)
         if isinstance(source, Negative) and load(model).is_for_raw:
-            done = _denoise_negative(source, kind, load(model), job, settings, progress)
+            try:
+                done = _denoise_negative(source, kind, load(model), job, settings, progress)
+            except MemoryError as error:
+                raise OutOfMemory(f"{job.source}: does not fit into memory") from error
         elif kind == DNG:
             reason = f"{model} sees what was developed" if isinstance(source, Negative) else f"{job.source} is none"
             raise UnwritableFile(job.target, f"a DNG is made of camera RAW, but {reason}: choose .tif or .png")
@@ -163,7 +167,6 @@ def run(job: Job, load: Load, settings: Settings, progress: Progress | None = No
         _make_folder(job.target.parent)
     software = f"denoise {__version__} ({Path(model).name}, {done.words(settings.strength)})"
     image.write(job.target, done.picture, kind, software, settings.quality, settings.overwrite)
-    H, W = done.picture.shape
     return Result(
         source=str(job.source),
         target=str(job.target),
@@ -250,7 +253,7 @@ def _denoise_negative(
             notes = (f"{source.obstacle}: denoised after LibRaw has made a picture of it",)
         linear = image.decoded(job.source, partial(source.linear, of_camera=kind == DNG))
         linear = denoised_picture(linear, known.noise, source.gains, denoise, settings.strength, progress)
-        left = known.noise if settings.strength == 0 else None
+        left = measured_in(linear, source.gains) if kind == DNG else None
     if kind == DNG:
         make = partial(source.digital_negative, left, linear)
         return _Done(image.decoded(job.source, make), known.noise, known.source, notes)

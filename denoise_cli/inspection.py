@@ -64,7 +64,9 @@ def inspect(path: Path, max_pixels: int = image.MAX_PIXELS) -> Facts:
     """
     with image.load(path, max_pixels) as source:
         model = model_for(source, path, Settings("auto"))
-        return _of_negative(source, path, model) if isinstance(source, Negative) else _of_photo(source, path, model)
+        if isinstance(source, Negative):
+            return image.decoded(path, lambda: _of_negative(source, path, model))
+        return _of_photo(source, path, model)
 
 
 def _of_photo(photo: Photo, path: Path, model: str) -> Facts:

@@ -55,6 +55,12 @@ def measured(negative: Negative) -> ShotRead:
     return estimate_shot_read(planes, full) or ShotRead(0.0, 0.0)
 
 
+def measured_in(linear: NDArray[np.uint16], gains: NDArray[np.float64]) -> ShotRead:
+    """The same of a picture that LibRaw has made, (H, W, 3), in the values that it had before white balance."""
+    values = np.divide(linear, WHITE * gains, dtype=np.float32)
+    return estimate_shot_read(values, linear >= WHITE) or ShotRead(0.0, 0.0)
+
+
 def denoised_mosaic(
     mosaic: Mosaic, noise: ShotRead, denoise: Denoiser, strength: float = 1.0, progress: Progress | None = None
 ) -> Array:

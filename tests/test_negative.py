@@ -1,6 +1,7 @@
 """RAW files on their way through a denoiser: what comes out differs by the noise, and by nothing else."""
 
 import shutil
+import struct
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from numpy.typing import NDArray
 
 from denoise_cli.denoiser import Denoiser, load_denoiser
@@ -16,6 +18,7 @@ from denoise_cli.imaging.bayer import PHASES, Phase
 from denoise_cli.imaging.camera import Sensor
 from denoise_cli.imaging.metrics import psnr
 from denoise_cli.imaging.noise import ShotRead
+from denoise_cli.imaging.transfer import linear_to_srgb
 from denoise_cli.io import dng, image
 from denoise_cli.io.photo import Photo
 from denoise_cli.io.raw import Mosaic, Negative
@@ -218,3 +221,66 @@ def test_what_is_full_only_by_noise_is_denoised(mosaic_denoiser: Denoiser, rng: 
 def test_a_photo_is_its_own_development(astronaut: NDArray[np.uint8]) -> None:
     with Photo(astronaut, None, "png") as photo:
         assert photo.developed() is photo
+
+
+@pytest.mark.parametrize("linear", [False, True])
+def test_the_picture_is_turned_as_the_camera_was(linear: bool, simulate: Simulate) -> None:
+    for orientation in range(1, 9):
+        with Negative(simulate(orientation=orientation), LIMIT) as negative:
+            shape = negative.shape
+            negative.is_dng = False  # as of files whose way of being turned LibRaw alone knows
+            whole = negative.linear(of_camera=True) if linear else None
+            written = negative.digital_negative(SENSOR.noise, whole)
+        assert shape == ((320, 256) if orientation > 4 else (256, 320))
+        assert written.orientation == orientation
+
+
+def test_photosites_that_are_full_are_found_where_their_blacks_differ(simulate: Simulate) -> None:
+    sensor = replace(SENSOR, exposure=3.0, white=15000)
+    blacks = (1022.0, 1024.0, 1025.0, 1023.0)
+    with Negative(simulate(sensor, black=blacks, white=16383), LIMIT) as negative:
+        assert not negative.mosaic().full.any()
+        negative._adjust_white()  # as of files that are no DNG
+        mosaic = negative.mosaic()
+        numbers = negative.raw.raw_image_visible.copy()
+        np.testing.assert_array_equal(mosaic.full, numbers == 15000)
+        assert mosaic.full.mean() > 0.05
+        np.testing.assert_allclose(mosaic.light[mosaic.full], 1, rtol=1e-6)
+        negative.put(mosaic.light)
+        np.testing.assert_array_equal(negative.raw.raw_image_visible, numbers)
+
+
+def test_a_sensor_without_filters_gives_a_grey_picture(tmp_path: Path, rng: np.random.Generator) -> None:
+    """LibRaw takes such a file for a DNG of one colour."""
+    tags = [
+        (50706, 1, 4, bytes([1, 4, 0, 0]), True),  # DNGVersion
+        (262, 3, 1, 34892, True),  # PhotometricInterpretation: linear raw
+        (50714, 3, 1, 500, True),  # BlackLevel
+        (50717, 3, 1, 4000, True),  # WhiteLevel
+    ]
+    light = np.broadcast_to(np.linspace(600, 3000, 320), (256, 320))
+    numbers = np.rint(light + 60 * rng.standard_normal(light.shape)).astype(np.uint16)
+    path = tmp_path / "grey.dng"
+    tifffile.imwrite(path, numbers, photometric="minisblack", extratags=tags[:1] + tags[2:], metadata=None)
+    data = path.read_bytes()
+    with tifffile.TiffFile(path) as file:
+        place = file.pages[0].aspage().tags[262].valueoffset
+    path.write_bytes(data[:place] + struct.pack("<H", 34892) + data[place + 2 :])
+    denoise = load_denoiser("mallenet-linear", "cpu", "fp32")
+    with Negative(path.read_bytes(), LIMIT) as negative:
+        assert negative.obstacle == "no colour filters"
+        np.testing.assert_array_equal(negative.gains, [1, 1, 1])
+        noise = measured(negative)
+        assert (noise.shot * 0.3 + noise.read**2) ** 0.5 == pytest.approx(60 / 3500, rel=0.2)
+        linear = negative.linear()
+        clean = denoised_picture(linear, noise, negative.gains, denoise)
+        before, after = (np.abs(np.diff(one.astype(float), axis=0)).mean() for one in (linear, clean))
+        assert after < before / 3
+        assert negative.photo(clean).pixels.shape == (256, 320, 1)
+        written = dng.encode(negative.digital_negative(None, negative.linear(of_camera=True)), "test")
+    with Negative(written, LIMIT) as again:
+        assert np.abs(again.developed().as_float()[..., :1] - negative_photo(linear)).max() < 2 / 255
+
+
+def negative_photo(linear: NDArray[np.uint16]) -> NDArray[np.float32]:
+    return linear_to_srgb(linear[..., :1].astype(np.float32) / 65535)

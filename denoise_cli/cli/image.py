@@ -22,7 +22,9 @@ from denoise_cli.cli.options import (
 from denoise_cli.errors import DenoiseError, UsageError
 
 if TYPE_CHECKING:
-    from denoise_cli.batch import Result
+    from collections.abc import Sequence
+
+    from denoise_cli.batch import Job, Result, Settings
     from denoise_cli.denoiser import Denoiser
 
 Inputs = Annotated[list[str], typer.Argument(help="Photos, folders of photos, or - for standard input.")]
@@ -83,16 +85,12 @@ def image(
 
     from denoise_cli import batch
     from denoise_cli.io.image import TARGETS
-    from denoise_cli.zoo import find_model
 
     if format is not None and format not in TARGETS:
         raise UsageError(f"--format {format}: choose one of {', '.join(TARGETS)}")
     jobs = batch.plan(inputs, output, recursive, format)
     settings = batch.Settings(model, level, strength, quality, overwrite, max_pixels, linear)
-    if model != batch.AUTO and find_model(model).is_for_raw and isinstance(level, float):
-        raise UsageError(f"--noise {noise}: {model} needs SHOT,READ, as shares of white, like 0.003,0.002")
-    if model != batch.AUTO and find_model(model).sees_noise and level is not None:
-        raise UsageError(f"--noise {noise}: {model} sees the noise for itself: choose another model, or --strength")
+    _check(settings, jobs, noise)
     if dry_run:
         for job in jobs:
             console.data(f"{job.source} -> {job.target}")
@@ -125,6 +123,24 @@ def image(
             bar.finish()
     if failures:
         raise typer.Exit(1)
+
+
+def _check(settings: "Settings", jobs: "Sequence[Job]", noise: str) -> None:
+    """Refuse options that do not go together; `noise` is as it was typed."""
+    from denoise_cli import batch
+    from denoise_cli.zoo import find_model
+
+    if settings.linear and all(job.kind != batch.DNG for job in jobs):
+        raise UsageError("--linear: is for a .dng: name the output so, or add --format dng")
+    if settings.model == batch.AUTO or settings.noise is None:
+        return
+    spec = find_model(settings.model)
+    if spec.is_for_raw and isinstance(settings.noise, float):
+        raise UsageError(f"--noise {noise}: {settings.model} needs SHOT,READ, as shares of white, like 0.003,0.002")
+    if spec.sees_noise:
+        raise UsageError(
+            f"--noise {noise}: {settings.model} sees the noise for itself: choose another model, or --strength"
+        )
 
 
 def _line(result: "Result") -> str:

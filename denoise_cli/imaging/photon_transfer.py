@@ -27,6 +27,7 @@ PER_BIN, MOST_BINS, FEWEST_BLOCKS = 48, 48, 8
 ROUNDS, SLACK = 20, 0.1  # of fitting; how far, as a share, brightnesses may lie above the line and count in full
 LOOKS = 4
 LEAST = 1e-12  # of a variance
+LOWEST = 1e-4  # of the usual variance: less would outweigh all others
 SIMULATED = 4000
 
 
@@ -51,7 +52,8 @@ def estimate_shot_read(planes: Array, full: NDArray[np.bool_]) -> ShotRead | Non
     for _ in range(LOOKS):  # within a bin, what is darker is not flatter
         parts = zip(bins, flat, strict=True)
         shares = [np.quantile(variances[some] / _variance(means[some], line), share) for some, share in parts]
-        line = _fitted(light, np.maximum(shares / usual * _variance(light, line), LEAST))
+        found = shares / usual * _variance(light, line)
+        line = _fitted(light, np.maximum(found, LOWEST * np.median(found)))
     return line
 
 
@@ -82,7 +84,9 @@ def _blocks(plane: Array, full: NDArray[np.bool_]) -> tuple[Array, Array]:
     bent = (bent[:-2] - 2 * bent[1:-1] + bent[2:]) / 6  # what is flat, or slopes, is gone; white noise is as strong
     squares, light = (_in_blocks(values) for values in (np.square(bent), plane[1:-1, 1:-1]))
     variance, mean = squares.mean(axis=(1, 3)), light.mean(axis=(1, 3))
-    whole = ~_in_blocks(full[1:-1, 1:-1]).any(axis=(1, 3))
+    # Where values end, whatever the reason, noise is cut off; and what is constant is no light that was measured.
+    ends = full | (plane <= plane.min()) | (plane >= plane.max())
+    whole = ~_in_blocks(ends[1:-1, 1:-1]).any(axis=(1, 3)) & (variance > 0)
     return mean[whole], variance[whole]
 
 

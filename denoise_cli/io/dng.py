@@ -41,21 +41,21 @@ DNG_VERSION, DNG_BACKWARD_VERSION, UNIQUE_CAMERA_MODEL = 50706, 50707, 50708
 CFA_PLANE_COLOUR, CFA_LAYOUT = 50710, 50711
 BLACK_REPEAT, BLACK_LEVEL, WHITE_LEVEL = 50713, 50714, 50717
 CROP_ORIGIN, CROP_SIZE, ACTIVE_AREA = 50719, 50720, 50829
-COLOUR_MATRIX, AS_SHOT_NEUTRAL, ILLUMINANT = 50721, 50728, 50778
+COLOUR_MATRIX, AS_SHOT_NEUTRAL, AS_SHOT_WHITE, ILLUMINANT = 50721, 50728, 50729, 50778
 NOISE_PROFILE = 51041
 D65 = 21
 VERSION, BACKWARD_VERSION = bytes([1, 4, 0, 0]), bytes([1, 3, 0, 0])
 
 # What a digital negative says of its camera and its rendering; a copy of other pixels goes on saying it.
 KEPT_OF_CAMERA = {
-    UNIQUE_CAMERA_MODEL, 50709, *range(50721, 50740), 50740, 50741, 50778, 50779, 50780, 50931, 50932,
-    *range(50936, 50943), 50964, 50965, 50981, 50982, 51107, 51108, 51109, 51110, 52525, 52529, 52530, 52531, 52532,
-    52533, 52534, 52535, 52536, 52537, 52538, 52543,
+    UNIQUE_CAMERA_MODEL, 50709, *range(50721, 50731), 50735, 50736, 50740, 50741, 50778, 50779, 50780, 50931, 50932,
+    50934, *range(50936, 50943), 50964, 50965, 50981, 50982, *range(51107, 51111), 52525,
+    *range(52529, 52539), 52543, 52544,
 }  # fmt: skip
-# And of the picture: scale, crop, anti-aliasing, and what is to be done to it. Of that, the first two lists are for
-# photosites.
+# And of the picture: scale, crop, anti-aliasing, and what is to be done to it, of a mosaic before the demosaic as well.
+# (OpcodeList1 knows photosites by their places in a file that had borders.)
 KEPT_OF_PICTURE = {50718, CROP_ORIGIN, CROP_SIZE, 50732, 50733, 50734, 50737, 50738, 50739, 51022, 51125}
-KEPT_OF_MOSAIC = {51008, 51009}
+KEPT_OF_MOSAIC = {51009}
 
 SIMULATED = "Simulated camera"
 TILE, TIFF_UNIT = 512, 16
@@ -104,6 +104,13 @@ def is_dng(data: bytes) -> bool:
     return DNG_VERSION in parse(data).main
 
 
+def filter_pattern(data: bytes) -> tuple[int, int] | None:
+    """Rows and columns of a mosaic's pattern of colour filters; None where there is none."""
+    one = _of_picture(data)
+    numbers = one.numbers(one.main.get(CFA_REPEAT))
+    return (int(numbers[0]), int(numbers[1])) if len(numbers) == 2 else None
+
+
 def noise_profile(data: bytes) -> ShotRead | None:
     """What a digital negative says of its noise: the mean over its colours; None where it says nothing that can be.
 
@@ -119,7 +126,7 @@ def noise_profile(data: bytes) -> ShotRead | None:
 
 def kept(data: bytes, is_mosaic: bool) -> tuple[Directory, Directory]:
     """What a digital negative says of its camera, and of its picture, that is as true of a copy with other values."""
-    first, picture = pictures(data)[0].main, _of_picture(data).main
+    first, picture = (pictures(data) or [Exif()])[0].main, _of_picture(data).main
     of_camera = {tag: value for tag, value in {**picture, **first}.items() if tag in KEPT_OF_CAMERA}
     wanted = KEPT_OF_PICTURE | KEPT_OF_MOSAIC if is_mosaic else KEPT_OF_PICTURE
     return of_camera, {tag: value for tag, value in {**first, **picture}.items() if tag in wanted}
@@ -160,7 +167,13 @@ def of_sensor(sensor: Sensor, numbers: NDArray[np.uint16], preview: NDArray[np.u
 
 
 def encode(negative: DigitalNegative, software: str) -> bytes:
-    """A digital negative as the bytes of a file, losslessly compressed: a preview, and below it the picture."""
+    """A digital negative as the bytes of a file, losslessly compressed: a preview, and below it the picture.
+
+    Raises:
+        ValueError: it is too narrow.
+    """
+    if negative.shape[1] < TIFF_UNIT:
+        raise ValueError(f"it holds no pictures of less than {TIFF_UNIT} columns: choose .tif or .png")
     exif = negative.exif
     buffer = BytesIO()
     with tifffile.TiffWriter(buffer, byteorder=exif.order, bigtiff=False) as writer:
@@ -202,7 +215,7 @@ def _with_plain_pointer(data: bytes, order: str) -> bytes:
 def _of_picture(data: bytes) -> Exif:
     """The directory of the picture itself, which is not a preview."""
     found = pictures(data) or [Exif()]
-    return next((one for one in found if one.number(one.main.get(NEW_SUBFILE_TYPE)) == 0), found[0])
+    return next((one for one in found if not one.number(one.main.get(NEW_SUBFILE_TYPE))), found[0])
 
 
 def _first_directory(negative: DigitalNegative) -> Directory:
@@ -212,7 +225,7 @@ def _first_directory(negative: DigitalNegative) -> Directory:
         **said,
         **negative.camera,
         ORIENTATION: exif.short(negative.orientation),
-        DNG_VERSION: Value(BYTE, VERSION),
+        DNG_VERSION: Value(BYTE, max(VERSION, known.data if (known := exif.main.get(DNG_VERSION)) else VERSION)),
         DNG_BACKWARD_VERSION: Value(BYTE, BACKWARD_VERSION),
     }
 

@@ -17,6 +17,7 @@ BYTE, ASCII, SHORT, LONG, RATIONAL = 1, 2, 3, 4, 5
 SRATIONAL, FLOAT, DOUBLE = 10, 11, 12
 FORMATS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 13: "I"}  # of types, as `struct` has them
 MOST_PICTURES = 16
+LARGE = 2000  # from which on millionths of a fraction do not fit into its 32 bits
 LAST_CLASSIC_TYPE = 13
 # Bytes per value of each type.
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
@@ -102,9 +103,10 @@ class Exif:
         return Value(RATIONAL, struct.pack(self.order + "II", min(round(number * 10_000), 2**32 - 1), 10_000))
 
     def packed(self, kind: int, numbers: Iterable[float]) -> Value:
-        """Values of any type of numbers; fractions to a millionth."""
+        """Values of any type of numbers; fractions to a millionth, large ones to a ten-thousandth."""
         if kind in (RATIONAL, SRATIONAL):
-            parts = [part for number in numbers for part in (round(float(number) * 1_000_000), 1_000_000)]
+            scales = [(float(number), 1_000_000 if abs(number) < LARGE else 10_000) for number in numbers]
+            parts = [part for number, scale in scales for part in (round(number * scale), scale)]
             return Value(kind, struct.pack(f"{self.order}{len(parts)}{'I' if kind == RATIONAL else 'i'}", *parts))
         plain = list(numbers)
         return Value(kind, struct.pack(f"{self.order}{len(plain)}{FORMATS[kind]}", *plain))

@@ -156,11 +156,13 @@ def encode(photo: Photo | dng.DigitalNegative, kind: str, software: str, quality
 
 def _decode(data: bytes, extension: str, max_pixels: int) -> Photo | raw.Negative:
     if data[:4] in (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"):
-        if extension in raw.EXTENSIONS or dng.is_dng(data):
+        if extension in raw.EXTENSIONS or dng.is_dng(data) or raw.is_tiff_of_camera(data):
             return raw.Negative(data, max_pixels)
         return tiff.decode(data, max_pixels)
     if data[4:8] == b"ftyp" and data[8:12] in heif.BRANDS and b"av01" not in data[:4096]:
         return heif.decode(data, max_pixels)
+    if data.startswith(raw.BEGINNINGS) or data[4:12] == raw.CR3:
+        return raw.Negative(data, max_pixels)
     try:
         return pillow.decode(data, max_pixels)
     except UnidentifiedImageError:

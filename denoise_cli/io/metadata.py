@@ -12,6 +12,7 @@ ORIENTATION = ExifTags.Base.Orientation.value
 SOFTWARE = ExifTags.Base.Software.value
 X_RESOLUTION, Y_RESOLUTION = ExifTags.Base.XResolution.value, ExifTags.Base.YResolution.value
 RESOLUTION_UNIT = ExifTags.Base.ResolutionUnit.value
+XMP_TAG, IPTC_TAG = 700, 33723
 UNITS_PER_INCH = {2: 1.0, 3: 2.54}
 
 # Tags of a TIFF's or a RAW's first directory that speak of the picture, not of how the file is laid out.

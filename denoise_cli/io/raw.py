@@ -23,17 +23,20 @@ from denoise_cli.imaging.camera import XYZ
 from denoise_cli.imaging.noise import ShotRead
 from denoise_cli.imaging.transfer import linear_to_srgb
 from denoise_cli.io.dng import (
+    AS_SHOT_NEUTRAL,
+    AS_SHOT_WHITE,
     CROP_ORIGIN,
     CROP_SIZE,
     DigitalNegative,
     colour_tags,
+    filter_pattern,
     is_dng,
     kept,
     noise_profile,
 )
-from denoise_cli.io.exif import LONG, PREFIX, Directory, Exif, parse
+from denoise_cli.io.exif import LONG, PREFIX, RATIONAL, Directory, Exif, parse, pictures
 from denoise_cli.io.limits import refuse_too_large
-from denoise_cli.io.metadata import ORIENTATION, Metadata, descriptive, upright
+from denoise_cli.io.metadata import IPTC_TAG, ORIENTATION, XMP_TAG, Metadata, descriptive, upright
 from denoise_cli.io.photo import Photo, from_float
 
 if TYPE_CHECKING:
@@ -43,15 +46,21 @@ EXTENSIONS = {
     ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".iiq", ".kdc", ".mef", ".mos", ".mrw",
     ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
 }  # fmt: skip
+# Of RAW that is not laid out as a TIFF structure: Fujifilm, Panasonic, Olympus, Canon, Sigma, Minolta.
+BEGINNINGS = (b"FUJIFILMCCD-RAW", b"IIU\0", b"IIRO", b"IIRS", b"MMOR", b"II\x1a\0\0\0HEAPCCDR", b"FOVb", b"\0MRM")
+CR3 = b"ftypcrx "
+PHOTOMETRIC, FILTERS = 262, 32803  # of a TIFF directory: what its values are, and those of a mosaic
 COLOURS, WHITE = 3, 65535
 PREVIEW = 1024  # pixels, its longer side
-ORIENTATIONS = {0: 1, 3: 3, 5: 8, 6: 6}  # of LibRaw's numbers for how it turns a picture, as EXIF has them
+ORIENTATIONS = (1, 2, 4, 3, 5, 8, 6, 7)  # of LibRaw's numbers for how it turns a picture, as EXIF has them
 MAKE, MODEL = ExifTags.Base.Make.value, ExifTags.Base.Model.value
 FEWEST_PIXELS = 100
 UNKNOWN_CAMERA = "Unknown"
 QUAD = ((0, 0), (0, 1), (1, 0), (1, 1))
 SECOND_GREEN = 3  # LibRaw's number for the green beside blue
-SIDEWAYS = (5, 6)  # LibRaw's numbers for pictures that it turns by a quarter
+SIDEWAYS = 4  # of LibRaw's numbers: rows become columns
+KNOWN_PATTERNS = (None, (2, 2), (6, 6))  # rows and columns, as a DNG names them; LibRaw takes any other for Bayer's
+STRIP = 256  # rows
 LEAST_SIDE, LONGEST_PATTERN = 16, 12  # photosites
 NEAR_FULL = 0.75  # of the white level: LibRaw's own share, from which it takes the largest value for a full sensor's
 
@@ -119,18 +128,17 @@ class Negative:
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns of the picture as LibRaw turns it."""
-        sizes = self.raw.sizes
-        H, W = sizes.height, sizes.width
-        return (W, H) if sizes.flip in SIDEWAYS else (H, W)
+        H, W = self._sizes.height, self._sizes.width
+        return (W, H) if self._sizes.flip & SIDEWAYS else (H, W)
 
     @property
     def obstacle(self) -> str | None:
         """Why there is no mosaic that can be denoised; None where there is one."""
         if self.raw.raw_type != self._kinds.Flat:
             return "three values a pixel"
-        rows, columns = self._period
-        if self.raw.num_colors == 1 or rows == columns == 1:
+        if self._is_grey:
             return "no colour filters"
+        rows, columns = self._filters.shape
         if (rows, columns) != (2, 2):
             return f"colour filters in a pattern of {rows} x {columns}"
         if self.raw.color_desc != b"RGBG" or _phase_of(self._filters) is None:
@@ -142,7 +150,7 @@ class Negative:
     def mosaic(self) -> Mosaic:
         """What can be denoised where there is no obstacle."""
         numbers = self.raw.raw_image_visible
-        black = self._black_of_quad
+        black = self._black_of_pattern
         light = numbers.astype(np.float32)
         for y, x in QUAD:
             site = light[y::2, x::2]
@@ -154,12 +162,12 @@ class Negative:
 
     def put(self, light: NDArray[np.float32]) -> None:
         """Have LibRaw develop another mosaic, as `mosaic` gave it; what is not changed keeps its number."""
-        black, numbers = self._black_of_quad, np.empty_like(self.raw.raw_image_visible)
+        black, numbers = self._black_of_pattern, np.empty_like(self.raw.raw_image_visible)
         for y, x in QUAD:
             site = light[y::2, x::2] * np.float32(self.white - black[y, x]) + np.float32(black[y, x])
             numbers[y::2, x::2] = np.rint(site, out=site).clip(0, self.white)
-        full = self.raw.raw_image_visible >= self.white
-        numbers[full & (light >= 1)] = self.raw.raw_image_visible[full & (light >= 1)]
+        same = (self.raw.raw_image_visible >= self.white) & (light >= 1)
+        numbers[same] = self.raw.raw_image_visible[same]
         self.raw.raw_image_visible[:] = numbers
 
     def planes(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -173,19 +181,21 @@ class Negative:
             numbers = self.raw.raw_image_visible[..., :COLOURS]
             black = self.black[:COLOURS]
         else:
-            rows, columns = self._period
-            whole, colours = self.raw.raw_image_visible, self.raw.raw_colors_visible[:rows, :columns].ravel()
+            rows, columns = self._filters.shape
+            whole = self.raw.raw_image_visible
             h, w = whole.shape[0] // rows, whole.shape[1] // columns
             parts = (
                 whole[y : y + rows * h : rows, x : x + columns * w : columns] for y, x in np.ndindex(rows, columns)
             )
-            numbers, black = np.stack(list(parts), axis=-1), self.black[colours]
+            numbers, black = np.stack(list(parts), axis=-1), self._black_of_pattern.ravel()
         light = (numbers.astype(np.float32) - black.astype(np.float32)) / (self.white - black).astype(np.float32)
         return light, numbers >= self.white
 
     @property
     def gains(self) -> NDArray[np.float64]:
         """(3,), what LibRaw multiplies red, green and blue by, the least by 1."""
+        if self._is_grey:
+            return np.ones(COLOURS)
         balance = np.array(self.raw.camera_whitebalance if self._balance is None else self._balance)[:COLOURS]
         return balance / balance.min()
 
@@ -194,10 +204,16 @@ class Negative:
 
         Args:
             of_camera: in the camera's own colours, not in sRGB's, and not turned.
+
+        Raises:
+            ValueError: LibRaw cannot develop it, or the camera sees four colours.
         """
-        if of_camera:
-            return self._processed(output_color=self._spaces.raw, user_flip=0)
-        return self._processed(output_color=self._spaces.sRGB)
+        if not of_camera:
+            return self._processed(output_color=self._spaces.sRGB)
+        linear = self._processed(output_color=self._spaces.raw, user_flip=0)
+        if linear.shape[-1] != COLOURS:
+            raise ValueError(f"its {linear.shape[-1]} colours do not fit into a linear DNG: choose .tif or .png")
+        return linear
 
     def developed(self) -> Photo:
         """The picture as a photo."""
@@ -207,8 +223,14 @@ class Negative:
         """What `linear` gives as a photo, sRGB-encoded, 16 bits, with what the file says beside its pixels."""
         # 65536 possible values: a table costs less than 36 million powers.
         table = from_float(linear_to_srgb(np.linspace(0, 1, 65536, dtype=np.float32)), np.dtype(np.uint16))
-        _, packed = upright(descriptive(self.exif()))  # LibRaw has turned the picture already
-        return Photo(pixels=table[linear], alpha=None, kind="raw", metadata=Metadata(exif=packed))
+        shown = linear[..., :1] if self._is_grey else linear
+        pixels = np.empty_like(shown)
+        for top in range(0, len(shown), STRIP):  # an index takes four times the memory of what is looked up
+            pixels[top : top + STRIP] = table[shown[top : top + STRIP]]
+        exif = self.exif()
+        xmp, iptc = (exif.main[tag].data if tag in exif.main else None for tag in (XMP_TAG, IPTC_TAG))
+        _, packed = upright(descriptive(exif))  # LibRaw has turned the picture already
+        return Photo(pixels, alpha=None, kind="raw", metadata=Metadata(exif=packed, xmp=xmp, iptc=iptc))
 
     @property
     def layout(self) -> str:
@@ -233,19 +255,22 @@ class Negative:
         phase, white = None, WHITE
         black: tuple[float, ...] = (0.0,)
         if linear is None:
-            phase, black = _phase_of(self._filters), tuple(float(number) for number in self._black_of_quad.flat)
+            phase, black = _phase_of(self._filters), tuple(float(number) for number in self._black_of_pattern.flat)
             values, white = self.raw.raw_image_visible.copy(), self.white
         else:  # as the sensor saw it: who develops it balances white
             values = np.rint(linear / self.gains).astype(np.uint16)
         orientation = self._orientation(exif)
+        xmp = {tag: value for tag, value in exif.main.items() if tag in (XMP_TAG, IPTC_TAG)}
         # From here on, pictures are made at half the size, and LibRaw forgets the whole one.
         camera, picture = kept(self.data, linear is None) if self.is_dng else self._told(exif)
+        if not {AS_SHOT_NEUTRAL, AS_SHOT_WHITE} & set(camera):
+            camera = camera | {AS_SHOT_NEUTRAL: exif.packed(RATIONAL, self.gains.min() / self.gains)}
         return DigitalNegative(
             values=values,
             phase=phase,
             black=black,
             white=white,
-            camera=camera,
+            camera=xmp | camera,
             exif=exif,
             orientation=orientation,
             noise=noise,
@@ -255,20 +280,23 @@ class Negative:
 
     def _orientation(self, exif: Exif) -> int:
         stored = exif.number(exif.main.get(ORIENTATION)) if self.is_dng else None
-        return stored if stored is not None and 1 <= stored <= 8 else ORIENTATIONS.get(self.raw.sizes.flip, 1)
+        return stored if stored is not None and 1 <= stored <= 8 else ORIENTATIONS[self._sizes.flip & 7]
 
     def _told(self, exif: Exif) -> tuple[Directory, Directory]:
         """What LibRaw knows of a camera, and of the part of the picture that its maker shows."""
-        sizes = self.raw.sizes
+        sizes = self._sizes
         picture: Directory = {}
-        if sizes.crop_width:
-            origin = sizes.crop_left_margin - sizes.left_margin, sizes.crop_top_margin - sizes.top_margin
+        left, top = sizes.crop_left_margin - sizes.left_margin, sizes.crop_top_margin - sizes.top_margin
+        right, bottom = left + sizes.crop_width, top + sizes.crop_height
+        if 0 <= left < right <= sizes.width and 0 <= top < bottom <= sizes.height:
             picture = {
-                CROP_ORIGIN: exif.packed(LONG, origin),
+                CROP_ORIGIN: exif.packed(LONG, (left, top)),
                 CROP_SIZE: exif.packed(LONG, (sizes.crop_width, sizes.crop_height)),
             }
         matrix = np.array(self.raw.rgb_xyz_matrix[:COLOURS], np.float64)
-        if not matrix.any():
+        if self._is_grey:
+            matrix = np.linalg.inv(XYZ)
+        elif not matrix.any():
             matrix = np.diag(1 / self.gains) @ np.linalg.inv(XYZ @ self._to_srgb())
         maker, model = (exif.words(exif.main.get(tag)) for tag in (MAKE, MODEL))
         name = model if model.startswith(maker) else f"{maker} {model}"
@@ -303,16 +331,21 @@ class Negative:
         self.noise = noise_profile(self.data) if self.is_dng else None
         self._peak: int | None = None
         self._balance: list[float] | None = None
-        if self.raw.raw_type == self._kinds.Flat:
-            # LibRaw counts the greens as one once it has developed a picture.
-            colours = self.raw.raw_colors_visible[: 2 * LONGEST_PATTERN, : 2 * LONGEST_PATTERN]
-            self._filters, self._period = colours[:2, :2].copy(), (_period(colours), _period(colours.T))
-            self._black_of_quad = self.black[self._filters]
+        self._sizes = self.raw.sizes  # LibRaw has others once it has developed a picture, and counts the greens as one
+        self._is_grey = self.raw.num_colors == 1
         if self.black.max() >= self.white:
             raise ValueError(f"its black level, {self.black.max()}, is not below its white level, {self.white}")
-        if self.obstacle is None and not self.is_dng:
-            self._adjust_white()
-        if min(self.raw.camera_whitebalance[:COLOURS]) <= 0:
+        if self.raw.raw_type == self._kinds.Flat:
+            if self.is_dng and filter_pattern(self.data) not in KNOWN_PATTERNS:
+                raise ValueError("LibRaw knows no way to develop its pattern of colour filters")
+            colours = self.raw.raw_colors_visible[: 2 * LONGEST_PATTERN, : 2 * LONGEST_PATTERN]
+            if self._is_grey:
+                colours = np.zeros_like(colours)
+            self._filters = colours[: _period(colours), : _period(colours.T)].copy()
+            self._black_of_pattern = self.black[self._filters]
+            if not self.is_dng:
+                self._adjust_white()
+        if not self._is_grey and min(self.raw.camera_whitebalance[:COLOURS]) <= 0:
             # LibRaw looks for white in the picture, noise and all: from now on, it takes what it finds here.
             self.linear()
             red, green, blue, _ = self.raw.auto_whitebalance
@@ -320,17 +353,19 @@ class Negative:
 
     def _adjust_white(self) -> None:
         """As LibRaw does: sensors are full before their numbers end, and the largest one that is there tells."""
-        black = self._black_of_quad
+        black = self._black_of_pattern
         numbers = self.raw.raw_image_visible
-        peak = max(int(numbers[y::2, x::2].max()) - int(black[y, x]) for y, x in QUAD)
-        least = int(self.black.min())
+        rows, columns = black.shape
+        places = np.ndindex(rows, columns)
+        peak = max(int(numbers[y::rows, x::columns].max()) - int(black[y, x]) for y, x in places)
+        least = int(black.min())
         if NEAR_FULL * (self.white - least) < peak < self.white - least:
-            self._peak, self.white = peak, peak + int(black.max())
+            self._peak, self.white = peak, int(numbers.max())
 
     def _processed(self, **options: object) -> NDArray[np.uint16]:
         # The denoised picture must not be made brighter because its largest value was noise.
         with _explained():
-            return self.raw.postprocess(
+            picture: NDArray[np.uint16] = self.raw.postprocess(
                 use_camera_wb=self._balance is None,
                 user_wb=self._balance,
                 no_auto_bright=True,
@@ -340,6 +375,13 @@ class Negative:
                 user_sat=self._peak,
                 **options,
             )
+        return np.repeat(picture, COLOURS, axis=2) if picture.shape[2] == 1 else picture
+
+
+def is_tiff_of_camera(data: bytes) -> bool:
+    """Whether a TIFF structure is a camera's RAW, whatever its name: Canon's says so, others hold a mosaic."""
+    found = (one.number(one.main.get(PHOTOMETRIC)) for one in pictures(data))
+    return data[8:10] == b"CR" or FILTERS in found
 
 
 @contextmanager

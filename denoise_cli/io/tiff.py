@@ -9,7 +9,9 @@ import tifffile
 from denoise_cli.io.exif import BYTE, EXIF_IFD, GPS_IFD, LONG, Exif, directory_bytes, parse
 from denoise_cli.io.metadata import (
     DESCRIPTIVE_TAGS,
+    IPTC_TAG,
     SOFTWARE,
+    XMP_TAG,
     Metadata,
     descriptive,
     dpi_of,
@@ -20,7 +22,7 @@ from denoise_cli.io.metadata import (
 from denoise_cli.io.photo import Photo, Pixels, straighten, white_of
 
 UNDEFINED = 7
-XMP_TAG, IPTC_TAG, ICC_TAG = 700, 33723, 34675
+ICC_TAG = 34675
 PLACEHOLDER = 1  # tifffile writes no directory pointers itself; the number above sorts into the same place
 MOST_CHANNELS = 5  # nothing with more is read: refused before it is decoded
 

@@ -3,9 +3,8 @@
     python docs/experiments/raw.py quality FOLDER   # after LibRaw's rendering, beside what is denoised after it
     python docs/experiments/raw.py noise            # what is estimated of the noise, from ISO 100 to 25600
     python docs/experiments/raw.py speed            # a file of 24 megapixels, part by part, and its memory
-    python docs/experiments/raw.py example OUT.dng  # a noisy file to try the program on
 
-Each prints its table as Markdown. FOLDER holds clean photos; the others need scikit-image's.
+Each prints its table as Markdown. FOLDER holds clean photos; the others take scikit-image's.
 """
 
 import argparse
@@ -213,11 +212,6 @@ def _run(command: list[str]) -> tuple[float, float]:
     return time.perf_counter() - started, usage.ru_maxrss * KIBIBYTE
 
 
-def example(path: Path) -> None:
-    """The astronaut of scikit-image, at ISO 6400."""
-    path.write_bytes(simulated(data.astronaut(), Sensor(noise_at(6400)), np.random.default_rng(0)))
-
-
 def main() -> None:
     """One experiment."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -227,7 +221,6 @@ def main() -> None:
     first.add_argument("--photos", type=int, default=LIMIT)
     names.add_parser("noise").add_argument("--repeats", type=int, default=8)
     names.add_parser("speed")
-    names.add_parser("example").add_argument("path", type=Path)
     given = parser.parse_args()
     match given.name:
         case "quality":
@@ -236,8 +229,6 @@ def main() -> None:
             noise(given.repeats)
         case "speed":
             speed()
-        case "example":
-            example(given.path)
 
 
 if __name__ == "__main__":

@@ -1,23 +1,29 @@
 """Make the pictures of this folder: python docs/images/make.py (needs the `test` extra).
 
 `noisy.jpg` is scikit-image's coffee cup, seen by the simulated camera in bad light; `before-after.png` shows a part of
-it at 100 %, as it is and as `denoise image` leaves it.
+it at 100 %, as it is and as `denoise image` leaves it. `noisy.dng` is scikit-image's astronaut, as a simulated sensor
+sees her at high ISO; `raw-before-after.png` shows a part of what LibRaw develops of that file, and of what `denoise
+image -o clean.dng` writes.
 """
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
 from skimage import data
 
 from denoise_cli import batch, load_denoiser
-from denoise_cli.imaging.camera import MARGIN, Camera
-from denoise_cli.io import image
+from denoise_cli.imaging.camera import MARGIN, Camera, Sensor
+from denoise_cli.imaging.noise import ShotRead
+from denoise_cli.io import dng, image
 from denoise_cli.io.metadata import Metadata
 from denoise_cli.io.photo import Photo
 
 HERE = Path(__file__).parent
 PHONE = Camera(shot=6e-3, read=1e-2, tone=0.5, luma_grain=0.5, chroma_grain=1.0, sharpening=0.5)
 CROP = np.s_[60:316, 90:490]
+SENSOR = Sensor(ShotRead(3e-3, 5e-3))
+FACE = np.s_[0:256, 120:420]
 
 
 def noisy_photo() -> Photo:
@@ -27,13 +33,28 @@ def noisy_photo() -> Photo:
     return Photo(np.rint(seen * 255).astype(np.uint8), None, "jpeg", Metadata(dpi=(72.0, 72.0)))
 
 
+def noisy_negative() -> bytes:
+    """The example of camera RAW: 512 x 512."""
+    scene = data.astronaut()
+    numbers = SENSOR.take(scene / 255, np.random.default_rng(0))
+    return dng.encode(dng.of_sensor(SENSOR, numbers, np.ascontiguousarray(scene[::4, ::4])), "denoise simulated sensor")
+
+
 def main() -> None:
-    """Write both pictures."""
+    """Write all of them."""
     image.write(HERE / "noisy.jpg", noisy_photo(), "jpeg", "denoise simulated camera", overwrite=True)
     noisy = image.read(HERE / "noisy.jpg")
     clean, _ = batch.denoise_photo(noisy, load_denoiser(batch.CAMERAS_MODEL), batch.Settings(batch.CAMERAS_MODEL))
     beside = np.hstack([noisy.pixels[CROP], clean.pixels[CROP]])
     image.write(HERE / "before-after.png", Photo(beside, None, "png"), "png", "denoise", overwrite=True)
+    (HERE / "noisy.dng").write_bytes(noisy_negative())
+    with tempfile.TemporaryDirectory() as folder:
+        job = batch.Job(HERE / "noisy.dng", Path(folder, "clean.dng"), "dng")
+        batch.run(job, load_denoiser, batch.Settings(batch.AUTO))
+        pictures = [image.read(path).as_rgb8()[FACE] for path in (job.source, job.target)]
+    image.write(
+        HERE / "raw-before-after.png", Photo(np.hstack(pictures), None, "png"), "png", "denoise", overwrite=True
+    )
 
 
 if __name__ == "__main__":

@@ -35,12 +35,26 @@ def test_where_photosites_are_full_nothing_is_measured(scene: np.ndarray) -> Non
     assert found.shot == pytest.approx(2e-3, rel=0.15)
 
 
-def test_a_picture_without_noise_has_next_to_none(scene: np.ndarray) -> None:
+@pytest.mark.parametrize("cut", ["below white", "at black", "borders"])
+def test_where_noise_is_cut_off_nothing_is_measured(scene: np.ndarray, cut: str) -> None:
+    sensor = Sensor(ShotRead(2e-3, 4e-3))
+    light = sensor.normalised(sensor.take(scene, np.random.default_rng(0)))
+    if cut == "borders":
+        light[:20] = 0.01
+    light = light.clip(0 if cut == "at black" else None, 0.7 if cut == "below white" else None)
+    found = estimate_shot_read(pack(light, (0, 0)), np.zeros((256, 512, 4), bool))
+    assert found is not None
+    assert found.shot == pytest.approx(2e-3, rel=0.15)
+    assert found.read == pytest.approx(4e-3, rel=0.3 if cut == "at black" else 0.15)
+
+
+def test_a_picture_without_noise_has_next_to_none() -> None:
     sensor = Sensor(ShotRead(0, 0))
-    light = pack(sensor.see(scene), (0, 0))
+    light = pack(sensor.see(data.astronaut() / 255), (0, 0))
     found = estimate_shot_read(light, light >= 1)
     assert found is not None
-    assert found.shot + found.read < 1e-3
+    assert found.shot * 0.2 + found.read**2 < 0.01**2
+    assert estimate_shot_read(np.full((64, 64, 4), 0.3, np.float32), np.zeros((64, 64, 4), bool)) is None
 
 
 @pytest.mark.parametrize("side", [2, 9, 17])
