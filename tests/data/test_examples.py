@@ -58,7 +58,7 @@ def told(examples: Examples, count: int, patch: int = 16) -> NDArray[np.float32]
 
 
 def examples_of(kind: type, crops: CropSource) -> Examples:
-    return SensorNoise(crops) if kind is SensorNoise else kind(crops, SIGMA_MAX)
+    return kind(crops, SIGMA_MAX) if kind in (GaussianNoise, CameraNoise) else kind(crops)
 
 
 @pytest.mark.parametrize("kind", [GaussianNoise, SensorNoise, CameraNoise, MosaicNoise, DevelopedNoise])

@@ -365,7 +365,7 @@ def test_a_sensor_counts_what_it_sees_with_its_noise(phase: tuple[int, int]) -> 
 
 
 def test_a_sensor_is_full_and_empty_at_its_limits() -> None:
-    sensor = Sensor(ShotRead(1e-2, 0.1), exposure=2.0, black=300, white=1000)
+    sensor = Sensor(ShotRead(1e-2, 0.2), exposure=2.0, black=300, white=1000)
     bright, dark = (sensor.take(flat_scene(value), np.random.default_rng(0)) for value in (1.0, 0.0))
     assert bright.max() == 1000
     assert sensor.see(flat_scene(1.0)).max() == 1
