@@ -23,7 +23,7 @@ from skimage import data
 
 from denoise_cli.baselines import load_baseline
 from denoise_cli.data.photos import find_photos
-from denoise_cli.denoiser import load_denoiser
+from denoise_cli.denoiser import Denoiser, load_denoiser
 from denoise_cli.imaging import tiling
 from denoise_cli.imaging.bayer import PHASES
 from denoise_cli.imaging.camera import Sensor, draw_sensor
@@ -160,13 +160,11 @@ def large_file() -> bytes:
 def speed() -> None:
     """Seconds of each part, and of the whole program, with its peak."""
     file = large_file()
-    for name in ("mallenet-raw",):
-        denoise = load_denoiser(name)
-        parts = list(_parts(file, denoise))
-        print("| part | seconds |")
-        print("|---|---|")
-        for part, seconds in parts:
-            print(f"| {part} | {seconds:.2f} |")
+    parts = list(_parts(file, load_denoiser("mallenet-raw")))
+    print("| part | seconds |")
+    print("|---|---|")
+    for part, seconds in parts:
+        print(f"| {part} | {seconds:.2f} |")
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "in.dng")
         source.write_bytes(file)
@@ -179,7 +177,7 @@ def speed() -> None:
             )
 
 
-def _parts(file: bytes, denoise: object) -> Iterator[tuple[str, float]]:
+def _parts(file: bytes, denoise: Denoiser) -> Iterator[tuple[str, float]]:
     started = time.perf_counter()
 
     def lap() -> float:
@@ -193,7 +191,7 @@ def _parts(file: bytes, denoise: object) -> Iterator[tuple[str, float]]:
         yield "the mosaic", lap()
         known = measured(negative)
         yield "estimating the noise, where the file does not tell", lap()
-        clean = denoised_mosaic(light, known, denoise)  # type: ignore[arg-type]
+        clean = denoised_mosaic(light, known, denoise)
         yield "the network, with packing and stabilising", lap()
         negative.put(clean)
         yield "putting it back", lap()
