@@ -126,8 +126,7 @@ class Sensor:
 
     def matrix(self) -> NDArray[np.float64]:
         """(3, 3), from linear sRGB to what the photosites see of each colour."""
-        colours = np.eye(3) if self.colours is None else self.colours
-        return colours / np.array([[self.red], [1.0], [self.blue]])
+        return _filters(self.colours, self.red, self.blue)
 
     def light(self, scene: NDArray[np.floating]) -> Array:
         """What falls onto the photosites through each filter: (H, W, 3), sRGB-encoded, to the same, from 0 up."""
@@ -240,8 +239,7 @@ class Camera:
         return _looked_up(colours @ np.linalg.inv(self._matrix()).T.astype(np.float32), _to_encoded(self.tone))
 
     def _matrix(self) -> Array:
-        colours = np.eye(3) if self.colours is None else self.colours
-        return (colours / np.array([[self.red], [1.0], [self.blue]])).astype(np.float32)
+        return _filters(self.colours, self.red, self.blue).astype(np.float32)
 
     def _grain(self, noise: Array) -> Array:
         luma = (noise @ LUMA)[..., None]
@@ -284,6 +282,11 @@ def draw_camera(rng: np.random.Generator) -> Camera:
 
 def _some(rng: np.random.Generator, most: float) -> float:
     return 0.0 if rng.random() < SPARED else rng.uniform(0, most)
+
+
+def _filters(colours: NDArray[np.float64] | None, red: float, blue: float) -> NDArray[np.float64]:
+    """(3, 3), from linear sRGB to what is seen through a sensor's filters before its colours are balanced."""
+    return (np.eye(3) if colours is None else colours) / np.array([[red], [1.0], [blue]])
 
 
 def _draw_colours(rng: np.random.Generator) -> NDArray[np.float64]:
