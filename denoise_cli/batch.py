@@ -4,31 +4,25 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from denoise_cli import __version__
 from denoise_cli.denoiser import Denoiser, Progress
-from denoise_cli.errors import DenoiseError, OutOfMemory, UnreadableFile, UnwritableFile, UsageError
+from denoise_cli.errors import DenoiseError, UnwritableFile, UsageError
 from denoise_cli.imaging.noise import ShotRead, estimate_sigma
-from denoise_cli.io import image
+from denoise_cli.io import development, image
 from denoise_cli.io.dng import DigitalNegative
 from denoise_cli.io.photo import Photo
-from denoise_cli.io.raw import Negative
-from denoise_cli.negative import denoised_mosaic, denoised_picture, measured, measured_in, noise_of
-from denoise_cli.zoo import DEFAULT_IMAGE_MODEL, find_model
+from denoise_cli.io.raw import RawFile
+from denoise_cli.model_choice import model_for
+from denoise_cli.negative import Output, denoise_raw
 
 Load = Callable[[str], Denoiser]
 
 STDIO = Path(image.STDIN)
-AUTO = "auto"
-# What cameras write holds what cameras leave of the noise; what programs write may hold anything, most often less.
-CAMERAS_KINDS = ("jpeg", "heif", "raw", "webp", "avif")
-CAMERAS_MODEL, OTHERS_MODEL = "mallenet-r", DEFAULT_IMAGE_MODEL
-MOSAIC_MODEL, DEVELOPED_MODEL = "mallenet-raw", "mallenet-linear"
 DNG = "dng"
-NOTHING_KNOWN = "png"  # holds whatever a format that is only read can bring
+FALLBACK_FORMAT = "png"  # holds whatever a format that is only read can bring
 
 
 @dataclass(frozen=True)
@@ -149,20 +143,18 @@ def run(job: Job, load: Load, settings: Settings, progress: Progress | None = No
     """
     started = time.perf_counter()
     check(job, settings.overwrite)
-    with image.load(job.source, settings.max_pixels) as source:
+    with image.opened(job.source, settings.max_pixels) as source:
         H, W = source.shape
-        model = model_for(source, job.source, settings)
-        kind = job.kind or (source.kind if source.kind in image.WRITABLE else NOTHING_KNOWN)
-        if isinstance(source, Negative) and load(model).is_for_raw:
-            try:
-                done = _denoise_negative(source, kind, load(model), job, settings, progress)
-            except MemoryError as error:
-                raise OutOfMemory(f"{job.source}: does not fit into memory") from error
+        model = model_for(source, job.source, settings.model, settings.noise)
+        kind = job.kind or (source.kind if source.kind in image.WRITABLE else FALLBACK_FORMAT)
+        if isinstance(source, RawFile) and load(model).is_for_raw:
+            done = _denoise_raw(source, kind, load(model), settings, progress)
         elif kind == DNG:
-            reason = f"{model} sees what was developed" if isinstance(source, Negative) else f"{job.source} is none"
+            reason = f"{model} sees what was developed" if isinstance(source, RawFile) else f"{job.source} is none"
             raise UnwritableFile(job.target, f"a DNG is made of camera RAW, but {reason}: choose .tif or .png")
         else:
-            done = _denoise_photo(source, load(model), job, settings, progress)
+            photo = development.developed(source) if isinstance(source, RawFile) else source
+            done = _denoise_photo(photo, load(model), settings, progress)
     if job.makes_folder:
         _make_folder(job.target.parent)
     software = f"denoise {__version__} ({Path(model).name}, {done.words(settings.strength)})"
@@ -204,61 +196,17 @@ class _Done:
         return {"sigma": sigma, "noise_from": self.noise_from}
 
 
-def model_for(source: Photo | Negative, path: Path, settings: Settings) -> str:
-    """The model that a photo, whose file is at `path`, goes through.
-
-    Raises:
-        UnreadableFile: the one that was asked for is for other photos.
-    """
-    if settings.model == AUTO:
-        if isinstance(source, Negative) and not isinstance(settings.noise, float):
-            return MOSAIC_MODEL if source.obstacle is None else DEVELOPED_MODEL
-        return CAMERAS_MODEL if settings.noise is None and source.kind in CAMERAS_KINDS else OTHERS_MODEL
-    spec = find_model(settings.model)
-    if spec.is_for_raw and not isinstance(source, Negative):
-        raise UnreadableFile(path, f"is no camera RAW, which alone {settings.model} is for: choose another model")
-    if spec.space == "mosaic" and isinstance(source, Negative) and source.obstacle is not None:
-        raise UnreadableFile(path, f"has {source.obstacle}, no Bayer mosaic: choose {DEVELOPED_MODEL}")
-    return settings.model
-
-
-def _denoise_photo(
-    source: Photo | Negative, denoise: Denoiser, job: Job, settings: Settings, progress: Progress | None
-) -> _Done:
-    photo = image.decoded(job.source, source.developed)
+def _denoise_photo(photo: Photo, denoise: Denoiser, settings: Settings, progress: Progress | None) -> _Done:
     clean, noise = denoise_photo(photo, denoise, settings, progress)
     noise_from = None if noise is None else "given" if settings.noise is not None else "estimated"
     return _Done(clean, noise, noise_from, photo.notes)
 
 
-def _denoise_negative(
-    source: Negative, kind: str, denoise: Denoiser, job: Job, settings: Settings, progress: Progress | None
-) -> _Done:
-    """By its mosaic where the model is for that, else what LibRaw develops of it."""
+def _denoise_raw(raw: RawFile, kind: str, denoise: Denoiser, settings: Settings, progress: Progress | None) -> _Done:
     given = settings.noise if isinstance(settings.noise, ShotRead) else None
-    known = noise_of(source, given)
-    notes: tuple[str, ...] = ()
-    left: ShotRead | None = known.noise
-    linear = None
-    if denoise.space == "mosaic":
-        mosaic = source.mosaic()
-        clean = denoised_mosaic(mosaic, known.noise, denoise, settings.strength, progress)
-        if clean is not mosaic.light:
-            source.put(clean)
-            left = measured(source) if kind == DNG else None
-        if kind == DNG and settings.linear:
-            linear = image.decoded(job.source, partial(source.linear, of_camera=True))
-    else:
-        if source.obstacle is not None:
-            notes = (f"{source.obstacle}: denoised after LibRaw has made a picture of it",)
-        linear = image.decoded(job.source, partial(source.linear, of_camera=kind == DNG))
-        linear = denoised_picture(linear, known.noise, source.gains, denoise, settings.strength, progress)
-        left = measured_in(linear, source.gains) if kind == DNG else None
-    if kind == DNG:
-        make = partial(source.digital_negative, left, linear)
-        return _Done(image.decoded(job.source, make), known.noise, known.source, notes)
-    photo = source.photo(image.decoded(job.source, source.linear) if linear is None else linear)
-    return _Done(photo, known.noise, known.source, notes)
+    output: Output = "photo" if kind != DNG else "linear_dng" if settings.linear else "mosaic_dng"
+    done = denoise_raw(raw, denoise, output, given, settings.strength, progress)
+    return _Done(done.picture, done.noise.noise, done.noise.source, done.notes)
 
 
 def failed(job: Job, settings: Settings, error: DenoiseError) -> Result:
@@ -318,7 +266,7 @@ def _into(folder: Path, source: Path, below: Path, kind: str | None) -> Job:
 def _own_kind(source: Path) -> str:
     """The format that a photo has, if it is written here: of camera RAW, pictures are made."""
     named = image.kind_named(source)
-    return NOTHING_KNOWN if named in (None, DNG) else named
+    return FALLBACK_FORMAT if named in (None, DNG) else named
 
 
 def _suffix(source: Path, kind: str) -> str:

@@ -1,18 +1,30 @@
 """What can go wrong for a user, each with the exit code that the command line gives it.
 
-A message names the file, the cause and what to do next, in one line. A programmer's mistake is a `ValueError` and is
+    DenoiseError                    1
+    ├── UsageError                  2   the command line makes no sense
+    │   ├── UnknownModel            2   no such model, or one without weights
+    │   └── NotExportable           2   a network that the format cannot hold
+    ├── UnreadableFile              1   an input that is missing, damaged, of another kind, or too large
+    ├── UnwritableFile              1   a result that cannot be written
+    ├── MissingDependency           1   a library that is not installed
+    ├── DamagedWeights              1   a weight file that is missing, altered, or of another network
+    ├── DeviceUnavailable           1   a device or precision that this machine lacks
+    ├── OutOfMemory                 1   even the smallest piece of work does not fit
+    └── TrainingError               1   a training run that cannot start or continue
+
+A message is one line that names the file, the cause and what to do next. A programmer's mistake is a `ValueError` and
 not in this tree.
 """
 
 
 class DenoiseError(Exception):
-    """Something that the user can act upon."""
+    """Something that the user can do something about."""
 
     exit_code = 1
 
 
 class UsageError(DenoiseError):
-    """The command cannot mean what was typed."""
+    """A command line that makes no sense."""
 
     exit_code = 2
 
@@ -25,7 +37,7 @@ class UnreadableFile(DenoiseError):
 
 
 class UnwritableFile(DenoiseError):
-    """A result that could not be written; nothing stands under its name that was not there before."""
+    """A result that could not be written; whatever had its name before is untouched."""
 
     def __init__(self, path: object, reason: str) -> None:
         self.reason = reason
@@ -40,7 +52,7 @@ class MissingDependency(DenoiseError):
 
 
 class UnknownModel(UsageError):
-    """A model name that the zoo does not hold, or holds without weights."""
+    """A model name that is not in the registry, or has no weights."""
 
 
 class NotExportable(UsageError):
@@ -56,8 +68,8 @@ class DeviceUnavailable(DenoiseError):
 
 
 class OutOfMemory(DenoiseError):
-    """Even the smallest tile does not fit, or a training's crops do not."""
+    """Even the smallest tile, or a batch of training crops, does not fit into memory."""
 
 
 class TrainingError(DenoiseError):
-    """A run that cannot start, continue, or make sense of its folder."""
+    """A training run that cannot start, continue, or make sense of its folder."""

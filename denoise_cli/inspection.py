@@ -6,12 +6,13 @@ from pathlib import Path
 
 from PIL import ExifTags, ImageCms
 
-from denoise_cli.batch import Settings, model_for
 from denoise_cli.imaging.noise import estimate_sigma
 from denoise_cli.io import image
 from denoise_cli.io.exif import Exif, parse
+from denoise_cli.io.metadata import camera_name
 from denoise_cli.io.photo import Photo
-from denoise_cli.io.raw import Negative
+from denoise_cli.io.raw import RawFile
+from denoise_cli.model_choice import model_for
 from denoise_cli.negative import noise_of
 
 
@@ -59,14 +60,12 @@ def inspect(path: Path, max_pixels: int = image.MAX_PIXELS) -> Facts:
     """Look at a photo, or at standard input by the name "-".
 
     Raises:
-        UnreadableFile: as of `io.image.load`.
+        UnreadableFile: as of `io.image.opened`.
         MissingDependency: the format's library is not installed.
     """
-    with image.load(path, max_pixels) as source:
-        model = model_for(source, path, Settings("auto"))
-        if isinstance(source, Negative):
-            return image.decoded(path, lambda: _of_negative(source, path, model))
-        return _of_photo(source, path, model)
+    with image.opened(path, max_pixels) as source:
+        model = model_for(source, path)
+        return _of_raw(source, path, model) if isinstance(source, RawFile) else _of_photo(source, path, model)
 
 
 def _of_photo(photo: Photo, path: Path, model: str) -> Facts:
@@ -81,7 +80,7 @@ def _of_photo(photo: Photo, path: Path, model: str) -> Facts:
         colours="grey" if C == 1 else "RGB",
         alpha=photo.alpha is not None,
         profile=_profile(photo.metadata.icc),
-        camera=_camera(exif),
+        camera=camera_name(exif) or None,
         iso=_iso(exif),
         exposure=_exposure(exif),
         black=None,
@@ -94,24 +93,23 @@ def _of_photo(photo: Photo, path: Path, model: str) -> Facts:
     )
 
 
-def _of_negative(negative: Negative, path: Path, model: str) -> Facts:
-    exif = negative.exif()
-    known = noise_of(negative)
-    (H, W), layout = negative.shape, negative.layout
+def _of_raw(raw: RawFile, path: Path, model: str) -> Facts:
+    exif, known = raw.exif, noise_of(raw)
+    H, W = raw.shape
     return Facts(
         source=str(path),
-        format="dng" if negative.is_dng else "raw",
+        format="dng" if raw.is_dng else "raw",
         width=W,
         height=H,
-        bits=negative.white.bit_length(),
-        colours=layout,
+        bits=raw.white.bit_length(),
+        colours=raw.layout,
         alpha=False,
         profile=None,
-        camera=_camera(exif),
+        camera=camera_name(exif) or None,
         iso=_iso(exif),
         exposure=_exposure(exif),
-        black=round(float(negative.black.mean()), 2),
-        white=negative.white,
+        black=round(float(raw.black.mean()), 2),
+        white=raw.white,
         sigma=None,
         shot=known.noise.shot,
         read=known.noise.read,
@@ -127,11 +125,6 @@ def _profile(icc: bytes | None) -> str | None:
         return ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(icc))).strip() or None
     except (ImageCms.PyCMSError, OSError):
         return "damaged"
-
-
-def _camera(exif: Exif) -> str | None:
-    maker, model = (exif.words(exif.main.get(tag)) for tag in (ExifTags.Base.Make.value, ExifTags.Base.Model.value))
-    return (model if model.startswith(maker) else f"{maker} {model}").strip() or None
 
 
 def _iso(exif: Exif) -> int | None:

@@ -1,7 +1,8 @@
-"""A RAW file's way through a denoiser: its mosaic before LibRaw develops it, or what LibRaw has made of other sensors.
+"""Camera RAW through a denoiser, from an open file to a photo or a DNG.
 
-A mosaic's stuck photosites are taken out, its colours packed, its noise made equal, and all of it turned back. Where
-there is no Bayer mosaic, the picture is denoised in linear light, demosaiced, by a network that knows such noise.
+A Bayer mosaic is denoised before LibRaw develops it: stuck photosites are replaced, the colours packed into planes,
+the noise made equally strong everywhere, and all of that undone again. Where there is no Bayer mosaic, LibRaw's
+linear picture is denoised by a network that was trained on demosaiced noise.
 
 Legend: H x W photosites or pixels, h x w quads.
 """
@@ -14,63 +15,113 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
 from denoise_cli.denoiser import Denoiser, Progress
-from denoise_cli.imaging.bayer import PLANES, pack, unpack, without_hot
+from denoise_cli.errors import OutOfMemory
+from denoise_cli.imaging.bayer import PLANES, pack, replace_stuck, unpack
 from denoise_cli.imaging.noise import ShotRead, developed_noise
 from denoise_cli.imaging.photon_transfer import estimate_shot_read
 from denoise_cli.imaging.stabilised import Stabiliser
-from denoise_cli.io.raw import Mosaic, Negative
+from denoise_cli.io.development import as_photo
+from denoise_cli.io.dng import DigitalNegative
+from denoise_cli.io.dng_builder import camera_light, linear_dng, mosaic_dng
+from denoise_cli.io.photo import Photo
+from denoise_cli.io.raw import WHITE, Mosaic, Numbers, RawFile
 
 Array = NDArray[np.float32]
-Source = Literal["given", "file", "estimated"]
+NoiseSource = Literal["given", "file", "estimated"]
+Output = Literal["photo", "mosaic_dng", "linear_dng"]
 
-# A photosite that is full stays full where so many of its colour around it are: elsewhere noise has filled it.
-NEIGHBOURHOOD, MOSTLY = 5, 0.5
-WHITE = 65535
+# A saturated photosite stays saturated if this share of its neighbours of the same colour is: elsewhere, noise has
+# pushed it there.
+NEIGHBOURHOOD, MOSTLY = 5, 0.5  # photosites of one colour, the side of a square; a share
 
 
 @dataclass(frozen=True)
-class Known:
-    """The noise of a RAW file's values, as shares of white, and who says so."""
+class KnownNoise:
+    """The noise of a RAW file's values, as shares of white, and where it is known from."""
 
     noise: ShotRead
-    source: Source
+    source: NoiseSource
 
 
-def noise_of(negative: Negative, given: ShotRead | None = None) -> Known:
-    """What is given, else what the file says, else what its values show."""
+@dataclass(frozen=True)
+class DenoisedRaw:
+    """What became of a RAW file, the noise that it had, and what the user should hear about it."""
+
+    picture: Photo | DigitalNegative
+    noise: KnownNoise
+    notes: tuple[str, ...] = ()
+
+
+def denoise_raw(
+    raw: RawFile,
+    denoise: Denoiser,
+    output: Output,
+    noise: ShotRead | None = None,
+    strength: float = 1.0,
+    progress: Progress | None = None,
+) -> DenoisedRaw:
+    """Denoise an open RAW file.
+
+    Args:
+        raw: the file; without `obstacle` if `denoise` is for mosaics.
+        denoise: for mosaics, or for linear pictures.
+        output: a photo, a DNG of the mosaic (of a linear picture if there is no mosaic to write), or one of a linear
+            picture.
+        noise: of its values, as shares of white; None to take it from the file or estimate it.
+        strength: 0 to 1, the share of the noise that is removed.
+        progress: called with the fraction done.
+
+    Raises:
+        OutOfMemory: even the smallest tile, or the whole picture, does not fit into memory.
+        UnreadableFile: LibRaw cannot develop the file.
+    """
+    try:
+        known = noise_of(raw, noise)
+        if denoise.space == "mosaic":
+            return _denoise_mosaic_of(raw, denoise, output, known, strength, progress)
+        return _denoise_picture_of(raw, denoise, output, known, strength, progress)
+    except MemoryError as error:
+        raise OutOfMemory(f"{raw.name}: does not fit into memory") from error
+
+
+def noise_of(raw: RawFile, given: ShotRead | None = None) -> KnownNoise:
+    """The given noise, or else what the file says, or else an estimate."""
     if given is not None:
-        return Known(given, "given")
-    if negative.noise is not None:
-        return Known(negative.noise, "file")
-    return Known(measured(negative), "estimated")
+        return KnownNoise(given, "given")
+    if raw.noise is not None:
+        return KnownNoise(raw.noise, "file")
+    return KnownNoise(estimate_noise(raw), "estimated")
 
 
-def measured(negative: Negative) -> ShotRead:
-    """The noise that the values show which are in it now; of too few values, none at all."""
-    if negative.obstacle is None:
-        mosaic = negative.mosaic()
-        planes, full = pack(mosaic.light, mosaic.phase), pack(mosaic.full, mosaic.phase)
-    else:
-        planes, full = negative.planes()
+def estimate_noise(raw: RawFile) -> ShotRead:
+    """Estimate the noise from the file's values; zero if there are too few."""
+    if raw.obstacle is None:
+        return estimate_mosaic_noise(raw.mosaic)
+    return estimate_shot_read(*raw.planes()) or ShotRead(0.0, 0.0)
+
+
+def estimate_mosaic_noise(mosaic: Mosaic) -> ShotRead:
+    """Estimate the noise of a mosaic from its values; zero if there are too few."""
+    planes, full = pack(mosaic.light, mosaic.phase), pack(mosaic.full, mosaic.phase)
     return estimate_shot_read(planes, full) or ShotRead(0.0, 0.0)
 
 
-def measured_in(linear: NDArray[np.uint16], gains: NDArray[np.float64]) -> ShotRead:
-    """The same of a picture that LibRaw has made, (H, W, 3), in the values that it had before white balance."""
+def estimate_picture_noise(linear: Numbers, gains: NDArray[np.float64]) -> ShotRead:
+    """Estimate the noise of a linear picture, (H, W, 3), in the sensor's values before the white balance `gains`."""
     values = np.divide(linear, WHITE * gains, dtype=np.float32)
     return estimate_shot_read(values, linear >= WHITE) or ShotRead(0.0, 0.0)
 
 
-def denoised_mosaic(
+def denoise_mosaic(
     mosaic: Mosaic, noise: ShotRead, denoise: Denoiser, strength: float = 1.0, progress: Progress | None = None
 ) -> Array:
-    """The light of a mosaic without its noise.
+    """Denoise the light of a mosaic.
 
     Args:
-        mosaic: as a file has it.
-        noise: what it has.
+        mosaic: as `RawFile.mosaic` gives it.
+        noise: of its values, as shares of white.
         denoise: for mosaics.
-        strength: 0 to 1, how much of the noise goes; 0 returns the light as it is.
+        strength: 0 to 1, the share of the noise that is removed; 0 returns the light unchanged.
         progress: called with the fraction done.
 
     Returns:
@@ -82,30 +133,30 @@ def denoised_mosaic(
     if strength == 0 or not (noise.shot or noise.read):
         return mosaic.light
     stabiliser = Stabiliser(noise)
-    planes, _ = without_hot(pack(mosaic.light, mosaic.phase), noise)
+    planes, _ = replace_stuck(pack(mosaic.light, mosaic.phase), noise)
     clean = stabiliser.inverse(denoise(stabiliser.forward(planes), stabiliser.level, strength, progress))
-    # Light beyond what a photosite holds is lost: where one colour stayed full and another did not, it would be tinted.
-    is_full = _mostly(pack(mosaic.full, mosaic.phase))
-    clean[is_full] = np.maximum(planes[is_full], 1)
+    # Light beyond saturation is lost: highlights would be tinted if one colour stayed saturated and another did not.
+    saturated = _mostly(pack(mosaic.full, mosaic.phase))
+    clean[saturated] = np.maximum(planes[saturated], 1)
     return unpack(clean, mosaic.phase, mosaic.light.shape)
 
 
-def denoised_picture(
-    picture: NDArray[np.uint16],
+def denoise_picture(
+    picture: Numbers,
     noise: ShotRead,
     gains: NDArray[np.float64],
     denoise: Denoiser,
     strength: float = 1.0,
     progress: Progress | None = None,
-) -> NDArray[np.uint16]:
-    """What LibRaw has made of a file, in linear light, without its noise.
+) -> Numbers:
+    """Denoise LibRaw's linear picture.
 
     Args:
-        picture: (H, W, 3), as `Negative.linear` gives it.
-        noise: what the file's values have.
-        gains: (3,), what the white balance has multiplied them by.
-        denoise: for such pictures.
-        strength: 0 to 1, how much of the noise goes; 0 returns the picture as it is.
+        picture: (H, W, 3), as `RawFile.develop` gives it.
+        noise: of the file's values, as shares of white.
+        gains: (3,), of the white balance.
+        denoise: for linear pictures.
+        strength: 0 to 1, the share of the noise that is removed; 0 returns the picture unchanged.
         progress: called with the fraction done.
 
     Returns:
@@ -123,11 +174,39 @@ def denoised_picture(
     return np.rint(clean, out=clean).clip(0, WHITE).astype(np.uint16)
 
 
-def _mostly(full: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Of (h, w, 4), where a place and most of those around it, of one colour, are true."""
-    if not full.any():
-        return full
+def _denoise_mosaic_of(
+    raw: RawFile, denoise: Denoiser, output: Output, known: KnownNoise, strength: float, progress: Progress | None
+) -> DenoisedRaw:
+    light = denoise_mosaic(raw.mosaic, known.noise, denoise, strength, progress)
+    changed = light is not raw.mosaic.light
+    numbers = raw.numbers_of(light) if changed else raw.numbers
+    if output == "photo":
+        return DenoisedRaw(as_photo(raw, raw.develop(numbers)), known)
+    left = estimate_mosaic_noise(raw.mosaic_of(numbers)) if changed else known.noise
+    if output == "mosaic_dng":
+        return DenoisedRaw(mosaic_dng(raw, numbers, left), known)
+    return DenoisedRaw(linear_dng(raw, camera_light(raw, numbers), left, numbers), known)
+
+
+def _denoise_picture_of(
+    raw: RawFile, denoise: Denoiser, output: Output, known: KnownNoise, strength: float, progress: Progress | None
+) -> DenoisedRaw:
+    notes = ()
+    if raw.obstacle is not None:
+        notes = (f"{raw.obstacle}: denoised after LibRaw has made a picture of it",)
+    linear = raw.develop() if output == "photo" else camera_light(raw)
+    clean = denoise_picture(linear, known.noise, raw.gains, denoise, strength, progress)
+    if output == "photo":
+        return DenoisedRaw(as_photo(raw, clean), known, notes)
+    return DenoisedRaw(linear_dng(raw, clean, estimate_picture_noise(clean, raw.gains)), known, notes)
+
+
+def _mostly(saturated: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Of (h, w, 4), where a place and most of those around it, in its own plane, are true."""
+    if not saturated.any():
+        return saturated
     shares = [
-        uniform_filter(full[..., c].astype(np.float32), NEIGHBOURHOOD, mode="nearest") >= MOSTLY for c in range(PLANES)
+        uniform_filter(saturated[..., c].astype(np.float32), NEIGHBOURHOOD, mode="nearest") >= MOSTLY
+        for c in range(PLANES)
     ]
-    return full & np.stack(shares, axis=-1)
+    return saturated & np.stack(shares, axis=-1)

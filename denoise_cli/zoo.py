@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 from torch import nn
 
 from denoise_cli.checkpoint import load_weights, read_note, read_tensors, sha256_of
-from denoise_cli.errors import DamagedWeights, UnknownModel, UsageError
+from denoise_cli.errors import DamagedWeights, UnknownModel
 from denoise_cli.imaging.bayer import PLANES
 from denoise_cli.nets.deformable import DeformableKernelNetConfig
 from denoise_cli.nets.kpn import KPNConfig
@@ -229,18 +229,6 @@ def read_manifest() -> dict[str, Card]:
         raise DamagedWeights(f"{path}: {error.strerror}: reinstall") from error
     except (tomllib.TOMLDecodeError, TypeError) as error:
         raise DamagedWeights(f"{path}: not a manifest of weights ({error}): restore the file") from error
-
-
-def find_model_of_pictures(name: str) -> ModelSpec:
-    """As `find_model`.
-
-    Raises:
-        UsageError: it is for camera RAW.
-    """
-    spec = find_model(name)
-    if spec.is_for_raw:
-        raise UsageError(f"--model {name}: is for camera RAW alone, which is denoised by denoise image")
-    return spec
 
 
 def load_net(name: str) -> nn.Module:

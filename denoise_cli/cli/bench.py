@@ -208,10 +208,11 @@ def _time_programs(
     from denoise_cli import benchmark
     from denoise_cli.io import image
     from denoise_cli.io.video import Reader
-    from denoise_cli.zoo import DEFAULT_IMAGE_MODEL, DEFAULT_VIDEO_MODEL, load_net
+    from denoise_cli.model_choice import model_for_timing
+    from denoise_cli.zoo import load_net
 
     is_photo = image.is_photo(source)
-    names = list(models) or [DEFAULT_IMAGE_MODEL if is_photo else DEFAULT_VIDEO_MODEL]
+    names = list(models) or [model_for_timing(is_photo)]
     for name in names:
         load_net(name)
     if is_photo:

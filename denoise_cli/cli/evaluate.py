@@ -100,13 +100,13 @@ def evaluate(
     _check_names({option: target for option, target in targets.items() if target is not None})
 
     from denoise_cli import report
-    from denoise_cli.batch import CAMERAS_MODEL, OTHERS_MODEL
     from denoise_cli.evaluate import Real, score_all
+    from denoise_cli.model_choice import model_for_scores
 
     for target in filter(None, targets.values()):
         report.check_target(target, overwrite)
     photos, noises = _find(data, levels, sensors)
-    names = model or [CAMERAS_MODEL if isinstance(noises[0], Real) else OTHERS_MODEL]
+    names = model or [model_for_scores(isinstance(noises[0], Real))]
     denoisers = {name: _load(name, device, arithmetic, side) for name in names}
     sees_clips = any(getattr(denoise, "sees_neighbours", False) for denoise in denoisers.values())
     if sees_clips:
@@ -148,11 +148,11 @@ def evaluate(
 def _load(name: str, device: str, precision: PrecisionName, tile: int | None) -> "Denoise":
     from denoise_cli.baselines import load_baseline
     from denoise_cli.denoiser import load_denoiser
-    from denoise_cli.zoo import find_model_of_pictures
+    from denoise_cli.model_choice import check_not_for_raw
 
     if baseline := load_baseline(name):
         return baseline
-    find_model_of_pictures(name)
+    check_not_for_raw(name)
     return load_denoiser(name, device, precision, tile)
 
 

@@ -22,9 +22,7 @@ from denoise_cli.cli.options import (
 from denoise_cli.errors import DenoiseError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from denoise_cli.batch import Job, Result, Settings
+    from denoise_cli.batch import Result
     from denoise_cli.denoiser import Denoiser
 
 Inputs = Annotated[list[str], typer.Argument(help="Photos, folders of photos, or - for standard input.")]
@@ -85,12 +83,16 @@ def image(
 
     from denoise_cli import batch
     from denoise_cli.io.image import TARGETS
+    from denoise_cli.model_choice import AUTO, check_takes_noise
 
     if format is not None and format not in TARGETS:
         raise UsageError(f"--format {format}: choose one of {', '.join(TARGETS)}")
     jobs = batch.plan(inputs, output, recursive, format)
     settings = batch.Settings(model, level, strength, quality, overwrite, max_pixels, linear)
-    _check(settings, jobs, noise)
+    if linear and all(job.kind != batch.DNG for job in jobs):
+        raise UsageError("--linear: is for a .dng: name the output so, or add --format dng")
+    if model != AUTO:
+        check_takes_noise(model, level, noise)
     if dry_run:
         for job in jobs:
             console.data(f"{job.source} -> {job.target}")
@@ -104,7 +106,7 @@ def image(
     def load(name: str) -> "Denoiser":
         return load_denoiser(name, device, arithmetic, side)
 
-    if model != batch.AUTO:
+    if model != AUTO:
         load(model)
     failures = 0
     with console.bar(len(jobs), quiet) as bar:
@@ -125,26 +127,8 @@ def image(
         raise typer.Exit(1)
 
 
-def _check(settings: "Settings", jobs: "Sequence[Job]", noise: str) -> None:
-    """Refuse options that do not go together; `noise` is as it was typed."""
-    from denoise_cli import batch
-    from denoise_cli.zoo import find_model
-
-    if settings.linear and all(job.kind != batch.DNG for job in jobs):
-        raise UsageError("--linear: is for a .dng: name the output so, or add --format dng")
-    if settings.model == batch.AUTO or settings.noise is None:
-        return
-    spec = find_model(settings.model)
-    if spec.is_for_raw and isinstance(settings.noise, float):
-        raise UsageError(f"--noise {noise}: {settings.model} needs SHOT,READ, as shares of white, like 0.003,0.002")
-    if spec.sees_noise:
-        raise UsageError(
-            f"--noise {noise}: {settings.model} sees the noise for itself: choose another model, or --strength"
-        )
-
-
 def _line(result: "Result") -> str:
-    level = "noise as it sees it"
+    level = "noise level left to the model"
     if result.sigma is not None:
         level = f"noise {result.sigma:.1f}" + (" (estimated)" if result.noise_from == "estimated" else "")
     if result.shot is not None:

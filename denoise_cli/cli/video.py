@@ -89,13 +89,12 @@ def video(
     from denoise_cli import video
     from denoise_cli.denoiser import load_denoiser
     from denoise_cli.io.encode import STDOUT
-    from denoise_cli.zoo import DEFAULT_IMAGE_MODEL, DEFAULT_VIDEO_MODEL, find_model_of_pictures
+    from denoise_cli.model_choice import check_takes_noise, model_for_clip
 
     if frames not in range(1, video.MOST_FRAMES + 1, 2):
         raise UsageError(f"--frames {frames}: expected an odd number from 1 to {video.MOST_FRAMES}")
-    name = model or (DEFAULT_VIDEO_MODEL if frames > 1 else DEFAULT_IMAGE_MODEL)
-    if find_model_of_pictures(name).sees_noise and sigma is not None:
-        raise UsageError(f"--noise {noise}: {name} sees the noise for itself: choose another model, or --strength")
+    name = model_for_clip(frames, model)
+    check_takes_noise(name, sigma, noise)
     target = output or video.target_beside(source)
     if as_json and target == STDOUT:
         raise UsageError("--json and -o - both write to standard output: choose one")

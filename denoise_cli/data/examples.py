@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from denoise_cli.data.photos import CropSource, Source
 from denoise_cli.imaging import camera
 from denoise_cli.imaging.bayer import pack
+from denoise_cli.imaging.demosaic import DemosaicMethod, sample_mosaic
 from denoise_cli.imaging.noise import GRAIN, READ_RANGE, SHOT_RANGE, ShotRead, developed_noise, sensor_noise
+from denoise_cli.imaging.sensor import draw_sensor
 from denoise_cli.imaging.stabilised import Stabiliser
 from denoise_cli.imaging.transfer import srgb_to_linear
 from denoise_cli.zoo import UNKNOWN
@@ -114,7 +116,7 @@ class MosaicNoise:
 
     def draw(self, rng: np.random.Generator, patch: int) -> Example:
         """See `Examples`; `patch` quads wide and high, 4 channels."""
-        sensor = camera.draw_sensor(rng)
+        sensor = draw_sensor(rng)
         scene = self.crops.draw(rng, 2 * patch)
         stabiliser = Stabiliser(sensor.noise)
         pictures = sensor.normalised(sensor.take(scene, rng)), sensor.see(scene)
@@ -133,16 +135,16 @@ class DevelopedNoise:
 
     def draw(self, rng: np.random.Generator, patch: int) -> Example:
         """See `Examples`."""
-        sensor = camera.draw_sensor(rng)
+        sensor = draw_sensor(rng)
         inside = np.s_[camera.MARGIN : camera.MARGIN + patch, camera.MARGIN : camera.MARGIN + patch]
         light = sensor.light(self.crops.draw(rng, patch + 2 * camera.MARGIN))
-        demosaic: camera.Demosaic | None = None
+        method: DemosaicMethod | None = None
         if rng.random() >= DIRECT_SHARE:
-            light, demosaic = camera.mosaic(light), "malvar" if rng.random() < camera.MALVAR_SHARE else "bilinear"
+            light, method = sample_mosaic(light), "malvar" if rng.random() < camera.MALVAR_SHARE else "bilinear"
         noisy, clean = sensor.normalised(sensor.counted(light, rng)), light.clip(0, 1)
         gains = np.array([sensor.red, 1, sensor.blue])
         stabiliser = Stabiliser(developed_noise(sensor.noise, gains / gains.min()))
-        noisy, clean = (stabiliser.forward(sensor.developed(one, demosaic)[inside]) for one in (noisy, clean))
+        noisy, clean = (stabiliser.forward(sensor.developed(one, method)[inside]) for one in (noisy, clean))
         return Example(noisy, clean, np.full((patch, patch), stabiliser.level, np.float32))
 
 

@@ -1,4 +1,4 @@
-"""Bayer mosaics: a photosite sees one colour, red, green or blue, in quads of two by two.
+"""Bayer mosaics: each photosite measures one colour, red, green or blue, in quads of two by two.
 
 Legend: H x W photosites, h x w quads.
 """
@@ -17,15 +17,16 @@ PHASES: dict[str, Phase] = {"RGGB": (0, 0), "GRBG": (0, 1), "GBRG": (1, 0), "BGG
 PLANES = 4
 Places = NDArray[np.intp]
 NEIGHBOURS = [(down, across) for down in (-1, 0, 1) for across in (-1, 0, 1) if down or across]
-# Deviations of the noise: beyond all neighbours of its colour, where a photosite is stuck; and of another colour of its
-# quad from the median around it, where that shows the same thing.
-STUCK, LIKE = 5.0, 4.0
+# In standard deviations of the noise: how far a stuck photosite is beyond all neighbours of its colour, and how far
+# another colour of its quad must be from the median around it to show that something real is there.
+STUCK = 5.0
+CONFIRMED = 4.0
 
 
 def pack(mosaic: Values, phase: Phase) -> Values:
-    """The four planes of a mosaic, red, green beside red, green beside blue, blue, as if its first quad began with red.
+    """The four planes of a mosaic: red, green beside red, green beside blue, blue.
 
-    Where it begins or ends inside a quad it is mirrored, which keeps every colour in its place.
+    A mosaic that begins or ends inside a quad is mirrored there, which keeps every colour in its place.
 
     Args:
         mosaic: (H, W), two or more each.
@@ -42,41 +43,41 @@ def pack(mosaic: Values, phase: Phase) -> Values:
 
 
 def unpack(planes: Values, phase: Phase, shape: tuple[int, int]) -> Values:
-    """The mosaic of `shape`, (H, W), that `pack` has packed."""
+    """Undo `pack`: (h, w, 4) to a mosaic of `shape`, (H, W)."""
     h, w, _ = planes.shape
     (y, x), (H, W) = phase, shape
     whole = planes.reshape(h, w, 2, 2).transpose(0, 2, 1, 3).reshape(2 * h, 2 * w)
     return np.ascontiguousarray(whole[y : y + H, x : x + W])  # type: ignore[return-value]
 
 
-def without_hot(planes: NDArray[np.float32], noise: ShotRead) -> tuple[NDArray[np.float32], int]:
-    """Take out photosites that are stuck: far from all eight of their colour around them, and alone in that.
+def replace_stuck(planes: NDArray[np.float32], noise: ShotRead) -> tuple[NDArray[np.float32], int]:
+    """Replace stuck photosites, which are far from all eight neighbours of their colour while their quad shows nothing.
 
-    A star is no such thing: optics spread it over photosites of other colours as well.
+    A star is spread by the optics over photosites of other colours, and is kept.
 
     Args:
         planes: (h, w, 4), linear light.
-        noise: what they have.
+        noise: of the planes.
 
     Returns:
-        The planes, in which the median of those around them stands in their place; and how many there were.
+        The planes with the median of the neighbours in place of stuck photosites, and how many were stuck.
     """
-    found = [_stuck(planes[..., c], noise) for c in range(PLANES)]
+    found = [_find_stuck(planes[..., c], noise) for c in range(PLANES)]
     y, x = (np.concatenate(places) for places in zip(*found, strict=True))
     c = np.repeat(np.arange(PLANES), [len(places) for places, _ in found])
     shown = np.zeros(len(c), bool)
     for step in range(1, PLANES):
         other = (c + step) % PLANES
         usual = np.median(_around(planes, y, x, other), axis=0)
-        shown |= np.abs(planes[y, x, other] - usual) > LIKE * _deviation(usual, noise)
+        shown |= np.abs(planes[y, x, other] - usual) > CONFIRMED * _deviation(usual, noise)
     y, x, c = y[~shown], x[~shown], c[~shown]
     clean = planes.copy()
     clean[y, x, c] = np.median(_around(planes, y, x, c), axis=0)
     return clean, len(c)
 
 
-def _stuck(plane: NDArray[np.float32], noise: ShotRead) -> tuple[Places, Places]:
-    """The rows and columns of what is far above or below all eight neighbours."""
+def _find_stuck(plane: NDArray[np.float32], noise: ShotRead) -> tuple[Places, Places]:
+    """Rows and columns of photosites that are far above or below all eight neighbours."""
     h, w = plane.shape
     whole = np.pad(plane, 1, mode="reflect")
     most, least = np.full_like(plane, -np.inf), np.full_like(plane, np.inf)
@@ -94,7 +95,7 @@ def _deviation(light: NDArray[np.float32], noise: ShotRead) -> NDArray[np.float3
 
 
 def _around(planes: NDArray[np.float32], y: Places, x: Places, c: Places) -> NDArray[np.float32]:
-    """(8, N), the values of the same colour around N photosites, mirrored at the sides."""
+    """(8, N), the neighbours of the same colour of N photosites, mirrored at the borders."""
     h, w, _ = planes.shape
     return np.stack([planes[_mirrored(y + down, h), _mirrored(x + across, w), c] for down, across in NEIGHBOURS])
 
@@ -104,6 +105,6 @@ def _mirrored(places: Places, length: int) -> Places:
 
 
 def _missing(shape: tuple[int, ...], phase: Phase) -> tuple[int, int]:
-    """Rows and columns to a whole number of quads."""
+    """Rows and columns that are missing to a whole number of quads."""
     bottom, right = ((side + begins) % 2 for side, begins in zip(shape, phase, strict=True))
     return bottom, right

@@ -1,169 +1,47 @@
 """A simulated camera: from a photo back to the light, through a noisy sensor, and out again as a file would hold it.
 
 Sources: Brooks et al., "Unprocessing Images for Learned Raw Denoising" (2019), for the way back from a photo to the
-light and the ranges of colour, white balance and noise; Xu et al., "Learning Deformable Kernels for Image and Video
-Denoising" (2019), section 4, for the noise and its widest range; Malvar, He, Cutler, "High-Quality Linear Interpolation
-for Demosaicing of Bayer-Patterned Color Images" (2004).
+light and the ranges of colours, white balance and noise; Xu et al., "Learning Deformable Kernels for Image and Video
+Denoising" (2019), section 4, for the noise and its widest range.
 
-Legend: H x W image, 3 channels last; what stands before them is free.
+Legend: H x W image, 3 channels last; leading dimensions are free.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from denoise_cli.imaging.bayer import Phase
-from denoise_cli.imaging.noise import READ_RANGE, SHOT_RANGE, ShotRead, sensor_noise
+from denoise_cli.imaging.colour import LUMA, camera_matrix, draw_colours
+from denoise_cli.imaging.demosaic import DemosaicMethod, demosaic, sample_mosaic, weighted_sum
+from denoise_cli.imaging.noise import READ_RANGE, SHOT_RANGE, sensor_noise
+from denoise_cli.imaging.sensor import BLUE_GAINS, RED_GAINS
 from denoise_cli.imaging.transfer import linear_to_srgb, srgb_to_linear
 
 Array = NDArray[np.float32]
-Demosaic = Literal["malvar", "bilinear"]
 
 # log(read^2) = slope * log(shot) + intercept, with this deviation: sensors of the Darmstadt dataset (Brooks et al.).
-READ_SLOPE, READ_INTERCEPT, READ_SPREAD = 2.18, 1.20, 0.26
-RED_GAINS, BLUE_GAINS = (1.2, 2.6), (1.2, 2.6)  # wider than in Brooks et al.: from lamp light to shade
-# Of sensors whose mosaic is learnt from: from the least that is sold to more than in the deformable kernels' paper.
-# Chosen by us, as what follows: exposures from two stops under to one over, black levels that cut more or less of the
-# noise off.
-SHOTS, READS, EXPOSURES, BLACKS = (4e-6, 2e-2), (1e-4, 10**-1.4), (0.25, 2.0), (256, 2049)
-# Nobody has published what makers do to their pictures, nor what becomes of these. Chosen by us, from nothing to what
-# phones show at their worst: pixels of blur, and the share of an unsharp mask. One camera in four does without each.
-MOST_LUMA_GRAIN, MOST_CHROMA_GRAIN, MOST_SHARPENING, SPARED = 1.0, 2.5, 1.0, 0.25
-# Chosen by us, too:
-MALVAR_SHARE = 0.7  # of the better demosaicing
-FULL_SIZE_SHARE, LEAST_SCALE = 0.6, 0.5  # photos as taken, and how small the others are made for a screen
-PLAIN_SHARE, QUALITIES = 0.2, (70, 99)  # files without compression, and JPEG's qualities of the others
-
-XYZ = np.array(
-    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
-)
-# From XYZ to the colours of four sensors, as Brooks et al. list them.
-SENSORS = np.array(
-    [
-        [[1.0234, -0.2969, -0.2266], [-0.5625, 1.6328, -0.0469], [-0.0703, 0.2188, 0.6406]],
-        [[0.4913, -0.0541, -0.0202], [-0.6130, 1.3513, 0.2906], [-0.1564, 0.2151, 0.7183]],
-        [[0.8380, -0.2630, -0.0639], [-0.2887, 1.0725, 0.2496], [-0.0627, 0.1427, 0.5438]],
-        [[0.6596, -0.2079, -0.0562], [-0.4782, 1.3016, 0.1933], [-0.0970, 0.1581, 0.5181]],
-    ]
-)
-# Malvar, He, Cutler, figure 2, in eighths: green at red or blue; red in a red row, in a red column, at blue.
-MALVAR_GREEN = np.array([[0, 0, -1, 0, 0], [0, 0, 2, 0, 0], [-1, 2, 4, 2, -1], [0, 0, 2, 0, 0], [0, 0, -1, 0, 0]]) / 8
-MALVAR_ROW = (
-    np.array([[0, 0, 0.5, 0, 0], [0, -1, 0, -1, 0], [-1, 4, 5, 4, -1], [0, -1, 0, -1, 0], [0, 0, 0.5, 0, 0]]) / 8
-)
-MALVAR_CROSS = (
-    np.array([[0, 0, -1.5, 0, 0], [0, 2, 0, 2, 0], [-1.5, 0, 6, 0, -1.5], [0, 2, 0, 2, 0], [0, 0, -1.5, 0, 0]]) / 8
-)
-# The means of the nearest neighbours, in the same places.
-BILINEAR_GREEN = np.pad([[0, 1, 0], [1, 0, 1], [0, 1, 0]], 1) / 4
-BILINEAR_ROW = np.pad([[0, 0, 0], [1, 0, 1], [0, 0, 0]], 1) / 2
-BILINEAR_CROSS = np.pad([[1, 0, 1], [0, 0, 0], [1, 0, 1]], 1) / 4
-DEMOSAICS = {
-    "malvar": (MALVAR_GREEN, MALVAR_ROW, MALVAR_ROW.T, MALVAR_CROSS),
-    "bilinear": (BILINEAR_GREEN, BILINEAR_ROW, BILINEAR_ROW.T, BILINEAR_CROSS),
-}
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as in JPEG
-TONES = 8  # steps from no tone curve to the whole: so that each one's tables are made once
-LEVELS = 1 << 14  # steps of the transfer tables: finer than a tenth of an 8-bit step even where the curve is steepest
-
-# Pixels that a picture loses at each side: filters have no neighbours there, and JPEG's blocks begin anywhere.
-MARGIN = 16
-
-
-@dataclass(frozen=True)
-class Sensor:
-    """How a sensor sees a scene, and in which numbers its file holds that.
-
-    Attributes:
-        noise: of its values, full at 1.
-        red, blue: the white balance's gains; green has 1.
-        colours: (3, 3), from linear sRGB to the sensor's colours, rows summing to 1; None where they are the same.
-        phase: where red is in the mosaic's quads.
-        exposure: what the light is multiplied by; above 1, the brightest parts are cut off.
-        black, white: the numbers that stand for no light and for a full sensor.
-    """
-
-    noise: ShotRead
-    red: float = 2.0
-    blue: float = 1.6
-    colours: NDArray[np.float64] | None = None
-    phase: Phase = (0, 0)
-    exposure: float = 1.0
-    black: int = 1024
-    white: int = 16383
-
-    def see(self, scene: NDArray[np.floating]) -> Array:
-        """The mosaic without noise: (H, W, 3), sRGB-encoded, [0, 1], to (H, W), [0, 1]."""
-        return mosaic(self.light(scene), self.phase).clip(0, 1)
-
-    def take(self, scene: NDArray[np.floating], rng: np.random.Generator) -> NDArray[np.uint16]:
-        """The mosaic as its file holds it: with noise, cut off at no light and at full, in whole numbers.
-
-        Args:
-            scene: (H, W, 3), sRGB-encoded, [0, 1].
-            rng: the source of chance.
-
-        Returns:
-            (H, W), 0 to `white`.
-        """
-        return self.counted(mosaic(self.light(scene), self.phase), rng)
-
-    def counted(self, light: Array, rng: np.random.Generator) -> NDArray[np.uint16]:
-        """Light, any shape, as `take` has it of a mosaic's."""
-        noisy = light + sensor_noise(light, self.noise.shot, self.noise.read, rng)
-        numbers = np.rint(noisy * (self.white - self.black) + self.black)
-        return numbers.clip(0, self.white).astype(np.uint16)
-
-    def normalised(self, numbers: NDArray[np.uint16]) -> Array:
-        """Numbers of its file, any shape, as light: nominally [0, 1], noise below zero."""
-        return (numbers.astype(np.float32) - self.black) / np.float32(self.white - self.black)
-
-    def matrix(self) -> NDArray[np.float64]:
-        """(3, 3), from linear sRGB to what the photosites see of each colour."""
-        return _filters(self.colours, self.red, self.blue)
-
-    def light(self, scene: NDArray[np.floating]) -> Array:
-        """What falls onto the photosites through each filter: (H, W, 3), sRGB-encoded, to the same, from 0 up."""
-        linear = srgb_to_linear(np.asarray(scene, np.float32))
-        return np.maximum(linear @ (self.exposure * self.matrix()).T.astype(np.float32), 0)
-
-    def developed(self, light: Array, demosaic: Demosaic | None = None) -> Array:
-        """As developers do it: white balance, what is beyond dark and full cut off, all colours found, and made sRGB's.
-
-        Args:
-            light: (H, W), a mosaic, or (H, W, 3) of a sensor that sees all colours everywhere.
-            demosaic: how missing colours are found; of a mosaic.
-
-        Returns:
-            (H, W, 3), linear, [0, 1].
-        """
-        gains = np.array([self.red, 1, self.blue], np.float32)
-        if demosaic is None:
-            balanced = (light * gains).clip(0, 1)
-        else:
-            each = mosaic(np.broadcast_to(gains, (*light.shape, 3)), self.phase)
-            balanced = demosaiced((light * each).clip(0, 1), self.phase, demosaic).clip(0, 1)
-        colours = np.eye(3) if self.colours is None else self.colours
-        return (balanced @ np.linalg.inv(colours).T.astype(np.float32)).clip(0, 1)
-
-
-def draw_sensor(rng: np.random.Generator) -> Sensor:
-    """A sensor in any light, at any sensitivity; `shot` and `read` even in their logarithms."""
-    shot, read = (float(np.exp(rng.uniform(*np.log(limits)))) for limits in (SHOTS, READS))
-    return Sensor(
-        noise=ShotRead(shot, read),
-        red=rng.uniform(*RED_GAINS),
-        blue=rng.uniform(*BLUE_GAINS),
-        colours=_draw_colours(rng),
-        exposure=float(np.exp(rng.uniform(*np.log(EXPOSURES)))),
-        black=int(rng.integers(*BLACKS)),
-    )
+READ_SLOPE = 2.18
+READ_INTERCEPT = 1.20
+READ_SPREAD = 0.26
+# Chosen by us, since nobody has published what makers do to their pictures: from nothing to what phones show at their
+# worst.
+MOST_LUMA_GRAIN = 1.0  # pixels of blur
+MOST_CHROMA_GRAIN = 2.5  # pixels of blur
+MOST_SHARPENING = 1.0  # share of an unsharp mask
+WITHOUT_SHARE = 0.25  # of the cameras, for each of these
+MALVAR_SHARE = 0.7  # of the cameras: the better demosaicing
+FULL_SIZE_SHARE = 0.6  # of the photos: as taken; the others are reduced for a screen
+LEAST_SCALE = 0.5  # of the size of reduced photos
+UNCOMPRESSED_SHARE = 0.2  # of the files
+QUALITIES = (70, 99)  # of the JPEGs
+TONES = 8  # steps from no tone curve to the whole one: a few, so that their tables can be kept
+LEVELS = 1 << 14  # entries of the transfer tables: finer than a tenth of an 8-bit step at the steepest point
+MARGIN = 16  # pixels lost on each side: filters have no neighbours there, and JPEG's blocks begin anywhere
 
 
 @dataclass(frozen=True)
@@ -193,7 +71,7 @@ class Camera:
     colours: NDArray[np.float64] | None = None
     tone: float = 0.0
     phase: Phase = (0, 0)
-    demosaic: Demosaic = "malvar"
+    demosaic: DemosaicMethod = "malvar"
     luma_grain: float = 0.0
     chroma_grain: float = 0.0
     sharpening: float = 0.0
@@ -216,12 +94,12 @@ class Camera:
             Noisy and clean, each (scale * H - 2 * MARGIN, scale * W - 2 * MARGIN, 3), sRGB-encoded, [0, 1]; the noisy
             one in steps of 1/255.
         """
-        plane = mosaic(self._light(scene), self.phase)
+        plane = sample_mosaic(self._light(scene), self.phase)
         planes = np.stack([plane + sensor_noise(plane, self.shot, self.read, rng), plane])
         noisy, clean = self._develop(planes)
         noisy = clean + self._grain(noisy - clean)
-        pictures = np.clip(sharpened(np.stack([noisy, clean]), self.sharpening), 0, 1)
-        noisy, clean = (resized(picture, self.scale) for picture in pictures)
+        pictures = np.clip(sharpen(np.stack([noisy, clean]), self.sharpening), 0, 1)
+        noisy, clean = (resize(picture, self.scale) for picture in pictures)
         y, x = rng.integers(8, size=2)  # the grid of JPEG's blocks begins anywhere
         noisy[y:, x:] = self._stored(noisy[y:, x:])
         inside = np.s_[MARGIN:-MARGIN, MARGIN:-MARGIN]
@@ -235,15 +113,15 @@ class Camera:
 
     def _develop(self, planes: Array) -> Array:
         """(2, H, W), as the sensor gives them, to (2, H, W, 3), encoded."""
-        colours = demosaiced(np.clip(planes, 0, 1), self.phase, self.demosaic)
+        colours = demosaic(np.clip(planes, 0, 1), self.phase, self.demosaic)
         return _looked_up(colours @ np.linalg.inv(self._matrix()).T.astype(np.float32), _to_encoded(self.tone))
 
     def _matrix(self) -> Array:
-        return _filters(self.colours, self.red, self.blue).astype(np.float32)
+        return camera_matrix(self.colours, self.red, self.blue).astype(np.float32)
 
     def _grain(self, noise: Array) -> Array:
         luma = (noise @ LUMA)[..., None]
-        return blurred(luma, self.luma_grain) + blurred(noise - luma, self.chroma_grain)
+        return gaussian_blur(luma, self.luma_grain) + gaussian_blur(noise - luma, self.chroma_grain)
 
     def _stored(self, picture: Array) -> Array:
         rounded = np.rint(picture * 255).astype(np.uint8)
@@ -267,7 +145,7 @@ def draw_camera(rng: np.random.Generator) -> Camera:
         read=float(min(read, READ_RANGE[1])),
         red=rng.uniform(*RED_GAINS),
         blue=rng.uniform(*BLUE_GAINS),
-        colours=_draw_colours(rng),
+        colours=draw_colours(rng),
         tone=int(rng.integers(TONES + 1)) / TONES,
         phase=(int(rng.integers(2)), int(rng.integers(2))),
         demosaic="malvar" if rng.random() < MALVAR_SHARE else "bilinear",
@@ -275,23 +153,13 @@ def draw_camera(rng: np.random.Generator) -> Camera:
         chroma_grain=_some(rng, MOST_CHROMA_GRAIN),
         sharpening=_some(rng, MOST_SHARPENING),
         scale=1.0 if rng.random() < FULL_SIZE_SHARE else rng.uniform(LEAST_SCALE, 1.0),
-        quality=None if rng.random() < PLAIN_SHARE else int(rng.integers(QUALITIES[0], QUALITIES[1] + 1)),
+        quality=None if rng.random() < UNCOMPRESSED_SHARE else int(rng.integers(QUALITIES[0], QUALITIES[1] + 1)),
         subsampled=bool(rng.random() < 0.5),
     )
 
 
 def _some(rng: np.random.Generator, most: float) -> float:
-    return 0.0 if rng.random() < SPARED else rng.uniform(0, most)
-
-
-def _filters(colours: NDArray[np.float64] | None, red: float, blue: float) -> NDArray[np.float64]:
-    """(3, 3), from linear sRGB to what is seen through a sensor's filters before its colours are balanced."""
-    return (np.eye(3) if colours is None else colours) / np.array([[red], [1.0], [blue]])
-
-
-def _draw_colours(rng: np.random.Generator) -> NDArray[np.float64]:
-    mixed = np.tensordot(rng.dirichlet(np.ones(len(SENSORS))), SENSORS, axes=1) @ XYZ
-    return mixed / mixed.sum(axis=1, keepdims=True)
+    return 0.0 if rng.random() < WITHOUT_SHARE else rng.uniform(0, most)
 
 
 def mean_noise(noise: Array, clean: Array) -> Array:
@@ -313,41 +181,7 @@ def mean_noise(noise: Array, clean: Array) -> Array:
     return fitted
 
 
-def mosaic(light: Array, phase: Phase = (0, 0)) -> Array:
-    """What a Bayer sensor lets through: (H, W, 3) to (H, W)."""
-    plane = light[..., 1].copy()
-    y, x = phase
-    plane[y::2, x::2] = light[y::2, x::2, 0]
-    plane[1 - y :: 2, 1 - x :: 2] = light[1 - y :: 2, 1 - x :: 2, 2]
-    return plane
-
-
-def demosaiced(plane: Array, phase: Phase, method: Demosaic = "malvar") -> Array:
-    """Find the two colours that each photosite did not see.
-
-    Args:
-        plane: (..., H, W), a mosaic of RGGB quads.
-        phase: where they begin.
-        method: "malvar" corrects the neighbours' mean by the second derivative of the colour that was seen, "bilinear"
-            is that mean alone.
-
-    Returns:
-        (..., H, W, 3).
-    """
-    green, row, column, cross = (_filtered(plane, kernel) for kernel in DEMOSAICS[method])
-    red, blue = np.empty_like(plane), np.empty_like(plane)
-    y, x = phase
-    red_sites, red_rows = np.s_[..., y::2, x::2], np.s_[..., y::2, 1 - x :: 2]
-    blue_sites, blue_rows = np.s_[..., 1 - y :: 2, 1 - x :: 2], np.s_[..., 1 - y :: 2, x::2]
-    red[red_sites], blue[blue_sites] = plane[red_sites], plane[blue_sites]
-    red[blue_sites], blue[red_sites] = cross[blue_sites], cross[red_sites]
-    red[red_rows], blue[blue_rows] = row[red_rows], row[blue_rows]
-    red[blue_rows], blue[red_rows] = column[blue_rows], column[red_rows]
-    green[red_rows], green[blue_rows] = plane[red_rows], plane[blue_rows]
-    return np.stack([red, green, blue], axis=-1)
-
-
-def blurred(picture: Array, deviation: float) -> Array:
+def gaussian_blur(picture: Array, deviation: float) -> Array:
     """Blur with a Gaussian of this deviation in pixels: (..., H, W, C) to the same; the border repeats."""
     if deviation < 0.2:  # its neighbours would weigh less than an 8-bit step
         return picture
@@ -357,17 +191,17 @@ def blurred(picture: Array, deviation: float) -> Array:
     H, W = picture.shape[-3:-1]
     free = [(0, 0)] * (picture.ndim - 3)
     rows = np.pad(picture, [*free, (radius, radius), (0, 0), (0, 0)], mode="edge")
-    picture = _weighted_sum((rows[..., y : y + H, :, :] for y in range(len(taps))), taps)
+    picture = weighted_sum((rows[..., y : y + H, :, :] for y in range(len(taps))), taps)
     columns = np.pad(picture, [*free, (0, 0), (radius, radius), (0, 0)], mode="edge")
-    return _weighted_sum((columns[..., x : x + W, :] for x in range(len(taps))), taps)
+    return weighted_sum((columns[..., x : x + W, :] for x in range(len(taps))), taps)
 
 
-def sharpened(picture: Array, amount: float) -> Array:
+def sharpen(picture: Array, amount: float) -> Array:
     """Unsharp masking: (..., H, W, C) to the same."""
-    return picture + amount * (picture - blurred(picture, 1.0)) if amount else picture
+    return picture + amount * (picture - gaussian_blur(picture, 1.0)) if amount else picture
 
 
-def resized(picture: Array, scale: float) -> Array:
+def resize(picture: Array, scale: float) -> Array:
     """Make smaller, each pixel a weighted mean of those that it covers: (H, W, 3), [0, 1], to the same."""
     if scale == 1:
         return picture
@@ -375,23 +209,6 @@ def resized(picture: Array, scale: float) -> Array:
     size = (round(W * scale), round(H * scale))
     planes = [Image.fromarray(picture[..., c]).resize(size, Image.Resampling.BICUBIC) for c in range(3)]
     return np.clip(np.stack([np.asarray(plane) for plane in planes], axis=-1), 0, 1)
-
-
-def _filtered(plane: Array, kernel: NDArray[np.float64]) -> Array:
-    """(..., H, W) by a 5x5 kernel; beyond the border the plane is mirrored, which keeps the colours in their places."""
-    H, W = plane.shape[-2:]
-    padded = np.pad(plane, [(0, 0)] * (plane.ndim - 2) + [(2, 2)] * 2, mode="reflect")
-    taps = list(zip(*np.nonzero(kernel), strict=True))
-    parts = (padded[..., y : y + H, x : x + W] for y, x in taps)
-    return _weighted_sum(parts, [np.float32(kernel[tap]) for tap in taps])
-
-
-def _weighted_sum(parts: Iterable[Array], weights: Iterable[np.float32]) -> Array:
-    weighted = (part * weight for part, weight in zip(parts, weights, strict=True))
-    total = next(weighted)
-    for part in weighted:
-        total += part
-    return total
 
 
 def _looked_up(values: Array, table: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Noise: what a sensor adds, how much a picture has, and where.
+"""Noise: what a sensor adds, how strong it is in a picture, and where.
 
 Source of the sensor's noise: Xu et al., "Learning Deformable Kernels for Image and Video Denoising" (2019), section 4.
 Source of the white estimate: Chen, Zhu, Heng, "An Efficient Statistical Method for Image Noise Level Estimation" (ICCV
@@ -20,15 +20,18 @@ PATCH = 8
 MOST_PATCHES = 60_000
 BLOCK = 16
 MOST_BLOCKS, FEWEST_BLOCKS = 8_000, 100
-FLATTEST = 0.05  # the share of a photo's blocks that is taken for flat
-# Noise is as strong in all flat blocks, texture is not: how far the flattest tenth may differ to be believed.
-EVEN_SHARES, EVEN_RATIO = (0.01, 0.1), 1.3
-HIDDEN_RATIO = 1.7  # flat blocks that show so much more than the eigenvalues hold noise that is not white
-MOST_OF_FLAT = 1.1  # a block's own deviation is uncertain by some percent
-GRAIN = 4  # pixels: the size of the grain by which noise that is not white is measured
-# A noisy pixel says little of its own light, and the level must not follow its noise.
-NEIGHBOURHOOD = 5
-# The mean over normal noise, by Gauss and Hermite: deviations from the mean, and their weights.
+FLATTEST = 0.05  # share of a photo's blocks that are regarded as flat
+# Noise is equally strong in all flat blocks, texture is not. The deviations at these two quantiles may differ by this
+# factor at most for the flat blocks to be trusted.
+EVEN_SHARES = (0.01, 0.1)
+EVEN_RATIO = 1.3
+HIDDEN_RATIO = 1.7  # flat blocks whose deviation is so many times that of the eigenvalues hold noise that is not white
+MOST_OF_FLAT = 1.1  # times the flat blocks' deviation: that of a single block is uncertain by some percent
+GRAIN = 4  # pixels: the size of the grain at which noise that is not white is measured
+NEIGHBOURHOOD = (
+    5  # pixels, a side: one noisy pixel says little about its light, and the level must not follow its noise
+)
+# Gauss-Hermite quadrature, the mean over normal noise: distance from the mean in deviations, and weight.
 NODES = ((-(3**0.5), 1 / 6), (0.0, 2 / 3), (3**0.5, 1 / 6))
 
 
@@ -49,30 +52,29 @@ class ShotRead:
             raise ValueError(f"shot, read: expected 0 or more, got {self.shot} and {self.read}")
 
     def level_of_light(self, noisy: NDArray[np.floating]) -> NDArray[np.float32]:
-        """How strong it is at each pixel, sqrt(read^2 + shot * q), of the noisy channels' mean q.
+        """The noise level at each pixel, sqrt(read^2 + shot * q), where q is the mean of the noisy channels.
 
         Args:
             noisy: (H, W, C), linear light, nominally [0, 1].
 
         Returns:
-            (H, W), in linear light.
+            (H, W), standard deviations in linear light.
         """
         light = np.maximum(noisy.mean(axis=-1), 0)
         return np.sqrt(self.read**2 + self.shot * light).astype(np.float32)
 
     def level_of_photo(self, noisy: NDArray[np.floating]) -> NDArray[np.float32]:
-        """How strong it is at each pixel of an sRGB-encoded picture.
+        """The noise level at each pixel of an sRGB-encoded picture.
 
-        In linear light, a value q has noise of the deviation s = sqrt(shot * q + read^2). The encoding stretches it by
-        its slope, which is taken as the mean over that noise: in the dark, the slope changes within one deviation. Per
-        channel,
+        In linear light, a value q has noise of the deviation s = sqrt(shot * q + read^2). The encoding multiplies it by
+        its slope, averaged over the noise because the slope changes within one deviation in the dark. Per channel,
 
             sigma(q) = s * E[srgb'(q + s * z)],  z ~ N(0, 1);
 
         a pixel's level is the root mean square over its channels.
 
         Args:
-            noisy: (H, W, C), [0, 1], and beyond where it was not clipped.
+            noisy: (H, W, C), nominally [0, 1], not clipped.
 
         Returns:
             (H, W), the deviation in the picture's own encoding.
@@ -82,7 +84,7 @@ class ShotRead:
         """
         if noisy.ndim != 3:
             raise ValueError(f"noisy: expected (H, W, C), got {noisy.shape}")
-        # Averaged first and clipped then: the other way round, the dark would seem brighter than it is.
+        # Clipping before averaging would make the dark seem brighter than it is.
         light = _box_mean(srgb_to_linear(noisy)).clip(0, 1)
         deviation = np.sqrt(self.shot * light + self.read**2)
         sigma = deviation * sum(weight * srgb_slope(light + z * deviation) for z, weight in NODES)
@@ -90,13 +92,13 @@ class ShotRead:
 
 
 def developed_noise(noise: ShotRead, gains: NDArray[np.floating]) -> ShotRead:
-    """What a sensor's noise is after white balance: the mean over the colours of a grey picture.
+    """A sensor's noise after white balance, averaged over the colours of a grey picture.
 
-    A colour that is multiplied by g has, where it shows a grey q, noise of the variance shot * g * q + (g * read)^2.
+    A colour that is multiplied by g has noise of the variance shot * g * q + (g * read)^2 at a grey value q.
 
     Args:
         noise: of the sensor's values.
-        gains: (3,), of the white balance.
+        gains: (3,), factors of the white balance.
     """
     read = noise.read * float(np.sqrt(np.mean(np.square(gains))))
     return ShotRead(noise.shot * float(np.mean(gains)), read)
@@ -105,13 +107,13 @@ def developed_noise(noise: ShotRead, gains: NDArray[np.floating]) -> ShotRead:
 def sensor_noise(
     light: NDArray[np.floating], shot: float, read: float, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Draw a sensor's noise: normal, independent from value to value, of the variance shot * q + read^2.
+    """Draw a sensor's noise: normally distributed, independent for each value, of the variance shot * q + read^2.
 
     Args:
-        light: q, linear, of any shape, nominally [0, 1]; what is below zero counts as dark.
-        shot: the variance per unit of light, 0 or more; in training, of `SHOT_RANGE`.
-        read: the deviation in the dark, 0 or more; in training, of `READ_RANGE`.
-        rng: the source of chance.
+        light: q, linear, of any shape, nominally [0, 1]; values below zero count as zero.
+        shot: the variance per unit of light, 0 or more; in training, within `SHOT_RANGE`.
+        read: the deviation in the dark, 0 or more; in training, within `READ_RANGE`.
+        rng: random numbers.
 
     Returns:
         The same shape, to be added to the light.
@@ -121,18 +123,19 @@ def sensor_noise(
 
 
 def estimate_sigma(image: NDArray[np.floating]) -> float:
-    """How strong the noise is, from the picture alone, as the standard deviation of white noise.
+    """Estimate the noise level from the picture alone, as the standard deviation of white noise.
 
-    White noise is found among the eigenvalues of the picture's patches. Fine texture can pass for it: but there is no
-    more noise than in the flat blocks of the picture. Noise that a camera has smoothed, sharpened or compressed is not
-    white, and hides from the eigenvalues; it shows in the flat blocks, where they agree on it. Such noise is coarser
-    than white noise, and as visible as white noise of a larger deviation: of the one that has the same grain.
+    White noise shows in the smallest eigenvalues of the covariance of the picture's patches. Fine texture can be
+    mistaken for it, so the estimate never exceeds what the flat blocks of the picture show. Noise that a camera has
+    smoothed, sharpened or compressed is not white and escapes the eigenvalues. It is measured in the flat blocks, if
+    these agree. As such noise is coarser than white noise of the same deviation, it is more visible: the estimate is
+    the deviation of white noise with equally strong grain of `GRAIN` pixels.
 
     Args:
         image: (H, W, C), any range.
 
     Returns:
-        Sigma in the image's unit; 0 for an image too small to tell.
+        Sigma in the image's unit; 0 for an image that is too small.
     """
     white = _white_sigma(image)
     blocks = _blocks(image)
@@ -148,7 +151,7 @@ def estimate_sigma(image: NDArray[np.floating]) -> float:
 
 
 def _box_mean(image: NDArray[np.floating]) -> NDArray[np.floating]:
-    """The mean over each pixel's neighbourhood, mirrored at the sides."""
+    """The mean over each pixel's neighbourhood, mirrored at the borders."""
     margin = NEIGHBOURHOOD // 2
     for axis in (0, 1):
         margins = [(margin, margin) if a == axis else (0, 0) for a in range(image.ndim)]
@@ -158,9 +161,9 @@ def _box_mean(image: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def _white_sigma(image: NDArray[np.floating]) -> float:
-    """Natural patches lie near a low-dimensional plane, so most eigenvalues of their covariance hold noise alone.
+    """Patches of photos lie near a low-dimensional plane, so most eigenvalues of their covariance are only noise.
 
-    The largest are dropped until the mean of the rest equals their median: then only noise is left.
+    The largest are dropped until the mean of the rest equals their median.
     """
     covariance = _patch_covariance(image)
     if covariance is None:
@@ -174,7 +177,7 @@ def _white_sigma(image: NDArray[np.floating]) -> float:
 
 
 def _blocks(image: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(N, BLOCK, BLOCK, C), without those that reach black or white."""
+    """(N, BLOCK, BLOCK, C), without blocks that reach the darkest or brightest value."""
     H, W, C = image.shape
     rows, columns = H // BLOCK, W // BLOCK
     step = max(1, math.ceil(math.sqrt(rows * columns / MOST_BLOCKS)))
@@ -187,7 +190,7 @@ def _blocks(image: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def _deviations(blocks: NDArray[np.float64], grain: int = 1) -> NDArray[np.float64]:
-    """Of each block, the deviation from its best-fitting slope; of its means over `grain`, as if they were white."""
+    """Each block's deviation from its best-fitting plane; of its means over `grain` pixels, scaled as if white."""
     N, _, _, C = blocks.shape
     side = BLOCK // grain
     means = blocks.reshape(N, side, grain, side, grain, C).mean(axis=(2, 4)).reshape(N, side * side, C)

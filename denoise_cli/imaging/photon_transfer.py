@@ -1,8 +1,8 @@
-"""How much noise a mosaic has, from the mosaic alone: the photon-transfer curve of its flat places.
+"""A mosaic's noise, estimated from the mosaic alone: the photon-transfer curve of its flat blocks.
 
-Source: Janesick, "Photon Transfer" (2007): the variance of a sensor's values over their mean is a straight line, whose
-slope is `shot` and whose beginning is the square of `read`. Of its filter: Immerkaer, "Fast Noise Variance Estimation"
-(1996).
+Sources: Janesick, "Photon Transfer" (2007): the variance of a sensor's values is a linear function of their mean, with
+`shot` as the slope and the square of `read` as the intercept. Immerkaer, "Fast Noise Variance Estimation" (1996), for
+the filter that removes the picture.
 
 Legend: h x w quads, N blocks.
 """
@@ -18,57 +18,58 @@ from denoise_cli.imaging.noise import ShotRead
 Array = NDArray[np.floating]
 
 BLOCK = 8  # quads
-FLAT, FLATTEST, HALF = (
-    0.02,
-    4,
-    0.5,
-)  # the share of the blocks of one brightness that is taken for flat, and the fewest blocks
-PER_BIN, MOST_BINS, FEWEST_BLOCKS = 48, 48, 8
-ROUNDS, SLACK = 20, 0.1  # of fitting; how far, as a share, brightnesses may lie above the line and count in full
-LOOKS = 4
-LEAST = 1e-12  # of a variance
-LOWEST = 1e-4  # of the usual variance: less would outweigh all others
-SIMULATED = 4000
+FLAT_SHARE = 0.02  # of the blocks of one brightness that are regarded as flat,
+FEWEST_FLAT = 4  # blocks, at least,
+MOST_FLAT = 0.5  # and at most this share
+BLOCKS_PER_BIN = 48
+MOST_BINS = 48
+FEWEST_BLOCKS = 8
+FITTING_ROUNDS = 20
+SLACK = 0.1  # bins whose variance lies above the line by less than this share have full weight
+REFINEMENTS = 4
+LEAST_VARIANCE = 1e-12
+LEAST_SHARE = 1e-4  # of the median variance: less would outweigh everything else
+SIMULATED_BLOCKS = 4000
 
 
 def estimate_shot_read(planes: Array, full: NDArray[np.bool_]) -> ShotRead | None:
     """Fit shot and read noise to the flat blocks of each brightness.
 
     Args:
-        planes: (h, w, C), linear light, 0 without any, 1 where a photosite is full; each plane of one colour.
-        full: (h, w, C), where it is.
+        planes: (h, w, C), linear light: 0 is black, 1 is a saturated photosite; each plane has one colour.
+        full: (h, w, C), where photosites are saturated.
 
     Returns:
-        The noise; None for a picture too small, or too bright, to tell.
+        The noise; None for a picture that is too small or too bright.
     """
     means, variances = (np.concatenate(parts) for parts in zip(*map(_blocks, *_split(planes, full)), strict=True))
     if len(means) < FEWEST_BLOCKS:
         return None
-    bins = np.array_split(np.argsort(means), min(max(len(means) // PER_BIN, 1), MOST_BINS))
+    bins = np.array_split(np.argsort(means), min(max(len(means) // BLOCKS_PER_BIN, 1), MOST_BINS))
     light = np.maximum([means[some].mean() for some in bins], 0)
-    flat = [min(max(FLAT, FLATTEST / len(some)), HALF) for some in bins]
+    flat = [min(max(FLAT_SHARE, FEWEST_FLAT / len(some)), MOST_FLAT) for some in bins]
     usual = np.quantile(_of_noise(), flat)
     line = ShotRead(0.0, 1.0)
-    for _ in range(LOOKS):  # within a bin, what is darker is not flatter
+    for _ in range(REFINEMENTS):  # with a better line, the dark blocks of a bin are no longer mistaken for flat ones
         parts = zip(bins, flat, strict=True)
         shares = [np.quantile(variances[some] / _variance(means[some], line), share) for some, share in parts]
         found = shares / usual * _variance(light, line)
-        line = _fitted(light, np.maximum(found, LOWEST * np.median(found)))
+        line = _fitted(light, np.maximum(found, LEAST_SHARE * np.median(found)))
     return line
 
 
 def _variance(light: Array, noise: ShotRead) -> Array:
-    return np.maximum(noise.shot * np.maximum(light, 0) + noise.read**2, LEAST)
+    return np.maximum(noise.shot * np.maximum(light, 0) + noise.read**2, LEAST_VARIANCE)
 
 
 def _fitted(light: Array, variance: Array) -> ShotRead:
-    """A line through variances, each as uncertain as it is large. What lies above it is texture."""
+    """A line through variances, each as uncertain as it is large; what lies above it is texture and counts less."""
     rows = np.stack([light, np.ones_like(light)], axis=1)
     weights = np.ones_like(light)
-    for _ in range(ROUNDS):
+    for _ in range(FITTING_ROUNDS):
         scale = (weights / variance)[:, None]
         (shot, dark), _ = nnls(rows * scale, (variance[:, None] * scale)[:, 0])
-        above = variance / np.maximum(rows @ (shot, dark), LEAST) - 1
+        above = variance / np.maximum(rows @ (shot, dark), LEAST_VARIANCE) - 1
         weights = np.minimum(1, SLACK / np.maximum(above, SLACK))
     return ShotRead(float(shot), float(np.sqrt(dark)))
 
@@ -79,12 +80,12 @@ def _split(planes: Array, full: NDArray[np.bool_]) -> tuple[list[Array], list[ND
 
 
 def _blocks(plane: Array, full: NDArray[np.bool_]) -> tuple[Array, Array]:
-    """Mean and noise variance of the blocks of a plane that nothing is cut off from, (N,) each."""
+    """Mean and noise variance, (N,) each, of a plane's blocks in which no noise is clipped."""
     bent = plane[:, :-2] - 2 * plane[:, 1:-1] + plane[:, 2:]
-    bent = (bent[:-2] - 2 * bent[1:-1] + bent[2:]) / 6  # what is flat, or slopes, is gone; white noise is as strong
+    bent = (bent[:-2] - 2 * bent[1:-1] + bent[2:]) / 6  # removes slopes, and keeps the variance of white noise
     squares, light = (_in_blocks(values) for values in (np.square(bent), plane[1:-1, 1:-1]))
     variance, mean = squares.mean(axis=(1, 3)), light.mean(axis=(1, 3))
-    # Where values end, whatever the reason, noise is cut off; and what is constant is no light that was measured.
+    # Noise is clipped at the least and the largest value, whatever the reason. What is constant was never measured.
     ends = full | (plane <= plane.min()) | (plane >= plane.max())
     whole = ~_in_blocks(ends[1:-1, 1:-1]).any(axis=(1, 3)) & (variance > 0)
     return mean[whole], variance[whole]
@@ -97,7 +98,7 @@ def _in_blocks(plane: NDArray[np.generic]) -> NDArray[np.generic]:
 
 @cache
 def _of_noise() -> Array:
-    """The variances of blocks of nothing but noise of the variance 1: the flattest have less than that."""
-    side = round(SIMULATED**0.5) * BLOCK + 2
+    """The variances of blocks that hold only noise of the variance 1: those of the flattest are less than 1."""
+    side = round(SIMULATED_BLOCKS**0.5) * BLOCK + 2
     noise = np.random.default_rng(0).standard_normal((side, side))
     return _blocks(noise, np.zeros((side, side), bool))[1]

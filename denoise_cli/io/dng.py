@@ -17,8 +17,9 @@ import tifffile
 from numpy.typing import NDArray
 
 from denoise_cli.imaging.bayer import Phase
-from denoise_cli.imaging.camera import XYZ, Sensor
+from denoise_cli.imaging.colour import SRGB_TO_XYZ
 from denoise_cli.imaging.noise import ShotRead
+from denoise_cli.imaging.sensor import Sensor
 from denoise_cli.io.exif import (
     BYTE,
     DOUBLE,
@@ -158,7 +159,7 @@ def of_sensor(sensor: Sensor, numbers: NDArray[np.uint16], preview: NDArray[np.u
         phase=sensor.phase,
         black=(float(sensor.black),) * 4,
         white=sensor.white,
-        camera=colour_tags(exif, sensor.matrix() @ np.linalg.inv(XYZ), neutral / neutral.max(), SIMULATED),
+        camera=colour_tags(exif, sensor.matrix() @ np.linalg.inv(SRGB_TO_XYZ), neutral / neutral.max(), SIMULATED),
         exif=exif,
         orientation=1,
         noise=sensor.noise,

@@ -3,17 +3,17 @@
 import dataclasses
 import struct
 import sys
-import zlib
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 
 from denoise_cli.errors import UnreadableFile, UnwritableFile
 from denoise_cli.files import write_atomically
-from denoise_cli.io import dng, heif, pillow, png, raw, tiff
+from denoise_cli.io import development, dng, heif, pillow, png, raw, tiff
+from denoise_cli.io.decoding import decoder_errors, one_line
 from denoise_cli.io.formats import FORMATS, TARGETS, WRITABLE, is_photo, kind_for, kind_named
 from denoise_cli.io.limits import MAX_PIXELS
 from denoise_cli.io.metadata import Metadata, upright_xmp
@@ -25,51 +25,31 @@ __all__ = [
     "STDIN",
     "TARGETS",
     "WRITABLE",
-    "decoded",
     "encode",
     "is_photo",
     "kind_for",
     "kind_named",
-    "load",
+    "opened",
     "read",
     "write",
 ]
 
 STDIN = "-"
-Result = TypeVar("Result")
-
-# What decoders say about data that they refuse, and what they let slip where they took damaged data for sound.
-REFUSALS = (OSError, ValueError, RuntimeError, SyntaxError, Image.DecompressionBombError)
-SLIPS = (ArithmeticError, AttributeError, EOFError, LookupError, TypeError, struct.error, zlib.error)
 
 
 def read(source: Path, max_pixels: int = MAX_PIXELS) -> Photo:
-    """Read a photo, whatever its extension says it is; camera RAW is developed. Arguments and errors as of `load`."""
-    with load(source, max_pixels) as loaded:
-        return decoded(source, loaded.developed)
+    """Read a photo of any format, recognised by its content; camera RAW is developed. See `opened` for the rest."""
+    with opened(source, max_pixels) as found:
+        return found if isinstance(found, Photo) else development.developed(found)
 
 
-def decoded(source: Path, work: Callable[[], Result]) -> Result:
-    """What reading a file, or a part of it, gives; errors as of `load`."""
-    name = "standard input" if str(source) == STDIN else source
-    try:
-        return work()
-    except UnidentifiedImageError as error:
-        raise UnreadableFile(name, "not a photo that is read here, or damaged at its start") from error
-    except MemoryError as error:
-        raise UnreadableFile(name, "does not fit into memory") from error
-    except REFUSALS as error:
-        raise UnreadableFile(name, f"cannot be decoded: {_in_one_line(error)}") from error
-    except SLIPS as error:
-        raise UnreadableFile(name, "cannot be decoded: it is damaged") from error
-
-
-def load(source: Path, max_pixels: int = MAX_PIXELS) -> Photo | raw.Negative:
-    """Read a photo, whatever its extension says it is; camera RAW is not developed, but open.
+@contextmanager
+def opened(source: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Photo | raw.RawFile]:
+    """Read a photo of any format, recognised by its content; camera RAW is not developed, but open until the end.
 
     Args:
         source: a file, or "-" for standard input.
-        max_pixels: refuse more, before they are decoded.
+        max_pixels: larger photos are refused before they are decoded.
 
     Raises:
         UnreadableFile: missing, damaged, not a still photo, or too large.
@@ -84,7 +64,13 @@ def load(source: Path, max_pixels: int = MAX_PIXELS) -> Photo | raw.Negative:
         raise UnreadableFile(name, "does not fit into memory") from error
     if not data:
         raise UnreadableFile(name, "is empty")
-    return decoded(source, lambda: _decode(data, source.suffix.lower(), max_pixels))
+    with decoder_errors(name):
+        found = _decode(data, source.suffix.lower(), max_pixels, name)
+    if isinstance(found, Photo):
+        yield found
+    else:
+        with found:
+            yield found
 
 
 def write(
@@ -112,7 +98,7 @@ def write(
     try:
         data = encode(photo, kind, software, quality)
     except (OSError, ValueError, struct.error, RuntimeError, MemoryError) as error:
-        raise UnwritableFile(name, f"cannot be encoded as {kind}: {_in_one_line(error)}") from error
+        raise UnwritableFile(name, f"cannot be encoded as {kind}: {one_line(error)}") from error
     if str(target) != STDIN:
         write_atomically(target, data, overwrite)
         return
@@ -154,21 +140,21 @@ def encode(photo: Photo | dng.DigitalNegative, kind: str, software: str, quality
     return pillow.encode(photo, kind, software, quality)
 
 
-def _decode(data: bytes, extension: str, max_pixels: int) -> Photo | raw.Negative:
+def _decode(data: bytes, extension: str, max_pixels: int, name: object) -> Photo | raw.RawFile:
     if data[:4] in (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"):
         if extension in raw.EXTENSIONS or dng.is_dng(data) or raw.is_tiff_of_camera(data):
-            return raw.Negative(data, max_pixels)
+            return raw.RawFile(data, max_pixels, name)
         return tiff.decode(data, max_pixels)
     if data[4:8] == b"ftyp" and data[8:12] in heif.BRANDS and b"av01" not in data[:4096]:
         return heif.decode(data, max_pixels)
-    if data.startswith(raw.BEGINNINGS) or data[4:12] == raw.CR3:
-        return raw.Negative(data, max_pixels)
+    if data.startswith(raw.SIGNATURES) or data[4:12] == raw.CR3:
+        return raw.RawFile(data, max_pixels, name)
     try:
         return pillow.decode(data, max_pixels)
     except UnidentifiedImageError:
         if extension not in raw.EXTENSIONS:
             raise
-    return raw.Negative(data, max_pixels)
+    return raw.RawFile(data, max_pixels, name)
 
 
 def _for_output(meta: Metadata, channels: int) -> Metadata:
@@ -179,8 +165,3 @@ def _for_output(meta: Metadata, channels: int) -> Metadata:
         xmp=meta.xmp and upright_xmp(meta.xmp),
         icc=meta.icc if meta.icc and meta.icc[16:20] == colours else None,
     )
-
-
-def _in_one_line(error: BaseException) -> str:
-    words = " ".join(str(error).split())
-    return words[:200] or type(error).__name__

@@ -1,7 +1,7 @@
 """What a file says beside its pixels, kept from one format to another: EXIF, XMP, IPTC, ICC profile, resolution."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import ExifTags
@@ -10,6 +10,7 @@ from denoise_cli.io.exif import Exif, pack, parse
 
 ORIENTATION = ExifTags.Base.Orientation.value
 SOFTWARE = ExifTags.Base.Software.value
+MAKE, MODEL = ExifTags.Base.Make.value, ExifTags.Base.Model.value
 X_RESOLUTION, Y_RESOLUTION = ExifTags.Base.XResolution.value, ExifTags.Base.YResolution.value
 RESOLUTION_UNIT = ExifTags.Base.ResolutionUnit.value
 XMP_TAG, IPTC_TAG = 700, 33723
@@ -66,8 +67,13 @@ def upright(exif: Exif, xmp: bytes | None = None) -> tuple[int, bytes | None]:
 
 def descriptive(exif: Exif) -> Exif:
     """The EXIF of a file that is itself a TIFF structure: without the tags that say how that file is laid out."""
-    exif.main = {tag: value for tag, value in exif.main.items() if tag in DESCRIPTIVE_TAGS}
-    return exif
+    return replace(exif, main={tag: value for tag, value in exif.main.items() if tag in DESCRIPTIVE_TAGS})
+
+
+def camera_name(exif: Exif) -> str:
+    """The camera's maker and model, the maker only once; empty if the file names neither."""
+    maker, model = (exif.words(exif.main.get(tag)) for tag in (MAKE, MODEL))
+    return (model if model.startswith(maker) else f"{maker} {model}").strip()
 
 
 def dpi_of(exif: Exif) -> tuple[float, float] | None:

@@ -30,16 +30,6 @@ class Photo:
     metadata: Metadata = field(default_factory=Metadata)
     notes: tuple[str, ...] = ()
 
-    def __enter__(self) -> "Photo":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """As a RAW file, which is open, and closed here."""
-
-    def developed(self) -> "Photo":
-        """Itself: it is no RAW file."""
-        return self
-
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns."""

@@ -26,12 +26,13 @@ from denoise_cli.data.photos import find_photos
 from denoise_cli.denoiser import Denoiser, load_denoiser
 from denoise_cli.imaging import tiling
 from denoise_cli.imaging.bayer import PHASES
-from denoise_cli.imaging.camera import Sensor, draw_sensor
 from denoise_cli.imaging.metrics import psnr
 from denoise_cli.imaging.noise import ShotRead
+from denoise_cli.imaging.sensor import Sensor, draw_sensor
 from denoise_cli.io import dng, image
-from denoise_cli.io.raw import Negative
-from denoise_cli.negative import denoised_mosaic, denoised_picture, measured
+from denoise_cli.io.development import as_photo, developed
+from denoise_cli.io.raw import RawFile
+from denoise_cli.negative import denoise_mosaic, denoise_picture, estimate_noise
 
 Pixels = NDArray[np.uint8]
 Picture = NDArray[np.float32]
@@ -57,14 +58,9 @@ def simulated(scene: Pixels, sensor: Sensor, rng: np.random.Generator | None) ->
     return dng.encode(dng.of_sensor(sensor, numbers, np.ascontiguousarray(scene[::4, ::4])), "denoise, simulated")
 
 
-def rendered(negative: Negative) -> Picture:
-    """(H, W, 3), [0, 1]."""
-    return negative.developed().as_float()
-
-
 def quality(folder: Path, count: int) -> None:
     """PSNR after rendering, for each noise."""
-    mosaic, developed = (
+    mosaic, linear_denoiser = (
         load_denoiser("mallenet-raw", precision="fp32"),
         load_denoiser("mallenet-linear", precision="fp32"),
     )
@@ -90,17 +86,16 @@ def quality(folder: Path, count: int) -> None:
             rng = np.random.default_rng(index)
             phase = list(PHASES.values())[index % len(PHASES)]
             sensor = replace(draw_sensor(rng), noise=noise, phase=phase, exposure=1.0, black=1024)
-            with Negative(simulated(scene, sensor, None), LIMIT) as clean:
-                truth = rendered(clean)
-            noisy_file = simulated(scene, sensor, rng)
-            with Negative(noisy_file, LIMIT) as noisy:
-                plain, light, linear = rendered(noisy), noisy.mosaic(), noisy.linear()
+            with RawFile(simulated(scene, sensor, None), LIMIT) as clean:
+                truth = developed(clean).as_float()
+            with RawFile(simulated(scene, sensor, rng), LIMIT) as noisy:
+                plain, linear = developed(noisy).as_float(), noisy.develop()
                 results = []
-                for known in (noise, measured(noisy)):
-                    noisy.put(denoised_mosaic(light, known, mosaic))
-                    results.append(rendered(noisy))
-                    noisy.put(light.light)
-                results.append(noisy.photo(denoised_picture(linear, noise, noisy.gains, developed)).as_float())
+                for known in (noise, estimate_noise(noisy)):
+                    numbers = noisy.numbers_of(denoise_mosaic(noisy.mosaic, known, mosaic))
+                    results.append(as_photo(noisy, noisy.develop(numbers)).as_float())
+                after = denoise_picture(linear, noise, noisy.gains, linear_denoiser)
+                results.append(as_photo(noisy, after).as_float())
             results += [blind(plain), told(plain), nlm(plain, None), plain]
             scores.append([psnr(result.clip(0, 1), truth) for result in results])
         print(
@@ -135,8 +130,8 @@ def noise(repeats: int) -> None:
             sensor = replace(
                 draw_sensor(rng), noise=true, phase=list(PHASES.values())[seed % 4], exposure=1.0, black=1024
             )
-            with Negative(simulated(scene, sensor, rng), LIMIT) as negative:
-                known = measured(negative)
+            with RawFile(simulated(scene, sensor, rng), LIMIT) as raw:
+                known = estimate_noise(raw)
             found.append((known.shot / true.shot - 1, known.read / true.read - 1))
             light = np.linspace(0.002, 1, 500)
             levels = [np.sqrt(one.shot * light + one.read**2) for one in (known, true)]
@@ -185,17 +180,17 @@ def _parts(file: bytes, denoise: Denoiser) -> Iterator[tuple[str, float]]:
         before, started = started, time.perf_counter()
         return started - before
 
-    with Negative(file, LIMIT) as negative:
+    with RawFile(file, LIMIT) as raw:
         yield "opening, by LibRaw", lap()
-        light = negative.mosaic()
+        mosaic = raw.mosaic
         yield "the mosaic", lap()
-        known = measured(negative)
+        known = estimate_noise(raw)
         yield "estimating the noise, where the file does not tell", lap()
-        clean = denoised_mosaic(light, known, denoise)
+        clean = denoise_mosaic(mosaic, known, denoise)
         yield "the network, with packing and stabilising", lap()
-        negative.put(clean)
+        numbers = raw.numbers_of(clean)
         yield "putting it back", lap()
-        photo = negative.developed()
+        photo = as_photo(raw, raw.develop(numbers))
         yield "developing, by LibRaw", lap()
         image.encode(photo, "png", "denoise")
         yield "encoding as PNG, 16 bits", lap()

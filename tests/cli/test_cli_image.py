@@ -45,7 +45,7 @@ def test_what_a_camera_has_written_goes_to_the_model_that_sees_its_noise(cli: Cl
     jpeg, target = tmp_path / "photo.jpg", tmp_path / "clean.png"
     Image.open(photo).save(jpeg, quality=95)
     done = cli("image", jpeg, "-o", target, "--json")
-    assert f"{jpeg} -> {target}: mallenet-r, noise as it sees it, " in done.err
+    assert f"{jpeg} -> {target}: mallenet-r, noise level left to the model, " in done.err
     record = json.loads(done.out)
     assert (record["model"], record["sigma"], record["noise_from"]) == ("mallenet-r", None, None)
     assert np.diff(pixels(target), axis=0).std() < 0.5 * np.diff(pixels(jpeg), axis=0).std()
@@ -59,7 +59,7 @@ def test_a_level_that_is_named_is_told_to_a_model_that_listens(cli: Cli, photo: 
     assert "mallenet-s, noise 20.0, " in cli("image", jpeg, "-o", tmp_path / "clean.png", "--noise", "20").err
     done = cli("image", jpeg, "-o", tmp_path / "other.png", "--noise", "20", "--model", "mallenet-r")
     assert done.code == 2
-    assert "--noise 20: mallenet-r sees the noise for itself: choose another model, or --strength" in done.err
+    assert "--noise 20: mallenet-r finds the level itself: choose another model, or use --strength" in done.err
 
 
 def test_without_a_target_the_result_lies_beside(cli: Cli, photo: Path) -> None:

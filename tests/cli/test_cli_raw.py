@@ -11,10 +11,11 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from denoise_cli.imaging.camera import Sensor
 from denoise_cli.imaging.noise import ShotRead
+from denoise_cli.imaging.sensor import Sensor
 from denoise_cli.io import dng, image
-from denoise_cli.io.raw import Negative
+from denoise_cli.io.development import developed
+from denoise_cli.io.raw import RawFile
 from tests.cli.conftest import Cli
 
 SENSOR = Sensor(ShotRead(3e-3, 6e-3))
@@ -59,9 +60,9 @@ def test_a_dng_is_developed_as_the_picture_was(cli: Cli, negative: Path, linear:
     picture, written = negative.with_name("out.png"), negative.with_name("out.dng")
     assert cli("image", negative, "-o", picture, "-q").code == 0
     assert cli("image", negative, "-o", written, "-q", *["--linear"] * linear).code == 0
-    with Negative(written.read_bytes(), 10**9) as opened:
+    with RawFile(written.read_bytes(), 10**9) as opened:
         assert (opened.obstacle is None) != linear
-        result = opened.developed().as_float()
+        result = developed(opened).as_float()
         left = opened.noise
     assert np.abs(result - image.read(picture).as_float()).max() <= (2 / 255 if linear else 0)
     assert left is not None
@@ -120,7 +121,7 @@ def test_what_makes_no_sense_for_raw_is_one_line(
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (("--model", "mallenet-raw"), "is no camera RAW, which alone mallenet-raw is for"),
+        (("--model", "mallenet-raw"), "is not camera RAW, and mallenet-raw is for nothing else"),
         (("--format", "dng"), "a DNG is made of camera RAW, but "),
     ],
 )
@@ -136,7 +137,7 @@ def test_other_commands_say_that_such_models_are_for_raw(cli: Cli, command: tupl
     arguments = [str(photo.parent) if part == "." else part for part in command]
     done = cli(*arguments, "--model", "mallenet-raw")
     assert done.code == 2
-    assert "--model mallenet-raw: is for camera RAW alone" in done.err
+    assert "--model mallenet-raw: is only for camera RAW" in done.err
 
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.9])

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from denoise_cli.imaging.bayer import PHASES, Phase, pack, unpack, without_hot
-from denoise_cli.imaging.camera import mosaic
+from denoise_cli.imaging.bayer import PHASES, Phase, pack, replace_stuck, unpack
+from denoise_cli.imaging.demosaic import sample_mosaic
 from denoise_cli.imaging.noise import ShotRead, sensor_noise
 
 NOISE = ShotRead(1e-3, 3e-3)
@@ -14,7 +14,7 @@ NOISE = ShotRead(1e-3, 3e-3)
 @pytest.mark.parametrize("shape", [(8, 12), (7, 12), (8, 11), (7, 9), (2, 2), (3, 2)])
 def test_planes_are_of_one_colour_and_all_comes_back(phase: Phase, shape: tuple[int, int]) -> None:
     colours = np.broadcast_to(np.array([1.0, 2.0, 3.0], np.float32), (*shape, 3))
-    planes = pack(mosaic(colours, phase), phase)
+    planes = pack(sample_mosaic(colours, phase), phase)
     assert [set(planes[..., c].flat) for c in range(4)] == [{1.0}, {2.0}, {2.0}, {3.0}]
     numbers = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
     np.testing.assert_array_equal(unpack(pack(numbers, phase), phase, shape), numbers)
@@ -38,7 +38,7 @@ def test_a_stuck_photosite_becomes_what_is_around_it(
 ) -> None:
     stuck = noisy.copy()
     stuck[place] = value
-    clean, found = without_hot(stuck, NOISE)
+    clean, found = replace_stuck(stuck, NOISE)
     changed = np.argwhere(clean != stuck)
     assert found == len(changed) <= 3
     assert place in {tuple(one) for one in changed}
@@ -46,11 +46,11 @@ def test_a_stuck_photosite_becomes_what_is_around_it(
 
 
 def test_noise_is_hardly_ever_taken_for_stuck(noisy: np.ndarray) -> None:
-    _, found = without_hot(noisy, NOISE)
+    _, found = replace_stuck(noisy, NOISE)
     assert found <= 2
 
 
 def test_a_star_stays(noisy: np.ndarray) -> None:
     noisy[30, 30] += np.array([0.5, 0.4, 0.4, 0.3], np.float32)
-    clean, _ = without_hot(noisy, NOISE)
+    clean, _ = replace_stuck(noisy, NOISE)
     np.testing.assert_array_equal(clean[30, 30], noisy[30, 30])

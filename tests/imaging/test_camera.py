@@ -1,34 +1,21 @@
 """The simulated camera: every part against what it stands for."""
 
 import dataclasses
-from itertools import product
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from denoise_cli.imaging import camera
-from denoise_cli.imaging.camera import LUMA, MARGIN, Camera, Sensor, demosaiced, draw_camera, draw_sensor, mosaic
-from denoise_cli.imaging.noise import READ_RANGE, SHOT_RANGE, ShotRead
-from denoise_cli.imaging.transfer import srgb_to_linear
+from denoise_cli.imaging.camera import MARGIN, Camera, draw_camera
+from denoise_cli.imaging.colour import LUMA
+from denoise_cli.imaging.noise import READ_RANGE, SHOT_RANGE
+from tests.imaging.scenes import INSIDE, SKEWED_COLOURS, flat_scene, smooth_scene
 
 Array = NDArray[np.float32]
 PHASES = [(0, 0), (0, 1), (1, 0), (1, 1)]
-INSIDE = np.s_[MARGIN:-MARGIN, MARGIN:-MARGIN]
 QUIET = Camera(shot=0, read=0)
 NOISY = Camera(shot=2e-3, read=4e-3)
-MOST_OF_A_COLOUR = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.0, 0.3, 0.7]])
-
-
-def smooth_scene(height: int = 80, width: int = 96) -> Array:
-    """Colours that change slowly, away from black and white."""
-    y, x = np.mgrid[:height, :width]
-    waves = [np.sin(y / 17 + c) * np.cos(x / (19 + c)) for c in range(3)]
-    return (0.5 + 0.25 * np.stack(waves, axis=-1)).astype(np.float32)
-
-
-def flat_scene(value: float = 0.5, side: int = 160) -> Array:
-    return np.full((side, side, 3), value, np.float32)
 
 
 def take(model: Camera, scene: Array, seed: int = 0) -> tuple[Array, Array]:
@@ -45,87 +32,13 @@ def likeness(plane: Array, lag: int = 1) -> float:
     return float(np.corrcoef(plane[:, :-lag].ravel(), plane[:, lag:].ravel())[0, 1])
 
 
-# The sensor.
-
-
-@pytest.mark.parametrize("phase", PHASES)
-def test_a_photosite_sees_one_colour_of_the_quad(phase: tuple[int, int], rng: np.random.Generator) -> None:
-    light = rng.random((6, 8, 3), dtype=np.float32)
-    plane = mosaic(light, phase)
-    for y, x in np.ndindex(6, 8):
-        colour = {(0, 0): 0, (1, 1): 2}.get(((y - phase[0]) % 2, (x - phase[1]) % 2), 1)
-        assert plane[y, x] == light[y, x, colour]
-
-
-# Demosaicing.
-
-
-def malvar(plane: NDArray[np.float64], phase: tuple[int, int]) -> NDArray[np.float64]:
-    """Malvar, He, Cutler (2004), one pixel at a time."""
-    H, W = plane.shape
-    around = np.pad(plane, 2, mode="reflect")
-    colours = np.zeros((H, W, 3))
-    for y, x in np.ndindex(H, W):
-        p = around[y : y + 5, x : x + 5]
-        here, diagonal = p[2, 2], p[1, 1] + p[1, 3] + p[3, 1] + p[3, 3]
-        sides, ends = p[2, 1] + p[2, 3], p[2, 0] + p[2, 4]  # left and right; up and down
-        heights, tops = p[1, 2] + p[3, 2], p[0, 2] + p[4, 2]
-        sideways = (5 * here + 4 * sides - diagonal - ends + tops / 2) / 8
-        upwards = (5 * here + 4 * heights - diagonal - tops + ends / 2) / 8
-        green = (4 * here + 2 * (sides + heights) - ends - tops) / 8
-        across = (6 * here + 2 * diagonal - 1.5 * (ends + tops)) / 8
-        row, column = (y - phase[0]) % 2, (x - phase[1]) % 2
-        colours[y, x] = {
-            (0, 0): (here, green, across),
-            (0, 1): (sideways, here, upwards),
-            (1, 0): (upwards, here, sideways),
-            (1, 1): (across, green, here),
-        }[row, column]
-    return colours
-
-
-@pytest.mark.parametrize("phase", PHASES)
-def test_malvars_filters_are_those_of_the_paper(phase: tuple[int, int], rng: np.random.Generator) -> None:
-    plane = rng.random((9, 12))
-    np.testing.assert_allclose(demosaiced(plane.astype(np.float32), phase), malvar(plane, phase), atol=2e-6)
-
-
-@pytest.mark.parametrize("phase", PHASES)
-def test_bilinear_is_the_mean_of_the_nearest(phase: tuple[int, int], rng: np.random.Generator) -> None:
-    light = rng.random((10, 12, 3), dtype=np.float32)
-    plane = mosaic(light, phase)
-    colours = demosaiced(plane, phase, "bilinear")
-    seen = np.stack(
-        [mosaic(np.eye(3, dtype=np.float32)[c] * np.ones((10, 12, 1), np.float32), phase) for c in range(3)]
-    )
-    for y, x, c in product(range(1, 9), range(1, 11), range(3)):
-        window = np.s_[y - 1 : y + 2, x - 1 : x + 2]
-        near = plane[window][seen[c][window] == 1]
-        expected = plane[y, x] if seen[c, y, x] else near.mean()
-        assert colours[y, x, c] == pytest.approx(expected, abs=1e-6)
-
-
-@pytest.mark.parametrize("method", ["malvar", "bilinear"])
-@pytest.mark.parametrize("phase", PHASES)
-def test_an_even_colour_and_an_even_slope_are_found_exactly(phase: tuple[int, int], method: str) -> None:
-    y, x = np.mgrid[:12, :14]
-    even = np.broadcast_to(np.float32([0.2, 0.5, 0.7]), (12, 14, 3))
-    slope = np.stack([y / 20, (x + y) / 40, 1 - x / 30], axis=-1).astype(np.float32)
-    np.testing.assert_allclose(demosaiced(mosaic(even, phase), phase, "bilinear"), even, atol=1e-6)
-    if method == "malvar":  # at the colours' borders, an even grey is what the others are corrected by
-        even = np.full((12, 14, 3), 0.4, np.float32)
-        np.testing.assert_allclose(demosaiced(mosaic(even, phase), phase), even, atol=1e-6)
-    found = demosaiced(mosaic(slope, phase), phase, method)  # type: ignore[arg-type]
-    np.testing.assert_allclose(found[2:-2, 2:-2], slope[2:-2, 2:-2], atol=1e-6)
-
-
 # A camera without noise.
 
 
 @pytest.mark.parametrize("method", ["malvar", "bilinear"])
 @pytest.mark.parametrize("phase", PHASES)
 def test_without_noise_the_picture_is_the_scene(phase: tuple[int, int], method: str) -> None:
-    model = dataclasses.replace(QUIET, phase=phase, demosaic=method, colours=MOST_OF_A_COLOUR, tone=0.5)
+    model = dataclasses.replace(QUIET, phase=phase, demosaic=method, colours=SKEWED_COLOURS, tone=0.5)
     scene = smooth_scene()
     noisy, clean = take(model, scene)
     assert np.abs(clean - scene[INSIDE]).max() < 2 / 255
@@ -144,7 +57,7 @@ def test_half_the_size_leaves_of_white_noise_what_its_filter_does(rng: np.random
     near, far = 1.5 * distance**3 - 2.5 * distance**2 + 1, -0.5 * distance**3 + 2.5 * distance**2 - 4 * distance + 2
     taps = np.where(distance < 1, near, far)  # Keys's cubic, a = -1/2
     left = np.square(taps / taps.sum()).sum()  # of the variance, along one axis
-    half = camera.resized(noise, 0.5)[4:-4, 4:-4]
+    half = camera.resize(noise, 0.5)[4:-4, 4:-4]
     assert half.std() == pytest.approx(0.02 * left, rel=0.02)
     assert half.mean() == pytest.approx(0.5, abs=1e-4)
 
@@ -172,7 +85,7 @@ def test_the_tables_of_the_tone_curve_undo_each_other(tone: float) -> None:
 @pytest.mark.parametrize("quality", [None, 80])
 def test_pictures_stay_in_range_and_the_noisy_one_has_8_bits(quality: int | None, scale: float) -> None:
     scene = np.random.default_rng(1).random((90, 90, 3)).round().astype(np.float32)  # black, white and full colours
-    model = Camera(1e-2, 3e-2, colours=MOST_OF_A_COLOUR, sharpening=1.0, chroma_grain=1.0, quality=quality, scale=scale)
+    model = Camera(1e-2, 3e-2, colours=SKEWED_COLOURS, sharpening=1.0, chroma_grain=1.0, quality=quality, scale=scale)
     noisy, clean = take(model, scene)
     for picture in (noisy, clean):
         assert picture.min() >= 0
@@ -182,7 +95,7 @@ def test_pictures_stay_in_range_and_the_noisy_one_has_8_bits(quality: int | None
 
 @pytest.mark.parametrize("value", [0.0, 0.02, 0.25, 0.75, 1.0])
 def test_noise_shifts_no_colour_from_black_to_white(value: float) -> None:
-    model = dataclasses.replace(NOISY, colours=MOST_OF_A_COLOUR, tone=1.0, sharpening=0.5)
+    model = dataclasses.replace(NOISY, colours=SKEWED_COLOURS, tone=1.0, sharpening=0.5)
     assert np.abs(noise_of(model, flat_scene(value)).mean(axis=(0, 1))).max() < 0.05 / 255
 
 
@@ -245,23 +158,23 @@ def test_grain_lies_in_brightness_and_colour_apart() -> None:
 def test_a_blur_keeps_the_mean_and_has_its_deviation(deviation: float) -> None:
     point = np.zeros((41, 41, 1), np.float32)
     point[20, 20] = 1
-    spread = camera.blurred(point, deviation)[..., 0]
+    spread = camera.gaussian_blur(point, deviation)[..., 0]
     assert spread.sum() == pytest.approx(1, rel=1e-5)
     distance = np.arange(41) - 20
     for axis in (0, 1):
         assert (spread.sum(axis=axis) * distance**2).sum() ** 0.5 == pytest.approx(deviation, rel=0.1)
-    np.testing.assert_allclose(camera.blurred(np.full((9, 9, 3), 0.3, np.float32), deviation), 0.3, rtol=1e-5)
+    np.testing.assert_allclose(camera.gaussian_blur(np.full((9, 9, 3), 0.3, np.float32), deviation), 0.3, rtol=1e-5)
 
 
 def test_sharpening_leaves_flat_areas_alone_and_lifts_edges() -> None:
     edge = np.full((32, 32, 3), 0.3, np.float32)
     edge[:, 16:] = 0.6
-    sharp = camera.sharpened(edge, 1.0)
+    sharp = camera.sharpen(edge, 1.0)
     np.testing.assert_allclose(sharp[:, :12], 0.3, atol=1e-6)
     np.testing.assert_allclose(sharp[:, 20:], 0.6, atol=1e-6)
     assert sharp[:, 15].max() < 0.25
     assert sharp[:, 16].min() > 0.65
-    assert camera.sharpened(edge, 0) is edge
+    assert camera.sharpen(edge, 0) is edge
     assert noise_of(dataclasses.replace(NOISY, sharpening=1.0)).std() > 1.2 * noise_of(NOISY).std()
 
 
@@ -346,51 +259,3 @@ def test_drawn_cameras_keep_the_scene() -> None:
     for one in DRAWN[:30]:
         _, clean = take(dataclasses.replace(one, shot=0, read=0, scale=1, quality=None), scene)
         assert np.abs(clean - scene[INSIDE]).max() < 3 / 255
-
-
-@pytest.mark.parametrize("phase", PHASES)
-def test_a_sensor_counts_what_it_sees_with_its_noise(phase: tuple[int, int]) -> None:
-    sensor = Sensor(ShotRead(2e-3, 4e-3), red=2.0, blue=1.5, phase=phase, black=800, white=4095)
-    numbers = sensor.take(flat_scene(), np.random.default_rng(0))
-    light = sensor.normalised(numbers)
-    assert numbers.dtype == np.uint16
-    grey = srgb_to_linear(np.float32(0.5))
-    y, x = phase
-    for place, gain in (((y, x), 2.0), ((y, 1 - x), 1.0), ((1 - y, x), 1.0), ((1 - y, 1 - x), 1.5)):
-        site = light[place[0] :: 2, place[1] :: 2]
-        q = grey / gain
-        assert site.mean() == pytest.approx(q, rel=0.01)
-        assert site.std() == pytest.approx((2e-3 * q + 4e-3**2) ** 0.5, rel=0.05)
-    np.testing.assert_allclose(sensor.see(flat_scene())[y::2, x::2], grey / 2, rtol=1e-5)
-
-
-def test_a_sensor_is_full_and_empty_at_its_limits() -> None:
-    sensor = Sensor(ShotRead(1e-2, 0.2), exposure=2.0, black=300, white=1000)
-    bright, dark = (sensor.take(flat_scene(value), np.random.default_rng(0)) for value in (1.0, 0.0))
-    assert bright.max() == 1000
-    assert sensor.see(flat_scene(1.0)).max() == 1
-    assert dark.min() == 0
-    assert (dark < 300).mean() == pytest.approx(0.5, abs=0.02)
-
-
-@pytest.mark.parametrize("demosaic", ["malvar", "bilinear", None])
-def test_what_a_sensor_has_seen_is_developed_to_the_scene(demosaic: camera.Demosaic | None) -> None:
-    sensor = Sensor(ShotRead(0, 0), red=1.8, blue=2.2, colours=MOST_OF_A_COLOUR, phase=(0, 1))
-    scene = smooth_scene()
-    light = sensor.light(scene) if demosaic is None else sensor.see(scene)
-    developed = sensor.developed(light, demosaic)
-    assert np.abs(developed - srgb_to_linear(scene))[INSIDE].max() < (1e-5 if demosaic is None else 0.02)
-
-
-def test_sensors_are_drawn_of_all_kinds() -> None:
-    drawn = [draw_sensor(np.random.default_rng(seed)) for seed in range(200)]
-    for values, (least, most) in (
-        ([one.noise.shot for one in drawn], camera.SHOTS),
-        ([one.noise.read for one in drawn], camera.READS),
-        ([one.exposure for one in drawn], camera.EXPOSURES),
-        ([one.red for one in drawn], camera.RED_GAINS),
-    ):
-        assert least <= min(values) < least + 0.1 * (most - least)
-        assert most - 0.2 * (most - least) < max(values) <= most
-    for one in drawn[:20]:
-        np.testing.assert_allclose(one.matrix().sum(axis=1), [1 / one.red, 1, 1 / one.blue])

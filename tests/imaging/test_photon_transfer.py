@@ -5,9 +5,9 @@ import pytest
 from skimage import data
 
 from denoise_cli.imaging.bayer import pack
-from denoise_cli.imaging.camera import Sensor
 from denoise_cli.imaging.noise import ShotRead
 from denoise_cli.imaging.photon_transfer import estimate_shot_read
+from denoise_cli.imaging.sensor import Sensor
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,19 @@
+"""The documentation site: `sphinx-build docs site` writes these pages and an API reference as HTML."""
+
+from denoise_cli import __version__
+
+project = "denoise"
+author = "The denoise authors"
+copyright = "2026, The denoise authors"  # noqa: A001 - Sphinx's name
+version = release = __version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+exclude_patterns = ["experiments", "images/*.py"]
+html_theme = "furo"
+html_title = "denoise"
+
+myst_heading_anchors = 4  # links such as models.md#training
+autodoc_typehints = "signature"
+autodoc_member_order = "bysource"
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
