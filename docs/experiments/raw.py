@@ -72,13 +72,13 @@ def quality(folder: Path, count: int) -> None:
     nlm = load_baseline("nlm")
     assert nlm is not None
     names = (
-        "mallenet-raw, told",
-        "mallenet-raw, estimating",
-        "mallenet-linear, told",
+        "mallenet-raw, level given",
+        "mallenet-raw, level estimated",
+        "mallenet-linear, level given",
         "mallenet-r after rendering",
-        "mallenet-m after rendering, estimating",
+        "mallenet-m after rendering, level estimated",
         "OpenCV non-local means after rendering",
-        "nothing",
+        "not denoised",
     )
     print("| shot, read | " + " | ".join(names) + " |")
     print("|" + "---|" * (len(names) + 1))
@@ -188,9 +188,9 @@ def _parts(file: bytes, denoise: Denoiser) -> Iterator[tuple[str, float]]:
     with Negative(file, LIMIT) as negative:
         yield "opening, by LibRaw", lap()
         light = negative.mosaic()
-        yield "the mosaic", lap()
+        yield "reading the mosaic", lap()
         known = measured(negative)
-        yield "estimating the noise, where the file does not tell", lap()
+        yield "estimating the noise, if the file does not state it", lap()
         clean = denoised_mosaic(light, known, denoise)
         yield "the network, with packing and stabilising", lap()
         negative.put(clean)
