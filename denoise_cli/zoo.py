@@ -143,20 +143,20 @@ MODELS = {
 
 
 @dataclass(frozen=True)
-class Card:
-    """What the manifest says of a weight file.
+class ManifestEntry:
+    """What the manifest says about a weight file; the model's card (`card_of`) says it at length.
 
     Attributes:
         file: its name beside the manifest.
         sha256: its checksum.
-        architecture, recipe, data, licence: in words.
+        architecture, provenance, data, licence: in words.
         scores: PSNR in dB, by test set, by noise level.
     """
 
     file: str
     sha256: str
     architecture: str
-    recipe: str
+    provenance: str
     data: str
     licence: str
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -204,8 +204,8 @@ def checksum_of(name: str) -> str:
             return sha256_of(Path(name).read_bytes())
         except OSError as error:
             raise DamagedWeights(f"{name}: {error.strerror}") from error
-    cards = read_manifest()
-    return cards[name].sha256 if name in cards else ""
+    entries = read_manifest()
+    return entries[name].sha256 if name in entries else ""
 
 
 def weights_folder() -> Path:
@@ -215,8 +215,13 @@ def weights_folder() -> Path:
     return installed if installed.is_dir() else package.parent / "weights"
 
 
-def read_manifest() -> dict[str, Card]:
-    """The card of every model that has weights.
+def card_of(name: str) -> Path:
+    """The path of a model's card, a Markdown page; every model in the manifest has one."""
+    return weights_folder() / "cards" / f"{name}.md"
+
+
+def read_manifest() -> dict[str, ManifestEntry]:
+    """The manifest's entry for every model that has weights.
 
     Raises:
         DamagedWeights: the manifest is missing or makes no sense.
@@ -224,7 +229,7 @@ def read_manifest() -> dict[str, Card]:
     path = weights_folder() / "manifest.toml"
     try:
         entries = tomllib.loads(path.read_text(encoding="utf-8"))
-        return {name: Card(**entry) for name, entry in entries.items()}
+        return {name: ManifestEntry(**entry) for name, entry in entries.items()}
     except OSError as error:
         raise DamagedWeights(f"{path}: {error.strerror}: reinstall") from error
     except (tomllib.TOMLDecodeError, TypeError) as error:
@@ -242,10 +247,10 @@ def load_net(name: str) -> nn.Module:
     if is_file(name):
         load_weights(net, read_tensors(Path(name)), name)
         return net
-    cards = read_manifest()
-    if name not in cards:
-        trained = ", ".join(cards) or "none"
+    entries = read_manifest()
+    if name not in entries:
+        trained = ", ".join(entries) or "none"
         raise UnknownModel(f"{name} has no trained weights yet: choose from {trained}, or make some with denoise train")
-    card = cards[name]
-    load_weights(net, read_tensors(card.path, card.sha256), card.path)
+    entry = entries[name]
+    load_weights(net, read_tensors(entry.path, entry.sha256), entry.path)
     return net

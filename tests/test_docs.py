@@ -1,4 +1,4 @@
-"""What the pages say of the weights is what the manifest says."""
+"""What the pages say about the weights is what the manifest says, and their links lead somewhere."""
 
 import re
 from pathlib import Path
@@ -13,14 +13,22 @@ ROOT = Path(__file__).parents[1]
 @pytest.mark.parametrize("page", ["README.md", "docs/models.md"])
 def test_scores_are_those_of_the_manifest(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
-    for name, card in read_manifest().items():
+    for name, entry in read_manifest().items():
         rows = "".join(re.findall(rf"^\| `{name}` \|.*$", text, re.MULTILINE))
-        for test_set, scores in card.scores.items():
+        for test_set, scores in entry.scores.items():
             for level, value in scores.items():
                 assert f" {value:.2f} " in rows, (name, test_set, level)
 
 
-def test_pictures_that_the_pages_show_are_there() -> None:
-    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
-        for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
-            assert (page.parent / link).exists(), (page.name, link)
+def test_pictures_and_pages_that_the_pages_link_to_are_there() -> None:
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "weights" / "cards").glob("*.md")]:
+        for link, heading in re.findall(r"\]\(([^)#:]*)(?:#([^)]+))?\)", page.read_text(encoding="utf-8")):
+            target = page.parent / link if link else page
+            assert target.exists(), (page.name, link)
+            assert not heading or heading in anchors(target), (page.name, link, heading)
+
+
+def anchors(page: Path) -> set[str]:
+    """What the headings of a page are linked by, as GitHub does it: small letters, hyphens, no punctuation."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}

@@ -1,5 +1,6 @@
 """What is installed is complete: the wheel runs where there is no checkout."""
 
+import json
 import os
 import subprocess
 import sys
@@ -43,6 +44,14 @@ def test_a_wheel_knows_its_weights(installed: Path, tmp_path: Path) -> None:
     assert str(installed.parent) in module
     assert str(installed.parent) in weights
     subprocess.run([installed / "denoise", "models", "verify"], cwd=tmp_path, check=True)
+
+
+def test_a_wheel_has_the_cards(installed: Path, tmp_path: Path) -> None:
+    show = [installed / "denoise", "models", "show", "mallenet-s", "--json"]
+    done = subprocess.run(show, cwd=tmp_path, check=True, capture_output=True, text=True)
+    card = Path(json.loads(done.stdout)["card"])
+    assert card.is_relative_to(installed.parent)
+    assert card.is_file()
 
 
 def test_a_wheel_has_the_kernels(installed: Path, tmp_path: Path) -> None:

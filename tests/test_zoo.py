@@ -1,5 +1,6 @@
-"""Models by their names, and by the files that training writes."""
+"""Models by their names, and by the files that training writes; the cards of those with weights."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,9 @@ from torch import nn
 
 from denoise_cli.checkpoint import write_tensors
 from denoise_cli.errors import DamagedWeights, UnknownModel
-from denoise_cli.zoo import MODELS, find_model, load_net, name_of
+from denoise_cli.zoo import MODELS, card_of, find_model, load_net, name_of, read_manifest, weights_folder
+
+SECTIONS = ["What it is for", "Network", "Training data", "Provenance", "Scores", "Limits", "Licence"]
 
 
 @pytest.fixture
@@ -75,3 +78,26 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(UnknownModel) as error:
         find_model("mallenet-z")
     assert str(error.value) == f"no model is called 'mallenet-z': choose from {', '.join(MODELS)}"
+
+
+def test_every_entry_of_the_manifest_has_a_card_and_every_card_an_entry() -> None:
+    cards = {path.stem for path in (weights_folder() / "cards").iterdir()}
+    assert cards == set(read_manifest())
+
+
+@pytest.mark.parametrize("name", read_manifest())
+def test_every_card_has_the_same_sections(name: str) -> None:
+    headings = re.findall(r"^#.*$", card_of(name).read_text(encoding="utf-8"), re.MULTILINE)
+    assert headings == [f"# {name}", *(f"## {section}" for section in SECTIONS)]
+
+
+@pytest.mark.parametrize("name", read_manifest())
+def test_a_card_has_the_scores_of_the_manifest_and_the_commands_that_print_them(name: str) -> None:
+    text = card_of(name).read_text(encoding="utf-8")
+    scores = text.split("\n## Scores\n")[1].split("\n## ")[0]
+    rows = "".join(re.findall(r"^\|.*$", scores, re.MULTILINE))
+    for test_set, levels in read_manifest()[name].scores.items():
+        for level, value in levels.items():
+            assert f" {value:.2f} " in rows, (test_set, level)
+    for paragraph in re.findall(r"(?:.+\n)+\n(?=\|)", scores):  # what stands above a table
+        assert re.search(r"`(denoise eval|python docs/experiments/\w+\.py) |instead of `--sigma`", paragraph), paragraph

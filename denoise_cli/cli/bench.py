@@ -197,8 +197,8 @@ def _scores(names: "Sequence[str]") -> dict[str, float]:
     """PSNR in dB of those that have one."""
     from denoise_cli.zoo import read_manifest
 
-    cards = read_manifest()
-    scores = {name: cards[name].scores.get(SCORED_ON, {}).get(SCORED_AT) for name in names if name in cards}
+    entries = read_manifest()
+    scores = {name: entries[name].scores.get(SCORED_ON, {}).get(SCORED_AT) for name in names if name in entries}
     return {name: dB for name, dB in scores.items() if dB is not None}
 
 

@@ -24,16 +24,16 @@ def models(context: typer.Context, as_json: Json = False) -> None:
         return
     from denoise_cli.zoo import MODELS, read_manifest
 
-    cards = read_manifest()
+    entries = read_manifest()
     if as_json:
         for name, spec in MODELS.items():
             record = {"name": name, "summary": spec.summary, "media": spec.media}
-            console.data(json.dumps(record | {"scores": dict(cards[name].scores) if name in cards else None}))
+            console.data(json.dumps(record | {"scores": dict(entries[name].scores) if name in entries else None}))
         return
     rows = []
     for name, spec in MODELS.items():
-        scores = cards[name].scores if name in cards else {}
-        size = f"{cards[name].path.stat().st_size / 1e6:.1f} MB" if name in cards else "no weights yet"
+        scores = entries[name].scores if name in entries else {}
+        size = f"{entries[name].path.stat().st_size / 1e6:.1f} MB" if name in entries else "no weights yet"
         quality = "; ".join(_score_line(*pair) for pair in scores.items())
         rows.append([name, spec.media, size, quality, spec.summary])
     console.table(["name", "for", "weights", "quality", "what it is"], rows, numbers=["weights"])
@@ -43,15 +43,15 @@ def models(context: typer.Context, as_json: Json = False) -> None:
 def show(name: Name, as_json: Json = False) -> None:
     """Show all that is known of a model."""
     from denoise_cli.checkpoint import read_note
-    from denoise_cli.zoo import find_model, is_file, read_manifest
+    from denoise_cli.zoo import card_of, find_model, is_file, read_manifest
 
     spec = find_model(name)
-    cards = read_manifest()
+    entries = read_manifest()
     facts: dict[str, Any] = {"name": name, "summary": spec.summary}
     if is_file(name):
         facts |= read_note(Path(name))
-    elif name in cards:
-        facts |= dataclasses.asdict(cards[name])
+    elif name in entries:
+        facts |= dataclasses.asdict(entries[name]) | {"card": str(card_of(name))}
     else:
         raise UnknownModel(f"{name} has no trained weights yet: make some with denoise train --model {name}")
     if as_json:

@@ -68,13 +68,13 @@ def quality(folder: Path, count: int) -> None:
     nlm = load_baseline("nlm")
     assert nlm is not None
     names = (
-        "mallenet-raw, told",
-        "mallenet-raw, estimating",
-        "mallenet-linear, told",
+        "mallenet-raw, level given",
+        "mallenet-raw, level estimated",
+        "mallenet-linear, level given",
         "mallenet-r after rendering",
-        "mallenet-m after rendering, estimating",
+        "mallenet-m after rendering, level estimated",
         "OpenCV non-local means after rendering",
-        "nothing",
+        "not denoised",
     )
     print("| shot, read | " + " | ".join(names) + " |")
     print("|" + "---|" * (len(names) + 1))
@@ -183,9 +183,9 @@ def _parts(file: bytes, denoise: Denoiser) -> Iterator[tuple[str, float]]:
     with RawFile(file, LIMIT) as raw:
         yield "opening, by LibRaw", lap()
         mosaic = raw.mosaic
-        yield "the mosaic", lap()
+        yield "reading the mosaic", lap()
         known = estimate_noise(raw)
-        yield "estimating the noise, where the file does not tell", lap()
+        yield "estimating the noise, if the file does not state it", lap()
         clean = denoise_mosaic(mosaic, known, denoise)
         yield "the network, with packing and stabilising", lap()
         numbers = raw.numbers_of(clean)

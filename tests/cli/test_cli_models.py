@@ -35,10 +35,18 @@ def test_the_list_is_also_data(cli: Cli) -> None:
     assert records[0]["scores"]["cbsd68"]["25"] > 31
 
 
-def test_a_model_is_shown_with_its_checksum_and_recipe(cli: Cli) -> None:
-    done = cli("models", "show", "mallenet-s")
-    assert zoo.read_manifest()["mallenet-s"].sha256 in done.out
-    assert "denoise train --recipe mallenet-s" in done.out
+def test_a_model_is_shown_with_its_checksum_its_provenance_and_its_card(cli: Cli) -> None:
+    entry = zoo.read_manifest()["mallenet-s"]
+    facts = dict(line.split(maxsplit=1) for line in cli("models", "show", "mallenet-s").out.splitlines())
+    assert facts["sha256"] == entry.sha256
+    assert facts["provenance"] == entry.provenance
+    assert Path(facts["card"]).read_text(encoding="utf-8").startswith("# mallenet-s\n")
+
+
+def test_what_is_shown_is_also_data(cli: Cli) -> None:
+    facts = json.loads(cli("models", "show", "mallenet-s", "--json").out)
+    assert facts["scores"]["cbsd68"]["25"] > 31
+    assert facts["card"] == str(zoo.card_of("mallenet-s"))
 
 
 def test_a_model_without_weights_says_how_to_make_them(cli: Cli) -> None:
@@ -72,12 +80,12 @@ def test_a_missing_manifest_is_said(cli: Cli, weights: Path) -> None:
 
 
 def test_the_manifest_speaks_of_models_and_files_that_exist() -> None:
-    for name, card in zoo.read_manifest().items():
+    for name, entry in zoo.read_manifest().items():
         assert name in zoo.MODELS
-        assert card.path.is_file()
+        assert entry.path.is_file()
         spec = zoo.MODELS[name]
         test_set = {"video": "clips", "raw": "cbsd68-raw", "image": "nam25" if spec.sees_noise else "cbsd68"}
-        assert set(card.scores) == {test_set[spec.media]}
+        assert set(entry.scores) == {test_set[spec.media]}
         assert read_recipe(name).model == name
 
 
