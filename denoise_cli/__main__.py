@@ -3,9 +3,9 @@
 
 def main() -> None:
     """Run the command line."""
-    from denoise_cli.cli import boundary
+    from denoise_cli.cli import exit_codes
 
-    boundary.run()
+    exit_codes.run()
 
 
 if __name__ == "__main__":

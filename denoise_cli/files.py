@@ -130,3 +130,10 @@ def _flush_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def packaged_folder(name: str) -> Path:
+    """A folder of the project's: inside an installed package, beside the package in a source tree."""
+    package = Path(__file__).parent
+    installed = package / name
+    return installed if installed.is_dir() else package.parent / name

@@ -1,6 +1,6 @@
 """The documentation site: `sphinx-build docs site` writes these pages and an API reference as HTML."""
 
-from denoise_cli import __version__
+from denoise_cli.version import __version__
 
 project = "denoise"
 author = "The denoise authors"

@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from denoise_cli import __version__
 from denoise_cli.cli import bench, doctor, evaluate, export, image, inspect, models, train, video
 from denoise_cli.cli.console import data
+from denoise_cli.version import __version__
 
 app = typer.Typer(
     name="denoise",

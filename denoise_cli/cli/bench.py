@@ -13,7 +13,7 @@ from denoise_cli.errors import UnreadableFile, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from denoise_cli.speed import Machine, OperatorSpeed, Speed
+    from denoise_cli.benchmark.networks import Machine, OperatorSpeed, Speed
 
 Item = TypeVar("Item")
 
@@ -82,37 +82,38 @@ def _time_networks(
         raise UsageError(f"--size {size}: expected a multiple of {GRID} from {GRID} to {MOST_SIZE}")
     arithmetic = read_precision(precision)
 
-    from denoise_cli import report, speed
-    from denoise_cli.plots import check_installed, plot_trade_off
+    from denoise_cli.benchmark import networks
+    from denoise_cli.evaluation import report
+    from denoise_cli.evaluation.plots import check_installed, plot_trade_off
 
     for name in models:
-        if name not in speed.known_networks():
-            raise UsageError(f"--model {name}: choose from {', '.join(speed.known_networks())}")
-    names = list(models) or speed.usual_networks(device)
+        if name not in networks.known_networks():
+            raise UsageError(f"--model {name}: choose from {', '.join(networks.known_networks())}")
+    names = list(models) or networks.usual_networks(device)
     scores = _scores(names)
     if plot is not None:
         check_installed()
         report.check_target(plot, overwrite=True)
         if not scores:
             raise UsageError("--plot: none of these networks has scores on CBSD68")
-    machine = speed.measure_machine(device, arithmetic)
-    jobs = [speed.Job(name, size, batch, device, arithmetic) for name in names]
-    found = _shown(speed.time_networks(jobs), len(jobs), quiet)
+    machine = networks.measure_machine(device, arithmetic)
+    jobs = [networks.Job(name, size, batch, device, arithmetic) for name in names]
+    found = _shown(networks.time_networks(jobs), len(jobs), quiet)
     for lacking in found:
         if isinstance(lacking, str):
             console.error(lacking)
-    networks = [one for one in found if isinstance(one, speed.Speed)]
-    operators = list(speed.time_operators(size, device, arithmetic))
+    timed = [one for one in found if isinstance(one, networks.Speed)]
+    operators = list(networks.time_operators(size, device, arithmetic))
     if as_json:
-        _print_records(machine, networks, operators)
+        _print_records(machine, timed, operators)
     else:
-        _print_tables(machine, networks, operators, size, batch)
+        _print_tables(machine, timed, operators, size, batch)
     if plot is not None:
         points: dict[str, Sequence[tuple[float, float]]] = {
-            one.name: [(1e3 / one.megapixels_per_second, scores[one.name])] for one in networks if one.name in scores
+            one.name: [(1e3 / one.megapixels_per_second, scores[one.name])] for one in timed if one.name in scores
         }
         plot_trade_off(points, "milliseconds per megapixel", "CBSD68 at sigma 25, dB", plot)
-    if models and len(networks) < len(jobs):
+    if models and len(timed) < len(jobs):
         raise typer.Exit(1)
 
 
@@ -195,7 +196,7 @@ def _figures(one: "Speed", machine: "Machine") -> list[str]:
 
 def _scores(names: "Sequence[str]") -> dict[str, float]:
     """PSNR in dB of those that have one."""
-    from denoise_cli.zoo import read_manifest
+    from denoise_cli.models.registry import read_manifest
 
     entries = read_manifest()
     scores = {name: entries[name].scores.get(SCORED_ON, {}).get(SCORED_AT) for name in names if name in entries}
@@ -205,20 +206,20 @@ def _scores(names: "Sequence[str]") -> dict[str, float]:
 def _time_programs(
     source: Path, megapixels: float | None, models: "Sequence[str]", device: str, quiet: bool, as_json: bool
 ) -> None:
-    from denoise_cli import benchmark
+    from denoise_cli.benchmark import programs
     from denoise_cli.io import image
     from denoise_cli.io.video import Reader
-    from denoise_cli.model_choice import model_for_timing
-    from denoise_cli.zoo import load_net
+    from denoise_cli.models.registry import load_net
+    from denoise_cli.pipeline.model_choice import model_for_timing
 
     is_photo = image.is_photo(source)
     names = list(models) or [model_for_timing(is_photo)]
     for name in names:
         load_net(name)
     if is_photo:
-        large = benchmark.enlarge(image.read(source), megapixels or USUAL_MEGAPIXELS)
+        large = programs.enlarge(image.read(source), megapixels or USUAL_MEGAPIXELS)
         H, W, _ = large.pixels.shape
-        timings = _shown(benchmark.time_photo(large, names, device), len(names) + 1, quiet)
+        timings = _shown(programs.time_photo(large, names, device), len(names) + 1, quiet)
         size, facts = f"{H * W / 1e6:.1f} MP", {}
     elif megapixels is not None:
         raise UsageError(f"--megapixels {megapixels:g}: a clip is measured with as it is")
@@ -228,7 +229,7 @@ def _time_programs(
             W, H = clip.stream.width, clip.stream.height
         if not frames:
             raise UnreadableFile(source, "has no frames that can be decoded")
-        timings = _shown(benchmark.time_clip(source, names, device), len(names) + 1, quiet)
+        timings = _shown(programs.time_clip(source, names, device), len(names) + 1, quiet)
         size, facts = f"{frames} frames of {W} x {H}", {"frames": frames}
     for timing in timings if as_json else []:
         record = {"program": timing.name, "width": W, "height": H} | facts | {"seconds": timing.seconds}

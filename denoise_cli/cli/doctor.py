@@ -5,10 +5,10 @@ import importlib.util
 import json
 import platform
 
-from denoise_cli import __version__
 from denoise_cli.cli import console
 from denoise_cli.cli.options import Json
 from denoise_cli.errors import DenoiseError
+from denoise_cli.version import __version__
 
 OPTIONAL = {
     "openvino": ("networks in half the time on a CPU", "openvino"),
@@ -34,12 +34,12 @@ def doctor(as_json: Json = False) -> None:
 def _facts() -> dict[str, str]:
     import torch
 
-    from denoise_cli import compiled
-    from denoise_cli.denoiser import choose_device, choose_precision
+    from denoise_cli.inference import openvino_net
+    from denoise_cli.inference.denoiser import choose_device, choose_precision
     from denoise_cli.ops import cuda
 
     device = choose_device("auto")
-    engine = "OpenVINO" if device.type == "cpu" and compiled.is_available() else "PyTorch"
+    engine = "OpenVINO" if device.type == "cpu" and openvino_net.is_available() else "PyTorch"
     obstacle = cuda.obstacle_of_machine()
     facts = {
         "denoise": __version__,
@@ -62,7 +62,7 @@ def _version(module: str) -> str | None:
 
 
 def _weights() -> list[tuple[str, str]]:
-    from denoise_cli.zoo import load_net, read_manifest
+    from denoise_cli.models.registry import load_net, read_manifest
 
     states = []
     for name in read_manifest():

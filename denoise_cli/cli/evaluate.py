@@ -25,8 +25,8 @@ from denoise_cli.cli.options import (
 from denoise_cli.errors import DenoiseError, UsageError
 
 if TYPE_CHECKING:
-    from denoise_cli.baselines import Denoise
-    from denoise_cli.evaluate import Noise, Sample, Score
+    from denoise_cli.evaluation.baselines import Denoise
+    from denoise_cli.evaluation.scores import Noise, Sample, Score
 
 Data = Annotated[Path, typer.Option(help="A folder of clean photos, or one with folders noisy and clean in it.")]
 Sigmas = Annotated[
@@ -99,9 +99,9 @@ def evaluate(
     targets = {"--csv": csv, "--grid": grid, "--profile": profile}
     _check_names({option: target for option, target in targets.items() if target is not None})
 
-    from denoise_cli import report
-    from denoise_cli.evaluate import Real, score_all
-    from denoise_cli.model_choice import model_for_scores
+    from denoise_cli.evaluation import report
+    from denoise_cli.evaluation.scores import Real, score_all
+    from denoise_cli.pipeline.model_choice import model_for_scores
 
     for target in filter(None, targets.values()):
         report.check_target(target, overwrite)
@@ -146,9 +146,9 @@ def evaluate(
 
 
 def _load(name: str, device: str, precision: PrecisionName, tile: int | None) -> "Denoise":
-    from denoise_cli.baselines import load_baseline
-    from denoise_cli.denoiser import load_denoiser
-    from denoise_cli.model_choice import check_not_for_raw
+    from denoise_cli.evaluation.baselines import load_baseline
+    from denoise_cli.inference.denoiser import load_denoiser
+    from denoise_cli.pipeline.model_choice import check_not_for_raw
 
     if baseline := load_baseline(name):
         return baseline
@@ -189,7 +189,7 @@ def _find(
 ) -> tuple[list[Path], "list[Noise]"]:
     """The photos, and the noise that they are scored with, one after another."""
     from denoise_cli.data.photos import find_pairs, find_photos
-    from denoise_cli.evaluate import Gaussian, Real, Sensor
+    from denoise_cli.evaluation.scores import Gaussian, Real, Sensor
 
     pairs = dict(find_pairs(data))
     if not pairs:
@@ -204,7 +204,7 @@ def _find(
 
 def _in_clips(data: Path, photos: Sequence[Path], noises: "Sequence[Noise]", frames: int) -> "list[Noise]":
     """The same noises, of frames that bring their neighbours along."""
-    from denoise_cli.evaluate import Gaussian, InClips, Sensor
+    from denoise_cli.evaluation.scores import Gaussian, InClips, Sensor
 
     synthetic = [noise for noise in noises if isinstance(noise, Gaussian | Sensor)]
     if len(synthetic) < len(noises):
@@ -213,7 +213,7 @@ def _in_clips(data: Path, photos: Sequence[Path], noises: "Sequence[Noise]", fra
 
 
 def _record(pair: "tuple[Noise, str]", what: Record, scores: "Sequence[Score]") -> Record:
-    from denoise_cli.evaluate import mean
+    from denoise_cli.evaluation.scores import mean
 
     noise, model = pair
     return {"model": model} | what | {"noise": str(noise)} | noise.facts | mean(scores)

@@ -29,7 +29,8 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write a model as a file that other programs run: ONNX or OpenVINO."""
-    from denoise_cli import export, report
+    from denoise_cli.evaluation import report
+    from denoise_cli.inference import export
 
     target = export.plan(model, output, format)
     export.check(model, target.format)

@@ -22,8 +22,8 @@ from denoise_cli.cli.options import (
 from denoise_cli.errors import DenoiseError, UsageError
 
 if TYPE_CHECKING:
-    from denoise_cli.batch import Result
-    from denoise_cli.denoiser import Denoiser
+    from denoise_cli.inference.denoiser import Denoiser
+    from denoise_cli.pipeline.photo import Result
 
 Inputs = Annotated[list[str], typer.Argument(help="Photos, folders of photos, or - for standard input.")]
 Output = Annotated[
@@ -81,15 +81,15 @@ def image(
     if as_json and output == "-":
         raise UsageError("--json and -o - both write to standard output: choose one")
 
-    from denoise_cli import batch
     from denoise_cli.io.image import TARGETS
-    from denoise_cli.model_choice import AUTO, check_takes_noise
+    from denoise_cli.pipeline import photo
+    from denoise_cli.pipeline.model_choice import AUTO, check_takes_noise
 
     if format is not None and format not in TARGETS:
         raise UsageError(f"--format {format}: choose one of {', '.join(TARGETS)}")
-    jobs = batch.plan(inputs, output, recursive, format)
-    settings = batch.Settings(model, level, strength, quality, overwrite, max_pixels, linear)
-    if linear and all(job.kind != batch.DNG for job in jobs):
+    jobs = photo.plan(inputs, output, recursive, format)
+    settings = photo.Settings(model, level, strength, quality, overwrite, max_pixels, linear)
+    if linear and all(job.kind != photo.DNG for job in jobs):
         raise UsageError("--linear: is for a .dng: name the output so, or add --format dng")
     if model != AUTO:
         check_takes_noise(model, level, noise)
@@ -98,7 +98,7 @@ def image(
             console.data(f"{job.source} -> {job.target}")
         return
 
-    from denoise_cli.denoiser import choose_device, choose_precision, load_denoiser
+    from denoise_cli.inference.denoiser import choose_device, choose_precision, load_denoiser
 
     choose_precision(choose_device(device), arithmetic)
 
@@ -113,12 +113,12 @@ def image(
         for job in jobs:
             bar.start(job.source.name)
             try:
-                result = batch.run(job, load, settings, bar.show)
+                result = photo.run(job, load, settings, bar.show)
                 if not quiet:
                     console.say(_line(result))
             except DenoiseError as error:
                 failures += 1
-                result = batch.failed(job, settings, error)
+                result = photo.failed(job, settings, error)
                 console.error(str(error))
             if as_json:
                 console.data(json.dumps(dataclasses.asdict(result)))

@@ -12,14 +12,14 @@ from denoise_cli.cli.options import Json, MaxPixels
 from denoise_cli.errors import DenoiseError
 
 if TYPE_CHECKING:
-    from denoise_cli.inspection import Facts
+    from denoise_cli.pipeline.inspect import Facts
 
 Photos = Annotated[list[Path], typer.Argument(help="Photos, or - for standard input.")]
 
 
 def inspect(photos: Photos, max_pixels: MaxPixels = 200_000_000, as_json: Json = False) -> None:
     """Show what the program sees in photos: format, colours, camera, noise, and the model that it would take."""
-    from denoise_cli.inspection import inspect as look
+    from denoise_cli.pipeline.inspect import inspect as look
 
     failures = 0
     for path in photos:

@@ -22,7 +22,7 @@ def models(context: typer.Context, as_json: Json = False) -> None:
     """List, show and verify the models."""
     if context.invoked_subcommand is not None:
         return
-    from denoise_cli.zoo import MODELS, read_manifest
+    from denoise_cli.models.registry import MODELS, read_manifest
 
     entries = read_manifest()
     if as_json:
@@ -42,8 +42,8 @@ def models(context: typer.Context, as_json: Json = False) -> None:
 @app.command()
 def show(name: Name, as_json: Json = False) -> None:
     """Show all that is known of a model."""
-    from denoise_cli.checkpoint import read_note
-    from denoise_cli.zoo import card_of, find_model, is_file, read_manifest
+    from denoise_cli.models.checkpoint import read_note
+    from denoise_cli.models.registry import card_of, find_model, is_file, read_manifest
 
     spec = find_model(name)
     entries = read_manifest()
@@ -65,7 +65,7 @@ def show(name: Name, as_json: Json = False) -> None:
 @app.command()
 def verify() -> None:
     """Check every weight file against its checksum."""
-    from denoise_cli.zoo import load_net, read_manifest
+    from denoise_cli.models.registry import load_net, read_manifest
 
     failures = 0
     for name in read_manifest():

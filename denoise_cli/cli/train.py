@@ -85,10 +85,10 @@ def train(
     if patch is not None and patch % 64:
         raise UsageError(f"--patch {patch}: expected a multiple of 64")
 
-    from denoise_cli.train.crew import place_for
+    from denoise_cli.models.registry import is_file
+    from denoise_cli.train.distributed import place_for
     from denoise_cli.train.recipe import Recipe, fine_tuning, read_recipe, recipe_of
     from denoise_cli.train.trainer import Trainer
-    from denoise_cli.zoo import is_file
 
     if recipe is not None:
         settings = read_recipe(recipe)
@@ -181,7 +181,7 @@ def _interruptible(trainer: "Trainer") -> Iterator[None]:
 def _draw(run: Path) -> None:
     """The curve is a convenience: whoever has no matplotlib has the log."""
     from denoise_cli.errors import MissingDependency
-    from denoise_cli.plots import plot_run
+    from denoise_cli.evaluation.plots import plot_run
 
     log = run / "log.csv"
     if len(log.read_text().splitlines()) > 1:  # else there is nothing but its head

@@ -24,7 +24,7 @@ from denoise_cli.cli.options import (
 from denoise_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from denoise_cli.video import Result
+    from denoise_cli.pipeline.clip import Result
 
 MOST_SECONDS = 1e7
 
@@ -86,24 +86,24 @@ def video(
     """Denoise a clip, and keep its timing, sound, subtitles, colours and metadata."""
     sigma, side, arithmetic = read_noise(noise), read_tile(tile), read_precision(precision)
 
-    from denoise_cli import video
-    from denoise_cli.denoiser import load_denoiser
+    from denoise_cli.inference.denoiser import load_denoiser
     from denoise_cli.io.encode import STDOUT
-    from denoise_cli.model_choice import check_takes_noise, model_for_clip
+    from denoise_cli.pipeline import clip
+    from denoise_cli.pipeline.model_choice import check_takes_noise, model_for_clip
 
-    if frames not in range(1, video.MOST_FRAMES + 1, 2):
-        raise UsageError(f"--frames {frames}: expected an odd number from 1 to {video.MOST_FRAMES}")
+    if frames not in range(1, clip.MOST_FRAMES + 1, 2):
+        raise UsageError(f"--frames {frames}: expected an odd number from 1 to {clip.MOST_FRAMES}")
     name = model_for_clip(frames, model)
     check_takes_noise(name, sigma, noise)
-    target = output or video.target_beside(source)
+    target = output or clip.target_beside(source)
     if as_json and target == STDOUT:
         raise UsageError("--json and -o - both write to standard output: choose one")
-    video.check(source, target, overwrite)
+    clip.check(source, target, overwrite)
     begin = read_number(start, "--start", 0, MOST_SECONDS, auto=False)
     seconds = math.inf if duration == "all" else read_number(duration, "--duration", 1e-6, MOST_SECONDS, auto=False)
-    settings = video.Settings(name, frames, sigma, strength, codec, crf, preset, pix_fmt, begin, seconds, deinterlace)
+    settings = clip.Settings(name, frames, sigma, strength, codec, crf, preset, pix_fmt, begin, seconds, deinterlace)
     if dry_run:
-        encoding, notes = video.preview(source, target, settings, overwrite)
+        encoding, notes = clip.preview(source, target, settings, overwrite)
         console.data(
             "; ".join([f"{source} -> {target}: {name}, {encoding.encoder} in {encoding.pixel_format}", *notes])
         )
@@ -127,7 +127,7 @@ def video(
                 console.say(f"{source}: {text}")
 
         try:
-            result = video.run(
+            result = clip.run(
                 source,
                 target,
                 denoise,
@@ -139,7 +139,7 @@ def video(
                 notice=notice,
             )
         except KeyboardInterrupt:
-            if not quiet and video.is_resumable(target):
+            if not quiet and clip.is_resumable(target):
                 console.say(f"{source}: interrupted; --resume goes on after what is finished")
             raise
     if not quiet:

@@ -8,13 +8,20 @@ from numpy.typing import NDArray
 
 from denoise_cli.data.photos import CropSource, Source
 from denoise_cli.imaging import camera
+from denoise_cli.imaging.anscombe import Stabiliser
 from denoise_cli.imaging.bayer import pack
 from denoise_cli.imaging.demosaic import DemosaicMethod, sample_mosaic
-from denoise_cli.imaging.noise import GRAIN, READ_RANGE, SHOT_RANGE, ShotRead, developed_noise, sensor_noise
+from denoise_cli.imaging.noise import (
+    GRAIN,
+    READ_RANGE,
+    SHOT_RANGE,
+    UNKNOWN_LEVEL,
+    ShotRead,
+    developed_noise,
+    sensor_noise,
+)
 from denoise_cli.imaging.sensor import draw_sensor
-from denoise_cli.imaging.stabilised import Stabiliser
 from denoise_cli.imaging.transfer import srgb_to_linear
-from denoise_cli.zoo import UNKNOWN
 
 Array = NDArray[np.float32]
 
@@ -101,11 +108,11 @@ class CameraNoise:
         """See `Examples`."""
         if rng.random() < WHITE_SHARE:
             white = GaussianNoise(self.crops, self.sigma_max).draw(rng, patch)
-            return Example(white.noisy, white.clean, np.full_like(white.level, UNKNOWN))
+            return Example(white.noisy, white.clean, np.full_like(white.level, UNKNOWN_LEVEL))
         model = camera.draw_camera(rng)
         scene = self.crops.draw(rng, int(np.ceil((patch + 2 * camera.MARGIN) / model.scale)))
         noisy, clean = (picture[:patch, :patch] for picture in model.take(scene, rng))
-        return Example(noisy, clean, np.full((patch, patch), UNKNOWN, np.float32))
+        return Example(noisy, clean, np.full((patch, patch), UNKNOWN_LEVEL, np.float32))
 
 
 @dataclass(frozen=True)
@@ -161,7 +168,7 @@ class Pairs:
     def draw(self, rng: np.random.Generator, patch: int) -> Example:
         """See `Examples`."""
         noisy, clean = np.split(self.crops.draw(rng, patch), 2, axis=-1)
-        level = UNKNOWN if self.sees_noise else _grain(noisy - clean)
+        level = UNKNOWN_LEVEL if self.sees_noise else _grain(noisy - clean)
         return Example(noisy, clean, np.full((patch, patch), level, np.float32))
 
 

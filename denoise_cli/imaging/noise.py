@@ -16,6 +16,8 @@ from denoise_cli.imaging.transfer import srgb_slope, srgb_to_linear
 # What Xu et al. train with: `shot` and `read` of `ShotRead`.
 SHOT_RANGE, READ_RANGE = (1e-4, 1e-2), (1e-3, 10**-1.5)
 
+UNKNOWN_LEVEL = 0.0  # the level map of networks that find the level themselves
+
 PATCH = 8
 MOST_PATCHES = 60_000
 BLOCK = 16

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from denoise_cli.io.cicp import cicp_of, cicp_of_png, refuse_unusual_colours
-from denoise_cli.io.deep import codecs
+from denoise_cli.io.codecs import codecs
 from denoise_cli.io.exif import PREFIX, pack, parse
 from denoise_cli.io.limits import refuse_too_large
 from denoise_cli.io.metadata import Metadata, dpi_of, signed_exif, turn, upright

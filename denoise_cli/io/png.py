@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from denoise_cli.io.deep import codecs
+from denoise_cli.io.codecs import codecs
 from denoise_cli.io.exif import pack
 from denoise_cli.io.metadata import Metadata, signed_exif
 from denoise_cli.io.photo import Photo

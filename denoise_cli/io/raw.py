@@ -202,7 +202,8 @@ class RawFile:
             whole = self.numbers[: rows * h, : columns * w]
             numbers = np.stack([whole[y::rows, x::columns] for y, x in np.ndindex(rows, columns)], axis=-1)
             black = self.black_of_pattern.ravel()
-        light = (numbers.astype(np.float32) - black.astype(np.float32)) / (self.white - black).astype(np.float32)
+        span = np.subtract(self.white, black, dtype=np.float32)
+        light: NDArray[np.float32] = np.divide(numbers - black.astype(np.float32), span, dtype=np.float32)
         return light, numbers >= self.white
 
     @property
@@ -253,7 +254,7 @@ class RawFile:
         with self._libraw():
             if self._is_flat:
                 self._buffer[:] = self.numbers if numbers is None else numbers
-            picture: Numbers = self._raw.postprocess(
+            picture = self._raw.postprocess(
                 output_color=self._spaces[colours],
                 user_flip=None if upright else 0,
                 half_size=half_size,
@@ -266,7 +267,8 @@ class RawFile:
                 adjust_maximum_thr=0.0,
                 user_sat=self._saturation,
             )
-        return np.repeat(picture, RGB, axis=2) if picture.shape[2] == 1 else picture
+        deep: Numbers = picture.view(np.uint16)  # as it is: rawpy's own annotation knows only 8 bits
+        return np.repeat(deep, RGB, axis=2) if deep.shape[2] == 1 else deep
 
     def _describe(self) -> None:
         self.is_dng = is_dng(self.data)
@@ -290,7 +292,9 @@ class RawFile:
             # LibRaw then estimates the white balance from the picture, noise included. What it finds in the file's own
             # numbers is used from now on.
             self.develop()
-            red, green, blue, _ = self._raw.auto_whitebalance
+            found = self._raw.auto_whitebalance
+            assert found is not None  # the picture has just been developed
+            red, green, blue, _ = found
             self._balance = [red, green, blue, green]  # its own value for the second green would show as a pattern
 
     def _find_filters(self) -> None:

@@ -7,11 +7,12 @@ current stream, on PyTorch's own memory. This is the only module that knows CuPy
 import importlib.util
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from denoise_cli.files import packaged_folder
 
 TYPES = {torch.float32: "float", torch.float16: "Float16", torch.bfloat16: "BFloat16"}  # as the sources name them
 LEAST_CAPABILITY = (7, 5)  # what the sources are checked for
@@ -72,7 +73,7 @@ def source(name: str) -> str:
     Args:
         name: of the file, without its extension.
     """
-    folder = _folder()
+    folder = packaged_folder("kernels")
     header = (folder / HEADER).read_text(encoding="utf-8")
     return (folder / f"{name}.cu").read_text(encoding="utf-8").replace(f'#include "{HEADER}"', header)
 
@@ -120,10 +121,3 @@ def _compiled(file: str, kernel: str, index: int) -> Any:  # noqa: ARG001 - what
 
     module = cupy.RawModule(code=source(file), options=("--std=c++17",), name_expressions=(kernel,))
     return module.get_function(kernel)
-
-
-def _folder() -> Path:
-    """The kernels' folder: inside an installed package, beside the package in a source tree."""
-    package = Path(__file__).parent.parent
-    installed = package / "kernels"
-    return installed if installed.is_dir() else package.parent / "kernels"

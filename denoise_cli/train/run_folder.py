@@ -14,9 +14,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from denoise_cli.checkpoint import read_note, read_tensors, write_tensors
 from denoise_cli.errors import TrainingError, UnwritableFile
 from denoise_cli.files import write_atomically
+from denoise_cli.models.checkpoint import read_note, read_tensors, write_tensors
 from denoise_cli.train.recipe import read_settings
 
 LOG_COLUMNS = ("step", "loss", "learning_rate", "psnr", "seconds", "megapixels_per_second", "waiting")

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from denoise_cli.checkpoint import load_weights
 from denoise_cli.data.clips import Mixture, MovingPhotos, find_clips, windows
 from denoise_cli.data.examples import (
     CameraNoise,
@@ -29,18 +28,19 @@ from denoise_cli.data.examples import (
     SensorNoise,
 )
 from denoise_cli.data.photos import CropSource, Source, find_pairs, find_photos
-from denoise_cli.denoiser import Denoiser, has_native_bf16, is_out_of_memory
 from denoise_cli.errors import OutOfMemory, TrainingError, UnreadableFile
-from denoise_cli.evaluate import Gaussian, InClips, Noise, Real, Sample, Sensor, score
-from denoise_cli.losses import LOSSES, annealed_gamma_l1, gamma_l1
+from denoise_cli.evaluation.scores import Gaussian, InClips, Noise, Real, Sample, Sensor, score
+from denoise_cli.inference.denoiser import Denoiser, has_native_bf16, is_out_of_memory
+from denoise_cli.models.checkpoint import load_weights
+from denoise_cli.models.registry import ModelSpec, find_model, load_net
 from denoise_cli.nets.kernel_prediction import KernelPredictor
 from denoise_cli.nets.mallenet import MalleNet
 from denoise_cli.nets.mallenet_video import MalleNetVideo
-from denoise_cli.train.crew import Crew
+from denoise_cli.train.distributed import Crew
+from denoise_cli.train.losses import LOSSES, annealed_gamma_l1, gamma_l1
 from denoise_cli.train.optimizer import Muon
 from denoise_cli.train.recipe import Recipe, settings_of
 from denoise_cli.train.run_folder import RunFolder
-from denoise_cli.zoo import ModelSpec, find_model, load_net
 
 WHITE = Gaussian(25 / 255)  # what the averaged weights are scored on where the photos bring no noise of their own
 COLOURS = 3

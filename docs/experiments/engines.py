@@ -28,24 +28,24 @@ MEGABYTE = 1e6
 
 def plain(model: str, precision: torch.dtype) -> Run:
     """PyTorch as it is."""
-    from denoise_cli.denoiser import in_pytorch
-    from denoise_cli.zoo import load_net
+    from denoise_cli.inference.denoiser import in_pytorch
+    from denoise_cli.models.registry import load_net
 
     return _under_autocast(in_pytorch(load_net(model), torch.device("cpu")), precision)
 
 
 def inductor(model: str, precision: torch.dtype) -> Run:
     """PyTorch's compiler."""
-    from denoise_cli.denoiser import in_pytorch
-    from denoise_cli.zoo import load_net
+    from denoise_cli.inference.denoiser import in_pytorch
+    from denoise_cli.models.registry import load_net
 
     return _under_autocast(torch.compile(in_pytorch(load_net(model), torch.device("cpu"))), precision)
 
 
 def openvino(model: str, precision: torch.dtype) -> Run:
     """OpenVINO, as the program uses it."""
-    from denoise_cli.compiled import compiled
-    from denoise_cli.zoo import load_net
+    from denoise_cli.inference.openvino_net import compiled
+    from denoise_cli.models.registry import load_net
 
     return compiled(load_net(model), precision)
 
@@ -54,7 +54,7 @@ def onnx_runtime(model: str, precision: torch.dtype) -> Run:
     """ONNX Runtime, of what `denoise export` writes."""
     import onnxruntime
 
-    from denoise_cli import export
+    from denoise_cli.inference import export
 
     assert precision == torch.float32
     with tempfile.TemporaryDirectory() as folder:

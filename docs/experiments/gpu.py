@@ -26,10 +26,11 @@ from torch import Tensor
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))  # it runs where nothing is installed but what it needs
 
-from denoise_cli import denoiser, speed  # noqa: E402
-from denoise_cli.denoiser import Denoiser  # noqa: E402
+from denoise_cli.benchmark import networks  # noqa: E402
+from denoise_cli.inference import denoiser  # noqa: E402
+from denoise_cli.inference.denoiser import Denoiser  # noqa: E402
+from denoise_cli.models.registry import find_model, load_net  # noqa: E402
 from denoise_cli.ops import cuda  # noqa: E402
-from denoise_cli.zoo import find_model, load_net  # noqa: E402
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 TWICE = 2.0  # how far a kernel may be from the truth, times PyTorch's distance
@@ -44,7 +45,7 @@ Function = Callable[..., Tensor]
 
 def accuracy(device: torch.device, size: int = SMALL) -> Iterator[tuple[str, str, float]]:
     """Each operator and type: how far outputs and gradients are from float64, times PyTorch's distance; the worst."""
-    for name, operator in speed.operators().items():
+    for name, operator in networks.operators().items():
         for dtype in DTYPES:
             inputs = [tensor.to(device, dtype) for tensor in operator.inputs(size)]
             if name.startswith("deformable"):  # at whole places, the gradient is that of one side
@@ -86,7 +87,7 @@ def _without_kernels() -> AbstractContextManager[object]:
 
 def gradients(device: torch.device, dtype: torch.dtype, size: int = SIZE) -> Iterator[tuple[str, float, float, int]]:
     """Each operator forward and backward: milliseconds, PyTorch's, and the bytes that both read and write at least."""
-    for name, operator in speed.operators().items():
+    for name, operator in networks.operators().items():
         inputs = [tensor.to(device, dtype).requires_grad_() for tensor in operator.inputs(size)]
         gradient = torch.rand_like(operator.run(*inputs))
 
@@ -95,9 +96,9 @@ def gradients(device: torch.device, dtype: torch.dtype, size: int = SIZE) -> Ite
         ) -> object:
             return torch.autograd.grad(run(*inputs), inputs, over)
 
-        seconds = speed.median_seconds(both_ways, device)
+        seconds = networks.median_seconds(both_ways, device)
         with _without_kernels():
-            others = speed.median_seconds(both_ways, device)
+            others = networks.median_seconds(both_ways, device)
         moved = 3 * sum(tensor.nbytes for tensor in inputs) + 2 * gradient.nbytes
         yield name, seconds * 1e3, others * 1e3, moved
 
@@ -167,7 +168,7 @@ def main() -> int:
     torch.backends.cudnn.allow_tf32 = False  # float32 is the truth here
     device = torch.device("cuda", 0)
     started = time.monotonic()
-    print(f"{speed.machine_name(device)}, PyTorch {torch.__version__}, CUDA {torch.version.cuda}\n")
+    print(f"{networks.machine_name(device)}, PyTorch {torch.__version__}, CUDA {torch.version.cuda}\n")
     ratios = list(accuracy(device))
     rows = ((name, dtype, f"{ratio:.2f}") for name, dtype, ratio in ratios)
     _table(["operator", "type", "distance from float64, times PyTorch's"], rows)

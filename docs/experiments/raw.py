@@ -21,18 +21,18 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage import data
 
-from denoise_cli.baselines import load_baseline
 from denoise_cli.data.photos import find_photos
-from denoise_cli.denoiser import Denoiser, load_denoiser
+from denoise_cli.evaluation.baselines import load_baseline
 from denoise_cli.imaging import tiling
 from denoise_cli.imaging.bayer import PHASES
 from denoise_cli.imaging.metrics import psnr
 from denoise_cli.imaging.noise import ShotRead
 from denoise_cli.imaging.sensor import Sensor, draw_sensor
+from denoise_cli.inference.denoiser import Denoiser, load_denoiser
 from denoise_cli.io import dng, image
 from denoise_cli.io.development import as_photo, developed
 from denoise_cli.io.raw import RawFile
-from denoise_cli.negative import denoise_mosaic, denoise_picture, estimate_noise
+from denoise_cli.pipeline.raw import denoise_mosaic, denoise_picture, estimate_noise
 
 Pixels = NDArray[np.uint8]
 Picture = NDArray[np.float32]

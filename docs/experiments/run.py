@@ -22,14 +22,26 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
-from denoise_cli.checkpoint import load_weights, read_tensors
 from denoise_cli.data.clips import window
 from denoise_cli.data.photos import find_photos
-from denoise_cli.denoiser import Denoiser, load_denoiser
-from denoise_cli.evaluate import Gaussian, InClips, Noise, Sample, Sensor, add_gaussian_noise, mean, score, score_all
+from denoise_cli.evaluation.plots import plot_trade_off
+from denoise_cli.evaluation.scores import (
+    Gaussian,
+    InClips,
+    Noise,
+    Sample,
+    Sensor,
+    add_gaussian_noise,
+    mean,
+    score,
+    score_all,
+)
 from denoise_cli.imaging.metrics import psnr
+from denoise_cli.inference.denoiser import Denoiser, load_denoiser
 from denoise_cli.io import image
 from denoise_cli.io.photo import Photo, to_float
+from denoise_cli.models.checkpoint import load_weights, read_tensors
+from denoise_cli.models.registry import Config, ModelSpec, find_model, load_net
 from denoise_cli.nets.deformable import DeformableKernelNetConfig
 from denoise_cli.nets.dncnn import DnCNNConfig
 from denoise_cli.nets.dynamic import HyperConv
@@ -39,10 +51,8 @@ from denoise_cli.nets.mallenet_video import MalleNetVideoConfig
 from denoise_cli.nets.rdn import RDNConfig
 from denoise_cli.nets.unet import UNetConfig
 from denoise_cli.ops.malleable import malleable_conv2d
-from denoise_cli.plots import plot_trade_off
 from denoise_cli.train.recipe import Recipe
 from denoise_cli.train.trainer import Trainer
-from denoise_cli.zoo import Config, ModelSpec, find_model, load_net
 
 IMAGES = Path(__file__).parents[1] / "images"
 CPU = torch.device("cpu")

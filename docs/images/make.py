@@ -12,14 +12,15 @@ from pathlib import Path
 import numpy as np
 from skimage import data
 
-from denoise_cli import batch, load_denoiser
+from denoise_cli import load_denoiser
 from denoise_cli.imaging.camera import MARGIN, Camera
 from denoise_cli.imaging.noise import ShotRead
 from denoise_cli.imaging.sensor import Sensor
 from denoise_cli.io import dng, image
 from denoise_cli.io.metadata import Metadata
 from denoise_cli.io.photo import Photo
-from denoise_cli.model_choice import AUTO, CAMERA_MODEL
+from denoise_cli.pipeline import photo
+from denoise_cli.pipeline.model_choice import AUTO, CAMERA_MODEL
 
 HERE = Path(__file__).parent
 PHONE = Camera(shot=6e-3, read=1e-2, tone=0.5, luma_grain=0.5, chroma_grain=1.0, sharpening=0.5)
@@ -46,13 +47,13 @@ def main() -> None:
     """Write all of them."""
     image.write(HERE / "noisy.jpg", noisy_photo(), "jpeg", "denoise simulated camera", overwrite=True)
     noisy = image.read(HERE / "noisy.jpg")
-    clean, _ = batch.denoise_photo(noisy, load_denoiser(CAMERA_MODEL), batch.Settings(CAMERA_MODEL))
+    clean, _ = photo.denoise_photo(noisy, load_denoiser(CAMERA_MODEL), photo.Settings(CAMERA_MODEL))
     beside = np.hstack([noisy.pixels[CROP], clean.pixels[CROP]])
     image.write(HERE / "before-after.png", Photo(beside, None, "png"), "png", "denoise", overwrite=True)
     (HERE / "noisy.dng").write_bytes(noisy_negative())
     with tempfile.TemporaryDirectory() as folder:
-        job = batch.Job(HERE / "noisy.dng", Path(folder, "clean.dng"), "dng")
-        batch.run(job, load_denoiser, batch.Settings(AUTO))
+        job = photo.Job(HERE / "noisy.dng", Path(folder, "clean.dng"), "dng")
+        photo.run(job, load_denoiser, photo.Settings(AUTO))
         pictures = [image.read(path).as_rgb8()[FACE] for path in (job.source, job.target)]
     image.write(
         HERE / "raw-before-after.png", Photo(np.hstack(pictures), None, "png"), "png", "denoise", overwrite=True

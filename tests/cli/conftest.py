@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from denoise_cli.cli import boundary
+from denoise_cli.cli import exit_codes
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> C
         monkeypatch.setattr("sys.argv", ["denoise", *map(str, arguments)])
         capfd.readouterr()
         with pytest.raises(SystemExit) as ended:
-            boundary.run()
+            exit_codes.run()
         out, err = capfd.readouterr()
         return Outcome(int(ended.value.code or 0), out, err)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from denoise_cli import zoo
+from denoise_cli.models import registry
 from denoise_cli.train.recipe import read_recipe
 
 Cli = Callable[..., Any]
@@ -18,25 +18,25 @@ Cli = Callable[..., Any]
 def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the weights, to be damaged."""
     folder = tmp_path / "weights"
-    shutil.copytree(zoo.weights_folder(), folder)
-    monkeypatch.setattr(zoo, "weights_folder", lambda: folder)
+    shutil.copytree(registry.weights_folder(), folder)
+    monkeypatch.setattr(registry, "weights_folder", lambda: folder)
     return folder
 
 
 def test_every_model_is_listed(cli: Cli) -> None:
     done = cli("models")
     assert done.code == 0
-    assert [name for name in zoo.MODELS if name not in done.out] == []
+    assert [name for name in registry.MODELS if name not in done.out] == []
 
 
 def test_the_list_is_also_data(cli: Cli) -> None:
     records = [json.loads(line) for line in cli("models", "--json").out.splitlines()]
-    assert [record["name"] for record in records] == list(zoo.MODELS)
+    assert [record["name"] for record in records] == list(registry.MODELS)
     assert records[0]["scores"]["cbsd68"]["25"] > 31
 
 
 def test_a_model_is_shown_with_its_checksum_its_provenance_and_its_card(cli: Cli) -> None:
-    entry = zoo.read_manifest()["mallenet-s"]
+    entry = registry.read_manifest()["mallenet-s"]
     facts = dict(line.split(maxsplit=1) for line in cli("models", "show", "mallenet-s").out.splitlines())
     assert facts["sha256"] == entry.sha256
     assert facts["provenance"] == entry.provenance
@@ -46,7 +46,7 @@ def test_a_model_is_shown_with_its_checksum_its_provenance_and_its_card(cli: Cli
 def test_what_is_shown_is_also_data(cli: Cli) -> None:
     facts = json.loads(cli("models", "show", "mallenet-s", "--json").out)
     assert facts["scores"]["cbsd68"]["25"] > 31
-    assert facts["card"] == str(zoo.card_of("mallenet-s"))
+    assert facts["card"] == str(registry.card_of("mallenet-s"))
 
 
 def test_a_model_without_weights_says_how_to_make_them(cli: Cli) -> None:
@@ -59,7 +59,7 @@ def test_a_model_without_weights_says_how_to_make_them(cli: Cli) -> None:
 def test_whole_weights_are_verified(cli: Cli) -> None:
     done = cli("models", "verify")
     assert done.code == 0
-    assert done.out.splitlines() == [f"{name}: as it should be" for name in zoo.read_manifest()]
+    assert done.out.splitlines() == [f"{name}: as it should be" for name in registry.read_manifest()]
 
 
 def test_truncated_weights_are_found(cli: Cli, weights: Path) -> None:
@@ -80,10 +80,10 @@ def test_a_missing_manifest_is_said(cli: Cli, weights: Path) -> None:
 
 
 def test_the_manifest_speaks_of_models_and_files_that_exist() -> None:
-    for name, entry in zoo.read_manifest().items():
-        assert name in zoo.MODELS
+    for name, entry in registry.read_manifest().items():
+        assert name in registry.MODELS
         assert entry.path.is_file()
-        spec = zoo.MODELS[name]
+        spec = registry.MODELS[name]
         test_set = {"video": "clips", "raw": "cbsd68-raw", "image": "nam25" if spec.sees_noise else "cbsd68"}
         assert set(entry.scores) == {test_set[spec.media]}
         assert read_recipe(name).model == name

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from denoise_cli import speed
+from denoise_cli.benchmark import networks
 from denoise_cli.cli import console
 from tests.conftest import FFmpeg
 
@@ -354,8 +354,8 @@ def test_what_cannot_be_timed_is_refused_at_once(cli: Cli, options: list[str], l
 
 
 def test_a_network_that_cannot_be_timed_leaves_the_others(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    timed = speed.Speed("ffdnet", "PyTorch, float32", 2.0, 1.0, 3.0, 0.004, 1e9, 1000)
-    monkeypatch.setattr(speed, "time_networks", lambda _: iter(["timing DRUNet needs spandrel", timed]))
+    timed = networks.Speed("ffdnet", "PyTorch, float32", 2.0, 1.0, 3.0, 0.004, 1e9, 1000)
+    monkeypatch.setattr(networks, "time_networks", lambda _: iter(["timing DRUNet needs spandrel", timed]))
     named = cli("bench", "--size", "64", "--model", "drunet", "--model", "ffdnet", "--device", "cpu", "-q")
     assert (named.code, named.err) == (1, "denoise: timing DRUNet needs spandrel\n")
     assert "\nffdnet " in named.out

@@ -20,9 +20,8 @@ from denoise_cli.data.examples import (
     SensorNoise,
 )
 from denoise_cli.data.photos import CropSource
-from denoise_cli.imaging.noise import READ_RANGE, SHOT_RANGE
+from denoise_cli.imaging.noise import READ_RANGE, SHOT_RANGE, UNKNOWN_LEVEL
 from denoise_cli.imaging.transfer import srgb_to_linear
-from denoise_cli.zoo import UNKNOWN
 
 SIGMA_MAX = 75 / 255
 
@@ -150,7 +149,7 @@ def test_noise_of_raw_is_about_as_strong_everywhere_as_is_told(
 
 
 def test_no_picture_of_a_camera_tells_its_level(crops: CropSource) -> None:
-    assert (told(CameraNoise(crops, SIGMA_MAX), 50) == UNKNOWN).all()
+    assert (told(CameraNoise(crops, SIGMA_MAX), 50) == UNKNOWN_LEVEL).all()
 
 
 def test_a_camera_leaves_8_bits_and_some_pictures_have_white_noise(crops: CropSource) -> None:
@@ -168,7 +167,7 @@ def test_pairs_stay_together(pairs: CropSource) -> None:
 
 
 def test_pairs_tell_their_level_to_a_network_that_does_not_see_it(pairs: CropSource) -> None:
-    assert (told(Pairs(pairs, sees_noise=True), 20) == UNKNOWN).all()
+    assert (told(Pairs(pairs, sees_noise=True), 20) == UNKNOWN_LEVEL).all()
     levels = told(Pairs(pairs, sees_noise=False), 50, 64)
     np.testing.assert_allclose(levels, 20 / 255, rtol=0.2)
     assert levels.mean() == pytest.approx(20 / 255, rel=0.03)

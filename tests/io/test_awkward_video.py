@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from denoise_cli import video
-from denoise_cli.denoiser import load_denoiser
 from denoise_cli.errors import UnreadableFile
+from denoise_cli.inference.denoiser import load_denoiser
 from denoise_cli.io.video import Reader
-from denoise_cli.video import Settings
+from denoise_cli.pipeline import clip as pipeline
+from denoise_cli.pipeline.clip import Settings
 from tests.conftest import DATA, FFmpeg
 
 CLIPS = sorted(path.name for path in (DATA / "awkward" / "video").glob("*.*"))
@@ -18,14 +18,14 @@ BROKEN = ("androidx_media__vp9__invalid-bitstream.webm",)
 @pytest.mark.parametrize("name", CLIPS or ["none"])
 def test_all_but_the_samples_stays(name: str, shared_data: Path, tmp_path: Path, ffmpeg: FFmpeg) -> None:
     source = shared_data / "awkward" / "video" / name
-    target = tmp_path / video.target_beside(source).name
+    target = tmp_path / pipeline.target_beside(source).name
     denoise = load_denoiser("mallenet-s", "cpu", "fp32")
     if name in BROKEN:
         with pytest.raises(UnreadableFile):
-            video.run(source, target, denoise, Settings("mallenet-s"))
+            pipeline.run(source, target, denoise, Settings("mallenet-s"))
         assert list(tmp_path.iterdir()) == []
         return
-    video.run(source, target, denoise, Settings("mallenet-s", strength=0))
+    pipeline.run(source, target, denoise, Settings("mallenet-s", strength=0))
     with Reader(source) as before, Reader(target) as after:
         own = before.stream.index
         assert [kind for kind, _ in after.streams] == [kind for kind, _ in before.streams]

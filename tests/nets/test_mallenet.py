@@ -6,8 +6,8 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from denoise_cli.models.registry import load_net
 from denoise_cli.nets.mallenet import WIDTHS, MalleNet, MalleNetConfig
-from denoise_cli.zoo import load_net
 
 SMALL = [
     MalleNetConfig(width=8),

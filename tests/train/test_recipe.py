@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from denoise_cli.checkpoint import write_tensors
 from denoise_cli.errors import DamagedWeights, TrainingError, UnknownModel
+from denoise_cli.models.checkpoint import write_tensors
+from denoise_cli.models.registry import MODELS
 from denoise_cli.train.recipe import Recipe, fine_tuning, read_recipe, recipe_of, recipes_folder, settings_of
-from denoise_cli.zoo import MODELS
 
 RECIPE = Recipe("mallenet-s", steps=1000, warmup=100, learning_rate=2e-3, batch=16, patch=64, fall=0.4)
 RATES = np.array([RECIPE.learning_rate_at(step) for step in range(1000)])

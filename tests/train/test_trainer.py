@@ -21,15 +21,15 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from denoise_cli import zoo
-from denoise_cli.checkpoint import load_weights, read_note, read_tensors, write_tensors
 from denoise_cli.data.examples import CameraNoise, GaussianNoise, Pairs, SensorNoise
 from denoise_cli.errors import DamagedWeights, OutOfMemory, TrainingError, UnknownModel, UnreadableFile, UnwritableFile
 from denoise_cli.imaging.metrics import psnr
+from denoise_cli.models import registry
+from denoise_cli.models.checkpoint import load_weights, read_note, read_tensors, write_tensors
 from denoise_cli.nets.mallenet import MalleNetConfig
 from denoise_cli.nets.residual import ResidualNet, conv, zeroed
 from denoise_cli.train import run_folder, trainer
-from denoise_cli.train.crew import Crew, place_for
+from denoise_cli.train.distributed import Crew, place_for
 from denoise_cli.train.recipe import Recipe
 from denoise_cli.train.run_folder import LOG_COLUMNS
 from denoise_cli.train.trainer import Report, Trainer
@@ -60,21 +60,21 @@ class TinyNet(ResidualNet):
 
 
 SPECS = {
-    "tiny": zoo.ModelSpec(Tiny(), ""),
-    "wider": zoo.ModelSpec(Tiny(8), ""),
-    "blind": zoo.ModelSpec(Tiny(), "", noise="camera"),
-    "linear": zoo.ModelSpec(Tiny(), "", space="linear", noise="sensor"),
-    "mosaic": zoo.ModelSpec(
+    "tiny": registry.ModelSpec(Tiny(), ""),
+    "wider": registry.ModelSpec(Tiny(8), ""),
+    "blind": registry.ModelSpec(Tiny(), "", noise="camera"),
+    "linear": registry.ModelSpec(Tiny(), "", space="linear", noise="sensor"),
+    "mosaic": registry.ModelSpec(
         MalleNetConfig(4, block="residual", channels=4, outputs=4), "", space="mosaic", noise="sensor"
     ),
-    "developed": zoo.ModelSpec(MalleNetConfig(4, block="residual"), "", space="developed", noise="sensor"),
+    "developed": registry.ModelSpec(MalleNetConfig(4, block="residual"), "", space="developed", noise="sensor"),
 }
 
 
 @pytest.fixture(autouse=True)
 def _zoo(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, spec in SPECS.items():
-        monkeypatch.setitem(zoo.MODELS, name, spec)
+        monkeypatch.setitem(registry.MODELS, name, spec)
 
 
 @pytest.fixture
@@ -541,7 +541,7 @@ def test_the_recipe_decides_the_loss_of_encoded_photos(start: Start, model: str,
 
 def test_a_run_may_begin_with_a_models_weights(start: Start) -> None:
     run = start(recipe=Recipe("mallenet-s", start="mallenet-s"))
-    known = zoo.load_net("mallenet-s").state_dict()
+    known = registry.load_net("mallenet-s").state_dict()
     for net in (run.net, run.average):
         assert all(torch.equal(tensor, known[name]) for name, tensor in net.state_dict().items())
 
@@ -568,7 +568,7 @@ def test_a_run_continues_without_the_weights_that_it_began_with(start: Start) ->
 def test_weights_of_another_network_are_refused(start: Start, tmp_path: Path, model: str) -> None:
     path = tmp_path / "weights.safetensors"
     note = {"model": "wider"}
-    write_tensors(path, zoo.MODELS["wider" if model == "tiny" else "tiny"].config.build().state_dict(), note)
+    write_tensors(path, registry.MODELS["wider" if model == "tiny" else "tiny"].config.build().state_dict(), note)
     with pytest.raises(DamagedWeights) as error:
         start(recipe=dataclasses.replace(RECIPE, model=model, start=str(path)))
     inside, outside = ("4x4x3x3", "8x4x3x3") if model == "tiny" else ("8x4x3x3", "4x4x3x3")
@@ -742,7 +742,7 @@ import atexit
 import sys
 from pathlib import Path
 
-from denoise_cli.cli import boundary
+from denoise_cli.cli import exit_codes
 from denoise_cli.train import trainer
 
 
@@ -753,7 +753,7 @@ def name_threads():
 
 
 trainer.has_native_bf16 = lambda device: False
-boundary.run()
+exit_codes.run()
 """
 
 

@@ -1,0 +1,291 @@
+"""Many photos, one after another: which file becomes which, and what became of each."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from denoise_cli.errors import DenoiseError, UnwritableFile, UsageError
+from denoise_cli.imaging.noise import ShotRead, estimate_sigma
+from denoise_cli.inference.denoiser import Denoiser, Progress
+from denoise_cli.io import development, image
+from denoise_cli.io.dng import DigitalNegative
+from denoise_cli.io.photo import Photo
+from denoise_cli.io.raw import RawFile
+from denoise_cli.pipeline.model_choice import model_for
+from denoise_cli.pipeline.raw import Output, denoise_raw
+from denoise_cli.version import __version__
+
+Load = Callable[[str], Denoiser]
+
+STDIO = Path(image.STDIN)
+DNG = "dng"
+FALLBACK_FORMAT = "png"  # holds whatever a format that is only read can bring
+
+
+@dataclass(frozen=True)
+class Job:
+    """One photo to denoise.
+
+    Attributes:
+        source, target: files, or "-".
+        kind: the format to write; None for the one that the photo has.
+        makes_folder: whether the target's folder is made where it is missing.
+    """
+
+    source: Path
+    target: Path
+    kind: str | None
+    makes_folder: bool = False
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to denoise, the same for every photo.
+
+    Attributes:
+        model: a name from the zoo, the path of a weight file, or "auto" to choose by the photo's format.
+        noise: its level on [0, 1], or a sensor's shot and read noise; None to find it for each photo, or to leave that
+            to the model.
+        strength: scales the level; 0 leaves the pixels as they are.
+        quality: 1 to 100, for lossy formats.
+        overwrite: replace files that are there.
+        max_pixels: refuse larger photos.
+        linear: of camera RAW, write linear digital negatives: demosaiced, where there is a mosaic.
+    """
+
+    model: str
+    noise: float | ShotRead | None = None
+    strength: float = 1.0
+    quality: int = 95
+    overwrite: bool = False
+    max_pixels: int = image.MAX_PIXELS
+    linear: bool = False
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a job; `error` is None where all went well.
+
+    The noise is `sigma`, on the scale of 255, or `shot` and `read`, as shares of white; `noise_from` says whether it
+    was given, in the file, or estimated.
+    """
+
+    source: str
+    target: str
+    model: str
+    error: str | None = None
+    width: int | None = None
+    height: int | None = None
+    sigma: float | None = None
+    shot: float | None = None
+    read: float | None = None
+    noise_from: str | None = None
+    seconds: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+def plan(inputs: Sequence[str], output: str | None, recursive: bool = False, kind: str | None = None) -> list[Job]:
+    """Say which file becomes which.
+
+    Args:
+        inputs: files, folders, or "-" for standard input.
+        output: a file, a folder (one that is there, or a name that ends in a slash), "-" for standard output; None to
+            write each result beside its input.
+        recursive: take folders with all that is below them, and build the same tree under the output.
+        kind: the format of the results, where the output's name does not say it.
+
+    Raises:
+        UsageError: several photos for one file, two for the same one, a name whose format is not written here, or a
+            folder without photos.
+    """
+    sources = [pair for name in inputs for pair in _sources(Path(name), recursive)]
+    if output is None:
+        return _refuse_collisions([_beside(source, kind) for source, _ in sources])
+    if output.endswith(("/", os.sep)) or Path(output).is_dir():
+        return _refuse_collisions([_into(Path(output), source, below, kind) for source, below in sources])
+    if len(sources) != 1:
+        raise UsageError(f"{output}: {len(sources)} photos cannot become one file: give a folder, ending in /")
+    target = Path(output)
+    return [Job(sources[0][0], target, kind if kind or target == STDIO else image.kind_for(target))]
+
+
+def check(job: Job, overwrite: bool) -> None:
+    """Refuse a job that could not end well, before any work is done for it.
+
+    Raises:
+        UnwritableFile: the target is the input itself, exists, or is no place for a file.
+    """
+    if job.target == STDIO:
+        return
+    if job.target.exists():
+        if job.source != STDIO and job.source.exists() and job.target.samefile(job.source):
+            raise UnwritableFile(job.target, "is the input itself: choose another name for the output")
+        if job.target.is_dir():
+            raise UnwritableFile(job.target, "is a folder: name a file, or end it in / to write into it")
+        if not overwrite:
+            raise UnwritableFile(job.target, "exists already: use --overwrite to replace it")
+
+
+def run(job: Job, load: Load, settings: Settings, progress: Progress | None = None) -> Result:
+    """Read, denoise, write.
+
+    Args:
+        job: what.
+        load: gives the denoiser of a model.
+        settings: how.
+        progress: called with the fraction done.
+
+    Raises:
+        DenoiseError: something that the user can act upon; nothing was written.
+    """
+    started = time.perf_counter()
+    check(job, settings.overwrite)
+    with image.opened(job.source, settings.max_pixels) as source:
+        H, W = source.shape
+        model = model_for(source, job.source, settings.model, settings.noise)
+        kind = job.kind or (source.kind if source.kind in image.WRITABLE else FALLBACK_FORMAT)
+        if isinstance(source, RawFile) and load(model).is_for_raw:
+            done = _denoise_raw(source, kind, load(model), settings, progress)
+        elif kind == DNG:
+            reason = f"{model} sees what was developed" if isinstance(source, RawFile) else f"{job.source} is none"
+            raise UnwritableFile(job.target, f"a DNG is made of camera RAW, but {reason}: choose .tif or .png")
+        else:
+            photo = development.developed(source) if isinstance(source, RawFile) else source
+            done = _denoise_photo(photo, load(model), settings, progress)
+    if job.makes_folder:
+        _make_folder(job.target.parent)
+    software = f"denoise {__version__} ({Path(model).name}, {done.words(settings.strength)})"
+    image.write(job.target, done.picture, kind, software, settings.quality, settings.overwrite)
+    return Result(
+        source=str(job.source),
+        target=str(job.target),
+        model=model,
+        width=W,
+        height=H,
+        seconds=round(time.perf_counter() - started, 3),
+        notes=done.notes,
+        **done.facts(),
+    )
+
+
+@dataclass(frozen=True)
+class _Done:
+    """What became of a photo, the noise that it had (None where the model sees that for itself), and who said so."""
+
+    picture: Photo | DigitalNegative
+    noise: float | ShotRead | None
+    noise_from: str | None
+    notes: tuple[str, ...] = ()
+
+    def words(self, strength: float) -> str:
+        """For the software tag."""
+        if self.noise is None:
+            return f"strength {strength:g}"
+        if isinstance(self.noise, ShotRead):
+            return f"shot {self.noise.shot:.3g}, read {self.noise.read:.3g}, strength {strength:g}"
+        return f"sigma {self.noise * strength * 255:.1f}"
+
+    def facts(self) -> dict[str, Any]:
+        """For the record."""
+        if isinstance(self.noise, ShotRead):
+            return {"shot": self.noise.shot, "read": self.noise.read, "noise_from": self.noise_from}
+        sigma = None if self.noise is None else round(self.noise * 255, 3)
+        return {"sigma": sigma, "noise_from": self.noise_from}
+
+
+def _denoise_photo(photo: Photo, denoise: Denoiser, settings: Settings, progress: Progress | None) -> _Done:
+    clean, noise = denoise_photo(photo, denoise, settings, progress)
+    noise_from = None if noise is None else "given" if settings.noise is not None else "estimated"
+    return _Done(clean, noise, noise_from, photo.notes)
+
+
+def _denoise_raw(raw: RawFile, kind: str, denoise: Denoiser, settings: Settings, progress: Progress | None) -> _Done:
+    given = settings.noise if isinstance(settings.noise, ShotRead) else None
+    output: Output = "photo" if kind != DNG else "linear_dng" if settings.linear else "mosaic_dng"
+    done = denoise_raw(raw, denoise, output, given, settings.strength, progress)
+    return _Done(done.picture, done.noise.noise, done.noise.source, done.notes)
+
+
+def failed(job: Job, settings: Settings, error: DenoiseError) -> Result:
+    """The record of a job that could not be done."""
+    return Result(str(job.source), str(job.target), settings.model, error=str(error))
+
+
+def denoise_photo(
+    photo: Photo, denoise: Denoiser, settings: Settings, progress: Progress | None = None
+) -> tuple[Photo, float | ShotRead | None]:
+    """Denoise a photo's pixels; all else about it stays.
+
+    Returns:
+        The photo, and the noise that was given or found, a level on [0, 1]; None where the model sees it for itself.
+    """
+    pixels = photo.as_float()
+    # Floating point knows no white: a network trained on [0, 1] is shown [0, 1], whatever the file's range.
+    peak = max(float(pixels.max()), 1.0)
+    if peak > 1:
+        pixels = pixels / peak
+    noise = settings.noise
+    if noise is None and not denoise.sees_noise:
+        noise = estimate_sigma(pixels)
+    if settings.strength == 0:
+        return photo, noise
+    clean = denoise(pixels, noise, settings.strength, progress)
+    if peak > 1:
+        clean *= peak
+    return photo.with_pixels(clean), noise
+
+
+def _sources(path: Path, recursive: bool) -> list[tuple[Path, Path]]:
+    """Each photo of an input, and its place below a folder that was named."""
+    if path == STDIO or not path.is_dir():
+        return [(path, Path(path.name))]
+    found = sorted(file for file in (path.rglob("*") if recursive else path.iterdir()) if image.is_photo(file))
+    photos = [file for file in found if file.is_file()]
+    if not photos:
+        raise UsageError(f"{path}: holds no photos" + ("" if recursive else ": add --recursive to look deeper"))
+    return [(file, file.relative_to(path)) for file in photos]
+
+
+def _beside(source: Path, kind: str | None) -> Job:
+    if source == STDIO:
+        raise UsageError("a photo from standard input needs a target: add -o FILE, or -o - for standard output")
+    chosen = kind or _own_kind(source)
+    return Job(source, source.with_name(f"{source.stem}-denoised{_suffix(source, chosen)}"), chosen)
+
+
+def _into(folder: Path, source: Path, below: Path, kind: str | None) -> Job:
+    if source == STDIO:
+        raise UsageError(f"{folder}: a photo from standard input has no name: give a file as the output")
+    chosen = kind or _own_kind(source)
+    return Job(source, folder / below.with_suffix(_suffix(source, chosen)), chosen, makes_folder=True)
+
+
+def _own_kind(source: Path) -> str:
+    """The format that a photo has, if it is written here: of camera RAW, pictures are made."""
+    named = image.kind_named(source)
+    return FALLBACK_FORMAT if named in (None, DNG) else named
+
+
+def _suffix(source: Path, kind: str) -> str:
+    """The source's own where it says the format already."""
+    known = image.FORMATS[kind].extensions
+    return source.suffix if source.suffix.lower() in known else known[0]
+
+
+def _refuse_collisions(jobs: list[Job]) -> list[Job]:
+    taken: dict[Path, Path] = {}
+    for job in jobs:
+        if job.target in taken:
+            raise UsageError(f"{job.target}: both {taken[job.target]} and {job.source} would be written there")
+        taken[job.target] = job.source
+    return jobs
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UnwritableFile(folder, f"cannot make the folder: {error.strerror}") from error

@@ -1,0 +1,212 @@
+"""Camera RAW through a denoiser, from an open file to a photo or a DNG.
+
+A Bayer mosaic is denoised before LibRaw develops it: stuck photosites are replaced, the colours packed into planes,
+the noise made equally strong everywhere, and all of that undone again. Where there is no Bayer mosaic, LibRaw's
+linear picture is denoised by a network that was trained on demosaiced noise.
+
+Legend: H x W photosites or pixels, h x w quads.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter
+
+from denoise_cli.errors import OutOfMemory
+from denoise_cli.imaging.anscombe import Stabiliser
+from denoise_cli.imaging.bayer import PLANES, pack, replace_stuck, unpack
+from denoise_cli.imaging.noise import ShotRead, developed_noise
+from denoise_cli.imaging.photon_transfer import estimate_shot_read
+from denoise_cli.inference.denoiser import Denoiser, Progress
+from denoise_cli.io.development import as_photo
+from denoise_cli.io.dng import DigitalNegative
+from denoise_cli.io.dng_builder import camera_light, linear_dng, mosaic_dng
+from denoise_cli.io.photo import Photo
+from denoise_cli.io.raw import WHITE, Mosaic, Numbers, RawFile
+
+Array = NDArray[np.float32]
+NoiseSource = Literal["given", "file", "estimated"]
+Output = Literal["photo", "mosaic_dng", "linear_dng"]
+
+# A saturated photosite stays saturated if this share of its neighbours of the same colour is: elsewhere, noise has
+# pushed it there.
+NEIGHBOURHOOD, MOSTLY = 5, 0.5  # photosites of one colour, the side of a square; a share
+
+
+@dataclass(frozen=True)
+class KnownNoise:
+    """The noise of a RAW file's values, as shares of white, and where it is known from."""
+
+    noise: ShotRead
+    source: NoiseSource
+
+
+@dataclass(frozen=True)
+class DenoisedRaw:
+    """What became of a RAW file, the noise that it had, and what the user should hear about it."""
+
+    picture: Photo | DigitalNegative
+    noise: KnownNoise
+    notes: tuple[str, ...] = ()
+
+
+def denoise_raw(
+    raw: RawFile,
+    denoise: Denoiser,
+    output: Output,
+    noise: ShotRead | None = None,
+    strength: float = 1.0,
+    progress: Progress | None = None,
+) -> DenoisedRaw:
+    """Denoise an open RAW file.
+
+    Args:
+        raw: the file; without `obstacle` if `denoise` is for mosaics.
+        denoise: for mosaics, or for linear pictures.
+        output: a photo, a DNG of the mosaic (of a linear picture if there is no mosaic to write), or one of a linear
+            picture.
+        noise: of its values, as shares of white; None to take it from the file or estimate it.
+        strength: 0 to 1, the share of the noise that is removed.
+        progress: called with the fraction done.
+
+    Raises:
+        OutOfMemory: even the smallest tile, or the whole picture, does not fit into memory.
+        UnreadableFile: LibRaw cannot develop the file.
+    """
+    try:
+        known = noise_of(raw, noise)
+        if denoise.space == "mosaic":
+            return _denoise_mosaic_of(raw, denoise, output, known, strength, progress)
+        return _denoise_picture_of(raw, denoise, output, known, strength, progress)
+    except MemoryError as error:
+        raise OutOfMemory(f"{raw.name}: does not fit into memory") from error
+
+
+def noise_of(raw: RawFile, given: ShotRead | None = None) -> KnownNoise:
+    """The given noise, or else what the file says, or else an estimate."""
+    if given is not None:
+        return KnownNoise(given, "given")
+    if raw.noise is not None:
+        return KnownNoise(raw.noise, "file")
+    return KnownNoise(estimate_noise(raw), "estimated")
+
+
+def estimate_noise(raw: RawFile) -> ShotRead:
+    """Estimate the noise from the file's values; zero if there are too few."""
+    if raw.obstacle is None:
+        return estimate_mosaic_noise(raw.mosaic)
+    return estimate_shot_read(*raw.planes()) or ShotRead(0.0, 0.0)
+
+
+def estimate_mosaic_noise(mosaic: Mosaic) -> ShotRead:
+    """Estimate the noise of a mosaic from its values; zero if there are too few."""
+    planes, full = pack(mosaic.light, mosaic.phase), pack(mosaic.full, mosaic.phase)
+    return estimate_shot_read(planes, full) or ShotRead(0.0, 0.0)
+
+
+def estimate_picture_noise(linear: Numbers, gains: NDArray[np.float64]) -> ShotRead:
+    """Estimate the noise of a linear picture, (H, W, 3), in the sensor's values before the white balance `gains`."""
+    values = np.divide(linear, WHITE * gains, dtype=np.float32)
+    return estimate_shot_read(values, linear >= WHITE) or ShotRead(0.0, 0.0)
+
+
+def denoise_mosaic(
+    mosaic: Mosaic, noise: ShotRead, denoise: Denoiser, strength: float = 1.0, progress: Progress | None = None
+) -> Array:
+    """Denoise the light of a mosaic.
+
+    Args:
+        mosaic: as `RawFile.mosaic` gives it.
+        noise: of its values, as shares of white.
+        denoise: for mosaics.
+        strength: 0 to 1, the share of the noise that is removed; 0 returns the light unchanged.
+        progress: called with the fraction done.
+
+    Returns:
+        (H, W), as `mosaic.light`.
+
+    Raises:
+        OutOfMemory: even the smallest tile does not fit.
+    """
+    if strength == 0 or not (noise.shot or noise.read):
+        return mosaic.light
+    stabiliser = Stabiliser(noise)
+    planes, _ = replace_stuck(pack(mosaic.light, mosaic.phase), noise)
+    clean = stabiliser.inverse(denoise(stabiliser.forward(planes), stabiliser.level, strength, progress))
+    # Light beyond saturation is lost: highlights would be tinted if one colour stayed saturated and another did not.
+    saturated = _mostly(pack(mosaic.full, mosaic.phase))
+    clean[saturated] = np.maximum(planes[saturated], 1)
+    return unpack(clean, mosaic.phase, mosaic.light.shape)
+
+
+def denoise_picture(
+    picture: Numbers,
+    noise: ShotRead,
+    gains: NDArray[np.float64],
+    denoise: Denoiser,
+    strength: float = 1.0,
+    progress: Progress | None = None,
+) -> Numbers:
+    """Denoise LibRaw's linear picture.
+
+    Args:
+        picture: (H, W, 3), as `RawFile.develop` gives it.
+        noise: of the file's values, as shares of white.
+        gains: (3,), of the white balance.
+        denoise: for linear pictures.
+        strength: 0 to 1, the share of the noise that is removed; 0 returns the picture unchanged.
+        progress: called with the fraction done.
+
+    Returns:
+        The same shape.
+
+    Raises:
+        OutOfMemory: even the smallest tile does not fit.
+    """
+    if strength == 0 or not (noise.shot or noise.read):
+        return picture
+    stabiliser = Stabiliser(developed_noise(noise, gains))
+    stable = stabiliser.forward(np.divide(picture, WHITE, dtype=np.float32))
+    clean = stabiliser.inverse(denoise(stable, stabiliser.level, strength, progress))
+    clean *= WHITE
+    return np.rint(clean, out=clean).clip(0, WHITE).astype(np.uint16)
+
+
+def _denoise_mosaic_of(
+    raw: RawFile, denoise: Denoiser, output: Output, known: KnownNoise, strength: float, progress: Progress | None
+) -> DenoisedRaw:
+    light = denoise_mosaic(raw.mosaic, known.noise, denoise, strength, progress)
+    changed = light is not raw.mosaic.light
+    numbers = raw.numbers_of(light) if changed else raw.numbers
+    if output == "photo":
+        return DenoisedRaw(as_photo(raw, raw.develop(numbers)), known)
+    left = estimate_mosaic_noise(raw.mosaic_of(numbers)) if changed else known.noise
+    if output == "mosaic_dng":
+        return DenoisedRaw(mosaic_dng(raw, numbers, left), known)
+    return DenoisedRaw(linear_dng(raw, camera_light(raw, numbers), left, numbers), known)
+
+
+def _denoise_picture_of(
+    raw: RawFile, denoise: Denoiser, output: Output, known: KnownNoise, strength: float, progress: Progress | None
+) -> DenoisedRaw:
+    notes: tuple[str, ...] = ()
+    if raw.obstacle is not None:
+        notes = (f"{raw.obstacle}: denoised after LibRaw has made a picture of it",)
+    linear = raw.develop() if output == "photo" else camera_light(raw)
+    clean = denoise_picture(linear, known.noise, raw.gains, denoise, strength, progress)
+    if output == "photo":
+        return DenoisedRaw(as_photo(raw, clean), known, notes)
+    return DenoisedRaw(linear_dng(raw, clean, estimate_picture_noise(clean, raw.gains)), known, notes)
+
+
+def _mostly(saturated: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Of (h, w, 4), where a place and most of those around it, in its own plane, are true."""
+    if not saturated.any():
+        return saturated
+    shares = [
+        uniform_filter(saturated[..., c].astype(np.float32), NEIGHBOURHOOD, mode="nearest") >= MOSTLY
+        for c in range(PLANES)
+    ]
+    return saturated & np.stack(shares, axis=-1)

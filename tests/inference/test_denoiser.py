@@ -1,0 +1,377 @@
+"""The denoiser: any size, any tile, any device trouble."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from denoise_cli import load_denoiser
+from denoise_cli.errors import DamagedWeights, DeviceUnavailable, OutOfMemory, UnknownModel
+from denoise_cli.imaging import tiling, transfer
+from denoise_cli.imaging.metrics import psnr
+from denoise_cli.imaging.noise import UNKNOWN_LEVEL, ShotRead, estimate_sigma
+from denoise_cli.imaging.torch_transfer import sigma_in_linear, srgb_to_linear
+from denoise_cli.inference.denoiser import Denoiser, choose_device, choose_precision
+from denoise_cli.models.registry import ModelSpec
+from denoise_cli.nets.mallenet import MalleNetConfig
+
+SIGMA = 25 / 255
+
+
+@pytest.fixture(scope="module")
+def denoise() -> Denoiser:
+    return load_denoiser("mallenet-s", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def clean() -> NDArray[np.float32]:
+    from skimage import data
+
+    return (data.astronaut()[:300, :420] / 255).astype(np.float32)
+
+
+@pytest.fixture
+def noisy(clean: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    return clean + rng.normal(0, SIGMA, clean.shape).astype(np.float32)
+
+
+def enlarged(image: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    y = tiling.reflected(0, height, image.shape[0])
+    x = tiling.reflected(0, width, image.shape[1])
+    return image[y[:, None], x]
+
+
+def test_noise_of_a_known_level_goes(denoise: Denoiser, noisy: NDArray[np.float32], clean: NDArray[np.float32]) -> None:
+    before, after = psnr(noisy, clean), psnr(denoise(noisy, sigma=SIGMA), clean)
+    assert after > before + 9
+
+
+def test_an_unknown_level_is_found(denoise: Denoiser, noisy: NDArray[np.float32], clean: NDArray[np.float32]) -> None:
+    told, found = denoise(noisy, sigma=SIGMA), denoise(noisy)
+    assert psnr(found, clean) > psnr(told, clean) - 0.2
+
+
+def test_the_mean_colour_stays(denoise: Denoiser, noisy: NDArray[np.float32]) -> None:
+    shift = np.abs(denoise(noisy, sigma=SIGMA).mean(axis=(0, 1)) - noisy.mean(axis=(0, 1)))
+    assert shift.max() < 0.5 / 255
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 700), (63, 65), (64, 64), (130, 7)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_any_size_keeps_its_size(
+    denoise: Denoiser, rng: np.random.Generator, shape: tuple[int, int], channels: int
+) -> None:
+    image = rng.random((*shape, channels), dtype=np.float32)
+    clean = denoise(image, sigma=0.1)
+    assert clean.shape == image.shape
+    assert clean.dtype == np.float32
+    assert np.isfinite(clean).all()
+
+
+def test_grey_noise_goes_too(denoise: Denoiser, clean: NDArray[np.float32], rng: np.random.Generator) -> None:
+    grey = clean.mean(axis=2)
+    noisy = grey + rng.normal(0, SIGMA, grey.shape).astype(np.float32)
+    result = denoise(noisy, sigma=SIGMA)
+    assert result.shape == grey.shape
+    assert psnr(result, grey) > psnr(noisy, grey) + 7
+
+
+def test_numpy_and_torch_say_the_same(denoise: Denoiser, noisy: NDArray[np.float32]) -> None:
+    batch = torch.from_numpy(noisy).permute(2, 0, 1)[None]
+    result = denoise(batch, sigma=SIGMA)
+    assert isinstance(result, torch.Tensor)
+    np.testing.assert_array_equal(result[0].permute(1, 2, 0).numpy(), denoise(noisy, sigma=SIGMA))
+
+
+def test_a_level_map_of_one_value_is_that_value(denoise: Denoiser, noisy: NDArray[np.float32]) -> None:
+    level = np.full(noisy.shape[:2], SIGMA, np.float32)
+    np.testing.assert_array_equal(denoise(noisy, sigma=level), denoise(noisy, sigma=SIGMA))
+
+
+def test_a_level_map_works_pixel_by_pixel(denoise: Denoiser, noisy: NDArray[np.float32]) -> None:
+    level = np.zeros(noisy.shape[:2], np.float32)
+    level[:, 210:] = SIGMA
+    mixed = denoise(noisy, sigma=level)
+    none, all_over = denoise(noisy, sigma=np.zeros_like(level)), denoise(noisy, sigma=SIGMA)
+    # Away from the step, each side is as if the other were like it.
+    assert np.abs(mixed - none)[:, :150].mean() < 0.3 / 255
+    assert np.abs(mixed - all_over)[:, 270:].mean() < 0.3 / 255
+    assert np.abs(none - all_over).mean() > 5 / 255
+
+
+def test_strength_zero_is_the_input(denoise: Denoiser, noisy: NDArray[np.float32]) -> None:
+    np.testing.assert_array_equal(denoise(noisy, sigma=SIGMA, strength=0), noisy)
+
+
+def test_strength_scales_the_level(denoise: Denoiser, noisy: NDArray[np.float32]) -> None:
+    half = denoise(noisy, sigma=SIGMA, strength=0.5)
+    np.testing.assert_allclose(half, denoise(noisy, sigma=SIGMA / 2), atol=1e-6)
+
+
+def test_no_noise_is_nothing_to_take_away(denoise: Denoiser, noisy: NDArray[np.float32]) -> None:
+    np.testing.assert_array_equal(denoise(noisy, sigma=0), noisy)
+
+
+def test_the_input_is_not_touched(denoise: Denoiser, noisy: NDArray[np.float32]) -> None:
+    before = noisy.copy()
+    denoise(noisy, sigma=SIGMA)
+    np.testing.assert_array_equal(noisy, before)
+
+
+def test_values_beyond_white_reach_the_network(denoise: Denoiser, rng: np.random.Generator) -> None:
+    white = np.ones((128, 128, 3), np.float32) + rng.normal(0, 0.1, (128, 128, 3)).astype(np.float32)
+    # Clipping first would pull the mean of a noisy white below white.
+    assert abs(denoise(white, sigma=0.1).mean() - 1) < 0.01
+
+
+@pytest.mark.parametrize("tile", [256, 320, 512])
+def test_a_tiled_photo_equals_the_whole_one(clean: NDArray[np.float32], rng: np.random.Generator, tile: int) -> None:
+    large = enlarged(clean, 700, 1000)
+    noisy = large + rng.normal(0, SIGMA, large.shape).astype(np.float32)
+    whole = load_denoiser("mallenet-s", "cpu", "fp32", tile=1024)(noisy, sigma=SIGMA)
+    tiled = load_denoiser("mallenet-s", "cpu", "fp32", tile=tile)(noisy, sigma=SIGMA)
+    assert psnr(tiled, whole) > 55
+
+
+def test_the_default_tile_differs_from_the_whole_by_less_than_one_step_of_8_bits(
+    clean: NDArray[np.float32], rng: np.random.Generator
+) -> None:
+    large = enlarged(clean, 320, 2300)
+    noisy = large + rng.normal(0, SIGMA, large.shape).astype(np.float32)
+    whole = load_denoiser("mallenet-s", "cpu", "fp32", tile=2304)(noisy, sigma=SIGMA)
+    tiled = load_denoiser("mallenet-s", "cpu", "fp32")(noisy, sigma=SIGMA)
+    assert np.abs(tiled - whole).max() <= 1 / 255
+
+
+def test_memory_that_runs_out_halves_the_tile(noisy: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch) -> None:
+    denoise = load_denoiser("mallenet-s", "cpu", "fp32", tile=512)
+    seen: list[int] = []
+    forward = denoise._net.forward
+
+    def short_of_memory(image: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        seen.append(max(image.shape[2:]))
+        if seen[-1] > 256:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate a lot")
+        return forward(image, sigma)
+
+    monkeypatch.setattr(denoise._net, "forward", short_of_memory)
+    result = denoise(noisy, sigma=SIGMA)
+    assert seen[0] > 256 >= seen[-1]
+    assert psnr(result, load_denoiser("mallenet-s", "cpu", "fp32")(noisy, sigma=SIGMA)) > 55
+
+
+def test_memory_that_never_suffices_is_said(noisy: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch) -> None:
+    denoise = load_denoiser("mallenet-s", "cpu", "fp32")
+
+    def no_memory(image: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(denoise._net, "forward", no_memory)
+    with pytest.raises(OutOfMemory, match="even with tiles of"):
+        denoise(noisy, sigma=SIGMA)
+
+
+def test_other_errors_of_the_network_are_not_swallowed(
+    noisy: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    denoise = load_denoiser("mallenet-s", "cpu", "fp32")
+
+    def bug(image: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("sizes do not match")
+
+    monkeypatch.setattr(denoise._net, "forward", bug)
+    with pytest.raises(RuntimeError, match="sizes do not match"):
+        denoise(noisy, sigma=SIGMA)
+
+
+@pytest.mark.parametrize(
+    ("image", "sigma", "strength", "message"),
+    [
+        (np.zeros((4, 4, 2), np.float32), 0.1, 1, "C = 1 or 3"),
+        (np.zeros((4,), np.float32), 0.1, 1, r"expected \(H, W\)"),
+        (np.zeros((0, 4, 3), np.float32), 0.1, 1, "image: expected"),
+        (np.zeros((4, 4, 3), np.float32), -0.1, 1, "sigma: expected 0 or more"),
+        (np.zeros((4, 4, 3), np.float32), float("nan"), 1, "sigma: expected 0 or more"),
+        (np.zeros((4, 4, 3), np.float32), np.zeros((4, 5), np.float32), 1, "a map of 4 x 4"),
+        (np.zeros((4, 4, 3), np.float32), 0.1, -1, "strength: expected 0 or more"),
+    ],
+)
+def test_a_wrong_argument_is_said(
+    denoise: Denoiser, image: object, sigma: object, strength: float, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        denoise(image, sigma=sigma, strength=strength)  # type: ignore[call-overload]
+
+
+def test_an_unknown_model_names_the_known_ones() -> None:
+    with pytest.raises(UnknownModel, match="no model is called 'mallenet-z': choose from mallenet-s"):
+        load_denoiser("mallenet-z")
+
+
+def test_a_model_without_weights_says_so() -> None:
+    with pytest.raises(UnknownModel, match="mallenet-xl has no trained weights yet"):
+        load_denoiser("mallenet-xl")
+
+
+@pytest.mark.parametrize("name", ["gpu", "cpu:1", "cuda:x", "cuda:99"])
+def test_an_impossible_device_is_said(name: str) -> None:
+    with pytest.raises(DeviceUnavailable, match=name):
+        choose_device(name)
+
+
+def test_half_precision_is_refused_on_a_cpu() -> None:
+    with pytest.raises(DeviceUnavailable, match="fp16"):
+        choose_precision(torch.device("cpu"), "fp16")
+
+
+def test_damaged_weights_are_refused(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    import shutil
+    from pathlib import Path
+
+    from denoise_cli.models import registry
+
+    folder = Path(str(tmp_path)) / "weights"
+    shutil.copytree(registry.weights_folder(), folder)
+    monkeypatch.setattr(registry, "weights_folder", lambda: folder)
+    path = folder / "mallenet-s.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DamagedWeights, match="checksum"):
+        load_denoiser("mallenet-s")
+
+
+# What a network is given, and what becomes of what it returns.
+
+
+class Recorder(nn.Module):
+    """Remembers its last inputs and returns the image, or a part of it."""
+
+    image: Tensor
+    level: Tensor
+
+    def __init__(self, part: float = 1.0) -> None:
+        super().__init__()
+        self.part = part
+
+    def forward(self, image: Tensor, sigma: Tensor) -> Tensor:
+        self.image, self.level = image, sigma
+        return self.part * image
+
+
+def denoiser_of(net: nn.Module, **spec: str | float) -> Denoiser:
+    whole = ModelSpec(MalleNetConfig(16), "", **spec)  # type: ignore[arg-type]
+    return Denoiser(net, whole, torch.device("cpu"), torch.float32)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_network_that_sees_the_noise_is_not_told_it(rng: np.random.Generator, channels: int) -> None:
+    net = Recorder()
+    image = rng.random((64, 64, channels), dtype=np.float32)
+    np.testing.assert_allclose(denoiser_of(net, noise="camera")(image), image, atol=1e-6)
+    assert (net.level == UNKNOWN_LEVEL).all()
+
+
+@pytest.mark.parametrize(("strength", "left"), [(0.0, 1.0), (0.25, 0.75), (1.0, 0.0), (3.0, 0.0)])
+def test_strength_is_how_much_goes_of_noise_that_the_network_sees(
+    rng: np.random.Generator, strength: float, left: float
+) -> None:
+    image = rng.random((70, 50, 3), dtype=np.float32)
+    clean = denoiser_of(Recorder(part=0), noise="camera")(image, strength=strength)
+    np.testing.assert_allclose(clean, left * image, atol=1e-6)
+
+
+def test_a_network_that_sees_the_noise_is_not_told_what_the_caller_knows(rng: np.random.Generator) -> None:
+    net = Recorder(part=0)
+    image = rng.random((64, 64, 3), dtype=np.float32)
+    denoiser_of(net, noise="camera")(image, sigma=0.1)
+    assert (net.level == UNKNOWN_LEVEL).all()
+    np.testing.assert_array_equal(denoiser_of(net, noise="camera")(image, sigma=0.0), image)
+
+
+def test_of_a_sensors_noise_a_network_is_told_the_level_in_its_own_space(rng: np.random.Generator) -> None:
+    net, noise = Recorder(), ShotRead(4e-3, 0.02)
+    light = rng.random((64, 64, 3), dtype=np.float32)
+    photo = transfer.linear_to_srgb(light)
+    denoiser_of(net, space="linear", noise="sensor")(photo, sigma=noise)
+    np.testing.assert_allclose(net.level[0, 0].numpy(), noise.level_of_light(light), rtol=1e-4)
+    denoiser_of(net)(photo, sigma=noise)
+    np.testing.assert_allclose(net.level[0, 0].numpy(), noise.level_of_photo(photo), rtol=1e-6)
+
+
+def test_a_network_that_cannot_see_the_noise_is_told_the_estimate(noisy: NDArray[np.float32]) -> None:
+    net = Recorder()
+    denoiser_of(net)(noisy, strength=0.5)
+    assert net.level.unique().numpy() == pytest.approx(estimate_sigma(noisy) / 2, rel=1e-5)
+
+
+def test_a_level_beyond_what_the_network_knows_is_cut(rng: np.random.Generator) -> None:
+    net = Recorder()
+    denoiser_of(net, sigma_max=0.2)(rng.random((64, 64, 3), dtype=np.float32), sigma=0.5)
+    assert net.level.unique().tolist() == [pytest.approx(0.2)]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_linear_light_is_encoded_again(rng: np.random.Generator, channels: int) -> None:
+    image = rng.uniform(-0.3, 1.3, (90, 70, channels)).astype(np.float32)
+    for noise in ("sensor", "camera"):
+        same = denoiser_of(Recorder(), space="linear", noise=noise)(image)
+        np.testing.assert_allclose(same, image, atol=2e-6)
+
+
+def test_a_network_for_linear_light_gets_the_picture_and_the_level_in_it(rng: np.random.Generator) -> None:
+    net = Recorder()
+    image = torch.from_numpy(rng.uniform(-0.1, 1.1, (1, 3, 64, 128)).astype(np.float32))
+    level = torch.from_numpy(rng.uniform(0, 0.2, (1, 1, 64, 128)).astype(np.float32))
+    denoiser_of(net, space="linear", noise="sensor")(image, sigma=level)
+    torch.testing.assert_close(net.image, srgb_to_linear(image))
+    torch.testing.assert_close(net.level, sigma_in_linear(image, level))
+
+
+def test_half_of_the_light_is_a_darker_picture_and_not_half_of_one() -> None:
+    grey = np.full((64, 64, 3), 0.5, np.float32)
+    darker = denoiser_of(Recorder(part=0.5), space="linear", noise="sensor")(grey, sigma=0.1)
+    np.testing.assert_allclose(darker, 0.3607, atol=1e-4)
+
+
+def clip_of(clean: NDArray[np.float32], rng: np.random.Generator) -> list[NDArray[np.float32]]:
+    """A frame as it was noisy, then it and two others with what denoising has left."""
+    noises = [rng.standard_normal(clean.shape, np.float32) for _ in range(4)]
+    return [clean + scale * noise for scale, noise in zip((SIGMA, *[0.05 * SIGMA] * 3), noises, strict=True)]
+
+
+def test_what_trembles_is_steadied(clean: NDArray[np.float32], rng: np.random.Generator) -> None:
+    before, frame, *others = clip_of(clean, rng)
+    steady = load_denoiser("mallenet-v").steady(frame, before, others)
+    assert steady.shape == frame.shape
+    assert (steady - clean).std() < 0.75 * (frame - clean).std()
+    np.testing.assert_array_equal(load_denoiser("mallenet-v").steady(frame, before, []), frame)
+
+
+def test_what_was_denoised_alone_may_differ_more(clean: NDArray[np.float32], rng: np.random.Generator) -> None:
+    before, frame, *others = clip_of(clean, rng)
+    rough = [clean + 5 * (one - clean) for one in (frame, *others)]
+    left = [
+        (load_denoiser(model).steady(rough[0], before, rough[1:]) - clean).std()
+        for model in ("mallenet-v", "mallenet-s")
+    ]
+    assert left[1] < 0.8 * left[0]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_tiled_frame_is_steadied_as_the_whole_one(
+    clean: NDArray[np.float32], rng: np.random.Generator, channels: int
+) -> None:
+    before, frame, *others = clip_of(enlarged(clean, 500, 700)[..., :channels], rng)
+    whole = load_denoiser("mallenet-v", tile=1024).steady(frame, before, others)
+    tiled = load_denoiser("mallenet-v", tile=256).steady(frame, before, others)
+    assert psnr(tiled, whole) > 55
+    batch = [torch.from_numpy(one).permute(2, 0, 1)[None] for one in (frame, before, *others)]
+    again = load_denoiser("mallenet-v", tile=1024).steady(batch[0], batch[1], batch[2:])
+    np.testing.assert_array_equal(again[0].permute(1, 2, 0).numpy(), whole)
+
+
+def test_frames_of_several_sizes_are_not_steadied(clean: NDArray[np.float32]) -> None:
+    with pytest.raises(ValueError, match="noisy, neighbours"):
+        load_denoiser("mallenet-v").steady(clean, clean, [clean[:-1]])

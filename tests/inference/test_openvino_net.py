@@ -1,0 +1,172 @@
+"""What is compiled does what PyTorch does, and is kept for the next time."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from denoise_cli.inference import openvino_net as module
+from denoise_cli.inference.denoiser import load_denoiser
+from denoise_cli.inference.openvino_net import CompiledKernels, CompiledNet, compiled
+from denoise_cli.models.registry import load_net
+from denoise_cli.nets.deformable import DeformableKernelNetConfig
+from denoise_cli.nets.kpn import KPNConfig
+from denoise_cli.nets.mallenet import MalleNetConfig
+from denoise_cli.nets.mallenet_video import MalleNetVideoConfig
+
+CONFIGS = {
+    "residual": MalleNetConfig(4, block="residual"),
+    "inverted": MalleNetConfig(4),
+    "3x3 kernels": MalleNetConfig(4, kernel=3),
+    "six channels": MalleNetConfig(4, block="residual", channels=6),
+}
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache folder."""
+    monkeypatch.setattr(module, "cache_folder", lambda: tmp_path / "cache")
+    return tmp_path / "cache"
+
+
+def with_weights(net: nn.Module) -> nn.Module:
+    """No branch is zero any longer."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            if parameter.ndim > 1:
+                parameter.add_(torch.randn_like(parameter), alpha=0.3 / parameter[0].numel() ** 0.5)
+    return net.eval()
+
+
+def noisy(size: tuple[int, int], batch: int = 1, channels: int = 3) -> tuple[Tensor, Tensor]:
+    rng = torch.Generator().manual_seed(0)
+    return torch.rand(batch, channels, *size, generator=rng), torch.full((batch, 1, *size), 0.1)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_it_does_what_pytorch_does_at_any_size(config: MalleNetConfig) -> None:
+    net = with_weights(config.build())
+    fast = CompiledNet(net, torch.float32)
+    for size, batch in (((64, 64), 1), ((192, 64), 2), ((128, 320), 1)):
+        image, sigma = noisy(size, batch, config.channels)
+        expected = net.noise(image, sigma)
+        assert expected.std() > 0.01
+        torch.testing.assert_close(fast.noise(image, sigma), expected, rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("model", ["mallenet-s", "deformable-2d-quarter"])
+def test_its_error_is_at_most_twice_that_of_pytorch(model: str, precision: torch.dtype, astronaut: object) -> None:
+    net = load_net(model).eval()
+    fast = compiled(net, precision)
+    clean = torch.from_numpy(astronaut).permute(2, 0, 1)[None] / 255  # type: ignore[arg-type]
+    image = clean + 0.1 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    sigma = torch.full_like(image[:, :1], 0.1)
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
+        plain, result = net(image, sigma), fast(image, sigma)
+    exact = net.double()(image.double(), sigma.double())
+    assert (result - exact).square().mean().sqrt() < 2 * (plain - exact).square().mean().sqrt()
+    assert result.dtype == torch.float32
+
+
+@torch.no_grad()
+def test_of_a_network_for_clips_the_photo_network_is_compiled() -> None:
+    net = with_weights(MalleNetVideoConfig(4, judging=4).build())
+    clip, sigma = noisy((64, 128), 2, 9)
+    expected = net(clip, sigma)
+    fast = compiled(net, torch.float32)
+    assert isinstance(fast.finish, CompiledNet)
+    torch.testing.assert_close(fast(clip, sigma), expected, rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "config", [DeformableKernelNetConfig(4), DeformableKernelNetConfig(4, blind=True), KPNConfig(4)]
+)
+def test_kernels_of_photos_are_predicted_and_applied(config: DeformableKernelNetConfig | KPNConfig) -> None:
+    net = with_weights(config.build())
+    fast = compiled(net, torch.float32)
+    assert isinstance(fast, CompiledKernels)
+    for size, batch in (((32, 32), 1), ((48, 16), 2), ((64, 160), 1)):
+        image, sigma = noisy(size, batch)
+        expected = net(image, sigma)
+        assert (expected - image).std() > 0.01
+        torch.testing.assert_close(fast(image, sigma), expected, rtol=0, atol=1e-4)
+    with pytest.raises(ValueError, match="multiples of 16"):
+        fast(*noisy((40, 40)))
+
+
+def test_other_networks_stay_as_they_are() -> None:
+    net = DeformableKernelNetConfig(4, side=3, frames=3).build()
+    assert compiled(net, torch.float32) is net
+
+
+@torch.no_grad()
+def test_a_result_outlives_the_next() -> None:
+    fast = CompiledNet(with_weights(MalleNetConfig(4).build()), torch.float32)
+    image, sigma = noisy((64, 64))
+    first = fast.noise(image, sigma)
+    kept = first.clone()
+    fast.noise(image + 0.5, sigma)
+    torch.testing.assert_close(first, kept)
+
+
+@torch.no_grad()
+def test_what_was_compiled_is_kept(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    net = with_weights(MalleNetConfig(4).build())
+    image, sigma = noisy((64, 64))
+    expected = CompiledNet(net, torch.float32).noise(image, sigma)
+    assert len(list(cache.iterdir())) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "convert", lambda *_: pytest.fail("was not kept"))
+        torch.testing.assert_close(CompiledNet(net, torch.float32).noise(image, sigma), expected)
+    with torch.no_grad():
+        net.to_noise.weight.mul_(2)
+    assert not torch.allclose(CompiledNet(net, torch.float32).noise(image, sigma), expected)  # other weights
+    CompiledNet(net, torch.bfloat16)
+    assert len(list(cache.iterdir())) == 3
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("damage", [b"", b"\0" * 100, None])
+def test_a_damaged_cache_is_made_anew(cache: Path, damage: bytes | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    net = with_weights(MalleNetConfig(4).build())
+    image, sigma = noisy((64, 64))
+    expected = CompiledNet(net, torch.float32).noise(image, sigma)
+    (kept,) = cache.iterdir()
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:-1] if damage is None else damage)
+    torch.testing.assert_close(CompiledNet(net, torch.float32).noise(image, sigma), expected)
+    monkeypatch.setattr(module, "convert", lambda *_: pytest.fail("was not kept"))
+    torch.testing.assert_close(CompiledNet(net, torch.float32).noise(image, sigma), expected)
+
+
+@torch.no_grad()
+def test_no_cache_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setattr(module, "cache_folder", lambda: tmp_path / "file" / "cache")
+    net = with_weights(MalleNetConfig(4).build())
+    image, sigma = noisy((64, 64))
+    torch.testing.assert_close(CompiledNet(net, torch.float32).noise(image, sigma), net.noise(image, sigma))
+
+
+def test_nobody_is_told_that_it_is_used() -> None:
+    program = (
+        "import sys, denoise_cli.inference.denoiser as d; d.load_denoiser('mallenet-s', 'cpu');"
+        "assert 'openvino' in sys.modules; assert not sys.modules.get('openvino_telemetry')"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@torch.no_grad()
+def test_without_openvino_pytorch_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    image, _ = noisy((64, 64))
+    fast = load_denoiser("mallenet-s", "cpu", "fp32")(image, 0.1)
+    monkeypatch.setattr(module, "is_available", lambda: False)
+    torch.testing.assert_close(load_denoiser("mallenet-s", "cpu", "fp32")(image, 0.1), fast, rtol=0, atol=1e-5)

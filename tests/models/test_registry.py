@@ -1,0 +1,103 @@
+"""Models by their names, and by the files that training writes; the cards of those with weights."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from denoise_cli.errors import DamagedWeights, UnknownModel
+from denoise_cli.models.checkpoint import write_tensors
+from denoise_cli.models.registry import MODELS, card_of, find_model, load_net, name_of, read_manifest, weights_folder
+
+SECTIONS = ["What it is for", "Network", "Training data", "Provenance", "Scores", "Limits", "Licence"]
+
+
+@pytest.fixture
+def net() -> nn.Module:
+    return MODELS["mallenet-s"].config.build()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "weights.safetensors"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_name_has_its_spec(name: str) -> None:
+    assert find_model(name) is MODELS[name]
+    assert name_of(name) == name
+
+
+def test_a_file_says_which_model_it_holds(net: nn.Module, path: Path) -> None:
+    nn.init.normal_(net.get_parameter("to_noise.weight"))
+    write_tensors(path, net.state_dict(), {"model": "mallenet-s"})
+    assert name_of(str(path)) == "mallenet-s"
+    assert find_model(str(path)) is MODELS["mallenet-s"]
+    loaded = load_net(str(path)).state_dict()
+    assert all(torch.equal(tensor, loaded[name]) for name, tensor in net.state_dict().items())
+
+
+def test_a_file_that_is_not_there_is_said(path: Path) -> None:
+    for use in (find_model, load_net, name_of):
+        with pytest.raises(DamagedWeights, match=rf"{path}: No such file or directory"):
+            use(str(path))
+
+
+@pytest.mark.parametrize("data", [b"", b"no weights", bytes(100)])
+def test_a_file_of_something_else_is_said(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+    with pytest.raises(DamagedWeights, match=rf"{path}: not a safetensors file"):
+        find_model(str(path))
+
+
+@pytest.mark.parametrize("note", [None, {"step": "3"}, {"model": "none"}])
+def test_a_file_without_its_models_name_is_said(net: nn.Module, path: Path, note: dict[str, str] | None) -> None:
+    write_tensors(path, net.state_dict(), note)
+    with pytest.raises(DamagedWeights) as error:
+        load_net(str(path))
+    assert str(error.value) == f"{path}: does not say which model's weights it holds: it is not of denoise train"
+
+
+def test_a_file_of_another_network_is_said(net: nn.Module, path: Path) -> None:
+    write_tensors(path, net.state_dict(), {"model": "mallenet-m"})
+    with pytest.raises(DamagedWeights, match=rf"{path}: weights of another network: .* should be .*, is .*"):
+        load_net(str(path))
+
+
+def test_a_truncated_file_is_said(net: nn.Module, path: Path) -> None:
+    write_tensors(path, net.state_dict(), {"model": "mallenet-s"})
+    path.write_bytes(path.read_bytes()[:-100])
+    assert find_model(str(path)) is MODELS["mallenet-s"]
+    with pytest.raises(DamagedWeights, match=rf"{path}: not a complete safetensors file"):
+        load_net(str(path))
+
+
+def test_an_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(UnknownModel) as error:
+        find_model("mallenet-z")
+    assert str(error.value) == f"no model is called 'mallenet-z': choose from {', '.join(MODELS)}"
+
+
+def test_every_entry_of_the_manifest_has_a_card_and_every_card_an_entry() -> None:
+    cards = {path.stem for path in (weights_folder() / "cards").iterdir()}
+    assert cards == set(read_manifest())
+
+
+@pytest.mark.parametrize("name", read_manifest())
+def test_every_card_has_the_same_sections(name: str) -> None:
+    headings = re.findall(r"^#.*$", card_of(name).read_text(encoding="utf-8"), re.MULTILINE)
+    assert headings == [f"# {name}", *(f"## {section}" for section in SECTIONS)]
+
+
+@pytest.mark.parametrize("name", read_manifest())
+def test_a_card_has_the_scores_of_the_manifest_and_the_commands_that_print_them(name: str) -> None:
+    text = card_of(name).read_text(encoding="utf-8")
+    scores = text.split("\n## Scores\n")[1].split("\n## ")[0]
+    rows = "".join(re.findall(r"^\|.*$", scores, re.MULTILINE))
+    for test_set, levels in read_manifest()[name].scores.items():
+        for level, value in levels.items():
+            assert f" {value:.2f} " in rows, (test_set, level)
+    for paragraph in re.findall(r"(?:.+\n)+\n(?=\|)", scores):  # what stands above a table
+        assert re.search(r"`(denoise eval|python docs/experiments/\w+\.py) |instead of `--sigma`", paragraph), paragraph

@@ -1,0 +1,304 @@
+"""RAW files on their way through a denoiser: what comes out differs by the noise, and by nothing else."""
+
+import shutil
+import struct
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+
+from denoise_cli.imaging.bayer import PHASES, Phase
+from denoise_cli.imaging.metrics import psnr
+from denoise_cli.imaging.noise import ShotRead
+from denoise_cli.imaging.sensor import Sensor
+from denoise_cli.imaging.transfer import linear_to_srgb
+from denoise_cli.inference.denoiser import Denoiser, load_denoiser
+from denoise_cli.io import dng, image
+from denoise_cli.io import raw as raw_module
+from denoise_cli.io.development import as_photo, developed
+from denoise_cli.io.dng_builder import camera_light, linear_dng, mosaic_dng
+from denoise_cli.io.raw import Mosaic, Numbers, RawFile
+from denoise_cli.pipeline.raw import (
+    denoise_mosaic,
+    denoise_picture,
+    denoise_raw,
+    estimate_mosaic_noise,
+    estimate_noise,
+    noise_of,
+)
+
+SENSOR = Sensor(ShotRead(3e-3, 6e-3))
+LIMIT = 10**9
+
+Simulate = Callable[..., bytes]
+
+
+@pytest.fixture(scope="module")
+def mosaic_denoiser() -> Denoiser:
+    return load_denoiser("mallenet-raw", "cpu", "fp32")
+
+
+@pytest.fixture
+def simulate(astronaut: NDArray[np.uint8]) -> Simulate:
+    """A digital negative of a part of the astronaut; without its noise unless told."""
+
+    def make(
+        sensor: Sensor = SENSOR, noisy: bool = True, size: tuple[int, int] = (256, 320), **changes: object
+    ) -> bytes:
+        scene = astronaut[: size[0], 100 : 100 + size[1]]
+        rng = np.random.default_rng(0)
+        numbers = sensor.take(scene / 255, rng)
+        if not noisy:
+            numbers = np.rint(sensor.see(scene / 255) * (sensor.white - sensor.black) + sensor.black).astype(np.uint16)
+        negative = dng.of_sensor(sensor, numbers, np.ascontiguousarray(scene[::4, ::4]))
+        return dng.encode(replace(negative, **changes), "test")  # type: ignore[arg-type]
+
+    return make
+
+
+def rendering(data: bytes) -> NDArray[np.float32]:
+    with RawFile(data, LIMIT) as raw:
+        return developed(raw).as_float()
+
+
+def as_dng(raw: RawFile, linear: bool, noise: ShotRead | None, numbers: Numbers | None = None) -> dng.DigitalNegative:
+    if linear:
+        return linear_dng(raw, camera_light(raw, numbers), noise, numbers)
+    return mosaic_dng(raw, raw.numbers if numbers is None else numbers, noise)
+
+
+def cleaned(raw: RawFile, noise: ShotRead, denoise: Denoiser) -> Numbers:
+    return raw.numbers_of(denoise_mosaic(raw.mosaic, noise, denoise))
+
+
+@pytest.mark.parametrize("phase", PHASES.values(), ids=PHASES)
+@pytest.mark.parametrize("size", [(256, 320), (255, 321)])
+def test_most_of_the_noise_goes_in_every_phase_and_size(
+    phase: Phase, size: tuple[int, int], simulate: Simulate, mosaic_denoiser: Denoiser
+) -> None:
+    sensor = replace(SENSOR, phase=phase)
+    truth = rendering(simulate(sensor, noisy=False, size=size))
+    with RawFile(simulate(sensor, size=size), LIMIT) as raw:
+        before = developed(raw).as_float()
+        assert raw.mosaic.phase == phase
+        after = as_photo(raw, raw.develop(cleaned(raw, sensor.noise, mosaic_denoiser))).as_float()
+    assert after.shape == (*size, 3)
+    assert psnr(after, truth) > psnr(before, truth) + 5
+    shift = np.abs((after - truth).mean(axis=(0, 1)))
+    assert shift.max() < 0.01
+
+
+def test_numbers_become_light_and_the_same_numbers_again(simulate: Simulate) -> None:
+    with RawFile(simulate(), LIMIT) as raw:
+        np.testing.assert_array_equal(raw.numbers_of(raw.mosaic.light), raw.numbers)
+
+
+def test_what_is_developed_does_not_depend_on_what_was_developed_before(simulate: Simulate) -> None:
+    with RawFile(simulate(), LIMIT) as raw:
+        before = raw.develop()
+        dark = raw.develop(raw.numbers // 2, half_size=True)
+        np.testing.assert_array_equal(raw.develop(colours="camera", upright=False).shape, (256, 320, 3))
+        np.testing.assert_array_equal(raw.develop(), before)
+        np.testing.assert_array_equal(raw.develop(raw.numbers // 2, half_size=True), dark)
+        np.testing.assert_array_equal(raw.numbers_of(raw.mosaic.light), raw.numbers)
+
+
+def test_at_strength_0_nothing_is_touched(simulate: Simulate, mosaic_denoiser: Denoiser) -> None:
+    with RawFile(simulate(), LIMIT) as raw:
+        assert denoise_mosaic(raw.mosaic, SENSOR.noise, mosaic_denoiser, 0.0) is raw.mosaic.light
+        linear = raw.develop()
+        assert denoise_picture(linear, SENSOR.noise, raw.gains, mosaic_denoiser, 0.0) is linear
+        written = denoise_raw(raw, mosaic_denoiser, "mosaic_dng", strength=0.0).picture
+        np.testing.assert_array_equal(written.values, raw.numbers)
+        assert written.noise == raw.noise
+
+
+def test_full_photosites_stay_full_and_without_colour(simulate: Simulate, mosaic_denoiser: Denoiser) -> None:
+    sensor = replace(SENSOR, exposure=6.0)
+    with RawFile(simulate(sensor), LIMIT) as raw:
+        inside = np.lib.stride_tricks.sliding_window_view(np.pad(raw.mosaic.full, 6), (13, 13)).all(axis=(2, 3))
+        assert inside.sum() > 100
+        numbers = cleaned(raw, sensor.noise, mosaic_denoiser)
+        assert (numbers[inside] == sensor.white).all()
+        white = raw.develop(numbers)[inside]
+    assert white.min() > 65500
+
+
+def test_noise_comes_from_whom_it_should(simulate: Simulate) -> None:
+    given = ShotRead(1e-3, 1e-3)
+    with RawFile(simulate(), LIMIT) as raw:
+        assert (noise_of(raw, given).noise, noise_of(raw, given).source) == (given, "given")
+        assert noise_of(raw).source == "file"
+        assert noise_of(raw).noise.shot == pytest.approx(3e-3)
+        assert noise_of(raw).noise.read == pytest.approx(6e-3)
+    with RawFile(simulate(noise=None), LIMIT) as raw:
+        known = noise_of(raw)
+        assert known.source == "estimated"
+        assert known.noise.shot == pytest.approx(3e-3, rel=0.25)
+
+
+@pytest.mark.parametrize("linear", [False, True])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_written_negative_is_developed_as_the_picture_was(
+    linear: bool, orientation: int, simulate: Simulate, mosaic_denoiser: Denoiser
+) -> None:
+    with RawFile(simulate(orientation=orientation), LIMIT) as raw:
+        numbers = cleaned(raw, SENSOR.noise, mosaic_denoiser)
+        expected = as_photo(raw, raw.develop(numbers)).as_float()
+        left = ShotRead(1e-5, 1e-4)
+        written = dng.encode(as_dng(raw, linear, left, numbers), "test")
+    with RawFile(written, LIMIT) as again:
+        result = developed(again).as_float()
+        assert again.noise is not None
+        assert again.noise.shot == pytest.approx(1e-5)
+        assert (again.obstacle is not None) == linear
+    assert result.shape == expected.shape
+    assert np.abs(result - expected).max() < 2 / 255 if linear else np.array_equal(result, expected)
+
+
+def test_a_second_round_finds_little_left(simulate: Simulate, mosaic_denoiser: Denoiser) -> None:
+    with RawFile(simulate(), LIMIT) as raw:
+        left = estimate_mosaic_noise(raw.mosaic_of(cleaned(raw, SENSOR.noise, mosaic_denoiser)))
+    light = 0.2
+    before, after = (noise.shot * light + noise.read**2 for noise in (SENSOR.noise, left))
+    assert after < before / 9
+
+
+@pytest.fixture
+def three_colours(simulate: Simulate) -> bytes:
+    """A linear digital negative whose pixels have the noise of a mosaic."""
+    with RawFile(simulate(), LIMIT) as raw:
+        return dng.encode(as_dng(raw, True, SENSOR.noise), "test")
+
+
+def test_a_picture_without_mosaic_loses_noise_as_well(three_colours: bytes, simulate: Simulate) -> None:
+    truth = rendering(simulate(noisy=False))
+    denoise = load_denoiser("mallenet-linear", "cpu", "fp32")
+    with RawFile(three_colours, LIMIT) as raw:
+        assert raw.obstacle == "three values a pixel"
+        before = developed(raw).as_float()
+        clean = denoise_picture(raw.develop(), noise_of(raw).noise, raw.gains, denoise)
+        after = as_photo(raw, clean).as_float()
+    assert psnr(after, truth) > psnr(before, truth) + 4
+    assert np.abs((after - truth).mean(axis=(0, 1))).max() < 0.01
+
+
+def test_noise_is_measured_in_what_has_no_mosaic(three_colours: bytes) -> None:
+    with RawFile(three_colours, LIMIT) as raw:
+        planes, full = raw.planes()
+        assert planes.shape == full.shape == (256, 320, 3)
+        light = 0.3  # demosaicing has averaged some of it away
+        assert 0.1 < (estimate_noise(raw).shot * light) / (SENSOR.noise.shot * light) < 1.5
+
+
+def test_an_impossible_black_level_is_refused(simulate: Simulate, tmp_path: Path) -> None:
+    path = tmp_path / "black.dng"
+    path.write_bytes(simulate(black=(20000.0,) * 4))
+    with pytest.raises(Exception, match=r"black\.dng: .*black level, 20000, is not below its white level, 16383"):
+        image.read(path)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.7, 0.98])
+def test_a_truncated_negative_is_refused(share: float, simulate: Simulate, tmp_path: Path) -> None:
+    whole = simulate()
+    path = tmp_path / "cut.dng"
+    path.write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(Exception, match=r"cut\.dng: "):
+        image.read(path)
+
+
+@pytest.mark.parametrize("linear", [False, True])
+def test_other_programs_read_what_is_written(linear: bool, simulate: Simulate, tmp_path: Path) -> None:
+    programs = {name: shutil.which(name) for name in ("exiftool", "dcraw")}
+    if None in programs.values():
+        pytest.skip("exiftool and dcraw, which Debian has, are not both here")
+    path = tmp_path / "photo.dng"
+    with RawFile(simulate(size=(250, 330)), LIMIT) as raw:
+        path.write_bytes(dng.encode(as_dng(raw, linear, SENSOR.noise), "test"))
+        expected, numbers = developed(raw).pixels, raw.numbers
+    ask = partial(subprocess.run, capture_output=True, check=True)
+    said = ask([programs["exiftool"], "-validate", "-a", "-warning", "-error", path]).stdout.decode()
+    assert said.split(":", 1)[1].strip() == "OK", said
+    if not linear:
+        plain = ask([programs["dcraw"], "-D", "-4", "-c", path]).stdout
+        np.testing.assert_array_equal(np.frombuffer(plain[-numbers.nbytes :], ">u2").reshape(numbers.shape), numbers)
+    picture = ask([programs["dcraw"], "-w", "-W", "-6", "-g", "2.4", "12.92", "-c", path]).stdout
+    pixels = np.frombuffer(picture[-expected.nbytes :], ">u2").reshape(expected.shape)
+    assert np.abs(pixels.astype(float) - expected).mean() < 0.02 * 65535
+
+
+def test_what_is_full_only_by_noise_is_denoised(mosaic_denoiser: Denoiser, rng: np.random.Generator) -> None:
+    light = (0.97 + 0.03 * rng.standard_normal((128, 128))).astype(np.float32).clip(None, 1)
+    mosaic = Mosaic(light, light >= 1, (0, 0))
+    clean = denoise_mosaic(mosaic, ShotRead(0, 0.03), mosaic_denoiser)
+    assert clean.std() < light.std() / 3
+
+
+@pytest.mark.parametrize("linear", [False, True])
+def test_the_picture_is_turned_as_the_camera_was(
+    linear: bool, simulate: Simulate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(raw_module, "is_dng", lambda data: False)  # then only LibRaw knows how it is turned
+    for orientation in range(1, 9):
+        with RawFile(simulate(orientation=orientation), LIMIT) as raw:
+            shape = raw.shape
+            written = as_dng(raw, linear, SENSOR.noise)
+        assert shape == ((320, 256) if orientation > 4 else (256, 320))
+        assert written.orientation == orientation
+
+
+def test_photosites_that_are_full_are_found_where_their_blacks_differ(
+    simulate: Simulate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sensor = replace(SENSOR, exposure=3.0, white=15000)
+    data = simulate(sensor, black=(1022.0, 1024.0, 1025.0, 1023.0), white=16383)
+    with RawFile(data, LIMIT) as raw:
+        assert not raw.mosaic.full.any()
+    monkeypatch.setattr(raw_module, "is_dng", lambda data: False)
+    with RawFile(data, LIMIT) as raw:
+        np.testing.assert_array_equal(raw.mosaic.full, raw.numbers == 15000)
+        assert raw.mosaic.full.mean() > 0.05
+        np.testing.assert_allclose(raw.mosaic.light[raw.mosaic.full], 1, rtol=1e-6)
+        np.testing.assert_array_equal(raw.numbers_of(raw.mosaic.light), raw.numbers)
+
+
+def test_a_sensor_without_filters_gives_a_grey_picture(tmp_path: Path, rng: np.random.Generator) -> None:
+    """LibRaw takes such a file for a DNG of one colour."""
+    tags = [
+        (50706, 1, 4, bytes([1, 4, 0, 0]), True),  # DNGVersion
+        (262, 3, 1, 34892, True),  # PhotometricInterpretation: linear raw
+        (50714, 3, 1, 500, True),  # BlackLevel
+        (50717, 3, 1, 4000, True),  # WhiteLevel
+    ]
+    light = np.broadcast_to(np.linspace(600, 3000, 320), (256, 320))
+    numbers = np.rint(light + 60 * rng.standard_normal(light.shape)).astype(np.uint16)
+    path = tmp_path / "grey.dng"
+    tifffile.imwrite(path, numbers, photometric="minisblack", extratags=tags[:1] + tags[2:], metadata=None)
+    data = path.read_bytes()
+    with tifffile.TiffFile(path) as file:
+        place = file.pages[0].aspage().tags[262].valueoffset
+    path.write_bytes(data[:place] + struct.pack("<H", 34892) + data[place + 2 :])
+    denoise = load_denoiser("mallenet-linear", "cpu", "fp32")
+    with RawFile(path.read_bytes(), LIMIT) as raw:
+        assert raw.obstacle == "no colour filters"
+        np.testing.assert_array_equal(raw.gains, [1, 1, 1])
+        noise = estimate_noise(raw)
+        assert (noise.shot * 0.3 + noise.read**2) ** 0.5 == pytest.approx(60 / 3500, rel=0.2)
+        linear = raw.develop()
+        clean = denoise_picture(linear, noise, raw.gains, denoise)
+        before, after = (np.abs(np.diff(one.astype(float), axis=0)).mean() for one in (linear, clean))
+        assert after < before / 3
+        assert as_photo(raw, clean).pixels.shape == (256, 320, 1)
+        written = dng.encode(as_dng(raw, True, None), "test")
+    with RawFile(written, LIMIT) as again:
+        assert np.abs(developed(again).as_float()[..., :1] - encoded(linear)).max() < 2 / 255
+
+
+def encoded(linear: NDArray[np.uint16]) -> NDArray[np.float32]:
+    return linear_to_srgb(linear[..., :1].astype(np.float32) / 65535)
