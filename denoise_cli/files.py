@@ -9,6 +9,34 @@ from pathlib import Path
 from denoise_cli.errors import UnwritableFile
 
 
+def check_target(path: Path, overwrite: bool, source: Path | None = None, folder_is_made: bool = False) -> None:
+    """Refuse a target before the work for it is done.
+
+    Args:
+        path: the file to write.
+        overwrite: whether it may exist.
+        source: a file that it must not be.
+        folder_is_made: whether the folder will be made if it is missing.
+
+    Raises:
+        UnwritableFile: it exists, is a folder or the source, or its folder is missing or refuses new files.
+    """
+    if path.is_dir():
+        raise UnwritableFile(path, "is a folder: name a file")
+    if path.exists():
+        if source is not None and source.exists() and path.samefile(source):
+            raise UnwritableFile(path, "is the input itself: choose another name for the output")
+        if not overwrite:
+            raise UnwritableFile(path, "exists already: use --overwrite to replace it")
+    if folder_is_made and not path.parent.exists():
+        return
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):  # asking for permission is not enough on a read-only disk
+            pass
+    except OSError as error:
+        raise _refused(path, error) from error
+
+
 def write_atomically(path: Path, data: bytes, overwrite: bool) -> None:
     """Write beside the target, flush to the disk, rename. A kill at any moment leaves the old file or the new one.
 

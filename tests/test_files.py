@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from denoise_cli.errors import UnwritableFile
-from denoise_cli.files import folder_beside, move_both_into_place, write_atomically
+from denoise_cli.files import check_target, folder_beside, move_both_into_place, write_atomically
 
 posix = pytest.mark.skipif(os.name != "posix", reason="permission bits and SIGKILL are of POSIX")
 
@@ -236,3 +237,36 @@ def test_no_folder_is_made_beside_a_file_without_one(tmp_path: Path) -> None:
     with pytest.raises(UnwritableFile) as error, folder_beside(target):
         pass
     assert str(error.value) == f"{target}: there is no folder {target.parent}: make it first"
+
+
+def test_targets_that_cannot_succeed_are_refused_at_once(old: Path, tmp_path: Path) -> None:
+    check_target(old, overwrite=True)
+    check_target(tmp_path / "new.png", overwrite=False)
+    check_target(tmp_path / "no" / "new.png", overwrite=False, folder_is_made=True)
+    for target, reason in (
+        (old, "exists already: use --overwrite to replace it"),
+        (tmp_path, "is a folder: name a file"),
+        (tmp_path / "no" / "new.png", f"there is no folder {tmp_path / 'no'}: make it first"),
+    ):
+        with pytest.raises(UnwritableFile) as error:
+            check_target(target, overwrite=False)
+        assert str(error.value) == f"{target}: {reason}"
+    assert files(tmp_path) == [old.name]
+
+
+def test_a_source_is_never_its_own_target(old: Path) -> None:
+    with pytest.raises(UnwritableFile, match="is the input itself"):
+        check_target(old, overwrite=True, source=old.parent / "." / old.name)
+
+
+@posix
+def test_a_folder_that_refuses_files_is_named_with_its_own_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    with pytest.raises(UnwritableFile) as error:
+        check_target(tmp_path / "new.csv", overwrite=False)
+    assert str(error.value) == f"{tmp_path / 'new.csv'}: cannot write into {tmp_path}: Read-only file system"

@@ -83,8 +83,8 @@ def _time_networks(
     arithmetic = read_precision(precision)
 
     from denoise_cli.benchmark import networks
-    from denoise_cli.evaluation import report
     from denoise_cli.evaluation.plots import check_installed, plot_trade_off
+    from denoise_cli.files import check_target
 
     for name in models:
         if name not in networks.known_networks():
@@ -93,7 +93,7 @@ def _time_networks(
     scores = _scores(names)
     if plot is not None:
         check_installed()
-        report.check_target(plot, overwrite=True)
+        check_target(plot, overwrite=True)
         if not scores:
             raise UsageError("--plot: none of these networks has scores on CBSD68")
     machine = networks.measure_machine(device, arithmetic)

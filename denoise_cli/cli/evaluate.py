@@ -101,10 +101,11 @@ def evaluate(
 
     from denoise_cli.evaluation import report
     from denoise_cli.evaluation.scores import Real, score_all
+    from denoise_cli.files import check_target
     from denoise_cli.pipeline.model_choice import model_for_scores
 
     for target in filter(None, targets.values()):
-        report.check_target(target, overwrite)
+        check_target(target, overwrite)
     photos, noises = _find(data, levels, sensors)
     names = model or [model_for_scores(isinstance(noises[0], Real))]
     denoisers = {name: _load(name, device, arithmetic, side) for name in names}

@@ -29,13 +29,13 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write a model as a file that other programs run: ONNX or OpenVINO."""
-    from denoise_cli.evaluation import report
+    from denoise_cli.files import check_target
     from denoise_cli.inference import export
 
     target = export.plan(model, output, format)
     export.check(model, target.format)
     for path in target.files:
-        report.check_target(path, overwrite)
+        check_target(path, overwrite)
     export.write(model, target, overwrite)
     if as_json:
         files = [str(path) for path in target.files]

@@ -82,19 +82,19 @@ def image(
         raise UsageError("--json and -o - both write to standard output: choose one")
 
     from denoise_cli.io.image import TARGETS
-    from denoise_cli.pipeline import photo
+    from denoise_cli.pipeline import jobs, photo
     from denoise_cli.pipeline.model_choice import AUTO, check_takes_noise
 
     if format is not None and format not in TARGETS:
         raise UsageError(f"--format {format}: choose one of {', '.join(TARGETS)}")
-    jobs = photo.plan(inputs, output, recursive, format)
+    planned = jobs.plan(inputs, output, recursive, format)
     settings = photo.Settings(model, level, strength, quality, overwrite, max_pixels, linear)
-    if linear and all(job.kind != photo.DNG for job in jobs):
+    if linear and all(job.kind != jobs.DNG for job in planned):
         raise UsageError("--linear: is for a .dng: name the output so, or add --format dng")
     if model != AUTO:
         check_takes_noise(model, level, noise)
     if dry_run:
-        for job in jobs:
+        for job in planned:
             console.data(f"{job.source} -> {job.target}")
         return
 
@@ -109,8 +109,8 @@ def image(
     if model != AUTO:
         load(model)
     failures = 0
-    with console.bar(len(jobs), quiet) as bar:
-        for job in jobs:
+    with console.bar(len(planned), quiet) as bar:
+        for job in planned:
             bar.start(job.source.name)
             try:
                 result = photo.run(job, load, settings, bar.show)

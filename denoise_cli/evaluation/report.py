@@ -1,10 +1,8 @@
 """What an evaluation leaves as files: a table with a row for each photo, and a grid of pictures to look at."""
 
 import csv
-import errno
 import io
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from denoise_cli.errors import UnwritableFile
 from denoise_cli.files import write_atomically
 from denoise_cli.imaging.metrics import psnr
 
@@ -32,22 +29,6 @@ class Tile:
 
     caption: str
     pixels: Array
-
-
-def check_target(path: Path, overwrite: bool) -> None:
-    """Refuse a target before the work for it is done.
-
-    Raises:
-        UnwritableFile: it exists, or its folder does not or may not be written into.
-    """
-    if path.is_dir():
-        raise UnwritableFile(path, "is a folder: name a file")
-    if path.exists() and not overwrite:
-        raise UnwritableFile(path, "exists already: use --overwrite to replace it")
-    if not path.parent.is_dir():
-        raise UnwritableFile(path, f"there is no folder {path.parent}: make it first")
-    if not os.access(path.parent, os.W_OK):
-        raise UnwritableFile(path, f"cannot write into {path.parent}: {os.strerror(errno.EACCES)}")
 
 
 def write_table(path: Path, records: Sequence[Mapping[str, object]], overwrite: bool) -> None:

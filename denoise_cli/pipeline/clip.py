@@ -13,8 +13,8 @@ from typing import Any
 
 import av
 
-from denoise_cli.errors import UnreadableFile, UnwritableFile, UsageError
-from denoise_cli.files import move_into_place
+from denoise_cli.errors import UnreadableFile, UsageError
+from denoise_cli.files import check_target, move_into_place
 from denoise_cli.inference.denoiser import Denoiser
 from denoise_cli.io.encode import (
     CONTAINERS,
@@ -104,17 +104,9 @@ def check(source: Path, target: Path, overwrite: bool) -> None:
     """
     if target == STDOUT:
         return
-    if target.is_dir():
-        raise UnwritableFile(target, "is a folder: name a file")
-    if target.suffix.lower() not in CONTAINERS:
+    if target.suffix.lower() not in CONTAINERS and not target.is_dir():
         raise UsageError(f"{target}: expected a name that ends in {', '.join(CONTAINERS)}")
-    if target.exists():
-        if source.exists() and target.samefile(source):
-            raise UnwritableFile(target, "is the input itself: choose another name for the output")
-        if not overwrite:
-            raise UnwritableFile(target, "exists already: use --overwrite to replace it")
-    if not target.parent.is_dir():
-        raise UnwritableFile(target, f"there is no folder {target.parent}: make it first")
+    check_target(target, overwrite, source)
 
 
 def is_resumable(target: Path) -> bool:

@@ -1,44 +1,24 @@
-"""Many photos, one after another: which file becomes which, and what became of each."""
+"""The way of a photo, from its file to another: read, denoised, written; and a record of what became of it."""
 
-import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from denoise_cli.errors import DenoiseError, UnwritableFile, UsageError
+from denoise_cli.errors import DenoiseError, UnwritableFile
 from denoise_cli.imaging.noise import ShotRead, estimate_sigma
 from denoise_cli.inference.denoiser import Denoiser, Progress
 from denoise_cli.io import development, image
 from denoise_cli.io.dng import DigitalNegative
 from denoise_cli.io.photo import Photo
 from denoise_cli.io.raw import RawFile
+from denoise_cli.pipeline.jobs import DNG, FALLBACK_FORMAT, Job, check
 from denoise_cli.pipeline.model_choice import model_for
 from denoise_cli.pipeline.raw import Output, denoise_raw
 from denoise_cli.version import __version__
 
 Load = Callable[[str], Denoiser]
-
-STDIO = Path(image.STDIN)
-DNG = "dng"
-FALLBACK_FORMAT = "png"  # holds whatever a format that is only read can bring
-
-
-@dataclass(frozen=True)
-class Job:
-    """One photo to denoise.
-
-    Attributes:
-        source, target: files, or "-".
-        kind: the format to write; None for the one that the photo has.
-        makes_folder: whether the target's folder is made where it is missing.
-    """
-
-    source: Path
-    target: Path
-    kind: str | None
-    makes_folder: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,48 +65,6 @@ class Result:
     noise_from: str | None = None
     seconds: float | None = None
     notes: tuple[str, ...] = ()
-
-
-def plan(inputs: Sequence[str], output: str | None, recursive: bool = False, kind: str | None = None) -> list[Job]:
-    """Say which file becomes which.
-
-    Args:
-        inputs: files, folders, or "-" for standard input.
-        output: a file, a folder (one that is there, or a name that ends in a slash), "-" for standard output; None to
-            write each result beside its input.
-        recursive: take folders with all that is below them, and build the same tree under the output.
-        kind: the format of the results, where the output's name does not say it.
-
-    Raises:
-        UsageError: several photos for one file, two for the same one, a name whose format is not written here, or a
-            folder without photos.
-    """
-    sources = [pair for name in inputs for pair in _sources(Path(name), recursive)]
-    if output is None:
-        return _refuse_collisions([_beside(source, kind) for source, _ in sources])
-    if output.endswith(("/", os.sep)) or Path(output).is_dir():
-        return _refuse_collisions([_into(Path(output), source, below, kind) for source, below in sources])
-    if len(sources) != 1:
-        raise UsageError(f"{output}: {len(sources)} photos cannot become one file: give a folder, ending in /")
-    target = Path(output)
-    return [Job(sources[0][0], target, kind if kind or target == STDIO else image.kind_for(target))]
-
-
-def check(job: Job, overwrite: bool) -> None:
-    """Refuse a job that could not end well, before any work is done for it.
-
-    Raises:
-        UnwritableFile: the target is the input itself, exists, or is no place for a file.
-    """
-    if job.target == STDIO:
-        return
-    if job.target.exists():
-        if job.source != STDIO and job.source.exists() and job.target.samefile(job.source):
-            raise UnwritableFile(job.target, "is the input itself: choose another name for the output")
-        if job.target.is_dir():
-            raise UnwritableFile(job.target, "is a folder: name a file, or end it in / to write into it")
-        if not overwrite:
-            raise UnwritableFile(job.target, "exists already: use --overwrite to replace it")
 
 
 def run(job: Job, load: Load, settings: Settings, progress: Progress | None = None) -> Result:
@@ -236,52 +174,6 @@ def denoise_photo(
     if peak > 1:
         clean *= peak
     return photo.with_pixels(clean), noise
-
-
-def _sources(path: Path, recursive: bool) -> list[tuple[Path, Path]]:
-    """Each photo of an input, and its place below a folder that was named."""
-    if path == STDIO or not path.is_dir():
-        return [(path, Path(path.name))]
-    found = sorted(file for file in (path.rglob("*") if recursive else path.iterdir()) if image.is_photo(file))
-    photos = [file for file in found if file.is_file()]
-    if not photos:
-        raise UsageError(f"{path}: holds no photos" + ("" if recursive else ": add --recursive to look deeper"))
-    return [(file, file.relative_to(path)) for file in photos]
-
-
-def _beside(source: Path, kind: str | None) -> Job:
-    if source == STDIO:
-        raise UsageError("a photo from standard input needs a target: add -o FILE, or -o - for standard output")
-    chosen = kind or _own_kind(source)
-    return Job(source, source.with_name(f"{source.stem}-denoised{_suffix(source, chosen)}"), chosen)
-
-
-def _into(folder: Path, source: Path, below: Path, kind: str | None) -> Job:
-    if source == STDIO:
-        raise UsageError(f"{folder}: a photo from standard input has no name: give a file as the output")
-    chosen = kind or _own_kind(source)
-    return Job(source, folder / below.with_suffix(_suffix(source, chosen)), chosen, makes_folder=True)
-
-
-def _own_kind(source: Path) -> str:
-    """The format that a photo has, if it is written here: of camera RAW, pictures are made."""
-    named = image.kind_named(source)
-    return FALLBACK_FORMAT if named in (None, DNG) else named
-
-
-def _suffix(source: Path, kind: str) -> str:
-    """The source's own where it says the format already."""
-    known = image.FORMATS[kind].extensions
-    return source.suffix if source.suffix.lower() in known else known[0]
-
-
-def _refuse_collisions(jobs: list[Job]) -> list[Job]:
-    taken: dict[Path, Path] = {}
-    for job in jobs:
-        if job.target in taken:
-            raise UsageError(f"{job.target}: both {taken[job.target]} and {job.source} would be written there")
-        taken[job.target] = job.source
-    return jobs
 
 
 def _make_folder(folder: Path) -> None:

@@ -20,6 +20,7 @@ from denoise_cli.io import dng, image
 from denoise_cli.io.metadata import Metadata
 from denoise_cli.io.photo import Photo
 from denoise_cli.pipeline import photo
+from denoise_cli.pipeline.jobs import Job
 from denoise_cli.pipeline.model_choice import AUTO, CAMERA_MODEL
 
 HERE = Path(__file__).parent
@@ -52,7 +53,7 @@ def main() -> None:
     image.write(HERE / "before-after.png", Photo(beside, None, "png"), "png", "denoise", overwrite=True)
     (HERE / "noisy.dng").write_bytes(noisy_negative())
     with tempfile.TemporaryDirectory() as folder:
-        job = photo.Job(HERE / "noisy.dng", Path(folder, "clean.dng"), "dng")
+        job = Job(HERE / "noisy.dng", Path(folder, "clean.dng"), "dng")
         photo.run(job, load_denoiser, photo.Settings(AUTO))
         pictures = [image.read(path).as_rgb8()[FACE] for path in (job.source, job.target)]
     image.write(

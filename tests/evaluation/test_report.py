@@ -1,5 +1,4 @@
 import csv
-import os
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +6,6 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from denoise_cli.errors import UnwritableFile
 from denoise_cli.evaluation.report import (
     CAPTION,
     GAIN,
@@ -16,7 +14,6 @@ from denoise_cli.evaluation.report import (
     Profiles,
     Tile,
     busiest,
-    check_target,
     compare,
     rows_of,
     write_grid,
@@ -90,30 +87,6 @@ def test_a_grid_stays_within_its_rows(photos: int, levels: int) -> None:
     shown = rows_of(photos, levels)
     assert 1 <= len(shown) * levels <= max(MOST_ROWS, levels)
     assert max(shown) < photos
-
-
-def test_targets_that_cannot_end_well_are_refused_at_once(tmp_path: Path) -> None:
-    there = tmp_path / "there.csv"
-    there.touch()
-    check_target(there, overwrite=True)
-    check_target(tmp_path / "new.csv", overwrite=False)
-    for target, reason in (
-        (there, "exists already: use --overwrite to replace it"),
-        (tmp_path, "is a folder: name a file"),
-        (tmp_path / "no" / "new.csv", f"there is no folder {tmp_path / 'no'}: make it first"),
-    ):
-        with pytest.raises(UnwritableFile) as error:
-            check_target(target, overwrite=False)
-        assert str(error.value) == f"{target}: {reason}"
-
-
-def test_a_folder_that_may_not_be_written_into_is_named_before_the_work(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("os.access", lambda path, mode: (path, mode) != (tmp_path, os.W_OK))
-    with pytest.raises(UnwritableFile) as error:
-        check_target(tmp_path / "new.csv", overwrite=False)
-    assert str(error.value) == f"{tmp_path / 'new.csv'}: cannot write into {tmp_path}: Permission denied"
 
 
 def test_a_profile_is_the_middle_line_over_time(tmp_path: Path, rng: np.random.Generator) -> None:

@@ -1,0 +1,112 @@
+"""Jobs: which photo becomes which file."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from denoise_cli.errors import UsageError
+from denoise_cli.files import check_target
+from denoise_cli.io import image
+
+STDIO = Path(image.STDIN)
+DNG = "dng"
+FALLBACK_FORMAT = "png"  # holds whatever a format that is only read can bring
+
+
+@dataclass(frozen=True)
+class Job:
+    """One photo to denoise.
+
+    Attributes:
+        source, target: files, or "-" for standard input and output.
+        kind: the format to write; None for the photo's own.
+        makes_folder: whether the target's folder is made if it is missing.
+    """
+
+    source: Path
+    target: Path
+    kind: str | None
+    makes_folder: bool = False
+
+
+def plan(inputs: Sequence[str], output: str | None, recursive: bool = False, kind: str | None = None) -> list[Job]:
+    """Decide which file becomes which.
+
+    Args:
+        inputs: files, folders, or "-" for standard input.
+        output: a file, a folder (an existing one, or a name that ends in a slash), or "-" for standard output; None to
+            write each result beside its input.
+        recursive: take folders with everything below them, and build the same tree under the output.
+        kind: the format of the results, if the output's name does not say it.
+
+    Raises:
+        UsageError: several photos for one file, two photos for the same file, a name whose format is not written here,
+            or a folder without photos.
+    """
+    sources = [pair for name in inputs for pair in _sources(Path(name), recursive)]
+    if output is None:
+        return _refuse_collisions([_beside(source, kind) for source, _ in sources])
+    if output.endswith(("/", os.sep)) or Path(output).is_dir():
+        return _refuse_collisions([_into(Path(output), source, below, kind) for source, below in sources])
+    if len(sources) != 1:
+        raise UsageError(f"{output}: {len(sources)} photos cannot become one file: give a folder, ending in /")
+    target = Path(output)
+    return [Job(sources[0][0], target, kind if kind or target == STDIO else image.kind_for(target))]
+
+
+def check(job: Job, overwrite: bool) -> None:
+    """Refuse a job that cannot succeed, before any work is done for it.
+
+    Raises:
+        UnwritableFile: the target is the input itself, exists, or is no place for a file.
+    """
+    if job.target != STDIO:
+        source = None if job.source == STDIO else job.source
+        check_target(job.target, overwrite, source, folder_is_made=job.makes_folder)
+
+
+def _sources(path: Path, recursive: bool) -> list[tuple[Path, Path]]:
+    """Each photo of an input, and its path below the folder that was named."""
+    if path == STDIO or not path.is_dir():
+        return [(path, Path(path.name))]
+    found = sorted(file for file in (path.rglob("*") if recursive else path.iterdir()) if image.is_photo(file))
+    photos = [file for file in found if file.is_file()]
+    if not photos:
+        raise UsageError(f"{path}: holds no photos" + ("" if recursive else ": add --recursive to look deeper"))
+    return [(file, file.relative_to(path)) for file in photos]
+
+
+def _beside(source: Path, kind: str | None) -> Job:
+    if source == STDIO:
+        raise UsageError("a photo from standard input needs a target: add -o FILE, or -o - for standard output")
+    chosen = kind or _own_kind(source)
+    return Job(source, source.with_name(f"{source.stem}-denoised{_suffix(source, chosen)}"), chosen)
+
+
+def _into(folder: Path, source: Path, below: Path, kind: str | None) -> Job:
+    if source == STDIO:
+        raise UsageError(f"{folder}: a photo from standard input has no name: give a file as the output")
+    chosen = kind or _own_kind(source)
+    return Job(source, folder / below.with_suffix(_suffix(source, chosen)), chosen, makes_folder=True)
+
+
+def _own_kind(source: Path) -> str:
+    """The photo's own format if it is written here; camera RAW becomes a picture."""
+    named = image.kind_named(source)
+    return FALLBACK_FORMAT if named in (None, DNG) else named
+
+
+def _suffix(source: Path, kind: str) -> str:
+    """The source's own extension, if it is one of the format's."""
+    known = image.FORMATS[kind].extensions
+    return source.suffix if source.suffix.lower() in known else known[0]
+
+
+def _refuse_collisions(jobs: list[Job]) -> list[Job]:
+    taken: dict[Path, Path] = {}
+    for job in jobs:
+        if job.target in taken:
+            raise UsageError(f"{job.target}: both {taken[job.target]} and {job.source} would be written there")
+        taken[job.target] = job.source
+    return jobs
