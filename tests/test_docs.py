@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from denoise_cli.models.registry import read_manifest
+from denoise_cli.models.manifest import read_manifest
 
 ROOT = Path(__file__).parents[1]
 

@@ -38,7 +38,7 @@ def test_a_wheel_denoises_outside_the_checkout(installed: Path, tmp_path: Path) 
 
 
 def test_a_wheel_knows_its_weights(installed: Path, tmp_path: Path) -> None:
-    where = "import denoise_cli.models.registry as zoo; print(zoo.__file__); print(zoo.weights_folder())"
+    where = "from denoise_cli.models import manifest; print(manifest.__file__); print(manifest.weights_folder())"
     done = subprocess.run([installed / "python", "-c", where], cwd=tmp_path, check=True, capture_output=True, text=True)
     module, weights = done.stdout.split("\n")[:2]
     assert str(installed.parent) in module

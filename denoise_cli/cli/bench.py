@@ -196,7 +196,7 @@ def _figures(one: "Speed", machine: "Machine") -> list[str]:
 
 def _scores(names: "Sequence[str]") -> dict[str, float]:
     """PSNR in dB of those that have one."""
-    from denoise_cli.models.registry import read_manifest
+    from denoise_cli.models.manifest import read_manifest
 
     entries = read_manifest()
     scores = {name: entries[name].scores.get(SCORED_ON, {}).get(SCORED_AT) for name in names if name in entries}

@@ -62,7 +62,8 @@ def _version(module: str) -> str | None:
 
 
 def _weights() -> list[tuple[str, str]]:
-    from denoise_cli.models.registry import load_net, read_manifest
+    from denoise_cli.models.manifest import read_manifest
+    from denoise_cli.models.registry import load_net
 
     states = []
     for name in read_manifest():

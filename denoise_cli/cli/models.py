@@ -22,7 +22,8 @@ def models(context: typer.Context, as_json: Json = False) -> None:
     """List, show and verify the models."""
     if context.invoked_subcommand is not None:
         return
-    from denoise_cli.models.registry import MODELS, read_manifest
+    from denoise_cli.models.manifest import read_manifest
+    from denoise_cli.models.registry import MODELS
 
     entries = read_manifest()
     if as_json:
@@ -43,7 +44,8 @@ def models(context: typer.Context, as_json: Json = False) -> None:
 def show(name: Name, as_json: Json = False) -> None:
     """Show all that is known of a model."""
     from denoise_cli.models.checkpoint import read_note
-    from denoise_cli.models.registry import card_of, find_model, is_file, read_manifest
+    from denoise_cli.models.manifest import card_of, read_manifest
+    from denoise_cli.models.registry import find_model, is_file
 
     spec = find_model(name)
     entries = read_manifest()
@@ -65,7 +67,8 @@ def show(name: Name, as_json: Json = False) -> None:
 @app.command()
 def verify() -> None:
     """Check every weight file against its checksum."""
-    from denoise_cli.models.registry import load_net, read_manifest
+    from denoise_cli.models.manifest import read_manifest
+    from denoise_cli.models.registry import load_net
 
     failures = 0
     for name in read_manifest():

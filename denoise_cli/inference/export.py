@@ -15,7 +15,8 @@ from torch import nn
 from denoise_cli.errors import MissingDependency, NotExportable, UnwritableFile, UsageError
 from denoise_cli.files import folder_beside, move_both_into_place, write_atomically
 from denoise_cli.inference import openvino_net
-from denoise_cli.models.registry import ModelSpec, checksum_of, find_model, is_file, load_net, name_of, read_manifest
+from denoise_cli.models.manifest import read_manifest
+from denoise_cli.models.registry import ModelSpec, checksum_of, find_model, is_file, load_net, name_of
 from denoise_cli.nets.deformable import DeformableKernelNetConfig
 from denoise_cli.version import __version__
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from denoise_cli.errors import TrainingError, UnknownModel
-from denoise_cli.models.registry import name_of, weights_folder
+from denoise_cli.models.manifest import weights_folder
+from denoise_cli.models.registry import name_of
 from denoise_cli.train.losses import LOSSES
 
 LARGEST_SEED = 2**63 - 1  # of PyTorch

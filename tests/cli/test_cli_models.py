@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from denoise_cli.models import registry
+from denoise_cli.models import manifest, registry
 from denoise_cli.train.recipe import read_recipe
 
 Cli = Callable[..., Any]
@@ -18,8 +18,8 @@ Cli = Callable[..., Any]
 def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the weights, to be damaged."""
     folder = tmp_path / "weights"
-    shutil.copytree(registry.weights_folder(), folder)
-    monkeypatch.setattr(registry, "weights_folder", lambda: folder)
+    shutil.copytree(manifest.weights_folder(), folder)
+    monkeypatch.setattr(manifest, "weights_folder", lambda: folder)
     return folder
 
 
@@ -36,7 +36,7 @@ def test_the_list_is_also_data(cli: Cli) -> None:
 
 
 def test_a_model_is_shown_with_its_checksum_its_provenance_and_its_card(cli: Cli) -> None:
-    entry = registry.read_manifest()["mallenet-s"]
+    entry = manifest.read_manifest()["mallenet-s"]
     facts = dict(line.split(maxsplit=1) for line in cli("models", "show", "mallenet-s").out.splitlines())
     assert facts["sha256"] == entry.sha256
     assert facts["provenance"] == entry.provenance
@@ -46,7 +46,7 @@ def test_a_model_is_shown_with_its_checksum_its_provenance_and_its_card(cli: Cli
 def test_what_is_shown_is_also_data(cli: Cli) -> None:
     facts = json.loads(cli("models", "show", "mallenet-s", "--json").out)
     assert facts["scores"]["cbsd68"]["25"] > 31
-    assert facts["card"] == str(registry.card_of("mallenet-s"))
+    assert facts["card"] == str(manifest.card_of("mallenet-s"))
 
 
 def test_a_model_without_weights_says_how_to_make_them(cli: Cli) -> None:
@@ -59,7 +59,7 @@ def test_a_model_without_weights_says_how_to_make_them(cli: Cli) -> None:
 def test_whole_weights_are_verified(cli: Cli) -> None:
     done = cli("models", "verify")
     assert done.code == 0
-    assert done.out.splitlines() == [f"{name}: as it should be" for name in registry.read_manifest()]
+    assert done.out.splitlines() == [f"{name}: as it should be" for name in manifest.read_manifest()]
 
 
 def test_truncated_weights_are_found(cli: Cli, weights: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_missing_manifest_is_said(cli: Cli, weights: Path) -> None:
 
 
 def test_the_manifest_speaks_of_models_and_files_that_exist() -> None:
-    for name, entry in registry.read_manifest().items():
+    for name, entry in manifest.read_manifest().items():
         assert name in registry.MODELS
         assert entry.path.is_file()
         spec = registry.MODELS[name]

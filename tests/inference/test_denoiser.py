@@ -229,11 +229,11 @@ def test_damaged_weights_are_refused(tmp_path: object, monkeypatch: pytest.Monke
     import shutil
     from pathlib import Path
 
-    from denoise_cli.models import registry
+    from denoise_cli.models import manifest
 
     folder = Path(str(tmp_path)) / "weights"
-    shutil.copytree(registry.weights_folder(), folder)
-    monkeypatch.setattr(registry, "weights_folder", lambda: folder)
+    shutil.copytree(manifest.weights_folder(), folder)
+    monkeypatch.setattr(manifest, "weights_folder", lambda: folder)
     path = folder / "mallenet-s.safetensors"
     data = bytearray(path.read_bytes())
     data[-1] ^= 1

@@ -14,7 +14,8 @@ from torch import Tensor
 from denoise_cli.errors import MissingDependency, NotExportable, UnwritableFile, UsageError
 from denoise_cli.inference.export import EXTENSIONS, Format, Target, check, facts_of, plan, write
 from denoise_cli.models.checkpoint import sha256_of, write_tensors
-from denoise_cli.models.registry import MODELS, load_net, read_manifest
+from denoise_cli.models.manifest import read_manifest
+from denoise_cli.models.registry import MODELS, load_net
 from denoise_cli.version import __version__
 
 # How far a test's weights are from fresh ones: points sent far astray differ by PyTorch's own rounding.

@@ -9,7 +9,8 @@ from torch import nn
 
 from denoise_cli.errors import DamagedWeights, UnknownModel
 from denoise_cli.models.checkpoint import write_tensors
-from denoise_cli.models.registry import MODELS, card_of, find_model, load_net, name_of, read_manifest, weights_folder
+from denoise_cli.models.manifest import card_of, read_manifest, weights_folder
+from denoise_cli.models.registry import MODELS, find_model, load_net, name_of
 
 SECTIONS = ["What it is for", "Network", "Training data", "Provenance", "Scores", "Limits", "Licence"]
 
