@@ -56,12 +56,21 @@ Grid = Annotated[
 Profile = Annotated[
     Path | None, typer.Option(metavar="FILE.png", help="Write a picture of one line of the first clip over time.")
 ]
-Frames = Annotated[int, typer.Option(min=1, max=9, help="How many frames of a clip models for clips look at.")]
+Frames = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=9,
+        help="Score each folder as a clip, of which so many frames are looked at for each one, as in `denoise video`. "
+        "[default: 5 with a model for clips, else all are single photos]",
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 
 Record = dict[str, Any]
 
 USUAL_LEVELS = (15.0, 25.0, 50.0)
+USUAL_FRAMES = 5
 # Of a table's columns, the measure and how it is written.
 FIGURES = {
     "noisy dB": ("noisy", ".2f"),
@@ -84,7 +93,7 @@ def evaluate(
     csv: Csv = None,
     grid: Grid = None,
     profile: Profile = None,
-    frames: Frames = 5,
+    frames: Frames = None,
     overwrite: Overwrite = False,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -109,9 +118,10 @@ def evaluate(
     photos, noises = _find(data, levels, sensors)
     names = model or [model_for_scores(isinstance(noises[0], Real))]
     denoisers = {name: _load(name, device, arithmetic, side) for name in names}
-    sees_clips = any(getattr(denoise, "sees_neighbours", False) for denoise in denoisers.values())
-    if sees_clips:
-        noises = _in_clips(data, photos, noises, frames)
+    if frames is None and any(getattr(denoise, "sees_neighbours", False) for denoise in denoisers.values()):
+        frames = USUAL_FRAMES
+    if frames is not None and isinstance(noises[0], Real):
+        raise UsageError(f"{data}: holds pairs of photos, and no clips: choose models for photos, without --frames")
     scores: dict[tuple[Noise, str], list[Score]] = {pair: [] for pair in product(noises, denoisers)}
     failed: set[Path] = set()
     rows = []
@@ -121,7 +131,7 @@ def evaluate(
         read = partial(_read, photos, bar=bar, failed=failed)
         fail = partial(_fail, bar=bar, failed=failed)
         for noise in noises:
-            for sample, results in score_all(denoisers, read(noise), frames if sees_clips else None, blind, fail):
+            for sample, results in score_all(denoisers, read(noise), frames, blind, fail):
                 bar.finish()
                 for name, (figures, _) in results.items():
                     scores[noise, name].append(figures)
@@ -201,16 +211,6 @@ def _find(
     if levels or sensors:
         raise UsageError(f"{data}: holds pairs, whose noise is real: leave --sigma and --shot-read away")
     return list(pairs), [Real(pairs)]
-
-
-def _in_clips(data: Path, photos: Sequence[Path], noises: "Sequence[Noise]", frames: int) -> "list[Noise]":
-    """The same noises, of frames that bring their neighbours along."""
-    from denoise_cli.evaluation.scores import Gaussian, InClips, Sensor
-
-    synthetic = [noise for noise in noises if isinstance(noise, Gaussian | Sensor)]
-    if len(synthetic) < len(noises):
-        raise UsageError(f"{data}: holds pairs of photos, and no clips: choose models for photos")
-    return [InClips(noise, tuple(photos), frames) for noise in synthetic]
 
 
 def _record(pair: "tuple[Noise, str]", what: Record, scores: "Sequence[Score]") -> Record:

@@ -1,17 +1,18 @@
 """How good a denoiser is, on photos whose truth is known: clean ones with synthetic noise, or real noisy ones."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from torch import from_numpy
+from torch import Tensor, from_numpy
 
-from denoise_cli.data.clips import window
 from denoise_cli.errors import DenoiseError, UnreadableFile
 from denoise_cli.evaluation.baselines import Denoise
 from denoise_cli.imaging.metrics import colour_shift, psnr, ssim
@@ -20,7 +21,7 @@ from denoise_cli.imaging.transfer import linear_to_srgb, srgb_to_linear
 from denoise_cli.inference.denoiser import Denoiser
 from denoise_cli.io import image
 from denoise_cli.ops.motion import blurred
-from denoise_cli.pipeline.frames import STEADY, surrounded
+from denoise_cli.pipeline.frames import find_noise
 
 Array = NDArray[np.float32]
 
@@ -38,14 +39,12 @@ class Sample:
         path: the file it comes from.
         clean, noisy: (H, W, C), nominally [0, 1], sRGB-encoded.
         sigma: the noise's deviation, or a sensor's noise; None where it is not known.
-        neighbours: of a clip's frame, others of the clip as noisy, nearest first.
     """
 
     path: Path
     clean: Array
     noisy: Array
     sigma: float | ShotRead | None
-    neighbours: tuple[Array, ...] = ()
 
     @cached_property
     def psnr(self) -> float:
@@ -127,40 +126,7 @@ class Real:
         return Sample(path, clean, noisy, None)
 
 
-@dataclass(frozen=True, eq=False)
-class InClips:
-    """A noise on the frames of clips, each of which brings its neighbours along.
-
-    Attributes:
-        noise: of each frame, its own.
-        frames: of all clips, sorted; those of one clip are in one folder.
-        T: how many are seen together, the frame itself with them.
-    """
-
-    noise: Gaussian | Sensor
-    frames: tuple[Path, ...]
-    T: int
-
-    def __str__(self) -> str:
-        return str(self.noise)
-
-    @property
-    def facts(self) -> dict[str, float | None]:
-        """As of `Gaussian`."""
-        return self.noise.facts
-
-    def sample(self, path: Path, index: int) -> Sample:
-        """As `Gaussian.sample`; each neighbour has the noise that it has as a frame of its own."""
-        clip = [place for place, frame in enumerate(self.frames) if frame.parent == path.parent]
-        own, *others = (clip[i] for i in window(clip.index(index), len(clip), self.T))
-        sample = self.noise.sample(path, own)
-        neighbours = tuple(self.noise.sample(self.frames[place], place).noisy for place in others)
-        if any(other.shape != sample.noisy.shape for other in neighbours):
-            raise UnreadableFile(path, f"is {_size(sample.noisy)}, but other frames of {path.parent} are not")
-        return replace(sample, neighbours=neighbours)
-
-
-Noise = Gaussian | Sensor | Real | InClips
+Noise = Gaussian | Sensor | Real
 
 
 @dataclass(frozen=True)
@@ -173,7 +139,8 @@ class Score:
         noisy_ssim, denoised_ssim: before and after; None for photos too small to have one.
         shift: how far the mean colour has moved from that of the input, on the scale of 255. (From the truth's it
             would be wrong of real photos: two exposures of one scene are never quite equally bright.)
-        seconds: how long it took.
+        seconds: how long it took; in a clip, the time since the frame before was finished. The first of a scene takes
+            longer, because the frames beside it are denoised with it.
         flicker: of a clip's frame, how much the error differs from that of the frame before, where the clip stands
             still; the mean absolute difference on the scale of 255. None where there is no frame before, or no still
             part.
@@ -239,43 +206,26 @@ def score_all(
     blind: bool = False,
     failed: Callable[[Path, DenoiseError], None] | None = None,
 ) -> Iterator[tuple[Sample, Results]]:
-    """Score denoisers on one picture after another; of a clip, on what `denoise video` makes of it.
+    """Score denoisers on one photo after another; on clips, on the frames that `denoise video` would write.
 
     Args:
-        denoisers: by name.
-        samples: those of one folder behind each other.
-        T: how many frames of a clip are seen together; None for photos.
+        denoisers: by name. One that is no `Denoiser` denoises each frame of a clip by itself.
+        samples: photos; or the frames of clips in their order, a clip being what lies in one folder and has noise of
+            one level.
+        T: how many frames of a clip are looked at for each one; None for photos.
         blind: as `score` takes it.
-        failed: told of what cannot be denoised, and why; without it, that is raised.
+        failed: called with the path of what cannot be denoised, and the reason; in a clip, with every frame that is
+            left of it. Without it, the error is raised.
 
     Yields:
-        Each sample and, by denoiser, its score and the output; a clip's frame when those beside it are denoised, too.
+        Each sample and, by denoiser, its score and the output. Of a clip, a few frames are held at a time.
     """
-
-    def denoised(clip: Iterable[Sample]) -> Iterator[tuple[Sample, dict[str, _Output]]]:
-        for sample in clip:
-            try:
-                outputs = {name: _timed(denoise, sample, blind) for name, denoise in denoisers.items()}
-            except DenoiseError as error:
-                if failed is None:
-                    raise
-                failed(sample.path, error)
-            else:
-                yield sample, outputs
-
-    for _, clip in groupby(samples, key=lambda sample: sample.path.parent):
-        before: tuple[Sample, Results] | None = None
-        for (sample, outputs), *beside in surrounded(denoised(clip), min(T or 1, STEADY)):
-            results = {}
-            for name, output in outputs.items():
-                others = [its[name].pixels for _, its in beside]
-                results[name] = _compared(sample, _steadied(denoisers[name], sample, output, others))
-                if before is not None and T is not None:
-                    figures, clipped = results[name]
-                    changed = flicker(clipped, sample.clean, before[1][name][1], before[0].clean)
-                    results[name] = replace(figures, flicker=changed), clipped
-            before = sample, results
-            yield before
+    if T is None:
+        for sample in samples:
+            yield from _score_clip(denoisers, [sample], None, blind, failed)
+        return
+    for _, frames in groupby(samples, key=lambda sample: (sample.path.parent, sample.sigma)):
+        yield from _score_clip(denoisers, _of_one_size(frames, failed), T, blind, failed)
 
 
 @dataclass(frozen=True)
@@ -286,19 +236,102 @@ class _Output:
     seconds: float
 
 
+def _score_clip(
+    denoisers: Mapping[str, Denoise],
+    clip: Iterable[Sample],
+    T: int | None,
+    blind: bool,
+    failed: Callable[[Path, DenoiseError], None] | None,
+) -> Iterator[tuple[Sample, Results]]:
+    """As `score_all`; of photos, each is a clip of its own."""
+    source, queues = iter(clip), [deque[Sample]() for _ in range(1 + len(denoisers))]
+    frames, *inputs = (_shared(source, queue, queues) for queue in queues)
+    streams = {
+        name: _outputs(denoise, its_input, T, blind)
+        for (name, denoise), its_input in zip(denoisers.items(), inputs, strict=True)
+    }
+    before: tuple[Sample, Results] | None = None
+    for sample in frames:
+        try:
+            outputs = {name: next(stream) for name, stream in streams.items()}
+        except DenoiseError as error:
+            if failed is None:
+                raise
+            del queues[1:]
+            for lost in chain([sample], frames):
+                failed(lost.path, error)
+            return
+        results = {name: _compared(sample, output) for name, output in outputs.items()}
+        if before is not None:
+            previous, previous_results = before
+            for name, (figures, clipped) in results.items():
+                changed = flicker(clipped, sample.clean, previous_results[name][1], previous.clean)
+                results[name] = replace(figures, flicker=changed), clipped
+        before = sample, results
+        yield before
+
+
+def _shared(source: Iterator[Sample], own: deque[Sample], queues: Sequence[deque[Sample]]) -> Iterator[Sample]:
+    """The source's samples by way of one of several queues; `itertools.tee` would hold dozens longer than needed."""
+    while True:
+        if not own:
+            sample = next(source, None)
+            if sample is None:
+                return
+            for queue in queues:
+                queue.append(sample)
+        yield own.popleft()
+
+
+def _of_one_size(frames: Iterator[Sample], failed: Callable[[Path, DenoiseError], None] | None) -> Iterator[Sample]:
+    first = next(frames)
+    yield first
+    for sample in frames:
+        if sample.noisy.shape == first.noisy.shape:
+            yield sample
+            continue
+        error = UnreadableFile(sample.path, f"is {_size(sample.noisy)}, but {first.path} is {_size(first.noisy)}")
+        if failed is None:
+            raise error
+        failed(sample.path, error)
+
+
+def _outputs(denoise: Denoise, frames: Iterator[Sample], T: int | None, blind: bool) -> Iterator[_Output]:
+    if T is None or not isinstance(denoise, Denoiser):
+        return (_timed(denoise, sample, blind) for sample in frames)
+    return _outputs_of_clip(denoise, frames, T, blind)
+
+
+def _outputs_of_clip(denoise: Denoiser, frames: Iterator[Sample], T: int, blind: bool) -> Iterator[_Output]:
+    """What `denoise video` makes of the frames; the time in which they are read does not count."""
+    first = next(frames)
+    sigma = None if blind else first.sigma
+    reading = 0.0
+
+    def pictures() -> Iterator[tuple[Sample, Tensor]]:
+        nonlocal reading
+        started = time.perf_counter()
+        for sample in chain([first], frames):
+            picture = from_numpy(sample.noisy).permute(2, 0, 1).contiguous()
+            reading += time.perf_counter() - started
+            yield sample, picture
+            started = time.perf_counter()
+        reading += time.perf_counter() - started
+
+    started = time.perf_counter()
+    for sample, _, noise in find_noise(pictures(), denoise, T, sigma):
+        pixels = sample.noisy if noise is None else sample.noisy - noise().permute(1, 2, 0).numpy()
+        if denoise.device.type == "cuda":
+            # Else the GPU would go on while the frame is scored, and that time would not count.
+            torch.cuda.synchronize(denoise.device)
+        yield _Output(pixels, time.perf_counter() - started - reading)
+        started, reading = time.perf_counter(), 0.0
+
+
 def _timed(denoise: Denoise, sample: Sample, blind: bool) -> _Output:
     started = time.perf_counter()
-    seen = {"neighbours": sample.neighbours} if getattr(denoise, "sees_neighbours", False) else {}
-    pixels = denoise(sample.noisy, None if blind else sample.sigma, **seen)
+    pixels = denoise(sample.noisy, None if blind else sample.sigma)
     return _Output(pixels, time.perf_counter() - started)
-
-
-def _steadied(denoise: Denoise, sample: Sample, output: _Output, others: Sequence[Array]) -> _Output:
-    if not (isinstance(denoise, Denoiser) and denoise.sees_neighbours):
-        return output
-    started = time.perf_counter()
-    pixels = denoise.steady(output.pixels, sample.noisy, others)
-    return _Output(pixels, output.seconds + time.perf_counter() - started)
 
 
 def _compared(sample: Sample, output: _Output) -> tuple[Score, Array]:

@@ -15,6 +15,8 @@ import av
 
 from denoise_cli.errors import UnreadableFile, UsageError
 from denoise_cli.files import check_target, move_into_place
+from denoise_cli.imaging.noise import ShotRead
+from denoise_cli.imaging.yuv import to_rgb, without
 from denoise_cli.inference.denoiser import Denoiser
 from denoise_cli.io.encode import (
     CONTAINERS,
@@ -30,7 +32,7 @@ from denoise_cli.io.mux import join
 from denoise_cli.io.segments import Parts, folder_of, write_all
 from denoise_cli.io.video import Frame, Reader, has_alpha
 from denoise_cli.models.registry import checksum_of
-from denoise_cli.pipeline.frames import denoised
+from denoise_cli.pipeline.frames import find_noise
 from denoise_cli.pipeline.threads import ahead, behind
 from denoise_cli.version import __version__
 
@@ -203,6 +205,32 @@ def run(
         seconds=round(time.perf_counter() - began, 3),
         notes=tuple(notes),
     )
+
+
+def denoised(
+    frames: Iterable[Frame],
+    denoise: Denoiser,
+    T: int,
+    sigma: float | None = None,
+    strength: float = 1.0,
+    skip: int = 0,
+) -> Iterator[tuple[Frame, float | None]]:
+    """Frames whose samples have lost the noise that `clip.find_noise` finds in them, and the noise level.
+
+    Args:
+        frames: in the order in which they are shown; their samples are replaced.
+        denoise: for clips, or for photos, which denoises each frame by itself.
+        T: how many frames are looked at for each one; fewer where the scene has fewer.
+        sigma: the noise's standard deviation, [0, 1]; None to estimate it, or to leave that to the denoiser.
+        strength: 0 to 1, how much of the noise goes; 0 leaves the samples as they are.
+        skip: how many frames to leave out of the result; what follows is what it would be without.
+    """
+    pictures = ((frame, to_rgb(frame.planes, frame.layout)) for frame in frames)
+    for frame, level, noise in find_noise(pictures, denoise, T, sigma, strength, skip):
+        assert not isinstance(level, ShotRead)  # only where sigma is one
+        if noise is not None:
+            frame.replace(without(frame.planes, noise(), frame.layout))
+        yield frame, level
 
 
 def preview(source: Path, target: Path, settings: Settings, overwrite: bool = False) -> tuple[Encoding, list[str]]:

@@ -1,6 +1,7 @@
-"""A clip's way through a denoiser: frame by frame, each with its neighbours, each scene for itself.
+"""Finding the noise in the frames of a clip: each frame with its neighbours, each scene by itself.
 
-It goes twice through them: what is left after denoising differs from frame to frame, and is averaged.
+Every frame is denoised and then averaged with the denoised frames beside it: what denoising leaves behind differs from
+frame to frame, and would flicker.
 
 Legend: C channels, T frames of a window, H x W frame.
 """
@@ -11,17 +12,15 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count, groupby
 from statistics import median
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from denoise_cli.data.clips import window
-from denoise_cli.imaging.noise import estimate_sigma
-from denoise_cli.imaging.yuv import to_rgb, without
+from denoise_cli.imaging.noise import ShotRead, estimate_sigma
 from denoise_cli.inference.denoiser import Denoiser
 from denoise_cli.inference.gpu_copy import Shuttle
-from denoise_cli.io.video import Frame
 
 # A cut: the picture, reduced until neither noise nor small things count, changes by more than the first, on [0, 1], and
 # by more than the second times what it changed by just before. What is the same all over the picture is a fade, or a
@@ -35,132 +34,122 @@ STEADY = 5  # frames that are averaged once they are denoised
 LATE = 1  # frames that a GPU may be ahead of what is taken from it, so that neither waits for the other
 
 Item = TypeVar("Item")
+Level = float | ShotRead | None
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A frame as networks see it.
+class _Noisy(Generic[Item]):
+    """A frame before it is denoised.
 
     Attributes:
-        frame: what was decoded.
-        rgb: (3, H, W), or (1, H, W) of a grey one, where the denoiser runs; nominally [0, 1], encoded, not clipped.
+        item: what the caller knows it by.
+        picture: (C, H, W), on the denoiser's device if it has room.
         scene: a number, the same until the next cut.
     """
 
-    frame: Frame
-    rgb: Tensor
+    item: Item
+    picture: Tensor
     scene: int
 
 
 @dataclass(frozen=True)
-class Cleaned:
-    """A frame and its place in the clip, (1, C, H, W) of it without most of its noise, and the level that this had."""
+class _Denoised(Generic[Item]):
+    """A frame, its place in the clip, (1, C, H, W) of it without most of its noise, and the noise level."""
 
-    seen: Seen
-    number: int
+    noisy: _Noisy[Item]
+    place: int
     clean: Tensor
-    level: float | None
+    level: Level
 
 
-@dataclass(frozen=True)
-class Finished:
-    """A frame, the level that its noise had, and what returns the noise: (C, H, W), None where nothing is taken."""
-
-    frame: Frame
-    level: float | None
-    noise: Callable[[], Tensor] | None
-
-    def out(self) -> tuple[Frame, float | None]:
-        """The frame without the noise, and the level."""
-        if self.noise is not None:
-            self.frame.replace(without(self.frame.planes, self.noise(), self.frame.layout))
-        return self.frame, self.level
-
-
-def denoised(
-    frames: Iterable[Frame],
+def find_noise(
+    frames: Iterable[tuple[Item, Tensor]],
     denoise: Denoiser,
     T: int,
-    sigma: float | None = None,
+    sigma: Level = None,
     strength: float = 1.0,
     skip: int = 0,
-) -> Iterator[tuple[Frame, float | None]]:
-    """Frames without their noise, and the level that the noise had.
+) -> Iterator[tuple[Item, Level, Callable[[], Tensor] | None]]:
+    """Find the noise in each frame of a clip; a few frames are held at a time, however long the clip is.
 
-    A scene's level is the median of what was estimated so far, so that the strength does not change with every frame.
+    A scene's level is the median of the estimates so far, so that the strength does not change with every frame.
 
     Args:
-        frames: in the order in which they are shown; their samples are replaced.
-        denoise: for clips; or for photos, and each frame is one.
-        T: how many frames are looked at for each; fewer where the scene has fewer.
-        sigma: the noise's standard deviation, [0, 1]; None to estimate it, or to leave that to the denoiser.
-        strength: 0 to 1, how much of the noise goes; 0 leaves the samples as they are.
-        skip: how many frames to leave out of the result; what follows is what it would be without.
+        frames: in the order in which they are shown, each as an object of the caller's choice and a picture: (3, H, W),
+            or (1, H, W) if it is grey, float32, nominally [0, 1], encoded, not clipped, all of one size, on the CPU.
+        denoise: for clips, or for photos, which denoises each frame by itself.
+        T: how many frames are looked at for each one; fewer where the scene has fewer.
+        sigma: the noise's standard deviation, [0, 1], or a sensor's noise; None to estimate it, or to leave that to a
+            denoiser that sees the noise.
+        strength: 0 to 1, how much of the noise is found; at 0 there is none.
+        skip: how many frames to leave out of the result; the others' noise is what it would be without.
+
+    Yields:
+        The object; the noise level, None if it was left to the denoiser; and a function that waits for the noise and
+        returns it, (C, H, W), on the CPU, or None where there is nothing to subtract from the picture.
     """
-    numbers = count()
+    places = count()
     level = sigma
     shuttle = Shuttle(denoise.device, T + 2 * STEADY)
-    finished: deque[Finished] = deque()
+    finished: deque[tuple[Item, Level, Callable[[], Tensor] | None]] = deque()
 
-    def cleaned(scene: Iterator[Seen]) -> Iterator[Cleaned]:
+    def denoised(scene: Iterator[_Noisy[Item]]) -> Iterator[_Denoised[Item]]:
         nonlocal level
-        found: list[float] = []
-        for place, (own, *others) in enumerate(surrounded(scene, T if denoise.sees_neighbours else 1)):
+        estimates: list[float] = []
+        for number, (own, *others) in enumerate(_windows(scene, T if denoise.sees_neighbours else 1)):
             if sigma is None and not denoise.sees_noise:
-                if place % EVERY == 0 and _shows_noise(own.rgb):
-                    found.append(_estimated(own.rgb))
+                if number % EVERY == 0 and _shows_noise(own.picture):
+                    estimates.append(_estimated(own.picture))
                 # In the dark before a scene can tell, the last one's is as good as any.
-                level = median(found) if found else level or 0.0
-            number, clean = next(numbers), own.rgb[None]
-            if strength > 0 and number > skip - STEADY:
-                clean = denoise(clean, level, strength, neighbours=[seen.rgb[None] for seen in others])
-            yield Cleaned(own, number, clean, level)
+                level = median(estimates) if estimates else level or 0.0
+            place, clean = next(places), own.picture[None]
+            if strength > 0 and place > skip - STEADY:
+                clean = denoise(clean, level, strength, neighbours=[other.picture[None] for other in others])
+            yield _Denoised(own, place, clean, level)
 
-    for _, scene in groupby(_seen(frames, shuttle), key=lambda seen: seen.scene):
-        for own, *others in surrounded(cleaned(scene), min(T, STEADY)):
-            if own.number < skip:
+    for _, scene in groupby(_in_scenes(frames, shuttle), key=lambda frame: frame.scene):
+        for own, *others in _windows(denoised(scene), min(T, STEADY)):
+            if own.place < skip:
                 continue
-            noisy, noise = own.seen.rgb[None], None
+            picture, noise = own.noisy.picture[None], None
             if strength > 0 and own.level != 0:
-                steady = denoise.steady(own.clean, noisy, [other.clean for other in others])
-                noise = shuttle.fetch((noisy - steady)[0])
-            finished.append(Finished(own.seen.frame, own.level, noise))
+                steady = denoise.steady(own.clean, picture, [other.clean for other in others])
+                noise = shuttle.fetch((picture - steady)[0])
+            finished.append((own.noisy.item, own.level, noise))
             if len(finished) > LATE:
-                yield finished.popleft().out()
-    for last in finished:
-        yield last.out()
+                yield finished.popleft()
+    yield from finished
 
 
-def _seen(frames: Iterable[Frame], shuttle: Shuttle) -> Iterator[Seen]:
+def _in_scenes(frames: Iterable[tuple[Item, Tensor]], shuttle: Shuttle) -> Iterator[_Noisy[Item]]:
     scene, motion = 0, math.inf  # no cut follows upon a cut
     before: Tensor | None = None
-    for frame in frames:
-        rgb = to_rgb(frame.planes, frame.layout)
-        reduced = F.adaptive_avg_pool2d(rgb.mean(dim=0, keepdim=True), REDUCED)
+    for item, picture in frames:
+        reduced = F.adaptive_avg_pool2d(picture.mean(dim=0, keepdim=True), REDUCED)
         if before is not None:
             change = reduced - before
             moved = float((change - change.mean()).abs().mean() + ALL_OVER * change.mean().abs())
             is_cut = moved > max(MOST_MOTION, MOST_HASTE * motion)
             scene, motion = scene + is_cut, math.inf if is_cut else moved
         before = reduced
-        yield Seen(frame, shuttle.bring(rgb), scene)
+        yield _Noisy(item, shuttle.bring(picture), scene)
 
 
-def _shows_noise(rgb: Tensor) -> bool:
-    light = rgb.mean(dim=0)
+def _shows_noise(picture: Tensor) -> bool:
+    light = picture.mean(dim=0)
     return float(((light > ENDS) & (light < 1 - ENDS)).float().mean()) >= LEAST_SEEN
 
 
-def _estimated(rgb: Tensor) -> float:
+def _estimated(picture: Tensor) -> float:
     """The deviation of white noise in each channel that would be as strong in their mean.
 
     Colour differences are most often stored at half the size, and cameras smooth them: there, noise is anything but
     white, and each channel has a share of it.
     """
-    return estimate_sigma(rgb.mean(dim=0).unsqueeze(-1).cpu().numpy()) * len(rgb) ** 0.5
+    return estimate_sigma(picture.mean(dim=0).unsqueeze(-1).cpu().numpy()) * len(picture) ** 0.5
 
 
-def surrounded(items: Iterator[Item], T: int) -> Iterator[list[Item]]:
+def _windows(items: Iterator[Item], T: int) -> Iterator[list[Item]]:
     """Each item and the T - 1 nearest to it, itself first."""
     held: deque[Item] = deque()
     place = 0  # among those that are held, of the item whose turn it is

@@ -28,8 +28,8 @@ from denoise_cli.data.examples import (
     SensorNoise,
 )
 from denoise_cli.data.photos import CropSource, Source, find_pairs, find_photos
-from denoise_cli.errors import OutOfMemory, TrainingError, UnreadableFile
-from denoise_cli.evaluation.scores import Gaussian, InClips, Noise, Real, Sample, Sensor, score
+from denoise_cli.errors import DenoiseError, OutOfMemory, TrainingError, UnreadableFile
+from denoise_cli.evaluation.scores import Gaussian, Noise, Real, Sample, Sensor, score_all
 from denoise_cli.inference.denoiser import Denoiser, has_native_bf16, is_out_of_memory
 from denoise_cli.models.checkpoint import load_weights
 from denoise_cli.models.registry import ModelSpec, find_model, load_net
@@ -289,12 +289,23 @@ class Trainer:
         assert self._validation is not None
         denoise = Denoiser(self.average, self.spec, self.device, torch.float32)
         noise, photos = self._validation
-        scores, unread = [], []
-        for index, path in enumerate(photos):
-            try:
-                scores.append(score(denoise, noise.sample(path, index))[0].denoised)
-            except UnreadableFile as error:
-                unread.append(str(error))
+        unread: list[str] = []
+
+        def leave_out(_path: Path, error: DenoiseError) -> None:
+            if not isinstance(error, UnreadableFile):
+                raise error
+            unread.append(str(error))
+
+        def samples() -> Iterator[Sample]:
+            for index, path in enumerate(photos):
+                try:
+                    yield noise.sample(path, index)
+                except UnreadableFile as error:
+                    unread.append(str(error))
+
+        T = self.spec.window if self.spec.window > 1 else None
+        scored = score_all({"average": denoise}, samples(), T, failed=leave_out)
+        scores = [results["average"][0].denoised for _, results in scored]
         return float(np.mean(scores)) if scores else None, unread
 
     def _open(self, resume: bool) -> None:
@@ -421,8 +432,7 @@ def _validation(folder: Path, spec: ModelSpec) -> tuple[Noise | _AsLearnt, list[
     pairs = find_pairs(folder)
     if pairs:
         return Real(dict(pairs)), [noisy for noisy, _ in pairs]
-    noise, photos = SENSORS if spec.noise == "sensor" else WHITE, find_photos([folder])
-    return noise if spec.window == 1 else InClips(noise, tuple(photos), spec.window), photos
+    return SENSORS if spec.noise == "sensor" else WHITE, find_photos([folder])
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

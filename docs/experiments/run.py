@@ -14,6 +14,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -25,17 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from denoise_cli.data.clips import window
 from denoise_cli.data.photos import find_photos
 from denoise_cli.evaluation.plots import plot_trade_off
-from denoise_cli.evaluation.scores import (
-    Gaussian,
-    InClips,
-    Noise,
-    Sample,
-    Sensor,
-    add_gaussian_noise,
-    mean,
-    score,
-    score_all,
-)
+from denoise_cli.evaluation.scores import Gaussian, Sample, Sensor, add_gaussian_noise, mean, score, score_all
 from denoise_cli.imaging.metrics import psnr
 from denoise_cli.inference.denoiser import Denoiser, load_denoiser
 from denoise_cli.io import image
@@ -94,12 +86,11 @@ class Bench:
         denoise = Denoiser(net, spec, CPU, torch.float32)
         if spec.window > 1:
             paths = find_photos([self.data / "eval" / "clips"])
-            seen: Sequence[Noise] = [InClips(noise, tuple(paths), spec.window) for noise in noises]
-        else:
-            paths, seen = find_photos([self.data / "eval" / "cbsd68"])[: self.photos], noises
+            return [statistics.mean(_scores_of_clips(denoise, spec.window, paths, noise)) for noise in noises]
+        paths = find_photos([self.data / "eval" / "cbsd68"])[: self.photos]
         return [
             statistics.mean(score(denoise, noise.sample(path, i))[0].denoised for i, path in enumerate(paths))
-            for noise in seen
+            for noise in noises
         ]
 
     def _trained(self, name: str, spec: ModelSpec) -> nn.Module:
@@ -131,6 +122,16 @@ class Row:
     def __str__(self) -> str:
         cells = [self.name, f"{self.giga:.2f}", f"{self.milliseconds:.1f}", *(f"{dB:.2f}" for dB in self.scores)]
         return f"| {' | '.join(cells)} |"
+
+
+def _scores_of_clips(denoise: Denoiser, T: int, paths: Sequence[Path], noise: Gaussian | Sensor) -> Iterator[float]:
+    """PSNR of each frame as the network makes it of its window, neither cut into scenes nor steadied."""
+    samples = (noise.sample(path, index) for index, path in enumerate(paths))
+    for _, frames in groupby(samples, key=lambda sample: sample.path.parent):
+        clip = list(frames)
+        for place, sample in enumerate(clip):
+            neighbours = [clip[i].noisy for i in window(place, len(clip), T)[1:]]
+            yield score(partial(denoise, neighbours=neighbours), sample)[0].denoised
 
 
 def plug_in(bench: Bench) -> None:
@@ -199,7 +200,8 @@ def still(bench: Bench) -> None:
         denoisers = {model: load_denoiser(model, "cpu", "fp32")}
         cells = []
         for noise in WHITE:
-            scored = score_all(denoisers, _tripod(photos, noise.sigma), FRAMES)
+            T = FRAMES if denoisers[model].sees_neighbours else 1
+            scored = score_all(denoisers, _tripod(photos, noise.sigma), T)
             scores = mean([results[model][0] for _, results in scored])
             cells += [f"{scores['denoised']:.2f}", f"{scores['flicker']:.2f}"]
         print(f"| {model} | {' | '.join(cells)} |", flush=True)
@@ -208,10 +210,8 @@ def still(bench: Bench) -> None:
 def _tripod(photos: Sequence[Path], sigma: float) -> Iterator[Sample]:
     for photo in photos:
         clean = image.read(photo).as_float()
-        clip = [add_gaussian_noise(clean, sigma, place) for place in range(STILL_FRAMES)]
-        for place, noisy in enumerate(clip):
-            neighbours = tuple(clip[i] for i in window(place, STILL_FRAMES, FRAMES)[1:])
-            yield Sample(photo / str(place), clean, noisy, sigma, neighbours)
+        for place in range(STILL_FRAMES):
+            yield Sample(photo / str(place), clean, add_gaussian_noise(clean, sigma, place), sigma)
 
 
 def memory(_bench: Bench) -> None:

@@ -166,6 +166,36 @@ def test_a_picture_without_noise_has_no_number_in_json(cli: Cli, photos: Path) -
     assert mean["noisy_ssim"] == 1
 
 
+def test_frames_of_clips_are_steadied_and_flicker(cli: Cli, photos: Path) -> None:
+    run = ["eval", "--data", photos, "--sigma", "25", "--precision", "fp32", "--json"]
+    (single,), (alone,), (steadied,) = (
+        records(cli(*run, *frames)) for frames in ([], ["--frames", 1], ["--frames", 5])
+    )
+    assert single["flicker"] is None
+    assert alone["flicker"] is None  # nothing stands still between these two
+    assert alone["denoised"] == pytest.approx(single["denoised"], abs=1e-3)
+    assert steadied["denoised"] != pytest.approx(single["denoised"], abs=1e-3)
+
+
+def test_a_model_for_clips_makes_clips_of_folders(cli: Cli, tmp_path: Path, astronaut: NDArray[np.uint8]) -> None:
+    (tmp_path / "clip").mkdir()
+    for place in range(3):
+        Image.fromarray(astronaut[:64, 100:180]).save(tmp_path / "clip" / f"{place}.png")
+    run = ["eval", "--data", tmp_path, "--sigma", "25", "--precision", "fp32", "--model", "mallenet-s", "--json"]
+    clip = records(cli(*run, "--model", "mallenet-v"))
+    assert [one["photos"] for one in clip] == [3, 3]
+    assert all(one["flicker"] > 0 for one in clip)
+    explicit = records(cli(*run, "--frames", 5))
+    assert explicit[0]["denoised"] == clip[0]["denoised"]
+
+
+def test_pairs_are_no_clips(cli: Cli, pairs: Path) -> None:
+    message = f"denoise: {pairs}: holds pairs of photos, and no clips: choose models for photos, without --frames\n"
+    for options in (["--model", "mallenet-v"], ["--frames", 3]):
+        done = cli("eval", "--data", pairs, *options)
+        assert (done.code, done.out, done.err) == (2, "", message)
+
+
 def test_an_empty_folder_is_said(cli: Cli, tmp_path: Path) -> None:
     done = cli("eval", "--data", tmp_path)
     assert (done.code, done.err) == (1, f"denoise: {tmp_path}: holds no photos\n")

@@ -1,4 +1,9 @@
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
+from typing import Any
+from weakref import ref
 
 import numpy as np
 import pytest
@@ -10,7 +15,6 @@ from denoise_cli.data.photos import find_photos
 from denoise_cli.errors import OutOfMemory, UnreadableFile
 from denoise_cli.evaluation.scores import (
     Gaussian,
-    InClips,
     Real,
     Sample,
     Score,
@@ -24,7 +28,12 @@ from denoise_cli.evaluation.scores import (
 )
 from denoise_cli.imaging.metrics import psnr
 from denoise_cli.imaging.transfer import srgb_to_linear
-from denoise_cli.inference.denoiser import load_denoiser
+from denoise_cli.inference.denoiser import Denoiser, load_denoiser
+from denoise_cli.io import image
+from denoise_cli.io.video import Reader
+from denoise_cli.pipeline import clip
+from denoise_cli.pipeline.clip import Settings
+from tests.conftest import FFmpeg
 
 Array = NDArray[np.float32]
 
@@ -180,22 +189,13 @@ def clip(tmp_path: Path, rng: np.random.Generator) -> list[Path]:
     return find_photos([folder])
 
 
-def test_frames_bring_their_neighbours_along(clip: list[Path]) -> None:
-    noise = Gaussian(0.1)
-    in_clips = InClips(noise, tuple(clip), 3)
-    alone = [noise.sample(path, place).noisy for place, path in enumerate(clip)]
-    sample = in_clips.sample(clip[1], 1)
-    np.testing.assert_array_equal(sample.noisy, alone[1])
-    assert [float(other.mean()) for other in sample.neighbours] == [float(alone[i].mean()) for i in (0, 2)]
-    last = in_clips.sample(clip[5], 5)
-    np.testing.assert_array_equal(last.neighbours, [alone[4]])  # the other clip's frames are none of its neighbours
-    assert (str(in_clips), in_clips.facts) == (str(noise), noise.facts)
+def samples_of(clip: list[Path]) -> list[Sample]:
+    return [Gaussian(0.1).sample(path, place) for place, path in enumerate(clip)]
 
 
 def test_flicker_is_how_the_error_changes_where_nothing_moves(clip: list[Path]) -> None:
-    noises = InClips(Gaussian(0.1), tuple(clip), 3)
     errors = iter([0.1, 0.1, 0.15, 0.1, 0.2, 0.1])
-    samples = [noises.sample(path, place) for place, path in enumerate(clip)]
+    samples = samples_of(clip)
     truths = [sample.clean for sample in samples]
     wrong = {"wrong": lambda noisy, sigma: truths.pop(0) + next(errors)}
     found = [results["wrong"][0].flicker for _, results in score_all(wrong, samples, T=3)]
@@ -204,22 +204,134 @@ def test_flicker_is_how_the_error_changes_where_nothing_moves(clip: list[Path]) 
     assert [found[i] for i in (1, 2, 3, 5)] == pytest.approx([0, 0.05 * 255, 0.05 * 255, 0.1 * 255], abs=0.01)
 
 
-def test_what_sees_clips_is_scored_on_what_becomes_of_them(clip: list[Path]) -> None:
-    noises = InClips(Gaussian(0.1), tuple(clip), 3)
-    samples = [noises.sample(path, place) for place, path in enumerate(clip)]
-    denoise = load_denoiser("mallenet-v", precision="fp32")
-    alone = [denoise(sample.noisy, sample.sigma, neighbours=sample.neighbours) for sample in samples]
-    expected = denoise.steady(alone[2], samples[2].noisy, [alone[1], alone[3]])
+def test_single_photos_do_not_flicker(clip: list[Path]) -> None:
+    scored = score_all({"half": Halfway()}, samples_of(clip))
+    assert [results["half"][0].flicker for _, results in scored] == [None] * len(clip)
+
+
+@pytest.mark.parametrize("model", ["mallenet-v", "mallenet-s"])
+def test_a_frame_is_denoised_with_its_neighbours_and_steadied(clip: list[Path], model: str) -> None:
+    samples = samples_of(clip)
+    denoise = load_denoiser(model, "cpu", "fp32")
+
+    def alone(place: int, *others: int) -> Array:
+        neighbours = [samples[other].noisy for other in others] if denoise.sees_neighbours else []
+        return denoise(samples[place].noisy, 0.1, neighbours=neighbours)
+
+    first, own, last = alone(1, 0, 2), alone(2, 1, 3), alone(3, 2, 1)
+    expected = denoise.steady(own, samples[2].noisy, [first, last])
     results = [outputs["it"] for _, outputs in score_all({"it": denoise}, samples, T=3)]
     np.testing.assert_allclose(results[2][1], expected.clip(0, 1), rtol=0, atol=1e-5)
     assert results[2][0].denoised == pytest.approx(psnr(expected.clip(0, 1), samples[2].clean), abs=1e-3)
-    assert np.abs(expected - alone[2]).max() > 1e-3
-    for (_, output), before in zip(results[4:], alone[4:], strict=True):  # two frames: each is the other's only one
-        assert np.abs(output - before.clip(0, 1)).max() > 1e-3
+    assert np.abs(expected - own).max() > 1e-3
+    pair = alone(4, 5), alone(5, 4)  # a clip of two frames: each is the other's only neighbour
+    for place, (its, other) in {4: pair, 5: pair[::-1]}.items():
+        expected = denoise.steady(its, samples[place].noisy, [other])
+        np.testing.assert_allclose(results[place][1], expected.clip(0, 1), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("model", ["mallenet-v", "mallenet-s"])
+def test_with_a_window_of_one_each_frame_is_denoised_alone(clip: list[Path], model: str) -> None:
+    denoise = load_denoiser(model, "cpu", "fp32")
+    scored = list(score_all({"it": denoise}, samples_of(clip), T=1))
+    for sample, results in scored:
+        expected = denoise(sample.noisy, sample.sigma).clip(0, 1)
+        np.testing.assert_allclose(results["it"][1], expected, rtol=0, atol=1e-5)
+    assert scored[1][1]["it"][0].flicker > 0
+
+
+CUT, FRAMES, SIGMA = 10, 14, 16 / 255
+
+
+@pytest.fixture
+def recorded(tmp_path: Path, astronaut: NDArray[np.uint8], rng: np.random.Generator) -> list[Path]:
+    """Noisy frames in 8 bits, 96 x 64: the camera pans, there is a cut, and the noise grows from frame to frame."""
+    folder = tmp_path / "recorded"
+    folder.mkdir()
+    for place in range(FRAMES):
+        left, top = 100 + 2 * place, 20 if place < CUT else 330
+        noisy = 50 + 0.6 * astronaut[top : top + 64, left : left + 96] + rng.normal(0, 10 + place, (64, 96, 3))
+        Image.fromarray(noisy.round().clip(0, 255).astype(np.uint8)).save(folder / f"{place:02}.png")
+    return find_photos([folder])
+
+
+@pytest.mark.parametrize("blind", [False, True])
+@pytest.mark.parametrize(("model", "T"), [("mallenet-v", 5), ("mallenet-s", 5), ("mallenet-s", 1)])
+def test_the_frames_of_a_clip_are_those_that_denoise_video_writes(
+    recorded: list[Path], tmp_path: Path, ffmpeg: FFmpeg, model: str, T: int, blind: bool
+) -> None:
+    denoise = load_denoiser(model, "cpu", "fp32")
+    source, target = tmp_path / "clip.mkv", tmp_path / "denoised.mkv"
+    ffmpeg("-i", recorded[0].parent / "%02d.png", "-c:v", "ffv1", "-pix_fmt", "bgr0", source)
+    settings = Settings(model, T, None if blind else SIGMA, codec="ffv1", pixel_format="bgr0")
+    clip.run(source, target, denoise, settings)
+    with Reader(target) as clip:
+        written = [np.stack([frame.planes[plane] for plane in (2, 0, 1)], axis=-1) for frame in clip.frames()]
+
+    noisy = [image.read(path).as_float() for path in recorded]
+    samples = [Sample(path, frame, frame, SIGMA) for path, frame in zip(recorded, noisy, strict=True)]
+    scored = [results["it"][1] for _, results in score_all({"it": denoise}, samples, T, blind)]
+    assert len(scored) == len(written) == FRAMES
+    for output, frame, before in zip(scored, written, noisy, strict=True):
+        assert np.abs(255 * output - frame).max() <= 0.5 + 1e-4  # it is rounded
+        assert np.abs(output - before).max() > SIGMA
+    # The cut was found: each scene is what it is by itself.
+    apart = [
+        replace(sample, path=Path("first" if place < CUT else "second") / sample.path.name)
+        for place, sample in enumerate(samples)
+    ]
+    for output, (_, results) in zip(scored, score_all({"it": denoise}, apart, T, blind), strict=True):
+        np.testing.assert_array_equal(output, results["it"][1])
+
+
+def test_however_long_a_clip_is_a_few_frames_are_held(rng: np.random.Generator) -> None:
+    frame = rng.random((64, 64, 3), np.float32)
+    samples: list[ref[Sample]] = []
+
+    def read() -> Iterator[Sample]:
+        for place in range(30):
+            sample = Sample(Path("clip") / str(place), frame, frame.copy(), 0.1)
+            samples.append(ref(sample))
+            yield sample
+
+    denoisers = {model: load_denoiser(model, "cpu", "fp32") for model in ("mallenet-v", "mallenet-s")}
+    held = [sum(sample() is not None for sample in samples) for _ in score_all(denoisers, read(), T=5)]
+    assert len(held) == 30
+    assert max(held) <= 12
+
+
+def test_frames_of_another_size_are_named_and_left_out(clip: list[Path]) -> None:
+    Image.new("L", (64, 64)).save(clip[2])
+    failed: dict[Path, str] = {}
+    denoisers = {"it": Halfway()}
+    samples = samples_of(clip)
+    scored = score_all(denoisers, samples, T=3, failed=lambda path, error: failed.update({path: str(error)}))
+    assert [sample.path for sample, _ in scored] == [*clip[:2], *clip[3:]]
+    assert failed == {clip[2]: f"{clip[2]}: is 64 x 64 in grey, but {clip[0]} is 64 x 64 in colour"}
+    with pytest.raises(UnreadableFile):
+        list(score_all(denoisers, samples, T=3))
+
+
+def test_a_clip_that_cannot_be_denoised_is_named_frame_by_frame_and_others_go_on(
+    clip: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steady, calls = Denoiser.steady, count()
+
+    def steady_until_memory_is_full(self: Denoiser, *pictures: Any) -> Any:
+        if next(calls) == 2:
+            raise OutOfMemory("too large")
+        return steady(self, *pictures)
+
+    monkeypatch.setattr(Denoiser, "steady", steady_until_memory_is_full)
+    failed: list[Path] = []
+    denoisers = {"half": Halfway(), "it": load_denoiser("mallenet-s", "cpu", "fp32")}
+    scored = score_all(denoisers, samples_of(clip), T=3, failed=lambda path, error: failed.append(path))
+    assert [sample.path for sample, _ in scored] == [clip[0], *clip[4:]]
+    assert failed == clip[1:4]
 
 
 def test_what_cannot_be_denoised_is_told_and_left_out(clip: list[Path]) -> None:
-    samples = [Gaussian(0.1).sample(path, place) for place, path in enumerate(clip)]
+    samples = samples_of(clip)
     places = iter(range(len(clip)))
 
     def fails_once(noisy: np.ndarray, sigma: object) -> np.ndarray:

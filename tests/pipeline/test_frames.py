@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from denoise_cli.io.video import Frame
-from denoise_cli.pipeline.frames import denoised
+from denoise_cli.pipeline.clip import denoised
 
 H, W = 72, 128
 

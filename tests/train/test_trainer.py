@@ -24,10 +24,13 @@ from torch import Tensor, nn
 from denoise_cli.data.examples import CameraNoise, GaussianNoise, Pairs, SensorNoise
 from denoise_cli.errors import DamagedWeights, OutOfMemory, TrainingError, UnknownModel, UnreadableFile, UnwritableFile
 from denoise_cli.imaging.metrics import psnr
+from denoise_cli.inference.denoiser import Denoiser
 from denoise_cli.models import registry
 from denoise_cli.models.checkpoint import load_weights, read_note, read_tensors, write_tensors
 from denoise_cli.nets.mallenet import MalleNetConfig
+from denoise_cli.nets.mallenet_video import MalleNetVideoConfig
 from denoise_cli.nets.residual import ResidualNet, conv, zeroed
+from denoise_cli.pipeline.frames import find_noise
 from denoise_cli.train import run_folder, trainer
 from denoise_cli.train.distributed import Crew, place_for
 from denoise_cli.train.recipe import Recipe
@@ -64,6 +67,7 @@ SPECS = {
     "wider": registry.ModelSpec(Tiny(8), ""),
     "blind": registry.ModelSpec(Tiny(), "", noise="camera"),
     "linear": registry.ModelSpec(Tiny(), "", space="linear", noise="sensor"),
+    "clips": registry.ModelSpec(MalleNetVideoConfig(4), "", window=3, any_window=True),
     "mosaic": registry.ModelSpec(
         MalleNetConfig(4, block="residual", channels=4, outputs=4), "", space="mosaic", noise="sensor"
     ),
@@ -667,6 +671,24 @@ def test_a_model_for_linear_light_is_scored_on_a_sensors_noise(start: Start, pho
     assert report.psnr == pytest.approx(expected, abs=1e-2)
 
 
+def test_a_model_for_clips_is_scored_on_what_becomes_of_clips(start: Start, photos: Path, tmp_path: Path) -> None:
+    held_back = tmp_path / "held-back"
+    held_back.mkdir()
+    for place in range(4):
+        shutil.copy(photos / "a.png", held_back / f"{place}.png")
+    run = start(recipe=dataclasses.replace(STILL, model="clips", patch=64), validation=held_back)
+    report = untrained(run)
+    samples = [trainer.WHITE.sample(path, index) for index, path in enumerate(sorted(held_back.iterdir()))]
+    pictures = [(sample, torch.from_numpy(sample.noisy).permute(2, 0, 1)) for sample in samples]
+    denoise = Denoiser(run.average, run.spec, CPU, torch.float32)
+    scores = [
+        psnr((sample.noisy - noise().permute(1, 2, 0).numpy()).clip(0, 1), sample.clean)
+        for sample, _, noise in find_noise(pictures, denoise, run.spec.window, trainer.WHITE.sigma)
+    ]
+    assert report.psnr == pytest.approx(np.mean(scores), abs=1e-3)
+    assert report.psnr > 22  # noise that is not taken away leaves 20.5 dB
+
+
 def test_photos_that_cannot_be_scored_are_named_once_and_left_out(start: Start, photos: Path, tmp_path: Path) -> None:
     held_back = shutil.copytree(photos, tmp_path / "held-back")
     expected = untrained(start("whole", STILL, validation=held_back)).psnr
@@ -689,11 +711,11 @@ def test_without_a_photo_that_can_be_scored_there_is_no_score(start: Start, tmp_
 
 
 def test_the_state_is_saved_before_it_is_scored(start: Start, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def killed(*_: object) -> NoReturn:
+    def killed(*_: object, **__: object) -> NoReturn:
         raise KeyboardInterrupt
 
     run = start(recipe=STILL, validation=photos)
-    monkeypatch.setattr(trainer, "score", killed)
+    monkeypatch.setattr(trainer, "score_all", killed)
     with pytest.raises(KeyboardInterrupt):
         list(run.run())
     assert state_of(run)["step"] == "1"
