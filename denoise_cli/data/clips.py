@@ -15,6 +15,7 @@ from torch import Tensor
 
 from denoise_cli.data.photos import Source, find_photos
 from denoise_cli.errors import UnreadableFile
+from denoise_cli.imaging.windows import window
 
 Array = NDArray[np.float32]
 
@@ -39,14 +40,6 @@ def find_clips(folder: Path) -> list[list[Path]]:
     for frame in find_photos([folder]):
         clips.setdefault(frame.parent, []).append(frame)
     return list(clips.values())
-
-
-def window(place: int, length: int, T: int) -> list[int]:
-    """A frame's place in its clip and those of its neighbours, nearest first, the earlier of two that are as near.
-
-    At the ends there are more from one side; of a clip that is shorter than the window, all.
-    """
-    return sorted(range(length), key=lambda other: (abs(other - place), other))[:T]
 
 
 def windows(clips: Sequence[Sequence[Path]], T: int) -> list[tuple[Path, ...]]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from denoise_cli.data.clips import Mixture, MovingPhotos, find_clips, window, windows
+from denoise_cli.data.clips import Mixture, MovingPhotos, find_clips, windows
 from denoise_cli.data.photos import CropSource
 from denoise_cli.errors import UnreadableFile
 
@@ -16,22 +16,6 @@ def write_photos(folder: Path, count: int, rng: np.random.Generator, side: int =
         coarse = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))
         coarse.resize((side, side), Image.Resampling.BICUBIC).save(path)
     return paths
-
-
-@pytest.mark.parametrize(
-    ("place", "length", "T", "expected"),
-    [
-        (4, 9, 5, [4, 3, 5, 2, 6]),
-        (4, 9, 1, [4]),
-        (0, 9, 5, [0, 1, 2, 3, 4]),
-        (1, 9, 5, [1, 0, 2, 3, 4]),
-        (8, 9, 3, [8, 7, 6]),
-        (1, 3, 5, [1, 0, 2]),
-        (0, 1, 5, [0]),
-    ],
-)
-def test_a_window_holds_the_nearest_frames(place: int, length: int, T: int, expected: list[int]) -> None:
-    assert window(place, length, T) == expected
 
 
 def test_clips_are_the_folders_that_hold_frames(tmp_path: Path, rng: np.random.Generator) -> None:

@@ -31,7 +31,7 @@ from denoise_cli.imaging.transfer import srgb_to_linear
 from denoise_cli.inference.denoiser import Denoiser, load_denoiser
 from denoise_cli.io import image
 from denoise_cli.io.video import Reader
-from denoise_cli.pipeline import clip
+from denoise_cli.pipeline import clip as pipeline
 from denoise_cli.pipeline.clip import Settings
 from tests.conftest import FFmpeg
 
@@ -264,7 +264,7 @@ def test_the_frames_of_a_clip_are_those_that_denoise_video_writes(
     source, target = tmp_path / "clip.mkv", tmp_path / "denoised.mkv"
     ffmpeg("-i", recorded[0].parent / "%02d.png", "-c:v", "ffv1", "-pix_fmt", "bgr0", source)
     settings = Settings(model, T, None if blind else SIGMA, codec="ffv1", pixel_format="bgr0")
-    clip.run(source, target, denoise, settings)
+    pipeline.run(source, target, denoise, settings)
     with Reader(target) as clip:
         written = [np.stack([frame.planes[plane] for plane in (2, 0, 1)], axis=-1) for frame in clip.frames()]
 
