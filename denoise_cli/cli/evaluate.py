@@ -26,7 +26,8 @@ from denoise_cli.errors import DenoiseError, UsageError
 
 if TYPE_CHECKING:
     from denoise_cli.evaluation.baselines import Denoise
-    from denoise_cli.evaluation.scores import Noise, Sample, Score
+    from denoise_cli.evaluation.samples import Noise, Sample
+    from denoise_cli.evaluation.scores import Score
 
 Data = Annotated[Path, typer.Option(help="A folder of clean photos, or one with folders noisy and clean in it.")]
 Sigmas = Annotated[
@@ -109,18 +110,19 @@ def evaluate(
     _check_names({option: target for option, target in targets.items() if target is not None})
 
     from denoise_cli.evaluation import report
-    from denoise_cli.evaluation.scores import Real, score_all
+    from denoise_cli.evaluation.samples import RealNoise
+    from denoise_cli.evaluation.scores import score_all
     from denoise_cli.files import check_target
     from denoise_cli.pipeline.model_choice import model_for_scores
 
     for target in filter(None, targets.values()):
         check_target(target, overwrite)
     photos, noises = _find(data, levels, sensors)
-    names = model or [model_for_scores(isinstance(noises[0], Real))]
+    names = model or [model_for_scores(isinstance(noises[0], RealNoise))]
     denoisers = {name: _load(name, device, arithmetic, side) for name in names}
     if frames is None and any(getattr(denoise, "sees_neighbours", False) for denoise in denoisers.values()):
         frames = USUAL_FRAMES
-    if frames is not None and isinstance(noises[0], Real):
+    if frames is not None and isinstance(noises[0], RealNoise):
         raise UsageError(f"{data}: holds pairs of photos, and no clips: choose models for photos, without --frames")
     scores: dict[tuple[Noise, str], list[Score]] = {pair: [] for pair in product(noises, denoisers)}
     failed: set[Path] = set()
@@ -200,17 +202,17 @@ def _find(
 ) -> tuple[list[Path], "list[Noise]"]:
     """The photos, and the noise that they are scored with, one after another."""
     from denoise_cli.data.photos import find_pairs, find_photos
-    from denoise_cli.evaluation.scores import Gaussian, Real, Sensor
+    from denoise_cli.evaluation.samples import RealNoise, ShotReadNoise, WhiteNoise
 
     pairs = dict(find_pairs(data))
     if not pairs:
         usual = USUAL_LEVELS if not (levels or sensors) else ()
-        noises: list[Noise] = [Gaussian(level / 255) for level in (*levels, *usual)]
-        noises += [Sensor(shot, read) for shot, read in sensors]
+        noises: list[Noise] = [WhiteNoise(level / 255) for level in (*levels, *usual)]
+        noises += [ShotReadNoise(shot, read) for shot, read in sensors]
         return find_photos([data]), list(dict.fromkeys(noises))
     if levels or sensors:
         raise UsageError(f"{data}: holds pairs, whose noise is real: leave --sigma and --shot-read away")
-    return list(pairs), [Real(pairs)]
+    return list(pairs), [RealNoise(pairs)]
 
 
 def _record(pair: "tuple[Noise, str]", what: Record, scores: "Sequence[Score]") -> Record:

@@ -29,7 +29,8 @@ from denoise_cli.data.examples import (
 )
 from denoise_cli.data.photos import CropSource, Source, find_pairs, find_photos
 from denoise_cli.errors import DenoiseError, OutOfMemory, TrainingError, UnreadableFile
-from denoise_cli.evaluation.scores import Gaussian, Noise, Real, Sample, Sensor, score_all
+from denoise_cli.evaluation.samples import Noise, RealNoise, Sample, ShotReadNoise, WhiteNoise
+from denoise_cli.evaluation.scores import score_all
 from denoise_cli.inference.denoiser import Denoiser, has_native_bf16, is_out_of_memory
 from denoise_cli.models.checkpoint import load_weights
 from denoise_cli.models.registry import ModelSpec, find_model, load_net
@@ -42,11 +43,11 @@ from denoise_cli.train.optimizer import Muon
 from denoise_cli.train.recipe import Recipe, settings_of
 from denoise_cli.train.run_folder import RunFolder
 
-WHITE = Gaussian(25 / 255)  # what the averaged weights are scored on where the photos bring no noise of their own
+WHITE = WhiteNoise(25 / 255)  # what the averaged weights are scored on where the photos bring no noise of their own
 COLOURS = 3
 VALIDATED = 128  # the side of the crops that a network for RAW is scored on
 FORGOTTEN = 1e-4  # what is left of the losses of a kernel's groups of points after half the steps
-SENSORS = Sensor(2.5e-3, 1e-2)  # the lower level of the deformable kernels' paper
+SENSORS = ShotReadNoise(2.5e-3, 1e-2)  # the lower level of the deformable kernels' paper
 
 # Noisy crops, clean ones and levels, or nothing where no photo can be read; the photos that could not be read, and why.
 Batch = tuple[list[Tensor], list[str]]
@@ -431,7 +432,7 @@ def _validation(folder: Path, spec: ModelSpec) -> tuple[Noise | _AsLearnt, list[
         return _AsLearnt(spec), find_photos([folder])
     pairs = find_pairs(folder)
     if pairs:
-        return Real(dict(pairs)), [noisy for noisy, _ in pairs]
+        return RealNoise(dict(pairs)), [noisy for noisy, _ in pairs]
     return SENSORS if spec.noise == "sensor" else WHITE, find_photos([folder])
 
 

@@ -27,7 +27,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from denoise_cli.data.clips import window
 from denoise_cli.data.photos import find_photos
 from denoise_cli.evaluation.plots import plot_trade_off
-from denoise_cli.evaluation.scores import Gaussian, Sample, Sensor, add_gaussian_noise, mean, score, score_all
+from denoise_cli.evaluation.samples import Sample, ShotReadNoise, WhiteNoise, add_gaussian_noise
+from denoise_cli.evaluation.scores import mean, score, score_all
 from denoise_cli.imaging.metrics import psnr
 from denoise_cli.inference.denoiser import Denoiser, load_denoiser
 from denoise_cli.io import image
@@ -49,8 +50,8 @@ from denoise_cli.train.trainer import Trainer
 IMAGES = Path(__file__).parents[1] / "images"
 CPU = torch.device("cpu")
 TRAINING = ("photos-1", "photos-2", "bsd432")
-WHITE = (Gaussian(25 / 255), Gaussian(50 / 255))
-SENSOR = (Sensor(2.5e-3, 1e-2), Sensor(6.4e-3, 2e-2))  # the deformable kernels' paper's low and high
+WHITE = (WhiteNoise(25 / 255), WhiteNoise(50 / 255))
+SENSOR = (ShotReadNoise(2.5e-3, 1e-2), ShotReadNoise(6.4e-3, 2e-2))  # the deformable kernels' paper's low and high
 SIDE = 256  # pixels: what is timed
 REPEATS = 15
 BATCH, PATCH = 8, 64  # of crops, their side: these networks are many, and compared with each other alone
@@ -73,7 +74,7 @@ class Bench:
     steps: int
     photos: int
 
-    def row(self, name: str, spec: ModelSpec, noises: Sequence[Gaussian | Sensor]) -> "Row":
+    def row(self, name: str, spec: ModelSpec, noises: Sequence[WhiteNoise | ShotReadNoise]) -> "Row":
         """Train a network and score it, if need be; time it."""
         net = self._trained(name, spec)
         milliseconds = _milliseconds(net, spec.window)
@@ -82,7 +83,7 @@ class Bench:
             kept.write_text(json.dumps(self._scores(net, spec, noises)))
         return Row(name, _giga_multiply_adds(net, spec.window), milliseconds, json.loads(kept.read_text()))
 
-    def _scores(self, net: nn.Module, spec: ModelSpec, noises: Sequence[Gaussian | Sensor]) -> list[float]:
+    def _scores(self, net: nn.Module, spec: ModelSpec, noises: Sequence[WhiteNoise | ShotReadNoise]) -> list[float]:
         denoise = Denoiser(net, spec, CPU, torch.float32)
         if spec.window > 1:
             paths = find_photos([self.data / "eval" / "clips"])
@@ -124,7 +125,9 @@ class Row:
         return f"| {' | '.join(cells)} |"
 
 
-def _scores_of_clips(denoise: Denoiser, T: int, paths: Sequence[Path], noise: Gaussian | Sensor) -> Iterator[float]:
+def _scores_of_clips(
+    denoise: Denoiser, T: int, paths: Sequence[Path], noise: WhiteNoise | ShotReadNoise
+) -> Iterator[float]:
     """PSNR of each frame as the network makes it of its window, neither cut into scenes nor steadied."""
     samples = (noise.sample(path, index) for index, path in enumerate(paths))
     for _, frames in groupby(samples, key=lambda sample: sample.path.parent):

@@ -13,19 +13,15 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from denoise_cli.data.photos import find_photos
 from denoise_cli.errors import OutOfMemory, UnreadableFile
-from denoise_cli.evaluation.scores import (
-    Gaussian,
-    Real,
+from denoise_cli.evaluation.samples import (
+    RealNoise,
     Sample,
-    Score,
-    Sensor,
+    ShotReadNoise,
+    WhiteNoise,
     add_gaussian_noise,
     add_sensor_noise,
-    flicker,
-    mean,
-    score,
-    score_all,
 )
+from denoise_cli.evaluation.scores import Score, flicker, mean, score, score_all
 from denoise_cli.imaging.metrics import psnr
 from denoise_cli.imaging.transfer import srgb_to_linear
 from denoise_cli.inference.denoiser import Denoiser, load_denoiser
@@ -63,7 +59,7 @@ class Halfway:
 
 def test_figures_are_those_of_scikit_image_by_the_protocol(photos: list[Path]) -> None:
     for index, path in enumerate(photos):
-        found, _ = score(Halfway(), Gaussian(25 / 255).sample(path, index))
+        found, _ = score(Halfway(), WhiteNoise(25 / 255).sample(path, index))
         clean = pixels(path)
         noisy = clean + np.random.default_rng(index).normal(0, 25, clean.shape) / 255
         denoised = ((noisy + 0.5) / 2).clip(0, 1)
@@ -84,7 +80,7 @@ def test_figures_are_those_of_scikit_image_by_the_protocol(photos: list[Path]) -
 def test_the_level_is_told_unless_the_denoiser_is_blind(photos: list[Path]) -> None:
     told, blind = Halfway(), Halfway()
     for index, path in enumerate(photos):
-        sample = Gaussian(0.1).sample(path, index)
+        sample = WhiteNoise(0.1).sample(path, index)
         score(told, sample)
         score(blind, sample, blind=True)
     assert told.told == [0.1, 0.1]
@@ -110,14 +106,14 @@ def test_sensor_noise_has_its_variance_in_linear_light() -> None:
 
 def test_of_a_sensors_noise_its_parameters_are_told(photos: list[Path]) -> None:
     denoise = Halfway()
-    score(denoise, Sensor(1e-3, 3e-3).sample(photos[1], 1))
-    assert denoise.told == [Sensor(1e-3, 3e-3)]
+    score(denoise, ShotReadNoise(1e-3, 3e-3).sample(photos[1], 1))
+    assert denoise.told == [ShotReadNoise(1e-3, 3e-3)]
 
 
 def test_of_real_noise_nothing_is_told(photos: list[Path]) -> None:
     denoise = Halfway()
     noisy, clean = photos
-    sample = Real({noisy: clean}).sample(noisy, 0)
+    sample = RealNoise({noisy: clean}).sample(noisy, 0)
     found, output = score(denoise, sample)
     assert denoise.told == [None]
     np.testing.assert_allclose(sample.noisy, pixels(noisy), atol=1e-6)
@@ -130,7 +126,7 @@ def test_grey_stays_grey_and_keeps_its_16_bits(tmp_path: Path) -> None:
     path = tmp_path / "deep.png"
     values = np.arange(1000, 1000 + 256, dtype=np.uint16).reshape(16, 16)
     Image.fromarray(values).save(path)
-    for noise in (Real({path: path}), Gaussian(0.1), Sensor(1e-3, 1e-2)):
+    for noise in (RealNoise({path: path}), WhiteNoise(0.1), ShotReadNoise(1e-3, 1e-2)):
         sample = noise.sample(path, 0)
         assert sample.noisy.shape == (16, 16, 1)
         assert np.array_equal(np.rint(sample.clean * 65535), values[..., None])
@@ -140,7 +136,7 @@ def test_partners_of_two_sizes_are_refused_by_name(photos: list[Path], tmp_path:
     grey = tmp_path / "grey.png"
     Image.new("L", (80, 60)).save(grey)
     with pytest.raises(UnreadableFile) as error:
-        Real({photos[0]: grey}).sample(photos[0], 0)
+        RealNoise({photos[0]: grey}).sample(photos[0], 0)
     assert str(error.value) == f"{photos[0]}: is 80 x 64 in colour, but {grey} is 80 x 60 in grey"
 
 
@@ -168,10 +164,10 @@ def test_the_mean_is_over_the_photos_that_have_a_figure() -> None:
 
 
 def test_noises_have_names_and_facts() -> None:
-    assert (str(Gaussian(25 / 255)), Gaussian(25 / 255).facts["sigma"]) == ("sigma 25", 25)
-    assert str(Sensor(0.001, 0.003)) == "shot 0.001, read 0.003"
-    assert str(Real({})) == "real"
-    assert Gaussian(0.1).facts.keys() == Sensor(0.1, 0.1).facts.keys() == Real({}).facts.keys()
+    assert (str(WhiteNoise(25 / 255)), WhiteNoise(25 / 255).facts["sigma"]) == ("sigma 25", 25)
+    assert str(ShotReadNoise(0.001, 0.003)) == "shot 0.001, read 0.003"
+    assert str(RealNoise({})) == "real"
+    assert WhiteNoise(0.1).facts.keys() == ShotReadNoise(0.1, 0.1).facts.keys() == RealNoise({}).facts.keys()
 
 
 @pytest.fixture
@@ -190,7 +186,7 @@ def clip(tmp_path: Path, rng: np.random.Generator) -> list[Path]:
 
 
 def samples_of(clip: list[Path]) -> list[Sample]:
-    return [Gaussian(0.1).sample(path, place) for place, path in enumerate(clip)]
+    return [WhiteNoise(0.1).sample(path, place) for place, path in enumerate(clip)]
 
 
 def test_flicker_is_how_the_error_changes_where_nothing_moves(clip: list[Path]) -> None:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from denoise_cli.evaluation.scores import add_gaussian_noise, add_sensor_noise
+from denoise_cli.evaluation.samples import add_gaussian_noise, add_sensor_noise
 from denoise_cli.imaging.noise import ShotRead, estimate_sigma, sensor_noise
 from denoise_cli.imaging.transfer import linear_to_srgb
 from denoise_cli.io import image
