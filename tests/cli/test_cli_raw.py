@@ -105,7 +105,7 @@ def test_a_model_for_photos_takes_what_was_developed(cli: Cli, negative: Path) -
         (
             ("--model", "mallenet-s", "--format", "dng"),
             1,
-            "a DNG is made of camera RAW, but mallenet-s sees what was developed: choose",
+            "a DNG is made from camera RAW, but mallenet-s needs a developed photo: choose",
         ),
     ],
 )
@@ -122,7 +122,7 @@ def test_what_makes_no_sense_for_raw_is_one_line(
     ("arguments", "reason"),
     [
         (("--model", "mallenet-raw"), "is not camera RAW, and mallenet-raw is for nothing else"),
-        (("--format", "dng"), "a DNG is made of camera RAW, but "),
+        (("--format", "dng"), "a DNG is made from camera RAW, but "),
     ],
 )
 def test_photos_are_no_raw(cli: Cli, photo: Path, arguments: tuple[str, ...], reason: str) -> None:

@@ -179,7 +179,7 @@ def test_interlaced_clips_are_told_and_can_be_made_whole(tmp_path: Path, ffmpeg:
         tmp_path / "a.mp4", "-vf", "tinterlace=interleave_top", "-c:v", "libx264", "-flags", "+ilme+ildct", frames=6
     )
     plain = pipeline.run(source, tmp_path / "b.mp4", denoise, Settings("mallenet-s", strength=0))
-    assert plain.notes == ("interlaced: --deinterlace makes whole frames of the fields",)
+    assert plain.notes == ("interlaced: --deinterlace combines fields into whole frames",)
     whole = pipeline.run(source, tmp_path / "c.mp4", denoise, Settings("mallenet-s", strength=0, deinterlace=True))
     assert whole.notes == ()
     assert ffmpeg.times(tmp_path / "c.mp4") == ffmpeg.times(source)
@@ -421,7 +421,7 @@ def test_hdr_that_has_no_place_is_told(hdr: Path, tmp_path: Path, denoise: Denoi
     told: list[str] = []
     settings = Settings("mallenet-s", strength=0, codec="vp9")
     result = pipeline.run(hdr, tmp_path / "b.mp4", denoise, settings, notice=told.append)
-    assert told == ["what the file says of its mastering display is lost: libvpx-vp9 has no place for it"]
+    assert told == ["the mastering display's data are lost: libvpx-vp9 has no place for them"]
     assert result.notes == tuple(told)
 
 
@@ -442,7 +442,7 @@ def test_raw_frames_are_told_the_rate(
     varies = "setpts='N*1001+if(mod(N,3),0,417)',settb=1/30000"
     source = ffmpeg.make(tmp_path / "b.mp4", "-vf", varies, "-fps_mode", "passthrough")
     (note,) = pipeline.run(source, pipeline.STDOUT, denoise, Settings("mallenet-s", strength=0)).notes
-    assert note.startswith("raw frames have one rate")
+    assert note.startswith("raw frames have a constant rate")
 
 
 def test_a_file_that_is_cut_off_is_told(tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser) -> None:
@@ -450,7 +450,7 @@ def test_a_file_that_is_cut_off_is_told(tmp_path: Path, ffmpeg: FFmpeg, denoise:
     source.write_bytes(source.read_bytes()[: source.stat().st_size * 6 // 10])
     result = pipeline.run(source, tmp_path / "b.mp4", denoise, Settings("mallenet-s", strength=0))
     assert 0 < result.frames < 40
-    assert f"the file lists 40 frames, of which {result.frames} are shown: it may be cut off" in result.notes
+    assert f"the file lists 40 frames but only {result.frames} could be decoded: it may be truncated" in result.notes
 
 
 def test_what_failed_early_leaves_nothing(tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser) -> None:
@@ -500,7 +500,7 @@ def test_transparency_stays_where_the_encoder_has_it(
 def test_transparency_that_is_lost_is_told(tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser) -> None:
     source = ffmpeg.make(tmp_path / "a.mkv", "-c:v", "ffv1", "-pix_fmt", "yuva420p", frames=2)
     result = pipeline.run(source, tmp_path / "b.mp4", denoise, Settings("mallenet-s", strength=0))
-    assert result.notes == ("transparency is lost: libx264 has none",)
+    assert result.notes == ("transparency is lost: libx264 does not support it",)
 
 
 def test_a_run_that_was_killed_before_its_first_part_begins_again(
