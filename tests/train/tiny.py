@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from denoise_cli.models import registry
 from denoise_cli.models.checkpoint import read_tensors
 from denoise_cli.nets.mallenet import MalleNetConfig
+from denoise_cli.nets.mallenet_video import MalleNetVideoConfig
 from denoise_cli.nets.residual import ResidualNet, conv, zeroed
 from denoise_cli.train.recipe import Recipe
 from denoise_cli.train.trainer import Trainer
@@ -42,6 +43,7 @@ SPECS = {
     "wider": registry.ModelSpec(Tiny(8), ""),
     "blind": registry.ModelSpec(Tiny(), "", noise="camera"),
     "linear": registry.ModelSpec(Tiny(), "", space="linear", noise="sensor"),
+    "clips": registry.ModelSpec(MalleNetVideoConfig(4), "", window=3, any_window=True),
     "mosaic": registry.ModelSpec(
         MalleNetConfig(4, block="residual", channels=4, outputs=4), "", space="mosaic", noise="sensor"
     ),
