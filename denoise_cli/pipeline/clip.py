@@ -46,7 +46,7 @@ class Settings:
     """How to denoise and encode.
 
     Attributes:
-        model: a name from the zoo, or the path of a weight file.
+        model: a name from the registry, or the path of a weight file.
         frames: the window, odd.
         sigma: noise level on [0, 1]; None to estimate it for each scene, or to leave it to the model.
         strength: 0 to 1, how much of the noise goes.

@@ -26,7 +26,7 @@ class Settings:
     """How to denoise, the same for every photo.
 
     Attributes:
-        model: a name from the zoo, the path of a weight file, or "auto" to choose by the photo's format.
+        model: a name from the registry, the path of a weight file, or "auto" to choose by the photo's format.
         noise: its level on [0, 1], or a sensor's shot and read noise; None to find it for each photo, or to leave that
             to the model.
         strength: scales the level; 0 leaves the pixels as they are.
@@ -166,7 +166,7 @@ def denoise_photo(
     if peak > 1:
         pixels = pixels / peak
     noise = settings.noise
-    if noise is None and not denoise.sees_noise:
+    if noise is None and not denoise.is_blind:
         noise = estimate_sigma(pixels)
     if settings.strength == 0:
         return photo, noise
