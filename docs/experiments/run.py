@@ -185,7 +185,7 @@ def clips(bench: Bench) -> None:
     _head("network", "G multiply-adds", "ms", "dB at low", "dB at high")
     nets: Mapping[str, Config] = {
         "mallenet-v": MalleNetVideoConfig(16),
-        "mallenet-v-rigid": MalleNetVideoConfig(16, follows=False),
+        "mallenet-v-rigid": MalleNetVideoConfig(16, follows_motion=False),
         "deformable-3d": DeformableKernelNetConfig(16, side=3, frames=FRAMES),
         "rigid-3d": DeformableKernelNetConfig(16, side=3, frames=FRAMES, deformable=False),
         "kpn-3d": KPNConfig(16, frames=FRAMES),

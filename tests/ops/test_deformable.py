@@ -18,8 +18,8 @@ from denoise_cli.ops.deformable import (
     sample3d_reference,
     sample_rigid2d,
     sample_rigid3d,
-    weigh,
-    weigh_groups,
+    weighted_sum,
+    weighted_sums_by_group,
 )
 
 Array = NDArray[np.float64]
@@ -177,15 +177,15 @@ def test_the_error_against_float64_is_at_most_twice_the_references(dtype: torch.
 @pytest.mark.parametrize("groups", [1, 3, 9])
 def test_the_mean_of_the_groups_is_the_whole_sum(groups: int) -> None:
     samples, weights = torch.randn(2, 3, 9, 4, 5).double(), torch.randn(2, 9, 4, 5).double()
-    apart = weigh_groups(samples, weights, groups)
+    apart = weighted_sums_by_group(samples, weights, groups)
     assert apart.shape == (2, groups, 3, 4, 5)
-    torch.testing.assert_close(apart.mean(dim=1), weigh(samples, weights))
+    torch.testing.assert_close(apart.mean(dim=1), weighted_sum(samples, weights))
 
 
 def test_a_group_sums_its_own_points_at_the_scale_of_the_whole() -> None:
     samples, weights = torch.randn(2, 3, 9, 4, 5).double(), torch.randn(2, 9, 4, 5).double()
-    last = 3 * weigh(samples[:, :, 6:], weights[:, 6:])
-    torch.testing.assert_close(weigh_groups(samples, weights, 3)[:, 2], last)
+    last = 3 * weighted_sum(samples[:, :, 6:], weights[:, 6:])
+    torch.testing.assert_close(weighted_sums_by_group(samples, weights, 3)[:, 2], last)
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_a_grid_without_a_centre_is_refused(image: tuple[int, ...], K: int, comp
 @pytest.mark.parametrize("groups", [0, 2, 18])
 def test_points_that_do_not_divide_into_the_groups_are_refused(groups: int) -> None:
     with pytest.raises(ValueError, match=f"groups: expected a divisor of 9 points, got {groups}"):
-        weigh_groups(torch.zeros(1, 3, 9, 4, 4), torch.zeros(1, 9, 4, 4), groups)
+        weighted_sums_by_group(torch.zeros(1, 3, 9, 4, 4), torch.zeros(1, 9, 4, 4), groups)
 
 
 # B, C, T, H, W: more frames than the grid has, as many, fewer; a row, a column, one pixel.
