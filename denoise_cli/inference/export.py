@@ -16,7 +16,7 @@ from denoise_cli.errors import MissingDependency, NotExportable, UnwritableFile,
 from denoise_cli.files import folder_beside, move_both_into_place, write_atomically
 from denoise_cli.inference import openvino_net
 from denoise_cli.models.manifest import read_manifest
-from denoise_cli.models.registry import ModelSpec, checksum_of, find_model, is_file, load_net, name_of
+from denoise_cli.models.registry import ModelSpec, checksum_of, find_model, is_weight_file, load_net, name_of
 from denoise_cli.nets.deformable import DeformableKernelNetConfig
 from denoise_cli.version import __version__
 
@@ -145,7 +145,7 @@ def facts_of(model: str, net: nn.Module) -> dict[str, str]:
         **_meanings(spec, _multiple_of(net)),
     }
     # Of weights that users have made, they alone know the licence.
-    return facts if is_file(model) else facts | {"licence": read_manifest()[model].licence}
+    return facts if is_weight_file(model) else facts | {"licence": read_manifest()[model].licence}
 
 
 def _meanings(spec: ModelSpec, multiple: int) -> dict[str, str]:

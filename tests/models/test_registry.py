@@ -58,7 +58,7 @@ def test_a_file_without_its_models_name_is_said(net: nn.Module, path: Path, note
     write_tensors(path, net.state_dict(), note)
     with pytest.raises(DamagedWeights) as error:
         load_net(str(path))
-    assert str(error.value) == f"{path}: does not say which model's weights it holds: it is not of denoise train"
+    assert str(error.value) == f"{path}: does not name a known model: use a file that denoise train has written"
 
 
 def test_a_file_of_another_network_is_said(net: nn.Module, path: Path) -> None:

@@ -29,7 +29,9 @@ def clip(right: int, left: float, seed: int = 0) -> tuple[Tensor, Tensor, list[T
 @pytest.mark.parametrize("right", [0, 4])
 def test_what_differs_from_frame_to_frame_is_averaged(right: int) -> None:
     clean, noisy, (frame, *others) = clip(right, 0.05 * SIGMA)
-    before, after = ((one - clean)[..., 16:-16, 16:-16].std() for one in (frame, average_over_frames(frame, noisy, others, ALIKE)))
+    before, after = (
+        (one - clean)[..., 16:-16, 16:-16].std() for one in (frame, average_over_frames(frame, noisy, others, ALIKE))
+    )
     assert after < 0.75 * before
 
 

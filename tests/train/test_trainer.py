@@ -26,7 +26,7 @@ from denoise_cli.errors import DamagedWeights, OutOfMemory, TrainingError, Unkno
 from denoise_cli.imaging.metrics import psnr
 from denoise_cli.inference.denoiser import Denoiser
 from denoise_cli.models import registry
-from denoise_cli.models.checkpoint import load_weights, read_note, read_tensors, write_tensors
+from denoise_cli.models.checkpoint import load_weights, read_metadata, read_tensors, write_tensors
 from denoise_cli.nets.mallenet import MalleNetConfig
 from denoise_cli.nets.mallenet_video import MalleNetVideoConfig
 from denoise_cli.nets.residual import ResidualNet, conv, zeroed
@@ -131,7 +131,7 @@ def rows_of(run: Trainer) -> list[list[str]]:
 
 
 def state_of(run: Trainer) -> dict[str, str]:
-    return read_note(run.folder / "state.safetensors")
+    return read_metadata(run.folder / "state.safetensors")
 
 
 def differences(one: Trainer, other: Trainer, name: str = "state.safetensors") -> list[str]:
@@ -175,7 +175,7 @@ def test_the_settings_are_on_disk(start: Start, photos: Path) -> None:
     list(run.run())
     settings = json.loads((run.folder / "run.json").read_text())
     assert settings == dataclasses.asdict(RECIPE) | {"data": [str(photos)], "folders": [], "photos": 3}
-    assert read_note(run.folder / "weights.safetensors").items() >= {"model": "tiny", "step": "6"}.items()
+    assert read_metadata(run.folder / "weights.safetensors").items() >= {"model": "tiny", "step": "6"}.items()
 
 
 def test_a_short_run_already_takes_noise_away(start: Start, photos: Path) -> None:
