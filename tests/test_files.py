@@ -10,7 +10,7 @@ import pytest
 from denoise_cli.errors import UnwritableFile
 from denoise_cli.files import check_target, folder_beside, move_both_into_place, write_atomically
 
-posix = pytest.mark.skipif(os.name != "posix", reason="permission bits and SIGKILL are of POSIX")
+posix = pytest.mark.skipif(os.name != "posix", reason="permission bits and SIGKILL exist on POSIX only")
 
 OLD, NEW = b"old" * 1_000_000, b"new" * 1_500_000
 REWRITE_FOREVER = """
@@ -150,7 +150,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_file(tmp_path: Path) -> None:
 
 
 def staged(folder: Path) -> tuple[Path, Path]:
-    """Two complete files that belong together, in a folder of their own."""
+    """Two complete files that belong together, in a staging folder."""
     parts = folder / "weights", folder / "model"
     for part in parts:
         part.write_bytes(b"new")
@@ -159,7 +159,7 @@ def staged(folder: Path) -> tuple[Path, Path]:
 
 @pytest.fixture
 def pair(tmp_path: Path) -> tuple[Path, Path]:
-    """Where they belong."""
+    """The final names of the two files."""
     return tmp_path / "net.bin", tmp_path / "net.xml"
 
 

@@ -10,7 +10,7 @@ from denoise_cli.errors import DamagedWeights, DenoiseError, UnwritableFile
 from denoise_cli.models.checkpoint import load_weights, read_metadata, read_tensors, sha256_of, write_tensors
 from denoise_cli.nets.mallenet import MalleNetConfig
 
-NOTE = {"model": "mallenet-s", "step": "7", "licence": "CC BY 4.0, © someone"}
+METADATA = {"model": "mallenet-s", "step": "7", "licence": "CC BY 4.0, © someone"}
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def tensors() -> dict[str, Tensor]:
 @pytest.fixture
 def path(tmp_path: Path, tensors: dict[str, Tensor]) -> Path:
     path = tmp_path / "weights.safetensors"
-    write_tensors(path, tensors, NOTE)
+    write_tensors(path, tensors, METADATA)
     return path
 
 
@@ -57,7 +57,7 @@ def test_parameters_are_written_without_their_gradients(tmp_path: Path) -> None:
 
 
 def test_the_note_comes_back(path: Path) -> None:
-    assert read_metadata(path) == NOTE
+    assert read_metadata(path) == METADATA
 
 
 def test_no_note_is_an_empty_one(tmp_path: Path, tensors: dict[str, Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""When kernels run and how they are launched, as far as that shows without a GPU."""
+"""When kernels run and how they are launched, as far as that can be tested without a GPU."""
 
 import sys
 from contextlib import nullcontext
@@ -13,7 +13,7 @@ from denoise_cli.ops import cuda, malleable
 
 @pytest.fixture
 def a_gpu(monkeypatch):
-    """Shapes and types of tensors on a GPU, which CuPy and PyTorch could use; none of their values."""
+    """A machine on which tensors can be on a GPU: they have shapes and types, but no values."""
     monkeypatch.setattr(cuda, "obstacle_of_machine", lambda index: None)
     with FakeTensorMode():
         yield
@@ -47,7 +47,7 @@ def test_tensors_that_no_kernel_reads(a_gpu, others, reason):
 
 @pytest.fixture
 def machine(monkeypatch):
-    """A machine whose parts a test takes away."""
+    """A machine with everything that kernels need; a test can remove parts."""
     parts = {"gpu": True, "capability": (9, 0), "cupy": object()}
     monkeypatch.setattr(torch.cuda, "is_available", lambda: parts["gpu"])
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: parts["capability"])
@@ -82,7 +82,7 @@ def test_amds_gpus_have_no_kernels(machine, monkeypatch):
 
 @pytest.fixture
 def cupy(monkeypatch):
-    """What the launcher asks CuPy and PyTorch for, noted down."""
+    """A fake CuPy that records everything that the launcher asks CuPy and PyTorch for."""
     notes = SimpleNamespace(launches=[], modules=[], streams=[], fail=None)
 
     def module(code, options, name_expressions):
@@ -159,7 +159,7 @@ def test_an_older_cupy_takes_the_streams_number(monkeypatch):
 
 
 def test_a_compiled_function_may_ask_the_machine():
-    """Looking for libraries is nothing that torch.compile could trace: the answer is a constant to it."""
+    """torch.compile cannot trace the search for libraries, so it treats the result as a constant."""
     asked = torch.compile(lambda tensor: tensor + (cuda.obstacle_of_machine() is None), backend="eager", fullgraph=True)
     expected = float(cuda.obstacle_of_machine() is None)
     assert float(asked(torch.zeros(()))) == expected
