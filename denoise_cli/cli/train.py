@@ -85,7 +85,7 @@ def train(
             "choose one of --recipe (repeat a run), --model (start one) and --from (fine-tune), or --resume one"
         )
 
-    from denoise_cli.models.registry import is_file
+    from denoise_cli.models.registry import is_weight_file
     from denoise_cli.train.distributed import place_for
     from denoise_cli.train.recipe import Recipe, fine_tuning, read_recipe, recipe_of
     from denoise_cli.train.trainer import Trainer
@@ -94,7 +94,7 @@ def train(
         settings = read_recipe(recipe)
     elif resume:
         settings = recipe_of(out)
-        model = model if start is None or is_file(start) else start  # the file may be gone, and is not needed
+        model = model if start is None or is_weight_file(start) else start  # the file may be gone, and is not needed
     else:
         settings = fine_tuning(start) if start is not None else Recipe(str(model))
     folders = _folders(settings, data)

@@ -52,7 +52,7 @@ def find_examples(data: Sequence[Path], spec: ModelSpec, scratch: Path) -> Examp
         if spec.space != "srgb":
             raise TrainingError("pairs are encoded, this model works in linear light: choose clean photos")
         both = CropSource([pair for several in pairs for pair in several], scratch=scratch)
-        return Pairs(both, spec.sees_noise)
+        return Pairs(both, spec.is_blind)
     crops: Source = _windows(data, spec.window, scratch) if spec.window > 1 else _photos(find_photos(data), scratch)
     return examples_of(crops, spec)
 

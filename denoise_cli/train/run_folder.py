@@ -16,7 +16,7 @@ from torch import Tensor
 
 from denoise_cli.errors import TrainingError, UnwritableFile
 from denoise_cli.files import write_atomically
-from denoise_cli.models.checkpoint import read_note, read_tensors, write_tensors
+from denoise_cli.models.checkpoint import read_metadata, read_tensors, write_tensors
 from denoise_cli.train.recipe import read_settings
 
 LOG_COLUMNS = ("step", "loss", "learning_rate", "psnr", "seconds", "megapixels_per_second", "waiting")
@@ -97,10 +97,10 @@ class RunFolder:
         """
         if not self.holds_state:
             raise TrainingError(f"{self.path}: holds no run to continue: leave --resume away to start one")
-        path, note = self._state, read_note(self._state)
+        path, note = self._state, read_metadata(self._state)
         began = int(note.get("fall_begins", 0))
         if int(note.get("step", 0)) > began and fall_begins > began and self._level.exists():
-            path, note = self._level, read_note(self._level)
+            path, note = self._level, read_metadata(self._level)
         if note.get("model") != model:
             raise TrainingError(f"{self.path}: trains {note.get('model')}, not {model}")
         if int(note["step"]) > steps:

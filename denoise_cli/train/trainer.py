@@ -74,7 +74,7 @@ class Trainer:
         validate_every, save_every: steps between two scores, and two saved states.
         resume: continue the run that is in the folder.
         workers: processes that prepare the crops; 0 to do it between the steps.
-        spec: the model, where the zoo does not hold it.
+        spec: the model, if it is not in the registry.
 
     Attributes:
         changes: what is set otherwise than it was in the run that is continued, the steps left out.

@@ -185,7 +185,7 @@ def clips(bench: Bench) -> None:
     _head("network", "G multiply-adds", "ms", "dB at low", "dB at high")
     nets: Mapping[str, Config] = {
         "mallenet-v": MalleNetVideoConfig(16),
-        "mallenet-v-rigid": MalleNetVideoConfig(16, follows=False),
+        "mallenet-v-rigid": MalleNetVideoConfig(16, follows_motion=False),
         "deformable-3d": DeformableKernelNetConfig(16, side=3, frames=FRAMES),
         "rigid-3d": DeformableKernelNetConfig(16, side=3, frames=FRAMES, deformable=False),
         "kpn-3d": KPNConfig(16, frames=FRAMES),
@@ -203,7 +203,7 @@ def still(bench: Bench) -> None:
         denoisers = {model: load_denoiser(model, "cpu", "fp32")}
         cells = []
         for noise in WHITE:
-            T = FRAMES if denoisers[model].sees_neighbours else 1
+            T = FRAMES if denoisers[model].takes_neighbours else 1
             scored = score_all(denoisers, _tripod(photos, noise.sigma), T)
             scores = mean([results[model][0] for _, results in scored])
             cells += [f"{scores['denoised']:.2f}", f"{scores['flicker']:.2f}"]

@@ -39,7 +39,7 @@ def test_nothing_is_overwritten_unasked(cli: Cli, tmp_path: Path, there: str) ->
     (tmp_path / there).write_bytes(b"mine")
     done = cli("export", "deformable-2d-quarter", "-o", tmp_path / "net.xml")
     assert done.code == 1
-    assert done.err == f"denoise: {tmp_path / there}: exists already: use --overwrite to replace it\n"
+    assert done.err == f"denoise: {tmp_path / there}: already exists: use --overwrite to replace it\n"
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"mine"]
 
 
@@ -72,7 +72,7 @@ def test_a_folder_that_is_not_there_is_named(cli: Cli, tmp_path: Path) -> None:
     target = tmp_path / "no" / "net.onnx"
     done = cli("export", "mallenet-r", "-o", target)
     assert done.code == 1
-    assert done.err == f"denoise: {target}: there is no folder {target.parent}: make it first\n"
+    assert done.err == f"denoise: {target}: there is no folder {target.parent}: create it first\n"
 
 
 def test_without_the_library_a_line_says_how_to_get_it(

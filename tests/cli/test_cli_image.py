@@ -98,7 +98,7 @@ def test_an_existing_output_is_replaced_only_when_asked(cli: Cli, photo: Path, t
     target.write_bytes(b"precious")
     done = cli("image", photo, "-o", target)
     assert done.code == 1
-    assert done.err == f"denoise: {target}: exists already: use --overwrite to replace it\n"
+    assert done.err == f"denoise: {target}: already exists: use --overwrite to replace it\n"
     assert target.read_bytes() == b"precious"
     assert cli("image", photo, "-o", target, "--overwrite", "-q").code == 0
     assert pixels(target).shape == pixels(photo).shape
@@ -200,7 +200,7 @@ def test_a_folder_that_cannot_be_made_is_said(cli: Cli, photo: Path) -> None:
 def test_a_folder_that_is_missing_is_said(cli: Cli, photo: Path, tmp_path: Path) -> None:
     done = cli("image", photo, "-o", tmp_path / "none" / "clean.png")
     assert done.code == 1
-    assert done.err == f"denoise: {tmp_path}/none/clean.png: there is no folder {tmp_path}/none: make it first\n"
+    assert done.err == f"denoise: {tmp_path}/none/clean.png: there is no folder {tmp_path}/none: create it first\n"
 
 
 def test_floating_point_beyond_white_keeps_its_range(cli: Cli, tmp_path: Path, rng: np.random.Generator) -> None:

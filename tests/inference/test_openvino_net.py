@@ -100,7 +100,7 @@ def test_its_error_is_at_most_twice_that_of_pytorch(model: str, precision: torch
 
 @torch.no_grad()
 def test_of_a_network_for_clips_the_photo_network_is_compiled() -> None:
-    net = with_weights(MalleNetVideoConfig(4, judging=4).build())
+    net = with_weights(MalleNetVideoConfig(4, trust_width=4).build())
     clip, sigma = noisy((64, 128), 2, 9)
     expected = net(clip, sigma)
     fast = compiled(net, torch.float32)

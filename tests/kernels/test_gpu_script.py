@@ -54,4 +54,4 @@ def test_without_a_gpu_it_says_so():
     if torch.cuda.is_available():
         pytest.skip("there is one")
     done = subprocess.run([sys.executable, SCRIPT], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", "nothing to measure: PyTorch sees no GPU\n")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "nothing to measure: PyTorch finds no GPU\n")

@@ -20,7 +20,7 @@ from torch import nn
 from denoise_cli.data.examples import GaussianNoise
 from denoise_cli.errors import DamagedWeights, OutOfMemory, TrainingError, UnknownModel, UnreadableFile, UnwritableFile
 from denoise_cli.models import registry
-from denoise_cli.models.checkpoint import load_weights, read_note, read_tensors, write_tensors
+from denoise_cli.models.checkpoint import load_weights, read_tensors, write_tensors
 from denoise_cli.train import run_folder, trainer
 from denoise_cli.train.distributed import Crew, place_for
 from denoise_cli.train.recipe import Recipe
@@ -44,7 +44,7 @@ def rows_of(run: Trainer) -> list[list[str]]:
 
 
 def state_of(run: Trainer) -> dict[str, str]:
-    return read_note(run.folder / "state.safetensors")
+    return read_metadata(run.folder / "state.safetensors")
 
 
 def full_disk(*_: object) -> NoReturn:
@@ -82,7 +82,7 @@ def test_the_settings_are_on_disk(start: Start, photos: Path) -> None:
     list(run.run())
     settings = json.loads((run.folder / "run.json").read_text())
     assert settings == dataclasses.asdict(RECIPE) | {"data": [str(photos)], "folders": [], "photos": 3}
-    assert read_note(run.folder / "weights.safetensors").items() >= {"model": "tiny", "step": "6"}.items()
+    assert read_metadata(run.folder / "weights.safetensors").items() >= {"model": "tiny", "step": "6"}.items()
 
 
 def test_a_short_run_already_takes_noise_away(start: Start, photos: Path) -> None:
