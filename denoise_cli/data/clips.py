@@ -21,12 +21,12 @@ Array = NDArray[np.float32]
 
 # How photos move. Chosen by us, from a tripod to a camera that is swung around; per frame.
 STILL_SHARE = 0.2
-SPEEDS = (0.1, 12.0)  # pixels, even in the logarithm
-MOST_ZOOM, MOST_TURN = 0.015, 0.015  # share of the size, radians
-MOST_SHAKE = 0.5  # pixels, to and fro
+SPEED_RANGE = (0.1, 12.0)  # pixels, even in the logarithm
+MAX_ZOOM, MAX_ROTATION = 0.015, 0.015  # share of the size, radians
+MAX_SHAKE = 0.5  # pixels, to and fro
 OBJECT_SHARE = 0.6  # with something that moves by itself
-OBJECT_RADII = (8, 48)  # pixels
-EXPOSURE_SHARE, MOST_EXPOSURE = 0.2, 0.03  # share of the brightness
+OBJECT_RADIUS_RANGE = (8, 48)  # pixels
+EXPOSURE_SHARE, MAX_EXPOSURE_CHANGE = 0.2, 0.03  # share of the brightness
 MARGIN = 32  # pixels around a crop that motion brings into it; beyond, photos are continued by reflection
 
 
@@ -72,14 +72,14 @@ class MovingPhotos:
         """(patch, patch, 3*T), [0, 1], sRGB-encoded."""
         place = int(rng.integers(self._T))
         times = [other - place for other in window(place, self._T, self._T)]
-        frames = _moved(self._texture(rng, patch), _draw_motion(rng), times, patch)
+        frames = _move(self._texture(rng, patch), _draw_motion(rng), times, patch)
         if rng.random() < OBJECT_SHARE:
             motion = _draw_motion(rng)
-            shape = _moved(_draw_shape(rng, patch + 2 * MARGIN), motion, times, patch, beyond="zeros")
-            texture = _moved(self._texture(rng, patch), motion, times, patch)
+            shape = _move(_draw_shape(rng, patch + 2 * MARGIN), motion, times, patch, beyond="zeros")
+            texture = _move(self._texture(rng, patch), motion, times, patch)
             frames = torch.lerp(frames, texture, shape.clamp(0, 1))
         if rng.random() < EXPOSURE_SHARE:
-            gain = rng.uniform(-MOST_EXPOSURE, MOST_EXPOSURE)
+            gain = rng.uniform(-MAX_EXPOSURE_CHANGE, MAX_EXPOSURE_CHANGE)
             frames = frames * torch.tensor([1 + gain * time for time in times]).float().view(-1, 1, 1, 1)
         return frames.clamp(0, 1).permute(2, 3, 0, 1).flatten(2).numpy()
 
@@ -114,7 +114,7 @@ class _Motion:
 
     velocity: tuple[float, float]
     zoom: float
-    turn: float
+    rotation: float
     shake: float
     seed: int
 
@@ -122,7 +122,7 @@ class _Motion:
         """(2, 3), from where a pixel is shown at a time to where it is at time zero; [-1, 1] across `side` pixels."""
         rng = np.random.default_rng((self.seed, int(time) + 100))
         shaken = self.shake * rng.uniform(-1, 1, 2) if time else np.zeros(2)
-        scale, angle = np.exp(self.zoom * time), self.turn * time
+        scale, angle = np.exp(self.zoom * time), self.rotation * time
         cos, sin = scale * np.cos(angle), scale * np.sin(angle)
         dx, dy = (2 / side * (v * time + s) for v, s in zip(self.velocity, shaken, strict=True))
         return torch.tensor([[cos, -sin, -dx], [sin, cos, -dy]]).float()
@@ -132,19 +132,19 @@ def _draw_motion(rng: np.random.Generator) -> _Motion:
     seed = int(rng.integers(2**31))
     if rng.random() < STILL_SHARE:
         return _Motion((0.0, 0.0), 0.0, 0.0, 0.0, seed)
-    speed, direction = np.exp(rng.uniform(*np.log(SPEEDS))), rng.uniform(0, 2 * np.pi)
+    speed, direction = np.exp(rng.uniform(*np.log(SPEED_RANGE))), rng.uniform(0, 2 * np.pi)
     return _Motion(
         velocity=(speed * np.cos(direction), speed * np.sin(direction)),
-        zoom=MOST_ZOOM * rng.uniform(-1, 1) ** 3,  # most cameras hardly do
-        turn=MOST_TURN * rng.uniform(-1, 1) ** 3,
-        shake=MOST_SHAKE * rng.random() ** 2,
+        zoom=MAX_ZOOM * rng.uniform(-1, 1) ** 3,  # most cameras hardly do
+        rotation=MAX_ROTATION * rng.uniform(-1, 1) ** 3,
+        shake=MAX_SHAKE * rng.random() ** 2,
         seed=seed,
     )
 
 
 def _draw_shape(rng: np.random.Generator, side: int) -> Tensor:
     """(1, 1, side, side): one within an ellipse, or in something with corners; zero around it, a pixel between."""
-    radii, centre = rng.uniform(*OBJECT_RADII, 2), rng.uniform(MARGIN, side - MARGIN, 2)
+    radii, centre = rng.uniform(*OBJECT_RADIUS_RANGE, 2), rng.uniform(MARGIN, side - MARGIN, 2)
     angle, power = rng.uniform(0, np.pi), rng.uniform(1, 6)
     y, x = np.mgrid[:side, :side] - centre[:, None, None]
     u, v = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
@@ -152,7 +152,7 @@ def _draw_shape(rng: np.random.Generator, side: int) -> Tensor:
     return torch.from_numpy(np.clip((1 - distance) * radii.min() + 0.5, 0, 1)).float()[None, None]
 
 
-def _moved(still: Tensor, motion: _Motion, times: Sequence[int], patch: int, beyond: str = "reflection") -> Tensor:
+def _move(still: Tensor, motion: _Motion, times: Sequence[int], patch: int, beyond: str = "reflection") -> Tensor:
     """The inner `patch` pixels at each time: (1, C, side, side) to (T, C, patch, patch)."""
     side = still.shape[-1]
     matrices = torch.stack([motion.matrix(time, side) for time in times])

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from denoise_cli.data.photos import CropSource, Source
 from denoise_cli.imaging import camera
-from denoise_cli.imaging.anscombe import Stabiliser
+from denoise_cli.imaging.anscombe import AnscombeTransform
 from denoise_cli.imaging.bayer import pack
 from denoise_cli.imaging.demosaic import DemosaicMethod, sample_mosaic
 from denoise_cli.imaging.noise import (
@@ -74,7 +74,7 @@ class GaussianNoise:
         clean = self.crops.draw(rng, patch)
         sigma = np.float32(rng.uniform(0, self.sigma_max))
         noisy = clean + sigma * rng.standard_normal(clean.shape, np.float32)
-        return Example(noisy, _first(clean), np.full(clean.shape[:2], sigma))
+        return Example(noisy, _first_frame(clean), np.full(clean.shape[:2], sigma))
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class SensorNoise:
         clean = srgb_to_linear(self.crops.draw(rng, patch))
         noise = ShotRead(rng.uniform(*SHOT_RANGE), rng.uniform(*READ_RANGE))
         noisy = clean + sensor_noise(clean, noise.shot, noise.read, rng)
-        return Example(noisy, _first(clean), noise.level_of_light(_first(noisy)))
+        return Example(noisy, _first_frame(clean), noise.level_of_light(_first_frame(noisy)))
 
 
 @dataclass(frozen=True)
@@ -125,10 +125,10 @@ class MosaicNoise:
         """See `Examples`; `patch` quads wide and high, 4 channels."""
         sensor = draw_sensor(rng)
         scene = self.crops.draw(rng, 2 * patch)
-        stabiliser = Stabiliser(sensor.noise)
-        pictures = sensor.normalised(sensor.take(scene, rng)), sensor.see(scene)
-        noisy, clean = (stabiliser.forward(pack(picture, sensor.phase)) for picture in pictures)
-        return Example(noisy, clean, np.full(clean.shape[:2], stabiliser.level, np.float32))
+        transform = AnscombeTransform(sensor.noise)
+        pictures = sensor.normalise(sensor.capture(scene, rng)), sensor.measure(scene)
+        noisy, clean = (transform.forward(pack(picture, sensor.phase)) for picture in pictures)
+        return Example(noisy, clean, np.full(clean.shape[:2], transform.level, np.float32))
 
 
 @dataclass(frozen=True)
@@ -148,11 +148,11 @@ class DevelopedNoise:
         method: DemosaicMethod | None = None
         if rng.random() >= DIRECT_SHARE:
             light, method = sample_mosaic(light), "malvar" if rng.random() < camera.MALVAR_SHARE else "bilinear"
-        noisy, clean = sensor.normalised(sensor.counted(light, rng)), light.clip(0, 1)
+        noisy, clean = sensor.normalise(sensor.digitise(light, rng)), light.clip(0, 1)
         gains = np.array([sensor.red, 1, sensor.blue])
-        stabiliser = Stabiliser(developed_noise(sensor.noise, gains / gains.min()))
-        noisy, clean = (stabiliser.forward(sensor.developed(one, method)[inside]) for one in (noisy, clean))
-        return Example(noisy, clean, np.full((patch, patch), stabiliser.level, np.float32))
+        transform = AnscombeTransform(developed_noise(sensor.noise, gains / gains.min()))
+        noisy, clean = (transform.forward(sensor.develop(one, method)[inside]) for one in (noisy, clean))
+        return Example(noisy, clean, np.full((patch, patch), transform.level, np.float32))
 
 
 @dataclass(frozen=True)
@@ -163,16 +163,16 @@ class Pairs:
     """
 
     crops: CropSource
-    sees_noise: bool
+    blind: bool
 
     def draw(self, rng: np.random.Generator, patch: int) -> Example:
         """See `Examples`."""
         noisy, clean = np.split(self.crops.draw(rng, patch), 2, axis=-1)
-        level = UNKNOWN_LEVEL if self.sees_noise else _grain(noisy - clean)
+        level = UNKNOWN_LEVEL if self.blind else _grain(noisy - clean)
         return Example(noisy, clean, np.full((patch, patch), level, np.float32))
 
 
-def _first(frames: Array) -> Array:
+def _first_frame(frames: Array) -> Array:
     return frames[..., :3]
 
 

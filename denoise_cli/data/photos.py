@@ -87,7 +87,7 @@ class CropSource:
             raise ValueError("expected at least one photo")
         self.skipped: dict[tuple[Path, ...], UnreadableFile] = {}
         self._groups = list(groups)
-        self._different = len(set(groups))
+        self._distinct = len(set(groups))
         self._budget = budget
         self._scratch = scratch
         self._held: dict[tuple[Path, ...], Pixels] = {}
@@ -105,22 +105,22 @@ class CropSource:
         Raises:
             UnreadableFile: no group can be read.
         """
-        pixels = _at_least(patch, self._drawn(rng))
+        pixels = _reflect_to_size(patch, self._draw_group(rng))
         H, W = pixels.shape[:2]
         y, x = rng.integers(H - patch + 1), rng.integers(W - patch + 1)
         crop = np.rot90(pixels[y : y + patch, x : x + patch], int(rng.integers(4)))
         return np.divide(crop[:, ::-1] if rng.integers(2) else crop, 255, dtype=np.float32)
 
-    def _drawn(self, rng: np.random.Generator) -> Pixels:
-        while len(self.skipped) < self._different:
+    def _draw_group(self, rng: np.random.Generator) -> Pixels:
+        while len(self.skipped) < self._distinct:
             group = self._groups[rng.integers(len(self._groups))]
             try:
-                return self._pixels(group)
+                return self._load(group)
             except UnreadableFile as error:
                 self.skipped[group] = error
         raise next(iter(self.skipped.values()))
 
-    def _pixels(self, group: tuple[Path, ...]) -> Pixels:
+    def _load(self, group: tuple[Path, ...]) -> Pixels:
         if group in self.skipped:
             raise self.skipped[group]
         if group in self._held:
@@ -134,18 +134,18 @@ class CropSource:
             self._held[group] = pixels
             return pixels
         with suppress(OSError):
-            self._held[group] = _mapped(pixels, self._scratch)
+            self._held[group] = _memory_map(pixels, self._scratch)
         return self._held.get(group, pixels)
 
 
-def _mapped(pixels: Pixels, scratch: Path | None) -> Pixels:
+def _memory_map(pixels: Pixels, scratch: Path | None) -> Pixels:
     with tempfile.TemporaryFile(dir=scratch) as file:
         file.write(pixels.data)
         file.flush()
         return np.memmap(file, np.uint8, "r", shape=pixels.shape)
 
 
-def _at_least(side: int, pixels: Pixels) -> Pixels:
+def _reflect_to_size(side: int, pixels: Pixels) -> Pixels:
     H, W = pixels.shape[:2]
     if min(H, W) >= side:
         return pixels

@@ -23,7 +23,7 @@ STRAIGHT = 0.5
 
 
 @dataclass(frozen=True)
-class Stabiliser:
+class AnscombeTransform:
     """The way to equal noise and back, of one sensor at one sensitivity.
 
     Args:

@@ -30,17 +30,17 @@ READ_INTERCEPT = 1.20
 READ_SPREAD = 0.26
 # Chosen by us, since nobody has published what makers do to their pictures: from nothing to what phones show at their
 # worst.
-MOST_LUMA_GRAIN = 1.0  # pixels of blur
-MOST_CHROMA_GRAIN = 2.5  # pixels of blur
-MOST_SHARPENING = 1.0  # share of an unsharp mask
-WITHOUT_SHARE = 0.25  # of the cameras, for each of these
+MAX_LUMA_GRAIN = 1.0  # pixels of blur
+MAX_CHROMA_GRAIN = 2.5  # pixels of blur
+MAX_SHARPENING = 1.0  # share of an unsharp mask
+ABSENT_SHARE = 0.25  # of the cameras, for each of these
 MALVAR_SHARE = 0.7  # of the cameras: the better demosaicing
 FULL_SIZE_SHARE = 0.6  # of the photos: as taken; the others are reduced for a screen
-LEAST_SCALE = 0.5  # of the size of reduced photos
+MIN_SCALE = 0.5  # of the size of reduced photos
 UNCOMPRESSED_SHARE = 0.2  # of the files
-QUALITIES = (70, 99)  # of the JPEGs
-TONES = 8  # steps from no tone curve to the whole one: a few, so that their tables can be kept
-LEVELS = 1 << 14  # entries of the transfer tables: finer than a tenth of an 8-bit step at the steepest point
+QUALITY_RANGE = (70, 99)  # of the JPEGs
+TONE_STEPS = 8  # steps from no tone curve to the whole one: a few, so that their tables can be kept
+TABLE_SIZE = 1 << 14  # entries of the transfer tables: finer than a tenth of an 8-bit step at the steepest point
 MARGIN = 16  # pixels lost on each side: filters have no neighbours there, and JPEG's blocks begin anywhere
 
 
@@ -101,20 +101,20 @@ class Camera:
         pictures = np.clip(sharpen(np.stack([noisy, clean]), self.sharpening), 0, 1)
         noisy, clean = (resize(picture, self.scale) for picture in pictures)
         y, x = rng.integers(8, size=2)  # the grid of JPEG's blocks begins anywhere
-        noisy[y:, x:] = self._stored(noisy[y:, x:])
+        noisy[y:, x:] = self._store(noisy[y:, x:])
         inside = np.s_[MARGIN:-MARGIN, MARGIN:-MARGIN]
         noisy, clean = noisy[inside], clean[inside]
         return noisy, np.clip(clean + mean_noise(noisy - clean, clean), 0, 1)
 
     def _light(self, scene: NDArray[np.floating]) -> Array:
         """What falls onto the photosites through their filters: (H, W, 3), [0, 1]."""
-        linear = _looked_up(scene, _to_linear(self.tone))
+        linear = _look_up(scene, _decoding_table(self.tone))
         return np.clip(linear @ self._matrix().T, 0, 1)
 
     def _develop(self, planes: Array) -> Array:
         """(2, H, W), as the sensor gives them, to (2, H, W, 3), encoded."""
         colours = demosaic(np.clip(planes, 0, 1), self.phase, self.demosaic)
-        return _looked_up(colours @ np.linalg.inv(self._matrix()).T.astype(np.float32), _to_encoded(self.tone))
+        return _look_up(colours @ np.linalg.inv(self._matrix()).T.astype(np.float32), _encoding_table(self.tone))
 
     def _matrix(self) -> Array:
         return camera_matrix(self.colours, self.red, self.blue).astype(np.float32)
@@ -123,7 +123,7 @@ class Camera:
         luma = (noise @ LUMA)[..., None]
         return gaussian_blur(luma, self.luma_grain) + gaussian_blur(noise - luma, self.chroma_grain)
 
-    def _stored(self, picture: Array) -> Array:
+    def _store(self, picture: Array) -> Array:
         rounded = np.rint(picture * 255).astype(np.uint8)
         if self.quality is not None:
             buffer = BytesIO()
@@ -146,20 +146,22 @@ def draw_camera(rng: np.random.Generator) -> Camera:
         red=rng.uniform(*RED_GAINS),
         blue=rng.uniform(*BLUE_GAINS),
         colours=draw_colours(rng),
-        tone=int(rng.integers(TONES + 1)) / TONES,
+        tone=int(rng.integers(TONE_STEPS + 1)) / TONE_STEPS,
         phase=(int(rng.integers(2)), int(rng.integers(2))),
         demosaic="malvar" if rng.random() < MALVAR_SHARE else "bilinear",
-        luma_grain=_some(rng, MOST_LUMA_GRAIN),
-        chroma_grain=_some(rng, MOST_CHROMA_GRAIN),
-        sharpening=_some(rng, MOST_SHARPENING),
-        scale=1.0 if rng.random() < FULL_SIZE_SHARE else rng.uniform(LEAST_SCALE, 1.0),
-        quality=None if rng.random() < UNCOMPRESSED_SHARE else int(rng.integers(QUALITIES[0], QUALITIES[1] + 1)),
+        luma_grain=_draw_amount(rng, MAX_LUMA_GRAIN),
+        chroma_grain=_draw_amount(rng, MAX_CHROMA_GRAIN),
+        sharpening=_draw_amount(rng, MAX_SHARPENING),
+        scale=1.0 if rng.random() < FULL_SIZE_SHARE else rng.uniform(MIN_SCALE, 1.0),
+        quality=None
+        if rng.random() < UNCOMPRESSED_SHARE
+        else int(rng.integers(QUALITY_RANGE[0], QUALITY_RANGE[1] + 1)),
         subsampled=bool(rng.random() < 0.5),
     )
 
 
-def _some(rng: np.random.Generator, most: float) -> float:
-    return 0.0 if rng.random() < WITHOUT_SHARE else rng.uniform(0, most)
+def _draw_amount(rng: np.random.Generator, most: float) -> float:
+    return 0.0 if rng.random() < ABSENT_SHARE else rng.uniform(0, most)
 
 
 def mean_noise(noise: Array, clean: Array) -> Array:
@@ -211,22 +213,22 @@ def resize(picture: Array, scale: float) -> Array:
     return np.clip(np.stack([np.asarray(plane) for plane in planes], axis=-1), 0, 1)
 
 
-def _looked_up(values: Array, table: Array) -> Array:
-    return np.take(table, np.rint(np.clip(values, 0, 1) * (LEVELS - 1)).astype(np.int32))
+def _look_up(values: Array, table: Array) -> Array:
+    return np.take(table, np.rint(np.clip(values, 0, 1) * (TABLE_SIZE - 1)).astype(np.int32))
 
 
-@lru_cache(maxsize=TONES + 1)
-def _to_encoded(tone: float) -> Array:
+@lru_cache(maxsize=TONE_STEPS + 1)
+def _encoding_table(tone: float) -> Array:
     """The table from linear light to the photo's encoding: gamma, then the tone curve."""
-    return _toned(linear_to_srgb(np.linspace(0, 1, LEVELS)), tone).astype(np.float32)
+    return _apply_tone_curve(linear_to_srgb(np.linspace(0, 1, TABLE_SIZE)), tone).astype(np.float32)
 
 
-@lru_cache(maxsize=TONES + 1)
-def _to_linear(tone: float) -> Array:
+@lru_cache(maxsize=TONE_STEPS + 1)
+def _decoding_table(tone: float) -> Array:
     """And back."""
-    grid = np.linspace(0, 1, LEVELS)
-    return srgb_to_linear(np.interp(grid, _toned(grid, tone), grid)).astype(np.float32)
+    grid = np.linspace(0, 1, TABLE_SIZE)
+    return srgb_to_linear(np.interp(grid, _apply_tone_curve(grid, tone), grid)).astype(np.float32)
 
 
-def _toned(x: NDArray[np.float64], tone: float) -> NDArray[np.float64]:
+def _apply_tone_curve(x: NDArray[np.float64], tone: float) -> NDArray[np.float64]:
     return (1 - tone) * x + tone * (3 * x**2 - 2 * x**3)

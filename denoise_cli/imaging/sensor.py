@@ -50,11 +50,11 @@ class Sensor:
     black: int = 1024
     white: int = 16383
 
-    def see(self, scene: NDArray[np.floating]) -> Array:
+    def measure(self, scene: NDArray[np.floating]) -> Array:
         """The mosaic without noise: (H, W, 3), sRGB-encoded, [0, 1], to (H, W), [0, 1]."""
         return sample_mosaic(self.light(scene), self.phase).clip(0, 1)
 
-    def take(self, scene: NDArray[np.floating], rng: np.random.Generator) -> NDArray[np.uint16]:
+    def capture(self, scene: NDArray[np.floating], rng: np.random.Generator) -> NDArray[np.uint16]:
         """The mosaic as its file holds it: with noise, clipped at zero and at `white`, in whole numbers.
 
         Args:
@@ -64,15 +64,15 @@ class Sensor:
         Returns:
             (H, W), 0 to `white`.
         """
-        return self.counted(sample_mosaic(self.light(scene), self.phase), rng)
+        return self.digitise(sample_mosaic(self.light(scene), self.phase), rng)
 
-    def counted(self, light: Array, rng: np.random.Generator) -> NDArray[np.uint16]:
+    def digitise(self, light: Array, rng: np.random.Generator) -> NDArray[np.uint16]:
         """Light of any shape as numbers of the file, with noise and clipped, as in `take`."""
         noisy = light + sensor_noise(light, self.noise.shot, self.noise.read, rng)
         numbers = np.rint(noisy * (self.white - self.black) + self.black)
         return numbers.clip(0, self.white).astype(np.uint16)
 
-    def normalised(self, numbers: NDArray[np.uint16]) -> Array:
+    def normalise(self, numbers: NDArray[np.uint16]) -> Array:
         """Numbers of the file, any shape, as light: nominally [0, 1], with noise below zero."""
         return (numbers.astype(np.float32) - self.black) / np.float32(self.white - self.black)
 
@@ -85,7 +85,7 @@ class Sensor:
         linear = srgb_to_linear(np.asarray(scene, np.float32))
         return np.maximum(linear @ (self.exposure * self.matrix()).T.astype(np.float32), 0)
 
-    def developed(self, light: Array, method: DemosaicMethod | None = None) -> Array:
+    def develop(self, light: Array, method: DemosaicMethod | None = None) -> Array:
         """Develop a picture: balance white, clip, demosaic, and convert to sRGB's colours.
 
         Args:

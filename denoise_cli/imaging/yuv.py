@@ -22,7 +22,7 @@ from torch import Tensor
 Plane = NDArray[np.unsignedinteger]
 
 # Red's and blue's share of brightness, by H.273's number of the matrix.
-WEIGHTS = {
+LUMA_WEIGHTS = {
     1: (0.2126, 0.0722),
     4: (0.30, 0.11),
     5: (0.299, 0.114),
@@ -31,7 +31,7 @@ WEIGHTS = {
     9: (0.2627, 0.0593),
     10: (0.2627, 0.0593),
 }
-USUAL = 6  # what decoders take where nothing, or nothing of the above, is said
+DEFAULT_MATRIX = 6  # what decoders take where nothing, or nothing of the above, is said
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Layout:
     colours: Literal["grey", "yuv", "gbr"] = "yuv"
     bits: int = 8
     full: bool = False
-    matrix: int = USUAL
+    matrix: int = DEFAULT_MATRIX
     across: int = 1
     down: int = 1
 
@@ -67,12 +67,14 @@ def to_rgb(planes: Sequence[Plane], layout: Layout) -> Tensor:
         clipped: samples may be beyond black and white, and beyond the colours of RGB.
     """
     H, W = planes[0].shape
-    values = [(_tensor(plane) - zero) / scale for plane, (zero, scale) in zip(planes, _scales(layout), strict=True)]
-    whole = [value if value.shape == (H, W) else _enlarged(value, layout)[:H, :W] for value in values]
+    values = [
+        (_tensor(plane) - zero) / scale for plane, (zero, scale) in zip(planes, _zeros_and_scales(layout), strict=True)
+    ]
+    whole = [value if value.shape == (H, W) else _upsample_chroma(value, layout)[:H, :W] for value in values]
     return _mix(_matrix(layout), torch.stack(whole))
 
 
-def without(planes: Sequence[Plane], noise: Tensor, layout: Layout) -> list[Plane]:
+def subtract_noise(planes: Sequence[Plane], noise: Tensor, layout: Layout) -> list[Plane]:
     """A frame's planes with the noise taken away, rounded to their own type.
 
     Args:
@@ -82,14 +84,14 @@ def without(planes: Sequence[Plane], noise: Tensor, layout: Layout) -> list[Plan
     """
     values = _mix(torch.linalg.inv(_matrix(layout)), noise.cpu())
     clean = []
-    for plane, value, (_, scale) in zip(planes, values, _scales(layout), strict=True):
-        reduced = value if plane.shape == value.shape else _reduced(value, layout)
+    for plane, value, (_, scale) in zip(planes, values, _zeros_and_scales(layout), strict=True):
+        reduced = value if plane.shape == value.shape else _downsample_chroma(value, layout)
         samples = (_tensor(plane) - scale * reduced).round().clamp(0, 2**layout.bits - 1)
         clean.append(samples.numpy().astype(plane.dtype))
     return clean
 
 
-def _scales(layout: Layout) -> list[tuple[float, float]]:
+def _zeros_and_scales(layout: Layout) -> list[tuple[float, float]]:
     """Of each plane, the sample that stands for zero and how many make a unit."""
     unit = 2 ** (layout.bits - 8)
     whole = 2**layout.bits - 1
@@ -104,7 +106,7 @@ def _matrix(layout: Layout) -> Tensor:
         return torch.eye(1)
     if layout.colours == "gbr":
         return torch.eye(3)[[2, 0, 1]]
-    red, blue = WEIGHTS.get(layout.matrix, WEIGHTS[USUAL])
+    red, blue = LUMA_WEIGHTS.get(layout.matrix, LUMA_WEIGHTS[DEFAULT_MATRIX])
     green = 1 - red - blue
     from_red, from_blue = 2 * (1 - red), 2 * (1 - blue)
     return torch.tensor([[1, 0, from_red], [1, -from_blue * blue / green, -from_red * red / green], [1, from_blue, 0]])
@@ -122,7 +124,7 @@ def _tensor(plane: Plane) -> Tensor:
 # most video. The two functions are each other's inverse, so that no noise stays because it fell between them.
 
 
-def _enlarged(value: Tensor, layout: Layout) -> Tensor:
+def _upsample_chroma(value: Tensor, layout: Layout) -> Tensor:
     """Colour differences at the frame's size, or a row or a column more."""
     for _ in range(layout.across):
         right = torch.cat([value[:, 1:], value[:, -1:]], dim=1)
@@ -134,7 +136,7 @@ def _enlarged(value: Tensor, layout: Layout) -> Tensor:
     return value
 
 
-def _reduced(value: Tensor, layout: Layout) -> Tensor:
+def _downsample_chroma(value: Tensor, layout: Layout) -> Tensor:
     """Colour differences at the size of their planes."""
     for _ in range(layout.across):
         value = value[:, ::2]

@@ -5,7 +5,7 @@ from types import ModuleType
 from denoise_cli.errors import MissingDependency
 
 
-def codecs() -> ModuleType:
+def load_imagecodecs() -> ModuleType:
     """The library.
 
     Raises:

@@ -12,7 +12,7 @@ from denoise_cli.errors import UnreadableFile
 # What decoders raise when they refuse data, and what escapes them when they mistake damaged data for sound.
 REFUSALS = (OSError, ValueError, RuntimeError, SyntaxError, Image.DecompressionBombError)
 ESCAPES = (ArithmeticError, AttributeError, EOFError, LookupError, TypeError, struct.error, zlib.error)
-LONGEST_REASON = 200  # characters
+MAX_REASON_LENGTH = 200  # characters
 
 
 @contextmanager
@@ -39,4 +39,4 @@ def decoder_errors(name: object) -> Iterator[None]:
 
 def one_line(error: BaseException) -> str:
     """An error's message without line breaks, and not too long; its type's name if it has none."""
-    return " ".join(str(error).split())[:LONGEST_REASON] or type(error).__name__
+    return " ".join(str(error).split())[:MAX_REASON_LENGTH] or type(error).__name__

@@ -8,15 +8,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from denoise_cli.imaging.transfer import linear_to_srgb
-from denoise_cli.io.metadata import IPTC_TAG, XMP_TAG, Metadata, descriptive, upright
+from denoise_cli.io.metadata import IPTC_TAG, XMP_TAG, Metadata, keep_descriptive, split_orientation
 from denoise_cli.io.photo import Photo, from_float
 from denoise_cli.io.raw import RGB, WHITE, Numbers, RawFile
 
-PREVIEW = 1024  # pixels, the longer side
+PREVIEW_SIDE = 1024  # pixels, the longer side
 STRIP = 256  # rows that are looked up at once: an index takes four times the memory of the values
 # Pixels of which both developments must be neither nearly black nor nearly white to tell their colours apart.
 DARKEST, BRIGHTEST = WHITE // 100, WHITE * 9 // 10
-FEWEST_PIXELS = 100
+MIN_PIXELS = 100
 
 
 def developed(raw: RawFile) -> Photo:
@@ -34,7 +34,7 @@ def as_photo(raw: RawFile, linear: Numbers) -> Photo:
         pixels[top : top + STRIP] = table[values[top : top + STRIP]]
     exif = raw.exif
     xmp, iptc = (exif.main[tag].data if tag in exif.main else None for tag in (XMP_TAG, IPTC_TAG))
-    _, packed = upright(descriptive(exif))  # LibRaw has turned the picture already
+    _, packed = split_orientation(keep_descriptive(exif))  # LibRaw has turned the picture already
     return Photo(pixels, alpha=None, kind="raw", metadata=Metadata(exif=packed, xmp=xmp, iptc=iptc))
 
 
@@ -43,7 +43,7 @@ def preview(raw: RawFile, numbers: Numbers | None) -> NDArray[np.uint8]:
     linear = raw.develop(numbers, upright=False, half_size=True)
     encoded = from_float(linear_to_srgb(np.divide(linear, WHITE, dtype=np.float32)), np.dtype(np.uint8))
     picture = Image.fromarray(encoded)
-    picture.thumbnail((PREVIEW, PREVIEW))
+    picture.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
     return np.asarray(picture)
 
 
@@ -51,7 +51,7 @@ def camera_to_srgb(raw: RawFile) -> NDArray[np.float64]:
     """(3, 3), from the camera's balanced colours to sRGB's, fitted to two developments: LibRaw hides its own tables."""
     camera, srgb = (raw.develop(colours=colours, half_size=True).reshape(-1, RGB) for colours in ("camera", "srgb"))
     usable = np.logical_and(*((one > DARKEST) & (one < BRIGHTEST) for one in (camera, srgb))).all(axis=1)
-    if np.count_nonzero(usable) < FEWEST_PIXELS:
+    if np.count_nonzero(usable) < MIN_PIXELS:
         return np.eye(RGB)
     found, *_ = np.linalg.lstsq(camera[usable].astype(np.float64), srgb[usable].astype(np.float64), rcond=None)
     return found.T.astype(np.float64)

@@ -32,7 +32,7 @@ from denoise_cli.io.exif import (
     Exif,
     Value,
     parse,
-    pictures,
+    picture_directories,
 )
 from denoise_cli.io.metadata import DESCRIPTIVE_TAGS, ORIENTATION, SOFTWARE
 from denoise_cli.io.tiff import placeholders, with_directories
@@ -48,21 +48,21 @@ D65 = 21
 VERSION, BACKWARD_VERSION = bytes([1, 4, 0, 0]), bytes([1, 3, 0, 0])
 
 # What a digital negative says of its camera and its rendering; a copy of other pixels goes on saying it.
-KEPT_OF_CAMERA = {
+CAMERA_TAGS = {
     UNIQUE_CAMERA_MODEL, 50709, *range(50721, 50731), 50735, 50736, 50740, 50741, 50778, 50779, 50780, 50931, 50932,
     50934, *range(50936, 50943), 50964, 50965, 50981, 50982, *range(51107, 51111), 52525,
     *range(52529, 52539), 52543, 52544,
 }  # fmt: skip
 # And of the picture: scale, crop, anti-aliasing, and what is to be done to it, of a mosaic before the demosaic as well.
 # (OpcodeList1 knows photosites by their places in a file that had borders.)
-KEPT_OF_PICTURE = {50718, CROP_ORIGIN, CROP_SIZE, 50732, 50733, 50734, 50737, 50738, 50739, 51022, 51125}
-KEPT_OF_MOSAIC = {51009}
+PICTURE_TAGS = {50718, CROP_ORIGIN, CROP_SIZE, 50732, 50733, 50734, 50737, 50738, 50739, 51022, 51125}
+MOSAIC_TAGS = {51009}
 
-SIMULATED = "Simulated camera"
+SIMULATED_CAMERA = "Simulated camera"
 TILE, TIFF_UNIT = 512, 16
 ABOVE_AND_LEFT = 6  # the predictor of lossless JPEG: the value above, and half of how the left ones differ
 PREVIEW_QUALITY = 85
-SMALLEST_NOISE = 1e-9  # readers take no zero
+MIN_NOISE = 1e-9  # readers take no zero
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def is_dng(data: bytes) -> bool:
 
 def filter_pattern(data: bytes) -> tuple[int, int] | None:
     """Rows and columns of a mosaic's pattern of colour filters; None where there is none."""
-    one = _of_picture(data)
+    one = _main_directory(data)
     numbers = one.numbers(one.main.get(CFA_REPEAT))
     return (int(numbers[0]), int(numbers[1])) if len(numbers) == 2 else None
 
@@ -117,7 +117,7 @@ def noise_profile(data: bytes) -> ShotRead | None:
 
     For a value x, as a share of white, noise has the variance S * x + O.
     """
-    for one in (_of_picture(data), *pictures(data)):
+    for one in (_main_directory(data), *picture_directories(data)):
         numbers = one.numbers(one.main.get(NOISE_PROFILE))
         if len(numbers) >= 2 and len(numbers) % 2 == 0 and all(math.isfinite(number) for number in numbers):
             shot, variance = (max(sum(part) / len(part), 0.0) for part in (numbers[::2], numbers[1::2]))
@@ -125,11 +125,11 @@ def noise_profile(data: bytes) -> ShotRead | None:
     return None
 
 
-def kept(data: bytes, is_mosaic: bool) -> tuple[Directory, Directory]:
+def tags_to_keep(data: bytes, is_mosaic: bool) -> tuple[Directory, Directory]:
     """What a digital negative says of its camera, and of its picture, that is as true of a copy with other values."""
-    first, picture = (pictures(data) or [Exif()])[0].main, _of_picture(data).main
-    of_camera = {tag: value for tag, value in {**picture, **first}.items() if tag in KEPT_OF_CAMERA}
-    wanted = KEPT_OF_PICTURE | KEPT_OF_MOSAIC if is_mosaic else KEPT_OF_PICTURE
+    first, picture = (picture_directories(data) or [Exif()])[0].main, _main_directory(data).main
+    of_camera = {tag: value for tag, value in {**picture, **first}.items() if tag in CAMERA_TAGS}
+    wanted = PICTURE_TAGS | MOSAIC_TAGS if is_mosaic else PICTURE_TAGS
     return of_camera, {tag: value for tag, value in {**first, **picture}.items() if tag in wanted}
 
 
@@ -150,7 +150,7 @@ def colour_tags(exif: Exif, matrix: NDArray[np.floating], neutral: NDArray[np.fl
     }
 
 
-def of_sensor(sensor: Sensor, numbers: NDArray[np.uint16], preview: NDArray[np.uint8]) -> DigitalNegative:
+def simulated_dng(sensor: Sensor, numbers: NDArray[np.uint16], preview: NDArray[np.uint8]) -> DigitalNegative:
     """What a simulated sensor has taken, as `imaging.camera` gives it, with its noise told."""
     exif = Exif()
     neutral = sensor.matrix().sum(axis=1)
@@ -159,7 +159,9 @@ def of_sensor(sensor: Sensor, numbers: NDArray[np.uint16], preview: NDArray[np.u
         phase=sensor.phase,
         black=(float(sensor.black),) * 4,
         white=sensor.white,
-        camera=colour_tags(exif, sensor.matrix() @ np.linalg.inv(SRGB_TO_XYZ), neutral / neutral.max(), SIMULATED),
+        camera=colour_tags(
+            exif, sensor.matrix() @ np.linalg.inv(SRGB_TO_XYZ), neutral / neutral.max(), SIMULATED_CAMERA
+        ),
         exif=exif,
         orientation=1,
         noise=sensor.noise,
@@ -188,10 +190,10 @@ def encode(negative: DigitalNegative, software: str) -> bytes:
             subifds=1,
             software=software.encode(),
             metadata=None,
-            extratags=[*_extra(_first_directory(negative), exif.order), *placeholders(exif)],
+            extratags=[*_for_tifffile(_first_directory(negative), exif.order), *placeholders(exif)],
         )
         writer.write(
-            _segments(negative.values),
+            _compressed_tiles(negative.values),
             shape=negative.values.shape,
             dtype=np.uint16,
             photometric="linear_raw" if negative.phase is None else "cfa",
@@ -201,21 +203,21 @@ def encode(negative: DigitalNegative, software: str) -> bytes:
             subfiletype=0,
             software=False,
             metadata=None,
-            extratags=_extra(_picture_directory(negative), exif.order),
+            extratags=_for_tifffile(_picture_directory(negative), exif.order),
         )
-    return with_directories(_with_plain_pointer(buffer.getvalue(), exif.order), exif)
+    return with_directories(_with_classic_pointer(buffer.getvalue(), exif.order), exif)
 
 
-def _with_plain_pointer(data: bytes, order: str) -> bytes:
+def _with_classic_pointer(data: bytes, order: str) -> bytes:
     """With the pointer to the picture's directory as the type that every reader expects; tifffile's is a later one."""
     with tifffile.TiffFile(BytesIO(data)) as file:
         place = file.pages[0].aspage().tags[SUB_IFDS].offset + 2
     return data[:place] + struct.pack(order + "H", LONG) + data[place + 2 :]
 
 
-def _of_picture(data: bytes) -> Exif:
+def _main_directory(data: bytes) -> Exif:
     """The directory of the picture itself, which is not a preview."""
-    found = pictures(data) or [Exif()]
+    found = picture_directories(data) or [Exif()]
     return next((one for one in found if not one.number(one.main.get(NEW_SUBFILE_TYPE))), found[0])
 
 
@@ -240,13 +242,13 @@ def _picture_directory(negative: DigitalNegative) -> Directory:
         ACTIVE_AREA: exif.packed(LONG, [0, 0, H, W]),
     }
     if negative.noise is not None:
-        pair = [max(negative.noise.shot, SMALLEST_NOISE), max(negative.noise.read**2, SMALLEST_NOISE)]
+        pair = [max(negative.noise.shot, MIN_NOISE), max(negative.noise.read**2, MIN_NOISE)]
         tags[NOISE_PROFILE] = exif.packed(DOUBLE, pair * colours)
     if negative.phase is None:
         return tags
     return tags | {
         CFA_REPEAT: exif.packed(SHORT, [2, 2]),
-        CFA_PATTERN: Value(BYTE, _filters(negative.phase)),
+        CFA_PATTERN: Value(BYTE, _filter_pattern_bytes(negative.phase)),
         CFA_PLANE_COLOUR: Value(BYTE, bytes([0, 1, 2])),
         CFA_LAYOUT: exif.short(1),
         BLACK_REPEAT: exif.packed(SHORT, [2, 2]),
@@ -254,7 +256,7 @@ def _picture_directory(negative: DigitalNegative) -> Directory:
     }
 
 
-def _filters(phase: Phase) -> bytes:
+def _filter_pattern_bytes(phase: Phase) -> bytes:
     y, x = phase
     quad = np.ones((2, 2), np.uint8)
     quad[y, x], quad[1 - y, 1 - x] = 0, 2
@@ -266,7 +268,7 @@ def _tile_width(values: NDArray[np.uint16]) -> int:
     return min(TILE, values.shape[1] // TIFF_UNIT * TIFF_UNIT)
 
 
-def _segments(values: NDArray[np.uint16]) -> Iterator[bytes]:
+def _compressed_tiles(values: NDArray[np.uint16]) -> Iterator[bytes]:
     """Tiles as lossless JPEG; of a mosaic, two rows are one, so that a value is told by the one above of its colour."""
     (H, W), width = values.shape[:2], _tile_width(values)
     for top in range(0, H, TILE):
@@ -289,7 +291,7 @@ def _segments(values: NDArray[np.uint16]) -> Iterator[bytes]:
             )
 
 
-def _extra(tags: Mapping[int, Value], order: str) -> list[tuple[int, int, int, bytes | tuple[int, ...], bool]]:
+def _for_tifffile(tags: Mapping[int, Value], order: str) -> list[tuple[int, int, int, bytes | tuple[int, ...], bool]]:
     """As tifffile takes them: bytes, but of fractions the whole numbers."""
     fractions = {RATIONAL: "I", SRATIONAL: "i"}
     return [

@@ -16,7 +16,7 @@ from denoise_cli.io.dng import (
     CROP_SIZE,
     DigitalNegative,
     colour_tags,
-    kept,
+    tags_to_keep,
 )
 from denoise_cli.io.exif import LONG, RATIONAL, Directory, Exif
 from denoise_cli.io.metadata import IPTC_TAG, ORIENTATION, XMP_TAG, camera_name
@@ -99,7 +99,9 @@ def camera_light(raw: RawFile, numbers: Numbers | None = None) -> Numbers:
 def _tags(raw: RawFile, is_mosaic: bool) -> tuple[Directory, Directory]:
     """Tags of the camera, with XMP and IPTC, and tags of the picture."""
     exif = raw.exif
-    camera, picture = kept(raw.data, is_mosaic) if raw.is_dng else (_camera_tags(raw, exif), _crop_tags(raw, exif))
+    camera, picture = (
+        tags_to_keep(raw.data, is_mosaic) if raw.is_dng else (_camera_tags(raw, exif), _crop_tags(raw, exif))
+    )
     if not {AS_SHOT_NEUTRAL, AS_SHOT_WHITE} & set(camera):
         camera = camera | {AS_SHOT_NEUTRAL: exif.packed(RATIONAL, raw.gains.min() / raw.gains)}
     return {tag: value for tag, value in exif.main.items() if tag in (XMP_TAG, IPTC_TAG)} | camera, picture

@@ -17,7 +17,7 @@ from av.video.frame import PictureType
 from av.video.stream import VideoStream
 
 from denoise_cli.errors import UnwritableFile, UsageError
-from denoise_cli.io.video import DISPLAY, LIGHT, Frame, Reader, halvings, has_alpha, url
+from denoise_cli.io.video import CONTENT_LIGHT, MASTERING_DISPLAY, Frame, Reader, chroma_shifts, has_alpha, url
 
 # By extension: FFmpeg's name of the container, and the encoders of what it may hold, the usual one first.
 CONTAINERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
@@ -27,7 +27,7 @@ CONTAINERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     ".mkv": ("matroska", ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "prores_ks", "ffv1")),
     ".webm": ("webm", ("libvpx-vp9", "libsvtav1")),
 }
-USUAL_CONTAINER = ".mp4"  # for what is read but not written here: it tells times exactly
+DEFAULT_CONTAINER = ".mp4"  # for what is read but not written here: it tells times exactly
 ENCODERS = {
     "h264": "libx264",
     "hevc": "libx265",
@@ -38,11 +38,14 @@ ENCODERS = {
     "ffv1": "ffv1",
 }
 # Constant quality at which the loss is not seen.
-USUAL_QUALITY = {"libx264": 17, "libx265": 18, "libsvtav1": 20, "libvpx-vp9": 20}
-MOST_CRF = {"libx264": 51, "libx265": 51, "libsvtav1": 63, "libvpx-vp9": 63}
-WHOLE_COLOURS = ("libx264", "libx265")  # encoders whose sides are multiples of those that colour differences stand for
-KNOW_FIELDS = ("libx264", "prores_ks")  # encoders that keep odd and even rows apart
-SEEN_BITS = 10  # more than these is no reason to compress otherwise than the clip was
+DEFAULT_CRF = {"libx264": 17, "libx265": 18, "libsvtav1": 20, "libvpx-vp9": 20}
+MAX_CRF = {"libx264": 51, "libx265": 51, "libsvtav1": 63, "libvpx-vp9": 63}
+WHOLE_CHROMA_ENCODERS = (
+    "libx264",
+    "libx265",
+)  # encoders whose sides are multiples of those that colour differences stand for
+INTERLACED_ENCODERS = ("libx264", "prores_ks")  # encoders that keep odd and even rows apart
+VISIBLE_BITS = 10  # more than these is no reason to compress otherwise than the clip was
 # By encoder: the option that takes more of its own settings, and those that are always set. On processors with AVX-512
 # x264's macroblock tree is not the same from run to run, as a resumed run has to be.
 PARAMETERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
@@ -50,7 +53,7 @@ PARAMETERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "libx265": ("x265-params", ("log-level=error",)),
     "libsvtav1": ("svtav1-params", ()),
 }
-NAMES_OF_LIGHT = {
+HDR_PARAMETERS = {
     "libx264": ("mastering-display", "cll"),
     "libx265": ("master-display", "max-cll"),
     "libsvtav1": ("mastering-display", "content-light"),
@@ -73,15 +76,15 @@ PRESETS = {
     "libsvtav1": [str(speed) for speed in range(14)],
     "libvpx-vp9": [str(speed) for speed in range(-8, 9)],
 }
-RAW_CONTAINER, RAW = "yuv4mpegpipe", "wrapped_avframe"
+RAW_CONTAINER, RAW_ENCODER = "yuv4mpegpipe", "wrapped_avframe"
 RAW_FORMATS = [
     f"{colours}{depth}"
     for depth in ("", "9le", "10le", "12le", "14le", "16le")
     for colours in ("yuv420p", "yuv422p", "yuv444p", "gray")
     if (colours, depth) != ("gray", "14le")
 ]
-LEAST_TICKS = 10000  # a second
-HEADSTART = 1000  # ticks; more than any encoder reorders frames
+MIN_TICKS = 10000  # a second
+DTS_LEAD = 1000  # ticks; more than any encoder reorders frames
 STDOUT = Path("-")
 
 
@@ -125,7 +128,7 @@ def choose_encoding(
     Raises:
         UsageError: what is asked for does not go together.
     """
-    container, usual = CONTAINERS.get(extension, (RAW_CONTAINER, (RAW,)))
+    container, usual = CONTAINERS.get(extension, (RAW_CONTAINER, (RAW_ENCODER,)))
     encoders = [encoder for encoder in usual if formats_of(encoder)]
     if codec is not None and container == RAW_CONTAINER:
         raise UsageError(f"--codec {codec}: {STDOUT} is raw frames: name an output file")
@@ -140,15 +143,15 @@ def choose_encoding(
             raise UsageError(f"--pix-fmt {pixel_format}: not in {container} by {' or '.join(encoders)}")
         encoders = able
     own = ENCODERS.get(clip.codec, "")
-    bits = min(frame.layout.bits, SEEN_BITS)
+    bits = min(frame.layout.bits, VISIBLE_BITS)
 
     def unfit(name: str) -> tuple[bool, bool, bool]:
-        return bits > _most_bits(name), frame.is_interlaced and name not in KNOW_FIELDS, name != own
+        return bits > _max_bits(name), frame.is_interlaced and name not in INTERLACED_ENCODERS, name != own
 
     encoder = min(encoders, key=unfit)
     formats = [pixel_format] if pixel_format is not None else formats_of(encoder)
-    if encoder in WHOLE_COLOURS:
-        formats = [name for name in formats if _is_whole(frame, name)]
+    if encoder in WHOLE_CHROMA_ENCODERS:
+        formats = [name for name in formats if _has_whole_chroma(frame, name)]
         if not formats:
             size = f"{frame.picture.width} x {frame.picture.height}"
             raise UsageError(
@@ -156,11 +159,11 @@ def choose_encoding(
             )
     chosen = min(formats, key=lambda name: _loss(frame, name))
     options = _options(encoder, chosen, crf, preset)
-    if frame.is_interlaced and encoder in KNOW_FIELDS:
+    if frame.is_interlaced and encoder in INTERLACED_ENCODERS:
         options["flags"] = "+ilme+ildct"
     if encoder in PARAMETERS:
-        parameters = [*PARAMETERS[encoder][1], *_mastering(frame, encoder)]
-        if encoder == "libx264" and clip.is_steady:
+        parameters = [*PARAMETERS[encoder][1], *_hdr_parameters(frame, encoder)]
+        if encoder == "libx264" and clip.has_constant_rate:
             # It would otherwise tell players of the clip's tick as if that were its rate.
             parameters.append("force-cfr=1")
         options[PARAMETERS[encoder][0]] = ":".join(parameters)
@@ -169,7 +172,7 @@ def choose_encoding(
 
 def formats_of(encoder: str) -> list[str]:
     """The pixel formats that an encoder takes, by FFmpeg's names; none where there is no such encoder of video."""
-    if encoder == RAW:
+    if encoder == RAW_ENCODER:
         return RAW_FORMATS
     with suppress(av.codec.codec.UnknownCodecError):
         return [form.name for form in av.Codec(encoder, "w").video_formats or ()]
@@ -192,9 +195,9 @@ class Writer:
         self.path = path
         self._like = like
         self._encoding = encoding
-        options = {"strict": "-1"} if encoding.encoder == RAW else clock(like.time_base, encoding)
+        options = {"strict": "-1"} if encoding.encoder == RAW_ENCODER else timing_options(like.time_base, encoding)
         place = "pipe:1" if path == STDOUT else url(path)
-        with writable(path):
+        with write_errors(path):
             self._container: OutputContainer = av.open(place, "w", format=encoding.container, container_options=options)
         self._stream: VideoStream | None = None
         self._due: int | None = None
@@ -208,7 +211,7 @@ class Writer:
             with suppress(av.FFmpegError, OSError):
                 self._container.close()
             return
-        with writable(self.path):
+        with write_errors(self.path):
             try:
                 if self._stream is not None:
                     self._mux(self._stream.encode(None))
@@ -225,17 +228,17 @@ class Writer:
         if self._stream is None:
             self._stream = self._begin(frame)
         picture = frame.picture
-        if self._encoding.encoder == RAW:  # which knows no times, but a rate
+        if self._encoding.encoder == RAW_ENCODER:  # which knows no times, but a rate
             picture.pts, picture.time_base = self._written, 1 / self._like.rate
         self._written += 1
         picture.pict_type = PictureType.NONE  # or the encoder would repeat the camera's choice of key frames
-        with writable(self.path):
+        with write_errors(self.path):
             self._mux(self._stream.encode(picture))
 
     def _mux(self, packets: Iterable[Any]) -> None:
         for packet in packets:
             # `join` works out when a packet is due. What encoders say is wrong for less frames than x265 looks ahead.
-            self._due = packet.pts - HEADSTART if self._due is None else self._due + 1
+            self._due = packet.pts - DTS_LEAD if self._due is None else self._due + 1
             packet.dts = self._due
             self._container.mux(packet)
 
@@ -249,19 +252,19 @@ class Writer:
         except ValueError as error:
             raise UsageError(f"{encoding.container} cannot hold what {encoding.encoder} makes: see --codec") from error
         stream.width, stream.height, stream.pix_fmt = picture.width, picture.height, encoding.pixel_format
-        if encoding.encoder == RAW:
+        if encoding.encoder == RAW_ENCODER:
             tick = 1 / self._like.rate
         else:  # `HEADSTART` ticks of a coarser clock are more than MP4 bears
             base = self._like.time_base
-            tick = base / math.ceil(LEAST_TICKS * base)
+            tick = base / math.ceil(MIN_TICKS * base)
         stream.time_base = stream.codec_context.time_base = tick
         stream.codec_context.sample_aspect_ratio = source.sample_aspect_ratio or Fraction(0)
         for tag in ("color_range", "color_primaries", "color_trc", "colorspace"):
             setattr(stream.codec_context, tag, getattr(picture, tag))
-        if frame.turned is not None and encoding.encoder != RAW:
-            stream.set_display_matrix(frame.turned)
+        if frame.display_matrix is not None and encoding.encoder != RAW_ENCODER:
+            stream.set_display_matrix(frame.display_matrix)
         try:
-            with writable(self.path):
+            with write_errors(self.path):
                 self._container.start_encoding()
         except UnwritableFile as error:
             if not isinstance(error.__cause__, (av.ArgumentError, av.ExternalError)):
@@ -273,7 +276,7 @@ class Writer:
         return stream
 
 
-def clock(time_base: Fraction, encoding: Encoding) -> dict[str, str]:
+def timing_options(time_base: Fraction, encoding: Encoding) -> dict[str, str]:
     """What keeps a container from changing times: from beginning at zero, and MP4 from rounding the first one."""
     if encoding.container not in ("mp4", "mov"):
         return {"avoid_negative_ts": "disabled"}
@@ -281,7 +284,7 @@ def clock(time_base: Fraction, encoding: Encoding) -> dict[str, str]:
 
 
 @contextmanager
-def writable(path: Path) -> Iterator[None]:
+def write_errors(path: Path) -> Iterator[None]:
     """Say in the program's own words what FFmpeg says of a file that it writes."""
     try:
         yield
@@ -289,7 +292,7 @@ def writable(path: Path) -> Iterator[None]:
         raise UnwritableFile(path, f"cannot be written ({error.strerror})") from error
 
 
-def _most_bits(encoder: str) -> int:
+def _max_bits(encoder: str) -> int:
     return max(av.VideoFormat(name, 64, 64).components[0].bits for name in formats_of(encoder))
 
 
@@ -298,7 +301,7 @@ def _loss(frame: Frame, name: str) -> tuple[bool, int, int, bool, int]:
     layout, form = frame.layout, av.VideoFormat(name, 64, 64)
     bits = form.components[0].bits
     grey = layout.colours == "grey"
-    across, down = halvings(form) if len(form.components) >= 3 and not form.is_rgb else (0, 0)
+    across, down = chroma_shifts(form) if len(form.components) >= 3 and not form.is_rgb else (0, 0)
     coarser = max(across - layout.across, 0) + max(down - layout.down, 0)
     lacks_colour = 4 * (len(form.components) < 3 and not grey)
     return (
@@ -312,14 +315,14 @@ def _loss(frame: Frame, name: str) -> tuple[bool, int, int, bool, int]:
 
 def _options(encoder: str, pixel_format: str, crf: float | None, preset: str | None) -> dict[str, str]:
     options: dict[str, str] = {}
-    if encoder in USUAL_QUALITY:
-        if crf is not None and not 0 <= crf <= MOST_CRF[encoder]:
-            raise UsageError(f"--crf {crf:g}: {encoder} takes 0 to {MOST_CRF[encoder]}")
-        options["crf"] = f"{USUAL_QUALITY[encoder] if crf is None else crf:g}"
+    if encoder in DEFAULT_CRF:
+        if crf is not None and not 0 <= crf <= MAX_CRF[encoder]:
+            raise UsageError(f"--crf {crf:g}: {encoder} takes 0 to {MAX_CRF[encoder]}")
+        options["crf"] = f"{DEFAULT_CRF[encoder] if crf is None else crf:g}"
     elif crf is not None:
         raise UsageError(f"--crf {crf:g}: {encoder} has no such setting")
     if preset is not None:
-        if encoder not in USUAL_QUALITY:
+        if encoder not in DEFAULT_CRF:
             raise UsageError(f"--preset {preset}: {encoder} has no such setting")
         if preset not in PRESETS[encoder]:
             raise UsageError(f"--preset {preset}: {encoder} takes {', '.join(PRESETS[encoder])}")
@@ -331,30 +334,30 @@ def _options(encoder: str, pixel_format: str, crf: float | None, preset: str | N
     return options
 
 
-def _is_whole(frame: Frame, name: str) -> bool:
+def _has_whole_chroma(frame: Frame, name: str) -> bool:
     """Whether each of a format's colour differences stands for as many pixels as the others, at the borders too."""
     form = av.VideoFormat(name, 64, 64)
-    across, down = halvings(form) if len(form.components) >= 3 and not form.is_rgb else (0, 0)
+    across, down = chroma_shifts(form) if len(form.components) >= 3 and not form.is_rgb else (0, 0)
     return not (frame.picture.width % 2**across or frame.picture.height % 2**down)
 
 
-def _mastering(frame: Frame, encoder: str) -> list[str]:
+def _hdr_parameters(frame: Frame, encoder: str) -> list[str]:
     """What an encoder has to write for HDR: the mastering display, and the brightest light."""
     parameters = []
-    display = frame.mastering.get(DISPLAY)
+    display = frame.mastering.get(MASTERING_DISPLAY)
     # In units of 1/50000 and 1/10000 candela; AV1 takes fractions.
     points, light = (1.0, 1.0) if encoder == "libsvtav1" else (50000.0, 10000.0)
-    name, brightest = NAMES_OF_LIGHT[encoder]
+    name, brightest = HDR_PARAMETERS[encoder]
     if display is not None:
         # AVMasteringDisplayMetadata: red, green, blue, white (x, y), least and most light as fractions; two flags.
         numbers = np.frombuffer(display, np.int32)
         values = numbers[0:20:2] / np.maximum(numbers[1:20:2], 1)
         if numbers[20] and numbers[21]:
             scaled = [*(values[:8] * points), *(values[8:] * light)]
-            told = [f"{value:.5f}" if encoder == "libsvtav1" else f"{round(value)}" for value in scaled]
-            red, green, blue, white = (f"({told[i]},{told[i + 1]})" for i in (0, 2, 4, 6))
-            parameters.append(f"{name}=G{green}B{blue}R{red}WP{white}L({told[9]},{told[8]})")
-    levels = frame.mastering.get(LIGHT)
+            numbers_as_text = [f"{value:.5f}" if encoder == "libsvtav1" else f"{round(value)}" for value in scaled]
+            red, green, blue, white = (f"({numbers_as_text[i]},{numbers_as_text[i + 1]})" for i in (0, 2, 4, 6))
+            parameters.append(f"{name}=G{green}B{blue}R{red}WP{white}L({numbers_as_text[9]},{numbers_as_text[8]})")
+    levels = frame.mastering.get(CONTENT_LIGHT)
     if levels is not None:
         most, mean = np.frombuffer(levels, np.uint32)[:2]
         parameters.append(f"{brightest}={most},{mean}")

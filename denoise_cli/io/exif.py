@@ -16,7 +16,7 @@ SUB_IFDS = 330
 BYTE, ASCII, SHORT, LONG, RATIONAL = 1, 2, 3, 4, 5
 SRATIONAL, FLOAT, DOUBLE = 10, 11, 12
 FORMATS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 13: "I"}  # of types, as `struct` has them
-MOST_PICTURES = 16
+MAX_DIRECTORIES = 16
 LARGE = 2000  # from which on millionths of a fraction do not fit into its 32 bits
 LAST_CLASSIC_TYPE = 13
 # Bytes per value of each type.
@@ -69,8 +69,8 @@ class Exif:
         """The first of a tag's rationals; 0 where there is none."""
         if value is None or value.kind != RATIONAL:
             return 0.0
-        over, under = struct.unpack(self.order + "II", value.data[:8])
-        return over / under if under else 0.0
+        numerator, denominator = struct.unpack(self.order + "II", value.data[:8])
+        return numerator / denominator if denominator else 0.0
 
     def numbers(self, value: Value | None) -> tuple[float, ...]:
         """All of a tag's numbers, of any type but text; nothing where there is none."""
@@ -78,17 +78,20 @@ class Exif:
             return ()
         if value.kind in (RATIONAL, SRATIONAL):
             parts = struct.unpack(f"{self.order}{2 * value.count}{'I' if value.kind == RATIONAL else 'i'}", value.data)
-            return tuple(over / under if under else 0.0 for over, under in zip(parts[::2], parts[1::2], strict=True))
+            return tuple(
+                numerator / denominator if denominator else 0.0
+                for numerator, denominator in zip(parts[::2], parts[1::2], strict=True)
+            )
         kind = FORMATS.get(value.kind)
         return struct.unpack(f"{self.order}{value.count}{kind}", value.data) if kind else ()
 
-    def words(self, value: Value | None) -> str:
+    def string(self, value: Value | None) -> str:
         """A tag's text; nothing where there is none."""
         return "" if value is None else value.data.split(b"\x00")[0].decode(errors="replace").strip()
 
-    def text(self, words: str) -> Value:
+    def text(self, string: str) -> Value:
         """A value of type ASCII, in UTF-8 for want of anything better."""
-        return Value(ASCII, words.encode() + b"\x00")
+        return Value(ASCII, string.encode() + b"\x00")
 
     def short(self, number: int) -> Value:
         """A value of type SHORT."""
@@ -131,7 +134,7 @@ def parse(data: bytes) -> Exif:
     return exif
 
 
-def pictures(data: bytes) -> list[Exif]:
+def picture_directories(data: bytes) -> list[Exif]:
     """The directories of a TIFF structure that hold pictures, as `main` each: the first, and those it points at."""
     order = ORDERS.get(data[:2])
     if order is None or len(data) < 16 or struct.unpack(order + "H", data[2:4])[0] == BIG_TIFF:
@@ -139,31 +142,31 @@ def pictures(data: bytes) -> list[Exif]:
     first = Exif(order, _read(data, order, False, struct.unpack(order + "I", data[4:8])[0]))
     places = first.main.get(SUB_IFDS, Value(LONG, b""))
     starts = struct.unpack(f"{order}{len(places.data) // 4}I", places.data[: len(places.data) // 4 * 4])
-    return [first, *(Exif(order, _read(data, order, False, start)) for start in starts[:MOST_PICTURES])]
+    return [first, *(Exif(order, _read(data, order, False, start)) for start in starts[:MAX_DIRECTORIES])]
 
 
 def pack(exif: Exif) -> bytes:
     """An EXIF block: a TIFF structure without pictures."""
     pointers = {tag: exif.long(0) for tag in (EXIF_IFD, GPS_IFD) if directory_bytes(exif, tag, 0)}
-    below = 8 + len(_bytes_of(exif.main | pointers, exif.order, 0))
+    below = 8 + len(_serialise(exif.main | pointers, exif.order, 0))
     parts = []
     for tag in pointers:
         pointers[tag] = exif.long(below)
         parts.append(directory_bytes(exif, tag, below))
         below += len(parts[-1])
     header = (b"II" if exif.order == "<" else b"MM") + struct.pack(exif.order + "HI", 42, 8)
-    return b"".join([header, _bytes_of(exif.main | pointers, exif.order, 8), *parts])
+    return b"".join([header, _serialise(exif.main | pointers, exif.order, 8), *parts])
 
 
 def directory_bytes(exif: Exif, tag: int, offset: int) -> bytes:
     """The EXIF or GPS directory, with what hangs below it, as bytes that are valid at an even offset of a file."""
     if tag == GPS_IFD:
-        return _bytes_of(exif.gps, exif.order, offset) if exif.gps else b""
+        return _serialise(exif.gps, exif.order, offset) if exif.gps else b""
     if not exif.exif or not exif.interop:
-        return _bytes_of(exif.exif, exif.order, offset) if exif.exif else b""
-    length = len(_bytes_of(exif.exif | {INTEROP_IFD: exif.long(0)}, exif.order, 0))
-    upper = _bytes_of(exif.exif | {INTEROP_IFD: exif.long(offset + length)}, exif.order, offset)
-    return upper + _bytes_of(exif.interop, exif.order, offset + length)
+        return _serialise(exif.exif, exif.order, offset) if exif.exif else b""
+    length = len(_serialise(exif.exif | {INTEROP_IFD: exif.long(0)}, exif.order, 0))
+    upper = _serialise(exif.exif | {INTEROP_IFD: exif.long(offset + length)}, exif.order, offset)
+    return upper + _serialise(exif.interop, exif.order, offset + length)
 
 
 def _read(data: bytes, order: str, big: bool, start: int | None) -> Directory:
@@ -187,7 +190,7 @@ def _read(data: bytes, order: str, big: bool, start: int | None) -> Directory:
     return found
 
 
-def _bytes_of(directory: Directory, order: str, offset: int) -> bytes:
+def _serialise(directory: Directory, order: str, offset: int) -> bytes:
     """A directory without successor and the values that do not fit into it, for an even offset."""
     entries, values = [], b""
     below = offset + 2 + 12 * len(directory) + 4

@@ -16,7 +16,7 @@ from denoise_cli.io import development, dng, heif, pillow, png, raw, tiff
 from denoise_cli.io.decoding import decoder_errors, one_line
 from denoise_cli.io.formats import FORMATS, TARGETS, WRITABLE, is_photo, kind_for, kind_named
 from denoise_cli.io.limits import MAX_PIXELS
-from denoise_cli.io.metadata import Metadata, upright_xmp
+from denoise_cli.io.metadata import Metadata, reset_xmp
 from denoise_cli.io.photo import Photo, convert, to_float
 
 __all__ = [
@@ -162,6 +162,6 @@ def _for_output(meta: Metadata, channels: int) -> Metadata:
     colours = b"GRAY" if channels == 1 else b"RGB "
     return dataclasses.replace(
         meta,
-        xmp=meta.xmp and upright_xmp(meta.xmp),
+        xmp=meta.xmp and reset_xmp(meta.xmp),
         icc=meta.icc if meta.icc and meta.icc[16:20] == colours else None,
     )

@@ -24,7 +24,7 @@ DESCRIPTIVE_TAGS = {
     ORIENTATION,
 }
 # Tags of any file's first directory that point at what is not carried along: strips, tiles, thumbnails.
-POINTING_TAGS = {273, 279, 288, 289, 324, 325, 330, 513, 514}
+OFFSET_TAGS = {273, 279, 288, 289, 324, 325, 330, 513, 514}
 
 
 @dataclass(frozen=True)
@@ -48,14 +48,14 @@ class Metadata:
     gamma: float | None = None
 
 
-def upright(exif: Exif, xmp: bytes | None = None) -> tuple[int, bytes | None]:
+def split_orientation(exif: Exif, xmp: bytes | None = None) -> tuple[int, bytes | None]:
     """Part the orientation from the rest.
 
     Returns:
         The orientation, 1 to 8, from the EXIF or else the XMP; and the EXIF without it, None where nothing is left.
     """
     stored = exif.main.pop(ORIENTATION, None)
-    for tag in POINTING_TAGS & set(exif.main):
+    for tag in OFFSET_TAGS & set(exif.main):
         del exif.main[tag]
     if stored is not None:
         orientation = exif.number(stored) or 1
@@ -65,14 +65,14 @@ def upright(exif: Exif, xmp: bytes | None = None) -> tuple[int, bytes | None]:
     return orientation if orientation in range(1, 9) else 1, pack(exif) if exif else None
 
 
-def descriptive(exif: Exif) -> Exif:
+def keep_descriptive(exif: Exif) -> Exif:
     """The EXIF of a file that is itself a TIFF structure: without the tags that say how that file is laid out."""
     return replace(exif, main={tag: value for tag, value in exif.main.items() if tag in DESCRIPTIVE_TAGS})
 
 
 def camera_name(exif: Exif) -> str:
     """The camera's maker and model, the maker only once; empty if the file names neither."""
-    maker, model = (exif.words(exif.main.get(tag)) for tag in (MAKE, MODEL))
+    maker, model = (exif.string(exif.main.get(tag)) for tag in (MAKE, MODEL))
     return (model if model.startswith(maker) else f"{maker} {model}").strip()
 
 
@@ -84,7 +84,7 @@ def dpi_of(exif: Exif) -> tuple[float, float] | None:
     return (across, down) if min(across, down) > 0 else None
 
 
-def turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
+def apply_orientation(pixels: np.ndarray, orientation: int) -> np.ndarray:
     """(H, W, ...) as it should be seen, from how a file with this EXIF orientation stores it."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
@@ -95,7 +95,7 @@ def turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return np.ascontiguousarray(pixels)
 
 
-def signed_exif(meta: Metadata, software: str, width: int, height: int) -> Exif:
+def exif_for_result(meta: Metadata, software: str, width: int, height: int) -> Exif:
     """The EXIF for a result: its size and resolution, and what made it."""
     exif = parse(meta.exif or b"")
     exif.main[SOFTWARE] = exif.text(software)
@@ -112,7 +112,7 @@ def signed_exif(meta: Metadata, software: str, width: int, height: int) -> Exif:
     return exif
 
 
-def upright_xmp(xmp: bytes) -> bytes:
+def reset_xmp(xmp: bytes) -> bytes:
     """XMP can repeat the orientation, which is 1 from now on, and the thumbnail, which shows the old picture."""
     xmp = re.sub(rb"(tiff:Orientation(?:=[\"']|>)\s*)[2-8]", rb"\g<1>1", xmp)
     return re.sub(rb"<(xmp|xap):Thumbnails>.*?</\1:Thumbnails>", b"", xmp, flags=re.DOTALL)

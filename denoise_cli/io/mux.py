@@ -13,17 +13,17 @@ from typing import Any
 import av
 
 from denoise_cli.errors import MissingDependency, UnwritableFile
-from denoise_cli.io.encode import Encoding, clock, writable
-from denoise_cli.io.video import Reader, readable, url
+from denoise_cli.io.encode import Encoding, timing_options, write_errors
+from denoise_cli.io.video import Reader, read_errors, url
 
 LIMITED_RANGE = 1  # FFmpeg's AVCOL_RANGE_MPEG
 # Encoders say of their streams only that the range is full; where a source says that it is limited, this adds it.
 RANGE_FILTERS = {"libx264": "h264_metadata", "libx265": "hevc_metadata"}
-APPLES_TAG = "hvc1"  # of HEVC in MP4 and QuickTime: with the other one, Apple's programs play nothing
-APPLES_KEYS = "com."  # metadata that MP4's own keys have no place for
-SPEAKER = re.compile(r"^(\[[^]]*\] *)+")  # before what FFmpeg says
-WIDEST = (".mkv", ".mov")  # containers that hold what others do not
-STALE = ("ENCODER", "BPS", "NUMBER_OF_BYTES", "NUMBER_OF_FRAMES", "DURATION")  # by mkvmerge and FFmpeg
+APPLE_HEVC_TAG = "hvc1"  # of HEVC in MP4 and QuickTime: with the other one, Apple's programs play nothing
+APPLE_KEY_PREFIX = "com."  # metadata that MP4's own keys have no place for
+LOG_PREFIX = re.compile(r"^(\[[^]]*\] *)+")  # before what FFmpeg says
+CAPABLE_CONTAINERS = (".mkv", ".mov")  # containers that hold what others do not
+STALE_TAGS = ("ENCODER", "BPS", "NUMBER_OF_BYTES", "NUMBER_OF_FRAMES", "DURATION")  # by mkvmerge and FFmpeg
 
 
 def count_frames(part: Path) -> int:
@@ -32,7 +32,7 @@ def count_frames(part: Path) -> int:
     Raises:
         UnreadableFile: it is damaged.
     """
-    with readable(part):
+    with read_errors(part):
         return sum(1 for _ in _packets(part))
 
 
@@ -45,7 +45,7 @@ def join(parts: Sequence[Path], target: Path, encoding: Encoding) -> None:
     """
     # When a packet is due at the decoder is told by the order of the packets alone: what each part says of it was
     # made up without the others.
-    with readable(parts[0]):
+    with read_errors(parts[0]):
         times = [packet.pts for part in parts for packet in _packets(part)]
         first = av.open(url(parts[0]))
     shown = sorted(times)
@@ -53,9 +53,9 @@ def join(parts: Sequence[Path], target: Path, encoding: Encoding) -> None:
     delay = max((place - rank[pts] for place, pts in enumerate(times)), default=0)
     step = min((after - before for before, after in pairwise(shown)), default=1)
     due = [shown[0] - step * (delay - i) for i in range(delay)] + shown
-    with first, writable(target):
+    with first, write_errors(target):
         template = first.streams.video[0]
-        options = clock(template.time_base or Fraction(1), encoding)
+        options = timing_options(template.time_base or Fraction(1), encoding)
         with closing(av.open(url(target), "w", format=encoding.container, container_options=options)) as joined:
             stream = joined.add_stream_from_template(template, opaque=True)
             stream.time_base = template.time_base
@@ -81,24 +81,27 @@ def assemble(clip: Reader, video: Path, target: Path, encoding: Encoding, second
     Raises:
         UnwritableFile: the container cannot hold one of the streams, or the disk refuses.
     """
-    begin = float(clip.began)
+    begin = float(clip.first_frame_time)
     # The source's clock is kept, but from a later beginning on everything is counted from there.
     command = [ffmpeg_program(), "-nostdin", "-v", "error", "-y", *([] if begin else ["-copyts"]), "-i", url(video)]
     command += ["-ss", f"{begin:.6f}"] if begin else []
     command += ["-t", f"{seconds:.6f}"] if seconds < math.inf else []
     command += ["-i", url(clip.path), "-c", "copy", "-copy_unknown", "-map_metadata", "1", "-map_chapters", "1"]
-    for place, index in enumerate(clip.copied):
+    for place, index in enumerate(clip.copied_streams):
         source = "0:v:0" if index == clip.stream.index else f"1:{index}"
         command += ["-map", source, f"-map_metadata:s:{place}", f"1:s:{index}"]
     command += ["-copypriorss", "0", "-avoid_negative_ts", "disabled"] if begin else []
-    command += [*_of_the_video(clip, encoding, clip.copied.index(clip.stream.index)), *_of_the_file(clip, encoding)]
+    command += [
+        *_video_options(clip, encoding, clip.copied_streams.index(clip.stream.index)),
+        *_container_options(clip, encoding),
+    ]
     done = subprocess.run(
         [*command, "-f", encoding.container, url(target)], capture_output=True, text=True, errors="replace", check=False
     )
     if done.returncode:
         reason = next((line for line in done.stderr.splitlines() if line.strip()), f"exit code {done.returncode}")
-        others = " or ".join(extension for extension in WIDEST if extension != target.suffix.lower())
-        raise UnwritableFile(target, f"FFmpeg cannot write it: {SPEAKER.sub('', reason)}: try {others}")
+        others = " or ".join(extension for extension in CAPABLE_CONTAINERS if extension != target.suffix.lower())
+        raise UnwritableFile(target, f"FFmpeg cannot write it: {LOG_PREFIX.sub('', reason)}: try {others}")
 
 
 def ffmpeg_program() -> str:
@@ -114,13 +117,13 @@ def ffmpeg_program() -> str:
     return str(imageio_ffmpeg.get_ffmpeg_exe())
 
 
-def _of_the_video(clip: Reader, encoding: Encoding, place: int) -> list[str]:
+def _video_options(clip: Reader, encoding: Encoding, place: int) -> list[str]:
     """What is to be said of the denoised stream, which is in this place."""
     flags = "+".join(flag.name or "" for flag in av.stream.Disposition if flag & clip.stream.disposition)
     words = [f"-disposition:{place}", flags or "0"]
     # What the source says of its own video's encoder and size is true no longer.
     keys = clip.stream.metadata
-    stale = [key for key in keys if key.upper().partition("-")[0] in STALE or key.startswith("_STATISTICS")]
+    stale = [key for key in keys if key.upper().partition("-")[0] in STALE_TAGS or key.startswith("_STATISTICS")]
     words += [word for key in stale for word in (f"-metadata:s:{place}", f"{key}=")]
     if clip.stream.codec_context.color_range == LIMITED_RANGE and encoding.encoder in RANGE_FILTERS:
         words += [f"-bsf:{place}", f"{RANGE_FILTERS[encoding.encoder]}=video_full_range_flag=0"]
@@ -129,14 +132,14 @@ def _of_the_video(clip: Reader, encoding: Encoding, place: int) -> list[str]:
         whole = shape * Fraction(clip.stream.width, clip.stream.height)
         words += [f"-aspect:{place}", f"{whole.numerator}:{whole.denominator}"]
     if encoding.encoder == "libx265" and encoding.container in ("mp4", "mov"):
-        words += [f"-tag:{place}", APPLES_TAG]
+        words += [f"-tag:{place}", APPLE_HEVC_TAG]
     return words
 
 
-def _of_the_file(clip: Reader, encoding: Encoding) -> list[str]:
-    words = [word for key, value in clock(clip.time_base, encoding).items() for word in (f"-{key}", value)]
+def _container_options(clip: Reader, encoding: Encoding) -> list[str]:
+    words = [word for key, value in timing_options(clip.time_base, encoding).items() for word in (f"-{key}", value)]
     # These take the place of the keys that all programs know, and of the cover: only where they are needed.
-    if encoding.container in ("mp4", "mov") and any(key.startswith(APPLES_KEYS) for key in clip.metadata):
+    if encoding.container in ("mp4", "mov") and any(key.startswith(APPLE_KEY_PREFIX) for key in clip.metadata):
         words += ["-movflags", "use_metadata_tags"]
     return words
 

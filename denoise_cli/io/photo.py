@@ -61,26 +61,26 @@ def to_float(pixels: Pixels) -> NDArray[np.float32]:
     """Integers become [0, 1]; floating point stays as it is."""
     if pixels.dtype == np.float32:
         return pixels.astype(np.float32, copy=False)
-    return np.divide(pixels, white_of(pixels.dtype), dtype=np.float32)
+    return np.divide(pixels, white_value(pixels.dtype), dtype=np.float32)
 
 
 def from_float(pixels: NDArray[np.float32], dtype: np.dtype[Any]) -> Pixels:
     """The way back from `to_float`: rounded and clipped for integers, untouched for floating point."""
     if dtype == np.float32:
         return pixels
-    top = white_of(dtype)
+    top = white_value(dtype)
     scaled = np.multiply(pixels, np.float32(top))
     np.rint(scaled, out=scaled)
     whole: Pixels = np.clip(scaled, 0, top, out=scaled).astype(dtype)
     return whole
 
 
-def white_of(dtype: np.dtype[Any]) -> int:
+def white_value(dtype: np.dtype[Any]) -> int:
     """The value of white, 1 for floating point."""
     return 1 if dtype.kind == "f" else 2 ** (8 * dtype.itemsize) - 1
 
 
-def straighten(pixels: Pixels, alpha: Pixels) -> Pixels:
+def unpremultiply(pixels: Pixels, alpha: Pixels) -> Pixels:
     """(H, W, C) without the alpha, (H, W), that they were multiplied by. What is fully transparent stays as it is."""
     opacity = to_float(alpha)[..., None]
     straight = np.divide(to_float(pixels), opacity, out=to_float(pixels).copy(), where=opacity > 0)
@@ -92,7 +92,7 @@ def convert(pixels: Pixels, dtype: np.dtype[Any]) -> Pixels:
     return pixels if pixels.dtype == dtype else from_float(to_float(pixels), dtype)
 
 
-def in_16_bits(values: np.ndarray, bits: int) -> np.ndarray:
+def scale_to_16_bits(values: np.ndarray, bits: int) -> np.ndarray:
     """The same picture with 65535 as white, if it has more than 8 bits."""
     return values if values.dtype == np.uint8 else np.rint(values * (65535 / (2**bits - 1))).astype(np.uint16)
 

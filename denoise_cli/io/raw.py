@@ -21,7 +21,7 @@ from denoise_cli.errors import MissingDependency
 from denoise_cli.imaging.bayer import Phase
 from denoise_cli.io.decoding import decoder_errors
 from denoise_cli.io.dng import filter_pattern, is_dng, noise_profile
-from denoise_cli.io.exif import PREFIX, Exif, parse, pictures
+from denoise_cli.io.exif import PREFIX, Exif, parse, picture_directories
 from denoise_cli.io.limits import refuse_too_large
 
 if TYPE_CHECKING:
@@ -345,7 +345,7 @@ class RawFile:
 
 def is_tiff_of_camera(data: bytes) -> bool:
     """Whether a TIFF structure is camera RAW, whatever its name: Canon's have a signature, others hold a mosaic."""
-    found = (one.number(one.main.get(PHOTOMETRIC_INTERPRETATION)) for one in pictures(data))
+    found = (one.number(one.main.get(PHOTOMETRIC_INTERPRETATION)) for one in picture_directories(data))
     return data[8:10] == b"CR" or COLOUR_FILTER_ARRAY in found
 
 

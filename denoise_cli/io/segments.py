@@ -15,11 +15,11 @@ from denoise_cli.io.encode import Encoding, Writer
 from denoise_cli.io.mux import assemble, count_frames, join
 from denoise_cli.io.video import Frame, Reader
 
-PART = 240  # frames; what a kill can cost
-REHEARSED = 1.0  # seconds
+SEGMENT_LENGTH = 240  # frames; what a kill can cost
+CHECK_DURATION = 1.0  # seconds
 
 
-class Parts:
+class Segments:
     """The finished parts of a result, in a folder beside it.
 
     Args:
@@ -38,10 +38,10 @@ class Parts:
     def __init__(
         self, target: Path, clip: Reader, first: Frame, encoding: Encoding, plan: dict[str, Any], seconds: float
     ) -> None:
-        self.folder = folder_of(target)
+        self.folder = segments_folder(target)
         self.frames = 0
         self._target, self._clip, self._first, self._encoding, self._seconds = target, clip, first, encoding, seconds
-        self._plan = json.loads(json.dumps(plan | {"part": PART}))  # as it will be read
+        self._plan = json.loads(json.dumps(plan | {"part": SEGMENT_LENGTH}))  # as it will be read
         self._plan_file = self.folder / "plan.json"
 
     def open(self, overwrite: bool, resume: bool) -> None:
@@ -64,14 +64,14 @@ class Parts:
             return
         if self._finished() and not overwrite:
             raise UsageError(f"{self.folder}: of an interrupted run: --resume goes on, --overwrite begins again")
-        with self._said_of_the_target():
+        with self._naming_target():
             if self.folder.exists():
                 shutil.rmtree(self.folder)
             self.folder.mkdir()
         try:
-            with self._said_of_the_target():
+            with self._naming_target():
                 write_atomically(self._plan_file, json.dumps(self._plan, indent=1).encode(), overwrite=True)
-                self._rehearse()
+                self._check_container()
         except BaseException:
             shutil.rmtree(self.folder, ignore_errors=True)
             raise
@@ -88,8 +88,10 @@ class Parts:
             if first is None:
                 break
             growing, part = self.folder / "growing", self.folder / f"{number:05d}.part"
-            with self._said_of_the_target():
-                written += write_all(chain([first], islice(coming, PART - 1)), growing, self._clip, self._encoding)
+            with self._naming_target():
+                written += write_all(
+                    chain([first], islice(coming, SEGMENT_LENGTH - 1)), growing, self._clip, self._encoding
+                )
                 os.replace(growing, part)
         return written
 
@@ -104,19 +106,19 @@ class Parts:
         Raises:
             UnwritableFile: the disk refuses; the parts stay.
         """
-        with self._said_of_the_target():
-            whole = self._put_together(self._finished(), self._seconds)
+        with self._naming_target():
+            whole = self._assemble(self._finished(), self._seconds)
         move_into_place(whole, self._target, overwrite)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _rehearse(self) -> None:
+    def _check_container(self) -> None:
         """Put a file together from the first frame and a second of the rest: better fail now than after the work."""
         part = self.folder / "rehearsal"
         write_all([self._first], part, self._clip, self._encoding)
-        self._put_together([part], min(self._seconds, REHEARSED)).unlink()
+        self._assemble([part], min(self._seconds, CHECK_DURATION)).unlink()
         part.unlink()
 
-    def _put_together(self, parts: Sequence[Path], seconds: float) -> Path:
+    def _assemble(self, parts: Sequence[Path], seconds: float) -> Path:
         joined, whole = self.folder / "joined", self.folder / self._target.name
         join(parts, joined, self._encoding)
         assemble(self._clip, joined, whole, self._encoding, seconds)
@@ -135,7 +137,7 @@ class Parts:
             return None
 
     @contextmanager
-    def _said_of_the_target(self) -> Iterator[None]:
+    def _naming_target(self) -> Iterator[None]:
         """The names of the files within are of no use to anybody."""
         try:
             yield
@@ -145,7 +147,7 @@ class Parts:
             raise UnwritableFile(self._target, f"cannot be written ({error.strerror})") from error
 
 
-def folder_of(target: Path) -> Path:
+def segments_folder(target: Path) -> Path:
     """Where the parts of a result are."""
     return target.with_name(f"{target.name}.parts")
 

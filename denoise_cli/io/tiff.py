@@ -13,18 +13,18 @@ from denoise_cli.io.metadata import (
     SOFTWARE,
     XMP_TAG,
     Metadata,
-    descriptive,
+    apply_orientation,
     dpi_of,
-    signed_exif,
-    turn,
-    upright,
+    exif_for_result,
+    keep_descriptive,
+    split_orientation,
 )
-from denoise_cli.io.photo import Photo, Pixels, straighten, white_of
+from denoise_cli.io.photo import Photo, Pixels, unpremultiply, white_value
 
 UNDEFINED = 7
 ICC_TAG = 34675
 PLACEHOLDER = 1  # tifffile writes no directory pointers itself; the number above sorts into the same place
-MOST_CHANNELS = 5  # nothing with more is read: refused before it is decoded
+MAX_CHANNELS = 5  # nothing with more is read: refused before it is decoded
 
 COLOURS = {
     tifffile.PHOTOMETRIC.MINISBLACK,
@@ -49,14 +49,14 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         _refuse_truncated(page, len(data))
         pixels, alpha, notes = _split_alpha(_values(page), page)
         if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
-            pixels = np.subtract(white_of(pixels.dtype), pixels, dtype=pixels.dtype)
+            pixels = np.subtract(white_value(pixels.dtype), pixels, dtype=pixels.dtype)
     exif = parse(data)
     xmp, icc, iptc = (exif.main[tag].data if tag in exif.main else None for tag in (XMP_TAG, ICC_TAG, IPTC_TAG))
     dpi = dpi_of(exif)
-    orientation, packed = upright(descriptive(exif), xmp)
+    orientation, packed = split_orientation(keep_descriptive(exif), xmp)
     return Photo(
-        pixels=turn(pixels, orientation),
-        alpha=None if alpha is None else turn(alpha, orientation),
+        pixels=apply_orientation(pixels, orientation),
+        alpha=None if alpha is None else apply_orientation(alpha, orientation),
         kind="tiff",
         metadata=Metadata(exif=packed, xmp=xmp, icc=icc, iptc=iptc, dpi=dpi),
         notes=notes,
@@ -68,7 +68,7 @@ def encode(photo: Photo, software: str) -> bytes:
     pixels = photo.pixels if photo.alpha is None else np.dstack([photo.pixels, photo.alpha])
     H, W, C = pixels.shape
     meta = photo.metadata
-    exif = signed_exif(meta, software, W, H)
+    exif = exif_for_result(meta, software, W, H)
     extra = [
         (tag, kind, len(value), value, True)
         for tag, kind, value in ((XMP_TAG, BYTE, meta.xmp), (IPTC_TAG, UNDEFINED, meta.iptc))
@@ -146,7 +146,7 @@ def _refuse_too_large(page: tifffile.TiffPage, max_pixels: int) -> None:
         raise ValueError(f"{page.imagewidth} x {page.imagelength} pixels, more than --max-pixels allows")
     if page.is_tiled and page.tilewidth * page.tilelength > max_pixels:
         raise ValueError(f"tiles of {page.tilewidth} x {page.tilelength} pixels, more than --max-pixels allows")
-    if page.samplesperpixel > MOST_CHANNELS:
+    if page.samplesperpixel > MAX_CHANNELS:
         raise ValueError(f"{page.samplesperpixel} channels: only grey or RGB, with or without alpha, are read")
     if page.imagedepth > 1:
         raise ValueError(f"{page.imagedepth} slices of a volume: split it into single pictures")
@@ -207,5 +207,5 @@ def _split_alpha(values: np.ndarray, page: tifffile.TiffPage) -> tuple[Pixels, P
         return pixels, None, ("a further channel, which is not transparency, is left out",)
     alpha = values[..., colours]
     if tifffile.EXTRASAMPLE.ASSOCALPHA in page.extrasamples:
-        pixels = straighten(pixels, alpha)
+        pixels = unpremultiply(pixels, alpha)
     return pixels, alpha, ()

@@ -23,8 +23,8 @@ from denoise_cli.io.limits import MAX_PIXELS, refuse_too_large
 
 SUBSAMPLINGS = {(1, 1): "420", (1, 0): "422", (0, 0): "444", (0, 1): "440", (2, 0): "411", (2, 2): "410"}
 FULL_RANGE = 2  # FFmpeg's AVCOL_RANGE_JPEG
-DISPLAY, LIGHT = SideData.MASTERING_DISPLAY_METADATA.name, SideData.CONTENT_LIGHT_LEVEL.name
-RIGHT_ANGLE = 1 << 16  # one, in the fixed point of MP4's matrices
+MASTERING_DISPLAY, CONTENT_LIGHT = SideData.MASTERING_DISPLAY_METADATA.name, SideData.CONTENT_LIGHT_LEVEL.name
+MATRIX_ONE = 1 << 16  # one, in the fixed point of MP4's matrices
 
 
 class Frame:
@@ -38,11 +38,11 @@ class Frame:
         noisy: its planes as they were before `replace`; None where nothing was replaced.
     """
 
-    noisy: list[Plane] | None = None
+    original_planes: list[Plane] | None = None
 
     def __init__(self, picture: VideoFrame) -> None:
         # Before anything is done to the picture: PyAV remembers where these lie, even when they have moved.
-        self.turned = _turn(picture)
+        self.display_matrix = _display_matrix(picture)
         self.mastering = {
             kind.name: data
             for kind in (SideData.MASTERING_DISPLAY_METADATA, SideData.CONTENT_LIGHT_LEVEL)
@@ -64,7 +64,7 @@ class Frame:
             return Layout("grey", bits, self._is_full, across=0, down=0)
         if form.is_rgb:
             return Layout("gbr", bits, full=True, across=0, down=0)
-        across, down = halvings(form)
+        across, down = chroma_shifts(form)
         return Layout("yuv", bits, self._is_full, self.picture.colorspace, across, down)
 
     @property
@@ -75,12 +75,12 @@ class Frame:
 
     def replace(self, planes: Sequence[Plane]) -> None:
         """Put these samples in the place of its own."""
-        self.noisy = [plane.copy() for plane in self.planes]
+        self.original_planes = [plane.copy() for plane in self.planes]
         self.picture.make_writable()
         for old, new in zip(self.planes, planes, strict=True):
             old[:] = new
 
-    def beside_itself(self) -> "Frame":
+    def side_by_side(self) -> "Frame":
         """One picture of twice the width: as it was, and as it is; an odd column at the right is left out."""
         own = self.picture
         width = own.width // 4 * 4  # so that colour differences of any size have whole halves
@@ -89,8 +89,8 @@ class Frame:
         for tag in ("color_range", "color_primaries", "color_trc", "colorspace"):
             setattr(both, tag, getattr(own, tag))
         result = Frame(both)
-        result.turned = self.turned
-        for target, before, after in zip(result.planes, self.noisy or self.planes, self.planes, strict=True):
+        result.display_matrix = self.display_matrix
+        for target, before, after in zip(result.planes, self.original_planes or self.planes, self.planes, strict=True):
             half = target.shape[1] // 2
             target[:, :half], target[:, half:] = before[:, :half], after[:, :half]
         return result
@@ -118,10 +118,10 @@ class Reader:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.damaged = 0
-        self.began = Fraction(0)
+        self.first_frame_time = Fraction(0)
         if not path.is_file():
             raise UnreadableFile(path, "is no file" if path.exists() else "no such file")
-        with readable(path):
+        with read_errors(path):
             self._container: InputContainer = av.open(url(path), metadata_errors="surrogateescape")
         found = [stream for stream in self._container.streams.video if not _is_cover(stream)]
         if not found:
@@ -153,14 +153,14 @@ class Reader:
         return self.stream.average_rate or self.stream.guessed_rate or Fraction(25)
 
     @property
-    def is_steady(self) -> bool:
+    def has_constant_rate(self) -> bool:
         """Whether all frames are shown for the same time, as far as the file tells."""
         return self.stream.average_rate is not None and self.stream.average_rate == self.stream.base_rate
 
     @property
     def codec(self) -> str:
         """FFmpeg's name of what the video is compressed with."""
-        return _codec(self.stream)
+        return _codec_name(self.stream)
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -170,10 +170,10 @@ class Reader:
     @property
     def streams(self) -> list[tuple[str, str]]:
         """Every stream's kind and codec, in the file's order."""
-        return [(stream.type, _codec(stream)) for stream in self._container.streams]
+        return [(stream.type, _codec_name(stream)) for stream in self._container.streams]
 
     @property
-    def copied(self) -> list[int]:
+    def copied_streams(self) -> list[int]:
         """The places of the streams that have a place in the result, this one's among them."""
         # Text that players show as chapters is read as chapters, and written as such.
         return [stream.index for stream in self._container.streams if stream.discard != av.stream.Discard.all]
@@ -185,7 +185,7 @@ class Reader:
         return (form is not None and has_alpha(form)) or self.stream.metadata.get("alpha_mode") == "1"
 
     @property
-    def promised_frames(self) -> int:
+    def declared_frames(self) -> int:
         """How many frames the file says that it holds; 0 where it does not say it."""
         return self.stream.frames
 
@@ -219,7 +219,7 @@ class Reader:
             now = (picture.width, picture.height, picture.format.name)
             if shape not in (None, now):
                 at = float(picture.time)
-                raise UnreadableFile(self.path, f"changes from {_named(shape)} to {_named(now)} at {at:.1f} s")
+                raise UnreadableFile(self.path, f"changes from {_describe(shape)} to {_describe(now)} at {at:.1f} s")
             shape = now
             if last is not None and picture.pts is not None and picture.pts <= last:
                 picture.pts = last + 1  # two frames of one moment cannot be written
@@ -236,7 +236,7 @@ class Reader:
         end = None if math.isinf(seconds) else Fraction(seconds).limit_denominator(av.time_base)
         step, expected, shift = max(round(1 / (self.rate * base)), 1), self.stream.start_time or 0, None
         if first is not None:
-            with readable(self.path):
+            with read_errors(self.path):
                 self._container.seek(first, stream=self.stream)
         # AVI has no times of when frames are shown: those that FFmpeg makes up leap back.
         by_order = self._container.format.name == "avi"
@@ -252,12 +252,12 @@ class Reader:
                 return
             if shift is None:
                 shift = 0 if first is None else picture.pts
-                self.began = Fraction(0) if first is None else picture.pts * base - zero
+                self.first_frame_time = Fraction(0) if first is None else picture.pts * base - zero
             picture.pts -= shift
             yield picture
 
     def _decoded(self) -> Iterator[VideoFrame]:
-        with readable(self.path):
+        with read_errors(self.path):
             for packet in self._container.demux(self.stream):
                 try:
                     pictures = packet.decode()
@@ -283,7 +283,7 @@ class Reader:
                 yield whole
 
 
-def halvings(form: VideoFormat) -> tuple[int, int]:
+def chroma_shifts(form: VideoFormat) -> tuple[int, int]:
     """How often the planes of colour differences are halved in width and in height."""
     across, down = (-(-1024 // form.chroma_width(1024)), -(-1024 // form.chroma_height(1024)))
     return across.bit_length() - 1, down.bit_length() - 1
@@ -300,7 +300,7 @@ def url(path: Path) -> str:
 
 
 @contextmanager
-def readable(path: Path) -> Iterator[None]:
+def read_errors(path: Path) -> Iterator[None]:
     """Say in the program's own words what FFmpeg says of a file that it reads."""
     try:
         yield
@@ -322,7 +322,7 @@ def _planar(picture: VideoFrame) -> VideoFrame:
         return picture.reformat(format=f"gbr{'a' * alpha}p{depth}")
     if len(planes) < 3 and not alpha:
         return picture.reformat(format=f"gray{depth}")
-    subsampling = SUBSAMPLINGS[halvings(form)] if len(planes) >= 3 else "444"
+    subsampling = SUBSAMPLINGS[chroma_shifts(form)] if len(planes) >= 3 else "444"
     return picture.reformat(format=f"yuv{'a' * alpha}{subsampling}p{depth}")
 
 
@@ -340,14 +340,14 @@ def _side_data(picture: VideoFrame, kind: SideData) -> bytes | None:
         return None
 
 
-def _turn(picture: VideoFrame) -> list[int] | None:
+def _display_matrix(picture: VideoFrame) -> list[int] | None:
     matrix = _side_data(picture, SideData.DISPLAYMATRIX)
     if matrix is not None:
         return np.frombuffer(matrix, np.int32).tolist()
     if not picture.rotation:
         return None
     angle = math.radians(picture.rotation)
-    cos, sin = round(math.cos(angle) * RIGHT_ANGLE), round(math.sin(angle) * RIGHT_ANGLE)
+    cos, sin = round(math.cos(angle) * MATRIX_ONE), round(math.sin(angle) * MATRIX_ONE)
     return [cos, -sin, 0, sin, cos, 0, 0, 0, 1 << 30]
 
 
@@ -355,9 +355,9 @@ def _is_cover(stream: VideoStream) -> bool:
     return bool(stream.disposition & av.stream.Disposition.attached_pic)
 
 
-def _codec(stream: Any) -> str:
+def _codec_name(stream: Any) -> str:
     return stream.codec_context.codec.canonical_name if stream.codec_context else "unknown"
 
 
-def _named(shape: tuple[int, int, str] | None) -> str:
+def _describe(shape: tuple[int, int, str] | None) -> str:
     return "nothing" if shape is None else f"{shape[0]} x {shape[1]} {shape[2]}"

@@ -12,7 +12,7 @@ from PIL import ExifTags, Image, ImageCms, ImageOps, IptcImagePlugin, PngImagePl
 
 from denoise_cli.io import image
 from denoise_cli.io.exif import Exif, Value, pack, parse
-from denoise_cli.io.metadata import Metadata, dpi_of, upright, upright_xmp
+from denoise_cli.io.metadata import Metadata, dpi_of, reset_xmp, split_orientation
 from denoise_cli.io.photo import Photo
 
 Encode = Callable[..., bytes]
@@ -194,13 +194,13 @@ def test_an_orientation_in_the_xmp_is_obeyed_and_then_reset(
 
 
 def test_an_orientation_in_an_element_of_the_xmp_is_reset() -> None:
-    assert upright_xmp(b"<tiff:Orientation>8</tiff:Orientation>") == b"<tiff:Orientation>1</tiff:Orientation>"
+    assert reset_xmp(b"<tiff:Orientation>8</tiff:Orientation>") == b"<tiff:Orientation>1</tiff:Orientation>"
 
 
 def test_a_thumbnail_in_the_xmp_goes() -> None:
     old = b"<a><xmp:Thumbnails><rdf:Alt>\n<rdf:li xmpGImg:image='xyz'/></rdf:Alt></xmp:Thumbnails><b/></a>"
 
-    assert upright_xmp(old) == b"<a><b/></a>"
+    assert reset_xmp(old) == b"<a><b/></a>"
 
 
 def packet_of(data: bytes) -> bytes | None:
@@ -336,7 +336,7 @@ def test_tags_that_point_at_what_is_not_carried_are_left_out() -> None:
     exif = Exif()
     exif.main = {271: exif.text("Maker"), 273: exif.long(8), 513: exif.long(900), 514: exif.long(100)}
 
-    _, packed = upright(exif)
+    _, packed = split_orientation(exif)
 
     assert parse(packed or b"").main == {271: exif.text("Maker")}
 
