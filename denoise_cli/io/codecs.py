@@ -1,4 +1,4 @@
-"""imagecodecs, which keeps the bits that Pillow cuts to eight."""
+"""imagecodecs, which reads and writes the bit depths that Pillow reduces to 8."""
 
 from types import ModuleType
 
@@ -6,7 +6,7 @@ from denoise_cli.errors import MissingDependency
 
 
 def load_imagecodecs() -> ModuleType:
-    """The library.
+    """Import imagecodecs and return the module.
 
     Raises:
         MissingDependency: it is not installed.

@@ -1,4 +1,4 @@
-"""JPEG, PNG, WebP, AVIF and BMP through Pillow; the deep ones of them through imagecodecs, which keeps their bits."""
+"""JPEG, PNG, WebP, AVIF and BMP through Pillow; files of more than 8 bits through imagecodecs, which keeps them."""
 
 import struct
 from collections.abc import Iterator
@@ -19,20 +19,24 @@ from denoise_cli.io.png import png_info
 
 READERS = ["JPEG", "PNG", "WEBP", "AVIF", "BMP"]
 KINDS = {"MPO": "jpeg"} | {reader: reader.lower() for reader in READERS}
-FIRST_FRAME_IS_THE_PHOTO = {"MPO"}  # a JPEG with a preview or a second eye behind it
+FIRST_FRAME_IS_THE_PHOTO = {"MPO"}  # a JPEG followed by a preview or by a stereo pair's second picture
 
-MAKER_NOTE = 37500
+MAKER_NOTE = 37500  # EXIF tag
 XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\x00"
-MAX_JPEG_SEGMENT = 65533
+MAX_JPEG_SEGMENT = 65533  # bytes
 
 
 def decode(data: bytes, max_pixels: int) -> Photo:
-    """Read a still picture.
+    """Decode a still picture.
+
+    Args:
+        data: the file.
+        max_pixels: larger pictures are refused.
 
     Raises:
-        PIL.UnidentifiedImageError: of another format, or damaged at its start.
-        ValueError: not a picture that fits into a `Photo`, in the words that the user reads.
-        OSError and others: damaged.
+        PIL.UnidentifiedImageError: the file is of another format, or damaged at its start.
+        ValueError: the picture is too large or of an unsupported kind; with a message for the user.
+        OSError and others: the file is damaged.
     """
     Image.init()  # registers the readers that are not imported by default
     with _without_pillow_limit(), Image.open(BytesIO(data), formats=READERS) as picture:
@@ -47,7 +51,7 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         if values is None:
             values = _pixel_values(picture)
         else:
-            picture.load()  # for the metadata behind the pixels, and damage that the other decoder passes over
+            picture.load()  # for metadata that follows the pixels, and to find damage that the other decoder ignores
         metadata, orientation = _read_metadata(picture)
     pixels, alpha = split_alpha(values)
     return Photo(
@@ -59,13 +63,13 @@ def decode(data: bytes, max_pixels: int) -> Photo:
 
 
 def encode(photo: Photo, kind: str, software: str, quality: int) -> bytes:
-    """Write a photo of 8 bits per value."""
+    """The bytes of a file with 8 bits per value; arguments are those of `image.write`."""
     values = photo.pixels if photo.alpha is None else np.dstack([photo.pixels, photo.alpha])
     picture = Image.fromarray(values[..., 0] if values.shape[2] == 1 else values)
     meta = photo.metadata
     exif = exif_for_result(meta, software, picture.width, picture.height)
     if kind == "jpeg" and len(PREFIX + pack(exif)) > MAX_JPEG_SEGMENT:
-        exif.exif.pop(MAKER_NOTE, None)  # the one part that can be this long
+        exif.exif.pop(MAKER_NOTE, None)  # the only tag that can be this long
     options: dict[str, Any] = {"exif": pack(exif)}
     if meta.icc:
         options["icc_profile"] = meta.icc
@@ -74,7 +78,7 @@ def encode(photo: Photo, kind: str, software: str, quality: int) -> bytes:
     if meta.xmp and kind != "png":
         options["xmp"] = meta.xmp
     if kind == "jpeg":
-        # Not "optimize": for that, Pillow must guess the file's size, and a noisy picture's is larger.
+        # Without "optimize": for that Pillow has to guess the file's size, and noisy pictures exceed its guess.
         options |= {"quality": quality, "subsampling": 0 if quality >= 90 else 2, "exif": PREFIX + pack(exif)}
         if meta.iptc:
             options["extra"] = _iptc_segment(meta.iptc)
@@ -93,7 +97,7 @@ def encode(photo: Photo, kind: str, software: str, quality: int) -> bytes:
 
 
 def _deep_values(data: bytes, kind: str) -> np.ndarray | None:
-    """What Pillow would cut to 8 bits: 16-bit PNG, 10- and 12-bit AVIF; (H, W, C) in uint16, or None."""
+    """(H, W, C) uint16, for files that Pillow would reduce to 8 bits: 16-bit PNG, deep AVIF; None for others."""
     if kind == "png" and data[24] == 16:
         return np.atleast_3d(load_imagecodecs().png_decode(data))
     if kind == "avif" and (bits := _avif_bits(data)) > 8:
@@ -102,7 +106,7 @@ def _deep_values(data: bytes, kind: str) -> np.ndarray | None:
 
 
 def _avif_bits(data: bytes) -> int:
-    """From the codec's configuration (AV1-ISOBMFF 2.3.3): two flags, for more than 8 bits and for 12."""
+    """Bits per value: two flags in the codec's configuration (AV1-ISOBMFF 2.3.3) stand for more than 8 and for 12."""
     at = data.find(b"av1C")
     flags = data[at + 6] if 0 <= at < len(data) - 6 else 0
     return (12 if flags & 0x20 else 10) if flags & 0x40 else 8
@@ -139,7 +143,7 @@ def _read_metadata(picture: Image.Image) -> tuple[Metadata, int]:
 
 
 def _exif_in_text(info: dict[str | tuple[int, int], Any]) -> bytes | None:
-    """How ImageMagick wrote EXIF into PNG before there was a chunk for it: hexadecimal, after two lines of heading."""
+    """EXIF from a PNG by an older ImageMagick, which wrote it as hexadecimal text below a two-line heading."""
     text = info.get("Raw profile type exif")
     try:
         return bytes.fromhex("".join(text.split("\n")[3:])) if text else None
@@ -148,7 +152,7 @@ def _exif_in_text(info: dict[str | tuple[int, int], Any]) -> bytes | None:
 
 
 def _iptc_segment(iptc: bytes) -> bytes:
-    """IPTC records as a JPEG's APP13 segment."""
+    """IPTC records as an APP13 segment of a JPEG; empty if they are too long for one."""
     resource = b"8BIM\x04\x04\x00\x00" + struct.pack(">I", len(iptc)) + iptc + b"\x00" * (len(iptc) % 2)
     body = b"Photoshop 3.0\x00" + resource
     return b"\xff\xed" + struct.pack(">H", len(body) + 2) + body if len(body) < 65_000 else b""
@@ -156,7 +160,7 @@ def _iptc_segment(iptc: bytes) -> bytes:
 
 @contextmanager
 def _without_pillow_limit() -> Iterator[None]:
-    """Pillow's own guard off: ours is asked before anything is decoded."""
+    """Turn off Pillow's own limit on pixels; ours is checked before anything is decoded."""
     before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         yield

@@ -1,4 +1,4 @@
-"""PNG beyond what Pillow does: its chunks, and 16 bits per value."""
+"""PNG features that Pillow lacks: access to chunks, and 16 bits per value in RGB."""
 
 import struct
 from collections.abc import Iterator
@@ -15,9 +15,9 @@ from denoise_cli.io.photo import Photo
 
 
 def encode16(photo: Photo, software: str) -> bytes:
-    """Write a photo of 16 bits per value.
+    """The bytes of a PNG with 16 bits per value.
 
-    Pillow writes no 16-bit RGB: another encoder writes the pixels, Pillow the chunks around them.
+    Pillow cannot write 16-bit RGB, so imagecodecs encodes the pixels and Pillow the metadata chunks around them.
     """
     values = photo.pixels if photo.alpha is None else np.dstack([photo.pixels, photo.alpha])
     H, W, C = values.shape
@@ -37,7 +37,7 @@ def encode16(photo: Photo, software: str) -> bytes:
 
 
 def chunks_of(png: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Each chunk's name, and the whole of it."""
+    """The name and the complete bytes of each chunk."""
     start = 8
     while start < len(png):
         stop = start + 12 + int.from_bytes(png[start : start + 4], "big")
@@ -46,7 +46,7 @@ def chunks_of(png: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def png_info(meta: Metadata, software: str) -> PngImagePlugin.PngInfo:
-    """What Pillow writes beside a PNG's pixels only when told in full: gamma, software, XMP."""
+    """The metadata that Pillow takes as explicit chunks: gamma, software, XMP."""
     info = PngImagePlugin.PngInfo()
     if meta.gamma:
         info.add(b"gAMA", struct.pack(">I", round(meta.gamma * 100_000)))

@@ -1,4 +1,4 @@
-"""TIFF: any bit depth in; 8, 16 and floating point out, with EXIF and GPS directories."""
+"""TIFF: reads any bit depth, and writes 8 bits, 16 bits and floating point with EXIF and GPS directories."""
 
 import struct
 from io import BytesIO
@@ -23,8 +23,8 @@ from denoise_cli.io.photo import Photo, Pixels, unpremultiply, white_value
 
 UNDEFINED = 7
 ICC_TAG = 34675
-PLACEHOLDER = 1  # tifffile writes no directory pointers itself; the number above sorts into the same place
-MAX_CHANNELS = 5  # nothing with more is read: refused before it is decoded
+PLACEHOLDER = 1  # added to the tag of a directory pointer, which tifffile cannot write; sorts into the same position
+MAX_CHANNELS = 5  # more are refused before they are decoded
 
 COLOURS = {
     tifffile.PHOTOMETRIC.MINISBLACK,
@@ -32,16 +32,20 @@ COLOURS = {
     tifffile.PHOTOMETRIC.RGB,
     tifffile.PHOTOMETRIC.PALETTE,
 }
-JPEG = {tifffile.COMPRESSION.JPEG, tifffile.COMPRESSION.OJPEG}  # decoded from YCbCr to RGB, others are not
+JPEG = {tifffile.COMPRESSION.JPEG, tifffile.COMPRESSION.OJPEG}  # YCbCr is decoded to RGB only in these
 TRANSPARENCY = {tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA}
 
 
 def decode(data: bytes, max_pixels: int) -> Photo:
-    """Read a single-picture TIFF.
+    """Decode a TIFF that holds a single picture.
+
+    Args:
+        data: the file.
+        max_pixels: larger pictures are refused.
 
     Raises:
-        ValueError: not a picture that fits into a `Photo`, in the words that the user reads.
-        tifffile.TiffFileError, OSError and others: damaged.
+        ValueError: the picture is too large or of an unsupported kind; with a message for the user.
+        tifffile.TiffFileError, OSError and others: the file is damaged.
     """
     with tifffile.TiffFile(BytesIO(data)) as file:
         page = _only_page(file)
@@ -64,7 +68,7 @@ def decode(data: bytes, max_pixels: int) -> Photo:
 
 
 def encode(photo: Photo, software: str) -> bytes:
-    """Write a photo in its own bit depth, losslessly compressed."""
+    """The bytes of a losslessly compressed TIFF in the photo's own bit depth; arguments are those of `image.write`."""
     pixels = photo.pixels if photo.alpha is None else np.dstack([photo.pixels, photo.alpha])
     H, W, C = pixels.shape
     meta = photo.metadata
@@ -102,7 +106,7 @@ def encode(photo: Photo, software: str) -> bytes:
 
 
 def placeholders(exif: Exif) -> list[tuple[int, int, int, bytes, bool]]:
-    """Tags for tifffile in the places of those that point at the EXIF and GPS directories: see `with_directories`."""
+    """Tags for tifffile that reserve room for pointers to the EXIF and GPS directories: see `with_directories`."""
     return [
         (tag + PLACEHOLDER, LONG, 1, exif.long(0).data, True)
         for tag in (EXIF_IFD, GPS_IFD)
@@ -111,7 +115,7 @@ def placeholders(exif: Exif) -> list[tuple[int, int, int, bytes, bool]]:
 
 
 def with_directories(data: bytes, exif: Exif) -> bytes:
-    """Append the EXIF and GPS directories, and turn their placeholders into the tags that point at them."""
+    """Append the EXIF and GPS directories to a TIFF file, and make its placeholders point at them."""
     buffer = BytesIO(data)
     with tifffile.TiffFile(BytesIO(data)) as file:
         places = {tag.code - PLACEHOLDER: tag.offset for tag in file.pages[0].aspage().tags}
@@ -125,11 +129,11 @@ def with_directories(data: bytes, exif: Exif) -> bytes:
 
 
 def _only_page(file: tifffile.TiffFile) -> tifffile.TiffPage:
-    """The one picture that is not a thumbnail of another."""
+    """The only picture in the file that is not a thumbnail."""
     pages: list[tifffile.TiffPage] = []
     seen: set[int] = set()
     for page in file.pages:
-        if page.offset in seen:  # a damaged file can lead back to an earlier page, for ever
+        if page.offset in seen:  # in a damaged file, the chain of pages can loop
             break
         seen.add(page.offset)
         if not page.aspage().is_reduced:
@@ -153,9 +157,9 @@ def _refuse_too_large(page: tifffile.TiffPage, max_pixels: int) -> None:
 
 
 def _refuse_truncated(page: tifffile.TiffPage, length: int) -> None:
-    """JPEG's decoder would fill what is missing with grey."""
+    """Refuse files with missing data, which the JPEG decoder would fill with grey."""
     if any(start + size > length for start, size in zip(page.dataoffsets, page.databytecounts, strict=False)):
-        raise ValueError("the file ends before its pixels do")
+        raise ValueError("the file ends before its pixel data does")
 
 
 def _values(page: tifffile.TiffPage) -> np.ndarray:
@@ -171,7 +175,7 @@ def _values(page: tifffile.TiffPage) -> np.ndarray:
     if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
         if values.ndim != 2:
             raise ValueError("a palette with transparency: convert it to RGB first")
-        # 16 bits by the standard, 8 in every palette that is made
+        # 16 bits by the standard, but palettes only use the upper 8.
         colours = (np.asarray(page.colormap) >> 8).astype(np.uint8)
         return np.moveaxis(colours, 0, -1)[values.astype(np.intp)]
     return _to_photo_type(np.atleast_3d(values), int(page.bitspersample))
@@ -204,7 +208,7 @@ def _split_alpha(values: np.ndarray, page: tifffile.TiffPage) -> tuple[Pixels, P
     if not extra:
         return pixels, None, ()
     if page.extrasamples and not TRANSPARENCY & set(page.extrasamples):
-        return pixels, None, ("a further channel, which is not transparency, is left out",)
+        return pixels, None, ("an extra channel that is not transparency is left out",)
     alpha = values[..., colours]
     if tifffile.EXTRASAMPLE.ASSOCALPHA in page.extrasamples:
         pixels = unpremultiply(pixels, alpha)

@@ -224,9 +224,11 @@ def test_what_an_interrupted_run_has_left_is_not_thrown_away_in_silence(
     source, target = ffmpeg.make(tmp_path / "a.mp4"), tmp_path / "out.mp4"
     with pytest.raises(KeyboardInterrupt):
         pipeline.run(source, target, denoise, Settings("mallenet-s"), progress=stop_at(5))
-    with pytest.raises(UsageError, match="of an interrupted run: --resume goes on, --overwrite begins again"):
+    with pytest.raises(UsageError, match="left by an interrupted run: --resume continues it, --overwrite starts again"):
         pipeline.run(source, target, denoise, Settings("mallenet-s"))
-    with pytest.raises(UsageError, match="of another source or other settings"):
+    with pytest.raises(
+        UsageError, match="left by a run with another source or other settings: --overwrite starts again"
+    ):
         pipeline.run(source, target, denoise, Settings("mallenet-s", strength=0.5), resume=True)
     pipeline.run(source, target, denoise, Settings("mallenet-s", strength=0.5), overwrite=True)
     assert target.exists()
