@@ -1,4 +1,4 @@
-"""Photos for training and testing: found in folders, held in memory, cropped at random."""
+"""Photos for training and testing: finds them in folders, keeps them decoded, and draws random crops."""
 
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -17,10 +17,13 @@ Pixels = NDArray[np.uint8]
 
 
 def find_photos(folders: Sequence[Path]) -> list[Path]:
-    """Every readable kind of photo under the folders, sorted.
+    """Find photos of all readable formats in folders, at any depth.
+
+    Returns:
+        The photos of one folder after the other, each sorted by name.
 
     Raises:
-        UnreadableFile: a folder that is missing or holds none.
+        UnreadableFile: a folder is missing or holds no photos.
     """
     found: list[Path] = []
     for folder in folders:
@@ -34,13 +37,13 @@ def find_photos(folders: Sequence[Path]) -> list[Path]:
 
 
 def find_pairs(folder: Path) -> list[tuple[Path, Path]]:
-    """Real noisy photos and their truths: the files that have one name in the folder's `noisy` and in its `clean`.
+    """Find pairs of noisy and clean photos, which have the same name in a folder's subfolders `noisy` and `clean`.
 
     Returns:
-        (noisy, clean), sorted; nothing where the folder has no `noisy`.
+        (noisy, clean), sorted; empty if the folder has no `noisy`.
 
     Raises:
-        UnreadableFile: there is no `clean`, or one of them holds no photos, or one that has no partner in the other.
+        UnreadableFile: there is no `clean`, one of the two holds no photos, or a photo has no counterpart.
     """
     noisy, clean = folder / "noisy", folder / "clean"
     if not noisy.is_dir():
@@ -48,38 +51,42 @@ def find_pairs(folder: Path) -> list[tuple[Path, Path]]:
     names = {side: {path.relative_to(side) for path in find_photos([side])} for side in (noisy, clean)}
     for side, other in ((noisy, clean), (clean, noisy)):
         for name in sorted(names[side] - names[other]):
-            raise UnreadableFile(side / name, f"has no partner of this name in {other}")
+            raise UnreadableFile(side / name, f"has no counterpart of this name in {other}")
     return [(noisy / name, clean / name) for name in sorted(names[noisy])]
 
 
 class Source(Protocol):
-    """Where crops come from."""
+    """A source of random crops."""
 
     @property
     def skipped(self) -> Mapping[tuple[Path, ...], UnreadableFile]:
-        """What could not be read, and why."""
+        """The groups of photos that could not be read, and why."""
         ...
 
     def __len__(self) -> int: ...
 
     def draw(self, rng: np.random.Generator, patch: int) -> NDArray[np.float32]:
-        """(patch, patch, C), [0, 1], in the photos' own encoding; the same `rng` draws the same one."""
+        """Draw a crop: (patch, patch, C), [0, 1], in the photos' own encoding; the same `rng` gives the same one."""
         ...
 
 
 class CropSource:
-    """Random crops of photos, turned and mirrored; a photo smaller than the crop is continued by reflection.
+    """Random crops of photos, rotated and mirrored; photos smaller than a crop are continued by reflection.
 
-    Photos are decoded once, which takes far longer than a crop. The first of them stay in memory, up to `budget` bytes,
-    the others in files without a name, which are gone with the process; where the disk is full, they are decoded again.
+    Each photo is decoded only once, because decoding takes far longer than cropping. The first are kept in memory, up
+    to `budget` bytes, the others in unnamed temporary files, which vanish with the process. If the disk is full, photos
+    are decoded again.
 
     Args:
-        groups: photos that belong together, such as a noisy one and its truth, and are cropped alike.
-        budget: bytes of decoded photos to hold in memory.
-        scratch: a folder for those that it does not hold; None for the system's.
+        groups: photos that are cropped alike, such as a noisy one and its clean counterpart.
+        budget: bytes of decoded photos to keep in memory.
+        scratch: a folder for the temporary files; None for the system's.
 
     Attributes:
-        skipped: the groups that could not be read, and why; others are drawn in their place.
+        skipped: the groups that could not be read, and why; others are drawn instead.
+
+    Raises:
+        ValueError: there are no groups.
     """
 
     def __init__(self, groups: Sequence[tuple[Path, ...]], budget: int = 2 << 30, scratch: Path | None = None) -> None:
@@ -93,7 +100,7 @@ class CropSource:
         self._held: dict[tuple[Path, ...], Pixels] = {}
 
     def __len__(self) -> int:
-        """How many groups there are, readable or not."""
+        """The number of groups, readable or not."""
         return len(self._groups)
 
     def draw(self, rng: np.random.Generator, patch: int) -> NDArray[np.float32]:
@@ -127,7 +134,7 @@ class CropSource:
             return self._held[group]
         photos = [image.read(path).as_rgb8() for path in group]
         if len({photo.shape for photo in photos}) > 1:
-            raise UnreadableFile(group[0], f"its size is not that of {group[1]}")
+            raise UnreadableFile(group[0], f"its size differs from that of {group[1]}")
         pixels = np.concatenate(photos, axis=-1)
         if pixels.nbytes <= self._budget:
             self._budget -= pixels.nbytes

@@ -18,14 +18,14 @@ from denoise_cli.imaging.noise import ShotRead
 Array = NDArray[np.floating]
 
 BLOCK = 8  # quads
-FLAT_SHARE = 0.02  # of the blocks of one brightness that are regarded as flat,
-MIN_FLAT_BLOCKS = 4  # blocks, at least,
+FLAT_SHARE = 0.02  # of the blocks of one brightness are regarded as flat,
+MIN_FLAT_BLOCKS = 4  # but at least so many,
 MAX_FLAT_SHARE = 0.5  # and at most this share
 BLOCKS_PER_BIN = 48
 MAX_BINS = 48
 MIN_BLOCKS = 8
 FITTING_ROUNDS = 20
-SLACK = 0.1  # bins whose variance lies above the line by less than this share have full weight
+SLACK = 0.1  # bins whose variance is above the line by less than this share have full weight
 REFINEMENTS = 4
 MIN_VARIANCE = 1e-12
 MIN_VARIANCE_SHARE = 1e-4  # of the median variance: less would outweigh everything else
@@ -48,12 +48,12 @@ def estimate_shot_read(planes: Array, full: NDArray[np.bool_]) -> ShotRead | Non
     bins = np.array_split(np.argsort(means), min(max(len(means) // BLOCKS_PER_BIN, 1), MAX_BINS))
     light = np.maximum([means[some].mean() for some in bins], 0)
     flat = [min(max(FLAT_SHARE, MIN_FLAT_BLOCKS / len(some)), MAX_FLAT_SHARE) for some in bins]
-    usual = np.quantile(_noise_variances(), flat)
+    expected = np.quantile(_noise_variances(), flat)
     line = ShotRead(0.0, 1.0)
     for _ in range(REFINEMENTS):  # with a better line, the dark blocks of a bin are no longer mistaken for flat ones
         parts = zip(bins, flat, strict=True)
         shares = [np.quantile(variances[some] / _variance(means[some], line), share) for some, share in parts]
-        found = shares / usual * _variance(light, line)
+        found = shares / expected * _variance(light, line)
         line = _fit_line(light, np.maximum(found, MIN_VARIANCE_SHARE * np.median(found)))
     return line
 
@@ -63,7 +63,7 @@ def _variance(light: Array, noise: ShotRead) -> Array:
 
 
 def _fit_line(light: Array, variance: Array) -> ShotRead:
-    """A line through variances, each as uncertain as it is large; what lies above it is texture and counts less."""
+    """Fit a line to variances, whose errors are proportional to them; those above it are texture and count less."""
     rows = np.stack([light, np.ones_like(light)], axis=1)
     weights = np.ones_like(light)
     for _ in range(FITTING_ROUNDS):
@@ -85,7 +85,7 @@ def _blocks(plane: Array, full: NDArray[np.bool_]) -> tuple[Array, Array]:
     bent = (bent[:-2] - 2 * bent[1:-1] + bent[2:]) / 6  # removes slopes, and keeps the variance of white noise
     squares, light = (_in_blocks(values) for values in (np.square(bent), plane[1:-1, 1:-1]))
     variance, mean = squares.mean(axis=(1, 3)), light.mean(axis=(1, 3))
-    # Noise is clipped at the least and the largest value, whatever the reason. What is constant was never measured.
+    # Noise is clipped at the smallest and the largest value, whatever the reason. A constant block was never measured.
     ends = full | (plane <= plane.min()) | (plane >= plane.max())
     whole = ~_in_blocks(ends[1:-1, 1:-1]).any(axis=(1, 3)) & (variance > 0)
     return mean[whole], variance[whole]

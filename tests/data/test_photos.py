@@ -209,7 +209,7 @@ def test_photos_of_a_group_that_differ_in_size_are_skipped(save: Save, rng: np.r
     source = CropSource([uneven, even])
     assert {source.draw(rng, 8).shape for _ in range(10)} == {(8, 8, 6)}
     assert {group: str(error) for group, error in source.skipped.items()} == {
-        uneven: f"{uneven[0]}: its size is not that of {uneven[1]}"
+        uneven: f"{uneven[0]}: its size differs from that of {uneven[1]}"
     }
 
 
