@@ -1,4 +1,4 @@
-"""What networks learn from: the noise is what it is said to be."""
+"""Training examples have the noise whose level they state."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The simulated sensor: its numbers against the light and the noise that they stand for."""
+"""The simulated sensor: its numbers against the light and the noise that they represent."""
 
 import numpy as np
 import pytest

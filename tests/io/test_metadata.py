@@ -22,7 +22,7 @@ Pixels = NDArray[np.uint8]
 SOFTWARE = "denoise 1.2 (mallenet-s, sigma 7.5)"
 HOLDS_EXIF = ["JPEG", "PNG", "TIFF", "WEBP", "AVIF", "HEIF"]
 TURNED_BY_TAG = ["JPEG", "PNG", "TIFF", "WEBP"]
-# A name that would not survive being taken for ASCII, and a caption.
+# A name that is not ASCII, and a caption.
 IPTC = b"\x1c\x02\x50\x00\x05Jos\xc3\xa9" + b"\x1c\x02\x78\x00\x05quiet"
 MAKER_NOTE = bytes(range(256)) * 3
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -346,9 +346,9 @@ def test_exif_behind_the_pixels_of_a_png_is_found(
     dtype: type[np.generic], picture: Pixels, camera_exif: Image.Exif, with_chunk: Encode, read_bytes: Read
 ) -> None:
     plain = bytes(imagecodecs.png_encode(picture.astype(dtype)))
-    said = with_chunk(plain, b"eXIf", camera_exif.tobytes().removeprefix(b"Exif\x00\x00"))
-    start, stop = said.index(b"eXIf") - 4, said.index(b"IDAT") - 4
-    behind = said[:start] + said[stop:-12] + said[start:stop] + said[-12:]
+    whole = with_chunk(plain, b"eXIf", camera_exif.tobytes().removeprefix(b"Exif\x00\x00"))
+    start, stop = whole.index(b"eXIf") - 4, whole.index(b"IDAT") - 4
+    behind = whole[:start] + whole[stop:-12] + whole[start:stop] + whole[-12:]
 
     assert parse(read_bytes(behind).metadata.exif or b"").main[271] == Value(2, b"Maker\x00")
 
