@@ -6,6 +6,7 @@ have none are timed as well.
 Legend: B batch, C channels, N points of a kernel, H x W image, h x w grid.
 """
 
+import math
 import multiprocessing
 import platform
 import resource
@@ -27,16 +28,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from denoise_cli.benchmark.architectures import RIVALS
 from denoise_cli.errors import DenoiseError, MissingDependency
 from denoise_cli.inference.cuda_graph import GraphedNet
-from denoise_cli.inference.denoiser import (
-    Precision,
-    choose_device,
-    choose_precision,
-    in_pytorch,
-    is_out_of_memory,
-    prepared,
-)
+from denoise_cli.inference.denoiser import in_pytorch, prepared
+from denoise_cli.inference.device import Precision, choose_device, choose_precision, is_out_of_memory
 from denoise_cli.inference.openvino_net import CompiledKernels, CompiledNet
-from denoise_cli.models.registry import MODELS, find_model
+from denoise_cli.models.registry import MODELS, find_model, multiple_of
 from denoise_cli.ops import deformable, malleable
 
 NON_LOCAL_MEANS = "opencv-nlm"
@@ -416,3 +411,13 @@ def known_networks() -> list[str]:
 def usual_networks(device: str) -> list[str]:
     """What is timed where nothing is named."""
     return known_networks() if choose_device(device).type == "cpu" else [*MODELS, *RIVALS]
+
+
+def multiple_of_sides(names: Sequence[str]) -> int:
+    """What the sides of a picture must be multiples of for these networks and for the operators.
+
+    Others' networks take whatever the operators do.
+    """
+    with torch.device("meta"):  # their weights are not looked at
+        nets = [find_model(name).config.build() for name in names if name in MODELS]
+    return math.lcm(CELL, *map(multiple_of, nets))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 USUAL_MEGAPIXELS, USUAL_SIZE = 12.0, 256
-MOST_SIZE, GRID = 8192, 64
+LEAST_SIZE, MOST_SIZE = 64, 8192
 SCORED_ON, SCORED_AT = "cbsd68", "25"
 
 Source = Annotated[
@@ -78,8 +78,6 @@ def _time_networks(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    if not GRID <= size <= MOST_SIZE or size % GRID:
-        raise UsageError(f"--size {size}: expected a multiple of {GRID} from {GRID} to {MOST_SIZE}")
     arithmetic = read_precision(precision)
 
     from denoise_cli.benchmark import networks
@@ -90,6 +88,9 @@ def _time_networks(
         if name not in networks.known_networks():
             raise UsageError(f"--model {name}: choose from {', '.join(networks.known_networks())}")
     names = list(models) or networks.usual_networks(device)
+    multiple = networks.multiple_of_sides(names)
+    if not LEAST_SIZE <= size <= MOST_SIZE or size % multiple:
+        raise UsageError(f"--size {size}: expected a multiple of {multiple} from {LEAST_SIZE} to {MOST_SIZE}")
     scores = _scores(names)
     if plot is not None:
         check_installed()

@@ -11,23 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from denoise_cli.cli import console
-from denoise_cli.cli.options import (
-    Device,
-    Json,
-    Precision,
-    PrecisionName,
-    Quiet,
-    Tile,
-    read_number,
-    read_precision,
-    read_tile,
-)
+from denoise_cli.cli.options import Device, Json, Precision, Quiet, Tile, read_number, read_precision, read_tile
 from denoise_cli.errors import DenoiseError, UsageError
 
 if TYPE_CHECKING:
     from denoise_cli.evaluation.baselines import Denoise
     from denoise_cli.evaluation.samples import Noise, Sample
     from denoise_cli.evaluation.scores import Score
+    from denoise_cli.inference.device import Precision as PrecisionName
 
 Data = Annotated[Path, typer.Option(help="A folder of clean photos, or one with folders noisy and clean in it.")]
 Sigmas = Annotated[
@@ -158,7 +149,7 @@ def evaluate(
         raise DenoiseError(f"{data}: {len(failed)} of {len(photos)} photos could not be scored")
 
 
-def _load(name: str, device: str, precision: PrecisionName, tile: int | None) -> "Denoise":
+def _load(name: str, device: str, precision: "PrecisionName", tile: int | None) -> "Denoise":
     from denoise_cli.evaluation.baselines import load_baseline
     from denoise_cli.inference.denoiser import load_denoiser
     from denoise_cli.pipeline.model_choice import check_not_for_raw

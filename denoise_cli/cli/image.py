@@ -98,7 +98,8 @@ def image(
             console.data(f"{job.source} -> {job.target}")
         return
 
-    from denoise_cli.inference.denoiser import choose_device, choose_precision, load_denoiser
+    from denoise_cli.inference.denoiser import load_denoiser
+    from denoise_cli.inference.device import choose_device, choose_precision
 
     choose_precision(choose_device(device), arithmetic)
 

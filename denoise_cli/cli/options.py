@@ -1,6 +1,6 @@
 """Options that several commands share, and how their text is read."""
 
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
@@ -8,8 +8,7 @@ from denoise_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from denoise_cli.imaging.noise import ShotRead
-
-PrecisionName = Literal["auto", "fp32", "bf16", "fp16"]
+    from denoise_cli.inference.device import Precision as PrecisionName
 
 Model = Annotated[str, typer.Option(help="A name from `denoise models`.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
@@ -63,15 +62,17 @@ def read_tile(text: str) -> int | None:
     """A tile's side; None for "auto"."""
     if text == "auto":
         return None
-    return int(read_number(text, "--tile", 256, 65536)) // 64 * 64
+    return int(read_number(text, "--tile", 256, 65536))
 
 
-def read_precision(text: str) -> PrecisionName:
+def read_precision(text: str) -> "PrecisionName":
     """One of the arithmetics.
 
     Raises:
         UsageError: another word.
     """
+    from denoise_cli.inference.device import Precision as PrecisionName
+
     for name in get_args(PrecisionName):
         if text == name:
             return name

@@ -37,7 +37,9 @@ Start = Annotated[
 ]
 Steps = Annotated[int | None, typer.Option(min=1, help="Batches in all; the learning rate ends at zero.")]
 Batch = Annotated[int | None, typer.Option(min=1, help="Crops in a batch.")]
-Patch = Annotated[int | None, typer.Option(min=64, help="Side of a crop in pixels, a multiple of 64.")]
+Patch = Annotated[
+    int | None, typer.Option(min=1, help="Side of a crop in pixels, a multiple of what the network takes.")
+]
 LearningRate = Annotated[float | None, typer.Option(min=0, help="After the warm-up.")]
 Seed = Annotated[int | None, typer.Option(min=0, help="Of weights, crops and noise.")]
 Validation = Annotated[Path | None, typer.Option(help="A folder of clean photos to score at sigma 25, or of pairs.")]
@@ -82,8 +84,6 @@ def train(
         raise UsageError(
             "choose one of --recipe (repeat a run), --model (start one) and --from (fine-tune), or --resume one"
         )
-    if patch is not None and patch % 64:
-        raise UsageError(f"--patch {patch}: expected a multiple of 64")
 
     from denoise_cli.models.registry import is_file
     from denoise_cli.train.distributed import place_for

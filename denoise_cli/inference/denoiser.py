@@ -7,27 +7,26 @@ network's grid, cut into overlapping tiles, run each, join them, cut off the ext
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Literal, overload
+from typing import overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from denoise_cli.errors import DeviceUnavailable, OutOfMemory
+from denoise_cli.errors import OutOfMemory
 from denoise_cli.imaging import tiling, transfer
 from denoise_cli.imaging.noise import UNKNOWN_LEVEL, ShotRead, estimate_sigma
 from denoise_cli.imaging.torch_transfer import linear_to_srgb, sigma_in_linear, srgb_to_linear
 from denoise_cli.inference import cuda_graph, openvino_net
-from denoise_cli.inference.gpu_copy import fits
-from denoise_cli.models.registry import DEFAULT_IMAGE_MODEL, ModelSpec, find_model, load_net
-from denoise_cli.nets.mallenet import MULTIPLE
+from denoise_cli.inference.device import Precision, choose_device, choose_precision, fits, is_out_of_memory
+from denoise_cli.models.registry import DEFAULT_IMAGE_MODEL, ModelSpec, find_model, load_net, multiple_of
+from denoise_cli.ops import motion
 from denoise_cli.ops.steady import steadied
 
 Array = NDArray[np.float32]
 Progress = Callable[[float], None]
 Work = Callable[[Sequence[Tensor], tiling.Span, tiling.Span], Tensor]  # what becomes of a tile: its rows and columns
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 # Measured (docs/architecture.md): what the network loses at the end of a tile hardly matters 64 pixels away.
 OVERLAP = 192
@@ -37,18 +36,21 @@ COLOURS = 3
 # How much what is left of the noise differs between frames, in units of what was taken away: chosen on clips, of frames
 # that were denoised with their neighbours, and alone.
 ALIKE, ALIKE_ALONE = 0.15, 0.4
-NATIVE_BF16_CHECKS = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
 
 
 class Denoiser:
     """Takes noise away; made by `load_denoiser`.
 
     Args:
-        net: takes (B, 3, H, W), or four planes, and a level map (B, 1, H, W), H and W multiples of 64.
+        net: takes (B, 3, H, W), or four planes, and a level map (B, 1, H, W), H and W multiples of
+            `zoo.multiple_of(net)`.
         spec: what it was trained for.
         device: where it runs.
         precision: the arithmetic of its convolutions.
-        tile: the longest side that is processed at once, a multiple of 64.
+        tile: the longest side that is processed at once, at least 256; rounded down to what the network takes.
+
+    Raises:
+        ValueError: a smaller tile.
     """
 
     def __init__(
@@ -59,11 +61,12 @@ class Denoiser:
         precision: torch.dtype,
         tile: int = DEFAULT_TILE,
     ) -> None:
-        if tile % MULTIPLE or tile < SMALLEST_TILE:
-            raise ValueError(f"tile: expected a multiple of {MULTIPLE}, at least {SMALLEST_TILE}, got {tile}")
+        if tile < SMALLEST_TILE:
+            raise ValueError(f"tile: expected at least {SMALLEST_TILE}, got {tile}")
         self.device = device
         self.precision = precision
-        self.tile = tile
+        self._multiple = multiple_of(net)
+        self.tile = tile // self._multiple * self._multiple
         self.sees_noise = spec.sees_noise
         self.sees_neighbours = spec.window > 1
         self.space, self.is_for_raw = spec.space, spec.is_for_raw
@@ -155,7 +158,10 @@ class Denoiser:
         frames = [one if isinstance(one, Tensor) else _as_batch(one) for one in pictures]
         if any(frame.shape != frames[0].shape for frame in frames):
             raise ValueError(f"noisy, neighbours: expected {tuple(frames[0].shape)} each")
-        steady = self._tiled(frames, self._steady_tile, None) if neighbours else frames[0].float()
+        multiple = math.lcm(
+            self._multiple, motion.MULTIPLE
+        )  # the network's tiles, where motion can be followed in them
+        steady = self._tiled(frames, self._steady_tile, multiple, None) if neighbours else frames[0].float()
         return steady if isinstance(image, Tensor) else steady[0].permute(1, 2, 0).numpy().reshape(image.shape)
 
     def _batch(
@@ -182,9 +188,10 @@ class Denoiser:
         if strength == 0 or (isinstance(sigma, float) and sigma == 0):
             return image.to(torch.float32, copy=True)
         if self.sees_noise:
-            clean = self._tiled(frames, partial(self._denoise_tile, UNKNOWN_LEVEL), progress)
+            clean = self._tiled(frames, partial(self._denoise_tile, UNKNOWN_LEVEL), self._multiple, progress)
             return torch.lerp(image.float(), clean, min(strength, 1.0))
-        return self._tiled(frames, partial(self._denoise_tile, self._told(image, sigma) * strength), progress)
+        level = self._told(image, sigma) * strength
+        return self._tiled(frames, partial(self._denoise_tile, level), self._multiple, progress)
 
     def _told(self, image: Tensor, sigma: float | Tensor | ShotRead | None) -> float | Tensor:
         """The level as the network knows it: in its own space, a number or (B, 1, H, W)."""
@@ -206,24 +213,24 @@ class Denoiser:
             )
         return sigma
 
-    def _tiled(self, frames: Sequence[Tensor], work: Work, progress: Progress | None) -> Tensor:
-        tile, home = self.tile, frames[0].device
+    def _tiled(self, frames: Sequence[Tensor], work: Work, multiple: int, progress: Progress | None) -> Tensor:
+        tile, home = self.tile // multiple * multiple, frames[0].device
         while True:
             try:
-                return self._run(_brought(frames, self.device), work, tile, progress).to(home)
+                return self._run(_brought(frames, self.device), work, tile, multiple, progress).to(home)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
                 if tile == SMALLEST_TILE:
                     raise OutOfMemory(f"out of memory on {self.device}, even with tiles of {tile} pixels") from error
-            tile = max(tile // 2 // MULTIPLE * MULTIPLE, SMALLEST_TILE)
+            tile = max(tile // 2 // multiple * multiple, SMALLEST_TILE)
 
-    def _run(self, frames: Sequence[Tensor], work: Work, tile: int, progress: Progress | None) -> Tensor:
+    def _run(self, frames: Sequence[Tensor], work: Work, tile: int, multiple: int, progress: Progress | None) -> Tensor:
         H, W = frames[0].shape[-2:]
         clean = torch.zeros_like(frames[0], dtype=torch.float32)
-        overlap = min(OVERLAP, tile // 2 // MULTIPLE * MULTIPLE)
+        overlap = min(OVERLAP, tile // 2) // multiple * multiple
         margin = overlap // 3
-        spans = list(tiling.grid(_padded(H), _padded(W), tile, overlap, MULTIPLE))
+        spans = list(tiling.grid(_padded(H, multiple), _padded(W, multiple), tile, overlap, multiple))
         for done, (rows, columns) in enumerate(spans, start=1):
             part = work(frames, rows, columns)
             down, across = (torch.from_numpy(span.weights(margin)).to(clean.device) for span in (rows, columns))
@@ -295,8 +302,8 @@ def _brought(frames: Sequence[Tensor], device: torch.device) -> Sequence[Tensor]
     return [frame.to(device, torch.float32) for frame in frames]
 
 
-def _padded(length: int) -> int:
-    return -(-length // MULTIPLE) * MULTIPLE
+def _padded(length: int, multiple: int) -> int:
+    return -(-length // multiple) * multiple
 
 
 def _crop(image: Tensor, rows: tiling.Span, columns: tiling.Span) -> Tensor:
@@ -314,13 +321,6 @@ def _level(image: Tensor, sigma: float | Tensor, rows: tiling.Span, columns: til
     return torch.full(size, sigma, device=image.device)
 
 
-def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
-    """Whether an error of PyTorch or numpy means that memory has run out."""
-    words = str(error)
-    is_told = "can't allocate memory" in words or "out of memory" in words
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or is_told
-
-
 def load_denoiser(
     model: str = DEFAULT_IMAGE_MODEL,
     device: str = "auto",
@@ -333,10 +333,11 @@ def load_denoiser(
         model: a name from the zoo.
         device: "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:1".
         precision: "auto" takes 16 bits where the device computes them natively, "fp32", "bf16" and "fp16" ask for one.
-        tile: the longest side that is processed at once, a multiple of 64; less takes less memory.
+        tile: the longest side that is processed at once, at least 256, rounded down to what the network takes;
+            less takes less memory.
 
     Raises:
-        ValueError: the tile's size.
+        ValueError: a smaller tile.
         UnknownModel: no such model, or one without weights.
         DamagedWeights: its file does not match its checksum.
         DeviceUnavailable: this machine has no such device or precision.
@@ -360,42 +361,3 @@ def prepared(net: nn.Module, device: torch.device, precision: torch.dtype) -> nn
 def in_pytorch(net: nn.Module, device: torch.device) -> nn.Module:
     """A network as PyTorch computes it fastest."""
     return net.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-
-
-def choose_device(name: str) -> torch.device:
-    """The device that a name stands for.
-
-    Raises:
-        DeviceUnavailable: there is no such device here.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    kind, _, index = name.partition(":")
-    if kind not in ("cpu", "cuda") or (index and not (kind == "cuda" and index.isdigit())):
-        raise DeviceUnavailable(f"device {name!r}: expected auto, cpu, cuda or cuda:N")
-    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
-        raise DeviceUnavailable(f"device {name!r}: PyTorch sees no such GPU here: use cpu, or see denoise doctor")
-    return torch.device(name)
-
-
-def choose_precision(device: torch.device, name: Precision) -> torch.dtype:
-    """The arithmetic that a name stands for on a device.
-
-    Raises:
-        DeviceUnavailable: the device does not compute in it.
-    """
-    if name == "auto":
-        if device.type == "cuda":
-            return torch.float16  # as fast as bfloat16 and, where features are as small as here, eight times as exact
-        return torch.bfloat16 if has_native_bf16(device) else torch.float32
-    if name == "fp16" and device.type == "cpu":
-        raise DeviceUnavailable("precision fp16: not on a CPU: use bf16 or fp32")
-    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
-
-
-def has_native_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 is faster than float32 there: elsewhere it is emulated."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    # No public call tells this in the oldest PyTorch that is supported.
-    return any(getattr(torch.cpu, name, lambda: False)() for name in NATIVE_BF16_CHECKS)

@@ -7,7 +7,7 @@ import importlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 from torch import nn
@@ -16,7 +16,15 @@ from denoise_cli.errors import MissingDependency, NotExportable, UnwritableFile,
 from denoise_cli.files import folder_beside, move_both_into_place, write_atomically
 from denoise_cli.inference import openvino_net
 from denoise_cli.models.manifest import read_manifest
-from denoise_cli.models.registry import ModelSpec, checksum_of, find_model, is_file, load_net, name_of
+from denoise_cli.models.registry import (
+    ModelSpec,
+    checksum_of,
+    find_model,
+    is_file,
+    load_net,
+    multiple_of,
+    name_of,
+)
 from denoise_cli.nets.deformable import DeformableKernelNetConfig
 from denoise_cli.version import __version__
 
@@ -141,8 +149,8 @@ def facts_of(model: str, net: nn.Module) -> dict[str, str]:
         "model": name_of(model),
         "sha256": checksum_of(model),
         "space": spec.space,
-        "multiple": str(_multiple_of(net)),
-        **_meanings(spec, _multiple_of(net)),
+        "multiple": str(multiple_of(net)),
+        **_meanings(spec, multiple_of(net)),
     }
     # Of weights that users have made, they alone know the licence.
     return facts if is_file(model) else facts | {"licence": read_manifest()[model].licence}
@@ -187,7 +195,7 @@ def _as_onnx(net: nn.Module, spec: ModelSpec, facts: dict[str, str]) -> "onnx.Mo
         # PyTorch's newer exporter takes up to half a minute instead of a second, for larger files and more libraries.
         torch.onnx.export(
             net,
-            openvino_net.example_of(channels, _multiple_of(net)),
+            openvino_net.example_of(channels, multiple_of(net)),
             traced,  # type: ignore[arg-type]
             dynamo=False,
             opset_version=OPSET,
@@ -211,7 +219,7 @@ def _as_onnx(net: nn.Module, spec: ModelSpec, facts: dict[str, str]) -> "onnx.Mo
 
 def _as_openvino(net: nn.Module, spec: ModelSpec, facts: dict[str, str]) -> "openvino.Model":
     channels = spec.inputs
-    model = openvino_net.convert(net, channels, _multiple_of(net))
+    model = openvino_net.convert(net, channels, multiple_of(net))
     for port, name in zip(model.inputs, INPUTS, strict=True):
         port.get_tensor().set_names({name})
         port.get_node().set_friendly_name(name)
@@ -240,7 +248,3 @@ def _format_of(name: str) -> Format:
         if known == name:
             return known
     raise UsageError(f"--format {name}: choose one of {', '.join(get_args(Format))}")
-
-
-def _multiple_of(net: nn.Module) -> int:
-    return cast("int", net.multiple)

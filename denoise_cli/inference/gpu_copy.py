@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-MOST = 0.25  # of a GPU's free memory
+from denoise_cli.inference.device import fits
 
 
 class Shuttle:
@@ -56,9 +56,3 @@ class Shuttle:
             return here
 
         return arrival
-
-
-def fits(size: int, device: torch.device) -> bool:
-    """Whether a GPU can hold that many bytes of pictures beside what it computes them with."""
-    free, _ = torch.cuda.mem_get_info(device)
-    return size <= free * MOST

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, cast
 
 from torch import nn
 
@@ -199,3 +199,8 @@ def load_net(name: str) -> nn.Module:
     entry = entries[name]
     load_weights(net, read_tensors(entry.path, entry.sha256), entry.path)
     return net
+
+
+def multiple_of(net: nn.Module) -> int:
+    """What the sides of an image must be multiples of for a network; 1 where it takes any."""
+    return cast("int", getattr(net, "multiple", 1))

@@ -11,7 +11,7 @@ import torch.distributed.nn
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from denoise_cli.inference.denoiser import choose_device
+from denoise_cli.inference.device import choose_device
 
 
 @dataclass(frozen=True)

@@ -1,56 +1,37 @@
-"""The training loop: random crops, fresh noise, and states that a killed run continues from.
+"""The training loop, and the states that a killed run continues from.
 
-What a step sees depends on the seed, the step's number and the crop's place in the batch alone, so a continued run
-takes the same steps as one that was never stopped, on however many devices.
+A continued run takes the same steps as one that was never stopped, on however many devices.
 """
 
 import math
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
 
-from denoise_cli.data.clips import Mixture, MovingPhotos, find_clips, windows
-from denoise_cli.data.examples import (
-    CameraNoise,
-    DevelopedNoise,
-    Examples,
-    GaussianNoise,
-    MosaicNoise,
-    Pairs,
-    SensorNoise,
-)
-from denoise_cli.data.photos import CropSource, Source, find_pairs, find_photos
-from denoise_cli.errors import DenoiseError, OutOfMemory, TrainingError, UnreadableFile
-from denoise_cli.evaluation.samples import Noise, RealNoise, Sample, ShotReadNoise, WhiteNoise
-from denoise_cli.evaluation.scores import score_all
-from denoise_cli.inference.denoiser import Denoiser, has_native_bf16, is_out_of_memory
+from denoise_cli.errors import OutOfMemory, TrainingError
+from denoise_cli.inference.denoiser import Denoiser
+from denoise_cli.inference.device import has_native_bf16, is_out_of_memory
 from denoise_cli.models.checkpoint import load_weights
-from denoise_cli.models.registry import ModelSpec, find_model, load_net
+from denoise_cli.models.registry import ModelSpec, find_model, load_net, multiple_of
 from denoise_cli.nets.kernel_prediction import KernelPredictor
 from denoise_cli.nets.mallenet import MalleNet
 from denoise_cli.nets.mallenet_video import MalleNetVideo
+from denoise_cli.train.batches import Batch, find_examples, load_batches
 from denoise_cli.train.distributed import Crew
 from denoise_cli.train.losses import LOSSES, annealed_gamma_l1, gamma_l1
 from denoise_cli.train.optimizer import Muon
 from denoise_cli.train.recipe import Recipe, settings_of
 from denoise_cli.train.run_folder import RunFolder
+from denoise_cli.train.validation import find_validation, mean_psnr
 
-WHITE = WhiteNoise(25 / 255)  # what the averaged weights are scored on where the photos bring no noise of their own
 COLOURS = 3
-VALIDATED = 128  # the side of the crops that a network for RAW is scored on
 FORGOTTEN = 1e-4  # what is left of the losses of a kernel's groups of points after half the steps
-SENSORS = ShotReadNoise(2.5e-3, 1e-2)  # the lower level of the deformable kernels' paper
 
-# Noisy crops, clean ones and levels, or nothing where no photo can be read; the photos that could not be read, and why.
-Batch = tuple[list[Tensor], list[str]]
 Progress = Callable[[float], None]
 
 
@@ -131,8 +112,8 @@ class Trainer:
             if count % self.crew.size:
                 raise TrainingError(f"{count} crops cannot be shared by {self.crew.size} processes: change the batch")
         self._data = data
-        self._examples = _examples(data, self.spec, folder)
-        self._validation = _validation(validation, self.spec) if validation is not None else None
+        self._examples = find_examples(data, self.spec, folder)
+        self._validation = find_validation(validation, self.spec) if validation is not None else None
         self._validate_every, self._save_every = validate_every, save_every
         self._workers = workers
         self._waited = 0.0
@@ -142,7 +123,7 @@ class Trainer:
 
         torch.manual_seed(recipe.seed)
         self.net = self.spec.config.build().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        multiple = getattr(self.net, "multiple", 1)
+        multiple = multiple_of(self.net)
         if recipe.patch % multiple:
             raise TrainingError(f"patch {recipe.patch}: {recipe.model} needs a multiple of {multiple}")
         self.average = self.spec.config.build().to(device)
@@ -230,12 +211,7 @@ class Trainer:
         return self._validation is not None and due
 
     def _batches(self) -> Iterator[Batch]:
-        steps = range(self.step, self.recipe.steps)
-        source = _Batches(self._examples, self.recipe, self.crew)
-        loader = DataLoader(
-            source, batch_size=None, sampler=steps, num_workers=self._workers, worker_init_fn=_leave_signals_to_the_run
-        )
-        batches = iter(loader)
+        batches = load_batches(self._examples, self.recipe, self.crew, self.step, self._workers)
         while True:
             asked = time.monotonic()
             with self._saying_what_takes_less_memory():
@@ -289,25 +265,7 @@ class Trainer:
     def _score(self) -> tuple[float | None, list[str]]:
         assert self._validation is not None
         denoise = Denoiser(self.average, self.spec, self.device, torch.float32)
-        noise, photos = self._validation
-        unread: list[str] = []
-
-        def leave_out(_path: Path, error: DenoiseError) -> None:
-            if not isinstance(error, UnreadableFile):
-                raise error
-            unread.append(str(error))
-
-        def samples() -> Iterator[Sample]:
-            for index, path in enumerate(photos):
-                try:
-                    yield noise.sample(path, index)
-                except UnreadableFile as error:
-                    unread.append(str(error))
-
-        T = self.spec.window if self.spec.window > 1 else None
-        scored = score_all({"average": denoise}, samples(), T, failed=leave_out)
-        scores = [results["average"][0].denoised for _, results in scored]
-        return float(np.mean(scores)) if scores else None, unread
+        return mean_psnr(denoise, self.spec, self._validation)
 
     def _open(self, resume: bool) -> None:
         settings = settings_of(self.recipe, self._data, len(self._examples.crops))
@@ -344,96 +302,6 @@ class Trainer:
         psnr = "" if report.psnr is None else f"{report.psnr:.4f}"
         row = [report.step, f"{report.loss:.6f}", f"{report.learning_rate:.3e}", psnr, f"{report.seconds:.1f}"]
         self._files.log([*row, f"{report.megapixels_per_second:.3f}", f"{report.waiting:.3f}"])
-
-
-class _Batches(Dataset[Batch]):
-    """What each step learns from: its share of the crops, (B, 3, H, W) twice and (B, 1, H, W), channels last."""
-
-    def __init__(self, examples: Examples, recipe: Recipe, crew: Crew) -> None:
-        self._examples = examples
-        self._recipe = recipe
-        self._crew = crew
-
-    def __getitem__(self, step: int) -> Batch:
-        count, patch = self._recipe.shape_at(step)
-        places = range(self._crew.rank, count, self._crew.size)
-        try:
-            drawn = [self._examples.draw(np.random.default_rng((self._recipe.seed, step, i)), patch) for i in places]
-        except UnreadableFile:  # no photo is left; on its way out of a worker, the error would lose its type
-            drawn = []
-        parts = zip(*((one.noisy, one.clean, one.level[..., None]) for one in drawn), strict=True)
-        batch = [torch.from_numpy(np.stack(part)).permute(0, 3, 1, 2) for part in parts]
-        return batch, [str(error) for error in self._examples.crops.skipped.values()]
-
-
-def _leave_signals_to_the_run(_worker: int) -> None:
-    """Ctrl-C reaches every process of a terminal: those that prepare crops go when the run tells them."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-
-
-def _examples(data: Sequence[Path], spec: ModelSpec, scratch: Path) -> Examples:
-    pairs = [find_pairs(folder) for folder in data]
-    if any(pairs):
-        if not all(pairs):
-            alone = next(folder for folder, found in zip(data, pairs, strict=True) if not found)
-            raise TrainingError(f"{alone}: holds no pairs, as the other folders do: choose photos of one kind")
-        if spec.space != "srgb":
-            raise TrainingError("pairs are encoded, this model works in linear light: choose clean photos")
-        both = CropSource([pair for several in pairs for pair in several], scratch=scratch)
-        return Pairs(both, spec.sees_noise)
-    crops: Source = _windows(data, spec.window, scratch) if spec.window > 1 else _photos(find_photos(data), scratch)
-    return _examples_of(crops, spec)
-
-
-def _examples_of(crops: Source, spec: ModelSpec) -> Examples:
-    if spec.noise == "camera":
-        return CameraNoise(crops, spec.sigma_max)
-    if spec.space == "mosaic":
-        return MosaicNoise(crops)
-    if spec.space == "developed":
-        return DevelopedNoise(crops)
-    return SensorNoise(crops) if spec.noise == "sensor" else GaussianNoise(crops, spec.sigma_max)
-
-
-def _photos(paths: Sequence[Path], scratch: Path) -> CropSource:
-    return CropSource([(path,) for path in paths], scratch=scratch)
-
-
-def _windows(data: Sequence[Path], T: int, scratch: Path) -> Source:
-    """Of clips, which are folders in the data folders, and of the photos that lie in these themselves."""
-    sources: list[Source] = []
-    photos = [path for folder in data for path in find_photos([folder]) if path.parent == folder]
-    if photos:
-        sources.append(MovingPhotos(_photos(photos, scratch), T))
-    clips = [clip for folder in data for clip in find_clips(folder) if clip[0].parent != folder]
-    whole = windows(clips, T)
-    if whole:
-        sources.append(CropSource(whole, scratch=scratch))
-    if not sources:
-        raise TrainingError(f"the clips are shorter than {T} frames, and there are no photos beside them")
-    return Mixture(sources)
-
-
-@dataclass(frozen=True)
-class _AsLearnt:
-    """What a network for RAW learns from, one crop of each photo."""
-
-    spec: ModelSpec
-
-    def sample(self, path: Path, index: int) -> Sample:
-        """As `Gaussian.sample`."""
-        crop = _examples_of(CropSource([(path,)]), self.spec).draw(np.random.default_rng(index), VALIDATED)
-        return Sample(path, crop.clean, crop.noisy, float(crop.level[0, 0]))
-
-
-def _validation(folder: Path, spec: ModelSpec) -> tuple[Noise | _AsLearnt, list[Path]]:
-    if spec.is_for_raw:
-        return _AsLearnt(spec), find_photos([folder])
-    pairs = find_pairs(folder)
-    if pairs:
-        return RealNoise(dict(pairs)), [noisy for noisy, _ in pairs]
-    return SENSORS if spec.noise == "sensor" else WHITE, find_photos([folder])
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

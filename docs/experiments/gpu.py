@@ -29,6 +29,7 @@ sys.path.insert(0, str(ROOT))  # it runs where nothing is installed but what it 
 from denoise_cli.benchmark import networks  # noqa: E402
 from denoise_cli.inference import denoiser  # noqa: E402
 from denoise_cli.inference.denoiser import Denoiser  # noqa: E402
+from denoise_cli.inference.device import choose_precision  # noqa: E402
 from denoise_cli.models.registry import find_model, load_net  # noqa: E402
 from denoise_cli.ops import cuda  # noqa: E402
 
@@ -112,7 +113,7 @@ def photo(
     """
     image = torch.rand(1, 3, *size)
     spec = find_model(model)
-    exact, usual = None, denoiser.choose_precision(device, "auto")
+    exact, usual = None, choose_precision(device, "auto")
     for name, precision, plain in (
         ("PyTorch, float32", torch.float32, True),
         ("PyTorch, 16 bits where autocast has them", usual, True),

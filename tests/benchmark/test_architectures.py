@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from denoise_cli.benchmark.architectures import RIVALS
+from denoise_cli.benchmark.networks import multiple_of_sides
 from denoise_cli.errors import DenoiseError, MissingDependency
 
 # Millions of weights, as the authors give them: of FFDNet for colour in its paper's table, of the others' denoisers.
@@ -25,8 +26,9 @@ MILLIONS = {
 def test_each_is_of_its_authors_size_and_takes_a_photo(name: str) -> None:
     net = RIVALS[name]().eval()
     assert sum(parameter.numel() for parameter in net.parameters()) / 1e6 == pytest.approx(MILLIONS[name], rel=0.02)
-    clean = net(torch.rand(1, 3, 64, 64), torch.full((1, 1, 64, 64), 0.1))
-    assert clean.shape == (1, 3, 64, 64)
+    side = 64 + multiple_of_sides([name])
+    clean = net(torch.rand(1, 3, side, side), torch.full((1, 1, side, side), 0.1))
+    assert clean.shape == (1, 3, side, side)
 
 
 def test_what_lacks_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from denoise_cli.imaging.tiling import Span
 from denoise_cli.inference import denoiser
 from denoise_cli.inference.cuda_graph import MOST_RECORDINGS, GraphedNet
-from denoise_cli.inference.denoiser import choose_precision, prepared
+from denoise_cli.inference.denoiser import prepared
 from denoise_cli.models.registry import load_net
 from denoise_cli.nets.deformable import DeformableKernelNetConfig
 from denoise_cli.nets.mallenet import MalleNet, MalleNetConfig
@@ -138,11 +138,6 @@ def test_networks_of_photos_and_the_last_part_of_a_clips_are_recorded(recorder, 
     assert isinstance(clips.finish, GraphedNet)
     points = prepared(DeformableKernelNetConfig(4).build(), GPU, torch.float16)
     assert {clips.trust, points} <= set(gone)
-
-
-def test_a_gpu_computes_in_halves_unless_told():
-    assert choose_precision(GPU, "auto") == torch.float16
-    assert choose_precision(GPU, "bf16") == torch.bfloat16
 
 
 @pytest.mark.parametrize(("free", "goes"), [(2**30, True), (2**16, False)])

@@ -7,12 +7,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from denoise_cli import load_denoiser
-from denoise_cli.errors import DamagedWeights, DeviceUnavailable, OutOfMemory, UnknownModel
+from denoise_cli.errors import DamagedWeights, OutOfMemory, UnknownModel
 from denoise_cli.imaging import tiling, transfer
 from denoise_cli.imaging.metrics import psnr
 from denoise_cli.imaging.noise import UNKNOWN_LEVEL, ShotRead, estimate_sigma
 from denoise_cli.imaging.torch_transfer import sigma_in_linear, srgb_to_linear
-from denoise_cli.inference.denoiser import Denoiser, choose_device, choose_precision
+from denoise_cli.inference.denoiser import Denoiser
 from denoise_cli.models.registry import ModelSpec
 from denoise_cli.nets.mallenet import MalleNetConfig
 
@@ -214,17 +214,6 @@ def test_a_model_without_weights_says_so() -> None:
         load_denoiser("mallenet-xl")
 
 
-@pytest.mark.parametrize("name", ["gpu", "cpu:1", "cuda:x", "cuda:99"])
-def test_an_impossible_device_is_said(name: str) -> None:
-    with pytest.raises(DeviceUnavailable, match=name):
-        choose_device(name)
-
-
-def test_half_precision_is_refused_on_a_cpu() -> None:
-    with pytest.raises(DeviceUnavailable, match="fp16"):
-        choose_precision(torch.device("cpu"), "fp16")
-
-
 def test_damaged_weights_are_refused(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
     import shutil
     from pathlib import Path
@@ -260,9 +249,38 @@ class Recorder(nn.Module):
         return self.part * image
 
 
-def denoiser_of(net: nn.Module, **spec: str | float) -> Denoiser:
+def denoiser_of(net: nn.Module, tile: int = 1024, **spec: str | float) -> Denoiser:
     whole = ModelSpec(MalleNetConfig(16), "", **spec)  # type: ignore[arg-type]
-    return Denoiser(net, whole, torch.device("cpu"), torch.float32)
+    return Denoiser(net, whole, torch.device("cpu"), torch.float32, tile)
+
+
+@pytest.mark.parametrize(("multiple", "shape"), [(None, (70, 50)), (8, (72, 56)), (64, (128, 64))])
+def test_sides_are_extended_to_what_the_network_takes(
+    rng: np.random.Generator, multiple: int | None, shape: tuple[int, int]
+) -> None:
+    net = Recorder()
+    if multiple is not None:
+        net.multiple = multiple
+    image = rng.random((70, 50, 3), dtype=np.float32)
+    np.testing.assert_allclose(denoiser_of(net)(image, sigma=0.1), image, atol=1e-6)
+    assert net.image.shape[2:] == shape
+
+
+@pytest.mark.parametrize(("multiple", "tile"), [(1, 300), (16, 288), (64, 256)])
+def test_a_tile_is_rounded_down_to_what_the_network_takes(rng: np.random.Generator, multiple: int, tile: int) -> None:
+    net = Recorder()
+    net.multiple = multiple
+    denoise = denoiser_of(net, tile=300)
+    assert denoise.tile == tile
+    image = rng.random((700, 500, 3), dtype=np.float32)
+    np.testing.assert_allclose(denoise(image, sigma=0.1), image, atol=1e-6)
+    assert max(net.image.shape[2:]) <= tile
+    assert not any(side % multiple for side in net.image.shape[2:])
+
+
+def test_too_small_a_tile_is_refused() -> None:
+    with pytest.raises(ValueError, match="tile: expected at least 256, got 255"):
+        load_denoiser("mallenet-s", "cpu", "fp32", tile=255)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -370,6 +388,17 @@ def test_a_tiled_frame_is_steadied_as_the_whole_one(
     batch = [torch.from_numpy(one).permute(2, 0, 1)[None] for one in (frame, before, *others)]
     again = load_denoiser("mallenet-v", tile=1024).steady(batch[0], batch[1], batch[2:])
     np.testing.assert_array_equal(again[0].permute(1, 2, 0).numpy(), whole)
+
+
+@pytest.mark.parametrize("multiple", [1, 16])
+def test_frames_are_steadied_in_tiles_that_motion_can_be_followed_in(
+    clean: NDArray[np.float32], rng: np.random.Generator, multiple: int
+) -> None:
+    before, frame, *others = clip_of(enlarged(clean, 330, 350), rng)
+    net = Recorder()
+    net.multiple = multiple
+    whole, tiled = (denoiser_of(net, tile).steady(frame, before, others) for tile in (1024, 300))
+    assert psnr(tiled, whole) > 55
 
 
 def test_frames_of_several_sizes_are_not_steadied(clean: NDArray[np.float32]) -> None:

@@ -4,117 +4,30 @@ import csv
 import dataclasses
 import errno
 import json
-import multiprocessing
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
-from denoise_cli.data.examples import CameraNoise, GaussianNoise, Pairs, SensorNoise
+from denoise_cli.data.examples import GaussianNoise
 from denoise_cli.errors import DamagedWeights, OutOfMemory, TrainingError, UnknownModel, UnreadableFile, UnwritableFile
-from denoise_cli.imaging.metrics import psnr
-from denoise_cli.inference.denoiser import Denoiser
 from denoise_cli.models import registry
 from denoise_cli.models.checkpoint import load_weights, read_note, read_tensors, write_tensors
-from denoise_cli.nets.mallenet import MalleNetConfig
-from denoise_cli.nets.mallenet_video import MalleNetVideoConfig
-from denoise_cli.nets.residual import ResidualNet, conv, zeroed
-from denoise_cli.pipeline.frames import find_noise
 from denoise_cli.train import run_folder, trainer
 from denoise_cli.train.distributed import Crew, place_for
 from denoise_cli.train.recipe import Recipe
 from denoise_cli.train.run_folder import LOG_COLUMNS
 from denoise_cli.train.trainer import Report, Trainer
-
-CPU = torch.device("cpu")
-# The learning rate falls in the last two of the six steps.
-RECIPE = Recipe("tiny", steps=6, batch=2, patch=16, warmup=2)
-
-
-@dataclasses.dataclass(frozen=True)
-class Tiny:
-    width: int = 4
-
-    def build(self) -> nn.Module:
-        return TinyNet(self.width)
-
-
-class TinyNet(ResidualNet):
-    multiple = 8
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(conv(4, width), nn.ReLU())
-        self.to_noise = zeroed(conv(width, 3))
-
-    def features(self, image: Tensor, sigma: Tensor) -> Tensor:
-        return self.body(torch.cat([image, sigma], dim=1))
-
-
-SPECS = {
-    "tiny": registry.ModelSpec(Tiny(), ""),
-    "wider": registry.ModelSpec(Tiny(8), ""),
-    "blind": registry.ModelSpec(Tiny(), "", noise="camera"),
-    "linear": registry.ModelSpec(Tiny(), "", space="linear", noise="sensor"),
-    "clips": registry.ModelSpec(MalleNetVideoConfig(4), "", window=3, any_window=True),
-    "mosaic": registry.ModelSpec(
-        MalleNetConfig(4, block="residual", channels=4, outputs=4), "", space="mosaic", noise="sensor"
-    ),
-    "developed": registry.ModelSpec(MalleNetConfig(4, block="residual"), "", space="developed", noise="sensor"),
-}
-
-
-@pytest.fixture(autouse=True)
-def _zoo(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, spec in SPECS.items():
-        monkeypatch.setitem(registry.MODELS, name, spec)
-
-
-@pytest.fixture
-def photos(tmp_path: Path, rng: np.random.Generator) -> Path:
-    """Three smooth photos; one is narrower than the late crops."""
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for name, (width, height) in {"a": (50, 70), "b": (40, 33), "c": (20, 60)}.items():
-        coarse = Image.fromarray(rng.integers(0, 256, (3, 4, 3), dtype=np.uint8))
-        coarse.resize((width, height), Image.Resampling.BICUBIC).save(folder / f"{name}.png")
-    return folder
-
-
-@pytest.fixture
-def pairs(tmp_path: Path, photos: Path, rng: np.random.Generator) -> Path:
-    folder = tmp_path / "pairs"
-    for side, sigma in (("clean", 0), ("noisy", 20)):
-        (folder / side).mkdir(parents=True)
-        for path in photos.iterdir():
-            noisy = np.asarray(Image.open(path)) + rng.normal(0, sigma, (*Image.open(path).size[::-1], 3))
-            Image.fromarray(noisy.round().clip(0, 255).astype(np.uint8)).save(folder / side / path.name)
-    return folder
-
-
-Start = Callable[..., Trainer]
-
-
-@pytest.fixture
-def start(photos: Path, tmp_path: Path) -> Start:
-    """A trainer on the photos, in a folder below the test's own."""
-
-    def make(name: str = "run", recipe: Recipe = RECIPE, data: Path | None = None, **options: Any) -> Trainer:
-        options = {"save_every": 2} | options
-        return Trainer(recipe, [data or photos], tmp_path / name, CPU, **options)
-
-    return make
+from tests.train.conftest import Start
+from tests.train.tiny import RECIPE, SPECS, TinyNet, differences
 
 
 def train_until(step: int, run: Trainer) -> None:
@@ -132,12 +45,6 @@ def rows_of(run: Trainer) -> list[list[str]]:
 
 def state_of(run: Trainer) -> dict[str, str]:
     return read_note(run.folder / "state.safetensors")
-
-
-def differences(one: Trainer, other: Trainer, name: str = "state.safetensors") -> list[str]:
-    first, second = read_tensors(one.folder / name), read_tensors(other.folder / name)
-    assert first.keys() == second.keys()
-    return [name for name in first if not torch.equal(first[name], second[name])]
 
 
 def full_disk(*_: object) -> NoReturn:
@@ -209,13 +116,6 @@ def test_a_continued_run_ends_bit_for_bit_as_one_that_was_never_stopped(start: S
     assert differences(whole, continued, "weights.safetensors") == []
 
 
-def test_crops_that_another_process_prepares_are_the_same(start: Start) -> None:
-    alone, helped = start("alone"), start("helped", workers=1)
-    list(alone.run())
-    list(helped.run())
-    assert differences(alone, helped) == []
-
-
 @pytest.mark.parametrize("stop", [3, 4, 5, 6])
 def test_a_longer_run_is_made_of_a_shorter_one_bit_for_bit(start: Start, stop: int) -> None:
     longer = dataclasses.replace(RECIPE, steps=10)
@@ -270,16 +170,6 @@ def test_a_run_that_is_told_to_stop_ends_its_step_and_continues_too(start: Start
     continued = start("stopped", resume=True)
     list(continued.run())
     assert differences(whole, continued) == []
-
-
-def test_those_who_prepare_crops_leave_signals_to_the_run(start: Start) -> None:
-    run = start(workers=1, save_every=1)
-    reports = run.run()
-    next(reports)
-    (helper,) = multiprocessing.active_children()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        os.kill(int(helper.pid or 0), number)
-    assert [report.step for report in reports] == [2, 3, 4, 5, 6]
 
 
 def test_the_clock_is_only_agreed_upon_where_it_matters(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -579,67 +469,7 @@ def test_weights_of_another_network_are_refused(start: Start, tmp_path: Path, mo
     assert str(error.value) == (f"{path}: weights of another network: body.0.weight should be {inside}, is {outside}")
 
 
-# What it learns from.
-
-
-@pytest.mark.parametrize(("model", "kind"), [("tiny", GaussianNoise), ("blind", CameraNoise), ("linear", SensorNoise)])
-def test_the_model_decides_which_noise_clean_photos_get(start: Start, model: str, kind: type) -> None:
-    run = start(recipe=dataclasses.replace(RECIPE, model=model, steps=1))
-    assert isinstance(run._examples, kind)
-    (report,) = run.run()
-    assert 0 < report.loss < 1
-
-
-@pytest.mark.parametrize(("model", "sees"), [("tiny", False), ("blind", True)])
-def test_only_a_model_that_sees_the_noise_is_not_told_that_of_pairs(
-    start: Start, pairs: Path, model: str, sees: bool
-) -> None:
-    run = start(recipe=dataclasses.replace(RECIPE, model=model, steps=1), data=pairs)
-    assert isinstance(run._examples, Pairs)
-    assert run._examples.blind is sees
-    (report,) = run.run()
-    assert report.loss == pytest.approx((2 / np.pi) ** 0.5 * 20 / 255, rel=0.3)
-
-
-def test_pairs_and_clean_photos_do_not_go_together(photos: Path, pairs: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError) as error:
-        Trainer(RECIPE, [pairs, photos], tmp_path / "run", CPU)
-    assert str(error.value) == f"{photos}: holds no pairs, as the other folders do: choose photos of one kind"
-
-
-def test_a_model_for_linear_light_does_not_learn_from_encoded_pairs(start: Start, pairs: Path) -> None:
-    with pytest.raises(TrainingError, match="works in linear light"):
-        start(recipe=dataclasses.replace(RECIPE, model="linear"), data=pairs)
-
-
-@pytest.mark.parametrize("workers", [0, 1, 2])
-def test_unreadable_photos_are_named_once_and_drawn_around(start: Start, photos: Path, workers: int) -> None:
-    bad = [photos / name for name in ("0.png", "d.jpg")]
-    for path in bad:
-        path.write_bytes(b"no photo")
-    longer = dataclasses.replace(RECIPE, steps=20)
-    run, other = start("run", longer, workers=workers), start("other", longer)
-    reports = list(run.run())
-    assert sorted(line.split(":")[0] for report in reports for line in report.skipped) == list(map(str, bad))
-    list(other.run())
-    assert differences(run, other) == []
-
-
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_folder_of_unreadable_photos_is_said_in_one_line(start: Start, tmp_path: Path, workers: int) -> None:
-    folder = tmp_path / "bad"
-    folder.mkdir()
-    for name in ("a.png", "b.png"):
-        (folder / name).write_bytes(b"no photo")
-    with pytest.raises(TrainingError) as error:
-        list(start(data=folder, workers=workers).run())
-    assert str(error.value) in [
-        f"no photo can be read: {folder / name}: not a photo of a known format, or damaged at its start"
-        for name in ("a.png", "b.png")
-    ]
-
-
-# What it is scored on. An untrained network returns its input.
+# How it is scored.
 
 
 def untrained(run: Trainer) -> Report:
@@ -648,45 +478,6 @@ def untrained(run: Trainer) -> Report:
 
 
 STILL = dataclasses.replace(RECIPE, steps=1, learning_rate=0.0)
-
-
-def test_clean_photos_are_scored_at_sigma_25(start: Start, photos: Path) -> None:
-    assert untrained(start(recipe=STILL, validation=photos)).psnr == pytest.approx(20.5, abs=0.4)  # after clipping
-
-
-def test_pairs_are_scored_as_they_are(start: Start, pairs: Path) -> None:
-    scores = []
-    for path in (pairs / "noisy").iterdir():
-        noisy, clean = (np.asarray(Image.open(pairs / side / path.name)) / 255 for side in ("noisy", "clean"))
-        scores.append(psnr(noisy, clean))
-    report = untrained(start(recipe=STILL, data=pairs, validation=pairs))
-    assert report.psnr == pytest.approx(np.mean(scores), abs=1e-3)
-
-
-def test_a_model_for_linear_light_is_scored_on_a_sensors_noise(start: Start, photos: Path) -> None:
-    report = untrained(start(recipe=dataclasses.replace(STILL, model="linear"), validation=photos))
-    noise, paths = trainer.SENSORS, sorted(photos.iterdir())
-    samples = [noise.sample(path, index) for index, path in enumerate(paths)]
-    expected = np.mean([psnr(sample.noisy.clip(0, 1), sample.clean) for sample in samples])
-    assert report.psnr == pytest.approx(expected, abs=1e-2)
-
-
-def test_a_model_for_clips_is_scored_on_what_becomes_of_clips(start: Start, photos: Path, tmp_path: Path) -> None:
-    held_back = tmp_path / "held-back"
-    held_back.mkdir()
-    for place in range(4):
-        shutil.copy(photos / "a.png", held_back / f"{place}.png")
-    run = start(recipe=dataclasses.replace(STILL, model="clips", patch=64), validation=held_back)
-    report = untrained(run)
-    samples = [trainer.WHITE.sample(path, index) for index, path in enumerate(sorted(held_back.iterdir()))]
-    pictures = [(sample, torch.from_numpy(sample.noisy).permute(2, 0, 1)) for sample in samples]
-    denoise = Denoiser(run.average, run.spec, CPU, torch.float32)
-    scores = [
-        psnr((sample.noisy - noise().permute(1, 2, 0).numpy()).clip(0, 1), sample.clean)
-        for sample, _, noise in find_noise(pictures, denoise, run.spec.window, trainer.WHITE.sigma)
-    ]
-    assert report.psnr == pytest.approx(np.mean(scores), abs=1e-3)
-    assert report.psnr > 22  # noise that is not taken away leaves 20.5 dB
 
 
 def test_photos_that_cannot_be_scored_are_named_once_and_left_out(start: Start, photos: Path, tmp_path: Path) -> None:
@@ -701,21 +492,12 @@ def test_photos_that_cannot_be_scored_are_named_once_and_left_out(start: Start, 
     assert first.psnr == second.psnr == pytest.approx(expected)
 
 
-def test_without_a_photo_that_can_be_scored_there_is_no_score(start: Start, tmp_path: Path) -> None:
-    folder = tmp_path / "held-back"
-    folder.mkdir()
-    (folder / "a.png").write_bytes(b"no photo")
-    report = untrained(start(recipe=STILL, validation=folder))
-    assert report.psnr is None
-    assert len(report.skipped) == 1
-
-
 def test_the_state_is_saved_before_it_is_scored(start: Start, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def killed(*_: object, **__: object) -> NoReturn:
         raise KeyboardInterrupt
 
     run = start(recipe=STILL, validation=photos)
-    monkeypatch.setattr(trainer, "score_all", killed)
+    monkeypatch.setattr(trainer, "mean_psnr", killed)
     with pytest.raises(KeyboardInterrupt):
         list(run.run())
     assert state_of(run)["step"] == "1"
