@@ -187,7 +187,7 @@ def _parts(file: bytes, denoise: Denoiser) -> Iterator[tuple[str, float]]:
         known = estimate_noise(raw)
         yield "estimating the noise, if the file does not state it", lap()
         clean = denoise_mosaic(mosaic, known, denoise)
-        yield "the network, with packing and stabilising", lap()
+        yield "the network, with packing and the Anscombe transform", lap()
         numbers = raw.numbers_of(clean)
         yield "putting it back", lap()
         photo = as_photo(raw, raw.develop(numbers))
