@@ -106,7 +106,7 @@ class Denoiser:
         Args:
             image: numpy (H, W) or (H, W, C), or torch (B, C, H, W), C = 1 or 3; float, nominally [0, 1], sRGB-encoded.
                 Values outside are noise like any other and reach the network as they are. Of a network for mosaics C is
-                4: the planes as `imaging.stabilised` makes them, and sigma is their level.
+                4: the planes after the transform of `imaging.anscombe`, and sigma is their level.
             sigma: the noise's standard deviation in the image's unit: a number, 0 returning the image, or a map of
                 shape (H, W) or (B, 1, H, W); or a sensor's noise; None to estimate it. A network that sees it is not
                 told.

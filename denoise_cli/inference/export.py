@@ -20,6 +20,7 @@ from denoise_cli.models.registry import (
     ModelSpec,
     checksum_of,
     find_model,
+    is_weight_file,
     load_net,
     multiple_of,
     name_of,
@@ -42,8 +43,8 @@ INPUTS, OUTPUT = ("image", "sigma"), "denoised"
 LIGHTS = {
     "srgb": "sRGB-encoded",
     "linear": "linear light",
-    "mosaic": "linear light, stabilised",
-    "developed": "linear light, stabilised",
+    "mosaic": "linear light after the Anscombe transform",
+    "developed": "linear light after the Anscombe transform",
 }
 COLOURS_OF = {3: "RGB", 4: "a mosaic's planes (red, green beside red, green beside blue, blue)"}
 SECTION = "denoise"  # of an OpenVINO file's notes

@@ -16,20 +16,20 @@ import av
 from denoise_cli.errors import UnreadableFile, UsageError
 from denoise_cli.files import check_target, move_into_place
 from denoise_cli.imaging.noise import ShotRead
-from denoise_cli.imaging.yuv import to_rgb, without
+from denoise_cli.imaging.yuv import subtract_noise, to_rgb
 from denoise_cli.inference.denoiser import Denoiser
 from denoise_cli.io.encode import (
     CONTAINERS,
-    NAMES_OF_LIGHT,
-    RAW,
+    DEFAULT_CONTAINER,
+    HDR_PARAMETERS,
+    RAW_ENCODER,
     STDOUT,
-    USUAL_CONTAINER,
     Encoding,
     Writer,
     choose_encoding,
 )
 from denoise_cli.io.mux import join
-from denoise_cli.io.segments import Parts, folder_of, write_all
+from denoise_cli.io.segments import Segments, segments_folder, write_all
 from denoise_cli.io.video import Frame, Reader, has_alpha
 from denoise_cli.models.registry import checksum_of
 from denoise_cli.pipeline.frames import find_noise
@@ -93,7 +93,7 @@ class Result:
 
 def target_beside(source: Path) -> Path:
     """The target if the user names none."""
-    extension = source.suffix if source.suffix.lower() in CONTAINERS else USUAL_CONTAINER
+    extension = source.suffix if source.suffix.lower() in CONTAINERS else DEFAULT_CONTAINER
     return source.with_name(f"{source.stem}-denoised{extension}")
 
 
@@ -114,7 +114,7 @@ def check(source: Path, target: Path, overwrite: bool) -> None:
 
 def is_resumable(target: Path) -> bool:
     """Whether an interrupted run has left finished segments to continue from."""
-    return target != STDOUT and folder_of(target).is_dir()
+    return target != STDOUT and segments_folder(target).is_dir()
 
 
 def run(
@@ -162,7 +162,7 @@ def run(
                 notice(note)
         parts = None
         if target != STDOUT:
-            parts = Parts(target, clip, first, encoding, _plan(clip, denoise, encoding, settings), settings.seconds)
+            parts = Segments(target, clip, first, encoding, _plan(clip, denoise, encoding, settings), settings.seconds)
             parts.open(overwrite, resume)
         before = parts.frames if parts else 0
         expected = max(clip.expected_frames(settings.start, settings.seconds), before + 1)
@@ -189,7 +189,7 @@ def run(
             parts.finish(overwrite)
         if clip.damaged:
             notes.append(f"left out {clip.damaged} damaged packets")
-        promised = clip.promised_frames if settings.seconds == math.inf and not settings.start else 0
+        promised = clip.declared_frames if settings.seconds == math.inf and not settings.start else 0
         if before + made < promised - clip.damaged:
             notes.append(
                 f"the file lists {promised} frames but only {before + made} could be decoded: it may be truncated"
@@ -235,7 +235,7 @@ def denoised(
     for frame, level, noise in find_noise(pictures, denoise, T, sigma, strength, skip):
         assert not isinstance(level, ShotRead)  # sigma is none
         if noise is not None:
-            frame.replace(without(frame.planes, noise(), frame.layout))
+            frame.replace(subtract_noise(frame.planes, noise(), frame.layout))
         yield frame, level
 
 
@@ -268,7 +268,7 @@ class _Comparison:
         self._path, self._overwrite = path, overwrite
         if path is not None:
             self._growing, self._whole = (path.with_name(f".{path.name}.{state}") for state in ("growing", "whole"))
-            self._encoding = choose_encoding(clip, first.beside_itself(), path.suffix.lower())
+            self._encoding = choose_encoding(clip, first.side_by_side(), path.suffix.lower())
             self._writer = Writer(self._growing, clip, self._encoding)
 
     def __enter__(self) -> "_Comparison":
@@ -277,7 +277,7 @@ class _Comparison:
     def copying(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         for frame in frames:
             if self._path is not None:
-                self._writer.write(frame.beside_itself())
+                self._writer.write(frame.side_by_side())
             yield frame
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
@@ -317,8 +317,8 @@ def _notes(clip: Reader, first: Frame, encoding: Encoding) -> list[str]:
         notes.append("interlaced: --deinterlace combines fields into whole frames")
     if clip.has_alpha and not has_alpha(av.VideoFormat(encoding.pixel_format, 16, 16)):
         notes.append(f"transparency is lost: {encoding.encoder} does not support it")
-    if first.mastering and encoding.encoder not in NAMES_OF_LIGHT:
+    if first.mastering and encoding.encoder not in HDR_PARAMETERS:
         notes.append(f"the mastering display's data are lost: {encoding.encoder} has no place for them")
-    if encoding.encoder == RAW and not clip.is_steady:
+    if encoding.encoder == RAW_ENCODER and not clip.has_constant_rate:
         notes.append(f"raw frames have a constant rate: {float(clip.rate):g} per second")
     return notes

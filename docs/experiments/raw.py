@@ -51,11 +51,11 @@ KIBIBYTE, GIGABYTE = 1024, 1e9
 def simulated(scene: Pixels, sensor: Sensor, rng: np.random.Generator | None) -> bytes:
     """A digital negative of a scene; without its noise where there is no chance."""
     if rng is None:
-        levels = sensor.see(scene / 255) * (sensor.white - sensor.black) + sensor.black
+        levels = sensor.measure(scene / 255) * (sensor.white - sensor.black) + sensor.black
         numbers = np.rint(levels).astype(np.uint16)
     else:
-        numbers = sensor.take(scene / 255, rng)
-    return dng.encode(dng.of_sensor(sensor, numbers, np.ascontiguousarray(scene[::4, ::4])), "denoise, simulated")
+        numbers = sensor.capture(scene / 255, rng)
+    return dng.encode(dng.simulated_dng(sensor, numbers, np.ascontiguousarray(scene[::4, ::4])), "denoise, simulated")
 
 
 def quality(folder: Path, count: int) -> None:
@@ -187,7 +187,7 @@ def _parts(file: bytes, denoise: Denoiser) -> Iterator[tuple[str, float]]:
         known = estimate_noise(raw)
         yield "estimating the noise, if the file does not state it", lap()
         clean = denoise_mosaic(mosaic, known, denoise)
-        yield "the network, with packing and stabilising", lap()
+        yield "the network, with packing and the Anscombe transform", lap()
         numbers = raw.numbers_of(clean)
         yield "putting it back", lap()
         photo = as_photo(raw, raw.develop(numbers))

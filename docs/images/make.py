@@ -40,8 +40,10 @@ def noisy_photo() -> Photo:
 def noisy_negative() -> bytes:
     """The example of camera RAW: 512 x 512."""
     scene = data.astronaut()
-    numbers = SENSOR.take(scene / 255, np.random.default_rng(0))
-    return dng.encode(dng.of_sensor(SENSOR, numbers, np.ascontiguousarray(scene[::4, ::4])), "denoise simulated sensor")
+    numbers = SENSOR.capture(scene / 255, np.random.default_rng(0))
+    return dng.encode(
+        dng.simulated_dng(SENSOR, numbers, np.ascontiguousarray(scene[::4, ::4])), "denoise simulated sensor"
+    )
 
 
 def main() -> None:

@@ -87,7 +87,7 @@ def test_one_bad_file_does_not_stop_the_others(cli: Cli, photo: Path, tmp_path: 
     done = cli("image", bad, photo, missing, "-o", f"{tmp_path}/out/", "-q")
     assert done.code == 1
     assert done.err.splitlines() == [
-        f"denoise: {bad}: not a photo that is read here, or damaged at its start",
+        f"denoise: {bad}: not a photo of a known format, or damaged at its start",
         f"denoise: {missing}: cannot read: No such file or directory",
     ]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["photo.png"]
@@ -153,7 +153,7 @@ def test_a_dry_run_writes_nothing(cli: Cli, photo: Path, tmp_path: Path) -> None
         (["--precision", "int8"], "--precision int8: choose one of auto, fp32, bf16, fp16"),
         (["--format", "gif"], "--format gif: choose one of jpeg, png, tiff, webp, avif"),
         (["-o", "clean.gif"], "clean.gif: cannot write .gif: choose one of .jpg, .png, .tif, .webp, .avif"),
-        (["-o", "clean"], "clean: cannot write a name without extension: choose one of .jpg, "),
+        (["-o", "clean"], "clean: cannot write a file without extension: choose one of .jpg, "),
         (["--json", "-o", "-"], "--json and -o - both write to standard output: choose one"),
     ],
 )

@@ -25,9 +25,9 @@ SENSOR = Sensor(ShotRead(3e-3, 6e-3))
 def negative(tmp_path: Path, astronaut: NDArray[np.uint8]) -> Path:
     """A DNG of a part of the astronaut, whose noise it tells."""
     scene = astronaut[:160, 100:292]
-    numbers = SENSOR.take(scene / 255, np.random.default_rng(0))
+    numbers = SENSOR.capture(scene / 255, np.random.default_rng(0))
     path = tmp_path / "in.dng"
-    path.write_bytes(dng.encode(dng.of_sensor(SENSOR, numbers, np.ascontiguousarray(scene[::4, ::4])), "test"))
+    path.write_bytes(dng.encode(dng.simulated_dng(SENSOR, numbers, np.ascontiguousarray(scene[::4, ::4])), "test"))
     return path
 
 

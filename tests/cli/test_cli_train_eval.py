@@ -218,7 +218,7 @@ def test_unreadable_photos_are_named_and_counted(cli: Cli, photos: Path, tmp_pat
     done = cli(*run, *LITTLE, "--steps", "6")
     assert done.code == 0
     named = [line for line in done.err.splitlines() if "bad.png" in line]
-    assert named == [f"denoise: {photos / 'bad.png'}: not a photo that is read here, or damaged at its start: skipped"]
+    assert named == [f"denoise: {photos / 'bad.png'}: not a photo of a known format, or damaged at its start: skipped"]
     assert done.err.endswith("6 steps done, unreadable photos: 1\n")
 
 

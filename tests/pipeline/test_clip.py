@@ -186,8 +186,8 @@ def test_interlaced_clips_are_told_and_can_be_made_whole(tmp_path: Path, ffmpeg:
 
 
 @pytest.fixture
-def short_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segments, "PART", 3)
+def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segments, "SEGMENT_LENGTH", 3)
 
 
 def stop_at(number: int) -> Callable[[int, float], None]:
@@ -198,7 +198,7 @@ def stop_at(number: int) -> Callable[[int, float], None]:
     return progress
 
 
-@pytest.mark.usefixtures("short_parts")
+@pytest.mark.usefixtures("short_segments")
 @pytest.mark.parametrize("kills", [(1,), (3,), (4,), (4, 7), (8,)])
 def test_an_interrupted_run_goes_on_to_the_same_result(
     kills: tuple[int, ...], tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser
@@ -217,16 +217,18 @@ def test_an_interrupted_run_goes_on_to_the_same_result(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "out.mp4", "whole.mp4"]
 
 
-@pytest.mark.usefixtures("short_parts")
+@pytest.mark.usefixtures("short_segments")
 def test_what_an_interrupted_run_has_left_is_not_thrown_away_in_silence(
     tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser
 ) -> None:
     source, target = ffmpeg.make(tmp_path / "a.mp4"), tmp_path / "out.mp4"
     with pytest.raises(KeyboardInterrupt):
         pipeline.run(source, target, denoise, Settings("mallenet-s"), progress=stop_at(5))
-    with pytest.raises(UsageError, match="of an interrupted run: --resume goes on, --overwrite begins again"):
+    with pytest.raises(UsageError, match="left by an interrupted run: --resume continues it, --overwrite starts again"):
         pipeline.run(source, target, denoise, Settings("mallenet-s"))
-    with pytest.raises(UsageError, match="of another source or other settings"):
+    with pytest.raises(
+        UsageError, match="left by a run with another source or other settings: --overwrite starts again"
+    ):
         pipeline.run(source, target, denoise, Settings("mallenet-s", strength=0.5), resume=True)
     pipeline.run(source, target, denoise, Settings("mallenet-s", strength=0.5), overwrite=True)
     assert target.exists()
@@ -239,7 +241,7 @@ def test_parts_do_not_show_in_the_times(
     spread = "setpts='if(mod(N,7),N*100+N*N*40,N*100+N*N*40-35)',settb=1/1000"
     source = ffmpeg.make(tmp_path / "a.mkv", "-vf", spread, "-fps_mode", "passthrough", "-bf", "3", frames=40)
     target = tmp_path / "b.mkv"
-    monkeypatch.setattr(segments, "PART", 7)
+    monkeypatch.setattr(segments, "SEGMENT_LENGTH", 7)
     pipeline.run(source, target, denoise, Settings("mallenet-s", strength=0))
     assert ffmpeg.times(target) == ffmpeg.times(source)
     with av.open(str(target)) as opened:
@@ -529,7 +531,7 @@ def test_a_full_disk_is_said_and_costs_no_part(
     tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, target = ffmpeg.make(tmp_path / "a.mp4"), tmp_path / "b.mp4"
-    monkeypatch.setattr(segments, "PART", 3)
+    monkeypatch.setattr(segments, "SEGMENT_LENGTH", 3)
 
     def full(parts: Sequence[Path], target: Path, encoding: Encoding) -> None:
         if len(parts) > 1:

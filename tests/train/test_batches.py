@@ -82,7 +82,7 @@ def test_a_folder_of_unreadable_photos_is_said_in_one_line(start: Start, tmp_pat
     with pytest.raises(TrainingError) as error:
         list(start(data=folder, workers=workers).run())
     assert str(error.value) in [
-        f"no photo can be read: {folder / name}: not a photo that is read here, or damaged at its start"
+        f"no photo can be read: {folder / name}: not a photo of a known format, or damaged at its start"
         for name in ("a.png", "b.png")
     ]
 

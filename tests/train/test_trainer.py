@@ -20,7 +20,7 @@ from torch import nn
 from denoise_cli.data.examples import GaussianNoise
 from denoise_cli.errors import DamagedWeights, OutOfMemory, TrainingError, UnknownModel, UnreadableFile, UnwritableFile
 from denoise_cli.models import registry
-from denoise_cli.models.checkpoint import load_weights, read_tensors, write_tensors
+from denoise_cli.models.checkpoint import load_weights, read_metadata, read_tensors, write_tensors
 from denoise_cli.train import run_folder, trainer
 from denoise_cli.train.distributed import Crew, place_for
 from denoise_cli.train.recipe import Recipe
