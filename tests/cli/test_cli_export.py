@@ -1,7 +1,6 @@
 """`denoise export`."""
 
 import json
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -82,15 +81,3 @@ def test_without_the_library_a_line_says_how_to_get_it(
     done = cli("export", "mallenet-r", "-o", tmp_path / "net.onnx")
     assert done.code == 1
     assert done.err == "denoise: writing .onnx files needs onnx, which is not installed: run  pip install onnx\n"
-
-
-def test_help_is_instant() -> None:
-    script = (
-        "import sys; sys.argv = ['denoise', 'export', '--help']\n"
-        "from denoise_cli.__main__ import main\n"
-        "try: main()\n"
-        "except SystemExit: pass\n"
-        "slow = {'torch', 'numpy', 'onnx', 'openvino'} & set(sys.modules)\n"
-        "assert not slow, slow\n"
-    )
-    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)

@@ -265,15 +265,3 @@ def test_an_interrupted_run_leaves_no_part_of_a_file(
     assert 3 < len(results) < 200
     for result in results:
         assert pixels(result).shape == (80, 96, 3)
-
-
-def test_help_is_instant() -> None:
-    script = (
-        "import sys; sys.argv = ['denoise', 'image', '--help']\n"
-        "from denoise_cli.__main__ import main\n"
-        "try: main()\n"
-        "except SystemExit: pass\n"
-        "slow = {'torch', 'numpy', 'PIL'} & set(sys.modules)\n"
-        "assert not slow, slow\n"
-    )
-    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, cwd=ROOT)
