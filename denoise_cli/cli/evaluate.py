@@ -120,7 +120,7 @@ def evaluate(
     photos, noises = _find(data, levels, sensors)
     names = model or [model_for_scores(isinstance(noises[0], RealNoise))]
     denoisers = {name: _load(name, device, arithmetic, side) for name in names}
-    if frames is None and any(getattr(denoise, "sees_neighbours", False) for denoise in denoisers.values()):
+    if frames is None and any(getattr(denoise, "takes_neighbours", False) for denoise in denoisers.values()):
         frames = USUAL_FRAMES
     if frames is not None and isinstance(noises[0], RealNoise):
         raise UsageError(f"{data}: holds pairs of photos, and no clips: choose models for photos, without --frames")

@@ -1,4 +1,4 @@
-"""`denoise models`: what the zoo holds."""
+"""`denoise models`: list the registered models."""
 
 import dataclasses
 import json

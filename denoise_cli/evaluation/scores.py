@@ -17,7 +17,7 @@ from denoise_cli.evaluation.baselines import Denoise
 from denoise_cli.evaluation.samples import Sample, size_in_words
 from denoise_cli.imaging.metrics import colour_shift, psnr, ssim
 from denoise_cli.inference.denoiser import Denoiser
-from denoise_cli.ops.motion import blurred
+from denoise_cli.ops.motion import box_blur
 from denoise_cli.pipeline.frames import find_noise
 
 Array = NDArray[np.float32]
@@ -233,7 +233,7 @@ def flicker(output: Array, clean: Array, output_before: Array, clean_before: Arr
         raise ValueError(f"expected frames of one size, got {sorted(shapes)}")
     # Not each pixel by itself: many hardly change by chance where things move.
     changes = np.abs(clean - clean_before).max(axis=-1)
-    still = blurred(from_numpy(changes)[None, None], AREA)[0, 0].numpy() <= STILL
+    still = box_blur(from_numpy(changes)[None, None], AREA)[0, 0].numpy() <= STILL
     if still.mean() < LEAST_STILL:
         return None
     return float(np.abs((output - clean) - (output_before - clean_before))[still].mean()) * 255

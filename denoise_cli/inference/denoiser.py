@@ -22,7 +22,7 @@ from denoise_cli.inference import cuda_graph, openvino_net
 from denoise_cli.inference.gpu_copy import fits
 from denoise_cli.models.registry import DEFAULT_IMAGE_MODEL, ModelSpec, find_model, load_net
 from denoise_cli.nets.mallenet import MULTIPLE
-from denoise_cli.ops.steady import steadied
+from denoise_cli.ops.steady import average_over_frames
 
 Array = NDArray[np.float32]
 Progress = Callable[[float], None]
@@ -64,8 +64,8 @@ class Denoiser:
         self.device = device
         self.precision = precision
         self.tile = tile
-        self.sees_noise = spec.sees_noise
-        self.sees_neighbours = spec.window > 1
+        self.is_blind = spec.is_blind
+        self.takes_neighbours = spec.window > 1
         self.space, self.is_for_raw = spec.space, spec.is_for_raw
         self._spec = spec
         self._net = in_pytorch(net, device)
@@ -173,7 +173,7 @@ class Denoiser:
             raise ValueError(f"image: expected (B, C, H, W) with C = {known}, got {tuple(image.shape)}")
         if any(other.shape != image.shape for other in neighbours):
             raise ValueError(f"neighbours: expected {tuple(image.shape)} each")
-        if neighbours and not self.sees_neighbours:
+        if neighbours and not self.takes_neighbours:
             raise ValueError("neighbours: expected none, this network sees photos")
         if not self._spec.any_window:  # of a clip that is too short, the frame itself stands for those that lack
             frames = [*frames, *[image] * self._spec.window][: self._spec.window]
@@ -181,7 +181,7 @@ class Denoiser:
             raise ValueError(f"strength: expected 0 or more, got {strength}")
         if strength == 0 or (isinstance(sigma, float) and sigma == 0):
             return image.to(torch.float32, copy=True)
-        if self.sees_noise:
+        if self.is_blind:
             clean = self._tiled(frames, partial(self._denoise_tile, UNKNOWN_LEVEL), progress)
             return torch.lerp(image.float(), clean, min(strength, 1.0))
         return self._tiled(frames, partial(self._denoise_tile, self._told(image, sigma) * strength), progress)
@@ -259,7 +259,7 @@ class Denoiser:
     def _steady_tile(self, frames: Sequence[Tensor], rows: tiling.Span, columns: tiling.Span) -> Tensor:
         crops = [_crop(frame, rows, columns).to(self.device, torch.float32) for frame in frames]
         image, noisy, *neighbours = crops
-        steady = steadied(image, noisy, neighbours, ALIKE if self.sees_neighbours else ALIKE_ALONE)
+        steady = average_over_frames(image, noisy, neighbours, ALIKE if self.takes_neighbours else ALIKE_ALONE)
         return steady.to(frames[0].device)
 
 
@@ -327,10 +327,10 @@ def load_denoiser(
     precision: Precision = "auto",
     tile: int | None = None,
 ) -> Denoiser:
-    """A denoiser from the zoo, ready to be called.
+    """A denoiser from the registry, ready to be called.
 
     Args:
-        model: a name from the zoo.
+        model: a name from the registry.
         device: "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:1".
         precision: "auto" takes 16 bits where the device computes them natively, "fp32", "bf16" and "fp16" ask for one.
         tile: the longest side that is processed at once, a multiple of 64; less takes less memory.

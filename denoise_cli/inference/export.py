@@ -59,7 +59,7 @@ def plan(model: str, output: Path | None = None, kind: str | None = None) -> Tar
     """Say which file a model becomes.
 
     Args:
-        model: a name from the zoo, or the path of a weight file.
+        model: a name from the registry, or the path of a weight file.
         output: the file; None for one of the model's name in the current folder.
         kind: a format; None for that of the file's extension.
 
@@ -107,7 +107,7 @@ def write(model: str, target: Target, overwrite: bool = False) -> None:
     network's; its output is `denoised`, (B, 3, H, W). What `facts_of` tells is in the file.
 
     Args:
-        model: a name from the zoo, or the path of a weight file.
+        model: a name from the registry, or the path of a weight file.
         target: where, and how; `check` has nothing against it.
         overwrite: replace files that are there.
 
@@ -128,7 +128,7 @@ def facts_of(model: str, net: nn.Module) -> dict[str, str]:
     """What whoever runs a model has to know of it, by name.
 
     Args:
-        model: a name from the zoo, or the path of a weight file.
+        model: a name from the registry, or the path of a weight file.
         net: its network.
 
     Raises:
@@ -157,7 +157,7 @@ def _meanings(spec: ModelSpec, multiple: int) -> dict[str, str]:
     )
     level = (
         "zeros: the network sees the noise for itself"
-        if spec.sees_noise
+        if spec.is_blind
         else f"the noise's standard deviation at each pixel, in the image's unit, from 0 to {spec.sigma_max:.3f}"
     )
     return {

@@ -71,7 +71,7 @@ class ModelSpec:
         return self.space in ("mosaic", "developed")
 
     @property
-    def sees_noise(self) -> bool:
+    def is_blind(self) -> bool:
         """Whether it sees the noise level for itself, and is never told it."""
         return self.noise == "camera"
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from denoise_cli.nets.mallenet import MULTIPLE, MalleNet, MalleNetConfig
 from denoise_cli.nets.residual import NoisePredictor, ResidualBlock, conv, layer, zeroed
-from denoise_cli.ops.motion import blurred, follow
+from denoise_cli.ops.motion import box_blur, follow
 
 CELL = 4  # pixels that a cell of the grid is wide
 QUIET = 2 / 255  # added to the noise, so that none at all is no division by zero
@@ -156,7 +156,7 @@ class Trust(nn.Module):
         # Noise that the channels share, as in grey pictures, shows in their mean alone: the level is that of channels
         # whose noise is their own.
         shared = (3 * differs.mean(dim=1, keepdim=True).square()).clamp(max=MOST)
-        around = torch.maximum(blurred(squares, 3), blurred(shared, 5))
+        around = torch.maximum(box_blur(squares, 3), box_blur(shared, 5))
         strength = (around + EPSILON).sqrt()
         seen = [differs, squares, frame, noise]
         cells = [F.avg_pool2d(part, CELL) for part in seen]

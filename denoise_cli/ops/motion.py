@@ -103,11 +103,11 @@ def estimate_motion(here: Sequence[Tensor], there: Sequence[Tensor], sigma: Tens
         least = CAUTION[level] * F.avg_pool2d(noise[level], stride).square()
         for _ in range(CORRECTIONS[level]):
             offsets = offsets + _correction(here[level], there[level], offsets, least, stride)
-            offsets = blurred(offsets, SMOOTHING)
+            offsets = box_blur(offsets, SMOOTHING)
     return _resized(offsets, *here[0].shape[-2:])
 
 
-def blurred(image: Tensor, side: int) -> Tensor:
+def box_blur(image: Tensor, side: int) -> Tensor:
     """The mean of the values around each that lie within the image: (B, C, H, W) to the same; `side` is odd."""
     # Sums of shifted images, in a fraction of avg_pool2d's time, which does not use the processor's vectors here.
     for dim in (-2, -1):
@@ -149,7 +149,7 @@ def _correction(here: Tensor, there: Tensor, offsets: Tensor, least: Tensor, str
     differs = here - found
     products = torch.cat([right * right, right * down, down * down, right * differs, down * differs], dim=1)
     # A window is so many strides wide, and at the smallest size, where a stride is a pixel, as many pixels.
-    sums = blurred(_halved(products), WINDOW // STRIDE) if stride > 1 else blurred(products, WINDOW - 1)
+    sums = box_blur(_halved(products), WINDOW // STRIDE) if stride > 1 else box_blur(products, WINDOW - 1)
     xx, xy, yy, x, y = sums.unsqueeze(2).unbind(dim=1)
     xx, yy = xx + least, yy + least
     moves = torch.cat([yy * x - xy * y, xx * y - xy * x], dim=1) / (xx * yy - xy.square())

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from denoise_cli.ops.motion import blurred, follow
+from denoise_cli.ops.motion import box_blur, follow
 
 LEFT = 0.3  # of the noise that was taken away
 AROUND, CLOSE = 33, 3  # pixels over which what was taken away is measured, and what differs
@@ -21,7 +21,7 @@ QUIET = 0.1 / 255  # added to what may differ, so that no noise at all is no div
 
 
 @torch.no_grad()
-def steadied(frame: Tensor, noisy: Tensor, others: Sequence[Tensor], alike: float) -> Tensor:
+def average_over_frames(frame: Tensor, noisy: Tensor, others: Sequence[Tensor], alike: float) -> Tensor:
     """The mean of a denoised frame and of what its neighbours show of the same things.
 
     Args:
@@ -50,4 +50,4 @@ def steadied(frame: Tensor, noisy: Tensor, others: Sequence[Tensor], alike: floa
 
 def _square(difference: Tensor, side: int) -> Tensor:
     """(B, 1, H, W): the mean square around each pixel."""
-    return blurred(difference.square().mean(dim=1, keepdim=True), side)
+    return box_blur(difference.square().mean(dim=1, keepdim=True), side)

@@ -86,8 +86,8 @@ def find_noise(
     def denoised(scene: Iterator[_Noisy[Item]]) -> Iterator[_Denoised[Item]]:
         nonlocal level
         scene_level = SceneLevel(otherwise=level if isinstance(level, float) else 0.0)
-        for own, *others in surrounded(scene, T if denoise.sees_neighbours else 1):
-            if sigma is None and not denoise.sees_noise:
+        for own, *others in surrounded(scene, T if denoise.takes_neighbours else 1):
+            if sigma is None and not denoise.is_blind:
                 level = scene_level.after(own.picture)
             place, clean = next(places), own.picture[None]
             if strength > 0 and place > skip - STEADY:

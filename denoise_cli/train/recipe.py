@@ -24,7 +24,7 @@ class Recipe:
     depends on the number of steps, so that a longer run begins as a shorter one did, and can be made out of it.
 
     Attributes:
-        model: a name of the zoo, which says what noise is learnt.
+        model: a name from the registry, which says what noise is learnt.
         data: folders under the one that the user names; empty for that folder itself. Among photos, those of one
             that is named twice are drawn twice as often.
         start: a model, or a file, whose weights are the first; empty for fresh ones.
@@ -102,7 +102,7 @@ def fine_tuning(start: str) -> Recipe:
     """The usual settings to fit a model's weights to other photos: short and gentle, so that little is forgotten.
 
     Args:
-        start: a model of the zoo, or a file that training has written.
+        start: the name of a registered model, or a file that training has written.
 
     Raises:
         UnknownModel: no such model.

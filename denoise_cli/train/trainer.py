@@ -93,7 +93,7 @@ class Trainer:
         validate_every, save_every: steps between two scores, and two saved states.
         resume: continue the run that is in the folder.
         workers: processes that prepare the crops; 0 to do it between the steps.
-        spec: the model, where the zoo does not hold it.
+        spec: the model, if it is not in the registry.
 
     Attributes:
         changes: what is set otherwise than it was in the run that is continued, the steps left out.
@@ -381,7 +381,7 @@ def _examples(data: Sequence[Path], spec: ModelSpec, scratch: Path) -> Examples:
         if spec.space != "srgb":
             raise TrainingError("pairs are encoded, this model works in linear light: choose clean photos")
         both = CropSource([pair for several in pairs for pair in several], scratch=scratch)
-        return Pairs(both, spec.sees_noise)
+        return Pairs(both, spec.is_blind)
     crops: Source = _windows(data, spec.window, scratch) if spec.window > 1 else _photos(find_photos(data), scratch)
     return _examples_of(crops, spec)
 

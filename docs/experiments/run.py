@@ -203,7 +203,7 @@ def still(bench: Bench) -> None:
         denoisers = {model: load_denoiser(model, "cpu", "fp32")}
         cells = []
         for noise in WHITE:
-            T = FRAMES if denoisers[model].sees_neighbours else 1
+            T = FRAMES if denoisers[model].takes_neighbours else 1
             scored = score_all(denoisers, _tripod(photos, noise.sigma), T)
             scores = mean([results[model][0] for _, results in scored])
             cells += [f"{scores['denoised']:.2f}", f"{scores['flicker']:.2f}"]

@@ -211,7 +211,7 @@ def test_a_frame_is_denoised_with_its_neighbours_and_steadied(clip: list[Path], 
     denoise = load_denoiser(model, "cpu", "fp32")
 
     def alone(place: int, *others: int) -> Array:
-        neighbours = [samples[other].noisy for other in others] if denoise.sees_neighbours else []
+        neighbours = [samples[other].noisy for other in others] if denoise.takes_neighbours else []
         return denoise(samples[place].noisy, 0.1, neighbours=neighbours)
 
     first, own, last = alone(1, 0, 2), alone(2, 1, 3), alone(3, 2, 1)

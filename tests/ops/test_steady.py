@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from denoise_cli.ops import steady
-from denoise_cli.ops.steady import steadied
+from denoise_cli.ops.steady import average_over_frames
 
 ALIKE = 0.15
 SIGMA = 0.1
@@ -29,7 +29,7 @@ def clip(right: int, left: float, seed: int = 0) -> tuple[Tensor, Tensor, list[T
 @pytest.mark.parametrize("right", [0, 4])
 def test_what_differs_from_frame_to_frame_is_averaged(right: int) -> None:
     clean, noisy, (frame, *others) = clip(right, 0.05 * SIGMA)
-    before, after = ((one - clean)[..., 16:-16, 16:-16].std() for one in (frame, steadied(frame, noisy, others, ALIKE)))
+    before, after = ((one - clean)[..., 16:-16, 16:-16].std() for one in (frame, average_over_frames(frame, noisy, others, ALIKE)))
     assert after < 0.75 * before
 
 
@@ -38,7 +38,7 @@ def test_where_nothing_moves_nothing_is_moved(monkeypatch: pytest.MonkeyPatch) -
     nearly = [F.interpolate(other[..., 1:, 1:], size=(128, 128), mode="bilinear") for other in others]
     beyond = torch.zeros(1, 1, 128, 128)
     monkeypatch.setattr(steady, "follow", lambda *_: [(other, beyond) for other in nearly])
-    result = steady.steadied(frame, noisy, others, ALIKE)
+    result = steady.average_over_frames(frame, noisy, others, ALIKE)
     assert (result - clean).std() < 0.75 * (frame - clean).std()
 
 
@@ -47,7 +47,7 @@ def test_what_others_show_beside_it_is_left_alone() -> None:
     changed = [other.clone() for other in others]
     for other in changed:
         other[..., 40:80, 40:80] = 1 - other[..., 40:80, 40:80]
-    result = steadied(frame, noisy, changed, ALIKE)
+    result = average_over_frames(frame, noisy, changed, ALIKE)
     assert (result - clean)[..., 42:78, 42:78].abs().mean() < 0.1 * SIGMA
     assert (result - frame)[..., :32, :].abs().mean() > 0.01 * SIGMA
 
@@ -57,16 +57,16 @@ def test_nothing_is_brought_in_from_beyond_the_border(monkeypatch: pytest.Monkey
     inside = torch.ones(1, 1, 128, 128)
     inside[..., :20] = 0
     monkeypatch.setattr(steady, "follow", lambda *_: [(other, inside) for other in others])
-    result = steady.steadied(frame, noisy, [1 - other for other in others], ALIKE)
+    result = steady.average_over_frames(frame, noisy, [1 - other for other in others], ALIKE)
     torch.testing.assert_close(result[..., :20], frame[..., :20])
     assert (result - frame)[..., 20:].abs().mean() > 0.01 * SIGMA
 
 
 def test_where_nothing_was_taken_away_little_is_changed() -> None:
     _, _, (frame, *others) = clip(0, 0.05 * SIGMA)
-    assert (steadied(frame, frame, others, ALIKE) - frame).abs().max() < 0.2 / 255
+    assert (average_over_frames(frame, frame, others, ALIKE) - frame).abs().max() < 0.2 / 255
 
 
 def test_no_neighbours_no_change() -> None:
     _, noisy, (frame, *_) = clip(0, 0.01)
-    torch.testing.assert_close(steadied(frame, noisy, [], ALIKE), frame)
+    torch.testing.assert_close(average_over_frames(frame, noisy, [], ALIKE), frame)

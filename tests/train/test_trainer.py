@@ -596,7 +596,7 @@ def test_only_a_model_that_sees_the_noise_is_not_told_that_of_pairs(
 ) -> None:
     run = start(recipe=dataclasses.replace(RECIPE, model=model, steps=1), data=pairs)
     assert isinstance(run._examples, Pairs)
-    assert run._examples.sees_noise is sees
+    assert run._examples.is_blind is sees
     (report,) = run.run()
     assert report.loss == pytest.approx((2 / np.pi) ** 0.5 * 20 / 255, rel=0.3)
 
