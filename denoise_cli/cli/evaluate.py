@@ -127,8 +127,8 @@ def evaluate(
     scores: dict[tuple[Noise, str], list[Score]] = {pair: [] for pair in product(noises, denoisers)}
     failed: set[Path] = set()
     rows = []
-    lines = report.Profiles(photos[0].parent)
-    pictured = {photos[i] for i in report.rows_of(len(photos), len(noises))} if grid else set()
+    lines = report.TemporalProfiles(photos[0].parent)
+    pictured = {photos[i] for i in report.choose_photos(len(photos), len(noises))} if grid else set()
     with console.bar(len(photos) * len(noises), quiet) as bar:
         read = partial(_read, photos, bar=bar, failed=failed)
         fail = partial(_fail, bar=bar, failed=failed)
