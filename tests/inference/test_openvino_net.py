@@ -1,4 +1,4 @@
-"""What is compiled does what PyTorch does, and is kept for the next time."""
+"""Compiled networks do what PyTorch does, and are cached for the next time."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from denoise_cli.inference import openvino_net as module
 from denoise_cli.inference.denoiser import load_denoiser
-from denoise_cli.inference.openvino_net import CompiledKernels, CompiledNet, compiled
+from denoise_cli.inference.openvino_net import CompiledKernels, CompiledNet, compile_for_cpu
 from denoise_cli.models.registry import load_net
 from denoise_cli.nets.deformable import DeformableKernelNetConfig
 from denoise_cli.nets.kpn import KPNConfig
@@ -33,7 +33,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def with_weights(net: nn.Module) -> nn.Module:
-    """No branch is zero any longer."""
+    """Give every branch weights that are not zero."""
     torch.manual_seed(0)
     with torch.no_grad():
         for parameter in net.parameters():
@@ -64,7 +64,7 @@ def test_it_does_what_pytorch_does_at_any_size(config: MalleNetConfig) -> None:
 @pytest.mark.parametrize("model", ["mallenet-s", "deformable-2d-quarter"])
 def test_its_error_is_at_most_twice_that_of_pytorch(model: str, precision: torch.dtype, astronaut: object) -> None:
     net = load_net(model).eval()
-    fast = compiled(net, precision)
+    fast = compile_for_cpu(net, precision)
     clean = torch.from_numpy(astronaut).permute(2, 0, 1)[None] / 255  # type: ignore[arg-type]
     image = clean + 0.1 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
     sigma = torch.full_like(image[:, :1], 0.1)
@@ -80,7 +80,7 @@ def test_of_a_network_for_clips_the_photo_network_is_compiled() -> None:
     net = with_weights(MalleNetVideoConfig(4, judging=4).build())
     clip, sigma = noisy((64, 128), 2, 9)
     expected = net(clip, sigma)
-    fast = compiled(net, torch.float32)
+    fast = compile_for_cpu(net, torch.float32)
     assert isinstance(fast.finish, CompiledNet)
     torch.testing.assert_close(fast(clip, sigma), expected, rtol=0, atol=1e-5)
 
@@ -91,7 +91,7 @@ def test_of_a_network_for_clips_the_photo_network_is_compiled() -> None:
 )
 def test_kernels_of_photos_are_predicted_and_applied(config: DeformableKernelNetConfig | KPNConfig) -> None:
     net = with_weights(config.build())
-    fast = compiled(net, torch.float32)
+    fast = compile_for_cpu(net, torch.float32)
     assert isinstance(fast, CompiledKernels)
     for size, batch in (((32, 32), 1), ((48, 16), 2), ((64, 160), 1)):
         image, sigma = noisy(size, batch)
@@ -104,7 +104,7 @@ def test_kernels_of_photos_are_predicted_and_applied(config: DeformableKernelNet
 
 def test_other_networks_stay_as_they_are() -> None:
     net = DeformableKernelNetConfig(4, side=3, frames=3).build()
-    assert compiled(net, torch.float32) is net
+    assert compile_for_cpu(net, torch.float32) is net
 
 
 @torch.no_grad()
@@ -124,7 +124,7 @@ def test_what_was_compiled_is_kept(cache: Path, monkeypatch: pytest.MonkeyPatch)
     expected = CompiledNet(net, torch.float32).noise(image, sigma)
     assert len(list(cache.iterdir())) == 1
     with monkeypatch.context() as patch:
-        patch.setattr(module, "convert", lambda *_: pytest.fail("was not kept"))
+        patch.setattr(module, "convert", lambda *_: pytest.fail("was not cached"))
         torch.testing.assert_close(CompiledNet(net, torch.float32).noise(image, sigma), expected)
     with torch.no_grad():
         net.to_noise.weight.mul_(2)
@@ -143,7 +143,7 @@ def test_a_damaged_cache_is_made_anew(cache: Path, damage: bytes | None, monkeyp
     whole = kept.read_bytes()
     kept.write_bytes(whole[:-1] if damage is None else damage)
     torch.testing.assert_close(CompiledNet(net, torch.float32).noise(image, sigma), expected)
-    monkeypatch.setattr(module, "convert", lambda *_: pytest.fail("was not kept"))
+    monkeypatch.setattr(module, "convert", lambda *_: pytest.fail("was not cached"))
     torch.testing.assert_close(CompiledNet(net, torch.float32).noise(image, sigma), expected)
 
 
