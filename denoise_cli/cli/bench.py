@@ -13,7 +13,9 @@ from denoise_cli.errors import UnreadableFile, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from denoise_cli.benchmark.networks import Machine, OperatorSpeed, Speed
+    from denoise_cli.benchmark.networks import Speed
+    from denoise_cli.benchmark.operators import OperatorSpeed
+    from denoise_cli.benchmark.timing import Machine
 
 Item = TypeVar("Item")
 
@@ -36,7 +38,8 @@ Models = Annotated[
     list[str],
     typer.Option(
         "--model",
-        help="A name from `denoise models` or, without a file, of a rival; may be given several times. "
+        help="A name from `denoise models` or, without a file, of another architecture; may be given several "
+        "times. "
         "[default: mallenet-s, for a clip mallenet-v; without a file, all]",
     ),
 ]
@@ -83,6 +86,8 @@ def _time_networks(
     arithmetic = read_precision(precision)
 
     from denoise_cli.benchmark import networks
+    from denoise_cli.benchmark.operators import time_operators
+    from denoise_cli.benchmark.timing import measure_machine
     from denoise_cli.evaluation.plots import check_installed, plot_trade_off
     from denoise_cli.files import check_target
 
@@ -96,14 +101,14 @@ def _time_networks(
         check_target(plot, overwrite=True)
         if not scores:
             raise UsageError("--plot: none of these networks has scores on CBSD68")
-    machine = networks.measure_machine(device, arithmetic)
+    machine = measure_machine(device, arithmetic)
     jobs = [networks.Job(name, size, batch, device, arithmetic) for name in names]
     found = _shown(networks.time_networks(jobs), len(jobs), quiet)
     for lacking in found:
         if isinstance(lacking, str):
             console.error(lacking)
     timed = [one for one in found if isinstance(one, networks.Speed)]
-    operators = list(networks.time_operators(size, device, arithmetic))
+    operators = list(time_operators(size, device, arithmetic))
     if as_json:
         _print_records(machine, timed, operators)
     else:
