@@ -186,7 +186,7 @@ def _outputs(denoise: Denoise, frames: Iterator[Sample], T: int | None, blind: b
 
 
 def _outputs_of_clip(denoise: Denoiser, frames: Iterator[Sample], T: int, blind: bool) -> Iterator[_Output]:
-    """The frames as `denoise video` would write them; reading them is not part of the time."""
+    """The frames as `denoise video` would write them, timed without reading them."""
     first = next(frames)
     sigma = None if blind else first.sigma
     reading_seconds = 0.0
@@ -248,7 +248,7 @@ def flicker(output: Array, clean: Array, output_before: Array, clean_before: Arr
     shapes = {picture.shape for picture in (output, clean, output_before, clean_before)}
     if len(shapes) > 1:
         raise ValueError(f"expected frames of one size, got {sorted(shapes)}")
-    # Averaged, because where things move, some single pixels hardly change by chance.
+    # Averaged, because some pixels on moving things hardly change by coincidence.
     changes = np.abs(clean - clean_before).max(axis=-1)
     still = box_blur(from_numpy(changes)[None, None], STILL_WINDOW)[0, 0].numpy() <= MAX_STILL_CHANGE
     if still.mean() < MIN_STILL_SHARE:
