@@ -13,8 +13,10 @@ from denoise_cli.errors import UnreadableFile, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from denoise_cli.benchmark.networks import Machine, OperatorSpeed, Speed
+    from denoise_cli.benchmark.networks import Speed
+    from denoise_cli.benchmark.operators import OperatorSpeed
     from denoise_cli.benchmark.programs import Timing
+    from denoise_cli.benchmark.timing import Machine
 
 Item = TypeVar("Item")
 
@@ -106,6 +108,8 @@ def _bench_networks(
     precision_name = read_precision(precision)
 
     from denoise_cli.benchmark import networks
+    from denoise_cli.benchmark.operators import time_operators
+    from denoise_cli.benchmark.timing import measure_machine
 
     for name in models:
         if name not in networks.known_networks():
@@ -117,14 +121,14 @@ def _bench_networks(
     scores = _scores(names)
     if plot is not None:
         _check_plot(plot, scores)
-    machine = networks.measure_machine(device, precision_name)
+    machine = measure_machine(device, precision_name)
     jobs = [networks.Job(name, size, batch, device, precision_name) for name in names]
     outcomes = _with_bar(networks.time_networks(jobs), len(jobs), quiet)
     for outcome in outcomes:
         if isinstance(outcome, str):
             console.error(outcome)
     speeds = [outcome for outcome in outcomes if isinstance(outcome, networks.Speed)]
-    operators = list(networks.time_operators(size, device, precision_name))
+    operators = list(time_operators(size, device, precision_name))
     if as_json:
         _print_records(machine, speeds, operators)
     else:

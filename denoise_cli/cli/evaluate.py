@@ -214,9 +214,9 @@ class _Pictures:
 
         self._grid = grid
         self._profile = profile
-        self._in_grid = {photos[index] for index in report.rows_of(len(photos), len(noises))} if grid else set()
+        self._in_grid = {photos[index] for index in report.choose_photos(len(photos), len(noises))} if grid else set()
         self._grid_rows: list[list[Picture]] = []
-        self._profiles = report.Profiles(photos[0].parent)
+        self._profiles = report.TemporalProfiles(photos[0].parent)
 
     def add(self, noise: "Noise", sample: "Sample", outputs: "Mapping[str, Array]") -> None:
         from denoise_cli.evaluation import report

@@ -352,9 +352,9 @@ def load_denoiser(
 def prepared(net: nn.Module, device: torch.device, precision: torch.dtype) -> nn.Module:
     """A network as it is fastest on a device, no more to be trained."""
     if device.type == "cpu" and openvino_net.is_available():
-        return openvino_net.compiled(net.eval(), precision)
+        return openvino_net.compile_for_cpu(net.eval(), precision)
     if device.type == "cuda":
-        return cuda_graph.graphed(in_pytorch(net, device), device, precision)
+        return cuda_graph.use_graphs(in_pytorch(net, device), device, precision)
     return in_pytorch(net, device)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from denoise_cli.imaging.noise import ShotRead
 from denoise_cli.imaging.windows import surrounded
 from denoise_cli.inference.denoiser import Denoiser
-from denoise_cli.inference.gpu_copy import Shuttle
+from denoise_cli.inference.gpu_copy import GpuCopier
 from denoise_cli.pipeline.scenes import CutDetector, SceneLevel
 
 STEADY = 5  # frames that are averaged once they are denoised
@@ -80,7 +80,7 @@ def find_noise(
     """
     places = count()
     level = sigma
-    shuttle = Shuttle(denoise.device, T + 2 * STEADY)
+    copier = GpuCopier(denoise.device, T + 2 * STEADY)
     finished: deque[tuple[Item, Level, Callable[[], Tensor] | None]] = deque()
 
     def denoised(scene: Iterator[_Noisy[Item]]) -> Iterator[_Denoised[Item]]:
@@ -94,22 +94,22 @@ def find_noise(
                 clean = denoise(clean, level, strength, neighbours=[other.picture[None] for other in others])
             yield _Denoised(own, place, clean, level)
 
-    for _, scene in groupby(_in_scenes(frames, shuttle), key=lambda frame: frame.scene):
+    for _, scene in groupby(_in_scenes(frames, copier), key=lambda frame: frame.scene):
         for own, *others in surrounded(denoised(scene), min(T, STEADY)):
             if own.place < skip:
                 continue
             picture, noise = own.noisy.picture[None], None
             if strength > 0 and own.level != 0:
                 steady = denoise.steady(own.clean, picture, [other.clean for other in others])
-                noise = shuttle.fetch((picture - steady)[0])
+                noise = copier.download((picture - steady)[0])
             finished.append((own.noisy.item, own.level, noise))
             if len(finished) > LATE:
                 yield finished.popleft()
     yield from finished
 
 
-def _in_scenes(frames: Iterable[tuple[Item, Tensor]], shuttle: Shuttle) -> Iterator[_Noisy[Item]]:
+def _in_scenes(frames: Iterable[tuple[Item, Tensor]], copier: GpuCopier) -> Iterator[_Noisy[Item]]:
     scene, detector = 0, CutDetector()
     for item, picture in frames:
         scene += detector.is_cut(picture)
-        yield _Noisy(item, shuttle.bring(picture), scene)
+        yield _Noisy(item, copier.upload(picture), scene)

@@ -268,10 +268,10 @@ def test_a_model_is_scored_on_a_folder(cli: Cli, photos: Path) -> None:
 
 def test_a_photo_is_timed_beside_non_local_means(cli: Cli, photos: Path) -> None:
     done = cli("bench", photos / "0.png", "--megapixels", "0.02", "--json", "-q", "--device", "cpu")
-    rival, ours = map(json.loads, done.out.splitlines())
-    assert (rival["program"], ours["program"]) == ("OpenCV non-local means", "mallenet-s")
-    assert rival["width"] * rival["height"] == pytest.approx(20_000, rel=0.02)
-    for record in (rival, ours):
+    baseline, ours = map(json.loads, done.out.splitlines())
+    assert (baseline["program"], ours["program"]) == ("OpenCV non-local means", "mallenet-s")
+    assert baseline["width"] * baseline["height"] == pytest.approx(20_000, rel=0.02)
+    for record in (baseline, ours):
         assert record["seconds"] > 0
         assert record["peak_bytes"] > 10e6
 
@@ -279,9 +279,9 @@ def test_a_photo_is_timed_beside_non_local_means(cli: Cli, photos: Path) -> None
 def test_a_clip_is_timed_beside_ffmpegs_non_local_means(cli: Cli, ffmpeg: FFmpeg, tmp_path: Path) -> None:
     clip = ffmpeg.make(tmp_path / "a.mp4", size="64x64", frames=5)
     done = cli("bench", clip, "--json", "-q", "--device", "cpu")
-    rival, ours = map(json.loads, done.out.splitlines())
-    assert (rival["program"], ours["program"]) == ("FFmpeg non-local means", "mallenet-v")
-    for record in (rival, ours):
+    baseline, ours = map(json.loads, done.out.splitlines())
+    assert (baseline["program"], ours["program"]) == ("FFmpeg non-local means", "mallenet-v")
+    for record in (baseline, ours):
         assert (record["frames"], record["width"], record["height"]) == (5, 64, 64)
         assert record["seconds"] > 0
         assert record["peak_bytes"] > 10e6
