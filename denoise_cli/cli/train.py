@@ -86,7 +86,7 @@ def train(
         )
 
     from denoise_cli.models.registry import is_file
-    from denoise_cli.train.distributed import place_for
+    from denoise_cli.train.distributed import device_for
     from denoise_cli.train.recipe import Recipe, fine_tuning, read_recipe, recipe_of
     from denoise_cli.train.trainer import Trainer
 
@@ -102,7 +102,7 @@ def train(
         settings, model=model, steps=steps, batch=batch, patch=patch, learning_rate=learning_rate, seed=seed
     )
 
-    place = place_for(device)
+    place = device_for(device)
     trainer = Trainer(
         settings,
         folders,
@@ -114,7 +114,7 @@ def train(
         resume=resume,
         workers=(WORKERS_FOR_A_GPU if place.type == "cuda" else 0) if workers is None else workers,
     )
-    talks = trainer.crew.leads and not quiet
+    talks = trainer.processes.is_leader and not quiet
     if trainer.changes and talks:
         console.say(f"{out}: {', '.join(trainer.changes)}")
     skipped = 0
@@ -126,8 +126,8 @@ def train(
             skipped += len(report.skipped)
             if not quiet:
                 console.say(_line(report, settings))
-    trainer.crew.part()
-    if trainer.crew.leads:
+    trainer.processes.leave()
+    if trainer.processes.is_leader:
         _draw(out)
     missing = settings.steps - trainer.step
     if talks:
@@ -170,7 +170,7 @@ def _interruptible(trainer: "Trainer") -> Iterator[None]:
         for number, handler in before.items():
             signal.signal(number, handler)
 
-    signals = (signal.SIGINT, signal.SIGTERM) if trainer.crew.size == 1 else ()
+    signals = (signal.SIGINT, signal.SIGTERM) if trainer.processes.size == 1 else ()
     before = {number: signal.signal(number, stop) for number in signals}
     try:
         yield
