@@ -28,7 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from denoise_cli.benchmark.architectures import RIVALS
 from denoise_cli.errors import DenoiseError, MissingDependency
 from denoise_cli.inference.cuda_graph import GraphedNet
-from denoise_cli.inference.denoiser import in_pytorch, prepared
+from denoise_cli.inference.denoiser import prepare, prepare_in_pytorch
 from denoise_cli.inference.device import Precision, choose_device, choose_precision, is_out_of_memory
 from denoise_cli.inference.openvino_net import CompiledKernels, CompiledNet
 from denoise_cli.models.registry import MODELS, find_model, multiple_of
@@ -221,7 +221,7 @@ def _time_network(job: Job) -> Speed:
     # Others' networks run as their authors' do: in PyTorch, and on a CPU in full precision.
     arithmetic = torch.float32 if is_rival and device.type == "cpu" else choose_precision(device, job.precision)
     counted = _multiply_adds(net, channels) * job.batch * (job.size / COUNTED) ** 2
-    ready = in_pytorch(net, device) if is_rival else prepared(net, device, arithmetic)
+    ready = prepare_in_pytorch(net, device) if is_rival else prepare(net, device, arithmetic)
     image, sigma = _inputs(*size, channels, device)
     is_recorded = any(isinstance(part, GraphedNet) for part in ready.modules())
     with torch.no_grad(), torch.autocast(device.type, arithmetic, enabled=arithmetic != torch.float32):

@@ -28,18 +28,18 @@ MEGABYTE = 1e6
 
 def plain(model: str, precision: torch.dtype) -> Run:
     """PyTorch as it is."""
-    from denoise_cli.inference.denoiser import in_pytorch
+    from denoise_cli.inference.denoiser import prepare_in_pytorch
     from denoise_cli.models.registry import load_net
 
-    return _under_autocast(in_pytorch(load_net(model), torch.device("cpu")), precision)
+    return _under_autocast(prepare_in_pytorch(load_net(model), torch.device("cpu")), precision)
 
 
 def inductor(model: str, precision: torch.dtype) -> Run:
     """PyTorch's compiler."""
-    from denoise_cli.inference.denoiser import in_pytorch
+    from denoise_cli.inference.denoiser import prepare_in_pytorch
     from denoise_cli.models.registry import load_net
 
-    return _under_autocast(torch.compile(in_pytorch(load_net(model), torch.device("cpu"))), precision)
+    return _under_autocast(torch.compile(prepare_in_pytorch(load_net(model), torch.device("cpu"))), precision)
 
 
 def openvino(model: str, precision: torch.dtype) -> Run:
