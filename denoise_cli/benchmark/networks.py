@@ -23,7 +23,7 @@ from denoise_cli.benchmark.operators import CELL
 from denoise_cli.benchmark.timing import PeakMemory, time_runs
 from denoise_cli.errors import DenoiseError, MissingDependency
 from denoise_cli.inference.cuda_graph import CudaGraphNet
-from denoise_cli.inference.denoiser import in_pytorch, prepared
+from denoise_cli.inference.denoiser import prepare, prepare_in_pytorch
 from denoise_cli.inference.device import Precision, choose_device, choose_precision, is_out_of_memory
 from denoise_cli.inference.openvino_net import CompiledKernels, CompiledNet
 from denoise_cli.models.registry import MODELS, find_model, multiple_of
@@ -116,7 +116,7 @@ def _time_network(job: Job) -> Speed:
     # Other architectures run as they do for their authors: in PyTorch, and on a CPU in full precision.
     arithmetic = torch.float32 if is_other and device.type == "cpu" else choose_precision(device, job.precision)
     multiply_adds = _multiply_adds(net, channels) * job.batch * (job.size / COUNTED) ** 2
-    ready = in_pytorch(net, device) if is_other else prepared(net, device, arithmetic)
+    ready = prepare_in_pytorch(net, device) if is_other else prepare(net, device, arithmetic)
     image, sigma = _inputs(*size, channels, device)
     uses_graphs = any(isinstance(module, CudaGraphNet) for module in ready.modules())
     with torch.no_grad(), torch.autocast(device.type, arithmetic, enabled=arithmetic != torch.float32):

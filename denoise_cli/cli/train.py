@@ -142,7 +142,7 @@ def train(
         )
 
     from denoise_cli.models.registry import is_weight_file
-    from denoise_cli.train.distributed import place_for
+    from denoise_cli.train.distributed import device_for
     from denoise_cli.train.recipe import recipe_of
     from denoise_cli.train.trainer import Trainer
 
@@ -157,7 +157,7 @@ def train(
         settings, model=model, steps=steps, batch=batch, patch=patch, learning_rate=learning_rate, seed=seed
     )
 
-    place = place_for(device)
+    place = device_for(device)
     trainer = Trainer(
         settings,
         folders,
@@ -204,7 +204,7 @@ def _replaced(recipe: "Recipe", **given: Any) -> "Recipe":
 
 def _run(trainer: "Trainer", settings: "Recipe", out: Path, minutes: float, quiet: bool) -> None:
     """Train, and report on it; of several processes, only the first reports."""
-    reports_run = trainer.crew.leads and not quiet
+    reports_run = trainer.processes.is_leader and not quiet
     if trainer.changes and reports_run:
         console.status(f"{out}: {', '.join(trainer.changes)}")
     skipped = 0
@@ -216,8 +216,8 @@ def _run(trainer: "Trainer", settings: "Recipe", out: Path, minutes: float, quie
             skipped += len(report.skipped)
             if not quiet:
                 console.status(_progress(report, settings))
-    trainer.crew.part()
-    if trainer.crew.leads:
+    trainer.processes.leave()
+    if trainer.processes.is_leader:
         _draw_curve(out)
     if reports_run:
         remaining = settings.steps - trainer.step
@@ -241,7 +241,7 @@ def _interruptible(trainer: "Trainer") -> Iterator[None]:
         for number, handler in before.items():
             signal.signal(number, handler)
 
-    signals = (signal.SIGINT, signal.SIGTERM) if trainer.crew.size == 1 else ()
+    signals = (signal.SIGINT, signal.SIGTERM) if trainer.processes.size == 1 else ()
     before = {number: signal.signal(number, stop) for number in signals}
     try:
         yield

@@ -29,18 +29,18 @@ MEGABYTE = 1e6
 
 def load_pytorch(model: str, precision: torch.dtype) -> Run:
     """The model in PyTorch."""
-    from denoise_cli.inference.denoiser import in_pytorch
+    from denoise_cli.inference.denoiser import prepare_in_pytorch
     from denoise_cli.models.registry import load_net
 
-    return _under_autocast(in_pytorch(load_net(model), torch.device("cpu")), precision)
+    return _under_autocast(prepare_in_pytorch(load_net(model), torch.device("cpu")), precision)
 
 
 def load_torch_compile(model: str, precision: torch.dtype) -> Run:
     """The model compiled by PyTorch."""
-    from denoise_cli.inference.denoiser import in_pytorch
+    from denoise_cli.inference.denoiser import prepare_in_pytorch
     from denoise_cli.models.registry import load_net
 
-    return _under_autocast(torch.compile(in_pytorch(load_net(model), torch.device("cpu"))), precision)
+    return _under_autocast(torch.compile(prepare_in_pytorch(load_net(model), torch.device("cpu"))), precision)
 
 
 def load_openvino(model: str, precision: torch.dtype) -> Run:

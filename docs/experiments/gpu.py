@@ -132,8 +132,8 @@ def time_photo(
     ):
         net = load_net(model)
         with _without_kernels() if is_plain else nullcontext():
-            ready = denoiser.in_pytorch(net, device) if is_plain else denoiser.prepared(net, device, precision)
-            denoise = Denoiser(ready, spec, device, precision, denoiser.TILE_OF_GPU)
+            ready = denoiser.prepare_in_pytorch(net, device) if is_plain else denoiser.prepare(net, device, precision)
+            denoise = Denoiser(ready, spec, device, precision, denoiser.GPU_TILE)
             clean, first, later, megabytes = _time(denoise, image, device)
         exact = clean if exact is None else exact
         error = float((clean - exact).square().mean())

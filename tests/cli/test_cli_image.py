@@ -167,7 +167,7 @@ def test_wrong_usage_is_one_line_and_exit_code_2(cli: Cli, photo: Path, argument
 def test_an_impossible_device_is_said(cli: Cli, photo: Path) -> None:
     done = cli("image", photo, "--device", "cuda:99")
     assert done.code == 1
-    assert done.err == "denoise: device 'cuda:99': PyTorch sees no such GPU here: use cpu, or see denoise doctor\n"
+    assert done.err == "denoise: device 'cuda:99': PyTorch finds no such GPU: use cpu, or run denoise doctor\n"
 
 
 def test_several_photos_do_not_fit_into_one_file(cli: Cli, photo: Path, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_a_run_stops_resumes_and_ends(cli: Cli, photos: Path, tmp_path: Path) ->
     assert done.err == f"{tmp_path}/run: 0 steps done: 2 left, continue with --resume\n"
     done = cli(*run)
     assert done.code == 1
-    assert "holds a run already: add --resume to continue it" in done.err
+    assert "already has a run: add --resume to continue it" in done.err
     done = cli(*run, "--resume", "--validation", photos)
     assert done.code == 0
     first, last, end = done.err.splitlines()
@@ -99,7 +99,10 @@ def test_a_run_is_continued_by_its_folder_alone(cli: Cli, photos: Path, tmp_path
     assert settings_of(run) == begun | {"steps": 9, "seed": 0}
     for other in (["--model", "mallenet-m"], ["--from", "mallenet-m"]):
         done = cli("train", "--resume", *other, *where)
-        assert (done.code, done.err) == (1, f"denoise: {run}: trains mallenet-s, not mallenet-m\n")
+        assert (done.code, done.err) == (
+            1,
+            f"denoise: {run}: this run trains mallenet-s, not mallenet-m: choose another --out\n",
+        )
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -233,8 +236,8 @@ def test_unreadable_photos_are_named_and_counted(cli: Cli, photos: Path, tmp_pat
         (["--from", "mallenet-xl"], 2, "mallenet-xl has no trained weights yet"),
         (["--from", "none.safetensors"], 1, "none.safetensors: No such file or directory"),
         (["--recipe", "mallenet-z"], 2, "no recipe is called 'mallenet-z': choose from "),
-        (["--recipe", "none.toml"], 2, "or name a .toml file"),
-        (["--resume"], 1, "run: holds no run to continue: leave --resume away to start one"),
+        (["--recipe", "none.toml"], 2, "or give a .toml file"),
+        (["--resume"], 1, "run: no run to continue: omit --resume to start one"),
         (["--resume", "--recipe", "mallenet-s", "--model", "mallenet-s"], 2, "choose one of --recipe"),
     ],
 )

@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from denoise_cli.imaging.tiling import Span
 from denoise_cli.inference import denoiser
 from denoise_cli.inference.cuda_graph import MAX_RECORDINGS, CudaGraphNet
-from denoise_cli.inference.denoiser import prepared
+from denoise_cli.inference.denoiser import prepare
 from denoise_cli.models.registry import load_net
 from denoise_cli.nets.deformable import DeformableKernelNetConfig
 from denoise_cli.nets.mallenet import MalleNet, MalleNetConfig
@@ -133,10 +133,10 @@ def test_networks_of_photos_and_the_last_part_of_a_clips_are_recorded(recorder, 
         return net
 
     monkeypatch.setattr(nn.Module, "to", move)
-    assert isinstance(prepared(a_net(), GPU, torch.float16), CudaGraphNet)
-    clips = prepared(MalleNetVideoConfig(4).build(), GPU, torch.float16)
+    assert isinstance(prepare(a_net(), GPU, torch.float16), CudaGraphNet)
+    clips = prepare(MalleNetVideoConfig(4).build(), GPU, torch.float16)
     assert isinstance(clips.finish, CudaGraphNet)
-    points = prepared(DeformableKernelNetConfig(4).build(), GPU, torch.float16)
+    points = prepare(DeformableKernelNetConfig(4).build(), GPU, torch.float16)
     assert {clips.trust, points} <= set(moved)
 
 
@@ -144,7 +144,7 @@ def test_networks_of_photos_and_the_last_part_of_a_clips_are_recorded(recorder, 
 def test_a_photo_goes_to_a_gpu_whole_where_that_has_room(monkeypatch, free, goes):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 2**33))
     with FakeTensorMode():
-        (frame,) = denoiser._brought([torch.zeros(1, 3, 300, 400)], GPU)
+        (frame,) = denoiser._on_gpu([torch.zeros(1, 3, 300, 400)], GPU)
         assert frame.device == (GPU if goes else CPU)
         tile = denoiser._crop(frame, Span(0, 320, 0, 0), Span(256, 448, 0, 0))
         assert (tile.device, tuple(tile.shape)) == (frame.device, (1, 3, 320, 192))
