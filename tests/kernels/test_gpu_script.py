@@ -1,4 +1,4 @@
-"""The script that measures on a GPU, as far as it runs without one: with the kernels on the host."""
+"""The script for measurements on a GPU, as far as it can be tested without one: with the kernels on the host."""
 
 import importlib.util
 import subprocess
