@@ -1,4 +1,4 @@
-"""The kernels' own text, compiled for this machine's processor: what the launcher starts runs there, on CPU tensors."""
+"""The kernels' sources, compiled for this machine's CPU: launches run there, on CPU tensors."""
 
 import ctypes
 import shutil
@@ -16,16 +16,16 @@ HERE = Path(__file__).parent
 
 
 def _instances(file: str) -> list[str]:
-    """All that the launcher may ask for: a name that is not among them is an error in every test."""
+    """All instances that `fused` may launch; a name that is not among them is an error in every test."""
     names = []
     for dtype, name in cuda.TYPES.items():
-        whole = fused.VECTOR_BYTES // dtype.itemsize
+        full = fused.VECTOR_BYTES // dtype.itemsize
         if file == "malleable":
             for K in (1, 3):
-                most = whole if K == 1 else min(whole, fused.MAX_VECTOR_OF_PLANES)
-                names += [f"malleable_planes<{name}, {K}, {V}>" for V in (1, most)]
-                most = whole if K == 1 else min(whole, fused.MAX_VECTOR_OF_PIXELS)
-                variants = [(1, "false"), (most, "false"), (most, "true")]
+                V_max = full if K == 1 else min(full, fused.MAX_VECTOR_OF_PLANES)
+                names += [f"malleable_planes<{name}, {K}, {V}>" for V in (1, V_max)]
+                V_max = full if K == 1 else min(full, fused.MAX_VECTOR_OF_PIXELS)
+                variants = [(1, "false"), (V_max, "false"), (V_max, "true")]
                 names += [f"malleable_pixels<{name}, {K}, {V}, {packed}>" for V, packed in variants]
                 names += [f"malleable_to_grid<{name}, {K}, {last}>" for last in ("false", "true")]
             names += [f"malleable_to_image<{name}, 3, {last}>" for last in ("false", "true")]
@@ -38,7 +38,7 @@ def _instances(file: str) -> list[str]:
 
 
 class HostKernels:
-    """Both files as libraries; `run` has the place of `cuda._run`."""
+    """Both files as host libraries; `run` replaces `cuda._run`."""
 
     def __init__(self, folder: Path, compiler: str) -> None:
         self._libraries = {file: _library(folder, compiler, file) for file in ("malleable", "deformable")}
@@ -47,7 +47,7 @@ class HostKernels:
         assert device.type == "cpu"
         values = (ctypes.c_longlong * len(numbers))(*numbers)
         ran = self._libraries[file].run_kernel(kernel.encode(), blocks, cuda.BLOCK_THREADS, values, len(numbers))
-        assert ran, f"{kernel} is not among the instances, or takes other than {len(numbers)} arguments"
+        assert ran, f"{kernel} is not among the instances, or does not take {len(numbers)} arguments"
 
 
 def _library(folder: Path, compiler: str, file: str) -> ctypes.CDLL:
@@ -70,7 +70,7 @@ def _library(folder: Path, compiler: str, file: str) -> ctypes.CDLL:
 
 @pytest.fixture
 def instances() -> Callable[[str], list[str]]:
-    """The names of all kernels of a file."""
+    """A function that returns the names of all kernel instances of a file."""
     return _instances
 
 
@@ -78,13 +78,13 @@ def instances() -> Callable[[str], list[str]]:
 def _libraries(tmp_path_factory: pytest.TempPathFactory) -> HostKernels:
     compiler = shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
-        pytest.skip("no C++ compiler, to run the kernels on this machine's processor")
+        pytest.skip("no C++ compiler to build the kernels for this machine's CPU")
     return HostKernels(tmp_path_factory.mktemp("kernels"), compiler)
 
 
 @pytest.fixture
 def host_kernels(_libraries: HostKernels, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The operators take the kernels' way, on CPU tensors; the names of those that ran."""
+    """Makes the operators run the kernels on CPU tensors; returns the names of the kernels that ran."""
     ran: list[str] = []
 
     def run(device: torch.device, file: str, kernel: str, *rest: object) -> None:
@@ -98,7 +98,7 @@ def host_kernels(_libraries: HostKernels, monkeypatch: pytest.MonkeyPatch) -> li
 
 @pytest.fixture
 def gpu_kernels(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Tensors are made on a GPU, where there is one; the names of the kernels that ran."""
+    """Makes tensors on a GPU, if there is one; returns the names of the kernels that ran."""
     obstacle = cuda.obstacle_of_machine()
     if obstacle is not None:
         pytest.skip(obstacle)
@@ -116,5 +116,5 @@ def gpu_kernels(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 @pytest.fixture(params=["host", "gpu"])
 def ran(request: pytest.FixtureRequest) -> list[str]:
-    """Kernels take part, on the host and on a GPU, one after the other; the names of those that ran."""
+    """Runs a test with kernels on the host and then on a GPU; returns the names of the kernels that ran."""
     return request.getfixturevalue(f"{request.param}_kernels")

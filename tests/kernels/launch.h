@@ -1,4 +1,4 @@
-// After the kernels: halves, whose conversions are a GPU's own machine code there, and how a kernel is run.
+// Included after the kernels: float16 conversions, which are machine code on a GPU, and a function that runs a kernel.
 #pragma once
 
 static float wide(Float16 value) {
@@ -36,7 +36,7 @@ static void run(void (*kernel)(Parameters...), Index blocks, Index threads, cons
         }
 }
 
-// Whether the kernel has so many parameters; then it has been run.
+// Runs the kernel and returns true if it has this number of parameters.
 template <typename... Parameters>
 static bool run(void (*kernel)(Parameters...), Index blocks, Index threads, const Index* numbers, Index count) {
     if (count != sizeof...(Parameters)) return false;

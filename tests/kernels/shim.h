@@ -1,4 +1,4 @@
-// What CUDA brings along, for a host compiler: a kernel is a function, and its threads take turns.
+// What CUDA provides, for a host compiler: a kernel is a function, and its threads run one after another.
 #pragma once
 #define DENOISE_HOST
 #define __global__

@@ -1,4 +1,4 @@
-"""The kernels' own text, run on a CPU and, where there is one, on a GPU, against the definitions of the operators."""
+"""The kernels' sources, run on a CPU and, if there is one, on a GPU, against the reference operators."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ DEFORMABLE = [(2, 3, (7, 11)), (1, 1, (1, 1)), (1, 9, (1, 9)), (1, 4, (8, 6))]
 
 
 def assert_as_exact_as(fast: Tensor, plain: Tensor, truth: Tensor) -> None:
-    """At most twice as far from the truth as PyTorch is in the same precision, or half a step of that precision."""
+    """The error is at most twice PyTorch's in the same precision, plus half a rounding step of that precision."""
     assert fast.dtype == plain.dtype
     assert fast.shape == truth.shape
     allowed = 2 * (plain.double() - truth).abs().max() + torch.finfo(fast.dtype).eps / 2 * truth.abs().max()
@@ -31,7 +31,7 @@ def assert_as_exact_as(fast: Tensor, plain: Tensor, truth: Tensor) -> None:
 
 
 def compare(run, reference, inputs: list[Tensor]) -> None:
-    """Outputs and gradients of an operator's kernels, of PyTorch in the same precision, and of the truth."""
+    """Compare outputs and gradients of kernels and of PyTorch in the same precision with PyTorch's in float64."""
     outcomes = []
     weight = None
     for function, dtype in ((run, None), (reference, None), (reference, torch.float64)):
@@ -77,7 +77,7 @@ def test_vectors_are_read_where_they_fit(ran, K, dtype):
 
 
 def test_a_predictor_of_channels_last_is_read_in_place(ran):
-    """As MalleConv hands them over: slices of one tensor, the taps of a channel side by side."""
+    """As MalleConv passes them: slices of one tensor, with the taps of a channel side by side."""
     prediction = torch.randn(2, 8 * 10, 3, 4).to(memory_format=torch.channels_last)
     image = torch.randn(2, 8, 24, 32).to(memory_format=torch.channels_last)
     kernels, bias = prediction[:, :-8].view(2, 8, 9, 3, 4), prediction[:, -8:]
@@ -111,7 +111,7 @@ def deformable_tensors(B, C, image, K, D, dtype) -> list[Tensor]:
     frames = [3] if D == 3 else []
     N = K**D
     picture = torch.randn(B, C, *frames, *image)
-    # Between pixels in every precision: at whole places the gradient is that of one side, and which one is free.
+    # Between pixels in every precision: at integer positions the gradient is that of either side.
     offsets = torch.randint(-5, 5, (B, D * N, *image)) + 0.1 + 0.8 * torch.rand(B, D * N, *image)
     return [tensor.to(dtype) for tensor in (picture, offsets, torch.randn(B, N, *image))]
 
@@ -165,7 +165,7 @@ def test_an_image_of_other_precision_than_its_offsets(ran):
 
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_pytorch_accepts_the_operators(ran, channels_last):
-    """Schema, fake kernels, autograd and tracing, as torch.compile and export need them."""
+    """Schema, fake kernels, autograd and tracing, which torch.compile and export need."""
     grids = malleable_tensors(2, 4, (8, 9), (2, 3), 3, torch.float32, channels_last)
     points = deformable_tensors(1, 3, (5, 6), 3, 2, torch.float32)
     if channels_last:

@@ -1,4 +1,4 @@
-"""Every kernel compiles for every generation of GPUs, by the compiler that CuPy uses, without one of them at hand."""
+"""Every kernel compiles for every generation of GPUs with the compiler that CuPy uses; no GPU is needed."""
 
 import re
 
@@ -11,8 +11,8 @@ ARCHITECTURES = ["sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100"]
 
 
 def ask(call, *arguments):
-    """What a function of NVRTC returns."""
-    nvrtc = pytest.importorskip("cuda.bindings.nvrtc", reason="NVIDIA's compiler is for Linux and Windows alone")
+    """Call a function of NVRTC and return its result."""
+    nvrtc = pytest.importorskip("cuda.bindings.nvrtc", reason="NVIDIA's compiler exists for Linux and Windows only")
     error, *values = getattr(nvrtc, f"nvrtc{call}")(*arguments)
     assert error == nvrtc.nvrtcResult.NVRTC_SUCCESS, f"{call}: {error}"
     return values[0] if values else None
@@ -65,12 +65,12 @@ def test_the_report_would_tell_of_spilled_registers():
 
 
 def test_vectors_are_read_and_written_at_once(instances):
-    """Sixteen bytes by one instruction, which PTX shows."""
+    """The PTX reads and writes sixteen bytes with one instruction."""
     names = [name for name in instances("malleable") if "planes" in name or "pixels" in name]
     code = ptx(cuda.source("malleable"), names)
     entries = code.split(".entry ")[1:]
-    whole = [entry for entry in entries if re.search(r"st\.global\.v4\.[bfu]32", entry)]
+    vectorized = [entry for entry in entries if re.search(r"st\.global\.v4\.[bfu]32", entry)]
     assert len(entries) == len(names)
-    # With K = 1 planes, and pixels packed or not, in three types; with K = 3 pixels in float32 alone.
-    assert len(whole) == (1 + 2) * 3 + 2
-    assert all(re.search(r"ld\.global(\.nc)?\.v4\.[bfu]32", entry) for entry in whole)
+    # K = 1: planes, and pixels packed or not, in three types. K = 3: pixels packed or not, in float32 only.
+    assert len(vectorized) == (1 + 2) * 3 + 2
+    assert all(re.search(r"ld\.global(\.nc)?\.v4\.[bfu]32", entry) for entry in vectorized)

@@ -15,7 +15,7 @@ def inputs() -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def pointing(right: float, down: float) -> DeformableKernelNet:
-    """A net that moves all points alike, by shares of its reach, and weighs them by what it sees."""
+    """A network that moves all points by the same shares of its reach; its weights depend on its input."""
     net = CONFIG.build()
     net.to_offsets.bias.copy_(torch.atanh(torch.tensor([right, down])).repeat(9))
     torch.nn.init.normal_(net.to_weights.weight)
@@ -70,7 +70,7 @@ def test_the_rigid_net_is_the_deformable_one_without_offsets() -> None:
 def test_offsets_learn_to_point_at_what_was_shifted() -> None:
     net = DeformableKernelNetConfig(width=4, side=1, reach=4).build()
     optimizer = torch.optim.Adam([net.to_offsets.bias], lr=0.05)
-    # Smooth enough that a point two pixels away can see where to go.
+    # Smooth enough for the gradient to point to a target two pixels away.
     smooth = torch.nn.functional.interpolate(torch.rand(1, 3, 6, 6), (32, 32), mode="bicubic")
     shifted = smooth.roll(-2, dims=3)
     for _ in range(60):

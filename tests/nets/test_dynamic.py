@@ -8,7 +8,7 @@ from denoise_cli.nets.malleconv import MalleConv
 
 @torch.no_grad()
 def perturbed(layer: nn.Module) -> nn.Module:
-    """As after some training, in float64."""
+    """A layer like one after some training, in float64."""
     for parameter in layer.double().parameters():
         parameter.add_(torch.randn_like(parameter), alpha=0.1)
     return layer
@@ -24,7 +24,7 @@ def nearest(features: Tensor, y: int, x: int) -> Tensor:
 
 
 def involution_by_hand(layer: Involution, features: Tensor, K: int) -> Tensor:
-    """Equations 4 to 6 of the Involution paper, one value after the other; tanh and the skip are ours."""
+    """Equations 4 to 6 of the Involution paper, value by value, with our tanh and skip added."""
     B, C, H, W = features.shape
     reduce, span = layer.reduce[0], layer.span
     out = features.clone()

@@ -14,7 +14,7 @@ every_size = pytest.mark.parametrize(("H", "W"), SIZES)
 
 @torch.no_grad()
 def perturbed(kernel: int, pool: Pool) -> MalleConv:
-    """As after some training, in float64."""
+    """A layer like one after some training, in float64."""
     layer = MalleConv(4, 8, kernel, pool).double()
     for parameter in layer.parameters():
         parameter.add_(torch.randn_like(parameter), alpha=0.1)
