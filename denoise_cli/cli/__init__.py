@@ -1,4 +1,5 @@
-"""The command line: one file per command, which reads options, calls the rooms below and prints the result.
+"""The command line: one file per command, which reads its options, calls the rooms below and prints the result.
 
-It does no maths, and imports PyTorch only inside commands. `console` is the only module that knows rich.
+Commands do no maths, and import PyTorch only inside their functions, so that `--help` is instant. Only `console` uses
+rich.
 """

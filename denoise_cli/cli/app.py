@@ -1,11 +1,10 @@
-"""The Typer app: which commands there are."""
+"""The Typer app: the list of commands."""
 
 from typing import Annotated
 
 import typer
 
-from denoise_cli.cli import bench, doctor, evaluate, export, image, inspect, models, train, video
-from denoise_cli.cli.console import data
+from denoise_cli.cli import bench, console, doctor, evaluate, export, image, inspect, models, train, video
 from denoise_cli.version import __version__
 
 app = typer.Typer(
@@ -17,27 +16,27 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
-        data(f"denoise {__version__}")
+def _print_version(requested: bool) -> None:
+    if requested:
+        console.output(f"denoise {__version__}")
         raise typer.Exit
 
 
 @app.callback()
 def main(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Remove noise from photos and clips."""
+    """Remove noise from photos, camera RAW and clips."""
 
 
 app.command("image")(image.image)
 app.command("video")(video.video)
-app.command("bench")(bench.bench)
+app.command("inspect")(inspect.inspect)
+app.command("doctor")(doctor.doctor)
 app.command("eval")(evaluate.evaluate)
 app.command("train")(train.train)
-app.command("inspect")(inspect.inspect)
-app.add_typer(models.app, name="models")
 app.command("export")(export.export)
-app.command("doctor")(doctor.doctor)
+app.command("bench")(bench.bench)
+app.add_typer(models.app, name="models")

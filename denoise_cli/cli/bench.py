@@ -1,8 +1,8 @@
-"""`denoise bench`: how fast networks are, beside others'; or whole programs on a photo or a clip."""
+"""`denoise bench`: time networks and operators, or whole programs on a photo or a clip, in comparison with others."""
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -11,37 +11,61 @@ from denoise_cli.cli.options import Device, Json, Precision, Quiet, read_precisi
 from denoise_cli.errors import UnreadableFile, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from denoise_cli.benchmark.networks import Machine, OperatorSpeed, Speed
+    from denoise_cli.benchmark.networks import Speed
+    from denoise_cli.benchmark.operators import OperatorSpeed
+    from denoise_cli.benchmark.programs import Timing
+    from denoise_cli.benchmark.timing import Machine
 
 Item = TypeVar("Item")
 
-USUAL_MEGAPIXELS, USUAL_SIZE = 12.0, 256
-LEAST_SIZE, MOST_SIZE = 64, 8192
-SCORED_ON, SCORED_AT = "cbsd68", "25"
+DEFAULT_MEGAPIXELS = 12.0
+DEFAULT_SIZE = 256  # pixels
+SMALLEST_SIZE = 64  # pixels
+LARGEST_SIZE = 8192  # pixels
+SCORED_ON = "cbsd68"  # the test set of --plot
+SCORED_AT = "25"  # its noise level, on the scale of 0 to 255
 
 Source = Annotated[
-    Path | None, typer.Argument(metavar="FILE", help="A photo or a clip to time whole programs with, file to file.")
+    Path | None,
+    typer.Argument(metavar="FILE", help="Photo or clip to time whole programs with, from file to file."),
 ]
 Megapixels = Annotated[
     float | None,
-    typer.Option(min=0.01, help="Mirror the photo until it has so many million pixels. [default: 12]"),
+    typer.Option(
+        metavar="N",
+        min=0.01,
+        help="Size of the photo, which is mirrored until it has so many megapixels. Only with a photo.",
+        show_default="12",
+    ),
 ]
 Size = Annotated[
-    int | None, typer.Option(help="Without a file: the side in pixels of what networks are shown. [default: 256]")
+    int | None,
+    typer.Option(
+        metavar="PIXELS",
+        help="Side of the networks' input pictures, a multiple of what they take (64). Only without FILE.",
+        show_default="256",
+    ),
 ]
-Batch = Annotated[int, typer.Option(min=1, help="Without a file: how many pictures at once.")]
+Batch = Annotated[
+    int, typer.Option(metavar="N", min=1, help="Number of pictures that networks process at once. Only without FILE.")
+]
 Models = Annotated[
     list[str],
     typer.Option(
         "--model",
-        help="A name from `denoise models` or, without a file, of a rival; may be given several times. "
-        "[default: mallenet-s, for a clip mallenet-v; without a file, all]",
+        metavar="MODEL",
+        help="Model: a name from `denoise models` or, without FILE, of a network by others. Repeatable.",
+        show_default="all; with a photo mallenet-s, with a clip mallenet-v",
     ),
 ]
 Plot = Annotated[
-    Path | None, typer.Option(help="Without a file: draw PSNR against time, of the models that have scores, as a PNG.")
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="PNG file to write, with PSNR against time for every model that has a score. Only without FILE.",
+    ),
 ]
 
 
@@ -57,18 +81,21 @@ def bench(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Time networks and operators; with a FILE, `denoise image` or `denoise video`. Beside others, in the same run."""
+    """Time networks, or the whole program, in comparison with others.
+
+    Without FILE, times networks and operators on random pictures. With FILE, times `denoise image` or `denoise video`.
+    """
     if source is None:
         if megapixels is not None:
-            raise UsageError("--megapixels: name the photo that is to be mirrored")
-        _time_networks(size or USUAL_SIZE, batch, model, plot, device, precision, quiet, as_json)
+            raise UsageError("--megapixels: only with a photo: name one")
+        _bench_networks(size or DEFAULT_SIZE, batch, model, plot, device, precision, quiet, as_json)
         return
     if size is not None or plot is not None or batch != 1 or precision != "auto":
-        raise UsageError(f"--size, --batch, --precision, --plot: are of networks alone: leave {source} away")
-    _time_programs(source, megapixels, model, device, quiet, as_json)
+        raise UsageError(f"--size, --batch, --precision, --plot: only without a file: drop them, or drop {source}")
+    _bench_programs(source, megapixels, model, device, quiet, as_json)
 
 
-def _time_networks(
+def _bench_networks(
     size: int,
     batch: int,
     models: "Sequence[str]",
@@ -78,67 +105,91 @@ def _time_networks(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    arithmetic = read_precision(precision)
+    precision_name = read_precision(precision)
 
     from denoise_cli.benchmark import networks
-    from denoise_cli.evaluation.plots import check_installed, plot_trade_off
-    from denoise_cli.files import check_target
+    from denoise_cli.benchmark.operators import time_operators
+    from denoise_cli.benchmark.timing import measure_machine
 
     for name in models:
         if name not in networks.known_networks():
             raise UsageError(f"--model {name}: choose from {', '.join(networks.known_networks())}")
     names = list(models) or networks.usual_networks(device)
     multiple = networks.multiple_of_sides(names)
-    if not LEAST_SIZE <= size <= MOST_SIZE or size % multiple:
-        raise UsageError(f"--size {size}: expected a multiple of {multiple} from {LEAST_SIZE} to {MOST_SIZE}")
+    if not SMALLEST_SIZE <= size <= LARGEST_SIZE or size % multiple:
+        raise UsageError(f"--size {size}: expected a multiple of {multiple} from {SMALLEST_SIZE} to {LARGEST_SIZE}")
     scores = _scores(names)
     if plot is not None:
-        check_installed()
-        check_target(plot, overwrite=True)
-        if not scores:
-            raise UsageError("--plot: none of these networks has scores on CBSD68")
-    machine = networks.measure_machine(device, arithmetic)
-    jobs = [networks.Job(name, size, batch, device, arithmetic) for name in names]
-    found = _shown(networks.time_networks(jobs), len(jobs), quiet)
-    for lacking in found:
-        if isinstance(lacking, str):
-            console.error(lacking)
-    timed = [one for one in found if isinstance(one, networks.Speed)]
-    operators = list(networks.time_operators(size, device, arithmetic))
+        _check_plot(plot, scores)
+    machine = measure_machine(device, precision_name)
+    jobs = [networks.Job(name, size, batch, device, precision_name) for name in names]
+    outcomes = _with_bar(networks.time_networks(jobs), len(jobs), quiet)
+    for outcome in outcomes:
+        if isinstance(outcome, str):
+            console.error(outcome)
+    speeds = [outcome for outcome in outcomes if isinstance(outcome, networks.Speed)]
+    operators = list(time_operators(size, device, precision_name))
     if as_json:
-        _print_records(machine, timed, operators)
+        _print_records(machine, speeds, operators)
     else:
-        _print_tables(machine, timed, operators, size, batch)
+        _print_tables(machine, speeds, operators, size, batch)
     if plot is not None:
-        points: dict[str, Sequence[tuple[float, float]]] = {
-            one.name: [(1e3 / one.megapixels_per_second, scores[one.name])] for one in timed if one.name in scores
-        }
-        plot_trade_off(points, "milliseconds per megapixel", "CBSD68 at sigma 25, dB", plot)
-    if models and len(timed) < len(jobs):
+        _draw_plot(plot, speeds, scores)
+    if models and len(speeds) < len(jobs):
         raise typer.Exit(1)
 
 
-def _print_records(machine: "Machine", networks: "list[Speed]", operators: "list[OperatorSpeed]") -> None:
+def _scores(names: "Iterable[str]") -> dict[str, float]:
+    """PSNR in dB of the models that have one."""
+    from denoise_cli.models.manifest import read_manifest
+
+    entries = read_manifest()
+    scores = {name: entries[name].scores.get(SCORED_ON, {}).get(SCORED_AT) for name in names if name in entries}
+    return {name: dB for name, dB in scores.items() if dB is not None}
+
+
+def _check_plot(path: Path, scores: "Mapping[str, float]") -> None:
+    from denoise_cli.evaluation.plots import check_installed
+    from denoise_cli.files import check_target
+
+    check_installed()
+    check_target(path, overwrite=True)
+    if not scores:
+        raise UsageError("--plot: none of these networks has a score on CBSD68: choose others with --model")
+
+
+def _draw_plot(path: Path, speeds: "Iterable[Speed]", scores: "Mapping[str, float]") -> None:
+    from denoise_cli.evaluation.plots import plot_trade_off
+
+    points: dict[str, Sequence[tuple[float, float]]] = {
+        speed.name: [(1e3 / speed.megapixels_per_second, scores[speed.name])]
+        for speed in speeds
+        if speed.name in scores
+    }
+    plot_trade_off(points, "milliseconds per megapixel", "CBSD68 at sigma 25, dB", path)
+
+
+def _print_records(machine: "Machine", speeds: "Iterable[Speed]", operators: "Iterable[OperatorSpeed]") -> None:
     where = {"machine": machine.name}
-    console.data(
+    console.output(
         json.dumps(
             where
             | {"precision": machine.precision}
             | {"multiply_adds_per_second": machine.multiply_adds, "copied_bytes_per_second": machine.copied}
         )
     )
-    for one in networks:
-        console.data(
+    for speed in speeds:
+        console.output(
             json.dumps(
-                {"network": one.name, "runs_in": one.runs_in, "milliseconds": one.milliseconds}
-                | {"fastest": one.fastest, "slowest": one.slowest}
-                | {"megapixels_per_second": one.megapixels_per_second, "peak_bytes": one.peak_bytes}
-                | {"multiply_adds": one.multiply_adds}
+                {"network": speed.name, "runs_in": speed.runs_in, "milliseconds": speed.milliseconds}
+                | {"fastest": speed.fastest, "slowest": speed.slowest}
+                | {"megapixels_per_second": speed.megapixels_per_second, "peak_bytes": speed.peak_bytes}
+                | {"multiply_adds": speed.multiply_adds}
                 | where
             )
         )
     for operator in operators:
-        console.data(
+        console.output(
             json.dumps(
                 {"operator": operator.name, "milliseconds": operator.milliseconds}
                 | {"bytes_moved": operator.bytes_moved, "times_the_reference": operator.gain}
@@ -149,109 +200,116 @@ def _print_records(machine: "Machine", networks: "list[Speed]", operators: "list
 
 
 def _print_tables(
-    machine: "Machine", networks: "list[Speed]", operators: "list[OperatorSpeed]", size: int, batch: int
+    machine: "Machine", speeds: "Iterable[Speed]", operators: "Iterable[OperatorSpeed]", size: int, batch: int
 ) -> None:
-    console.data(
-        f"{machine.name}: {machine.multiply_adds / 1e9:.0f} G multiply-adds a second in {machine.precision}, "
-        f"{machine.copied / 1e9:.1f} GB copied a second"
+    console.output(
+        f"{machine.name}: {machine.multiply_adds / 1e9:.0f} G multiply-adds per second in {machine.precision}, "
+        f"{machine.copied / 1e9:.1f} GB copied per second"
     )
-    console.data("")
+    console.output("")
     numbers = ["ms", "from", "to", "MP/s", "peak MB", "G multiply-adds", "% of the machine's"]
     console.table(
         [f"network, {batch} x {size} x {size}", "runs in", *numbers],
-        [[one.name, one.runs_in, *_figures(one, machine)] for one in networks],
+        [[speed.name, speed.runs_in, *_network_cells(speed, machine)] for speed in speeds],
         numbers=numbers,
     )
-    console.data("")
+    console.output("")
     numbers = ["ms", "MB moved", "% of copying", "times the reference", "peak MB"]
     console.table(
         [f"operator, {size} x {size}", *numbers],
-        [
-            [
-                one.name,
-                f"{one.milliseconds:.3g}",
-                f"{one.bytes_moved / 1e6:.1f}",
-                f"{one.bytes_moved / (one.milliseconds / 1e3) / machine.copied:.0%}",
-                f"{one.gain:.1f}",
-                "-" if one.peak_bytes is None else f"{one.peak_bytes / 1e6:.1f}",
-            ]
-            for one in operators
-        ],
+        [[operator.name, *_operator_cells(operator, machine)] for operator in operators],
         numbers=numbers,
     )
 
 
-def _figures(one: "Speed", machine: "Machine") -> list[str]:
-    counted = one.multiply_adds
-    share = None if counted is None else counted / (one.milliseconds / 1e3) / machine.multiply_adds
+def _network_cells(speed: "Speed", machine: "Machine") -> list[str]:
+    multiply_adds = speed.multiply_adds
+    share = None if multiply_adds is None else multiply_adds / (speed.milliseconds / 1e3) / machine.multiply_adds
     return [
-        f"{one.milliseconds:.1f}",
-        f"{one.fastest:.1f}",
-        f"{one.slowest:.1f}",
-        f"{one.megapixels_per_second:.3f}",
-        f"{one.peak_bytes / 1e6:.0f}",
-        "-" if counted is None else f"{counted / 1e9:.2f}",
+        f"{speed.milliseconds:.1f}",
+        f"{speed.fastest:.1f}",
+        f"{speed.slowest:.1f}",
+        f"{speed.megapixels_per_second:.3f}",
+        f"{speed.peak_bytes / 1e6:.0f}",
+        "-" if multiply_adds is None else f"{multiply_adds / 1e9:.2f}",
         "-" if share is None else f"{share:.0%}",
     ]
 
 
-def _scores(names: "Sequence[str]") -> dict[str, float]:
-    """PSNR in dB of those that have one."""
-    from denoise_cli.models.manifest import read_manifest
+def _operator_cells(operator: "OperatorSpeed", machine: "Machine") -> list[str]:
+    return [
+        f"{operator.milliseconds:.3g}",
+        f"{operator.bytes_moved / 1e6:.1f}",
+        f"{operator.bytes_moved / (operator.milliseconds / 1e3) / machine.copied:.0%}",
+        f"{operator.gain:.1f}",
+        "-" if operator.peak_bytes is None else f"{operator.peak_bytes / 1e6:.1f}",
+    ]
 
-    entries = read_manifest()
-    scores = {name: entries[name].scores.get(SCORED_ON, {}).get(SCORED_AT) for name in names if name in entries}
-    return {name: dB for name, dB in scores.items() if dB is not None}
 
-
-def _time_programs(
+def _bench_programs(
     source: Path, megapixels: float | None, models: "Sequence[str]", device: str, quiet: bool, as_json: bool
 ) -> None:
     from denoise_cli.benchmark import programs
     from denoise_cli.io import image
-    from denoise_cli.io.video import Reader
     from denoise_cli.models.registry import load_net
     from denoise_cli.pipeline.model_choice import model_for_timing
 
     is_photo = image.is_photo(source)
     names = list(models) or [model_for_timing(is_photo)]
     for name in names:
-        load_net(name)
+        load_net(name)  # fails here rather than after the other programs have been timed
     if is_photo:
-        large = programs.enlarge(image.read(source), megapixels or USUAL_MEGAPIXELS)
-        H, W, _ = large.pixels.shape
-        timings = _shown(programs.time_photo(large, names, device), len(names) + 1, quiet)
-        size, facts = f"{H * W / 1e6:.1f} MP", {}
+        photo = programs.enlarge(image.read(source), megapixels or DEFAULT_MEGAPIXELS)
+        H, W, _ = photo.pixels.shape
+        timings = programs.time_photo(photo, names, device)
+        size, facts = f"{H * W / 1e6:.1f} MP", {"width": W, "height": H}
     elif megapixels is not None:
-        raise UsageError(f"--megapixels {megapixels:g}: a clip is measured with as it is")
+        raise UsageError(f"--megapixels {megapixels:g}: only with a photo: drop it for a clip")
     else:
-        with Reader(source) as clip:
-            frames = sum(1 for _ in clip.frames())
-            W, H = clip.stream.width, clip.stream.height
-        if not frames:
-            raise UnreadableFile(source, "has no frames that can be decoded")
-        timings = _shown(programs.time_clip(source, names, device), len(names) + 1, quiet)
-        size, facts = f"{frames} frames of {W} x {H}", {"frames": frames}
-    for timing in timings if as_json else []:
-        record = {"program": timing.name, "width": W, "height": H} | facts | {"seconds": timing.seconds}
-        console.data(json.dumps(record | {"peak_bytes": timing.peak_bytes}))
-    if not as_json:
-        console.table(
-            ["program", f"seconds at {size}", "times the speed", "peak MB"],
-            [
-                [t.name, f"{t.seconds:.1f}", f"{timings[0].seconds / t.seconds:.2f}", f"{t.peak_bytes / 1e6:.0f}"]
-                for t in timings
-            ],
-            numbers=[f"seconds at {size}", "times the speed", "peak MB"],
-        )
+        frames, W, H = _measure_clip(source)
+        timings = programs.time_clip(source, names, device)
+        size, facts = f"{frames} frames of {W} x {H}", {"width": W, "height": H, "frames": frames}
+    _print_timings(_with_bar(timings, len(names) + 1, quiet), size, facts, as_json)
 
 
-def _shown(timings: "Iterator[Item]", count: int, quiet: bool) -> "list[Item]":
-    """All of them, with a bar."""
-    done = []
-    with console.bar(count, quiet) as bar:
-        bar.start("timing")
+def _measure_clip(source: Path) -> tuple[int, int, int]:
+    """The number of frames, and their width and height in pixels."""
+    from denoise_cli.io.video import Reader
+
+    with Reader(source) as clip:
+        frames = sum(1 for _ in clip.frames())
+        width, height = clip.stream.width, clip.stream.height
+    if not frames:
+        raise UnreadableFile(source, "has no frames that can be decoded")
+    return frames, width, height
+
+
+def _print_timings(timings: "Sequence[Timing]", size: str, facts: dict[str, Any], as_json: bool) -> None:
+    """Print what each program took; `timings` begins with the one that the others are compared with."""
+    if as_json:
         for timing in timings:
-            done.append(timing)
+            record = {"program": timing.name} | facts | {"seconds": timing.seconds, "peak_bytes": timing.peak_bytes}
+            console.output(json.dumps(record))
+        return
+    numbers = [f"seconds at {size}", "times the speed", "peak MB"]
+    rows = [
+        [
+            timing.name,
+            f"{timing.seconds:.1f}",
+            f"{timings[0].seconds / timing.seconds:.2f}",
+            f"{timing.peak_bytes / 1e6:.0f}",
+        ]
+        for timing in timings
+    ]
+    console.table(["program", *numbers], rows, numbers=numbers)
+
+
+def _with_bar(items: "Iterator[Item]", count: int, quiet: bool) -> "list[Item]":
+    """Collect all items behind a progress bar."""
+    collected = []
+    with console.progress_bar(count, quiet) as bar:
+        bar.start("timing")
+        for item in items:
+            collected.append(item)
             bar.finish()
-    return done
+    return collected

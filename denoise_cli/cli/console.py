@@ -1,4 +1,7 @@
-"""All that a person sees: lines, bars and tables. Everything goes to stderr but what a command was asked to print."""
+"""Everything the user sees: messages, progress bars and tables.
+
+Only results that a command was asked to print go to standard output; all else goes to standard error.
+"""
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,82 +12,83 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-WIDTH_IN_A_PIPE = 160  # characters: where nobody looks, lines are not folded
-errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
+PIPE_WIDTH = 160  # characters per line of a table that no terminal shows, so that its cells are not wrapped
+stderr = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 
 def error(message: str) -> None:
-    """One line on stderr, whatever is in a file's name."""
-    errors.print("denoise: " + " ".join(message.splitlines()), style="red" if errors.is_terminal else None)
+    """Print an error on standard error, as one line even if a file's name contains line breaks."""
+    stderr.print("denoise: " + " ".join(message.splitlines()), style="red" if stderr.is_terminal else None)
 
 
-def say(message: str) -> None:
-    """One line on stderr."""
-    errors.print(message)
+def status(message: str) -> None:
+    """Print a line on standard error."""
+    stderr.print(message)
 
 
-def data(text: str) -> None:
-    """A line of what was asked for, on stdout."""
+def output(text: str) -> None:
+    """Print a line of results on standard output."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[str] = ()) -> None:
-    """A table on stdout; the columns named in `numbers` are aligned to the right."""
+    """Print a table on standard output; the columns named in `numbers` are right-aligned."""
     drawn = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         drawn.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*row)
-    width = None if sys.stdout.isatty() else WIDTH_IN_A_PIPE
+    width = None if sys.stdout.isatty() else PIPE_WIDTH
     Console(markup=False, highlight=False, emoji=False, width=width).print(drawn)
 
 
 @dataclass(frozen=True)
-class Bar:
-    """Progress over several files, each of which tells how much of it is done."""
+class ProgressBar:
+    """Progress through a number of items, usually files, each of which can report its own fraction."""
 
     progress: Progress
     task: TaskID
 
     def start(self, name: str) -> None:
-        """Name the file that is worked on."""
-        self.progress.update(self.task, description=name)
-        self._fraction(0)
+        """Begin an item and show its name."""
+        self.describe(name)
+        self.set_fraction(0)
 
     def describe(self, text: str) -> None:
-        """Say more about the current file than its name."""
+        """Replace the text beside the bar."""
         self.progress.update(self.task, description=text)
 
-    def show(self, fraction: float) -> None:
-        """How much of the current file is done, 0 to 1."""
-        self._fraction(fraction)
+    def set_fraction(self, fraction: float) -> None:
+        """Set how much of the current item is done, 0 to 1."""
+        self.progress.update(self.task, completed=self._finished + fraction)
 
     def finish(self) -> None:
-        """Count the current file as done."""
-        self.progress.update(self.task, files=self.progress.tasks[0].fields["files"] + 1)
-        self._fraction(0)
+        """Count the current item as finished."""
+        self.progress.update(self.task, finished=self._finished + 1)
+        self.set_fraction(0)
 
-    def reach(self, count: int, fraction: float) -> None:
-        """How many of all are done, where they come too fast to be named, and the share of the work, 0 to 1."""
+    def jump_to(self, finished: int, fraction: float) -> None:
+        """Set the number of finished items and the fraction of all work, 0 to 1, where items differ in cost."""
         total = self.progress.tasks[0].total or 0
-        self.progress.update(self.task, files=count, completed=fraction * total)
+        self.progress.update(self.task, finished=finished, completed=fraction * total)
 
-    def _fraction(self, fraction: float) -> None:
-        self.progress.update(self.task, completed=self.progress.tasks[0].fields["files"] + fraction)
+    @property
+    def _finished(self) -> int:
+        return int(self.progress.tasks[0].fields["finished"])
 
 
 @contextmanager
-def bar(total: int, quiet: bool) -> Iterator[Bar]:
-    """A bar on stderr while a person is looking; nothing in a pipe, or when quiet."""
+def progress_bar(total: int, quiet: bool) -> Iterator[ProgressBar]:
+    """Show a bar on standard error if that is a terminal, and nothing if it is not, or if `quiet`."""
     progress = Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        TextColumn("{task.fields[files]}/{task.total:.0f}"),
+        TextColumn("{task.fields[finished]}/{task.total:.0f}"),
         TimeRemainingColumn(),
-        console=errors,
+        console=stderr,
         transient=True,
-        disable=quiet or not errors.is_terminal,
+        disable=quiet or not stderr.is_terminal,
     )
     with progress:
-        yield Bar(progress, progress.add_task("", total=total, files=0))
+        yield ProgressBar(progress, progress.add_task("", total=total, finished=0))

@@ -10,6 +10,7 @@ from denoise_cli.cli.options import Json
 from denoise_cli.errors import DenoiseError
 from denoise_cli.version import __version__
 
+# By module: what needs it, and the package to install.
 OPTIONAL = {
     "openvino": ("networks in half the time on a CPU", "openvino"),
     "rawpy": ("camera RAW", "rawpy"),
@@ -23,12 +24,12 @@ OPTIONAL = {
 
 
 def doctor(as_json: Json = False) -> None:
-    """Say what this machine can do, and what to install for the rest."""
+    """Show what this machine can do, and what to install for the rest."""
     facts = _facts()
     if as_json:
-        console.data(json.dumps(facts))
+        console.output(json.dumps(facts))
     else:
-        console.table(["what", "state"], [[name, str(state)] for name, state in facts.items()])
+        console.table(["what", "state"], list(facts.items()))
 
 
 def _facts() -> dict[str, str]:
@@ -39,15 +40,16 @@ def _facts() -> dict[str, str]:
     from denoise_cli.ops import cuda
 
     device = choose_device("auto")
+    precision = str(choose_precision(device, "auto")).removeprefix("torch.")
     engine = "OpenVINO" if device.type == "cpu" and openvino_net.is_available() else "PyTorch"
     obstacle = cuda.obstacle_of_machine()
     facts = {
         "denoise": __version__,
         "Python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
         "PyTorch": f"{torch.__version__}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}",
-        "GPU": torch.cuda.get_device_name() if torch.cuda.is_available() else "none that PyTorch sees",
-        "runs on": f"{device} in {str(choose_precision(device, 'auto')).removeprefix('torch.')} by {engine}",
-        "GPU kernels": f"{_version('cupy')}" if obstacle is None else f"not used, PyTorch serves: {obstacle}",
+        "GPU": torch.cuda.get_device_name() if torch.cuda.is_available() else "none that PyTorch can use",
+        "runs on": f"{device} in {precision} by {engine}",
+        "GPU kernels": str(_version("cupy")) if obstacle is None else f"PyTorch's instead: {obstacle}",
     }
     for module, (purpose, package) in OPTIONAL.items():
         facts[purpose] = _version(module) or f"not installed: pip install {package}"
@@ -55,6 +57,7 @@ def _facts() -> dict[str, str]:
 
 
 def _version(module: str) -> str | None:
+    """Name and version of an installed module; None if it is not installed."""
     if importlib.util.find_spec(module) is None:
         return None
     loaded = importlib.import_module(module)
@@ -62,6 +65,7 @@ def _version(module: str) -> str | None:
 
 
 def _weights() -> list[tuple[str, str]]:
+    """Every model with weights, and whether its file is intact."""
     from denoise_cli.models.manifest import read_manifest
     from denoise_cli.models.registry import load_net
 
@@ -69,7 +73,7 @@ def _weights() -> list[tuple[str, str]]:
     for name in read_manifest():
         try:
             load_net(name)
-            states.append((name, "as they should be"))
+            states.append((name, "intact"))
         except DenoiseError as error:
             states.append((name, str(error)))
     return states

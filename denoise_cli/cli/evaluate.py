@@ -1,9 +1,8 @@
-"""`denoise eval`: how good models are, on photos whose truth is known."""
+"""`denoise eval`: score denoisers on photos and clips whose clean version is known."""
 
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from itertools import combinations, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,60 +10,33 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from denoise_cli.cli import console
-from denoise_cli.cli.options import Device, Json, Precision, Quiet, Tile, read_number, read_precision, read_tile
+from denoise_cli.cli.options import (
+    NAME_OR_FILE,
+    Device,
+    Json,
+    Overwrite,
+    Precision,
+    Quiet,
+    Tile,
+    read_number,
+    read_precision,
+    read_shot_read,
+    read_tile,
+)
 from denoise_cli.errors import DenoiseError, UsageError
 
 if TYPE_CHECKING:
     from denoise_cli.evaluation.baselines import Denoise
+    from denoise_cli.evaluation.report import Tile as Picture
     from denoise_cli.evaluation.samples import Noise, Sample
-    from denoise_cli.evaluation.scores import Score
+    from denoise_cli.evaluation.scores import Array, Score
+    from denoise_cli.imaging.noise import ShotRead
     from denoise_cli.inference.device import Precision as PrecisionName
 
-Data = Annotated[Path, typer.Option(help="A folder of clean photos, or one with folders noisy and clean in it.")]
-Sigmas = Annotated[
-    list[str],
-    typer.Option("--sigma", help="Noise on the scale of 255; may be given several times. [default: 15, 25 and 50]"),
-]
-ShotReads = Annotated[
-    list[str],
-    typer.Option(
-        "--shot-read", metavar="SHOT,READ", help="A sensor's noise in linear light; may be given several times."
-    ),
-]
-Models = Annotated[
-    list[str],
-    typer.Option(
-        "--model",
-        help="A name from `denoise models`, a .safetensors file, nlm, nlm:H, wavelet or ffmpeg:FILTER; may be given "
-        "several times. [default: mallenet-r for pairs, else mallenet-s]",
-    ),
-]
-Blind = Annotated[bool, typer.Option("--blind", help="Do not tell the model the noise level: it is estimated.")]
-Each = Annotated[bool, typer.Option("--each", help="Show the figures of every photo, too.")]
-Csv = Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the figures of every photo.")]
-Grid = Annotated[
-    Path | None, typer.Option(metavar="FILE.png", help="Write a picture to look at: inputs, outputs, truths, errors.")
-]
-Profile = Annotated[
-    Path | None, typer.Option(metavar="FILE.png", help="Write a picture of one line of the first clip over time.")
-]
-Frames = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        max=9,
-        help="Score each folder as a clip, of which so many frames are looked at for each one, as in `denoise video`. "
-        "[default: 5 with a model for clips, else all are single photos]",
-    ),
-]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
-
-Record = dict[str, Any]
-
-USUAL_LEVELS = (15.0, 25.0, 50.0)
-USUAL_FRAMES = 5
-# Of a table's columns, the measure and how it is written.
-FIGURES = {
+DEFAULT_LEVELS = (15.0, 25.0, 50.0)  # on the scale of 0 to 255
+DEFAULT_FRAMES = 5
+# The columns of the table: heading, measure and format.
+COLUMNS = {
     "noisy dB": ("noisy", ".2f"),
     "dB": ("denoised", ".2f"),
     "noisy SSIM": ("noisy_ssim", ".4f"),
@@ -73,6 +45,67 @@ FIGURES = {
     "flicker": ("flicker", ".2f"),
     "s": ("seconds", ".2f"),
 }
+
+Record = dict[str, Any]
+Scores = dict[tuple["Noise", str], list["Score"]]  # by noise and name of the denoiser
+
+Data = Annotated[
+    Path,
+    typer.Option(
+        metavar="FOLDER",
+        help="Folder of clean photos; or of pairs, with noisy photos in noisy/ and clean ones of the same names in "
+        "clean/.",
+    ),
+]
+Sigmas = Annotated[
+    list[str],
+    typer.Option(
+        "--sigma",
+        metavar="SIGMA",
+        help="Standard deviation of white noise to add, on the scale of 0 to 255. Repeatable.",
+        show_default="15, 25 and 50, unless --shot-read is given",
+    ),
+]
+ShotReads = Annotated[
+    list[str],
+    typer.Option(
+        "--shot-read",
+        metavar="SHOT,READ",
+        help="Sensor noise to add in linear light, such as 0.001,0.003. Repeatable.",
+    ),
+]
+Models = Annotated[
+    list[str],
+    typer.Option(
+        "--model",
+        metavar="MODEL",
+        help=f"Model: {NAME_OR_FILE}; or nlm, nlm:H, wavelet or ffmpeg:FILTER for comparison. Repeatable.",
+        show_default="mallenet-r for pairs, otherwise mallenet-s",
+    ),
+]
+Blind = Annotated[bool, typer.Option("--blind", help="Do not give models the noise level; it is estimated instead.")]
+Each = Annotated[bool, typer.Option("--each", help="Print the scores of every photo as well.")]
+Csv = Annotated[
+    Path | None, typer.Option("--csv", metavar="FILE", help="CSV file to write, with the scores of every photo.")
+]
+Grid = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="PNG file to write, with inputs, outputs, clean photos and errors at 100 %."),
+]
+Profile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="PNG file to write, with the middle line of the first clip's frames over time."),
+]
+Frames = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        max=9,
+        help="Number of frames to use for each one, as in `denoise video`; every folder is scored as a clip.",
+        show_default="5 with a model for clips; otherwise photos are scored one by one",
+    ),
+]
 
 
 def evaluate(
@@ -93,63 +126,74 @@ def evaluate(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Score models by PSNR and SSIM: on clean photos with synthetic noise, or on pairs of a noisy and a clean one."""
+    """Score models on your photos, by PSNR and SSIM.
+
+    Noise is added to clean photos, or the photos are pairs of a noisy and a clean one.
+    """
     levels = [read_number(text, "--sigma", 0, 255, auto=False) for text in sigma]
-    sensors = [_read_sensor(text) for text in shot_read]
-    arithmetic, side = read_precision(precision), read_tile(tile)
-    targets = {"--csv": csv, "--grid": grid, "--profile": profile}
-    _check_names({option: target for option, target in targets.items() if target is not None})
+    sensors = [read_shot_read(text, "--shot-read") for text in shot_read]
+    precision_name, tile_side = read_precision(precision), read_tile(tile)
+    targets = {
+        option: path
+        for option, path in {"--csv": csv, "--grid": grid, "--profile": profile}.items()
+        if path is not None
+    }
+    _check_names(targets)
 
     from denoise_cli.evaluation import report
     from denoise_cli.evaluation.samples import RealNoise
-    from denoise_cli.evaluation.scores import score_all
     from denoise_cli.files import check_target
     from denoise_cli.pipeline.model_choice import model_for_scores
 
-    for target in filter(None, targets.values()):
+    for target in targets.values():
         check_target(target, overwrite)
-    photos, noises = _find(data, levels, sensors)
-    names = model or [model_for_scores(isinstance(noises[0], RealNoise))]
-    denoisers = {name: _load(name, device, arithmetic, side) for name in names}
-    if frames is None and any(getattr(denoise, "sees_neighbours", False) for denoise in denoisers.values()):
-        frames = USUAL_FRAMES
-    if frames is not None and isinstance(noises[0], RealNoise):
-        raise UsageError(f"{data}: holds pairs of photos, and no clips: choose models for photos, without --frames")
-    scores: dict[tuple[Noise, str], list[Score]] = {pair: [] for pair in product(noises, denoisers)}
-    failed: set[Path] = set()
-    rows = []
-    lines = report.Profiles(photos[0].parent)
-    pictured = {photos[i] for i in report.rows_of(len(photos), len(noises))} if grid else set()
-    with console.bar(len(photos) * len(noises), quiet) as bar:
-        read = partial(_read, photos, bar=bar, failed=failed)
-        fail = partial(_fail, bar=bar, failed=failed)
-        for noise in noises:
-            for sample, results in score_all(denoisers, read(noise), frames, blind, fail):
-                bar.finish()
-                for name, (figures, _) in results.items():
-                    scores[noise, name].append(figures)
-                outputs = {name: output for name, (_, output) in results.items()}
-                if profile:
-                    lines.add(sample.path, str(noise), sample.noisy, sample.clean, outputs)
-                if sample.path in pictured:
-                    rows.append(report.compare(f"{sample.path.name}, {noise}", sample.noisy, sample.clean, outputs))
-    shared = {"data": str(data), "blind": blind}
-    singles = [
-        _record(pair, shared | {"photo": str(one.path)}, [one]) for pair, several in scores.items() for one in several
-    ]
-    means = [_record(pair, shared | {"photos": len(several)}, several) for pair, several in scores.items() if several]
+    photos, noises = _find_photos(data, levels, sensors)
+    has_pairs = isinstance(noises[0], RealNoise)
+    names = model or [model_for_scores(has_pairs)]
+    denoisers = {name: _load(name, device, precision_name, tile_side) for name in names}
+    if frames is None and any(getattr(denoise, "takes_neighbours", False) for denoise in denoisers.values()):
+        frames = DEFAULT_FRAMES
+    if frames is not None and has_pairs:
+        raise UsageError(f"{data}: contains pairs of photos, not clips: choose models for photos, and drop --frames")
+    pictures = _Pictures(photos, noises, grid, profile)
+    scores, failed = _score(photos, noises, denoisers, frames, blind, pictures, quiet)
+    singles, means = _records(scores, {"data": str(data), "blind": blind})
     _print(singles if each else [], means, as_json)
     if csv and singles:
         report.write_table(csv, singles, overwrite)
-    if rows and grid:
-        report.write_grid(grid, rows, overwrite)
-    if profile and lines.rows:
-        report.write_grid(profile, lines.rows, overwrite)
+    pictures.write(overwrite)
     if failed:
         raise DenoiseError(f"{data}: {len(failed)} of {len(photos)} photos could not be scored")
 
 
-def _load(name: str, device: str, precision: "PrecisionName", tile: int | None) -> "Denoise":
+def _check_names(targets: Mapping[str, Path]) -> None:
+    for option, target in targets.items():
+        if option != "--csv" and target.suffix.lower() != ".png":
+            raise UsageError(f"{option} {target}: expected a name that ends in .png")
+    for (option, target), (other_option, other_target) in combinations(targets.items(), 2):
+        if target == other_target:
+            raise UsageError(f"{option} and {other_option} both name {target}: choose different files")
+
+
+def _find_photos(
+    data: Path, levels: Sequence[float], sensors: "Sequence[ShotRead]"
+) -> tuple[list[Path], "list[Noise]"]:
+    """The photos in a folder, and each noise to score them with."""
+    from denoise_cli.data.photos import find_pairs, find_photos
+    from denoise_cli.evaluation.samples import RealNoise, ShotReadNoise, WhiteNoise
+
+    pairs = dict(find_pairs(data))
+    if not pairs:
+        defaults = () if levels or sensors else DEFAULT_LEVELS
+        noises: list[Noise] = [WhiteNoise(level / 255) for level in (*levels, *defaults)]
+        noises += [ShotReadNoise(sensor.shot, sensor.read) for sensor in sensors]
+        return find_photos([data]), list(dict.fromkeys(noises))
+    if levels or sensors:
+        raise UsageError(f"{data}: contains pairs, which have real noise: drop --sigma and --shot-read")
+    return list(pairs), [RealNoise(pairs)]
+
+
+def _load(name: str, device: str, precision: "PrecisionName", tile_side: int | None) -> "Denoise":
     from denoise_cli.evaluation.baselines import load_baseline
     from denoise_cli.inference.denoiser import load_denoiser
     from denoise_cli.pipeline.model_choice import check_not_for_raw
@@ -157,85 +201,118 @@ def _load(name: str, device: str, precision: "PrecisionName", tile: int | None) 
     if baseline := load_baseline(name):
         return baseline
     check_not_for_raw(name)
-    return load_denoiser(name, device, precision, tile)
+    return load_denoiser(name, device, precision, tile_side)
 
 
-def _read(photos: Sequence[Path], noise: "Noise", bar: console.Bar, failed: set[Path]) -> "Iterator[Sample]":
-    """The photos with a noise, but those that failed."""
-    for index, path in enumerate(photos):
-        bar.start(path.name)
-        if path in failed:
+class _Pictures:
+    """Collects the rows of the grid and of the profile during scoring."""
+
+    def __init__(
+        self, photos: Sequence[Path], noises: "Sequence[Noise]", grid: Path | None, profile: Path | None
+    ) -> None:
+        from denoise_cli.evaluation import report
+
+        self._grid = grid
+        self._profile = profile
+        self._in_grid = {photos[index] for index in report.choose_photos(len(photos), len(noises))} if grid else set()
+        self._grid_rows: list[list[Picture]] = []
+        self._profiles = report.TemporalProfiles(photos[0].parent)
+
+    def add(self, noise: "Noise", sample: "Sample", outputs: "Mapping[str, Array]") -> None:
+        from denoise_cli.evaluation import report
+
+        if self._profile:
+            self._profiles.add(sample.path, str(noise), sample.noisy, sample.clean, outputs)
+        if sample.path in self._in_grid:
+            title = f"{sample.path.name}, {noise}"
+            self._grid_rows.append(report.compare(title, sample.noisy, sample.clean, outputs))
+
+    def write(self, overwrite: bool) -> None:
+        from denoise_cli.evaluation import report
+
+        if self._grid and self._grid_rows:
+            report.write_grid(self._grid, self._grid_rows, overwrite)
+        if self._profile and self._profiles.rows:
+            report.write_grid(self._profile, self._profiles.rows, overwrite)
+
+
+def _score(
+    photos: Sequence[Path],
+    noises: "Sequence[Noise]",
+    denoisers: "Mapping[str, Denoise]",
+    frames: int | None,
+    blind: bool,
+    pictures: _Pictures,
+    quiet: bool,
+) -> tuple[Scores, set[Path]]:
+    """The scores of all photos, and the photos that could not be scored."""
+    from denoise_cli.evaluation.scores import score_all
+
+    scores: Scores = {pair: [] for pair in product(noises, denoisers)}
+    failed: set[Path] = set()
+    with console.progress_bar(len(photos) * len(noises), quiet) as bar:
+
+        def leave_out(path: Path, error: DenoiseError) -> None:
+            failed.add(path)
+            console.error(str(error))
             bar.finish()
-            continue
-        try:
-            yield noise.sample(path, index)
-        except DenoiseError as error:
-            _fail(path, error, bar, failed)
+
+        def samples(noise: "Noise") -> "Iterator[Sample]":
+            for index, path in enumerate(photos):
+                bar.start(path.name)
+                if path in failed:
+                    bar.finish()
+                    continue
+                try:
+                    yield noise.sample(path, index)
+                except DenoiseError as error:
+                    leave_out(path, error)
+
+        for noise in noises:
+            for sample, results in score_all(denoisers, samples(noise), frames, blind, leave_out):
+                bar.finish()
+                for name, (score, _) in results.items():
+                    scores[noise, name].append(score)
+                pictures.add(noise, sample, {name: output for name, (_, output) in results.items()})
+    return scores, failed
 
 
-def _fail(path: Path, error: DenoiseError, bar: console.Bar, failed: set[Path]) -> None:
-    failed.add(path)
-    console.error(str(error))
-    bar.finish()
-
-
-def _check_names(targets: Mapping[str, Path]) -> None:
-    for option, target in targets.items():
-        if option != "--csv" and target.suffix.lower() != ".png":
-            raise UsageError(f"{option} {target}: expected a name that ends in .png")
-    for (option, target), (other, its) in combinations(targets.items(), 2):
-        if target == its:
-            raise UsageError(f"{option} and {other} are both {target}: name two files")
-
-
-def _find(
-    data: Path, levels: Sequence[float], sensors: Sequence[tuple[float, float]]
-) -> tuple[list[Path], "list[Noise]"]:
-    """The photos, and the noise that they are scored with, one after another."""
-    from denoise_cli.data.photos import find_pairs, find_photos
-    from denoise_cli.evaluation.samples import RealNoise, ShotReadNoise, WhiteNoise
-
-    pairs = dict(find_pairs(data))
-    if not pairs:
-        usual = USUAL_LEVELS if not (levels or sensors) else ()
-        noises: list[Noise] = [WhiteNoise(level / 255) for level in (*levels, *usual)]
-        noises += [ShotReadNoise(shot, read) for shot, read in sensors]
-        return find_photos([data]), list(dict.fromkeys(noises))
-    if levels or sensors:
-        raise UsageError(f"{data}: holds pairs, whose noise is real: leave --sigma and --shot-read away")
-    return list(pairs), [RealNoise(pairs)]
-
-
-def _record(pair: "tuple[Noise, str]", what: Record, scores: "Sequence[Score]") -> Record:
+def _records(scores: Scores, common: Record) -> tuple[list[Record], list[Record]]:
+    """A record for every photo, and one with the mean for every noise and denoiser."""
     from denoise_cli.evaluation.scores import mean
 
-    noise, model = pair
-    return {"model": model} | what | {"noise": str(noise)} | noise.facts | mean(scores)
+    def record(pair: "tuple[Noise, str]", photos: Record, several: "Sequence[Score]") -> Record:
+        noise, name = pair
+        return {"model": name} | common | photos | {"noise": str(noise)} | noise.facts | mean(several)
+
+    singles = [
+        record(pair, {"photo": str(score.path)}, [score]) for pair, several in scores.items() for score in several
+    ]
+    means = [record(pair, {"photos": len(several)}, several) for pair, several in scores.items() if several]
+    return singles, means
 
 
 def _print(singles: Sequence[Record], means: Sequence[Record], as_json: bool) -> None:
-    columns = {head: figure for head, figure in FIGURES.items() if any(r[figure[0]] is not None for r in means)}
-    for record in [*singles, *means] if as_json else []:
-        console.data(json.dumps({key: None if value == math.inf else value for key, value in record.items()}))
-    if singles and not as_json:
-        lines = [[r["noise"], r["model"], Path(r["photo"]).name, *_figures(r, columns)] for r in singles]
-        console.table(["noise", "model", "photo", *columns], lines, numbers=list(columns))
-        console.data("")
-    if means and not as_json:
-        lines = [[r["noise"], r["model"], str(r["photos"]), *_figures(r, columns)] for r in means]
-        console.table(["noise", "model", "photos", *columns], lines, numbers=["photos", *columns])
+    if as_json:
+        for record in [*singles, *means]:
+            # JSON has no infinity, the PSNR of a photo without noise.
+            finite = {key: None if value == math.inf else value for key, value in record.items()}
+            console.output(json.dumps(finite))
+        return
+    columns = {
+        heading: (measure, form)
+        for heading, (measure, form) in COLUMNS.items()
+        if any(record[measure] is not None for record in means)
+    }
+    if singles:
+        rows = [[r["noise"], r["model"], Path(r["photo"]).name, *_cells(r, columns)] for r in singles]
+        console.table(["noise", "model", "photo", *columns], rows, numbers=list(columns))
+        console.output("")
+    if means:
+        rows = [[r["noise"], r["model"], str(r["photos"]), *_cells(r, columns)] for r in means]
+        console.table(["noise", "model", "photos", *columns], rows, numbers=["photos", *columns])
 
 
-def _figures(record: Record, columns: Mapping[str, tuple[str, str]]) -> list[str]:
-    known = [(record[measure], form) for measure, form in columns.values()]
-    return ["-" if value is None else format(value, form) for value, form in known]
-
-
-def _read_sensor(text: str) -> tuple[float, float]:
-    try:
-        shot, read = map(float, text.split(","))
-    except ValueError:
-        shot = read = math.nan
-    if not (0 <= shot <= 1 and 0 <= read <= 1):
-        raise UsageError(f"--shot-read {text}: expected two numbers from 0 to 1, like 0.001,0.003")
-    return shot, read
+def _cells(record: Record, columns: Mapping[str, tuple[str, str]]) -> list[str]:
+    values = [(record[measure], form) for measure, form in columns.values()]
+    return ["-" if value is None else format(value, form) for value, form in values]

@@ -1,4 +1,7 @@
-"""Where errors become exit codes: 0 all done, 1 something failed, 2 wrong usage, 130 interrupted."""
+"""Run the command line and turn errors into exit codes.
+
+0 for success, 1 for a failure, 2 for wrong usage, 130 for Ctrl-C, 143 for SIGTERM.
+"""
 
 import ctypes
 import logging
@@ -12,18 +15,19 @@ from denoise_cli.cli import console
 from denoise_cli.cli.app import app
 from denoise_cli.errors import DenoiseError
 
-TERMINATED = 128 + signal.SIGTERM
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
-MOST_OF_AN_INT = 2**31 - 1
+TERMINATED = 128 + signal.SIGTERM  # the exit code, by the shells' convention
+M_TRIM_THRESHOLD = -1  # from malloc.h
+M_MMAP_THRESHOLD = -3  # from malloc.h
+LARGEST_INT = 2**31 - 1
 
 
 def run() -> NoReturn:
     """Run the command line, and end the process."""
-    # Decoders grumble about damaged files in their own words; what matters is said once, in ours.
+    # Decoders warn about damaged files in their own words; the commands report what matters in one line.
     warnings.simplefilter("ignore")
     logging.getLogger().addHandler(logging.NullHandler())
     _keep_freed_memory()
-    # Ended politely, the program still takes away its half-written files.
+    # SystemExit, unlike a signal's default action, lets the program remove its half-written files.
     signal.signal(signal.SIGTERM, _terminate)
     try:
         app()
@@ -34,16 +38,16 @@ def run() -> NoReturn:
 
 
 def _keep_freed_memory() -> None:
-    """Let glibc reuse large blocks, as every layer of every tile asks for the same ones.
+    """Let glibc reuse large blocks, since every layer of every tile asks for the same ones.
 
-    Given back to the system and fetched anew, each page is zeroed each time: docs/benchmarks.md.
+    Otherwise they are returned to the system and come back as pages that are zeroed each time: docs/benchmarks.md.
     """
     if sys.platform != "linux":
         return
     libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):  # musl has none
+    if hasattr(libc, "mallopt"):  # not in musl
         for parameter in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
-            libc.mallopt(parameter, MOST_OF_AN_INT)
+            libc.mallopt(parameter, LARGEST_INT)
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:

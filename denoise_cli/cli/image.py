@@ -1,7 +1,8 @@
-"""`denoise image`: photos in, cleaner photos out."""
+"""`denoise image`: remove noise from photos and camera RAW files."""
 
 import dataclasses
 import json
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,52 +10,69 @@ import typer
 
 from denoise_cli.cli import console
 from denoise_cli.cli.options import (
+    NAME_OR_FILE,
     Device,
+    DryRun,
     Json,
     MaxPixels,
+    Overwrite,
     Precision,
     Quiet,
+    Strength,
     Tile,
+    read_noise,
     read_precision,
-    read_sensor_noise,
     read_tile,
 )
 from denoise_cli.errors import DenoiseError, UsageError
 
 if TYPE_CHECKING:
     from denoise_cli.inference.denoiser import Denoiser
-    from denoise_cli.pipeline.photo import Result
+    from denoise_cli.pipeline.jobs import Job
+    from denoise_cli.pipeline.photo import Result, Settings
 
-Inputs = Annotated[list[str], typer.Argument(help="Photos, folders of photos, or - for standard input.")]
+Inputs = Annotated[
+    list[str], typer.Argument(metavar="PHOTO", help="Photos, folders of photos, or - for standard input.")
+]
 Output = Annotated[
     str | None,
-    typer.Option("--output", "-o", help="A file, a folder (ending in /), or - for standard output. [default: beside]"),
-]
-Model = Annotated[
-    str,
     typer.Option(
-        help="auto (by the photo's format), a name from `denoise models`, or a .safetensors of denoise train."
+        "--output",
+        "-o",
+        metavar="PATH",
+        help="Target: a file, a folder (an existing one, or a name that ends in /), or - for standard output.",
+        show_default="NAME-denoised.EXT beside the input",
     ),
 ]
+Model = Annotated[str, typer.Option(metavar="MODEL", help=f"Model: auto, {NAME_OR_FILE}.")]
 Noise = Annotated[
     str,
     typer.Option(
-        help="auto; the standard deviation of white noise on the scale of 255, like 25; or SHOT,READ of a sensor's, as "
-        "shares of white in linear light, like 0.003,0.002."
+        metavar="NOISE",
+        help="Noise in the photo: auto; its standard deviation on the scale of 0 to 255, such as 25; or a sensor's "
+        "SHOT,READ in linear light, such as 0.003,0.002.",
     ),
 ]
-Strength = Annotated[float, typer.Option(min=0, max=1, help="How much of the noise goes; 0 leaves the pixels alone.")]
-Quality = Annotated[int, typer.Option(min=1, max=100, help="Of JPEG, WebP (100: lossless) and AVIF.")]
-Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Take folders with all that is below them.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be written, and stop.")]
+Quality = Annotated[
+    int,
+    typer.Option(metavar="N", min=1, max=100, help="Quality of JPEG, WebP and AVIF; 100 makes WebP lossless."),
+]
 Format = Annotated[
     str | None,
     typer.Option(
-        "--format", help="jpeg, png, tiff, webp, avif, or dng of camera RAW, where the output's name does not say it."
+        "--format",
+        metavar="FORMAT",
+        help="Output format, if the output's name does not show it: jpeg, png, tiff, webp, avif, or, for camera RAW, "
+        "dng.",
+        show_default="the input's; png for HEIF, BMP and RAW",
     ),
 ]
-Linear = Annotated[bool, typer.Option("--linear", help="Write a .dng of demosaiced, linear light, not of the mosaic.")]
+Linear = Annotated[
+    bool, typer.Option("--linear", help="Write .dng files as demosaiced, linear light instead of a mosaic.")
+]
+Recursive = Annotated[
+    bool, typer.Option("--recursive", "-r", help="Include subfolders, and build the same tree in the output folder.")
+]
 
 
 def image(
@@ -76,8 +94,11 @@ def image(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Denoise photos, and keep everything else about them."""
-    level, side, arithmetic = read_sensor_noise(noise), read_tile(tile), read_precision(precision)
+    """Denoise photos and camera RAW files.
+
+    Everything else about a photo stays as it is: size, bit depth, transparency, metadata and colour profile.
+    """
+    level, tile_side, precision_name = read_noise(noise), read_tile(tile), read_precision(precision)
     if as_json and output == "-":
         raise UsageError("--json and -o - both write to standard output: choose one")
 
@@ -90,50 +111,60 @@ def image(
     planned = jobs.plan(inputs, output, recursive, format)
     settings = photo.Settings(model, level, strength, quality, overwrite, max_pixels, linear)
     if linear and all(job.kind != jobs.DNG for job in planned):
-        raise UsageError("--linear: is for a .dng: name the output so, or add --format dng")
+        raise UsageError("--linear: only for .dng files: name a .dng file as the output, or add --format dng")
     if model != AUTO:
         check_takes_noise(model, level, noise)
     if dry_run:
         for job in planned:
-            console.data(f"{job.source} -> {job.target}")
+            console.output(f"{job.source} -> {job.target}")
         return
 
     from denoise_cli.inference.denoiser import load_denoiser
     from denoise_cli.inference.device import choose_device, choose_precision
 
-    choose_precision(choose_device(device), arithmetic)
+    choose_precision(choose_device(device), precision_name)
 
     @cache
     def load(name: str) -> "Denoiser":
-        return load_denoiser(name, device, arithmetic, side)
+        return load_denoiser(name, device, precision_name, tile_side)
 
     if model != AUTO:
         load(model)
+    failures = _denoise_all(planned, load, settings, quiet, as_json)
+    if failures:
+        raise typer.Exit(1)
+
+
+def _denoise_all(
+    jobs: "Sequence[Job]", load: "Callable[[str], Denoiser]", settings: "Settings", quiet: bool, as_json: bool
+) -> int:
+    """Denoise one photo after another; returns how many failed."""
+    from denoise_cli.pipeline import photo
+
     failures = 0
-    with console.bar(len(planned), quiet) as bar:
-        for job in planned:
+    with console.progress_bar(len(jobs), quiet) as bar:
+        for job in jobs:
             bar.start(job.source.name)
             try:
-                result = photo.run(job, load, settings, bar.show)
+                result = photo.run(job, load, settings, bar.set_fraction)
                 if not quiet:
-                    console.say(_line(result))
+                    console.status(_summary(result))
             except DenoiseError as error:
                 failures += 1
                 result = photo.failed(job, settings, error)
                 console.error(str(error))
             if as_json:
-                console.data(json.dumps(dataclasses.asdict(result)))
+                console.output(json.dumps(dataclasses.asdict(result)))
             bar.finish()
-    if failures:
-        raise typer.Exit(1)
+    return failures
 
 
-def _line(result: "Result") -> str:
-    level = "noise level left to the model"
+def _summary(result: "Result") -> str:
+    noise = "noise level left to the model"
     if result.sigma is not None:
-        level = f"noise {result.sigma:.1f}" + (" (estimated)" if result.noise_from == "estimated" else "")
+        noise = f"noise {result.sigma:.1f}" + (" (estimated)" if result.noise_from == "estimated" else "")
     if result.shot is not None:
-        said = {"given": "", "file": " (from the file)", "estimated": " (estimated)"}[result.noise_from or "given"]
-        level = f"shot {result.shot:.2e}, read {result.read:.2e}{said}"
+        origins = {"given": "", "file": " (from the file)", "estimated": " (estimated)"}
+        noise = f"shot {result.shot:.2e}, read {result.read:.2e}{origins[result.noise_from or 'given']}"
     notes = "".join(f"; {note}" for note in result.notes)
-    return f"{result.source} -> {result.target}: {result.model}, {level}, {result.seconds:.1f} s{notes}"
+    return f"{result.source} -> {result.target}: {result.model}, {noise}, {result.seconds:.1f} s{notes}"

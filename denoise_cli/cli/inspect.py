@@ -1,4 +1,4 @@
-"""`denoise inspect`: what the program sees in photos."""
+"""`denoise inspect`: what is in photos, and how `denoise image` would denoise them."""
 
 import dataclasses
 import json
@@ -14,46 +14,49 @@ from denoise_cli.errors import DenoiseError
 if TYPE_CHECKING:
     from denoise_cli.pipeline.inspect import Facts
 
-Photos = Annotated[list[Path], typer.Argument(help="Photos, or - for standard input.")]
+Photos = Annotated[list[Path], typer.Argument(metavar="PHOTO", help="Photos, or - for standard input.")]
 
 
 def inspect(photos: Photos, max_pixels: MaxPixels = 200_000_000, as_json: Json = False) -> None:
-    """Show what the program sees in photos: format, colours, camera, noise, and the model that it would take."""
-    from denoise_cli.pipeline.inspect import inspect as look
+    """Show the format, colours, camera and noise of photos.
+
+    Also shows the model that `denoise image` would use for each.
+    """
+    from denoise_cli.pipeline import inspect
 
     failures = 0
     for path in photos:
         try:
-            facts = look(path, max_pixels)
+            facts = inspect.inspect(path, max_pixels)
         except DenoiseError as error:
             failures += 1
             console.error(str(error))
             continue
         if as_json:
-            console.data(json.dumps(dataclasses.asdict(facts)))
+            console.output(json.dumps(dataclasses.asdict(facts)))
         else:
-            for name, words in _lines(facts):
-                console.data(f"{name:10}{words}")
+            for name, description in _descriptions(facts):
+                console.output(f"{name:10}{description}")
     if failures:
         raise typer.Exit(1)
 
 
-def _lines(facts: "Facts") -> list[tuple[str, str]]:
-    said = "as the file says" if facts.noise_from == "file" else "estimated"
+def _descriptions(facts: "Facts") -> list[tuple[str, str]]:
+    origin = "from the file" if facts.noise_from == "file" else "estimated"
     if facts.shot is None:
-        noise = f"sigma {facts.sigma:.1f} of 255, {said}"
+        noise = f"sigma {facts.sigma:.1f} of 255, {origin}"
     else:
-        noise = f"shot {facts.shot:.3g}, read {facts.read:.3g} (--noise {facts.shot:.3g},{facts.read:.3g}), {said}"
+        noise = f"shot {facts.shot:.3g}, read {facts.read:.3g} (--noise {facts.shot:.3g},{facts.read:.3g}), {origin}"
     levels = "" if facts.white is None else f", black {facts.black:g}, white {facts.white}"
-    shutter = "" if facts.exposure is None else f", {_seconds(facts.exposure)}"
-    taken = f"{facts.camera or 'unknown'}{shutter}" + ("" if facts.iso is None else f", ISO {facts.iso}")
+    exposure = "" if facts.exposure is None else f", {_seconds(facts.exposure)}"
+    iso = "" if facts.iso is None else f", ISO {facts.iso}"
     return [
         ("file", facts.source),
         ("format", facts.format),
         ("size", f"{facts.width} x {facts.height}"),
         ("values", f"{facts.bits} bits, {facts.colours}{', transparency' if facts.alpha else ''}{levels}"),
-        ("profile", facts.profile or "none: taken for sRGB" if facts.white is None else "of the camera"),
-        ("taken by", taken),
+        ("profile", facts.profile or "none, assumed to be sRGB" if facts.white is None else "the camera's colours"),
+        ("taken by", f"{facts.camera or 'unknown'}{exposure}{iso}"),
         ("noise", noise),
         ("model", facts.model),
     ]

@@ -1,4 +1,4 @@
-"""`denoise train`: make weights, go on making them, or fit them to other photos."""
+"""`denoise train`: train a model, continue a run, or fine-tune a model on other photos."""
 
 import dataclasses
 import math
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from denoise_cli.cli import console
-from denoise_cli.cli.options import Device, Quiet
+from denoise_cli.cli.options import NAME_OR_FILE, Device, Quiet
 from denoise_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,40 +22,92 @@ if TYPE_CHECKING:
 Data = Annotated[
     list[Path],
     typer.Option(
+        metavar="FOLDER",
         envvar="DENOISE_DATA",
-        help="A folder of clean photos, or of pairs (noisy/ and clean/ inside); may be given several times. "
-        "With --recipe, the folder that holds the recipe's folders.",
+        help="Folder of clean photos; or of pairs, with noisy photos in noisy/ and clean ones in clean/; or, with "
+        "--recipe, the folder that contains the recipe's folders. Repeatable.",
     ),
 ]
-Out = Annotated[Path, typer.Option(help="The run's folder: state, log.csv, curve.png and weights.safetensors.")]
+Out = Annotated[
+    Path, typer.Option(metavar="FOLDER", help="Folder of the run, for its weights, state, log and learning curve.")
+]
 RecipeName = Annotated[
-    str | None, typer.Option("--recipe", help="Repeat the run of a published model, or one of a .toml file.")
+    str | None,
+    typer.Option(
+        "--recipe", metavar="RECIPE", help="Recipe to repeat: the name of a published model, or a .toml file."
+    ),
 ]
-Model = Annotated[str | None, typer.Option(help="Train this model from fresh weights.")]
-Start = Annotated[
-    str | None, typer.Option("--from", help="Fine-tune: begin with the weights of a model or a .safetensors file.")
+Model = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Model to train from fresh weights: a name from `denoise models`."),
 ]
-Steps = Annotated[int | None, typer.Option(min=1, help="Batches in all; the learning rate ends at zero.")]
-Batch = Annotated[int | None, typer.Option(min=1, help="Crops in a batch.")]
+Start = Annotated[str | None, typer.Option("--from", metavar="MODEL", help=f"Model to fine-tune: {NAME_OR_FILE}.")]
+Steps = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="Number of steps; each learns from one batch.",
+        show_default="the recipe's, or 20000; 4000 with --from",
+    ),
+]
+Batch = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, help="Number of crops in a batch.", show_default="the recipe's, or 16"),
+]
 Patch = Annotated[
-    int | None, typer.Option(min=1, help="Side of a crop in pixels, a multiple of what the network takes.")
+    int | None,
+    typer.Option(
+        metavar="PIXELS",
+        min=1,
+        help="Side of a crop, a multiple of what the network takes (64).",
+        show_default="the recipe's, or 64",
+    ),
 ]
-LearningRate = Annotated[float | None, typer.Option(min=0, help="After the warm-up.")]
-Seed = Annotated[int | None, typer.Option(min=0, help="Of weights, crops and noise.")]
-Validation = Annotated[Path | None, typer.Option(help="A folder of clean photos to score at sigma 25, or of pairs.")]
-Every = Annotated[int, typer.Option(min=1, help="Steps between two scores.")]
-SaveEvery = Annotated[int, typer.Option(min=1, help="Steps between two saved states.")]
-Minutes = Annotated[float, typer.Option(min=0, help="Stop in time; continue with --resume.")]
+LearningRate = Annotated[
+    float | None,
+    typer.Option(
+        metavar="RATE",
+        min=0,
+        help="Learning rate after the warm-up.",
+        show_default="the recipe's, or 0.001; 0.0003 with --from",
+    ),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=0, help="Seed of weights, crops and noise.", show_default="the recipe's, or 0"),
+]
+Validation = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Folder of photos to score the weights on: pairs, or clean photos, which get noise of sigma 25.",
+    ),
+]
+Every = Annotated[int, typer.Option(metavar="N", min=1, help="Number of steps between two validations.")]
+SaveEvery = Annotated[int, typer.Option(metavar="N", min=1, help="Number of steps between two saved states.")]
+Minutes = Annotated[
+    float,
+    typer.Option(
+        metavar="MINUTES", min=0, help="Time after which to stop; continue with --resume.", show_default="no limit"
+    ),
+]
 Workers = Annotated[
-    int | None, typer.Option(min=0, help="Processes that prepare crops. [default: 0 on a CPU, 8 for a GPU]")
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=0,
+        help="Number of processes that prepare crops; 0 prepares them between steps.",
+        show_default="8 with a GPU, 0 on a CPU",
+    ),
 ]
 Resume = Annotated[
     bool,
-    typer.Option("--resume", help="Continue the run that is in the folder, with its settings but for those given."),
+    typer.Option("--resume", help="Continue the run in the --out folder, with its settings except those given here."),
 ]
 
-WORKERS_FOR_A_GPU = 8
-INTERRUPTED = 130
+GPU_WORKERS = 8
+INTERRUPTED = 130  # the exit code, by the shells' convention
 
 
 def train(
@@ -78,31 +130,34 @@ def train(
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
-    """Train a model on photos: --recipe repeats a published run, --model starts a new one, --from fine-tunes."""
+    """Train a model, or fine-tune one on your own photos.
+
+    --recipe repeats the run of a published model, --model starts a new one, --from fine-tunes, --resume continues.
+    """
     choices = sum(choice is not None for choice in (recipe, model, start))
     if choices > 1 or not (choices or resume):
         raise UsageError(
-            "choose one of --recipe (repeat a run), --model (start one) and --from (fine-tune), or --resume one"
+            "choose one of --recipe (repeat a run), --model (start a run) and --from (fine-tune), or continue a run "
+            "with --resume"
         )
 
-    from denoise_cli.models.registry import is_file
-    from denoise_cli.train.distributed import place_for
-    from denoise_cli.train.recipe import Recipe, fine_tuning, read_recipe, recipe_of
+    from denoise_cli.models.registry import is_weight_file
+    from denoise_cli.train.distributed import device_for
+    from denoise_cli.train.recipe import recipe_of
     from denoise_cli.train.trainer import Trainer
 
-    if recipe is not None:
-        settings = read_recipe(recipe)
-    elif resume:
+    if recipe is None and resume:
         settings = recipe_of(out)
-        model = model if start is None or is_file(start) else start  # the file may be gone, and is not needed
+        if start is not None and not is_weight_file(start):  # a file may be gone by now, and is not needed
+            model = start
     else:
-        settings = fine_tuning(start) if start is not None else Recipe(str(model))
+        settings = _new_settings(recipe, model, start)
     folders = _folders(settings, data)
     settings = _replaced(
         settings, model=model, steps=steps, batch=batch, patch=patch, learning_rate=learning_rate, seed=seed
     )
 
-    place = place_for(device)
+    place = device_for(device)
     trainer = Trainer(
         settings,
         folders,
@@ -112,55 +167,71 @@ def train(
         validate_every=validate_every,
         save_every=save_every,
         resume=resume,
-        workers=(WORKERS_FOR_A_GPU if place.type == "cuda" else 0) if workers is None else workers,
+        workers=(GPU_WORKERS if place.type == "cuda" else 0) if workers is None else workers,
     )
-    talks = trainer.crew.leads and not quiet
-    if trainer.changes and talks:
-        console.say(f"{out}: {', '.join(trainer.changes)}")
-    skipped = 0
-    with _interruptible(trainer), console.bar(settings.steps, not talks) as bar:
-        bar.start(settings.model)
-        for report in trainer.run(minutes, lambda fraction: bar.reach(trainer.step, fraction)):
-            for line in report.skipped:
-                console.error(f"{line}: skipped")
-            skipped += len(report.skipped)
-            if not quiet:
-                console.say(_line(report, settings))
-    trainer.crew.part()
-    if trainer.crew.leads:
-        _draw(out)
-    missing = settings.steps - trainer.step
-    if talks:
-        left = f": {missing} left, continue with --resume" if missing else ""
-        unread = f", unreadable photos: {skipped}" if skipped else ""
-        console.say(f"{out}: {trainer.step} steps done{unread}{left}")
-    if missing and trainer.stopped:
+    _run(trainer, settings, out, minutes, quiet)
+    if trainer.stopped and trainer.step < settings.steps:
         raise typer.Exit(INTERRUPTED)
 
 
-def _replaced(recipe: "Recipe", **asked: Any) -> "Recipe":
-    """The recipe, but for what was asked for."""
-    try:
-        return dataclasses.replace(recipe, **{name: value for name, value in asked.items() if value is not None})
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+def _new_settings(recipe: str | None, model: str | None, start: str | None) -> "Recipe":
+    from denoise_cli.train.recipe import Recipe, fine_tuning, read_recipe
+
+    if recipe is not None:
+        return read_recipe(recipe)
+    return fine_tuning(start) if start is not None else Recipe(str(model))
 
 
 def _folders(recipe: "Recipe", roots: list[Path]) -> list[Path]:
-    """The recipe's folders below the roots, as often as it names them; the roots themselves where it names none."""
+    """The recipe's folders below the roots, repeated as in the recipe; the roots themselves if it names none."""
     found = {name: [root / name for root in roots if (root / name).is_dir()] for name in recipe.data}
-    absent = [name for name, folders in found.items() if not folders]
-    if absent:
+    missing = [name for name, folders in found.items() if not folders]
+    if missing:
         raise UsageError(
-            f"{', '.join(map(str, roots))}: the recipe learns from photos in {', '.join(recipe.data)}, and there is no "
-            f"{absent[0]}: name the folder that holds them, or fit the weights to photos of your own with --from"
+            f"{', '.join(map(str, roots))}: the recipe needs the folders {', '.join(recipe.data)}, and there is no "
+            f"{missing[0]}: name the folder that contains them, or fine-tune on your own photos with --from"
         )
     return [folder for name in recipe.data for folder in found[name]] or roots
 
 
+def _replaced(recipe: "Recipe", **given: Any) -> "Recipe":
+    """The recipe with the settings that are given, those that are not None."""
+    try:
+        return dataclasses.replace(recipe, **{name: value for name, value in given.items() if value is not None})
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _run(trainer: "Trainer", settings: "Recipe", out: Path, minutes: float, quiet: bool) -> None:
+    """Train, and report on it; of several processes, only the first reports."""
+    reports_run = trainer.processes.is_leader and not quiet
+    if trainer.changes and reports_run:
+        console.status(f"{out}: {', '.join(trainer.changes)}")
+    skipped = 0
+    with _interruptible(trainer), console.progress_bar(settings.steps, not reports_run) as bar:
+        bar.start(settings.model)
+        for report in trainer.run(minutes, lambda fraction: bar.jump_to(trainer.step, fraction)):
+            for photo in report.skipped:
+                console.error(f"{photo}: skipped")
+            skipped += len(report.skipped)
+            if not quiet:
+                console.status(_progress(report, settings))
+    trainer.processes.leave()
+    if trainer.processes.is_leader:
+        _draw_curve(out)
+    if reports_run:
+        remaining = settings.steps - trainer.step
+        unreadable = f", unreadable photos: {skipped}" if skipped else ""
+        advice = f": {remaining} left, continue with --resume" if remaining else ""
+        console.status(f"{out}: {trainer.step} steps done{unreadable}{advice}")
+
+
 @contextmanager
 def _interruptible(trainer: "Trainer") -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the run after its step, and at once when they come again; or where processes share it."""
+    """Let Ctrl-C and SIGTERM end the run after the current step, and end it at once the second time.
+
+    If several processes share the run, the first signal ends it at once.
+    """
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         trainer.stop()
@@ -170,7 +241,7 @@ def _interruptible(trainer: "Trainer") -> Iterator[None]:
         for number, handler in before.items():
             signal.signal(number, handler)
 
-    signals = (signal.SIGINT, signal.SIGTERM) if trainer.crew.size == 1 else ()
+    signals = (signal.SIGINT, signal.SIGTERM) if trainer.processes.size == 1 else ()
     before = {number: signal.signal(number, stop) for number in signals}
     try:
         yield
@@ -178,23 +249,23 @@ def _interruptible(trainer: "Trainer") -> Iterator[None]:
         restore()
 
 
-def _draw(run: Path) -> None:
-    """The curve is a convenience: whoever has no matplotlib has the log."""
+def _draw_curve(run: Path) -> None:
+    """Draw the log if matplotlib is installed; the log itself holds the same figures."""
     from denoise_cli.errors import MissingDependency
     from denoise_cli.evaluation.plots import plot_run
 
     log = run / "log.csv"
-    if len(log.read_text().splitlines()) > 1:  # else there is nothing but its head
+    if len(log.read_text().splitlines()) > 1:  # more than the header
         with suppress(MissingDependency):
             plot_run(log, run / "curve.png")
 
 
-def _line(report: "Report", recipe: "Recipe") -> str:
+def _progress(report: "Report", recipe: "Recipe") -> str:
     score = "" if report.psnr is None else f", validation {report.psnr:.2f} dB"
-    left = (recipe.pixels_until(recipe.steps) - recipe.pixels_until(report.step)) / 1e6
-    minutes = left / report.megapixels_per_second / 60
+    remaining_megapixels = (recipe.pixels_until(recipe.steps) - recipe.pixels_until(report.step)) / 1e6
+    remaining_minutes = remaining_megapixels / report.megapixels_per_second / 60
     return (
         f"step {report.step} of {recipe.steps}: loss {report.loss:.5f}{score}, "
         f"{report.megapixels_per_second:.2f} MP/s ({report.waiting:.0%} waiting for crops), "
-        f"{report.seconds / 60:.1f} minutes, {minutes:.0f} to go"
+        f"{report.seconds / 60:.1f} minutes, {remaining_minutes:.0f} to go"
     )

@@ -1,4 +1,4 @@
-"""`denoise video`: clips in, cleaner clips out."""
+"""`denoise video`: remove noise from clips."""
 
 import dataclasses
 import json
@@ -11,52 +11,90 @@ import typer
 
 from denoise_cli.cli import console
 from denoise_cli.cli.options import (
+    NAME_OR_FILE,
     Device,
+    DryRun,
     Json,
+    Overwrite,
     Precision,
     Quiet,
+    Strength,
     Tile,
-    read_noise,
     read_number,
     read_precision,
+    read_sigma,
     read_tile,
 )
 from denoise_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from denoise_cli.pipeline.clip import Result
+    from denoise_cli.inference.denoiser import Denoiser
+    from denoise_cli.pipeline.clip import Result, Settings
 
-MOST_SECONDS = 1e7
+SHORTEST_DURATION = 1e-6  # seconds
+LONGEST_DURATION = 1e7  # seconds
 
-Input = Annotated[Path, typer.Argument(help="A clip: anything that FFmpeg reads.")]
+Input = Annotated[Path, typer.Argument(metavar="CLIP", help="Clip in any format that FFmpeg reads.")]
 Output = Annotated[
     Path | None,
     typer.Option(
-        "--output", "-o", help="A .mp4, .mov, .mkv, .webm or .m4v, or - for y4m on standard output. [default: beside]"
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Target: a .mp4, .mov, .mkv, .webm or .m4v file, or - for raw frames (YUV4MPEG2) on standard output.",
+        show_default="NAME-denoised.EXT beside the clip",
     ),
 ]
-Frames = Annotated[int, typer.Option(help="How many frames are looked at for each one: odd, 1 to 9.")]
+Frames = Annotated[
+    int,
+    typer.Option(metavar="N", help="Number of frames to use for each one, with it in the middle: odd, from 1 to 9."),
+]
 Model = Annotated[
     str | None,
     typer.Option(
-        help="A name from `denoise models`, or a file of denoise train. [default: mallenet-v, of 1 frame mallenet-s]"
+        metavar="MODEL",
+        help=f"Model: {NAME_OR_FILE}.",
+        show_default="mallenet-v; mallenet-s with --frames 1",
     ),
 ]
-Noise = Annotated[str, typer.Option(help="auto (for each scene), or the noise's standard deviation, of 255.")]
-Strength = Annotated[float, typer.Option(min=0, max=1, help="How much of the noise goes; 0 leaves the samples alone.")]
-Codec = Annotated[str | None, typer.Option(help="h264, hevc, av1, vp9, prores, ffv1, or an encoder. [default: as was]")]
-Crf = Annotated[float | None, typer.Option(help="Constant quality, less is better. [default: no loss is seen]")]
-Preset = Annotated[str | None, typer.Option(help="Of the encoder, like slow.")]
-PixFmt = Annotated[str | None, typer.Option(help="Like yuv420p10le. [default: as was]")]
-Start = Annotated[str, typer.Option(help="Seconds to leave out at the beginning.")]
-Duration = Annotated[str, typer.Option(help="How many seconds to take, or all.")]
-Deinterlace = Annotated[bool, typer.Option("--deinterlace", help="Make whole frames of fields first.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run has stopped.")]
-Compare = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Write a clip with before and after side by side, too.")
+Noise = Annotated[
+    str,
+    typer.Option(
+        metavar="SIGMA",
+        help="Noise in the clip: auto (estimated for each scene), or its standard deviation on the scale of 0 to 255.",
+    ),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be written, and stop.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")]
+Codec = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CODEC",
+        help="Codec: h264, hevc, av1, vp9, prores, ffv1, or one of FFmpeg's encoders.",
+        show_default="the clip's",
+    ),
+]
+Crf = Annotated[
+    float | None,
+    typer.Option(
+        metavar="N", help="Constant quality: lower is better, and a larger file.", show_default="visually lossless"
+    ),
+]
+Preset = Annotated[
+    str | None, typer.Option(metavar="PRESET", help="Encoder preset, such as slow.", show_default="the encoder's")
+]
+PixFmt = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FORMAT", help="Pixel format, as FFmpeg names it, such as yuv420p10le.", show_default="the clip's"
+    ),
+]
+Start = Annotated[str, typer.Option(metavar="SECONDS", help="Seconds to skip at the beginning.")]
+Duration = Annotated[str, typer.Option(metavar="SECONDS", help="Seconds to denoise, or all.")]
+Deinterlace = Annotated[bool, typer.Option("--deinterlace", help="Deinterlace the clip first.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")]
+Compare = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Second clip to write, with before on the left and after on the right."),
+]
 
 
 def video(
@@ -83,48 +121,77 @@ def video(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Denoise a clip, and keep its timing, sound, subtitles, colours and metadata."""
-    sigma, side, arithmetic = read_noise(noise), read_tile(tile), read_precision(precision)
+    """Denoise a clip.
+
+    Everything else about it stays as it is: timing, sound, subtitles, colours and metadata.
+    """
+    sigma, tile_side, precision_name = read_sigma(noise), read_tile(tile), read_precision(precision)
 
     from denoise_cli.inference.denoiser import load_denoiser
     from denoise_cli.io.encode import STDOUT
     from denoise_cli.pipeline import clip
     from denoise_cli.pipeline.model_choice import check_takes_noise, model_for_clip
 
-    if frames not in range(1, clip.MOST_FRAMES + 1, 2):
-        raise UsageError(f"--frames {frames}: expected an odd number from 1 to {clip.MOST_FRAMES}")
+    if frames not in range(1, clip.MAX_FRAMES + 1, 2):
+        raise UsageError(f"--frames {frames}: expected an odd number from 1 to {clip.MAX_FRAMES}")
     name = model_for_clip(frames, model)
     check_takes_noise(name, sigma, noise)
     target = output or clip.target_beside(source)
     if as_json and target == STDOUT:
         raise UsageError("--json and -o - both write to standard output: choose one")
     clip.check(source, target, overwrite)
-    begin = read_number(start, "--start", 0, MOST_SECONDS, auto=False)
-    seconds = math.inf if duration == "all" else read_number(duration, "--duration", 1e-6, MOST_SECONDS, auto=False)
+    begin = read_number(start, "--start", 0, LONGEST_DURATION, auto=False)
+    seconds = _read_duration(duration)
     settings = clip.Settings(name, frames, sigma, strength, codec, crf, preset, pix_fmt, begin, seconds, deinterlace)
     if dry_run:
         encoding, notes = clip.preview(source, target, settings, overwrite)
-        console.data(
-            "; ".join([f"{source} -> {target}: {name}, {encoding.encoder} in {encoding.pixel_format}", *notes])
-        )
+        encoded = f"{source} -> {target}: {name}, {encoding.encoder} in {encoding.pixel_format}"
+        console.output("; ".join([encoded, *notes]))
         return
-    denoise = load_denoiser(name, device, arithmetic, side)
+    denoise = load_denoiser(name, device, precision_name, tile_side)
+    result = _denoise_clip(source, target, denoise, settings, overwrite, resume, compare, quiet)
+    if as_json:
+        console.output(json.dumps(dataclasses.asdict(result)))
+
+
+def _read_duration(text: str) -> float:
+    if text == "all":
+        return math.inf
+    return read_number(text, "--duration", SHORTEST_DURATION, LONGEST_DURATION, auto=False)
+
+
+def _denoise_clip(
+    source: Path,
+    target: Path,
+    denoise: "Denoiser",
+    settings: "Settings",
+    overwrite: bool,
+    resume: bool,
+    compare: Path | None,
+    quiet: bool,
+) -> "Result":
+    """Denoise the clip and report on it while and after that is done."""
+    from denoise_cli.pipeline import clip
+
     began = time.monotonic()
-    with console.bar(1, quiet) as bar:
+    resumed_at: int | None = None  # frames that an earlier run had finished
+    shown_notes: list[str] = []
+
+    with console.progress_bar(1, quiet) as bar:
         bar.start(source.name)
-        before: list[int] = []
-        told: list[str] = []
 
-        def progress(done: int, share: float) -> None:
-            before.append(done - 1) if not before else None
-            rate = (done - before[0]) / (time.monotonic() - began)
+        def show_progress(done: int, fraction: float) -> None:
+            nonlocal resumed_at
+            if resumed_at is None:
+                resumed_at = done - 1
+            rate = (done - resumed_at) / (time.monotonic() - began)
             bar.describe(f"{source.name}: {done} frames, {rate:.2f} frames/s")
-            bar.show(share)
+            bar.set_fraction(fraction)
 
-        def notice(text: str) -> None:
-            told.append(text)
+        def show_note(text: str) -> None:
+            shown_notes.append(text)
             if not quiet:
-                console.say(f"{source}: {text}")
+                console.status(f"{source}: {text}")
 
         try:
             result = clip.run(
@@ -135,21 +202,20 @@ def video(
                 overwrite=overwrite,
                 resume=resume,
                 compare=compare,
-                progress=progress,
-                notice=notice,
+                progress=show_progress,
+                notice=show_note,
             )
         except KeyboardInterrupt:
             if not quiet and clip.is_resumable(target):
-                console.say(f"{source}: interrupted; --resume goes on after what is finished")
+                console.status(f"{source}: interrupted: continue with --resume")
             raise
     if not quiet:
-        console.say(_line(result, told))
-    if as_json:
-        console.data(json.dumps(dataclasses.asdict(result)))
+        console.status(_summary(result, shown_notes))
+    return result
 
 
-def _line(result: "Result", told: list[str]) -> str:
-    level = "" if result.sigma is None else f", noise {result.sigma:.1f}"
+def _summary(result: "Result", shown_notes: list[str]) -> str:
+    noise = "" if result.sigma is None else f", noise {result.sigma:.1f}"
     speed = f"{result.made / max(result.seconds, 1e-9):.2f} frames/s"
-    notes = "".join(f"; {note}" for note in result.notes if note not in told)
-    return f"{result.source} -> {result.target}: {result.model}{level}, {result.frames} frames, {speed}{notes}"
+    notes = "".join(f"; {note}" for note in result.notes if note not in shown_notes)
+    return f"{result.source} -> {result.target}: {result.model}{noise}, {result.frames} frames, {speed}{notes}"

@@ -167,12 +167,12 @@ class Pairs:
     """
 
     crops: CropSource
-    blind: bool
+    is_blind: bool
 
     def draw(self, rng: np.random.Generator, patch: int) -> Example:
         """See `Examples`."""
         noisy, clean = np.split(self.crops.draw(rng, patch), 2, axis=-1)
-        level = UNKNOWN_LEVEL if self.blind else _grain(noisy - clean)
+        level = UNKNOWN_LEVEL if self.is_blind else _grain(noisy - clean)
         return Example(noisy, clean, np.full((patch, patch), level, np.float32))
 
 

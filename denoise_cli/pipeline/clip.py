@@ -38,7 +38,7 @@ from denoise_cli.version import __version__
 
 Progress = Callable[[int, float], None]  # frames done, and the fraction of the clip
 
-MOST_FRAMES = 9
+MAX_FRAMES = 9  # in a window
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Result:
     """The outcome for a clip.
 
     Attributes:
-        made: frames that this run has made; the others come from a run that was interrupted.
+        made: frames that this run has denoised; the others come from a run that was interrupted.
         sigma: the median noise level of the frames, on the scale of 255; None if the model found it itself.
     """
 
@@ -141,7 +141,8 @@ def run(
         compare: a second clip to write, without sound, with before on the left and after on the right. After `resume`
             it has only the frames of this run.
         progress: called after each frame.
-        notice: called, before the work begins, with each thing that the result will lack. The result lists them too.
+        notice: called, before the work begins, with a line for everything that the result will lack. The result lists
+            these lines too.
 
     Raises:
         DenoiseError: something that the user can act upon. Whatever had the target's name before is untouched, and
@@ -171,18 +172,18 @@ def run(
         levels: list[float] = []
 
         def reported() -> Iterator[Frame]:
-            for place, (frame, level) in enumerate(cleaned, start=before + 1):
+            for done, (frame, level) in enumerate(cleaned, start=before + 1):
                 levels.extend([] if level is None else [level])
                 yield frame
                 if progress is not None:
-                    progress(place, min(place / expected, 1.0))
+                    progress(done, min(done / expected, 1.0))
 
         kept = closing(parts) if parts else nullcontext()
         with kept, closing(decoded), _Comparison(compare, clip, first, overwrite) as comparison:
 
             def write(frames: Iterator[Frame]) -> int:
-                seen = comparison.copying(frames)
-                return parts.write(seen) if parts else write_all(seen, STDOUT, clip, encoding)
+                copied = comparison.copying(frames)
+                return parts.write(copied) if parts else write_all(copied, STDOUT, clip, encoding)
 
             made = consume_in_thread(write, reported())
         if parts:
@@ -218,7 +219,7 @@ def denoised(
     strength: float = 1.0,
     skip: int = 0,
 ) -> Iterator[tuple[Frame, float | None]]:
-    """Subtract the noise that `frames.find_noise` finds from each frame's own samples.
+    """Subtract from each frame's samples the noise that `frames.find_noise` finds.
 
     Args:
         frames: in display order; their samples are replaced.
@@ -233,7 +234,7 @@ def denoised(
     """
     pictures = ((frame, to_rgb(frame.planes, frame.layout)) for frame in frames)
     for frame, level, noise in find_noise(pictures, denoise, T, sigma, strength, skip):
-        assert not isinstance(level, ShotRead)  # sigma is none
+        assert not isinstance(level, ShotRead)  # because sigma is not
         if noise is not None:
             frame.replace(subtract_noise(frame.planes, noise(), frame.layout))
         yield frame, level
@@ -262,7 +263,7 @@ def _encoding(clip: Reader, first: Frame, target: Path, settings: Settings) -> E
 
 
 class _Comparison:
-    """Writes a clip of frames before and after, side by side; does nothing without a path."""
+    """Writes a clip with each frame before and after denoising, side by side; without a path, nothing."""
 
     def __init__(self, path: Path | None, clip: Reader, first: Frame, overwrite: bool) -> None:
         self._path, self._overwrite = path, overwrite

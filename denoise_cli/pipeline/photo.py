@@ -167,7 +167,7 @@ def denoise_photo(
     if peak > 1:
         pixels = pixels / peak
     noise = settings.noise
-    if noise is None and not denoise.sees_noise:
+    if noise is None and not denoise.is_blind:
         noise = estimate_sigma(pixels)
     if settings.strength == 0:
         return photo, noise

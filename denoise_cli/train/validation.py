@@ -1,4 +1,4 @@
-"""What the averaged weights of a run are scored on, and their score."""
+"""Validation: the noisy pictures on which the averaged weights of a run are scored, and the score."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,62 +14,68 @@ from denoise_cli.inference.denoiser import Denoiser
 from denoise_cli.models.registry import ModelSpec
 from denoise_cli.train.batches import examples_of
 
-WHITE = WhiteNoise(25 / 255)  # what the averaged weights are scored on where the photos bring no noise of their own
-SENSORS = ShotReadNoise(2.5e-3, 1e-2)  # the lower level of the deformable kernels' paper
-VALIDATED = 128  # the side of the crops that a network for RAW is scored on
+# Simulated noise, for clean photos: for models that work on encoded photos, and for those of a sensor's noise.
+WHITE_NOISE = WhiteNoise(25 / 255)
+SENSOR_NOISE = ShotReadNoise(2.5e-3, 1e-2)  # the lower level in the deformable kernels' paper
+RAW_PATCH = 128  # side of the crops on which a model for RAW is scored, in the network's pixels
 
 
 @dataclass(frozen=True)
-class _AsLearnt:
-    """What a network for RAW learns from, one crop of each photo."""
+class TrainingNoise:
+    """The noise that a model for RAW is trained on, simulated on one crop of each photo."""
 
     spec: ModelSpec
 
     def sample(self, path: Path, index: int) -> Sample:
-        """As `WhiteNoise.sample`."""
-        crop = examples_of(CropSource([(path,)]), self.spec).draw(np.random.default_rng(index), VALIDATED)
+        """See `WhiteNoise.sample`."""
+        crop = examples_of(CropSource([(path,)]), self.spec).draw(np.random.default_rng(index), RAW_PATCH)
         return Sample(path, crop.clean, crop.noisy, float(crop.level[0, 0]))
 
 
-Validation = tuple[Noise | _AsLearnt, list[Path]]
+# The noise, and the photos: the clean ones that get it, or the noisy ones of pairs.
+Validation = tuple[Noise | TrainingNoise, list[Path]]
 
 
 def find_validation(folder: Path, spec: ModelSpec) -> Validation:
-    """What a model is scored on with the photos, or pairs, of a folder.
+    """The photos of a folder, and the noise with which a model is scored on them.
+
+    Args:
+        folder: pairs (`noisy` and `clean` inside), which are scored with their own noise, or clean photos.
+        spec: the model.
 
     Raises:
-        UnreadableFile: a folder without photos.
+        UnreadableFile: the folder has no photos.
     """
     if spec.is_for_raw:
-        return _AsLearnt(spec), find_photos([folder])
+        return TrainingNoise(spec), find_photos([folder])
     pairs = find_pairs(folder)
     if pairs:
         return RealNoise(dict(pairs)), [noisy for noisy, _ in pairs]
-    return SENSORS if spec.noise == "sensor" else WHITE, find_photos([folder])
+    return SENSOR_NOISE if spec.noise == "sensor" else WHITE_NOISE, find_photos([folder])
 
 
 def mean_psnr(denoise: Denoiser, spec: ModelSpec, validation: Validation) -> tuple[float | None, list[str]]:
-    """Score a denoiser; one for clips on the frames that `denoise video` would write.
+    """Score a denoiser; one for clips is scored on the frames that `denoise video` would write.
 
     Returns:
-        The mean PSNR in dB, None if no photo can be read; and for each photo that cannot be read, the reason.
+        The mean PSNR in dB, or None if no photo can be read; and a line for each photo that cannot be read.
     """
     noise, photos = validation
-    unread: list[str] = []
+    unreadable: list[str] = []
 
-    def leave_out(_path: Path, error: DenoiseError) -> None:
+    def skip(_path: Path, error: DenoiseError) -> None:
         if not isinstance(error, UnreadableFile):
             raise error
-        unread.append(str(error))
+        unreadable.append(str(error))
 
     def samples() -> Iterator[Sample]:
         for index, path in enumerate(photos):
             try:
                 yield noise.sample(path, index)
             except UnreadableFile as error:
-                leave_out(path, error)
+                skip(path, error)
 
     T = spec.window if spec.window > 1 else None
-    scored = score_all({"average": denoise}, samples(), T, failed=leave_out)
+    scored = score_all({"average": denoise}, samples(), T, failed=skip)
     scores = [results["average"][0].denoised for _, results in scored]
-    return float(np.mean(scores)) if scores else None, unread
+    return float(np.mean(scores)) if scores else None, unreadable

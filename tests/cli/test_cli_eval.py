@@ -128,7 +128,7 @@ def test_table_and_grid_are_written_once(cli: Cli, photos: Path, tmp_path: Path)
     assert picture.height > 2 * 64
     again = cli(*run)
     assert (again.code, again.out) == (1, "")
-    assert again.err == f"denoise: {table}: exists already: use --overwrite to replace it\n"
+    assert again.err == f"denoise: {table}: already exists: use --overwrite to replace it\n"
     assert cli(*run, "--overwrite").code == 0
 
 
@@ -190,7 +190,7 @@ def test_a_model_for_clips_makes_clips_of_folders(cli: Cli, tmp_path: Path, astr
 
 
 def test_pairs_are_no_clips(cli: Cli, pairs: Path) -> None:
-    message = f"denoise: {pairs}: holds pairs of photos, and no clips: choose models for photos, without --frames\n"
+    message = f"denoise: {pairs}: contains pairs of photos, not clips: choose models for photos, and drop --frames\n"
     for options in (["--model", "mallenet-v"], ["--frames", 3]):
         done = cli("eval", "--data", pairs, *options)
         assert (done.code, done.out, done.err) == (2, "", message)
@@ -209,10 +209,13 @@ def test_a_file_in_place_of_a_folder_is_said(cli: Cli, photos: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--shot-read", "0.1"], "--shot-read 0.1: expected two numbers from 0 to 1, like 0.001,0.003"),
-        (["--shot-read", "0.1,nan"], "--shot-read 0.1,nan: expected two numbers from 0 to 1, like 0.001,0.003"),
+        (["--shot-read", "0.1"], "--shot-read 0.1: expected SHOT,READ, two numbers from 0 to 1, such as 0.003,0.002"),
+        (
+            ["--shot-read", "0.1,nan"],
+            "--shot-read 0.1,nan: expected SHOT,READ, two numbers from 0 to 1, such as 0.003,0.002",
+        ),
         (["--grid", "grid.jpg"], "--grid grid.jpg: expected a name that ends in .png"),
-        (["--grid", "a.png", "--csv", "a.png"], "--csv and --grid are both a.png: name two files"),
+        (["--grid", "a.png", "--csv", "a.png"], "--csv and --grid both name a.png: choose different files"),
         (["--model", "none"], "no model is called 'none'"),
     ],
 )
@@ -225,4 +228,4 @@ def test_what_makes_no_sense_is_said(cli: Cli, photos: Path, options: list[str],
 def test_noise_for_pairs_makes_no_sense(cli: Cli, pairs: Path) -> None:
     done = cli("eval", "--data", pairs, "--sigma", "25")
     assert done.code == 2
-    assert done.err == f"denoise: {pairs}: holds pairs, whose noise is real: leave --sigma and --shot-read away\n"
+    assert done.err == f"denoise: {pairs}: contains pairs, which have real noise: drop --sigma and --shot-read\n"

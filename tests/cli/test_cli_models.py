@@ -52,14 +52,14 @@ def test_what_is_shown_is_also_data(cli: Cli) -> None:
 def test_a_model_without_weights_says_how_to_make_them(cli: Cli) -> None:
     done = cli("models", "show", "mallenet-xl")
     assert done.code == 2
-    expected = "mallenet-xl has no trained weights yet: make some with denoise train --model mallenet-xl"
+    expected = "mallenet-xl has no trained weights yet: train it with denoise train --model mallenet-xl"
     assert done.err == f"denoise: {expected}\n"
 
 
 def test_whole_weights_are_verified(cli: Cli) -> None:
     done = cli("models", "verify")
     assert done.code == 0
-    assert done.out.splitlines() == [f"{name}: as it should be" for name in manifest.read_manifest()]
+    assert done.out.splitlines() == [f"{name}: intact" for name in manifest.read_manifest()]
 
 
 def test_truncated_weights_are_found(cli: Cli, weights: Path) -> None:
@@ -84,7 +84,7 @@ def test_the_manifest_speaks_of_models_and_files_that_exist() -> None:
         assert name in registry.MODELS
         assert entry.path.is_file()
         spec = registry.MODELS[name]
-        test_set = {"video": "clips", "raw": "cbsd68-raw", "image": "nam25" if spec.sees_noise else "cbsd68"}
+        test_set = {"video": "clips", "raw": "cbsd68-raw", "image": "nam25" if spec.is_blind else "cbsd68"}
         assert set(entry.scores) == {test_set[spec.media]}
         assert read_recipe(name).model == name
 
@@ -93,7 +93,7 @@ def test_the_doctor_names_what_this_machine_runs_on(cli: Cli) -> None:
     done = cli("doctor", "--json")
     facts = json.loads(done.out)
     assert done.code == 0
-    assert facts["weights of mallenet-s"] == "as they should be"
+    assert facts["weights of mallenet-s"] == "intact"
     assert facts["runs on"].split(" in ")[1] in (
         "float32 by OpenVINO",
         "bfloat16 by OpenVINO",

@@ -164,7 +164,7 @@ def test_a_full_disk_is_one_line(negative: Path) -> None:
 def test_inspect_shows_what_is_in_raw(cli: Cli, negative: Path) -> None:
     done = cli("inspect", negative)
     assert done.code == 0
-    assert "noise     shot 0.003, read 0.006 (--noise 0.003,0.006), as the file says" in done.out
+    assert "noise     shot 0.003, read 0.006 (--noise 0.003,0.006), from the file" in done.out
     assert "values    14 bits, RGGB mosaic, black 1024, white 16383" in done.out
     record = json.loads(cli("inspect", negative, "--json").out)
     assert (record["format"], record["model"], record["noise_from"]) == ("dng", "mallenet-raw", "file")

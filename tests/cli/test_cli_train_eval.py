@@ -44,9 +44,7 @@ def settings_of(run: Path) -> dict[str, Any]:
 def test_a_recipe_says_which_folders_it_needs(cli: Cli, photos: Path, tmp_path: Path) -> None:
     done = cli("train", "--recipe", "mallenet-s", "--data", photos, "--out", tmp_path / "run")
     assert done.code == 2
-    assert (
-        f"{photos}: the recipe learns from photos in photos-1, photos-2, bsd432, and there is no photos-1" in done.err
-    )
+    assert f"{photos}: the recipe needs the folders photos-1, photos-2, bsd432, and there is no photos-1" in done.err
     assert not (tmp_path / "run").exists()
 
 
@@ -57,7 +55,7 @@ def test_a_run_stops_resumes_and_ends(cli: Cli, photos: Path, tmp_path: Path) ->
     assert done.err == f"{tmp_path}/run: 0 steps done: 2 left, continue with --resume\n"
     done = cli(*run)
     assert done.code == 1
-    assert "holds a run already: add --resume to continue it" in done.err
+    assert "already has a run: add --resume to continue it" in done.err
     done = cli(*run, "--resume", "--validation", photos)
     assert done.code == 0
     first, last, end = done.err.splitlines()
@@ -101,7 +99,10 @@ def test_a_run_is_continued_by_its_folder_alone(cli: Cli, photos: Path, tmp_path
     assert settings_of(run) == begun | {"steps": 9, "seed": 0}
     for other in (["--model", "mallenet-m"], ["--from", "mallenet-m"]):
         done = cli("train", "--resume", *other, *where)
-        assert (done.code, done.err) == (1, f"denoise: {run}: trains mallenet-s, not mallenet-m\n")
+        assert (done.code, done.err) == (
+            1,
+            f"denoise: {run}: this run trains mallenet-s, not mallenet-m: choose another --out\n",
+        )
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -143,10 +144,10 @@ def test_a_second_interruption_ends_a_run_at_once(
 
 def test_the_bar_counts_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = StringIO()
-    monkeypatch.setattr(console, "errors", Console(file=screen, force_terminal=True, width=100))
-    with console.bar(20_000, quiet=False) as bar:
+    monkeypatch.setattr(console, "stderr", Console(file=screen, force_terminal=True, width=100))
+    with console.progress_bar(20_000, quiet=False) as bar:
         bar.start("mallenet-s")
-        bar.reach(1200, 0.05)
+        bar.jump_to(1200, 0.05)
         bar.progress.refresh()
     assert "1200/20000" in screen.getvalue()
 
@@ -225,7 +226,7 @@ def test_unreadable_photos_are_named_and_counted(cli: Cli, photos: Path, tmp_pat
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        ([], 2, "choose one of --recipe (repeat a run), --model (start one) and --from (fine-tune)"),
+        ([], 2, "choose one of --recipe (repeat a run), --model (start a run) and --from (fine-tune)"),
         (["--model", "mallenet-s", "--from", "mallenet-s"], 2, "choose one of --recipe"),
         (["--recipe", "mallenet-s", "--model", "mallenet-s"], 2, "choose one of --recipe"),
         (["--model", "mallenet-s", "--patch", "100"], 1, "patch 100: mallenet-s needs a multiple of 64"),
@@ -235,8 +236,8 @@ def test_unreadable_photos_are_named_and_counted(cli: Cli, photos: Path, tmp_pat
         (["--from", "mallenet-xl"], 2, "mallenet-xl has no trained weights yet"),
         (["--from", "none.safetensors"], 1, "none.safetensors: No such file or directory"),
         (["--recipe", "mallenet-z"], 2, "no recipe is called 'mallenet-z': choose from "),
-        (["--recipe", "none.toml"], 2, "or name a .toml file"),
-        (["--resume"], 1, "run: holds no run to continue: leave --resume away to start one"),
+        (["--recipe", "none.toml"], 2, "or give a .toml file"),
+        (["--resume"], 1, "run: no run to continue: omit --resume to start one"),
         (["--resume", "--recipe", "mallenet-s", "--model", "mallenet-s"], 2, "choose one of --recipe"),
     ],
 )
@@ -270,10 +271,10 @@ def test_a_model_is_scored_on_a_folder(cli: Cli, photos: Path) -> None:
 
 def test_a_photo_is_timed_beside_non_local_means(cli: Cli, photos: Path) -> None:
     done = cli("bench", photos / "0.png", "--megapixels", "0.02", "--json", "-q", "--device", "cpu")
-    rival, ours = map(json.loads, done.out.splitlines())
-    assert (rival["program"], ours["program"]) == ("OpenCV non-local means", "mallenet-s")
-    assert rival["width"] * rival["height"] == pytest.approx(20_000, rel=0.02)
-    for record in (rival, ours):
+    baseline, ours = map(json.loads, done.out.splitlines())
+    assert (baseline["program"], ours["program"]) == ("OpenCV non-local means", "mallenet-s")
+    assert baseline["width"] * baseline["height"] == pytest.approx(20_000, rel=0.02)
+    for record in (baseline, ours):
         assert record["seconds"] > 0
         assert record["peak_bytes"] > 10e6
 
@@ -281,9 +282,9 @@ def test_a_photo_is_timed_beside_non_local_means(cli: Cli, photos: Path) -> None
 def test_a_clip_is_timed_beside_ffmpegs_non_local_means(cli: Cli, ffmpeg: FFmpeg, tmp_path: Path) -> None:
     clip = ffmpeg.make(tmp_path / "a.mp4", size="64x64", frames=5)
     done = cli("bench", clip, "--json", "-q", "--device", "cpu")
-    rival, ours = map(json.loads, done.out.splitlines())
-    assert (rival["program"], ours["program"]) == ("FFmpeg non-local means", "mallenet-v")
-    for record in (rival, ours):
+    baseline, ours = map(json.loads, done.out.splitlines())
+    assert (baseline["program"], ours["program"]) == ("FFmpeg non-local means", "mallenet-v")
+    for record in (baseline, ours):
         assert (record["frames"], record["width"], record["height"]) == (5, 64, 64)
         assert record["seconds"] > 0
         assert record["peak_bytes"] > 10e6
@@ -292,7 +293,7 @@ def test_a_clip_is_timed_beside_ffmpegs_non_local_means(cli: Cli, ffmpeg: FFmpeg
 
 def test_a_clip_is_not_mirrored(cli: Cli, ffmpeg: FFmpeg, tmp_path: Path) -> None:
     done = cli("bench", ffmpeg.make(tmp_path / "a.mp4"), "--megapixels", "1")
-    assert (done.code, done.err) == (2, "denoise: --megapixels 1: a clip is measured with as it is\n")
+    assert (done.code, done.err) == (2, "denoise: --megapixels 1: only with a photo: drop it for a clip\n")
 
 
 def test_what_is_neither_photo_nor_clip_is_not_timed(cli: Cli, tmp_path: Path) -> None:
@@ -330,7 +331,7 @@ def test_speed_is_drawn_against_quality(cli: Cli, tmp_path: Path) -> None:
     done = cli("bench", "--size", "64", "--model", "mallenet-s", "--device", "cpu", "--plot", plot, "-q")
     assert done.code == 0
     first, _, header, row = done.out.splitlines()[:4]
-    assert " multiply-adds a second in " in first
+    assert " multiply-adds per second in " in first
     assert header.startswith("network, 1 x 64 x 64")
     assert row.startswith("mallenet-s")
     assert Image.open(plot).size[0] > 100
@@ -343,9 +344,15 @@ def test_speed_is_drawn_against_quality(cli: Cli, tmp_path: Path) -> None:
         (["--size", "100", "--model", "deformable-2d"], "--size 100: expected a multiple of 16 from 64 to 8192"),
         (["--size", "100", "--model", "ffdnet"], "--size 100: expected a multiple of 8 from 64 to 8192"),
         (["--model", "dncn"], "--model dncn: choose from "),
-        (["--megapixels", "1"], "--megapixels: name the photo that is to be mirrored"),
-        (["a.png", "--size", "64"], "--size, --batch, --precision, --plot: are of networks alone: leave a.png away"),
-        (["--model", "ffdnet", "--plot", "a.png"], "--plot: none of these networks has scores on CBSD68"),
+        (["--megapixels", "1"], "--megapixels: only with a photo: name one"),
+        (
+            ["a.png", "--size", "64"],
+            "--size, --batch, --precision, --plot: only without a file: drop them, or drop a.png",
+        ),
+        (
+            ["--model", "ffdnet", "--plot", "a.png"],
+            "--plot: none of these networks has a score on CBSD68: choose others with --model",
+        ),
         (["--precision", "int3"], "--precision int3: choose one of "),
     ],
 )

@@ -160,15 +160,15 @@ def test_a_camera_leaves_8_bits_and_some_pictures_have_white_noise(crops: CropSo
 
 
 def test_pairs_stay_together(pairs: CropSource) -> None:
-    one = draw(Pairs(pairs, blind=True), 32)
+    one = draw(Pairs(pairs, is_blind=True), 32)
     assert one.noisy.shape == one.clean.shape == (32, 32, 3)
     assert (one.clean == np.float32(128 / 255)).all()
     assert (one.noisy - one.clean).std() == pytest.approx(20 / 255, rel=0.1)
 
 
 def test_pairs_tell_their_level_to_a_network_that_does_not_see_it(pairs: CropSource) -> None:
-    assert (drawn_levels(Pairs(pairs, blind=True), 20) == UNKNOWN_LEVEL).all()
-    levels = drawn_levels(Pairs(pairs, blind=False), 50, 64)
+    assert (drawn_levels(Pairs(pairs, is_blind=True), 20) == UNKNOWN_LEVEL).all()
+    levels = drawn_levels(Pairs(pairs, is_blind=False), 50, 64)
     np.testing.assert_allclose(levels, 20 / 255, rtol=0.2)
     assert levels.mean() == pytest.approx(20 / 255, rel=0.03)
 
@@ -178,5 +178,5 @@ def test_coarse_noise_is_told_as_the_white_noise_of_the_same_grain(tmp_path: Pat
     Image.fromarray(np.rint(128 + noise).astype(np.uint8)).save(tmp_path / "noisy.png")
     Image.fromarray(np.full((128, 128, 3), 128, np.uint8)).save(tmp_path / "clean.png")
     source = CropSource([(tmp_path / "noisy.png", tmp_path / "clean.png")])
-    levels = drawn_levels(Pairs(source, blind=False), 20, 128)
+    levels = drawn_levels(Pairs(source, is_blind=False), 20, 128)
     assert levels.mean() == pytest.approx(GRAIN * 10 / 255, rel=0.1)

@@ -1,4 +1,4 @@
-"""The denoiser: any size, any tile, any device trouble."""
+"""The denoiser: pictures and tiles of any size, levels, memory that runs out, and flicker."""
 
 import numpy as np
 import pytest
@@ -48,8 +48,8 @@ def test_noise_of_a_known_level_goes(denoise: Denoiser, noisy: NDArray[np.float3
 
 
 def test_an_unknown_level_is_found(denoise: Denoiser, noisy: NDArray[np.float32], clean: NDArray[np.float32]) -> None:
-    told, found = denoise(noisy, sigma=SIGMA), denoise(noisy)
-    assert psnr(found, clean) > psnr(told, clean) - 0.2
+    given, found = denoise(noisy, sigma=SIGMA), denoise(noisy)
+    assert psnr(found, clean) > psnr(given, clean) - 0.2
 
 
 def test_the_mean_colour_stays(denoise: Denoiser, noisy: NDArray[np.float32]) -> None:
@@ -94,7 +94,7 @@ def test_a_level_map_works_pixel_by_pixel(denoise: Denoiser, noisy: NDArray[np.f
     level[:, 210:] = SIGMA
     mixed = denoise(noisy, sigma=level)
     none, all_over = denoise(noisy, sigma=np.zeros_like(level)), denoise(noisy, sigma=SIGMA)
-    # Away from the step, each side is as if the other were like it.
+    # Far from the step, each side is as if its level applied everywhere.
     assert np.abs(mixed - none)[:, :150].mean() < 0.3 / 255
     assert np.abs(mixed - all_over)[:, 270:].mean() < 0.3 / 255
     assert np.abs(none - all_over).mean() > 5 / 255
@@ -231,22 +231,22 @@ def test_damaged_weights_are_refused(tmp_path: object, monkeypatch: pytest.Monke
         load_denoiser("mallenet-s")
 
 
-# What a network is given, and what becomes of what it returns.
+# The inputs that a network is given, and what happens to its output.
 
 
 class Recorder(nn.Module):
-    """Remembers its last inputs and returns the image, or a part of it."""
+    """Remembers its last inputs and returns the image times a factor."""
 
     image: Tensor
     level: Tensor
 
-    def __init__(self, part: float = 1.0) -> None:
+    def __init__(self, factor: float = 1.0) -> None:
         super().__init__()
-        self.part = part
+        self.factor = factor
 
     def forward(self, image: Tensor, sigma: Tensor) -> Tensor:
         self.image, self.level = image, sigma
-        return self.part * image
+        return self.factor * image
 
 
 def denoiser_of(net: nn.Module, tile: int = 1024, **spec: str | float) -> Denoiser:
@@ -296,12 +296,12 @@ def test_strength_is_how_much_goes_of_noise_that_the_network_sees(
     rng: np.random.Generator, strength: float, left: float
 ) -> None:
     image = rng.random((70, 50, 3), dtype=np.float32)
-    clean = denoiser_of(Recorder(part=0), noise="camera")(image, strength=strength)
+    clean = denoiser_of(Recorder(factor=0), noise="camera")(image, strength=strength)
     np.testing.assert_allclose(clean, left * image, atol=1e-6)
 
 
 def test_a_network_that_sees_the_noise_is_not_told_what_the_caller_knows(rng: np.random.Generator) -> None:
-    net = Recorder(part=0)
+    net = Recorder(factor=0)
     image = rng.random((64, 64, 3), dtype=np.float32)
     denoiser_of(net, noise="camera")(image, sigma=0.1)
     assert (net.level == UNKNOWN_LEVEL).all()
@@ -349,12 +349,12 @@ def test_a_network_for_linear_light_gets_the_picture_and_the_level_in_it(rng: np
 
 def test_half_of_the_light_is_a_darker_picture_and_not_half_of_one() -> None:
     grey = np.full((64, 64, 3), 0.5, np.float32)
-    darker = denoiser_of(Recorder(part=0.5), space="linear", noise="sensor")(grey, sigma=0.1)
+    darker = denoiser_of(Recorder(factor=0.5), space="linear", noise="sensor")(grey, sigma=0.1)
     np.testing.assert_allclose(darker, 0.3607, atol=1e-4)
 
 
 def clip_of(clean: NDArray[np.float32], rng: np.random.Generator) -> list[NDArray[np.float32]]:
-    """A frame as it was noisy, then it and two others with what denoising has left."""
+    """A noisy frame, the same frame denoised, and two more denoised frames, each with its own residual noise."""
     noises = [rng.standard_normal(clean.shape, np.float32) for _ in range(4)]
     return [clean + scale * noise for scale, noise in zip((SIGMA, *[0.05 * SIGMA] * 3), noises, strict=True)]
 

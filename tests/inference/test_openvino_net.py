@@ -1,4 +1,4 @@
-"""What is compiled does what PyTorch does, and is kept for the next time."""
+"""Compiled networks do what PyTorch does, and are cached for the next time."""
 
 import shutil
 import subprocess
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from denoise_cli.inference import openvino_net as module
 from denoise_cli.inference.denoiser import load_denoiser
-from denoise_cli.inference.openvino_net import CompiledKernels, CompiledNet, compiled
+from denoise_cli.inference.openvino_net import CompiledKernels, CompiledNet, compile_for_cpu
 from denoise_cli.models.registry import load_net
 from denoise_cli.nets.deformable import DeformableKernelNetConfig
 from denoise_cli.nets.kpn import KPNConfig
@@ -55,7 +55,7 @@ def small_net() -> nn.Module:
 
 
 def with_weights(net: nn.Module) -> nn.Module:
-    """No branch is zero any longer."""
+    """Give every branch weights that are not zero."""
     torch.manual_seed(0)
     with torch.no_grad():
         for parameter in net.parameters():
@@ -86,7 +86,7 @@ def test_it_does_what_pytorch_does_at_any_size(config: MalleNetConfig) -> None:
 @pytest.mark.parametrize("model", ["mallenet-s", "deformable-2d-quarter"])
 def test_its_error_is_at_most_twice_that_of_pytorch(model: str, precision: torch.dtype, astronaut: object) -> None:
     net = load_net(model).eval()
-    fast = compiled(net, precision)
+    fast = compile_for_cpu(net, precision)
     # Where the processor has no bfloat16, PyTorch takes minutes to emulate it for a whole photo.
     clean = torch.from_numpy(astronaut[64:192, 160:288]).permute(2, 0, 1)[None] / 255  # type: ignore[index]
     image = clean + 0.1 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
@@ -100,10 +100,10 @@ def test_its_error_is_at_most_twice_that_of_pytorch(model: str, precision: torch
 
 @torch.no_grad()
 def test_of_a_network_for_clips_the_photo_network_is_compiled() -> None:
-    net = with_weights(MalleNetVideoConfig(4, judging=4).build())
+    net = with_weights(MalleNetVideoConfig(4, trust_width=4).build())
     clip, sigma = noisy((64, 128), 2, 9)
     expected = net(clip, sigma)
-    fast = compiled(net, torch.float32)
+    fast = compile_for_cpu(net, torch.float32)
     assert isinstance(fast.finish, CompiledNet)
     torch.testing.assert_close(fast(clip, sigma), expected, rtol=0, atol=1e-5)
 
@@ -114,7 +114,7 @@ def test_of_a_network_for_clips_the_photo_network_is_compiled() -> None:
 )
 def test_kernels_of_photos_are_predicted_and_applied(config: DeformableKernelNetConfig | KPNConfig) -> None:
     net = with_weights(config.build())
-    fast = compiled(net, torch.float32)
+    fast = compile_for_cpu(net, torch.float32)
     assert isinstance(fast, CompiledKernels)
     for size, batch in (((32, 32), 1), ((48, 16), 2), ((64, 160), 1)):
         image, sigma = noisy(size, batch)
@@ -127,7 +127,7 @@ def test_kernels_of_photos_are_predicted_and_applied(config: DeformableKernelNet
 
 def test_other_networks_stay_as_they_are() -> None:
     net = DeformableKernelNetConfig(4, side=3, frames=3).build()
-    assert compiled(net, torch.float32) is net
+    assert compile_for_cpu(net, torch.float32) is net
 
 
 @torch.no_grad()
@@ -148,7 +148,7 @@ def test_what_was_compiled_is_kept(
     image, sigma = noisy((64, 64))
     assert len(list(filled_cache.iterdir())) == 1
     with monkeypatch.context() as patch:
-        patch.setattr(module, "convert", lambda *_: pytest.fail("was not kept"))
+        patch.setattr(module, "convert", lambda *_: pytest.fail("was not cached"))
         torch.testing.assert_close(CompiledNet(small_net(), torch.float32).noise(image, sigma), expected)
     net = small_net()
     net.to_noise.weight.mul_(2)
@@ -171,7 +171,7 @@ def test_a_damaged_cache_is_made_anew(
     whole = kept.read_bytes()
     kept.write_bytes(whole[:-1] if damage is None else damage)
     torch.testing.assert_close(CompiledNet(small_net(), torch.float32).noise(image, sigma), expected)
-    monkeypatch.setattr(module, "convert", lambda *_: pytest.fail("was not kept"))
+    monkeypatch.setattr(module, "convert", lambda *_: pytest.fail("was not cached"))
     torch.testing.assert_close(CompiledNet(small_net(), torch.float32).noise(image, sigma), expected)
 
 

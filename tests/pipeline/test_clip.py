@@ -289,7 +289,7 @@ def test_targets_that_would_do_harm_are_refused(tmp_path: Path, ffmpeg: FFmpeg, 
     for target, complaint in (
         (source, "is the input itself"),
         (tmp_path / "folder", "is a folder"),
-        (tmp_path / "b.mp4", "exists already"),
+        (tmp_path / "b.mp4", "already exists"),
         (tmp_path / "none" / "b.mp4", "there is no folder"),
     ):
         with pytest.raises(UnwritableFile, match=complaint):

@@ -1,4 +1,4 @@
-"""What a run learns from: which examples, and whichever process prepares them, the same crops."""
+"""Which examples a run learns from, and that its crops do not depend on the process that prepares them."""
 
 import dataclasses
 import multiprocessing
@@ -13,16 +13,16 @@ import torch
 from denoise_cli.data.examples import CameraNoise, GaussianNoise, Pairs, SensorNoise
 from denoise_cli.errors import TrainingError
 from denoise_cli.train.batches import Batch, find_examples, load_batches
-from denoise_cli.train.distributed import Crew
+from denoise_cli.train.distributed import ProcessGroup
 from tests.train.conftest import Start
 from tests.train.tiny import RECIPE, SPECS, differences
 
-ALONE = Crew()
+ALONE = ProcessGroup()
 
 
-def batches_of(photos: Path, first: int = 0, crew: Crew = ALONE, workers: int = 0) -> list[Batch]:
+def batches_of(photos: Path, first_step: int = 0, processes: ProcessGroup = ALONE, workers: int = 0) -> list[Batch]:
     examples = find_examples([photos], SPECS["tiny"], photos)
-    return list(load_batches(examples, RECIPE, crew, first, workers))
+    return list(load_batches(examples, RECIPE, processes, first_step, workers))
 
 
 def assert_same(some: list[Batch], others: list[Batch]) -> None:
@@ -44,7 +44,7 @@ def test_only_a_model_that_sees_the_noise_is_not_told_that_of_pairs(
 ) -> None:
     run = start(recipe=dataclasses.replace(RECIPE, model=model, steps=1), data=pairs)
     assert isinstance(run._examples, Pairs)
-    assert run._examples.blind is sees
+    assert run._examples.is_blind is sees
     (report,) = run.run()
     assert report.loss == pytest.approx((2 / np.pi) ** 0.5 * 20 / 255, rel=0.3)
 
@@ -52,7 +52,7 @@ def test_only_a_model_that_sees_the_noise_is_not_told_that_of_pairs(
 def test_pairs_and_clean_photos_do_not_go_together(photos: Path, pairs: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError) as error:
         find_examples([pairs, photos], SPECS["tiny"], tmp_path)
-    assert str(error.value) == f"{photos}: holds no pairs, as the other folders do: choose photos of one kind"
+    assert str(error.value) == f"{photos}: has no pairs, unlike the other folders: give folders of one kind only"
 
 
 def test_a_model_for_linear_light_does_not_learn_from_encoded_pairs(pairs: Path, tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_each_step_has_the_crops_that_the_recipe_says(photos: Path) -> None:
 
 
 def test_a_step_sees_the_same_whichever_was_the_first(photos: Path) -> None:
-    assert_same(batches_of(photos)[3:], batches_of(photos, first=3))
+    assert_same(batches_of(photos)[3:], batches_of(photos, first_step=3))
 
 
 def test_crops_that_another_process_prepares_are_the_same(photos: Path) -> None:
@@ -102,7 +102,9 @@ def test_crops_that_another_process_prepares_are_the_same(photos: Path) -> None:
 
 
 def test_processes_that_share_a_batch_have_its_crops_between_them(photos: Path) -> None:
-    whole, *shares = (batches_of(photos, crew=crew)[:4] for crew in (ALONE, Crew(0, 2), Crew(1, 2)))
+    whole, *shares = (
+        batches_of(photos, processes=group)[:4] for group in (ALONE, ProcessGroup(0, 2), ProcessGroup(1, 2))
+    )
     together = [
         ([torch.cat(pair) for pair in zip(first, second, strict=True)], [])
         for (first, _), (second, _) in zip(*shares, strict=True)

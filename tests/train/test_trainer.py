@@ -20,9 +20,9 @@ from torch import nn
 from denoise_cli.data.examples import GaussianNoise
 from denoise_cli.errors import DamagedWeights, OutOfMemory, TrainingError, UnknownModel, UnreadableFile, UnwritableFile
 from denoise_cli.models import registry
-from denoise_cli.models.checkpoint import load_weights, read_note, read_tensors, write_tensors
+from denoise_cli.models.checkpoint import load_weights, read_metadata, read_tensors, write_tensors
 from denoise_cli.train import run_folder, trainer
-from denoise_cli.train.distributed import Crew, place_for
+from denoise_cli.train.distributed import ProcessGroup, device_for
 from denoise_cli.train.recipe import Recipe
 from denoise_cli.train.run_folder import LOG_COLUMNS
 from denoise_cli.train.trainer import Report, Trainer
@@ -31,7 +31,7 @@ from tests.train.tiny import RECIPE, SPECS, TinyNet, differences
 
 
 def train_until(step: int, run: Trainer) -> None:
-    """Stop after the report of a step, as a kill does that comes before the next."""
+    """Train until the report of a step, then abandon the run as a kill before the next step would."""
     reports = run.run()
     while next(reports).step < step:
         pass
@@ -44,7 +44,7 @@ def rows_of(run: Trainer) -> list[list[str]]:
 
 
 def state_of(run: Trainer) -> dict[str, str]:
-    return read_note(run.folder / "state.safetensors")
+    return read_metadata(run.folder / "state.safetensors")
 
 
 def full_disk(*_: object) -> NoReturn:
@@ -54,7 +54,7 @@ def full_disk(*_: object) -> NoReturn:
 def test_a_run_ends_at_its_last_step_with_all_of_its_files(start: Start) -> None:
     run = start(recipe=dataclasses.replace(RECIPE, steps=5))
     reports = list(run.run())
-    assert [report.step for report in reports] == [2, 3, 4, 5]  # at 3, the learning rate begins to fall
+    assert [report.step for report in reports] == [2, 3, 4, 5]  # the learning rate begins to fall at 3
     assert all(0 < report.loss < 1 and report.psnr is None and not report.skipped for report in reports)
     names = {path.name for path in run.folder.iterdir()}
     assert names == {"run.json", "state.safetensors", "level.safetensors", "log.csv", "weights.safetensors"}
@@ -82,7 +82,7 @@ def test_the_settings_are_on_disk(start: Start, photos: Path) -> None:
     list(run.run())
     settings = json.loads((run.folder / "run.json").read_text())
     assert settings == dataclasses.asdict(RECIPE) | {"data": [str(photos)], "folders": [], "photos": 3}
-    assert read_note(run.folder / "weights.safetensors").items() >= {"model": "tiny", "step": "6"}.items()
+    assert read_metadata(run.folder / "weights.safetensors").items() >= {"model": "tiny", "step": "6"}.items()
 
 
 def test_a_short_run_already_takes_noise_away(start: Start, photos: Path) -> None:
@@ -174,7 +174,7 @@ def test_a_run_that_is_told_to_stop_ends_its_step_and_continues_too(start: Start
 
 def test_the_clock_is_only_agreed_upon_where_it_matters(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr(Crew, "agrees", lambda _, verdict: asked.append(verdict) or verdict)
+    monkeypatch.setattr(ProcessGroup, "leader_decides", lambda _, decision: asked.append(decision) or decision)
     list(start("free").run())
     assert asked == []
     list(start("timed").run(minutes=60))
@@ -198,7 +198,7 @@ def test_fewer_steps_than_are_done_are_refused(start: Start) -> None:
     list(run.run())
     with pytest.raises(TrainingError) as error:
         start(recipe=dataclasses.replace(RECIPE, steps=5), resume=True)
-    assert str(error.value) == f"{run.folder}: has done 6 steps already: ask for more"
+    assert str(error.value) == f"{run.folder}: 6 steps are already done: give more --steps"
 
 
 def test_the_seed_decides_the_run(start: Start) -> None:
@@ -291,7 +291,7 @@ def test_a_log_that_cannot_be_written_is_said(start: Start) -> None:
 def test_a_folder_that_cannot_be_made_is_said(start: Start, photos: Path) -> None:
     with pytest.raises(UnwritableFile) as error:
         start("photos/a.png/run")
-    assert str(error.value) == f"{photos / 'a.png' / 'run'}: cannot make the folder: Not a directory"
+    assert str(error.value) == f"{photos / 'a.png' / 'run'}: cannot create the folder: Not a directory"
 
 
 def test_a_second_start_in_the_same_folder_is_refused_and_touches_nothing(start: Start) -> None:
@@ -300,7 +300,7 @@ def test_a_second_start_in_the_same_folder_is_refused_and_touches_nothing(start:
     before = {path.name: path.read_bytes() for path in run.folder.iterdir()}
     with pytest.raises(TrainingError) as error:
         start()
-    assert str(error.value) == f"{run.folder}: holds a run already: add --resume to continue it, or choose another"
+    assert str(error.value) == f"{run.folder}: already has a run: add --resume to continue it, or choose another --out"
     assert {path.name: path.read_bytes() for path in run.folder.iterdir()} == before
 
 
@@ -311,7 +311,7 @@ def test_a_folder_with_files_of_someone_else_is_refused_and_spared(start: Start,
     (folder / name).write_text('["mine"]')
     with pytest.raises(TrainingError) as error:
         start()
-    assert str(error.value) == f"{folder}: holds another {name}, which a run would replace: choose another"
+    assert str(error.value) == f"{folder / name}: a run would overwrite this file: choose another --out"
     assert [(path.name, path.read_text()) for path in folder.iterdir()] == [(name, '["mine"]')]
 
 
@@ -333,7 +333,7 @@ def test_lines_of_a_log_that_are_no_reports_are_dropped(start: Start) -> None:
 def test_there_is_nothing_to_continue_in_an_empty_folder(start: Start, tmp_path: Path) -> None:
     with pytest.raises(TrainingError) as error:
         start(resume=True)
-    assert str(error.value) == f"{tmp_path / 'run'}: holds no run to continue: leave --resume away to start one"
+    assert str(error.value) == f"{tmp_path / 'run'}: no run to continue: omit --resume to start one"
     assert not (tmp_path / "run").exists()
 
 
@@ -342,7 +342,7 @@ def test_a_run_is_not_continued_with_another_model(start: Start) -> None:
     train_until(2, run)
     with pytest.raises(TrainingError) as error:
         start(recipe=dataclasses.replace(RECIPE, model="wider"), resume=True)
-    assert str(error.value) == f"{run.folder}: trains tiny, not wider"
+    assert str(error.value) == f"{run.folder}: this run trains tiny, not wider: choose another --out"
 
 
 def test_a_continued_run_says_what_is_set_otherwise(start: Start, photos: Path, pairs: Path) -> None:
@@ -384,8 +384,8 @@ def test_an_unknown_model_missing_photos_and_a_wrong_patch_leave_no_folder(start
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(("steps", "again"), [(2, "--resume"), (0, "start again")])
-def test_weights_that_explode_end_the_run_in_one_line(start: Start, steps: int, again: str) -> None:
+@pytest.mark.parametrize(("steps", "retry"), [(2, "--resume"), (0, "start again")])
+def test_weights_that_explode_end_the_run_in_one_line(start: Start, steps: int, retry: str) -> None:
     run = start()
     reports = run.run()
     for _ in range(steps // 2):
@@ -393,7 +393,7 @@ def test_weights_that_explode_end_the_run_in_one_line(start: Start, steps: int, 
     nn.init.constant_(run.net.get_parameter("to_noise.bias"), float("nan"))
     with pytest.raises(TrainingError) as error:
         next(reports)
-    assert str(error.value) == f"step {steps}: the weights explode: {again} with a lower --learning-rate"
+    assert str(error.value) == f"training diverged at step {steps}: {retry} with a lower --learning-rate"
 
 
 @pytest.mark.parametrize("place", ["step", "crops"])
@@ -430,7 +430,7 @@ def test_the_recipe_decides_the_loss_of_encoded_photos(start: Start, model: str,
     assert bool(differences(one, other)) == differ
 
 
-# What a run begins with.
+# The initial weights of a run.
 
 
 def test_a_run_may_begin_with_a_models_weights(start: Start) -> None:
@@ -469,7 +469,7 @@ def test_weights_of_another_network_are_refused(start: Start, tmp_path: Path, mo
     assert str(error.value) == (f"{path}: weights of another network: body.0.weight should be {inside}, is {outside}")
 
 
-# How it is scored.
+# Validation.
 
 
 def untrained(run: Trainer) -> Report:
@@ -510,14 +510,14 @@ def test_the_state_is_saved_before_it_is_scored(start: Start, photos: Path, monk
 def test_a_batch_that_cannot_be_shared_is_refused(
     start: Start, monkeypatch: pytest.MonkeyPatch, batch: int, size: int, shared: int
 ) -> None:
-    monkeypatch.setattr(Crew, "of_torchrun", lambda _: Crew(0, size))
+    monkeypatch.setattr(ProcessGroup, "from_torchrun", lambda _: ProcessGroup(0, size))
     with pytest.raises(TrainingError) as error:
         start(recipe=dataclasses.replace(RECIPE, batch=batch))
-    assert str(error.value) == f"{shared} crops cannot be shared by {size} processes: change the batch"
+    assert str(error.value) == f"{shared} crops cannot be divided among {size} processes: change --batch"
 
 
 @pytest.mark.parametrize(
-    ("name", "rank", "place"),
+    ("name", "rank", "device"),
     [
         ("auto", None, "cuda"),
         ("auto", "1", "cuda:1"),
@@ -526,7 +526,9 @@ def test_a_batch_that_cannot_be_shared_is_refused(
         ("cpu", "1", "cpu"),
     ],
 )
-def test_each_process_has_its_own_gpu(monkeypatch: pytest.MonkeyPatch, name: str, rank: str | None, place: str) -> None:
+def test_each_process_has_its_own_gpu(
+    monkeypatch: pytest.MonkeyPatch, name: str, rank: str | None, device: str
+) -> None:
     chosen: list[torch.device] = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
@@ -535,12 +537,12 @@ def test_each_process_has_its_own_gpu(monkeypatch: pytest.MonkeyPatch, name: str
         monkeypatch.delenv("LOCAL_RANK", raising=False)
     else:
         monkeypatch.setenv("LOCAL_RANK", rank)
-    assert place_for(name) == torch.device(place)
-    assert chosen == ([torch.device(place)] if ":" in place else [])  # PyTorch refuses one without a number
+    assert device_for(name) == torch.device(device)
+    assert chosen == ([torch.device(device)] if ":" in device else [])  # PyTorch refuses one without a number
 
 
-# In 16 bits, what is rounded away of a gradient depends on how many crops it is the mean of.
-# A thread of the group that is alive on the way out can abort the process.
+# Without bfloat16, in which the rounding of a gradient depends on how many crops it is averaged over. The program names
+# the threads of the process group that are still alive at exit, because they can abort the process.
 PROGRAM = """
 import atexit
 import sys
@@ -553,7 +555,7 @@ from denoise_cli.train import trainer
 @atexit.register
 def name_threads():
     names = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
-    sys.stderr.writelines(f"left: {name}" for name in names if "gloo" in name)
+    sys.stderr.writelines(f"still alive: {name}" for name in names if "gloo" in name)
 
 
 trainer.has_native_bf16 = lambda device: False
@@ -565,7 +567,7 @@ def test_two_processes_make_the_weights_of_one(
     start: Start, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trainer, "has_native_bf16", lambda _: False)
-    bad = {photos / f"bad-{index}.png" for index in range(20)}  # so many that the leader does not meet them all
+    bad = {photos / f"bad-{index}.png" for index in range(20)}  # so many that the leader does not draw all of them
     for path in bad:
         path.write_bytes(b"no photo")
     one = start("one", Recipe("mallenet-s", steps=3, batch=4, warmup=1), save_every=1)
@@ -579,9 +581,18 @@ def test_two_processes_make_the_weights_of_one(
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    crew = ["-m", "torch.distributed.run", "--nproc-per-node", 2, "--master-addr", "127.0.0.1", "--master-port", port]
+    torchrun = [
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        2,
+        "--master-addr",
+        "127.0.0.1",
+        "--master-port",
+        port,
+    ]
     options = ["--recipe", recipe, "--save-every", 1, "--device", "cpu"]
-    command = [sys.executable, *crew, program, "train", "--data", photos, "--out", tmp_path / "two", *options]
+    command = [sys.executable, *torchrun, program, "train", "--data", photos, "--out", tmp_path / "two", *options]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -592,13 +603,13 @@ def test_two_processes_make_the_weights_of_one(
     assert sorted(line for line in lines if line.endswith(": skipped")) == sorted(skipped)
     assert lines[-1] == f"{tmp_path / 'two'}: 3 steps done, unreadable photos: {len(skipped)}"
     assert "destroy_process_group" not in done.stderr
-    assert "left: " not in done.stderr
+    assert "still alive: " not in done.stderr
     with (tmp_path / "two" / "log.csv").open(newline="") as file:
         _, *rows = csv.reader(file)
     assert [int(row[0]) for row in rows] == [1, 2, 3]
     assert [float(row[1]) for row in rows] == pytest.approx([report.loss for report in reports], rel=1e-3)
     together, alone = read_tensors(tmp_path / "two" / "weights.safetensors"), one.average.state_dict()
-    difference, way = (
+    difference, change = (
         torch.cat([(alone[name] - other[name]).flatten() for name in alone]).norm() for other in (together, before)
     )
-    assert difference < 1e-4 * way
+    assert difference < 1e-4 * change

@@ -11,7 +11,7 @@ from PIL import Image
 from denoise_cli.imaging.metrics import psnr
 from denoise_cli.inference.denoiser import Denoiser
 from denoise_cli.pipeline.frames import find_noise
-from denoise_cli.train.validation import SENSORS, WHITE, find_validation, mean_psnr
+from denoise_cli.train.validation import SENSOR_NOISE, WHITE_NOISE, find_validation, mean_psnr
 from tests.train.tiny import CPU, SPECS
 
 
@@ -38,7 +38,7 @@ def test_pairs_are_scored_as_they_are(pairs: Path) -> None:
 
 def test_a_model_for_linear_light_is_scored_on_a_sensors_noise(photos: Path) -> None:
     score, _ = untrained(photos, "linear")
-    samples = [SENSORS.sample(path, index) for index, path in enumerate(sorted(photos.iterdir()))]
+    samples = [SENSOR_NOISE.sample(path, index) for index, path in enumerate(sorted(photos.iterdir()))]
     expected = np.mean([psnr(sample.noisy.clip(0, 1), sample.clean) for sample in samples])
     assert score == pytest.approx(expected, abs=1e-2)
 
@@ -51,11 +51,11 @@ def test_a_model_for_clips_is_scored_on_what_becomes_of_clips(photos: Path, tmp_
     spec = SPECS["clips"]
     denoise = Denoiser(spec.config.build(), spec, CPU, torch.float32)
     score, _ = mean_psnr(denoise, spec, find_validation(held_back, spec))
-    samples = [WHITE.sample(path, index) for index, path in enumerate(sorted(held_back.iterdir()))]
+    samples = [WHITE_NOISE.sample(path, index) for index, path in enumerate(sorted(held_back.iterdir()))]
     pictures = [(sample, torch.from_numpy(sample.noisy).permute(2, 0, 1)) for sample in samples]
     scores = [
         psnr((sample.noisy - noise().permute(1, 2, 0).numpy()).clip(0, 1), sample.clean)
-        for sample, _, noise in find_noise(pictures, denoise, spec.window, WHITE.sigma)
+        for sample, _, noise in find_noise(pictures, denoise, spec.window, WHITE_NOISE.sigma)
     ]
     assert score == pytest.approx(np.mean(scores), abs=1e-3)
     assert score > 22  # noise that is not removed leaves 20.5 dB
