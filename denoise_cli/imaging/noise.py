@@ -175,9 +175,10 @@ def _box_mean(image: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def _white_sigma(image: NDArray[np.floating]) -> float:
-    """Patches of photos lie near a low-dimensional plane, so most eigenvalues of their covariance are only noise.
+    """The deviation of white noise, from the smallest eigenvalues of the covariance of patches.
 
-    The largest are dropped until the mean of the rest equals their median.
+    Patches of photos lie near a low-dimensional plane, so most eigenvalues are only noise. The largest are dropped
+    until the mean of the rest is at most their median.
     """
     covariance = _patch_covariance(image)
     if covariance is None:
@@ -204,7 +205,10 @@ def _blocks(image: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def _deviations(blocks: NDArray[np.float64], grain: int = 1) -> NDArray[np.float64]:
-    """Each block's deviation from its best-fitting plane; of its means over `grain` pixels, scaled as if white."""
+    """Each block's deviation from its best-fitting plane, (N,).
+
+    With `grain`, it is that of means over `grain` x `grain` pixels, scaled so that white noise keeps its deviation.
+    """
     N, _, _, C = blocks.shape
     side = BLOCK // grain
     means = blocks.reshape(N, side, grain, side, grain, C).mean(axis=(2, 4)).reshape(N, side * side, C)
@@ -215,7 +219,7 @@ def _deviations(blocks: NDArray[np.float64], grain: int = 1) -> NDArray[np.float
 
 
 def _patch_covariance(image: NDArray[np.floating]) -> NDArray[np.float64] | None:
-    """None where there are fewer patches than a patch has values: most eigenvalues would be zero for want of data."""
+    """None if there are fewer patches than values in a patch, because most eigenvalues would then be zero."""
     H, W, C = image.shape
     if min(H, W) < PATCH or (H - PATCH + 1) * (W - PATCH + 1) <= C * PATCH**2:
         return None
