@@ -1,43 +1,43 @@
-"""What can go wrong for a user, each with the exit code that the command line gives it.
+"""Everything that can go wrong for a user, with the exit code that the command line returns for it.
 
     DenoiseError                    1
-    ├── UsageError                  2   the command line makes no sense
+    ├── UsageError                  2   the command line is invalid
     │   ├── UnknownModel            2   no such model, or one without weights
-    │   └── NotExportable           2   a network that the format cannot hold
-    ├── UnreadableFile              1   an input that is missing, damaged, of another kind, or too large
+    │   └── NotExportable           2   a network that the format cannot represent
+    ├── UnreadableFile              1   an input that is missing, damaged, of an unsupported kind, or too large
     ├── UnwritableFile              1   a result that cannot be written
     ├── MissingDependency           1   a library that is not installed
-    ├── DamagedWeights              1   a weight file that is missing, altered, or of another network
+    ├── DamagedWeights              1   a weight file that is missing, altered, or for another network
     ├── DeviceUnavailable           1   a device or precision that this machine lacks
-    ├── OutOfMemory                 1   even the smallest piece of work does not fit
+    ├── OutOfMemory                 1   even the smallest unit of work does not fit
     └── TrainingError               1   a training run that cannot start or continue
 
 A message is one line that names the file, the cause and what to do next. A programmer's mistake is a `ValueError` and
-not in this tree.
+is not in this tree.
 """
 
 
 class DenoiseError(Exception):
-    """Something that the user can do something about."""
+    """An error that the user can do something about."""
 
     exit_code = 1
 
 
 class UsageError(DenoiseError):
-    """A command line that makes no sense."""
+    """A command line that is invalid."""
 
     exit_code = 2
 
 
 class UnreadableFile(DenoiseError):
-    """A file that is missing, damaged, not of a kind that is read here, or too large."""
+    """A file that is missing, damaged, of an unsupported kind, or too large."""
 
     def __init__(self, path: object, reason: str) -> None:
         super().__init__(f"{path}: {reason}")
 
 
 class UnwritableFile(DenoiseError):
-    """A result that could not be written; whatever had its name before is untouched."""
+    """A result that could not be written; an existing file of that name is unchanged."""
 
     def __init__(self, path: object, reason: str) -> None:
         self.reason = reason
@@ -56,11 +56,11 @@ class UnknownModel(UsageError):
 
 
 class NotExportable(UsageError):
-    """A network that a format for other programs cannot hold."""
+    """A network that a format for other programs cannot represent."""
 
 
 class DamagedWeights(DenoiseError):
-    """A weight file that is missing, altered, truncated, or of another network."""
+    """A weight file that is missing, altered, truncated, or for another network."""
 
 
 class DeviceUnavailable(DenoiseError):
@@ -72,4 +72,4 @@ class OutOfMemory(DenoiseError):
 
 
 class TrainingError(DenoiseError):
-    """A training run that cannot start, continue, or make sense of its folder."""
+    """A training run that cannot start or continue, or whose folder is invalid."""

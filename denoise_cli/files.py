@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic file writing: a file appears complete, or not at all."""
 
 import os
 import tempfile
@@ -9,17 +9,17 @@ from pathlib import Path
 from denoise_cli.errors import UnwritableFile
 
 
-def check_target(path: Path, overwrite: bool, source: Path | None = None, folder_is_made: bool = False) -> None:
-    """Refuse a target before the work for it is done.
+def check_target(path: Path, overwrite: bool, source: Path | None = None, creates_folder: bool = False) -> None:
+    """Check that a file can be written, before any work is done for it.
 
     Args:
         path: the file to write.
-        overwrite: whether it may exist.
-        source: a file that it must not be.
-        folder_is_made: whether the folder will be made if it is missing.
+        overwrite: whether the file may exist.
+        source: a file that must not be the target.
+        creates_folder: whether a missing folder will be created.
 
     Raises:
-        UnwritableFile: it exists, is a folder or the source, or its folder is missing or refuses new files.
+        UnwritableFile: the target exists, or is a folder or the source, or its folder is missing or refuses new files.
     """
     if path.is_dir():
         raise UnwritableFile(path, "is a folder: name a file")
@@ -27,26 +27,41 @@ def check_target(path: Path, overwrite: bool, source: Path | None = None, folder
         if source is not None and source.exists() and path.samefile(source):
             raise UnwritableFile(path, "is the input itself: choose another name for the output")
         if not overwrite:
-            raise UnwritableFile(path, "exists already: use --overwrite to replace it")
-    if folder_is_made and not path.parent.exists():
+            raise UnwritableFile(path, "already exists: use --overwrite to replace it")
+    if creates_folder and not path.parent.exists():
         return
     try:
-        with tempfile.TemporaryFile(dir=path.parent):  # asking for permission is not enough on a read-only disk
+        with tempfile.TemporaryFile(dir=path.parent):  # permission bits do not show a read-only disk
             pass
     except OSError as error:
-        raise _refused(path, error) from error
+        raise _folder_error(path, error) from error
 
 
 def write_atomically(path: Path, data: bytes, overwrite: bool) -> None:
-    """Write beside the target, flush to the disk, rename. A kill at any moment leaves the old file or the new one.
+    """Write data to a file so that a kill at any moment leaves either the old file or the complete new one.
+
+    The data are written to a temporary file in the same folder, flushed to the disk and renamed.
+
+    Args:
+        path: the file to write.
+        data: its contents.
+        overwrite: whether an existing file is replaced.
 
     Raises:
-        UnwritableFile: the folder or the disk refuses, or the file exists and `overwrite` is false.
+        UnwritableFile: the folder or the disk does not allow it, or the file exists and `overwrite` is false.
+
+    Examples:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "photo.png"
+        ...     write_atomically(path, b"old", overwrite=False)
+        ...     write_atomically(path, b"new", overwrite=True)
+        ...     path.read_bytes()
+        b'new'
     """
     try:
         handle, name = tempfile.mkstemp(prefix=".denoise-", suffix=".part", dir=path.parent)
     except OSError as error:
-        raise _refused(path, error) from error
+        raise _folder_error(path, error) from error
     part = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -61,10 +76,15 @@ def write_atomically(path: Path, data: bytes, overwrite: bool) -> None:
 
 
 def move_into_place(part: Path, path: Path, overwrite: bool) -> None:
-    """Give a complete file its final name, which is on the same disk.
+    """Flush a complete file to the disk and give it its final name.
+
+    Args:
+        part: the complete file, on the same disk as `path`.
+        path: its final name.
+        overwrite: whether an existing file is replaced.
 
     Raises:
-        UnwritableFile: the folder or the disk refuses, or the file exists and `overwrite` is false.
+        UnwritableFile: the folder or the disk does not allow it, or the file exists and `overwrite` is false.
     """
     try:
         with part.open("rb") as file:
@@ -80,69 +100,81 @@ def move_into_place(part: Path, path: Path, overwrite: bool) -> None:
 
 @contextmanager
 def folder_beside(path: Path) -> Iterator[Path]:
-    """A hidden folder on a file's own disk, for what is to become the file; it goes with all that is left in it.
+    """A hidden temporary folder on a file's own disk, in which to prepare the file; it is deleted with its contents.
 
     Raises:
-        UnwritableFile: the folder or the disk refuses.
+        UnwritableFile: the folder or the disk does not allow it.
     """
     try:
         folder = tempfile.TemporaryDirectory(prefix=".denoise-", suffix=".parts", dir=path.parent)
     except OSError as error:
-        raise _refused(path, error) from error
+        raise _folder_error(path, error) from error
     with folder as name:
         yield Path(name)
 
 
 def move_both_into_place(parts: tuple[Path, Path], paths: tuple[Path, Path], overwrite: bool) -> None:
-    """Give two complete files their final names; the second is of no use without the first, and never stands without.
+    """Give two complete files their final names; the second needs the first, so it never exists without it.
 
-    A kill at any moment leaves both old files, both new ones, or no second.
+    A kill at any moment leaves both old files, both new files, or no second file.
+
+    Args:
+        parts: the complete files, on the same disk as `paths`.
+        paths: their final names.
+        overwrite: whether existing files are replaced.
 
     Raises:
-        UnwritableFile: the folder or the disk refuses, or one of the files exists and `overwrite` is false.
+        UnwritableFile: the folder or the disk does not allow it, or one of the files exists and `overwrite` is false.
     """
-    (part, last_part), (path, last) = parts, paths
-    old = last_part.with_suffix(".old")
+    (first_part, second_part), (first, second) = parts, paths
+    old_second = second_part.with_suffix(".old")
     try:
-        for complete, target in zip(parts, paths, strict=True):
-            os.chmod(complete, _mode_of(target))
-        if overwrite and last.is_file():
-            os.replace(last, old)
+        for part, path in zip(parts, paths, strict=True):
+            os.chmod(part, _mode_of(path))
+        if overwrite and second.is_file():
+            os.replace(second, old_second)
     except OSError as error:
-        raise UnwritableFile(last, f"cannot write: {error.strerror}") from error
+        raise UnwritableFile(second, f"cannot write: {error.strerror}") from error
     try:
-        move_into_place(part, path, overwrite)
+        move_into_place(first_part, first, overwrite)
     except UnwritableFile:
-        if old.exists():
-            os.replace(old, last)
+        if old_second.exists():
+            os.replace(old_second, second)
         raise
     try:
-        move_into_place(last_part, last, overwrite)
+        move_into_place(second_part, second, overwrite)
     except UnwritableFile:
-        path.unlink()
+        first.unlink()
         raise
 
 
-def _refused(path: Path, error: OSError) -> UnwritableFile:
-    """What a file's folder had against a new one in it."""
+def packaged_folder(name: str) -> Path:
+    """The path of one of the project's folders: inside the installed package, or beside it in a source tree."""
+    package = Path(__file__).parent
+    installed = package / name
+    return installed if installed.is_dir() else package.parent / name
+
+
+def _folder_error(path: Path, error: OSError) -> UnwritableFile:
+    """The error for a file whose folder does not accept new files."""
     if isinstance(error, FileNotFoundError):
-        return UnwritableFile(path, f"there is no folder {path.parent}: make it first")
+        return UnwritableFile(path, f"there is no folder {path.parent}: create it first")
     return UnwritableFile(path, f"cannot write into {path.parent}: {error.strerror}")
 
 
 def _rename_to_new(part: Path, path: Path) -> None:
     try:
-        os.link(part, path)  # unlike a rename, fails when the target appeared in the meantime
+        os.link(part, path)  # unlike a rename, a link fails if the target has appeared in the meantime
     except FileExistsError as error:
-        raise UnwritableFile(path, "exists already: use --overwrite to replace it") from error
+        raise UnwritableFile(path, "already exists: use --overwrite to replace it") from error
     except OSError:  # a file system without hard links
         if path.exists():
-            raise UnwritableFile(path, "exists already: use --overwrite to replace it") from None
+            raise UnwritableFile(path, "already exists: use --overwrite to replace it") from None
         os.replace(part, path)
 
 
 def _mode_of(path: Path) -> int:
-    """What the file has now, or what a newly made one would get."""
+    """The permission bits that the file has, or that a new file would get."""
     if path.exists():
         return path.stat().st_mode & 0o777
     umask = os.umask(0)
@@ -158,10 +190,3 @@ def _flush_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def packaged_folder(name: str) -> Path:
-    """A folder of the project's: inside an installed package, beside the package in a source tree."""
-    package = Path(__file__).parent
-    installed = package / name
-    return installed if installed.is_dir() else package.parent / name

@@ -1,1 +1,1 @@
-"""CUDA sources of the operators, compiled where they run."""
+"""CUDA sources of the operators, compiled on the machine that runs them."""

@@ -1,10 +1,10 @@
-// What the kernels share: 16-bit values that are computed with in 32 bits, vectors of values, bilinear places.
+// Shared by the kernels: 16-bit values with 32-bit arithmetic, vectors of values, bilinear positions.
 //
-// A GPU's compiler (NVRTC) sees this text in the place of the #include. In the tests a host compiler sees it as well,
-// where tests/kernels/shim.h has defined what CUDA brings along. Every kernel parameter has eight bytes: pointers, and
-// counts and strides as Index, in elements.
+// The GPU's compiler (NVRTC) gets this text inlined into the other files. The tests also compile it with a host
+// compiler, after tests/kernels/shim.h, which defines what CUDA provides. Every kernel parameter has eight bytes: a
+// pointer, or a count or stride in elements, of type Index.
 
-using Index = long long;  // a GPU holds more than 2^31 values
+using Index = long long;  // a GPU's memory holds more than 2^31 values
 
 struct Float16 {
     unsigned short bits;
@@ -48,7 +48,7 @@ __device__ inline Float16 narrow<Float16>(float value) {
 }
 #endif
 
-// V values that lie side by side and are read and written at once.
+// V adjacent values that are read and written at once.
 template <typename T, int V>
 struct alignas(sizeof(T) * V) Vector {
     T values[V];
@@ -69,36 +69,37 @@ __device__ inline void write(T* to, const float (&values)[V]) {
     *reinterpret_cast<Vector<T, V>*>(to) = vector;
 }
 
-__device__ inline Index thread_number() { return static_cast<Index>(blockIdx.x) * blockDim.x + threadIdx.x; }
+__device__ inline Index thread_index() { return static_cast<Index>(blockIdx.x) * blockDim.x + threadIdx.x; }
 
-// The last of the digits of a number that counts through several axes; the others stay. There are fewer than 2^31
-// threads, and dividing 32 bits is several times as fast as dividing 64.
-__device__ inline int digit(unsigned& number, Index base) {
-    unsigned quotient = number / static_cast<unsigned>(base);
-    int last = static_cast<int>(number - quotient * static_cast<unsigned>(base));
-    number = quotient;
-    return last;
+// Splits the fastest axis, of size `size`, off a flat index: returns the position along it and leaves the rest in
+// `index`. There are fewer than 2^31 threads, and a 32-bit division is several times as fast as a 64-bit one.
+__device__ inline int split_axis(unsigned& index, Index size) {
+    unsigned quotient = index / static_cast<unsigned>(size);
+    int position = static_cast<int>(index - quotient * static_cast<unsigned>(size));
+    index = quotient;
+    return position;
 }
 
-// Between which two cells of a row of `cells` a pixel of a row of `pixels` lies, and how far from the first:
-// half-pixel centres, beyond the outermost of which the cell is repeated.
-struct Between {
+// The two cells that a pixel's kernel is interpolated from along one axis.
+struct CellPair {
     int first, second;
-    float share;  // of the second
+    float weight;  // of the second cell
 };
 
+// A row of `cells` stretched over a row of `pixels` with half-pixel centres; the outermost cells are repeated.
 struct Axis {
-    int last;     // cell
-    float scale;  // cells per pixel
+    int last_cell;
+    float cells_per_pixel;
 
     __device__ Axis(Index pixels, Index cells)
-        : last(static_cast<int>(cells) - 1), scale(static_cast<float>(cells) / static_cast<float>(pixels)) {}
+        : last_cell(static_cast<int>(cells) - 1),
+          cells_per_pixel(static_cast<float>(cells) / static_cast<float>(pixels)) {}
 
-    __device__ Between at(int pixel) const {
-        float place = fmaxf((pixel + 0.5f) * scale - 0.5f, 0.0f);
-        int first = min(static_cast<int>(place), last);
-        return {first, min(first + 1, last), place - first};
+    __device__ CellPair at(int pixel) const {
+        float position = fmaxf((pixel + 0.5f) * cells_per_pixel - 0.5f, 0.0f);
+        int first = min(static_cast<int>(position), last_cell);
+        return {first, min(first + 1, last_cell), position - first};
     }
 };
 
-__device__ inline float blend(float first, float second, float share) { return first + share * (second - first); }
+__device__ inline float blend(float first, float second, float weight) { return first + weight * (second - first); }

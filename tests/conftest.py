@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,22 +12,56 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from denoise_cli.inference import denoiser
+from denoise_cli.inference.denoiser import Denoiser, load_denoiser
+
 DATA = Path(os.environ.get("DENOISE_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
-    # Pictures this small gain nothing from more threads, and wait seconds for them on a busy machine.
-    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of this test run share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What is compiled for the tests, and for the programs that they run, is not kept for the user."""
+def _environment(shared_folder: Path) -> Iterator[None]:
+    """Of the tests, and of the programs that they run: compiled networks are not kept for the user, one thread each.
+
+    Pictures this small gain nothing from more threads, and wait seconds for them on a busy machine.
+    """
+    torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("XDG_CACHE_HOME", str(shared_folder / "cache"))
+        patch.setenv("OMP_NUM_THREADS", "1")
         yield
+
+
+@pytest.fixture(scope="session")
+def _denoisers() -> dict[tuple[object, ...], Denoiser]:
+    return {}
+
+
+@pytest.fixture
+def shared_denoisers(
+    _denoisers: dict[tuple[object, ...], Denoiser], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Denoiser]:
+    """`load_denoiser`, also for the commands that a test runs, that loads every model only once in a test run."""
+
+    def load(*arguments: object, **options: object) -> Denoiser:
+        key = (*arguments, *sorted(options.items()))
+        if key not in _denoisers:
+            _denoisers[key] = load_denoiser(*arguments, **options)  # type: ignore[arg-type]
+        return _denoisers[key]
+
+    monkeypatch.setattr(denoiser, "load_denoiser", load)
+    return load
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from denoise_cli.errors import UnwritableFile
 from denoise_cli.files import check_target, folder_beside, move_both_into_place, write_atomically
 
-posix = pytest.mark.skipif(os.name != "posix", reason="permission bits and SIGKILL are of POSIX")
+posix = pytest.mark.skipif(os.name != "posix", reason="permission bits and SIGKILL exist on POSIX only")
 
 OLD, NEW = b"old" * 1_000_000, b"new" * 1_500_000
 REWRITE_FOREVER = """
@@ -50,7 +50,7 @@ def test_a_new_file_holds_what_was_written_and_stands_alone(tmp_path: Path, data
 def test_an_existing_file_is_not_replaced(old: Path) -> None:
     with pytest.raises(UnwritableFile) as error:
         write_atomically(old, b"new", overwrite=False)
-    assert str(error.value) == f"{old}: exists already: use --overwrite to replace it"
+    assert str(error.value) == f"{old}: already exists: use --overwrite to replace it"
     assert old.read_bytes() == b"old"
     assert files(old.parent) == ["photo.png"]
 
@@ -66,7 +66,7 @@ def test_without_hard_links_an_existing_file_is_still_not_replaced(old: Path, mo
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", refuse)
-    with pytest.raises(UnwritableFile, match="exists already"):
+    with pytest.raises(UnwritableFile, match="already exists"):
         write_atomically(old, b"new", overwrite=False)
     assert old.read_bytes() == b"old"
     write_atomically(old.with_name("other.png"), b"new", overwrite=False)
@@ -97,7 +97,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     target = tmp_path / "none" / "photo.png"
     with pytest.raises(UnwritableFile) as error:
         write_atomically(target, b"new", overwrite=False)
-    assert str(error.value) == f"{target}: there is no folder {target.parent}: make it first"
+    assert str(error.value) == f"{target}: there is no folder {target.parent}: create it first"
 
 
 def test_a_file_is_not_a_folder(old: Path) -> None:
@@ -150,7 +150,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_file(tmp_path: Path) -> None:
 
 
 def staged(folder: Path) -> tuple[Path, Path]:
-    """Two complete files that belong together, in a folder of their own."""
+    """Two complete files that belong together, in a staging folder."""
     parts = folder / "weights", folder / "model"
     for part in parts:
         part.write_bytes(b"new")
@@ -159,7 +159,7 @@ def staged(folder: Path) -> tuple[Path, Path]:
 
 @pytest.fixture
 def pair(tmp_path: Path) -> tuple[Path, Path]:
-    """Where they belong."""
+    """The final names of the two files."""
     return tmp_path / "net.bin", tmp_path / "net.xml"
 
 
@@ -176,7 +176,7 @@ def test_neither_of_two_appears_where_one_exists(pair: tuple[Path, Path], there:
     pair[there].write_bytes(b"old")
     with pytest.raises(UnwritableFile) as error, folder_beside(pair[1]) as folder:
         move_both_into_place(staged(folder), pair, overwrite=False)
-    assert str(error.value) == f"{pair[there]}: exists already: use --overwrite to replace it"
+    assert str(error.value) == f"{pair[there]}: already exists: use --overwrite to replace it"
     assert pair[there].read_bytes() == b"old"
     assert files(pair[1].parent) == [pair[there].name]
 
@@ -236,17 +236,17 @@ def test_no_folder_is_made_beside_a_file_without_one(tmp_path: Path) -> None:
     target = tmp_path / "no" / "net.xml"
     with pytest.raises(UnwritableFile) as error, folder_beside(target):
         pass
-    assert str(error.value) == f"{target}: there is no folder {target.parent}: make it first"
+    assert str(error.value) == f"{target}: there is no folder {target.parent}: create it first"
 
 
 def test_targets_that_cannot_succeed_are_refused_at_once(old: Path, tmp_path: Path) -> None:
     check_target(old, overwrite=True)
     check_target(tmp_path / "new.png", overwrite=False)
-    check_target(tmp_path / "no" / "new.png", overwrite=False, folder_is_made=True)
+    check_target(tmp_path / "no" / "new.png", overwrite=False, creates_folder=True)
     for target, reason in (
-        (old, "exists already: use --overwrite to replace it"),
+        (old, "already exists: use --overwrite to replace it"),
         (tmp_path, "is a folder: name a file"),
-        (tmp_path / "no" / "new.png", f"there is no folder {tmp_path / 'no'}: make it first"),
+        (tmp_path / "no" / "new.png", f"there is no folder {tmp_path / 'no'}: create it first"),
     ):
         with pytest.raises(UnwritableFile) as error:
             check_target(target, overwrite=False)

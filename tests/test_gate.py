@@ -7,19 +7,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-IMPORT_LINTER = str(Path(sys.executable).with_name("lint-imports"))
+CHECKS = {
+    "formatter": ["ruff", "format", "--check", "--diff", "."],
+    "linter": ["ruff", "check", "."],
+    "types": ["mypy"],
+    "floors": ["lint-imports"],
+}
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        [sys.executable, "-m", "ruff", "format", "--check", "--diff", "."],
-        [sys.executable, "-m", "ruff", "check", "."],
-        [sys.executable, "-m", "mypy"],
-        [IMPORT_LINTER],
-    ],
-    ids=["formatter", "linter", "types", "floors"],
-)
+@pytest.mark.parametrize("command", CHECKS.values(), ids=CHECKS)
 def test_the_code_is_as_it_should_be(command: list[str]) -> None:
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    program = Path(sys.executable).with_name(command[0])
+    done = subprocess.run([program, *command[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

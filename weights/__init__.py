@@ -1,1 +1,1 @@
-"""Trained weights (safetensors) and `manifest.toml`, which says what each is."""
+"""Trained weights (safetensors), and `manifest.toml`, which describes each of them."""

@@ -1,4 +1,4 @@
-"""How fast things are: whole programs, networks and operators, beside those of others.
+"""How fast programs, networks and operators are, compared with others.
 
-It formats no terminal tables.
+It does not format terminal tables.
 """

@@ -1,4 +1,4 @@
-"""How long whole programs take for a photo or a clip, and how much memory: each in a process of its own."""
+"""How long whole programs take for a photo or a clip, and how much memory, each measured in its own process."""
 
 import importlib.util
 import os
@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from denoise_cli.benchmark.timing import max_rss_bytes
 from denoise_cli.errors import DenoiseError, MissingDependency
 from denoise_cli.imaging import tiling
 from denoise_cli.io import image
@@ -18,20 +19,22 @@ from denoise_cli.io.mux import ffmpeg_program
 from denoise_cli.io.photo import Photo
 from denoise_cli.io.video import url
 
-# The classical rival that a photographer has at hand, with its documented defaults, reading and writing as we do.
+# The classical method that photographers have at hand, with its documented defaults; it reads and writes JPEG as we do.
 NON_LOCAL_MEANS = (
     "import cv2, sys; "
     "cv2.imwrite(sys.argv[2], cv2.fastNlMeansDenoisingColored(cv2.imread(sys.argv[1])), [cv2.IMWRITE_JPEG_QUALITY, 95])"
 )
-# FFmpeg's, with its documented defaults; both sides encode alike.
-CLIP_FILTER = "nlmeans"
-ENCODER, CRF, PRESET, PARAMETERS = "libx264", "18", "medium", "mbtree=0"
-KIBIBYTE = 1024  # the unit of ru_maxrss on Linux
+CLIP_FILTER = "nlmeans"  # FFmpeg's, with its documented defaults
+# All programs encode in the same way.
+ENCODER = "libx264"
+CRF = "18"
+PRESET = "medium"
+PARAMETERS = "mbtree=0"
 
 
 @dataclass(frozen=True)
 class Timing:
-    """One program's run."""
+    """How long a program took, and its peak memory."""
 
     name: str
     seconds: float
@@ -39,7 +42,7 @@ class Timing:
 
 
 def enlarge(photo: Photo, megapixels: float) -> Photo:
-    """Mirror a photo in all directions until it has so many pixels."""
+    """A photo mirrored at its borders until it has about so many megapixels, keeping its aspect ratio."""
     H, W, _ = photo.pixels.shape
     scale = (megapixels * 1e6 / (H * W)) ** 0.5
     y = tiling.reflected(0, round(H * scale), H)
@@ -48,7 +51,7 @@ def enlarge(photo: Photo, megapixels: float) -> Photo:
 
 
 def time_photo(photo: Photo, models: Sequence[str], device: str) -> Iterator[Timing]:
-    """Run OpenCV's non-local means, then each model, from a JPEG to a JPEG.
+    """Time OpenCV's non-local means, then `denoise image` with each model, from a JPEG to a JPEG.
 
     Raises:
         MissingDependency: OpenCV is not installed.
@@ -65,7 +68,7 @@ def time_photo(photo: Photo, models: Sequence[str], device: str) -> Iterator[Tim
 
 
 def time_clip(clip: Path, models: Sequence[str], device: str) -> Iterator[Timing]:
-    """Run FFmpeg's non-local means, then each model, from the clip to an H.264 file.
+    """Time FFmpeg's non-local means, then `denoise video` with each model, from the clip to an H.264 file.
 
     Raises:
         MissingDependency: the ffmpeg program is not installed.
@@ -91,11 +94,11 @@ def _time(name: str, command: list[str]) -> Timing:
     with tempfile.TemporaryFile() as messages:
         started = time.perf_counter()
         process = subprocess.Popen(command, stderr=messages)
-        _, status, usage = os.wait4(process.pid, 0)  # unlike Popen.wait, tells this process's own peak
+        _, status, usage = os.wait4(process.pid, 0)  # unlike Popen.wait, it returns this process's own peak
         seconds = time.perf_counter() - started
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             messages.seek(0)
             lines = messages.read().decode(errors="replace").strip().splitlines() or ["no message"]
             raise DenoiseError(f"{name}: exit code {process.returncode}: {lines[-1]}")
-    return Timing(name, seconds, usage.ru_maxrss * KIBIBYTE)
+    return Timing(name, seconds, max_rss_bytes(usage))

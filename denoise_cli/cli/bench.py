@@ -13,15 +13,17 @@ from denoise_cli.errors import UnreadableFile, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from denoise_cli.benchmark.networks import Machine, OperatorSpeed, Speed
+    from denoise_cli.benchmark.networks import Speed
+    from denoise_cli.benchmark.operators import OperatorSpeed
     from denoise_cli.benchmark.programs import Timing
+    from denoise_cli.benchmark.timing import Machine
 
 Item = TypeVar("Item")
 
 DEFAULT_MEGAPIXELS = 12.0
 DEFAULT_SIZE = 256  # pixels
+SMALLEST_SIZE = 64  # pixels
 LARGEST_SIZE = 8192  # pixels
-GRID = 64  # pixels: sides are multiples of this
 SCORED_ON = "cbsd68"  # the test set of --plot
 SCORED_AT = "25"  # its noise level, on the scale of 0 to 255
 
@@ -42,7 +44,7 @@ Size = Annotated[
     int | None,
     typer.Option(
         metavar="PIXELS",
-        help="Side of the networks' input pictures, a multiple of 64. Only without FILE.",
+        help="Side of the networks' input pictures, a multiple of what they take (64). Only without FILE.",
         show_default="256",
     ),
 ]
@@ -103,27 +105,30 @@ def _bench_networks(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    if not GRID <= size <= LARGEST_SIZE or size % GRID:
-        raise UsageError(f"--size {size}: expected a multiple of {GRID} from {GRID} to {LARGEST_SIZE}")
     precision_name = read_precision(precision)
 
     from denoise_cli.benchmark import networks
+    from denoise_cli.benchmark.operators import time_operators
+    from denoise_cli.benchmark.timing import measure_machine
 
     for name in models:
         if name not in networks.known_networks():
             raise UsageError(f"--model {name}: choose from {', '.join(networks.known_networks())}")
     names = list(models) or networks.usual_networks(device)
+    multiple = networks.multiple_of_sides(names)
+    if not SMALLEST_SIZE <= size <= LARGEST_SIZE or size % multiple:
+        raise UsageError(f"--size {size}: expected a multiple of {multiple} from {SMALLEST_SIZE} to {LARGEST_SIZE}")
     scores = _scores(names)
     if plot is not None:
         _check_plot(plot, scores)
-    machine = networks.measure_machine(device, precision_name)
+    machine = measure_machine(device, precision_name)
     jobs = [networks.Job(name, size, batch, device, precision_name) for name in names]
     outcomes = _with_bar(networks.time_networks(jobs), len(jobs), quiet)
     for outcome in outcomes:
         if isinstance(outcome, str):
             console.error(outcome)
     speeds = [outcome for outcome in outcomes if isinstance(outcome, networks.Speed)]
-    operators = list(networks.time_operators(size, device, precision_name))
+    operators = list(time_operators(size, device, precision_name))
     if as_json:
         _print_records(machine, speeds, operators)
     else:

@@ -36,7 +36,7 @@ def _facts() -> dict[str, str]:
     import torch
 
     from denoise_cli.inference import openvino_net
-    from denoise_cli.inference.denoiser import choose_device, choose_precision
+    from denoise_cli.inference.device import choose_device, choose_precision
     from denoise_cli.ops import cuda
 
     device = choose_device("auto")

@@ -16,7 +16,6 @@ from denoise_cli.cli.options import (
     Json,
     Overwrite,
     Precision,
-    PrecisionName,
     Quiet,
     Tile,
     read_number,
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from denoise_cli.evaluation.samples import Noise, Sample
     from denoise_cli.evaluation.scores import Array, Score
     from denoise_cli.imaging.noise import ShotRead
+    from denoise_cli.inference.device import Precision as PrecisionName
 
 DEFAULT_LEVELS = (15.0, 25.0, 50.0)  # on the scale of 0 to 255
 DEFAULT_FRAMES = 5
@@ -151,7 +151,7 @@ def evaluate(
     has_pairs = isinstance(noises[0], RealNoise)
     names = model or [model_for_scores(has_pairs)]
     denoisers = {name: _load(name, device, precision_name, tile_side) for name in names}
-    if frames is None and any(getattr(denoise, "sees_neighbours", False) for denoise in denoisers.values()):
+    if frames is None and any(getattr(denoise, "takes_neighbours", False) for denoise in denoisers.values()):
         frames = DEFAULT_FRAMES
     if frames is not None and has_pairs:
         raise UsageError(f"{data}: contains pairs of photos, not clips: choose models for photos, and drop --frames")
@@ -193,7 +193,7 @@ def _find_photos(
     return list(pairs), [RealNoise(pairs)]
 
 
-def _load(name: str, device: str, precision: PrecisionName, tile_side: int | None) -> "Denoise":
+def _load(name: str, device: str, precision: "PrecisionName", tile_side: int | None) -> "Denoise":
     from denoise_cli.evaluation.baselines import load_baseline
     from denoise_cli.inference.denoiser import load_denoiser
     from denoise_cli.pipeline.model_choice import check_not_for_raw
@@ -214,9 +214,9 @@ class _Pictures:
 
         self._grid = grid
         self._profile = profile
-        self._in_grid = {photos[index] for index in report.rows_of(len(photos), len(noises))} if grid else set()
+        self._in_grid = {photos[index] for index in report.choose_photos(len(photos), len(noises))} if grid else set()
         self._grid_rows: list[list[Picture]] = []
-        self._profiles = report.Profiles(photos[0].parent)
+        self._profiles = report.TemporalProfiles(photos[0].parent)
 
     def add(self, noise: "Noise", sample: "Sample", outputs: "Mapping[str, Array]") -> None:
         from denoise_cli.evaluation import report

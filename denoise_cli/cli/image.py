@@ -119,7 +119,8 @@ def image(
             console.output(f"{job.source} -> {job.target}")
         return
 
-    from denoise_cli.inference.denoiser import choose_device, choose_precision, load_denoiser
+    from denoise_cli.inference.denoiser import load_denoiser
+    from denoise_cli.inference.device import choose_device, choose_precision
 
     choose_precision(choose_device(device), precision_name)
 

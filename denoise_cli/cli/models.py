@@ -43,15 +43,15 @@ def models(context: typer.Context, as_json: Json = False) -> None:
 @app.command()
 def show(name: ModelArgument, as_json: Json = False) -> None:
     """Show everything known about a model."""
-    from denoise_cli.models.checkpoint import read_note
+    from denoise_cli.models.checkpoint import read_metadata
     from denoise_cli.models.manifest import card_of, read_manifest
-    from denoise_cli.models.registry import find_model, is_file
+    from denoise_cli.models.registry import find_model, is_weight_file
 
     spec = find_model(name)
     entries = read_manifest()
     facts: dict[str, Any] = {"name": name, "summary": spec.summary}
-    if is_file(name):
-        facts |= read_note(Path(name))
+    if is_weight_file(name):
+        facts |= read_metadata(Path(name))
     elif name in entries:
         facts |= dataclasses.asdict(entries[name]) | {"card": str(card_of(name))}
     else:

@@ -5,7 +5,7 @@ docs/cli_options.py copies them into docs/cli.md.
 """
 
 import math
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
@@ -13,13 +13,11 @@ from denoise_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from denoise_cli.imaging.noise import ShotRead
-
-PrecisionName = Literal["auto", "fp32", "bf16", "fp16"]
+    from denoise_cli.inference.device import Precision as PrecisionName
 
 NAME_OR_FILE = "a name from `denoise models`, or a .safetensors file from `denoise train`"
 SMALLEST_TILE = 256  # pixels
 LARGEST_TILE = 65536  # pixels
-TILE_GRID = 64  # pixels: tiles begin and end on the networks' coarsest grid
 
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help=f"Model: {NAME_OR_FILE}.")]
 Strength = Annotated[
@@ -109,22 +107,24 @@ def read_number(text: str, option: str, least: float, most: float, auto: bool = 
 
 
 def read_tile(text: str) -> int | None:
-    """Parse the side of a tile in pixels, rounded down to the networks' grid; "auto" becomes None.
+    """Parse the longest side of a tile in pixels; "auto" becomes None.
 
     Raises:
         UsageError: neither "auto" nor a number within the limits.
     """
     if text == "auto":
         return None
-    return int(read_number(text, "--tile", SMALLEST_TILE, LARGEST_TILE)) // TILE_GRID * TILE_GRID
+    return int(read_number(text, "--tile", SMALLEST_TILE, LARGEST_TILE))
 
 
-def read_precision(text: str) -> PrecisionName:
+def read_precision(text: str) -> "PrecisionName":
     """Parse the name of a precision.
 
     Raises:
         UsageError: no such precision.
     """
+    from denoise_cli.inference.device import Precision as PrecisionName
+
     for name in get_args(PrecisionName):
         if text == name:
             return name

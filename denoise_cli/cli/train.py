@@ -58,7 +58,10 @@ Batch = Annotated[
 Patch = Annotated[
     int | None,
     typer.Option(
-        metavar="PIXELS", min=64, help="Side of a crop, a multiple of 64.", show_default="the recipe's, or 64"
+        metavar="PIXELS",
+        min=1,
+        help="Side of a crop, a multiple of what the network takes (64).",
+        show_default="the recipe's, or 64",
     ),
 ]
 LearningRate = Annotated[
@@ -137,17 +140,15 @@ def train(
             "choose one of --recipe (repeat a run), --model (start a run) and --from (fine-tune), or continue a run "
             "with --resume"
         )
-    if patch is not None and patch % 64:
-        raise UsageError(f"--patch {patch}: expected a multiple of 64")
 
-    from denoise_cli.models.registry import is_file
-    from denoise_cli.train.distributed import place_for
+    from denoise_cli.models.registry import is_weight_file
+    from denoise_cli.train.distributed import device_for
     from denoise_cli.train.recipe import recipe_of
     from denoise_cli.train.trainer import Trainer
 
     if recipe is None and resume:
         settings = recipe_of(out)
-        if start is not None and not is_file(start):  # a file may be gone by now, and is not needed
+        if start is not None and not is_weight_file(start):  # a file may be gone by now, and is not needed
             model = start
     else:
         settings = _new_settings(recipe, model, start)
@@ -156,7 +157,7 @@ def train(
         settings, model=model, steps=steps, batch=batch, patch=patch, learning_rate=learning_rate, seed=seed
     )
 
-    place = place_for(device)
+    place = device_for(device)
     trainer = Trainer(
         settings,
         folders,
@@ -203,7 +204,7 @@ def _replaced(recipe: "Recipe", **given: Any) -> "Recipe":
 
 def _run(trainer: "Trainer", settings: "Recipe", out: Path, minutes: float, quiet: bool) -> None:
     """Train, and report on it; of several processes, only the first reports."""
-    reports_run = trainer.crew.leads and not quiet
+    reports_run = trainer.processes.is_leader and not quiet
     if trainer.changes and reports_run:
         console.status(f"{out}: {', '.join(trainer.changes)}")
     skipped = 0
@@ -215,8 +216,8 @@ def _run(trainer: "Trainer", settings: "Recipe", out: Path, minutes: float, quie
             skipped += len(report.skipped)
             if not quiet:
                 console.status(_progress(report, settings))
-    trainer.crew.part()
-    if trainer.crew.leads:
+    trainer.processes.leave()
+    if trainer.processes.is_leader:
         _draw_curve(out)
     if reports_run:
         remaining = settings.steps - trainer.step
@@ -240,7 +241,7 @@ def _interruptible(trainer: "Trainer") -> Iterator[None]:
         for number, handler in before.items():
             signal.signal(number, handler)
 
-    signals = (signal.SIGINT, signal.SIGTERM) if trainer.crew.size == 1 else ()
+    signals = (signal.SIGINT, signal.SIGTERM) if trainer.processes.size == 1 else ()
     before = {number: signal.signal(number, stop) for number in signals}
     try:
         yield

@@ -132,8 +132,8 @@ def video(
     from denoise_cli.pipeline import clip
     from denoise_cli.pipeline.model_choice import check_takes_noise, model_for_clip
 
-    if frames not in range(1, clip.MOST_FRAMES + 1, 2):
-        raise UsageError(f"--frames {frames}: expected an odd number from 1 to {clip.MOST_FRAMES}")
+    if frames not in range(1, clip.MAX_FRAMES + 1, 2):
+        raise UsageError(f"--frames {frames}: expected an odd number from 1 to {clip.MAX_FRAMES}")
     name = model_for_clip(frames, model)
     check_takes_noise(name, sigma, noise)
     target = output or clip.target_beside(source)

@@ -1,6 +1,6 @@
-"""Frames that belong together, for training and testing: those of real clips, and photos that are made to move.
+"""Windows of frames for training and testing: from real clips, and from photos with simulated motion.
 
-Legend: H x W frame, T frames of a window: the one to denoise, then its neighbours, the nearest first.
+Legend: T frames of a window: the one to denoise, then its neighbours, nearest first.
 """
 
 from collections.abc import Sequence
@@ -19,22 +19,27 @@ from denoise_cli.imaging.windows import window
 
 Array = NDArray[np.float32]
 
-# How photos move. Chosen by us, from a tripod to a camera that is swung around; per frame.
-STILL_SHARE = 0.2
-SPEEDS = (0.1, 12.0)  # pixels, even in the logarithm
-MOST_ZOOM, MOST_TURN = 0.015, 0.015  # share of the size, radians
-MOST_SHAKE = 0.5  # pixels, to and fro
-OBJECT_SHARE = 0.6  # with something that moves by itself
-OBJECT_RADII = (8, 48)  # pixels
-EXPOSURE_SHARE, MOST_EXPOSURE = 0.2, 0.03  # share of the brightness
-MARGIN = 32  # pixels around a crop that motion brings into it; beyond, photos are continued by reflection
+# Motion from a frame to the next. Chosen by us, from a camera on a tripod to one that is swung around.
+STILL_SHARE = 0.2  # of the windows do not move
+SPEED_RANGE = (0.1, 12.0)  # pixels, uniform in the logarithm
+MAX_ZOOM = 0.015  # share of the size
+MAX_ROTATION = 0.015  # radians
+MAX_SHAKE = 0.5  # pixels, in either direction
+OBJECT_SHARE = 0.6  # of the windows contain an object with its own motion
+OBJECT_RADIUS_RANGE = (8, 48)  # pixels
+EXPOSURE_SHARE = 0.2  # of the windows change in brightness
+MAX_EXPOSURE_CHANGE = 0.03  # share of the brightness
+MARGIN = 32  # pixels around a crop that motion can bring into it; beyond them, photos are continued by reflection
 
 
 def find_clips(folder: Path) -> list[list[Path]]:
-    """Every folder that holds frames, under this one or itself: its photos, in the order of their names.
+    """Find clips: every folder with photos, at any depth including the folder itself, is one.
+
+    Returns:
+        The frames of each clip, in the order of their names.
 
     Raises:
-        UnreadableFile: the folder is missing, or there are no photos in it.
+        UnreadableFile: the folder is missing or holds no photos.
     """
     clips: dict[Path, list[Path]] = {}
     for frame in find_photos([folder]):
@@ -43,7 +48,7 @@ def find_clips(folder: Path) -> list[list[Path]]:
 
 
 def windows(clips: Sequence[Sequence[Path]], T: int) -> list[tuple[Path, ...]]:
-    """The windows of all frames of all clips that have as many."""
+    """The windows of T frames around every frame of every clip; clips of fewer frames have none."""
     return [
         tuple(clip[i] for i in window(place, len(clip), T))
         for clip in clips
@@ -53,10 +58,10 @@ def windows(clips: Sequence[Sequence[Path]], T: int) -> list[tuple[Path, ...]]:
 
 
 class MovingPhotos:
-    """Windows of T frames from photos: the camera shifts, zooms, turns and shakes, and something may pass before it.
+    """Windows of T frames from single photos: a camera pans, zooms, rotates and shakes, and an object may pass by.
 
     Args:
-        photos: single ones.
+        photos: a source of single photos.
         T: frames of a window.
     """
 
@@ -69,62 +74,62 @@ class MovingPhotos:
         return len(self._photos)
 
     def draw(self, rng: np.random.Generator, patch: int) -> Array:
-        """(patch, patch, 3*T), [0, 1], sRGB-encoded."""
+        """Draw a window: (patch, patch, 3*T), [0, 1], sRGB-encoded."""
         place = int(rng.integers(self._T))
         times = [other - place for other in window(place, self._T, self._T)]
-        frames = _moved(self._texture(rng, patch), _draw_motion(rng), times, patch)
+        frames = _move(self._texture(rng, patch), _draw_motion(rng), times, patch)
         if rng.random() < OBJECT_SHARE:
             motion = _draw_motion(rng)
-            shape = _moved(_draw_shape(rng, patch + 2 * MARGIN), motion, times, patch, beyond="zeros")
-            texture = _moved(self._texture(rng, patch), motion, times, patch)
+            shape = _move(_draw_shape(rng, patch + 2 * MARGIN), motion, times, patch, beyond="zeros")
+            texture = _move(self._texture(rng, patch), motion, times, patch)
             frames = torch.lerp(frames, texture, shape.clamp(0, 1))
         if rng.random() < EXPOSURE_SHARE:
-            gain = rng.uniform(-MOST_EXPOSURE, MOST_EXPOSURE)
+            gain = rng.uniform(-MAX_EXPOSURE_CHANGE, MAX_EXPOSURE_CHANGE)
             frames = frames * torch.tensor([1 + gain * time for time in times]).float().view(-1, 1, 1, 1)
         return frames.clamp(0, 1).permute(2, 3, 0, 1).flatten(2).numpy()
 
     def _texture(self, rng: np.random.Generator, patch: int) -> Tensor:
-        """(1, 3, side, side)."""
+        """A crop with margins: (1, 3, side, side)."""
         crop = self._photos.draw(rng, patch + 2 * MARGIN)
         return torch.from_numpy(np.ascontiguousarray(crop)).permute(2, 0, 1)[None]
 
 
 class Mixture:
-    """Crops from several sources, each as often as the others."""
+    """Crops from several sources, which are equally likely."""
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self._sources = sources
 
     @property
     def skipped(self) -> dict[tuple[Path, ...], UnreadableFile]:
-        """Of all of them."""
+        """What could not be read in any of the sources, and why."""
         return {group: error for source in self._sources for group, error in source.skipped.items()}
 
     def __len__(self) -> int:
         return sum(len(source) for source in self._sources)
 
     def draw(self, rng: np.random.Generator, patch: int) -> Array:
-        """As the source that is drawn draws it."""
+        """Draw a crop from a random source."""
         return self._sources[int(rng.integers(len(self._sources)))].draw(rng, patch)
 
 
 @dataclass(frozen=True)
 class _Motion:
-    """Of a camera or a thing, from a frame to the next: pixels, share of the size, radians; seeds of its shaking."""
+    """Motion of the camera or of an object, from a frame to the next."""
 
-    velocity: tuple[float, float]
-    zoom: float
-    turn: float
-    shake: float
-    seed: int
+    velocity: tuple[float, float]  # pixels, x and y
+    zoom: float  # share of the size
+    rotation: float  # radians
+    shake: float  # pixels
+    seed: int  # for the shaking
 
     def matrix(self, time: float, side: int) -> Tensor:
-        """(2, 3), from where a pixel is shown at a time to where it is at time zero; [-1, 1] across `side` pixels."""
+        """(2, 3), from a pixel's position at a time, in frames, to that at time zero; `side` pixels are [-1, 1]."""
         rng = np.random.default_rng((self.seed, int(time) + 100))
-        shaken = self.shake * rng.uniform(-1, 1, 2) if time else np.zeros(2)
-        scale, angle = np.exp(self.zoom * time), self.turn * time
+        shift = self.shake * rng.uniform(-1, 1, 2) if time else np.zeros(2)
+        scale, angle = np.exp(self.zoom * time), self.rotation * time
         cos, sin = scale * np.cos(angle), scale * np.sin(angle)
-        dx, dy = (2 / side * (v * time + s) for v, s in zip(self.velocity, shaken, strict=True))
+        dx, dy = (2 / side * (v * time + s) for v, s in zip(self.velocity, shift, strict=True))
         return torch.tensor([[cos, -sin, -dx], [sin, cos, -dy]]).float()
 
 
@@ -132,19 +137,19 @@ def _draw_motion(rng: np.random.Generator) -> _Motion:
     seed = int(rng.integers(2**31))
     if rng.random() < STILL_SHARE:
         return _Motion((0.0, 0.0), 0.0, 0.0, 0.0, seed)
-    speed, direction = np.exp(rng.uniform(*np.log(SPEEDS))), rng.uniform(0, 2 * np.pi)
+    speed, direction = np.exp(rng.uniform(*np.log(SPEED_RANGE))), rng.uniform(0, 2 * np.pi)
     return _Motion(
         velocity=(speed * np.cos(direction), speed * np.sin(direction)),
-        zoom=MOST_ZOOM * rng.uniform(-1, 1) ** 3,  # most cameras hardly do
-        turn=MOST_TURN * rng.uniform(-1, 1) ** 3,
-        shake=MOST_SHAKE * rng.random() ** 2,
+        zoom=MAX_ZOOM * rng.uniform(-1, 1) ** 3,  # the power makes small values more likely
+        rotation=MAX_ROTATION * rng.uniform(-1, 1) ** 3,
+        shake=MAX_SHAKE * rng.random() ** 2,
         seed=seed,
     )
 
 
 def _draw_shape(rng: np.random.Generator, side: int) -> Tensor:
-    """(1, 1, side, side): one within an ellipse, or in something with corners; zero around it, a pixel between."""
-    radii, centre = rng.uniform(*OBJECT_RADII, 2), rng.uniform(MARGIN, side - MARGIN, 2)
+    """(1, 1, side, side): 1 inside a superellipse, from rounded to cornered, 0 outside, with a border of a pixel."""
+    radii, centre = rng.uniform(*OBJECT_RADIUS_RANGE, 2), rng.uniform(MARGIN, side - MARGIN, 2)
     angle, power = rng.uniform(0, np.pi), rng.uniform(1, 6)
     y, x = np.mgrid[:side, :side] - centre[:, None, None]
     u, v = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
@@ -152,8 +157,8 @@ def _draw_shape(rng: np.random.Generator, side: int) -> Tensor:
     return torch.from_numpy(np.clip((1 - distance) * radii.min() + 0.5, 0, 1)).float()[None, None]
 
 
-def _moved(still: Tensor, motion: _Motion, times: Sequence[int], patch: int, beyond: str = "reflection") -> Tensor:
-    """The inner `patch` pixels at each time: (1, C, side, side) to (T, C, patch, patch)."""
+def _move(still: Tensor, motion: _Motion, times: Sequence[int], patch: int, beyond: str = "reflection") -> Tensor:
+    """The central `patch` pixels at each time: (1, C, side, side) to (T, C, patch, patch)."""
     side = still.shape[-1]
     matrices = torch.stack([motion.matrix(time, side) for time in times])
     grid = F.affine_grid(matrices, [len(times), 1, side, side], align_corners=False)

@@ -1,4 +1,4 @@
-"""What a network learns from: a noisy crop, the truth, and the noise level that it is told."""
+"""Training examples: a noisy crop, the clean one, and the noise level that the network is given."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from denoise_cli.data.photos import CropSource, Source
 from denoise_cli.imaging import camera
-from denoise_cli.imaging.anscombe import Stabiliser
+from denoise_cli.imaging.anscombe import AnscombeTransform
 from denoise_cli.imaging.bayer import pack
 from denoise_cli.imaging.demosaic import DemosaicMethod, sample_mosaic
 from denoise_cli.imaging.noise import (
@@ -25,19 +25,19 @@ from denoise_cli.imaging.transfer import srgb_to_linear
 
 Array = NDArray[np.float32]
 
-DIRECT_SHARE = 0.3  # of the crops of a network for developed RAW: all colours everywhere
-WHITE_SHARE = 0.1  # of the crops of a network for real photos: scans, renderings, what other programs have written
+DIRECT_SHARE = 0.3  # of the examples of developed RAW are not demosaiced
+WHITE_SHARE = 0.1  # of the examples of real photos have white noise, as in scans, renderings and edited files
 
 
 @dataclass(frozen=True)
 class Example:
-    """One crop.
+    """A noisy crop with its target.
 
     Attributes:
-        noisy: (H, W, 3*T), of a mosaic (h, w, 4), nominally [0, 1], not clipped, in the network's own encoding; T > 1
-            frames for a clip's.
-        clean: (H, W, 3), the first of them.
-        level: (H, W), the noise's standard deviation at each pixel, in the same unit.
+        noisy: (H, W, 3*T) with T frames (1 for photos), or (H, W, 4) for a mosaic; nominally [0, 1], not clipped, in
+            the network's own encoding.
+        clean: (H, W, 3), the first frame, or (H, W, 4) for a mosaic.
+        level: (H, W), the noise level at each pixel, in the same unit; `UNKNOWN_LEVEL` for blind networks.
     """
 
     noisy: Array
@@ -50,20 +50,20 @@ class Examples(Protocol):
 
     @property
     def crops(self) -> Source:
-        """Where the photos come from."""
+        """The source of the photos."""
         ...
 
     def draw(self, rng: np.random.Generator, patch: int) -> Example:
-        """One example, `patch` pixels wide and high; the same `rng` draws the same one."""
+        """Draw an example of `patch` x `patch` pixels; the same state of `rng` gives the same one."""
         ...
 
 
 @dataclass(frozen=True)
 class GaussianNoise:
-    """White noise in the photos' own encoding: N(0, sigma^2) for every value, sigma even on [0, sigma_max].
+    """White noise in the photos' own encoding: N(0, sigma^2) for every value, sigma uniform on [0, sigma_max].
 
-    Source: Zhang et al., "FFDNet: Toward a Fast and Flexible Solution for CNN based Image Denoising" (2018), whose
-    range and level map it has.
+    Source of the range and of the level map: Zhang et al., "FFDNet: Toward a Fast and Flexible Solution for CNN based
+    Image Denoising" (2018).
     """
 
     crops: Source
@@ -74,12 +74,12 @@ class GaussianNoise:
         clean = self.crops.draw(rng, patch)
         sigma = np.float32(rng.uniform(0, self.sigma_max))
         noisy = clean + sigma * rng.standard_normal(clean.shape, np.float32)
-        return Example(noisy, _first(clean), np.full(clean.shape[:2], sigma))
+        return Example(noisy, _first_frame(clean), np.full(clean.shape[:2], sigma))
 
 
 @dataclass(frozen=True)
 class SensorNoise:
-    """Shot and read noise in linear light: N(0, shot * q + read^2), both even on the paper's ranges.
+    """Shot and read noise in linear light: N(0, shot * q + read^2), both uniform on the paper's ranges.
 
     Source: Xu et al., "Learning Deformable Kernels for Image and Video Denoising" (2019), section 4.
     """
@@ -91,14 +91,14 @@ class SensorNoise:
         clean = srgb_to_linear(self.crops.draw(rng, patch))
         noise = ShotRead(rng.uniform(*SHOT_RANGE), rng.uniform(*READ_RANGE))
         noisy = clean + sensor_noise(clean, noise.shot, noise.read, rng)
-        return Example(noisy, _first(clean), noise.level_of_light(_first(noisy)))
+        return Example(noisy, _first_frame(clean), noise.level_of_light(_first_frame(noisy)))
 
 
 @dataclass(frozen=True)
 class CameraNoise:
-    """What cameras make of photos: see `imaging.camera`; a tenth of the crops have white noise instead.
+    """Photos taken by simulated cameras, see `imaging.camera`; `WHITE_SHARE` of them have white noise instead.
 
-    No level is told: the network learns to see where there is how much.
+    The level is never given: the network learns to estimate it.
     """
 
     crops: Source
@@ -109,15 +109,15 @@ class CameraNoise:
         if rng.random() < WHITE_SHARE:
             white = GaussianNoise(self.crops, self.sigma_max).draw(rng, patch)
             return Example(white.noisy, white.clean, np.full_like(white.level, UNKNOWN_LEVEL))
-        model = camera.draw_camera(rng)
-        scene = self.crops.draw(rng, int(np.ceil((patch + 2 * camera.MARGIN) / model.scale)))
-        noisy, clean = (picture[:patch, :patch] for picture in model.take(scene, rng))
+        drawn = camera.draw_camera(rng)
+        scene = self.crops.draw(rng, int(np.ceil((patch + 2 * camera.MARGIN) / drawn.scale)))
+        noisy, clean = (picture[:patch, :patch] for picture in drawn.take(scene, rng))
         return Example(noisy, clean, np.full((patch, patch), UNKNOWN_LEVEL, np.float32))
 
 
 @dataclass(frozen=True)
 class MosaicNoise:
-    """What sensors see of photos: see `imaging.camera`; the four planes of the mosaic, stabilised."""
+    """Mosaics measured by simulated sensors, see `imaging.sensor`: their four planes after the Anscombe transform."""
 
     crops: Source
 
@@ -125,17 +125,18 @@ class MosaicNoise:
         """See `Examples`; `patch` quads wide and high, 4 channels."""
         sensor = draw_sensor(rng)
         scene = self.crops.draw(rng, 2 * patch)
-        stabiliser = Stabiliser(sensor.noise)
-        pictures = sensor.normalised(sensor.take(scene, rng)), sensor.see(scene)
-        noisy, clean = (stabiliser.forward(pack(picture, sensor.phase)) for picture in pictures)
-        return Example(noisy, clean, np.full(clean.shape[:2], stabiliser.level, np.float32))
+        transform = AnscombeTransform(sensor.noise)
+        pictures = sensor.normalise(sensor.capture(scene, rng)), sensor.measure(scene)
+        noisy, clean = (transform.forward(pack(picture, sensor.phase)) for picture in pictures)
+        return Example(noisy, clean, np.full(clean.shape[:2], transform.level, np.float32))
 
 
 @dataclass(frozen=True)
 class DevelopedNoise:
-    """What developers make of sensors' pictures, in linear light, stabilised: noise that demosaicing has spread.
+    """Developed pictures of simulated sensors, in linear light after the Anscombe transform: demosaicing spreads noise.
 
-    Some sensors see all colours everywhere, and some files hold what was made smaller: there, it stays white.
+    `DIRECT_SHARE` of them skip demosaicing and keep white noise, like files from sensors that measure all colours at
+    each pixel, and files that were reduced in size.
     """
 
     crops: Source
@@ -148,36 +149,39 @@ class DevelopedNoise:
         method: DemosaicMethod | None = None
         if rng.random() >= DIRECT_SHARE:
             light, method = sample_mosaic(light), "malvar" if rng.random() < camera.MALVAR_SHARE else "bilinear"
-        noisy, clean = sensor.normalised(sensor.counted(light, rng)), light.clip(0, 1)
+        noisy, clean = sensor.normalise(sensor.digitise(light, rng)), light.clip(0, 1)
         gains = np.array([sensor.red, 1, sensor.blue])
-        stabiliser = Stabiliser(developed_noise(sensor.noise, gains / gains.min()))
-        noisy, clean = (stabiliser.forward(sensor.developed(one, method)[inside]) for one in (noisy, clean))
-        return Example(noisy, clean, np.full((patch, patch), stabiliser.level, np.float32))
+        transform = AnscombeTransform(developed_noise(sensor.noise, gains / gains.min()))
+        noisy, clean = (transform.forward(sensor.develop(one, method)[inside]) for one in (noisy, clean))
+        return Example(noisy, clean, np.full((patch, patch), transform.level, np.float32))
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Noisy photos whose clean twins are known; `crops` are of groups (noisy, clean).
+    """Real noisy photos with their clean counterparts.
 
-    A network that does not see the level is told what `estimate_sigma` would find: by the grain that shows.
+    Attributes:
+        crops: of groups (noisy, clean).
+        blind: whether the network is given no level. If not, it is given that of white noise with equally strong grain,
+            as `estimate_sigma` would find it.
     """
 
     crops: CropSource
-    sees_noise: bool
+    is_blind: bool
 
     def draw(self, rng: np.random.Generator, patch: int) -> Example:
         """See `Examples`."""
         noisy, clean = np.split(self.crops.draw(rng, patch), 2, axis=-1)
-        level = UNKNOWN_LEVEL if self.sees_noise else _grain(noisy - clean)
+        level = UNKNOWN_LEVEL if self.is_blind else _grain(noisy - clean)
         return Example(noisy, clean, np.full((patch, patch), level, np.float32))
 
 
-def _first(frames: Array) -> Array:
+def _first_frame(frames: Array) -> Array:
     return frames[..., :3]
 
 
 def _grain(noise: Array) -> float:
-    """The deviation of white noise whose means over `GRAIN` pixels are as uneven."""
+    """The deviation of white noise whose means over `GRAIN` x `GRAIN` pixels vary as much as this noise's."""
     side = noise.shape[0] // GRAIN
     means = noise[: side * GRAIN, : side * GRAIN].reshape(side, GRAIN, side, GRAIN, -1).mean(axis=(1, 3))
     return float(GRAIN * means.std())

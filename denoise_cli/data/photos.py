@@ -1,4 +1,4 @@
-"""Photos for training and testing: found in folders, held in memory, cropped at random."""
+"""Photos for training and testing: finds them in folders, keeps them decoded, and draws random crops."""
 
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -17,10 +17,13 @@ Pixels = NDArray[np.uint8]
 
 
 def find_photos(folders: Sequence[Path]) -> list[Path]:
-    """Every readable kind of photo under the folders, sorted.
+    """Find photos of all readable formats in folders, at any depth.
+
+    Returns:
+        The photos of one folder after the other, each sorted by name.
 
     Raises:
-        UnreadableFile: a folder that is missing or holds none.
+        UnreadableFile: a folder is missing or holds no photos.
     """
     found: list[Path] = []
     for folder in folders:
@@ -34,13 +37,13 @@ def find_photos(folders: Sequence[Path]) -> list[Path]:
 
 
 def find_pairs(folder: Path) -> list[tuple[Path, Path]]:
-    """Real noisy photos and their truths: the files that have one name in the folder's `noisy` and in its `clean`.
+    """Find pairs of noisy and clean photos, which have the same name in a folder's subfolders `noisy` and `clean`.
 
     Returns:
-        (noisy, clean), sorted; nothing where the folder has no `noisy`.
+        (noisy, clean), sorted; empty if the folder has no `noisy`.
 
     Raises:
-        UnreadableFile: there is no `clean`, or one of them holds no photos, or one that has no partner in the other.
+        UnreadableFile: there is no `clean`, one of the two holds no photos, or a photo has no counterpart.
     """
     noisy, clean = folder / "noisy", folder / "clean"
     if not noisy.is_dir():
@@ -48,38 +51,42 @@ def find_pairs(folder: Path) -> list[tuple[Path, Path]]:
     names = {side: {path.relative_to(side) for path in find_photos([side])} for side in (noisy, clean)}
     for side, other in ((noisy, clean), (clean, noisy)):
         for name in sorted(names[side] - names[other]):
-            raise UnreadableFile(side / name, f"has no partner of this name in {other}")
+            raise UnreadableFile(side / name, f"has no counterpart of this name in {other}")
     return [(noisy / name, clean / name) for name in sorted(names[noisy])]
 
 
 class Source(Protocol):
-    """Where crops come from."""
+    """A source of random crops."""
 
     @property
     def skipped(self) -> Mapping[tuple[Path, ...], UnreadableFile]:
-        """What could not be read, and why."""
+        """The groups of photos that could not be read, and why."""
         ...
 
     def __len__(self) -> int: ...
 
     def draw(self, rng: np.random.Generator, patch: int) -> NDArray[np.float32]:
-        """(patch, patch, C), [0, 1], in the photos' own encoding; the same `rng` draws the same one."""
+        """Draw a crop: (patch, patch, C), [0, 1], in the photos' own encoding; the same `rng` gives the same one."""
         ...
 
 
 class CropSource:
-    """Random crops of photos, turned and mirrored; a photo smaller than the crop is continued by reflection.
+    """Random crops of photos, rotated and mirrored; photos smaller than a crop are continued by reflection.
 
-    Photos are decoded once, which takes far longer than a crop. The first of them stay in memory, up to `budget` bytes,
-    the others in files without a name, which are gone with the process; where the disk is full, they are decoded again.
+    Each photo is decoded only once, because decoding takes far longer than cropping. The first are kept in memory, up
+    to `budget` bytes, the others in unnamed temporary files, which vanish with the process. If the disk is full, photos
+    are decoded again.
 
     Args:
-        groups: photos that belong together, such as a noisy one and its truth, and are cropped alike.
-        budget: bytes of decoded photos to hold in memory.
-        scratch: a folder for those that it does not hold; None for the system's.
+        groups: photos that are cropped alike, such as a noisy one and its clean counterpart.
+        budget: bytes of decoded photos to keep in memory.
+        scratch: a folder for the temporary files; None for the system's.
 
     Attributes:
-        skipped: the groups that could not be read, and why; others are drawn in their place.
+        skipped: the groups that could not be read, and why; others are drawn instead.
+
+    Raises:
+        ValueError: there are no groups.
     """
 
     def __init__(self, groups: Sequence[tuple[Path, ...]], budget: int = 2 << 30, scratch: Path | None = None) -> None:
@@ -87,13 +94,13 @@ class CropSource:
             raise ValueError("expected at least one photo")
         self.skipped: dict[tuple[Path, ...], UnreadableFile] = {}
         self._groups = list(groups)
-        self._different = len(set(groups))
+        self._distinct = len(set(groups))
         self._budget = budget
         self._scratch = scratch
         self._held: dict[tuple[Path, ...], Pixels] = {}
 
     def __len__(self) -> int:
-        """How many groups there are, readable or not."""
+        """The number of groups, readable or not."""
         return len(self._groups)
 
     def draw(self, rng: np.random.Generator, patch: int) -> NDArray[np.float32]:
@@ -105,47 +112,47 @@ class CropSource:
         Raises:
             UnreadableFile: no group can be read.
         """
-        pixels = _at_least(patch, self._drawn(rng))
+        pixels = _reflect_to_size(patch, self._draw_group(rng))
         H, W = pixels.shape[:2]
         y, x = rng.integers(H - patch + 1), rng.integers(W - patch + 1)
         crop = np.rot90(pixels[y : y + patch, x : x + patch], int(rng.integers(4)))
         return np.divide(crop[:, ::-1] if rng.integers(2) else crop, 255, dtype=np.float32)
 
-    def _drawn(self, rng: np.random.Generator) -> Pixels:
-        while len(self.skipped) < self._different:
+    def _draw_group(self, rng: np.random.Generator) -> Pixels:
+        while len(self.skipped) < self._distinct:
             group = self._groups[rng.integers(len(self._groups))]
             try:
-                return self._pixels(group)
+                return self._load(group)
             except UnreadableFile as error:
                 self.skipped[group] = error
         raise next(iter(self.skipped.values()))
 
-    def _pixels(self, group: tuple[Path, ...]) -> Pixels:
+    def _load(self, group: tuple[Path, ...]) -> Pixels:
         if group in self.skipped:
             raise self.skipped[group]
         if group in self._held:
             return self._held[group]
         photos = [image.read(path).as_rgb8() for path in group]
         if len({photo.shape for photo in photos}) > 1:
-            raise UnreadableFile(group[0], f"its size is not that of {group[1]}")
+            raise UnreadableFile(group[0], f"its size differs from that of {group[1]}")
         pixels = np.concatenate(photos, axis=-1)
         if pixels.nbytes <= self._budget:
             self._budget -= pixels.nbytes
             self._held[group] = pixels
             return pixels
         with suppress(OSError):
-            self._held[group] = _mapped(pixels, self._scratch)
+            self._held[group] = _memory_map(pixels, self._scratch)
         return self._held.get(group, pixels)
 
 
-def _mapped(pixels: Pixels, scratch: Path | None) -> Pixels:
+def _memory_map(pixels: Pixels, scratch: Path | None) -> Pixels:
     with tempfile.TemporaryFile(dir=scratch) as file:
         file.write(pixels.data)
         file.flush()
         return np.memmap(file, np.uint8, "r", shape=pixels.shape)
 
 
-def _at_least(side: int, pixels: Pixels) -> Pixels:
+def _reflect_to_size(side: int, pixels: Pixels) -> Pixels:
     H, W = pixels.shape[:2]
     if min(H, W) >= side:
         return pixels

@@ -1,4 +1,4 @@
-"""How good denoisers are: samples with a known truth, scores, classical baselines, tables and plots as files.
+"""How good denoisers are: samples with a known truth, scores, classical baselines, and tables and plots as files.
 
-It decodes no file by hand, and formats no terminal tables.
+It does not decode files itself and does not format terminal tables.
 """

@@ -1,4 +1,4 @@
-"""Plots, where matplotlib is installed; they are for looking at, the numbers are in tables."""
+"""Plots of figures that are also written as tables. They need matplotlib, which is optional."""
 
 import csv
 import importlib
@@ -13,19 +13,20 @@ from denoise_cli.files import write_atomically
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SIZE, DPI = (7.0, 4.5), 110  # inches, dots per inch
+SIZE = (7.0, 4.5)  # inches
+DPI = 110  # dots per inch
 
 
 def plot_run(log: Path, target: Path) -> None:
-    """Draw a training run's loss and validation scores over its steps, as a PNG.
+    """Plot a training run's loss and validation scores over its steps, as a PNG.
 
     Args:
         log: the run's log.csv.
-        target: the picture; replaced where it exists.
+        target: the PNG; replaced if it exists.
 
     Raises:
         MissingDependency: matplotlib is not installed.
-        UnwritableFile: the disk or the folder refuses.
+        UnwritableFile: the target cannot be written.
     """
     with log.open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -44,11 +45,17 @@ def plot_run(log: Path, target: Path) -> None:
 
 
 def plot_trade_off(points: dict[str, Sequence[tuple[float, float]]], x: str, y: str, target: Path) -> None:
-    """Draw what quality costs: one line for each name, through its (cost, quality) points, cost on a logarithmic axis.
+    """Plot quality against cost as a PNG: a line for each name, with the cost on a logarithmic axis.
+
+    Args:
+        points: by name, pairs of cost and quality.
+        x: label of the cost.
+        y: label of the quality.
+        target: the PNG; replaced if it exists.
 
     Raises:
         MissingDependency: matplotlib is not installed.
-        UnwritableFile: the disk or the folder refuses.
+        UnwritableFile: the target cannot be written.
     """
     figure = _figure()
     axes = figure.subplots()
@@ -62,7 +69,7 @@ def plot_trade_off(points: dict[str, Sequence[tuple[float, float]]], x: str, y: 
 
 
 def check_installed() -> None:
-    """Refuse before the work for a plot is done.
+    """Check that matplotlib is installed, before computing what is to be plotted.
 
     Raises:
         MissingDependency: matplotlib is not installed.

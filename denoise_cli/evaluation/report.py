@@ -1,4 +1,4 @@
-"""What an evaluation leaves as files: a table with a row for each photo, and a grid of pictures to look at."""
+"""Files that an evaluation writes: a table with a row for each photo, and a grid of pictures for comparison by eye."""
 
 import csv
 import io
@@ -16,26 +16,27 @@ from denoise_cli.imaging.metrics import psnr
 
 Array = NDArray[np.float32]
 
-MOST_ROWS = 8
-SIDE = 256  # pixels of a photo that are shown, at 100 %
-GAP, CAPTION = 8, 16  # pixels between pictures, and for the words above them
-LINE = 8  # pixels that a line of a profile is high
-GAIN = 4  # errors are shown so many times as large, around middle grey
+MAX_ROWS = 8  # of a grid of photos
+CROP_SIDE = 256  # pixels of a photo that are shown, at 100 %
+GAP = 8  # pixels between pictures
+CAPTION_HEIGHT = 16  # pixels
+PROFILE_LINE_HEIGHT = 8  # pixels by which each line of a temporal profile is enlarged
+ERROR_GAIN = 4  # factor by which errors are amplified, around middle grey
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A picture, (H, W, C) on [0, 1], and the words above it."""
+    """A picture, (H, W, C) on [0, 1], and the caption above it."""
 
     caption: str
     pixels: Array
 
 
 def write_table(path: Path, records: Sequence[Mapping[str, object]], overwrite: bool) -> None:
-    """Write records of the same keys as CSV, the keys as its head.
+    """Write records that have the same keys as CSV, with the keys as the header.
 
     Raises:
-        UnwritableFile: the folder or the disk refuses, or the file exists and `overwrite` is false.
+        UnwritableFile: the file cannot be written, or it exists and `overwrite` is false.
     """
     text = io.StringIO(newline="")
     table = csv.DictWriter(text, list(records[0]))
@@ -48,14 +49,14 @@ def write_grid(path: Path, rows: Sequence[Sequence[Tile]], overwrite: bool) -> N
     """Write pictures in rows and columns as one PNG.
 
     Raises:
-        UnwritableFile: the folder or the disk refuses, or the file exists and `overwrite` is false.
+        UnwritableFile: the file cannot be written, or it exists and `overwrite` is false.
     """
     height, width = (max(tile.pixels.shape[axis] for row in rows for tile in row) for axis in (0, 1))
-    down, right = height + CAPTION + GAP, width + GAP
-    sheet = Image.new("RGB", (GAP + right * max(map(len, rows)), GAP + down * len(rows)), "white")
+    row_step, column_step = height + CAPTION_HEIGHT + GAP, width + GAP
+    sheet = Image.new("RGB", (GAP + column_step * max(map(len, rows)), GAP + row_step * len(rows)), "white")
     for y, row in enumerate(rows):
         for x, tile in enumerate(row):
-            sheet.paste(_draw(tile, width), (GAP + x * right, GAP + y * down))
+            sheet.paste(_draw(tile, width), (GAP + x * column_step, GAP + y * row_step))
     data = io.BytesIO()
     sheet.save(data, "png")
     write_atomically(path, data.getvalue(), overwrite)
@@ -64,26 +65,30 @@ def write_grid(path: Path, rows: Sequence[Sequence[Tile]], overwrite: bool) -> N
 def compare(title: str, noisy: Array, clean: Array, outputs: Mapping[str, Array]) -> list[Tile]:
     """A row of the grid: the input, each denoiser's output, the truth, and each output's error.
 
-    All are cut to the part with the most detail, where denoisers differ; the PSNR is that of the whole photo.
+    All are cropped to the square with the most detail, where denoisers differ most. The PSNR in the captions is that of
+    the whole photo.
 
     Args:
-        title: what the input is.
+        title: describes the input.
         noisy: (H, W, C), [0, 1].
         clean: the same shape.
-        outputs: by denoiser, the same shape.
+        outputs: by the name of the denoiser, the same shape.
     """
-    part = busiest(clean)
-    truth = clean[part]
-    results = [Tile(f"{name}: {psnr(output, clean):.2f} dB", output[part]) for name, output in outputs.items()]
-    errors = [Tile(f"{name}: error x {GAIN}", 0.5 + GAIN * (output[part] - truth)) for name, output in outputs.items()]
-    return [Tile(f"{title}: {psnr(noisy, clean):.2f} dB", noisy[part]), *results, Tile("truth", truth), *errors]
+    crop = most_detailed_crop(clean)
+    truth = clean[crop]
+    results = [Tile(f"{name}: {psnr(output, clean):.2f} dB", output[crop]) for name, output in outputs.items()]
+    errors = [
+        Tile(f"{name}: error x {ERROR_GAIN}", 0.5 + ERROR_GAIN * (output[crop] - truth))
+        for name, output in outputs.items()
+    ]
+    return [Tile(f"{title}: {psnr(noisy, clean):.2f} dB", noisy[crop]), *results, Tile("truth", truth), *errors]
 
 
-class Profiles:
-    """One line of a clip over time, the first frame's at the top: what flickers or trembles shows as roughness.
+class TemporalProfiles:
+    """The middle line of a clip's frames, stacked over time from top to bottom: flicker and jitter show as roughness.
 
     Args:
-        clip: the folder of the clip; other frames are passed over.
+        clip: the folder of the clip; frames from other folders are ignored.
     """
 
     def __init__(self, clip: Path) -> None:
@@ -91,7 +96,7 @@ class Profiles:
         self._lines: dict[str, dict[str, list[Array]]] = {}
 
     def add(self, path: Path, title: str, noisy: Array, clean: Array, outputs: Mapping[str, Array]) -> None:
-        """Take a frame's middle line; what belongs to one title stands in one row."""
+        """Add the middle line of the next frame, given as for `compare`; each title has its own row of pictures."""
         if path.parent != self._clip:
             return
         row = self._lines.setdefault(title, {})
@@ -102,33 +107,54 @@ class Profiles:
     def rows(self) -> list[list[Tile]]:
         """Pictures for `write_grid`."""
         return [
-            [Tile(name, np.repeat(np.stack(lines), LINE, axis=0)) for name, lines in row.items()]
+            [Tile(name, np.repeat(np.stack(lines), PROFILE_LINE_HEIGHT, axis=0)) for name, lines in row.items()]
             for row in self._lines.values()
         ]
 
 
-def busiest(picture: Array, side: int = SIDE) -> tuple[slice, slice]:
-    """Rows and columns of the square with the most detail in a picture, (H, W, C); of all of it where it is small."""
+def most_detailed_crop(picture: Array, side: int = CROP_SIDE) -> tuple[slice, slice]:
+    """Rows and columns of the square with the most detail in a picture, (H, W, C).
+
+    A side of the picture that is shorter than the square is taken whole.
+
+    >>> picture = np.zeros((60, 80, 1), np.float32)
+    >>> picture[:, 75] = 1
+    >>> most_detailed_crop(picture[:15], side=20)
+    (slice(0, 15, None), slice(57, 77, None))
+    """
     height, width = min(side, picture.shape[0]), min(side, picture.shape[1])
     grey = picture.mean(axis=2, dtype=np.float64)
     detail = sum(np.abs(np.diff(grey, axis=axis, prepend=grey.take([0], axis))) for axis in (0, 1))
-    above = np.pad(np.cumsum(np.cumsum(detail, axis=0), axis=1), ((1, 0), (1, 0)))  # the sum of all above and left
-    sums = above[height:, width:] - above[:-height, width:] - above[height:, :-width] + above[:-height, :-width]
+    integral = np.pad(np.cumsum(np.cumsum(detail, axis=0), axis=1), ((1, 0), (1, 0)))  # sums of all above and left
+    sums = (
+        integral[height:, width:]
+        - integral[:-height, width:]
+        - integral[height:, :-width]
+        + integral[:-height, :-width]
+    )
     y, x = divmod(int(sums.argmax()), sums.shape[1])
     return slice(y, y + height), slice(x, x + width)
 
 
-def rows_of(photos: int, levels: int) -> range:
-    """Which photos, by their number, are in a grid: spread evenly, so many that it stays within its rows."""
-    return range(0, photos, math.ceil(photos / max(MOST_ROWS // levels, 1)))
+def choose_photos(photos: int, levels: int) -> range:
+    """The indices of the photos to show in a grid: evenly spaced, in at most `MAX_ROWS` rows but at least one photo.
+
+    Args:
+        photos: how many there are.
+        levels: how many rows a photo takes, one for each noise level.
+
+    >>> list(choose_photos(68, levels=3))
+    [0, 34]
+    """
+    return range(0, photos, math.ceil(photos / max(MAX_ROWS // levels, 1)))
 
 
 def _draw(tile: Tile, width: int) -> Image.Image:
     values = np.rint(tile.pixels.clip(0, 1) * 255).astype(np.uint8)
     picture = Image.fromarray(np.repeat(values, 3 // values.shape[2], axis=2))
-    drawn = Image.new("RGB", (width, CAPTION + picture.height), "white")
-    # The font that Pillow brings may know no other letters.
+    captioned = Image.new("RGB", (width, CAPTION_HEIGHT + picture.height), "white")
+    # Pillow's built-in font may have no other letters.
     caption = tile.caption.encode("ascii", "replace").decode()
-    ImageDraw.Draw(drawn).text((0, 2), caption, fill="black")
-    drawn.paste(picture, (0, CAPTION))
-    return drawn
+    ImageDraw.Draw(captioned).text((0, 2), caption, fill="black")
+    captioned.paste(picture, (0, CAPTION_HEIGHT))
+    return captioned

@@ -1,4 +1,4 @@
-"""Samples: noisy pictures beside their truth, made with synthetic noise or taken as pairs."""
+"""Samples: noisy pictures with their clean truth, made by adding noise or read as pairs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Sample:
-    """A noisy picture beside its truth.
+    """A noisy picture with its clean truth.
 
     Attributes:
-        path: the file it comes from.
+        path: the noisy file, or the clean one that noise was added to.
         clean, noisy: (H, W, C), nominally [0, 1], sRGB-encoded.
-        sigma: the noise's deviation, or a sensor's noise; None where it is not known.
+        sigma: the noise's standard deviation, or a sensor's noise; None if it is unknown.
     """
 
     path: Path
@@ -34,18 +34,18 @@ class Sample:
 
     @cached_property
     def psnr(self) -> float:
-        """Of the noisy picture."""
+        """PSNR of the noisy picture in dB."""
         return psnr(self.noisy, self.clean)
 
     @cached_property
     def ssim(self) -> float | None:
-        """Of the noisy picture."""
+        """SSIM of the noisy picture; None if it is too small."""
         return ssim(self.noisy, self.clean)
 
 
 @dataclass(frozen=True)
 class WhiteNoise:
-    """White noise of the deviation `sigma`, [0, 1] scale, on clean photos."""
+    """White noise with the standard deviation `sigma`, on [0, 1], added to clean photos."""
 
     sigma: float
 
@@ -54,14 +54,18 @@ class WhiteNoise:
 
     @property
     def facts(self) -> dict[str, float | None]:
-        """Its numbers, for the record; sigma on the scale of 255."""
+        """Its parameters, for records; sigma on the scale of 255."""
         return {"sigma": round(self.sigma * 255, 6), "shot": None, "read": None}
 
     def sample(self, path: Path, index: int) -> Sample:
-        """A photo with its noise, in its own colours and depth; `index`, its place in the sorted folder, is the seed.
+        """Read a photo and add noise to it.
+
+        Args:
+            path: the clean photo; grey stays grey.
+            index: its position in the sorted folder, used as the seed.
 
         Raises:
-            UnreadableFile: it cannot be read.
+            UnreadableFile: the photo cannot be read.
         """
         clean = image.read(path).as_float()
         return Sample(path, clean, add_gaussian_noise(clean, self.sigma, index), self.sigma)
@@ -69,18 +73,18 @@ class WhiteNoise:
 
 @dataclass(frozen=True)
 class ShotReadNoise(ShotRead):
-    """A sensor's noise on clean photos."""
+    """A sensor's noise, added to clean photos."""
 
     def __str__(self) -> str:
         return f"shot {self.shot:g}, read {self.read:g}"
 
     @property
     def facts(self) -> dict[str, float | None]:
-        """As of `WhiteNoise`."""
+        """See `WhiteNoise.facts`."""
         return {"sigma": None, "shot": self.shot, "read": self.read}
 
     def sample(self, path: Path, index: int) -> Sample:
-        """As `WhiteNoise.sample`."""
+        """See `WhiteNoise.sample`."""
         clean = image.read(path).as_float()
         noisy = add_sensor_noise(clean, self.shot, self.read, index)
         return Sample(path, clean, noisy, self)
@@ -88,7 +92,7 @@ class ShotReadNoise(ShotRead):
 
 @dataclass(frozen=True, eq=False)
 class RealNoise:
-    """The noise that photos were taken with: `truths` has the clean photo of every noisy one."""
+    """The noise that photos were taken with: `truths` maps each noisy photo to its clean one."""
 
     truths: Mapping[Path, Path]
 
@@ -97,18 +101,18 @@ class RealNoise:
 
     @property
     def facts(self) -> dict[str, float | None]:
-        """As of `WhiteNoise`: nobody knows them."""
+        """See `WhiteNoise.facts`; the parameters are unknown."""
         return {"sigma": None, "shot": None, "read": None}
 
     def sample(self, path: Path, _index: int) -> Sample:
-        """A noisy photo and its truth, at the files' own depth.
+        """Read a noisy photo and its truth.
 
         Raises:
-            UnreadableFile: one cannot be read, or they differ in size or colour.
+            UnreadableFile: one of them cannot be read, or they differ in size or colour.
         """
         noisy, clean = image.read(path).as_float(), image.read(self.truths[path]).as_float()
         if noisy.shape != clean.shape:
-            raise UnreadableFile(path, f"is {size_in_words(noisy)}, but {self.truths[path]} is {size_in_words(clean)}")
+            raise UnreadableFile(path, f"is {describe_size(noisy)}, but {self.truths[path]} is {describe_size(clean)}")
         return Sample(path, clean, noisy, None)
 
 
@@ -116,32 +120,49 @@ Noise = WhiteNoise | ShotReadNoise | RealNoise
 
 
 def add_gaussian_noise(clean: Array, sigma: float, index: int) -> Array:
-    """White noise as the papers' protocol has it: made on [0, 255] from a seed per photo, neither clipped nor rounded.
+    """Add white noise by the papers' protocol: drawn on [0, 255], seeded for each photo, neither clipped nor rounded.
 
     Args:
         clean: (H, W, C), [0, 1].
-        sigma: in the image's unit.
-        index: the photo's place in its sorted folder, which is its seed.
+        sigma: standard deviation, in the image's unit.
+        index: the photo's position in its sorted folder, used as the seed.
+
+    Returns:
+        The noisy photo, float32.
+
+    >>> clean = np.full((64, 64, 3), 0.5, np.float32)
+    >>> noisy = add_gaussian_noise(clean, sigma=25 / 255, index=0)
+    >>> round(255 * float((noisy - clean).std()))
+    25
+    >>> np.array_equal(noisy, add_gaussian_noise(clean, sigma=25 / 255, index=0))
+    True
     """
     noise = np.random.default_rng(index).normal(0, sigma * 255, clean.shape) / 255
     return (clean + noise).astype(np.float32)
 
 
 def add_sensor_noise(clean: Array, shot: float, read: float, index: int) -> Array:
-    """Shot and read noise, added in linear light and encoded again, neither clipped nor rounded.
+    """Add shot and read noise in linear light and encode the result again, neither clipped nor rounded.
 
     Args:
         clean: (H, W, C), [0, 1], sRGB-encoded.
         shot: the noise's variance per unit of light.
-        read: its deviation in the dark.
-        index: the photo's place in its sorted folder, which is its seed.
+        read: the noise's standard deviation in the dark.
+        index: the photo's position in its sorted folder, used as the seed.
+
+    Returns:
+        The noisy photo, float32, sRGB-encoded.
     """
     light = srgb_to_linear(clean.astype(np.float64))
     noise = sensor_noise(light, shot, read, np.random.default_rng(index))
     return linear_to_srgb(light + noise).astype(np.float32)
 
 
-def size_in_words(pixels: Array) -> str:
-    """A picture's size and kind, (H, W, C), for messages."""
+def describe_size(pixels: Array) -> str:
+    """The size of a picture, (H, W, C), and whether it has colour, for messages.
+
+    >>> describe_size(np.zeros((64, 80, 3), np.float32))
+    '80 x 64 in colour'
+    """
     H, W, C = pixels.shape
     return f"{W} x {H} {'in colour' if C == 3 else 'in grey'}"

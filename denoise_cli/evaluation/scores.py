@@ -1,4 +1,4 @@
-"""How good a denoiser is, on photos whose truth is known: clean ones with synthetic noise, or real noisy ones."""
+"""How good denoisers are on photos and clips whose truth is known."""
 
 import time
 from collections import deque
@@ -14,35 +14,36 @@ from torch import Tensor, from_numpy
 
 from denoise_cli.errors import DenoiseError, UnreadableFile
 from denoise_cli.evaluation.baselines import Denoise
-from denoise_cli.evaluation.samples import Sample, size_in_words
+from denoise_cli.evaluation.samples import Sample, describe_size
 from denoise_cli.imaging.metrics import colour_shift, psnr, ssim
 from denoise_cli.inference.denoiser import Denoiser
-from denoise_cli.ops.motion import blurred
+from denoise_cli.ops.motion import box_blur
 from denoise_cli.pipeline.frames import find_noise
 
 Array = NDArray[np.float32]
 
-# What stands still: pixels around which, in a square of this side, the mean change is less; and the share of a frame
-# that must be so.
-AREA, STILL, LEAST_STILL = 9, 1.5 / 255, 0.01
+# Flicker is measured at pixels that stand still: those around which the truth hardly changes from frame to frame.
+STILL_WINDOW = 9  # pixels: the side of the square over which the change is averaged
+MAX_STILL_CHANGE = 1.5 / 255  # mean change of a still pixel's square
+MIN_STILL_SHARE = 0.01  # of a frame's pixels; if fewer stand still, flicker is not measured
 MEASURES = ("noisy", "denoised", "noisy_ssim", "denoised_ssim", "shift", "flicker", "seconds")
 
 
 @dataclass(frozen=True)
 class Score:
-    """One photo, denoised.
+    """The figures of a denoised photo or frame.
 
     Attributes:
-        path: the noisy photo, or the clean one that was given noise.
-        noisy, denoised: PSNR in dB, before and after.
-        noisy_ssim, denoised_ssim: before and after; None for photos too small to have one.
-        shift: how far the mean colour has moved from that of the input, on the scale of 255. (From the truth's it
-            would be wrong of real photos: two exposures of one scene are never quite equally bright.)
-        seconds: how long it took; in a clip, the time since the frame before was finished. The first of a scene takes
-            longer, because the frames beside it are denoised with it.
-        flicker: of a clip's frame, how much the error differs from that of the frame before, where the clip stands
-            still; the mean absolute difference on the scale of 255. None where there is no frame before, or no still
-            part.
+        path: the noisy photo, or the clean one that noise was added to.
+        noisy, denoised: PSNR in dB, before and after denoising.
+        noisy_ssim, denoised_ssim: SSIM before and after denoising; None for photos that are too small for it.
+        shift: how far the mean colour has moved from the input's, on the scale of 255. It is not compared with the
+            truth's because two exposures of a real scene are never equally bright.
+        seconds: time taken; in a clip, the time since the previous frame was finished. The first frame of a scene takes
+            longer because its neighbours are denoised with it.
+        flicker: for a frame of a clip, how much the error differs from that of the previous frame where the clip stands
+            still: the mean absolute difference on the scale of 255. None if there is no previous frame or too little
+            stands still.
     """
 
     path: Path
@@ -55,21 +56,21 @@ class Score:
     flicker: float | None = None
 
 
-Results = dict[str, tuple[Score, Array]]  # by denoiser; its output is clipped to [0, 1], not rounded
+Results = dict[str, tuple[Score, Array]]  # by the denoiser's name; outputs are clipped to [0, 1], not rounded
 
 
 def score(denoise: Denoise, sample: Sample, blind: bool = False) -> tuple[Score, Array]:
-    """Denoise a sample and compare it with the truth.
+    """Denoise a sample and compare the result with the truth.
 
     Args:
         denoise: takes the noisy picture and the noise level.
-        sample: what to denoise.
-        blind: keep the level from the denoiser, which then estimates it.
+        sample: the noisy picture and its truth.
+        blind: do not pass the noise level to the denoiser, which then estimates it.
 
     Returns:
-        The score, and the output: clipped to [0, 1], not rounded.
+        The score, and the output, (H, W, C), clipped to [0, 1], not rounded.
     """
-    return _compared(sample, _timed(denoise, sample, blind))
+    return _score_output(sample, _run(denoise, sample, blind))
 
 
 def score_all(
@@ -79,31 +80,35 @@ def score_all(
     blind: bool = False,
     failed: Callable[[Path, DenoiseError], None] | None = None,
 ) -> Iterator[tuple[Sample, Results]]:
-    """Score denoisers on one photo after another; on clips, on the frames that `denoise video` would write.
+    """Score denoisers on photos, or on clips as `denoise video` would write them.
 
     Args:
-        denoisers: by name. One that is no `Denoiser` denoises each frame of a clip by itself.
-        samples: photos; or the frames of clips in their order, a clip being what lies in one folder and has noise of
-            one level.
-        T: how many frames of a clip are looked at for each one; None for photos.
-        blind: as `score` takes it.
-        failed: called with the path of what cannot be denoised, and the reason; in a clip, with every frame that is
-            left of it. Without it, the error is raised.
+        denoisers: by name. Those that are not a `Denoiser` denoise each frame of a clip on its own.
+        samples: photos, or the frames of clips in order. Consecutive frames from the same folder and with the same
+            noise level form a clip.
+        T: length of the window of frames around each frame of a clip; None for photos.
+        blind: see `score`.
+        failed: called with the path of a sample that cannot be denoised, and the reason; if a clip fails, it is called
+            for all its remaining frames. If this is None, the error is raised.
 
     Yields:
-        Each sample and, by denoiser, its score and the output. Of a clip, a few frames are held at a time.
+        Each sample with its results. Only a few frames of a clip are held at a time.
+
+    Raises:
+        DenoiseError: a sample cannot be denoised or differs in size from the first frame of its clip, and `failed` is
+            None.
     """
     if T is None:
         for sample in samples:
             yield from _score_clip(denoisers, [sample], None, blind, failed)
         return
     for _, frames in groupby(samples, key=lambda sample: (sample.path.parent, sample.sigma)):
-        yield from _score_clip(denoisers, _of_one_size(frames, failed), T, blind, failed)
+        yield from _score_clip(denoisers, _same_size(frames, failed), T, blind, failed)
 
 
 @dataclass(frozen=True)
 class _Output:
-    """(H, W, C), not clipped, and how long it took."""
+    """A denoised picture, (H, W, C), not clipped, and the time that it took."""
 
     pixels: Array
     seconds: float
@@ -116,47 +121,50 @@ def _score_clip(
     blind: bool,
     failed: Callable[[Path, DenoiseError], None] | None,
 ) -> Iterator[tuple[Sample, Results]]:
-    """As `score_all`; of photos, each is a clip of its own."""
+    """Score denoisers on one clip; a photo is a clip of one frame."""
     source, queues = iter(clip), [deque[Sample]() for _ in range(1 + len(denoisers))]
-    frames, *inputs = (_shared(source, queue, queues) for queue in queues)
+    frames, *inputs = (_read_through(queue, queues, source) for queue in queues)
     streams = {
-        name: _outputs(denoise, its_input, T, blind)
-        for (name, denoise), its_input in zip(denoisers.items(), inputs, strict=True)
+        name: _outputs(denoise, its_frames, T, blind)
+        for (name, denoise), its_frames in zip(denoisers.items(), inputs, strict=True)
     }
-    before: tuple[Sample, Results] | None = None
+    previous: tuple[Sample, Results] | None = None
     for sample in frames:
         try:
             outputs = {name: next(stream) for name, stream in streams.items()}
         except DenoiseError as error:
             if failed is None:
                 raise
-            del queues[1:]
-            for lost in chain([sample], frames):
-                failed(lost.path, error)
+            del queues[1:]  # nobody reads these any longer
+            for remaining in chain([sample], frames):
+                failed(remaining.path, error)
             return
-        results = {name: _compared(sample, output) for name, output in outputs.items()}
-        if before is not None:
-            previous, previous_results = before
+        results = {name: _score_output(sample, output) for name, output in outputs.items()}
+        if previous is not None:
+            previous_sample, previous_results = previous
             for name, (figures, clipped) in results.items():
-                changed = flicker(clipped, sample.clean, previous_results[name][1], previous.clean)
-                results[name] = replace(figures, flicker=changed), clipped
-        before = sample, results
-        yield before
+                change = flicker(clipped, sample.clean, previous_results[name][1], previous_sample.clean)
+                results[name] = replace(figures, flicker=change), clipped
+        previous = sample, results
+        yield previous
 
 
-def _shared(source: Iterator[Sample], own: deque[Sample], queues: Sequence[deque[Sample]]) -> Iterator[Sample]:
-    """The source's samples by way of one of several queues; `itertools.tee` would hold dozens longer than needed."""
+def _read_through(queue: deque[Sample], queues: Sequence[deque[Sample]], source: Iterator[Sample]) -> Iterator[Sample]:
+    """The source's samples, read through one of several queues that share it.
+
+    `itertools.tee` would hold dozens of samples longer than needed.
+    """
     while True:
-        if not own:
+        if not queue:
             sample = next(source, None)
             if sample is None:
                 return
-            for queue in queues:
-                queue.append(sample)
-        yield own.popleft()
+            for each in queues:
+                each.append(sample)
+        yield queue.popleft()
 
 
-def _of_one_size(frames: Iterator[Sample], failed: Callable[[Path, DenoiseError], None] | None) -> Iterator[Sample]:
+def _same_size(frames: Iterator[Sample], failed: Callable[[Path, DenoiseError], None] | None) -> Iterator[Sample]:
     first = next(frames)
     yield first
     for sample in frames:
@@ -164,7 +172,7 @@ def _of_one_size(frames: Iterator[Sample], failed: Callable[[Path, DenoiseError]
             yield sample
             continue
         error = UnreadableFile(
-            sample.path, f"is {size_in_words(sample.noisy)}, but {first.path} is {size_in_words(first.noisy)}"
+            sample.path, f"is {describe_size(sample.noisy)}, but {first.path} is {describe_size(first.noisy)}"
         )
         if failed is None:
             raise error
@@ -173,43 +181,43 @@ def _of_one_size(frames: Iterator[Sample], failed: Callable[[Path, DenoiseError]
 
 def _outputs(denoise: Denoise, frames: Iterator[Sample], T: int | None, blind: bool) -> Iterator[_Output]:
     if T is None or not isinstance(denoise, Denoiser):
-        return (_timed(denoise, sample, blind) for sample in frames)
+        return (_run(denoise, sample, blind) for sample in frames)
     return _outputs_of_clip(denoise, frames, T, blind)
 
 
 def _outputs_of_clip(denoise: Denoiser, frames: Iterator[Sample], T: int, blind: bool) -> Iterator[_Output]:
-    """What `denoise video` makes of the frames; the time in which they are read does not count."""
+    """The frames as `denoise video` would write them, timed without reading them."""
     first = next(frames)
     sigma = None if blind else first.sigma
-    reading = 0.0
+    reading_seconds = 0.0
 
     def pictures() -> Iterator[tuple[Sample, Tensor]]:
-        nonlocal reading
+        nonlocal reading_seconds
         started = time.perf_counter()
         for sample in chain([first], frames):
             picture = from_numpy(sample.noisy).permute(2, 0, 1).contiguous()
-            reading += time.perf_counter() - started
+            reading_seconds += time.perf_counter() - started
             yield sample, picture
             started = time.perf_counter()
-        reading += time.perf_counter() - started
+        reading_seconds += time.perf_counter() - started
 
     started = time.perf_counter()
     for sample, _, noise in find_noise(pictures(), denoise, T, sigma):
         pixels = sample.noisy if noise is None else sample.noisy - noise().permute(1, 2, 0).numpy()
         if denoise.device.type == "cuda":
-            # Else the GPU would go on while the frame is scored, and that time would not count.
+            # Otherwise the GPU would go on while the frame is scored, and that time would be missing.
             torch.cuda.synchronize(denoise.device)
-        yield _Output(pixels, time.perf_counter() - started - reading)
-        started, reading = time.perf_counter(), 0.0
+        yield _Output(pixels, time.perf_counter() - started - reading_seconds)
+        started, reading_seconds = time.perf_counter(), 0.0
 
 
-def _timed(denoise: Denoise, sample: Sample, blind: bool) -> _Output:
+def _run(denoise: Denoise, sample: Sample, blind: bool) -> _Output:
     started = time.perf_counter()
     pixels = denoise(sample.noisy, None if blind else sample.sigma)
     return _Output(pixels, time.perf_counter() - started)
 
 
-def _compared(sample: Sample, output: _Output) -> tuple[Score, Array]:
+def _score_output(sample: Sample, output: _Output) -> tuple[Score, Array]:
     clipped, clean = output.pixels.clip(0, 1), sample.clean
     return Score(
         path=sample.path,
@@ -223,23 +231,32 @@ def _compared(sample: Sample, output: _Output) -> tuple[Score, Array]:
 
 
 def flicker(output: Array, clean: Array, output_before: Array, clean_before: Array) -> float | None:
-    """As `Score` has it, of frames (H, W, C) on [0, 1]; None where less than a hundredth stands still.
+    """How much the error of a frame differs from that of the previous one where the clip stands still.
+
+    Args:
+        output: the denoised frame, (H, W, C), [0, 1].
+        clean: its truth, the same shape.
+        output_before: the previous denoised frame, the same shape.
+        clean_before: its truth, the same shape.
+
+    Returns:
+        The mean absolute difference on the scale of 255; None if less than a hundredth of the frame stands still.
 
     Raises:
-        ValueError: the frames differ in size.
+        ValueError: the frames differ in shape.
     """
     shapes = {picture.shape for picture in (output, clean, output_before, clean_before)}
     if len(shapes) > 1:
         raise ValueError(f"expected frames of one size, got {sorted(shapes)}")
-    # Not each pixel by itself: many hardly change by chance where things move.
+    # Averaged, because some pixels on moving things hardly change by coincidence.
     changes = np.abs(clean - clean_before).max(axis=-1)
-    still = blurred(from_numpy(changes)[None, None], AREA)[0, 0].numpy() <= STILL
-    if still.mean() < LEAST_STILL:
+    still = box_blur(from_numpy(changes)[None, None], STILL_WINDOW)[0, 0].numpy() <= MAX_STILL_CHANGE
+    if still.mean() < MIN_STILL_SHARE:
         return None
     return float(np.abs((output - clean) - (output_before - clean_before))[still].mean()) * 255
 
 
 def mean(scores: Sequence[Score]) -> dict[str, float | None]:
-    """Every measure's mean over the photos that have it; None where none has."""
-    values = {name: [value for s in scores if (value := getattr(s, name)) is not None] for name in MEASURES}
+    """The mean of each of `MEASURES` over the photos that have it; None if none has it."""
+    values = {name: [value for one in scores if (value := getattr(one, name)) is not None] for name in MEASURES}
     return {name: sum(known) / len(known) if known else None for name, known in values.items()}

@@ -1,4 +1,4 @@
 """The maths of pictures: noise, sensors, mosaics, colours, transfer curves, tiles, frames, metrics.
 
-It imports no network, and opens no file.
+It imports no networks and opens no files.
 """

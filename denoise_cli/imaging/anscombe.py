@@ -1,10 +1,12 @@
-"""A sensor's noise made equally strong everywhere: what a network for mosaics sees.
+"""The generalised Anscombe transform, which makes a sensor's noise equally strong at every brightness.
 
-Source: Murtagh, Starck, Bijaoui, "Image restoration with noise suppression using a multiresolution support" (1995),
-whose generalised Anscombe transform this is, scaled so that dark and full stay at 0 and 1.
+Networks for mosaics work on its result.
 
-Noise of the variance v(q) = shot * q + read^2 gets the deviation 1 from a function whose slope is 1 / sqrt(v). The mean
-of noisy values is not the function of their mean: networks learn that difference with the noise.
+Source: Murtagh, Starck, Bijaoui, "Image restoration with noise suppression using a multiresolution support" (1995).
+Unlike there, the result is scaled so that black and saturation stay at 0 and 1.
+
+A function with the slope 1 / sqrt(v) gives noise of the variance v(q) = shot * q + read^2 the standard deviation 1. The
+mean of transformed values is not the transform of their mean: networks learn that bias together with the noise.
 """
 
 from dataclasses import dataclass
@@ -16,18 +18,29 @@ from denoise_cli.imaging.noise import ShotRead
 
 Array = NDArray[np.float32]
 
-# Of shot^2: what Anscombe adds to the variance, so that it does not vanish where a photon is more than the read noise.
+# Times shot^2, Anscombe's addition to the variance, so that it does not vanish if a photon exceeds the read noise.
 ANSCOMBE = 3 / 8
-# Of the deviation in the dark: where it would be less, the curve goes on as a straight line.
-STRAIGHT = 0.5
+# Below black, the deviation falls. Where it reaches this share of the deviation at black, the curve continues as a
+# straight line, so that it does not become too steep.
+MIN_DEVIATION_SHARE = 0.5
 
 
 @dataclass(frozen=True)
-class Stabiliser:
-    """The way to equal noise and back, of one sensor at one sensitivity.
+class AnscombeTransform:
+    """The transform for a sensor at one sensitivity, and its inverse.
+
+    >>> transform = AnscombeTransform(ShotRead(shot=0.01, read=0.02))
+    >>> light = np.array([0, 0.25, 1], np.float32)
+    >>> print(transform.forward(light).round(2))
+    [0.   0.41 1.  ]
+    >>> np.allclose(transform.inverse(transform.forward(light)), light, atol=1e-6)
+    True
 
     Args:
-        noise: what its values have, before.
+        noise: of the light before the transform.
+
+    Raises:
+        ValueError: the noise is zero.
     """
 
     noise: ShotRead
@@ -38,41 +51,41 @@ class Stabiliser:
 
     @property
     def level(self) -> float:
-        """The deviation that all noise has after `forward`."""
+        """The noise level after `forward`, the same at every brightness."""
         return 1 / float(self._curve(np.ones(1, np.float32))[0])
 
     def forward(self, light: Array) -> Array:
-        """Linear light, any shape, nominally [0, 1], to the same range, 0 and 1 staying where they are."""
+        """Transform linear light: any shape, nominally [0, 1], to the same range; 0 and 1 are kept."""
         return self._curve(light) * np.float32(self.level)
 
-    def inverse(self, stable: Array) -> Array:
-        """And back."""
+    def inverse(self, transformed: Array) -> Array:
+        """Undo `forward`: any shape, nominally [0, 1], to linear light."""
         shot, dark = self.noise.shot, self._dark
-        curve = stable / np.float32(self.level)
+        curve = transformed / np.float32(self.level)
         light = curve * (shot / 4 * curve + dark)
         if not shot:
             return light.astype(np.float32)
-        bent, end = self._straight
-        return np.where(curve < end, bent + STRAIGHT * dark * (curve - end), light).astype(np.float32)
+        limit, end = self._straight_end
+        return np.where(curve < end, limit + MIN_DEVIATION_SHARE * dark * (curve - end), light).astype(np.float32)
 
     @property
     def _dark(self) -> float:
-        """The deviation at zero."""
+        """The noise's deviation at black, with Anscombe's addition."""
         return float(np.sqrt(self.noise.read**2 + ANSCOMBE * self.noise.shot**2))
 
     @property
-    def _straight(self) -> tuple[float, float]:
-        """The light below which the curve is straight, and its value there; of noise with a shot."""
+    def _straight_end(self) -> tuple[float, float]:
+        """The light below which the curve is straight, and the curve's value there; only for noise with a shot part."""
         shot, dark = self.noise.shot, self._dark
-        end = 2 * (STRAIGHT - 1) * dark / shot
+        end = 2 * (MIN_DEVIATION_SHARE - 1) * dark / shot
         return end * (shot / 4 * end + dark), end
 
     def _curve(self, light: Array) -> Array:
         shot, dark = self.noise.shot, self._dark
         if not shot:
             return (light / dark).astype(np.float32)
-        bent, _ = self._straight
-        bounded = np.maximum(light, np.float32(bent))
-        # Two roots less each other, without the loss of digits where they are nearly the same.
+        limit, _ = self._straight_end
+        bounded = np.maximum(light, np.float32(limit))
+        # The difference of two square roots, rewritten so that no digits are lost if they are nearly equal.
         curve = 2 * bounded / (np.sqrt(shot * bounded + np.float32(dark**2)) + np.float32(dark))
-        return (curve + np.minimum(light - bounded, 0) / (STRAIGHT * dark)).astype(np.float32)
+        return (curve + np.minimum(light - bounded, 0) / (MIN_DEVIATION_SHARE * dark)).astype(np.float32)

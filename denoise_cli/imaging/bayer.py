@@ -15,11 +15,11 @@ Phase = tuple[int, int]  # row and column, 0 or 1, of the red photosite in the f
 
 PHASES: dict[str, Phase] = {"RGGB": (0, 0), "GRBG": (0, 1), "GBRG": (1, 0), "BGGR": (1, 1)}
 PLANES = 4
-Places = NDArray[np.intp]
+Indices = NDArray[np.intp]
 NEIGHBOURS = [(down, across) for down in (-1, 0, 1) for across in (-1, 0, 1) if down or across]
-# In standard deviations of the noise: how far a stuck photosite is beyond all neighbours of its colour, and how far
-# another colour of its quad must be from the median around it to show that something real is there.
+# In standard deviations of the noise: a stuck photosite is this far beyond all neighbours of its colour...
 STUCK = 5.0
+# ...unless another colour of its quad is this far from the median around it, which shows that something real is there.
 CONFIRMED = 4.0
 
 
@@ -27,6 +27,13 @@ def pack(mosaic: Values, phase: Phase) -> Values:
     """The four planes of a mosaic: red, green beside red, green beside blue, blue.
 
     A mosaic that begins or ends inside a quad is mirrored there, which keeps every colour in its place.
+
+    >>> mosaic = np.arange(16).reshape(4, 4)
+    >>> planes = pack(mosaic, phase=(0, 0))
+    >>> planes.shape
+    (2, 2, 4)
+    >>> planes[0, 0].tolist()
+    [0, 1, 4, 5]
 
     Args:
         mosaic: (H, W), two or more each.
@@ -43,7 +50,12 @@ def pack(mosaic: Values, phase: Phase) -> Values:
 
 
 def unpack(planes: Values, phase: Phase, shape: tuple[int, int]) -> Values:
-    """Undo `pack`: (h, w, 4) to a mosaic of `shape`, (H, W)."""
+    """Undo `pack`: (h, w, 4) to a mosaic of `shape`, (H, W).
+
+    >>> mosaic = np.arange(15).reshape(5, 3)
+    >>> np.array_equal(unpack(pack(mosaic, (0, 1)), (0, 1), mosaic.shape), mosaic)
+    True
+    """
     h, w, _ = planes.shape
     (y, x), (H, W) = phase, shape
     whole = planes.reshape(h, w, 2, 2).transpose(0, 2, 1, 3).reshape(2 * h, 2 * w)
@@ -51,9 +63,9 @@ def unpack(planes: Values, phase: Phase, shape: tuple[int, int]) -> Values:
 
 
 def replace_stuck(planes: NDArray[np.float32], noise: ShotRead) -> tuple[NDArray[np.float32], int]:
-    """Replace stuck photosites, which are far from all eight neighbours of their colour while their quad shows nothing.
+    """Replace stuck photosites: those far from all eight neighbours of their colour, unless their quad confirms them.
 
-    A star is spread by the optics over photosites of other colours, and is kept.
+    The optics spread a star over photosites of other colours, so it is kept.
 
     Args:
         planes: (h, w, 4), linear light.
@@ -63,30 +75,30 @@ def replace_stuck(planes: NDArray[np.float32], noise: ShotRead) -> tuple[NDArray
         The planes with the median of the neighbours in place of stuck photosites, and how many were stuck.
     """
     found = [_find_stuck(planes[..., c], noise) for c in range(PLANES)]
-    y, x = (np.concatenate(places) for places in zip(*found, strict=True))
-    c = np.repeat(np.arange(PLANES), [len(places) for places, _ in found])
-    shown = np.zeros(len(c), bool)
+    y, x = (np.concatenate(indices) for indices in zip(*found, strict=True))
+    c = np.repeat(np.arange(PLANES), [len(rows) for rows, _ in found])
+    confirmed = np.zeros(len(c), bool)
     for step in range(1, PLANES):
         other = (c + step) % PLANES
-        usual = np.median(_around(planes, y, x, other), axis=0)
-        shown |= np.abs(planes[y, x, other] - usual) > CONFIRMED * _deviation(usual, noise)
-    y, x, c = y[~shown], x[~shown], c[~shown]
+        expected = np.median(_around(planes, y, x, other), axis=0)
+        confirmed |= np.abs(planes[y, x, other] - expected) > CONFIRMED * _deviation(expected, noise)
+    y, x, c = y[~confirmed], x[~confirmed], c[~confirmed]
     clean = planes.copy()
     clean[y, x, c] = np.median(_around(planes, y, x, c), axis=0)
     return clean, len(c)
 
 
-def _find_stuck(plane: NDArray[np.float32], noise: ShotRead) -> tuple[Places, Places]:
+def _find_stuck(plane: NDArray[np.float32], noise: ShotRead) -> tuple[Indices, Indices]:
     """Rows and columns of photosites that are far above or below all eight neighbours."""
     h, w = plane.shape
     whole = np.pad(plane, 1, mode="reflect")
-    most, least = np.full_like(plane, -np.inf), np.full_like(plane, np.inf)
+    largest, smallest = np.full_like(plane, -np.inf), np.full_like(plane, np.inf)
     for down, across in NEIGHBOURS:
         neighbour = whole[1 + down : 1 + down + h, 1 + across : 1 + across + w]
-        np.maximum(most, neighbour, out=most)
-        np.minimum(least, neighbour, out=least)
-    beyond = STUCK * _deviation(most, noise)
-    y, x = np.nonzero((plane > most + beyond) | (plane < least - beyond))
+        np.maximum(largest, neighbour, out=largest)
+        np.minimum(smallest, neighbour, out=smallest)
+    threshold = STUCK * _deviation(largest, noise)
+    y, x = np.nonzero((plane > largest + threshold) | (plane < smallest - threshold))
     return y, x
 
 
@@ -94,17 +106,17 @@ def _deviation(light: NDArray[np.float32], noise: ShotRead) -> NDArray[np.float3
     return np.sqrt(np.float32(noise.shot) * np.maximum(light, 0) + np.float32(noise.read**2))
 
 
-def _around(planes: NDArray[np.float32], y: Places, x: Places, c: Places) -> NDArray[np.float32]:
-    """(8, N), the neighbours of the same colour of N photosites, mirrored at the borders."""
+def _around(planes: NDArray[np.float32], y: Indices, x: Indices, c: Indices) -> NDArray[np.float32]:
+    """(8, N), the neighbours of N photosites in their planes, mirrored at the borders."""
     h, w, _ = planes.shape
     return np.stack([planes[_mirrored(y + down, h), _mirrored(x + across, w), c] for down, across in NEIGHBOURS])
 
 
-def _mirrored(places: Places, length: int) -> Places:
-    return np.where(places < 0, -places, np.where(places >= length, 2 * (length - 1) - places, places))
+def _mirrored(indices: Indices, length: int) -> Indices:
+    return np.where(indices < 0, -indices, np.where(indices >= length, 2 * (length - 1) - indices, indices))
 
 
 def _missing(shape: tuple[int, ...], phase: Phase) -> tuple[int, int]:
-    """Rows and columns that are missing to a whole number of quads."""
-    bottom, right = ((side + begins) % 2 for side, begins in zip(shape, phase, strict=True))
+    """Rows and columns that complete the last quads."""
+    bottom, right = ((side + offset) % 2 for side, offset in zip(shape, phase, strict=True))
     return bottom, right

@@ -1,7 +1,7 @@
-"""A simulated camera: from a photo back to the light, through a noisy sensor, and out again as a file would hold it.
+"""A simulated camera: it turns a photo back into light, captures that with a noisy sensor, and develops a new photo.
 
-Sources: Brooks et al., "Unprocessing Images for Learned Raw Denoising" (2019), for the way back from a photo to the
-light and the ranges of colours, white balance and noise; Xu et al., "Learning Deformable Kernels for Image and Video
+Sources: Brooks et al., "Unprocessing Images for Learned Raw Denoising" (2019), for turning photos back into light,
+and for the ranges of colours, white balance and noise; Xu et al., "Learning Deformable Kernels for Image and Video
 Denoising" (2019), section 4, for the noise and its widest range.
 
 Legend: H x W image, 3 channels last; leading dimensions are free.
@@ -24,44 +24,43 @@ from denoise_cli.imaging.transfer import linear_to_srgb, srgb_to_linear
 
 Array = NDArray[np.float32]
 
-# log(read^2) = slope * log(shot) + intercept, with this deviation: sensors of the Darmstadt dataset (Brooks et al.).
+# log(read^2) = slope * log(shot) + intercept, with this deviation: fitted to the Darmstadt dataset by Brooks et al.
 READ_SLOPE = 2.18
 READ_INTERCEPT = 1.20
 READ_SPREAD = 0.26
-# Chosen by us, since nobody has published what makers do to their pictures: from nothing to what phones show at their
-# worst.
-MOST_LUMA_GRAIN = 1.0  # pixels of blur
-MOST_CHROMA_GRAIN = 2.5  # pixels of blur
-MOST_SHARPENING = 1.0  # share of an unsharp mask
-WITHOUT_SHARE = 0.25  # of the cameras, for each of these
-MALVAR_SHARE = 0.7  # of the cameras: the better demosaicing
-FULL_SIZE_SHARE = 0.6  # of the photos: as taken; the others are reduced for a screen
-LEAST_SCALE = 0.5  # of the size of reduced photos
-UNCOMPRESSED_SHARE = 0.2  # of the files
-QUALITIES = (70, 99)  # of the JPEGs
-TONES = 8  # steps from no tone curve to the whole one: a few, so that their tables can be kept
-LEVELS = 1 << 14  # entries of the transfer tables: finer than a tenth of an 8-bit step at the steepest point
-MARGIN = 16  # pixels lost on each side: filters have no neighbours there, and JPEG's blocks begin anywhere
+# Chosen by us, because makers do not publish how they process pictures: from nothing to what the worst phones do.
+MAX_LUMA_GRAIN = 1.0  # pixels of blur
+MAX_CHROMA_GRAIN = 2.5  # pixels of blur
+MAX_SHARPENING = 1.0  # amount of unsharp masking
+ABSENT_SHARE = 0.25  # of the cameras lack each of these three
+MALVAR_SHARE = 0.7  # of the cameras have this better demosaicing method
+FULL_SIZE_SHARE = 0.6  # of the photos keep their size; the others are reduced, as for a screen
+MIN_SCALE = 0.5  # of reduced photos
+UNCOMPRESSED_SHARE = 0.2  # of the files are not JPEGs
+QUALITY_RANGE = (70, 99)  # of JPEGs
+TONE_STEPS = 8  # from no tone curve to the full one: few, so that their tables can be cached
+TABLE_SIZE = 1 << 14  # entries of a transfer table: finer than a tenth of an 8-bit step at the steepest point
+MARGIN = 16  # pixels lost on each side, where filters lack neighbours and JPEG's blocks are incomplete
 
 
 @dataclass(frozen=True)
 class Camera:
-    """How one picture is taken and developed.
+    """How a picture is captured and developed.
 
     Attributes:
-        shot: the noise's variance per unit of linear light; the sensor is full at 1.
-        read: the noise's deviation in the dark, in the same unit.
-        red, blue: the white balance's gains; green has 1.
-        colours: (3, 3), from linear sRGB to the sensor's colours, rows summing to 1.
-        tone: 0 to 1, how much of the tone curve 3x^2 - 2x^3 (Brooks et al.) follows the gamma.
+        shot: variance of the noise per unit of linear light; the sensor saturates at 1.
+        read: standard deviation of the noise in the dark, as a share of saturation.
+        red, blue: gains of the white balance; that of green is 1.
+        colours: (3, 3), from linear sRGB to the sensor's balanced colours, rows add up to 1; None if they are the same.
+        tone: 0 to 1, the share of the tone curve 3x^2 - 2x^3 (Brooks et al.) that is applied after the gamma.
         phase: where red is in the mosaic's quads.
-        demosaic: how missing colours are found.
-        luma_grain, chroma_grain: deviation in pixels of the blur that the camera's own denoising lays over what is
-            left of the noise (the edges, which it spares, stay sharp), apart for brightness and colour.
-        sharpening: 0 for none; how much of the difference to a blur of one pixel is added.
-        scale: the size of the picture, of the sensor's.
+        demosaic: how missing colours are interpolated.
+        luma_grain, chroma_grain: standard deviation in pixels of the Gaussian that blurs the noise in brightness and in
+            colour. It stands for the camera's own denoising, which spares edges, so the picture itself stays sharp.
+        sharpening: factor of the difference to a blur of one pixel that is added; 0 for none.
+        scale: size of the picture relative to the sensor's.
         quality: of the JPEG, 1 to 100; None for no compression.
-        subsampled: whether the JPEG keeps a quarter of the colour.
+        subsampled: whether the JPEG stores a quarter of the chroma samples.
     """
 
     shot: float
@@ -80,15 +79,15 @@ class Camera:
     subsampled: bool = False
 
     def take(self, scene: NDArray[np.floating], rng: np.random.Generator) -> tuple[Array, Array]:
-        """Take a picture of a scene, and the same picture without its noise.
+        """Take a noisy picture of a scene, and the same picture without noise.
 
-        Both go through the same mosaic, demosaicing, colours and sharpening, so that they differ by the noise, the
-        rounding and the compression alone. Encoding and clipping bend the noise, whose mean is then no longer zero: the
-        clean picture is what the mean of many noisy ones would be, so that who takes the noise away keeps the colours.
+        Both go through the same mosaic, demosaicing, colours and sharpening, so they differ only by the noise, the
+        rounding and the compression. Encoding and clipping are not linear, so the noise no longer has the mean zero.
+        The clean picture is an estimate of the mean of many noisy ones: removing the noise then keeps the colours.
 
         Args:
             scene: (H, W, 3), sRGB-encoded, [0, 1].
-            rng: the source of chance.
+            rng: random numbers.
 
         Returns:
             Noisy and clean, each (scale * H - 2 * MARGIN, scale * W - 2 * MARGIN, 3), sRGB-encoded, [0, 1]; the noisy
@@ -97,33 +96,34 @@ class Camera:
         plane = sample_mosaic(self._light(scene), self.phase)
         planes = np.stack([plane + sensor_noise(plane, self.shot, self.read, rng), plane])
         noisy, clean = self._develop(planes)
-        noisy = clean + self._grain(noisy - clean)
+        noisy = clean + self._blur_noise(noisy - clean)
         pictures = np.clip(sharpen(np.stack([noisy, clean]), self.sharpening), 0, 1)
         noisy, clean = (resize(picture, self.scale) for picture in pictures)
-        y, x = rng.integers(8, size=2)  # the grid of JPEG's blocks begins anywhere
-        noisy[y:, x:] = self._stored(noisy[y:, x:])
+        y, x = rng.integers(8, size=2)  # JPEG's grid of blocks can start anywhere
+        noisy[y:, x:] = self._store(noisy[y:, x:])
         inside = np.s_[MARGIN:-MARGIN, MARGIN:-MARGIN]
         noisy, clean = noisy[inside], clean[inside]
         return noisy, np.clip(clean + mean_noise(noisy - clean, clean), 0, 1)
 
     def _light(self, scene: NDArray[np.floating]) -> Array:
-        """What falls onto the photosites through their filters: (H, W, 3), [0, 1]."""
-        linear = _looked_up(scene, _to_linear(self.tone))
+        """The light behind each colour filter: (H, W, 3), [0, 1]."""
+        linear = _look_up(scene, _decoding_table(self.tone))
         return np.clip(linear @ self._matrix().T, 0, 1)
 
     def _develop(self, planes: Array) -> Array:
-        """(2, H, W), as the sensor gives them, to (2, H, W, 3), encoded."""
+        """Mosaics, (2, H, W), to encoded pictures, (2, H, W, 3)."""
         colours = demosaic(np.clip(planes, 0, 1), self.phase, self.demosaic)
-        return _looked_up(colours @ np.linalg.inv(self._matrix()).T.astype(np.float32), _to_encoded(self.tone))
+        return _look_up(colours @ np.linalg.inv(self._matrix()).T.astype(np.float32), _encoding_table(self.tone))
 
     def _matrix(self) -> Array:
         return camera_matrix(self.colours, self.red, self.blue).astype(np.float32)
 
-    def _grain(self, noise: Array) -> Array:
+    def _blur_noise(self, noise: Array) -> Array:
         luma = (noise @ LUMA)[..., None]
         return gaussian_blur(luma, self.luma_grain) + gaussian_blur(noise - luma, self.chroma_grain)
 
-    def _stored(self, picture: Array) -> Array:
+    def _store(self, picture: Array) -> Array:
+        """The picture as it is read back from its file."""
         rounded = np.rint(picture * 255).astype(np.uint8)
         if self.quality is not None:
             buffer = BytesIO()
@@ -134,9 +134,9 @@ class Camera:
 
 
 def draw_camera(rng: np.random.Generator) -> Camera:
-    """A camera in a state that photos are found in: any light, sensitivity, maker's taste and quality of the file.
+    """A random camera and file, in any light and at any sensitivity.
 
-    `shot` is even in its logarithm; `read` follows it, and gets as small as that makes it.
+    `shot` is uniform in its logarithm; `read` depends on it (Brooks et al.), and has no lower limit.
     """
     shot = float(np.exp(rng.uniform(*np.log(SHOT_RANGE))))
     read = np.exp(0.5 * (READ_SLOPE * np.log(shot) + READ_INTERCEPT + READ_SPREAD * rng.standard_normal()))
@@ -146,24 +146,26 @@ def draw_camera(rng: np.random.Generator) -> Camera:
         red=rng.uniform(*RED_GAINS),
         blue=rng.uniform(*BLUE_GAINS),
         colours=draw_colours(rng),
-        tone=int(rng.integers(TONES + 1)) / TONES,
+        tone=int(rng.integers(TONE_STEPS + 1)) / TONE_STEPS,
         phase=(int(rng.integers(2)), int(rng.integers(2))),
         demosaic="malvar" if rng.random() < MALVAR_SHARE else "bilinear",
-        luma_grain=_some(rng, MOST_LUMA_GRAIN),
-        chroma_grain=_some(rng, MOST_CHROMA_GRAIN),
-        sharpening=_some(rng, MOST_SHARPENING),
-        scale=1.0 if rng.random() < FULL_SIZE_SHARE else rng.uniform(LEAST_SCALE, 1.0),
-        quality=None if rng.random() < UNCOMPRESSED_SHARE else int(rng.integers(QUALITIES[0], QUALITIES[1] + 1)),
+        luma_grain=_draw_amount(rng, MAX_LUMA_GRAIN),
+        chroma_grain=_draw_amount(rng, MAX_CHROMA_GRAIN),
+        sharpening=_draw_amount(rng, MAX_SHARPENING),
+        scale=1.0 if rng.random() < FULL_SIZE_SHARE else rng.uniform(MIN_SCALE, 1.0),
+        quality=None
+        if rng.random() < UNCOMPRESSED_SHARE
+        else int(rng.integers(QUALITY_RANGE[0], QUALITY_RANGE[1] + 1)),
         subsampled=bool(rng.random() < 0.5),
     )
 
 
-def _some(rng: np.random.Generator, most: float) -> float:
-    return 0.0 if rng.random() < WITHOUT_SHARE else rng.uniform(0, most)
+def _draw_amount(rng: np.random.Generator, most: float) -> float:
+    return 0.0 if rng.random() < ABSENT_SHARE else rng.uniform(0, most)
 
 
 def mean_noise(noise: Array, clean: Array) -> Array:
-    """The part of the noise that averaging would leave: for each channel, the parabola over brightness that fits best.
+    """The mean of the noise at each brightness: for each channel, the best-fitting parabola over the clean values.
 
     Args:
         noise: (H, W, C).
@@ -175,15 +177,15 @@ def mean_noise(noise: Array, clean: Array) -> Array:
     fitted = np.empty_like(noise)
     for c in range(noise.shape[-1]):
         powers = np.stack([np.ones_like(clean[..., c]), clean[..., c], clean[..., c] ** 2]).reshape(3, -1)
-        # A trace of the identity: where all is of one brightness, the powers are one and the same.
+        # The small multiple of the identity is for pictures of a single brightness, where the powers are proportional.
         weights = np.linalg.solve(powers @ powers.T + 1e-3 * np.eye(3), powers @ noise[..., c].ravel())
         fitted[..., c] = (weights @ powers).reshape(noise.shape[:2])
     return fitted
 
 
 def gaussian_blur(picture: Array, deviation: float) -> Array:
-    """Blur with a Gaussian of this deviation in pixels: (..., H, W, C) to the same; the border repeats."""
-    if deviation < 0.2:  # its neighbours would weigh less than an 8-bit step
+    """Blur with a Gaussian of this deviation in pixels: (..., H, W, C) to the same; borders are replicated."""
+    if deviation < 0.2:  # the weight of neighbours would be less than an 8-bit step
         return picture
     radius = int(np.ceil(2.5 * deviation))
     taps = np.exp(-0.5 * (np.arange(-radius, radius + 1) / deviation) ** 2)
@@ -197,12 +199,12 @@ def gaussian_blur(picture: Array, deviation: float) -> Array:
 
 
 def sharpen(picture: Array, amount: float) -> Array:
-    """Unsharp masking: (..., H, W, C) to the same."""
+    """Apply unsharp masking with a blur of one pixel: (..., H, W, C) to the same."""
     return picture + amount * (picture - gaussian_blur(picture, 1.0)) if amount else picture
 
 
 def resize(picture: Array, scale: float) -> Array:
-    """Make smaller, each pixel a weighted mean of those that it covers: (H, W, 3), [0, 1], to the same."""
+    """Reduce a picture with an antialiasing bicubic filter: (H, W, 3), [0, 1], to (scale * H, scale * W, 3)."""
     if scale == 1:
         return picture
     H, W, _ = picture.shape
@@ -211,22 +213,22 @@ def resize(picture: Array, scale: float) -> Array:
     return np.clip(np.stack([np.asarray(plane) for plane in planes], axis=-1), 0, 1)
 
 
-def _looked_up(values: Array, table: Array) -> Array:
-    return np.take(table, np.rint(np.clip(values, 0, 1) * (LEVELS - 1)).astype(np.int32))
+def _look_up(values: Array, table: Array) -> Array:
+    return np.take(table, np.rint(np.clip(values, 0, 1) * (TABLE_SIZE - 1)).astype(np.int32))
 
 
-@lru_cache(maxsize=TONES + 1)
-def _to_encoded(tone: float) -> Array:
+@lru_cache(maxsize=TONE_STEPS + 1)
+def _encoding_table(tone: float) -> Array:
     """The table from linear light to the photo's encoding: gamma, then the tone curve."""
-    return _toned(linear_to_srgb(np.linspace(0, 1, LEVELS)), tone).astype(np.float32)
+    return _apply_tone_curve(linear_to_srgb(np.linspace(0, 1, TABLE_SIZE)), tone).astype(np.float32)
 
 
-@lru_cache(maxsize=TONES + 1)
-def _to_linear(tone: float) -> Array:
-    """And back."""
-    grid = np.linspace(0, 1, LEVELS)
-    return srgb_to_linear(np.interp(grid, _toned(grid, tone), grid)).astype(np.float32)
+@lru_cache(maxsize=TONE_STEPS + 1)
+def _decoding_table(tone: float) -> Array:
+    """The inverse of `_encoding_table`."""
+    grid = np.linspace(0, 1, TABLE_SIZE)
+    return srgb_to_linear(np.interp(grid, _apply_tone_curve(grid, tone), grid)).astype(np.float32)
 
 
-def _toned(x: NDArray[np.float64], tone: float) -> NDArray[np.float64]:
+def _apply_tone_curve(x: NDArray[np.float64], tone: float) -> NDArray[np.float64]:
     return (1 - tone) * x + tone * (3 * x**2 - 2 * x**3)

@@ -1,4 +1,4 @@
-"""Bayer mosaics of RGB pictures, and RGB pictures of mosaics again.
+"""Converts RGB pictures to Bayer mosaics, and mosaics back to RGB pictures.
 
 Source: Malvar, He, Cutler, "High-Quality Linear Interpolation for Demosaicing of Bayer-Patterned Color Images" (2004).
 
@@ -24,7 +24,7 @@ MALVAR_ROW = (
 MALVAR_CROSS = (
     np.array([[0, 0, -1.5, 0, 0], [0, 2, 0, 2, 0], [-1.5, 0, 6, 0, -1.5], [0, 2, 0, 2, 0], [0, 0, -1.5, 0, 0]]) / 8
 )
-# The means of the nearest neighbours, in the same places.
+# The means of the nearest neighbours, for the same cases.
 BILINEAR_GREEN = np.pad([[0, 1, 0], [1, 0, 1], [0, 1, 0]], 1) / 4
 BILINEAR_ROW = np.pad([[0, 0, 0], [1, 0, 1], [0, 0, 0]], 1) / 2
 BILINEAR_CROSS = np.pad([[1, 0, 1], [0, 0, 0], [1, 0, 1]], 1) / 4

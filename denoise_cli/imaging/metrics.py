@@ -1,4 +1,4 @@
-"""How near a picture is to the truth.
+"""How close a picture is to the ground truth.
 
 Source of SSIM: Wang, Bovik, Sheikh, Simoncelli, "Image Quality Assessment: From Error Visibility to Structural
 Similarity" (IEEE Transactions on Image Processing, 2004).
@@ -18,6 +18,14 @@ WINDOW = 11  # pixels, with a Gaussian of deviation 1.5, as in the paper
 def psnr(image: Pixels, truth: Pixels) -> float:
     """Peak signal-to-noise ratio over all values, in dB, for a peak of 1; infinite for equal pictures.
 
+    >>> truth = np.full((4, 4, 3), 0.5)
+    >>> round(psnr(truth + 0.1, truth), 2)
+    20.0
+
+    Args:
+        image: any shape.
+        truth: the same shape.
+
     Raises:
         ValueError: the shapes differ.
     """
@@ -27,14 +35,14 @@ def psnr(image: Pixels, truth: Pixels) -> float:
 
 
 def ssim(image: Pixels, truth: Pixels) -> float | None:
-    """Structural similarity for a peak of 1, the mean over places and channels; 1 for equal pictures.
+    """Structural similarity for a peak of 1, averaged over pixels and channels; 1 for equal pictures.
 
     Args:
         image: (H, W, C).
         truth: the same shape.
 
     Returns:
-        None for pictures that are smaller than its window of 11 pixels.
+        None for pictures that are smaller than the window of 11 pixels.
 
     Raises:
         ValueError: the shapes differ.
@@ -55,7 +63,7 @@ def ssim(image: Pixels, truth: Pixels) -> float | None:
 
 
 def colour_shift(image: Pixels, other: Pixels) -> float:
-    """How far two pictures' mean colours are apart: the largest difference of a channel's means, in their unit.
+    """The difference between two pictures' mean colours: that of the worst channel, in the pictures' unit.
 
     Args:
         image: (H, W, C).

@@ -1,4 +1,4 @@
-"""Noise: what a sensor adds, how strong it is in a picture, and where.
+"""Sensor noise, and the noise level of pictures: at each pixel for a known sensor, or estimated from the picture.
 
 Source of the sensor's noise: Xu et al., "Learning Deformable Kernels for Image and Video Denoising" (2019), section 4.
 Source of the white estimate: Chen, Zhu, Heng, "An Efficient Statistical Method for Image Noise Level Estimation" (ICCV
@@ -13,26 +13,27 @@ from numpy.typing import NDArray
 
 from denoise_cli.imaging.transfer import srgb_slope, srgb_to_linear
 
-# What Xu et al. train with: `shot` and `read` of `ShotRead`.
-SHOT_RANGE, READ_RANGE = (1e-4, 1e-2), (1e-3, 10**-1.5)
+# `shot` and `read` of `ShotRead` for training, as in Xu et al.
+SHOT_RANGE = (1e-4, 1e-2)
+READ_RANGE = (1e-3, 10**-1.5)
 
 UNKNOWN_LEVEL = 0.0  # the level map of networks that find the level themselves
 
-PATCH = 8
-MOST_PATCHES = 60_000
-BLOCK = 16
-MOST_BLOCKS, FEWEST_BLOCKS = 8_000, 100
+PATCH = 8  # pixels
+MAX_PATCHES = 60_000
+BLOCK = 16  # pixels
+MAX_BLOCKS = 8_000
+MIN_BLOCKS = 100
 FLATTEST = 0.05  # share of a photo's blocks that are regarded as flat
 # Noise is equally strong in all flat blocks, texture is not. The deviations at these two quantiles may differ by this
 # factor at most for the flat blocks to be trusted.
 EVEN_SHARES = (0.01, 0.1)
 EVEN_RATIO = 1.3
-HIDDEN_RATIO = 1.7  # flat blocks whose deviation is so many times that of the eigenvalues hold noise that is not white
-MOST_OF_FLAT = 1.1  # times the flat blocks' deviation: that of a single block is uncertain by some percent
+HIDDEN_RATIO = 1.7  # flat blocks with this many times the deviation of the eigenvalues have noise that is not white
+MAX_FLAT_RATIO = 1.1  # limit of the estimate, times the flat blocks' deviation, which is uncertain by some percent
 GRAIN = 4  # pixels: the size of the grain at which noise that is not white is measured
-NEIGHBOURHOOD = (
-    5  # pixels, a side: one noisy pixel says little about its light, and the level must not follow its noise
-)
+# Pixels, a side. A single noisy pixel says little about the light, and the level must not follow its noise.
+NEIGHBOURHOOD = 5
 # Gauss-Hermite quadrature, the mean over normal noise: distance from the mean in deviations, and weight.
 NODES = ((-(3**0.5), 1 / 6), (0.0, 2 / 3), (3**0.5, 1 / 6))
 
@@ -40,6 +41,13 @@ NODES = ((-(3**0.5), 1 / 6), (0.0, 2 / 3), (3**0.5, 1 / 6))
 @dataclass(frozen=True)
 class ShotRead:
     """A sensor's noise: a value q of linear light gets noise of the variance shot * q + read^2.
+
+    >>> noise = ShotRead(shot=0.01, read=0.02)
+    >>> level = noise.level_of_light(np.full((8, 8, 3), 0.5))
+    >>> level.shape
+    (8, 8)
+    >>> print(f"{level[0, 0]:.4f}")
+    0.0735
 
     Attributes:
         shot: the variance per unit of light, 0 or more.
@@ -133,6 +141,10 @@ def estimate_sigma(image: NDArray[np.floating]) -> float:
     these agree. As such noise is coarser than white noise of the same deviation, it is more visible: the estimate is
     the deviation of white noise with equally strong grain of `GRAIN` pixels.
 
+    >>> noise = np.random.default_rng(0).normal(0, 0.1, (128, 128, 3))
+    >>> print(f"{estimate_sigma(0.5 + noise):.2f}")
+    0.10
+
     Args:
         image: (H, W, C), any range.
 
@@ -141,7 +153,7 @@ def estimate_sigma(image: NDArray[np.floating]) -> float:
     """
     white = _white_sigma(image)
     blocks = _blocks(image)
-    if len(blocks) < FEWEST_BLOCKS:
+    if len(blocks) < MIN_BLOCKS:
         return white
     deviations = _deviations(blocks)
     low, high = np.quantile(deviations, EVEN_SHARES)
@@ -149,7 +161,7 @@ def estimate_sigma(image: NDArray[np.floating]) -> float:
     even = high < EVEN_RATIO * low
     if even and deviations[flat].max() > HIDDEN_RATIO * white:
         return float(np.sqrt(np.mean(np.square(_deviations(blocks[flat], GRAIN)))))
-    return min(white, MOST_OF_FLAT * float(high))
+    return min(white, MAX_FLAT_RATIO * float(high))
 
 
 def _box_mean(image: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -182,7 +194,7 @@ def _blocks(image: NDArray[np.floating]) -> NDArray[np.float64]:
     """(N, BLOCK, BLOCK, C), without blocks that reach the darkest or brightest value."""
     H, W, C = image.shape
     rows, columns = H // BLOCK, W // BLOCK
-    step = max(1, math.ceil(math.sqrt(rows * columns / MOST_BLOCKS)))
+    step = max(1, math.ceil(math.sqrt(rows * columns / MAX_BLOCKS)))
     blocks = image[: rows * BLOCK, : columns * BLOCK].reshape(rows, BLOCK, columns, BLOCK, C).swapaxes(1, 2)
     some: NDArray[np.float64] = blocks[::step, ::step].reshape(-1, BLOCK, BLOCK, C).astype(np.float64)
     if not len(some):
@@ -208,6 +220,6 @@ def _patch_covariance(image: NDArray[np.floating]) -> NDArray[np.float64] | None
     if min(H, W) < PATCH or (H - PATCH + 1) * (W - PATCH + 1) <= C * PATCH**2:
         return None
     windows = np.lib.stride_tricks.sliding_window_view(image, (PATCH, PATCH), axis=(0, 1))
-    step = math.ceil(math.sqrt(H * W / MOST_PATCHES))  # before the copy: every patch of a photo is 21 times its size
+    step = math.ceil(math.sqrt(H * W / MAX_PATCHES))  # before the copy: every patch of a photo is 21 times its size
     patches = windows[::step, ::step].reshape(-1, C * PATCH**2)
     return np.cov(patches.astype(np.float64), rowvar=False)

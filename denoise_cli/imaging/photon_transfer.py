@@ -18,17 +18,17 @@ from denoise_cli.imaging.noise import ShotRead
 Array = NDArray[np.floating]
 
 BLOCK = 8  # quads
-FLAT_SHARE = 0.02  # of the blocks of one brightness that are regarded as flat,
-FEWEST_FLAT = 4  # blocks, at least,
-MOST_FLAT = 0.5  # and at most this share
+FLAT_SHARE = 0.02  # of the blocks of one brightness are regarded as flat,
+MIN_FLAT_BLOCKS = 4  # but at least so many,
+MAX_FLAT_SHARE = 0.5  # and at most this share
 BLOCKS_PER_BIN = 48
-MOST_BINS = 48
-FEWEST_BLOCKS = 8
+MAX_BINS = 48
+MIN_BLOCKS = 8
 FITTING_ROUNDS = 20
-SLACK = 0.1  # bins whose variance lies above the line by less than this share have full weight
+SLACK = 0.1  # bins whose variance is above the line by less than this share have full weight
 REFINEMENTS = 4
-LEAST_VARIANCE = 1e-12
-LEAST_SHARE = 1e-4  # of the median variance: less would outweigh everything else
+MIN_VARIANCE = 1e-12
+MIN_VARIANCE_SHARE = 1e-4  # of the median variance: less would outweigh everything else
 SIMULATED_BLOCKS = 4000
 
 
@@ -43,33 +43,33 @@ def estimate_shot_read(planes: Array, full: NDArray[np.bool_]) -> ShotRead | Non
         The noise; None for a picture that is too small or too bright.
     """
     means, variances = (np.concatenate(parts) for parts in zip(*map(_blocks, *_split(planes, full)), strict=True))
-    if len(means) < FEWEST_BLOCKS:
+    if len(means) < MIN_BLOCKS:
         return None
-    bins = np.array_split(np.argsort(means), min(max(len(means) // BLOCKS_PER_BIN, 1), MOST_BINS))
+    bins = np.array_split(np.argsort(means), min(max(len(means) // BLOCKS_PER_BIN, 1), MAX_BINS))
     light = np.maximum([means[some].mean() for some in bins], 0)
-    flat = [min(max(FLAT_SHARE, FEWEST_FLAT / len(some)), MOST_FLAT) for some in bins]
-    usual = np.quantile(_of_noise(), flat)
+    flat = [min(max(FLAT_SHARE, MIN_FLAT_BLOCKS / len(some)), MAX_FLAT_SHARE) for some in bins]
+    expected = np.quantile(_noise_variances(), flat)
     line = ShotRead(0.0, 1.0)
     for _ in range(REFINEMENTS):  # with a better line, the dark blocks of a bin are no longer mistaken for flat ones
         parts = zip(bins, flat, strict=True)
         shares = [np.quantile(variances[some] / _variance(means[some], line), share) for some, share in parts]
-        found = shares / usual * _variance(light, line)
-        line = _fitted(light, np.maximum(found, LEAST_SHARE * np.median(found)))
+        found = shares / expected * _variance(light, line)
+        line = _fit_line(light, np.maximum(found, MIN_VARIANCE_SHARE * np.median(found)))
     return line
 
 
 def _variance(light: Array, noise: ShotRead) -> Array:
-    return np.maximum(noise.shot * np.maximum(light, 0) + noise.read**2, LEAST_VARIANCE)
+    return np.maximum(noise.shot * np.maximum(light, 0) + noise.read**2, MIN_VARIANCE)
 
 
-def _fitted(light: Array, variance: Array) -> ShotRead:
-    """A line through variances, each as uncertain as it is large; what lies above it is texture and counts less."""
+def _fit_line(light: Array, variance: Array) -> ShotRead:
+    """Fit a line to variances, whose errors are proportional to them; those above it are texture and count less."""
     rows = np.stack([light, np.ones_like(light)], axis=1)
     weights = np.ones_like(light)
     for _ in range(FITTING_ROUNDS):
         scale = (weights / variance)[:, None]
         (shot, dark), _ = nnls(rows * scale, (variance[:, None] * scale)[:, 0])
-        above = variance / np.maximum(rows @ (shot, dark), LEAST_VARIANCE) - 1
+        above = variance / np.maximum(rows @ (shot, dark), MIN_VARIANCE) - 1
         weights = np.minimum(1, SLACK / np.maximum(above, SLACK))
     return ShotRead(float(shot), float(np.sqrt(dark)))
 
@@ -85,7 +85,7 @@ def _blocks(plane: Array, full: NDArray[np.bool_]) -> tuple[Array, Array]:
     bent = (bent[:-2] - 2 * bent[1:-1] + bent[2:]) / 6  # removes slopes, and keeps the variance of white noise
     squares, light = (_in_blocks(values) for values in (np.square(bent), plane[1:-1, 1:-1]))
     variance, mean = squares.mean(axis=(1, 3)), light.mean(axis=(1, 3))
-    # Noise is clipped at the least and the largest value, whatever the reason. What is constant was never measured.
+    # Noise is clipped at the smallest and the largest value, whatever the reason. A constant block was never measured.
     ends = full | (plane <= plane.min()) | (plane >= plane.max())
     whole = ~_in_blocks(ends[1:-1, 1:-1]).any(axis=(1, 3)) & (variance > 0)
     return mean[whole], variance[whole]
@@ -97,7 +97,7 @@ def _in_blocks(plane: NDArray[np.generic]) -> NDArray[np.generic]:
 
 
 @cache
-def _of_noise() -> Array:
+def _noise_variances() -> Array:
     """The variances of blocks that hold only noise of the variance 1: those of the flattest are less than 1."""
     side = round(SIMULATED_BLOCKS**0.5) * BLOCK + 2
     noise = np.random.default_rng(0).standard_normal((side, side))

@@ -1,4 +1,4 @@
-"""A simulated sensor: what its photosites measure of a scene, with noise, and the numbers in its file.
+"""A simulated sensor: how its photosites measure a scene, with noise, and the numbers in its file.
 
 Source: Brooks et al., "Unprocessing Images for Learned Raw Denoising" (2019), for the ranges of the white balance.
 
@@ -21,7 +21,7 @@ Array = NDArray[np.float32]
 # Wider than in Brooks et al.: from tungsten light to shade.
 RED_GAINS = (1.2, 2.6)
 BLUE_GAINS = (1.2, 2.6)
-# Chosen by us: from the least noise of a sensor that is sold to more than in the deformable kernels' paper.
+# Chosen by us: from the least noise of sensors on the market to more than in the deformable kernels' paper.
 SHOTS = (4e-6, 2e-2)  # variance per unit of light
 READS = (1e-4, 10**-1.4)  # standard deviation, a share of white
 EXPOSURES = (0.25, 2.0)  # from two stops under to one over
@@ -50,12 +50,12 @@ class Sensor:
     black: int = 1024
     white: int = 16383
 
-    def see(self, scene: NDArray[np.floating]) -> Array:
-        """The mosaic without noise: (H, W, 3), sRGB-encoded, [0, 1], to (H, W), [0, 1]."""
+    def measure(self, scene: NDArray[np.floating]) -> Array:
+        """The mosaic of a scene without noise: (H, W, 3), sRGB-encoded, [0, 1], to (H, W), linear light, [0, 1]."""
         return sample_mosaic(self.light(scene), self.phase).clip(0, 1)
 
-    def take(self, scene: NDArray[np.floating], rng: np.random.Generator) -> NDArray[np.uint16]:
-        """The mosaic as its file holds it: with noise, clipped at zero and at `white`, in whole numbers.
+    def capture(self, scene: NDArray[np.floating], rng: np.random.Generator) -> NDArray[np.uint16]:
+        """The mosaic of a scene as its file holds it: with noise, clipped to 0 and `white`, in integers.
 
         Args:
             scene: (H, W, 3), sRGB-encoded, [0, 1].
@@ -64,16 +64,16 @@ class Sensor:
         Returns:
             (H, W), 0 to `white`.
         """
-        return self.counted(sample_mosaic(self.light(scene), self.phase), rng)
+        return self.digitise(sample_mosaic(self.light(scene), self.phase), rng)
 
-    def counted(self, light: Array, rng: np.random.Generator) -> NDArray[np.uint16]:
-        """Light of any shape as numbers of the file, with noise and clipped, as in `take`."""
+    def digitise(self, light: Array, rng: np.random.Generator) -> NDArray[np.uint16]:
+        """Convert light of any shape to numbers of the file, with noise and clipped as in `capture`."""
         noisy = light + sensor_noise(light, self.noise.shot, self.noise.read, rng)
         numbers = np.rint(noisy * (self.white - self.black) + self.black)
         return numbers.clip(0, self.white).astype(np.uint16)
 
-    def normalised(self, numbers: NDArray[np.uint16]) -> Array:
-        """Numbers of the file, any shape, as light: nominally [0, 1], with noise below zero."""
+    def normalise(self, numbers: NDArray[np.uint16]) -> Array:
+        """Convert numbers of the file, any shape, to light: nominally [0, 1], with noise below zero."""
         return (numbers.astype(np.float32) - self.black) / np.float32(self.white - self.black)
 
     def matrix(self) -> NDArray[np.float64]:
@@ -85,7 +85,7 @@ class Sensor:
         linear = srgb_to_linear(np.asarray(scene, np.float32))
         return np.maximum(linear @ (self.exposure * self.matrix()).T.astype(np.float32), 0)
 
-    def developed(self, light: Array, method: DemosaicMethod | None = None) -> Array:
+    def develop(self, light: Array, method: DemosaicMethod | None = None) -> Array:
         """Develop a picture: balance white, clip, demosaic, and convert to sRGB's colours.
 
         Args:

@@ -1,4 +1,4 @@
-"""Cutting a long side into overlapping tiles, and the weights that join them again without a seam."""
+"""Splits images into overlapping tiles, with the weights that join them again without a seam."""
 
 import math
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Span:
-    """One tile along one side: [start, stop) in pixels, and how many of them it shares with its neighbours."""
+    """A tile along one side of an image: pixels [start, stop), and how many it shares with each neighbour."""
 
     start: int
     stop: int
@@ -18,10 +18,10 @@ class Span:
     shared_after: int
 
     def weights(self, margin: int) -> NDArray[np.float32]:
-        """The tile's share of each of its pixels; with the neighbours' shares they add up to one.
+        """The weight of each of the tile's pixels; together with the neighbours' weights they add up to one.
 
         Args:
-            margin: pixels at each inner end that are not used at all, for what the tile cannot see from there.
+            margin: pixels at each inner end with zero weight, because their surroundings are outside the tile.
 
         Returns:
             (stop - start,), in [0, 1].
@@ -37,14 +37,18 @@ class Span:
 def split(length: int, tile: int, overlap: int, multiple: int) -> list[Span]:
     """Cover [0, length) with tiles of about equal size.
 
+    >>> [(span.start, span.stop) for span in split(length=320, tile=192, overlap=64, multiple=64)]
+    [(0, 192), (128, 320)]
+
     Args:
         length: pixels to cover, a multiple of `multiple`.
-        tile: the most pixels in a tile, a multiple of `multiple`, at least twice the overlap: no pixel is in three.
-        overlap: the pixels that two neighbours share, a multiple of `multiple`.
-        multiple: every tile starts and stops on this grid.
+        tile: the most pixels in a tile, a multiple of `multiple`. At least twice the overlap, so that no pixel is in
+            three tiles.
+        overlap: pixels that two neighbours share, a multiple of `multiple`.
+        multiple: all tiles start and stop at multiples of it.
 
     Raises:
-        ValueError: a length off the grid, or a tile smaller than twice the overlap.
+        ValueError: a length that is no multiple, or a tile smaller than twice the overlap.
     """
     if length % multiple or tile % multiple or overlap % multiple:
         raise ValueError(f"expected multiples of {multiple}, got {length}, {tile}, {overlap}")
@@ -68,7 +72,7 @@ def split(length: int, tile: int, overlap: int, multiple: int) -> list[Span]:
 
 
 def grid(height: int, width: int, tile: int, overlap: int, multiple: int) -> Iterator[tuple[Span, Span]]:
-    """Every tile of an image, row by row, as its vertical and horizontal span; arguments as for `split`."""
+    """The vertical and horizontal span of every tile of an image, row by row; see `split`."""
     columns = split(width, tile, overlap, multiple)
     for row in split(height, tile, overlap, multiple):
         for column in columns:
@@ -76,7 +80,11 @@ def grid(height: int, width: int, tile: int, overlap: int, multiple: int) -> Ite
 
 
 def reflected(start: int, stop: int, length: int) -> NDArray[np.intp]:
-    """Indices that continue [0, length) beyond its ends by reflection, however far: 2 1 0 1 2 1 0 for length 3."""
+    """Indices of [start, stop) into [0, length), which is continued beyond its ends by reflection, however far.
+
+    >>> reflected(-2, 5, length=3).tolist()
+    [2, 1, 0, 1, 2, 1, 0]
+    """
     if length == 1:
         return np.zeros(stop - start, np.intp)
     period = 2 * (length - 1)
@@ -85,7 +93,7 @@ def reflected(start: int, stop: int, length: int) -> NDArray[np.intp]:
 
 
 def _ramp(length: int, margin: int) -> NDArray[np.float32]:
-    """0 over the margin, then evenly up to 1, then 1 over a margin."""
+    """0 over a margin, then a linear rise to 1, then 1 over a margin."""
     inner = length - 2 * margin
     rise = (np.arange(inner) + 0.5) / inner
     return np.concatenate([np.zeros(margin), rise, np.ones(margin)]).astype(np.float32)

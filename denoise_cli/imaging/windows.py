@@ -1,4 +1,4 @@
-"""Windows of frames: which frames of a clip are looked at together.
+"""Windows of frames: which neighbours a frame of a clip is denoised with.
 
 Legend: T frames of a window.
 """
@@ -11,10 +11,10 @@ Item = TypeVar("Item")
 
 
 def window(place: int, length: int, T: int) -> list[int]:
-    """The places of a frame and its T - 1 nearest neighbours in a clip of `length` frames.
+    """Indices of the frame at `place` and of its T - 1 nearest neighbours in a clip of `length` frames.
 
-    The frame itself comes first, then its neighbours, nearest first and the earlier of two that are equally near. At
-    the ends of the clip there are more from one side; a clip that is shorter than the window is returned whole.
+    The frame itself comes first, then its neighbours by distance, and the earlier of two at equal distance. At the ends
+    of the clip, more of them are from one side. Of a clip that is shorter than the window, all frames are returned.
 
     >>> window(3, length=9, T=5)
     [3, 2, 4, 1, 5]
@@ -25,12 +25,12 @@ def window(place: int, length: int, T: int) -> list[int]:
 
 
 def surrounded(items: Iterator[Item], T: int) -> Iterator[list[Item]]:
-    """Each item of a stream with its T - 1 nearest neighbours, itself first; at most T items are held at a time."""
+    """The windows of all items of a stream, in order; see `window`. At most T items are held at a time."""
     held: deque[Item] = deque()
-    place = 0  # among those that are held, of the item whose turn it is
+    place = 0  # index in `held` of the next window's own item
     while True:
-        while len(held) < max(T, place + T // 2 + 1) and (coming := next(items, None)) is not None:
-            held.append(coming)
+        while len(held) < max(T, place + T // 2 + 1) and (item := next(items, None)) is not None:
+            held.append(item)
         if place == len(held):
             return
         yield [held[i] for i in window(place, len(held), T)]

@@ -1,12 +1,12 @@
-"""Video samples, of brightness and colour differences mostly, and the RGB that networks see.
+"""Conversion between video samples, mostly luma and chroma, and the RGB that networks take.
 
-A denoised frame is not made from RGB, where rounding and clipping would change samples that nobody wanted changed: what
-was found to be noise there is turned into samples and taken away from those of the frame. No noise, no change, in any
-encoding, even one that is not known here.
+A denoised frame is not converted back from RGB, because rounding and clipping would change samples that have no noise.
+Instead, the noise that was found in RGB is converted to samples and subtracted from those of the frame. Without noise
+nothing changes, whatever the encoding, even if it is not known here.
 
 Source: ITU-T H.273 (2021), section 8, for matrices and ranges.
 
-Legend: H x W frame, h x w plane of a colour difference.
+Legend: H x W frame, h x w chroma plane.
 """
 
 from collections.abc import Sequence
@@ -21,8 +21,8 @@ from torch import Tensor
 
 Plane = NDArray[np.unsignedinteger]
 
-# Red's and blue's share of brightness, by H.273's number of the matrix.
-WEIGHTS = {
+# Red's and blue's weights in luma, by H.273's number of the matrix.
+LUMA_WEIGHTS = {
     1: (0.2126, 0.0722),
     4: (0.30, 0.11),
     5: (0.299, 0.114),
@@ -31,80 +31,85 @@ WEIGHTS = {
     9: (0.2627, 0.0593),
     10: (0.2627, 0.0593),
 }
-USUAL = 6  # what decoders take where nothing, or nothing of the above, is said
+DEFAULT_MATRIX = 6  # used by decoders if a file states none, or one that is not listed
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How to read a frame's planes.
+    """How to interpret a frame's planes.
 
     Attributes:
-        colours: "grey", one plane of brightness; "yuv", brightness, blue's difference from it and red's; "gbr", green,
-            blue and red.
-        bits: of a sample, 8 to 16.
-        full: whether black is 0 and white the largest number; else they are 16 and 235, scaled to the bits.
-        matrix: H.273's number of what relates "yuv" to red, green and blue.
-        across, down: how often colour differences are halved in width and in height.
+        colours: the planes and their order: "grey", luma only; "yuv", luma, blue-difference and red-difference chroma;
+            "gbr", green, blue and red.
+        bits: per sample, 8 to 16.
+        full: whether black is 0 and white the largest number; otherwise they are 16 and 235, scaled to the bits.
+        matrix: H.273's number of the matrix between "yuv" and RGB.
+        across, down: how often chroma planes are halved in width and in height.
     """
 
     colours: Literal["grey", "yuv", "gbr"] = "yuv"
     bits: int = 8
     full: bool = False
-    matrix: int = USUAL
+    matrix: int = DEFAULT_MATRIX
     across: int = 1
     down: int = 1
 
 
 def to_rgb(planes: Sequence[Plane], layout: Layout) -> Tensor:
-    """What a network can be shown of a frame.
+    """Convert a frame's planes to RGB for a network.
 
     Args:
-        planes: (H, W), then those of colour differences, (h, w).
-        layout: how to read them.
+        planes: luma, (H, W), then chroma, (h, w); or as `layout.colours` says.
+        layout: how to interpret them.
 
     Returns:
-        (3, H, W), or (1, H, W) of a grey frame, float32, nominally [0, 1], in the video's own encoding. Nothing is
-        clipped: samples may be beyond black and white, and beyond the colours of RGB.
+        (3, H, W), or (1, H, W) for a grey frame, float32, nominally [0, 1], in the video's own encoding. Nothing is
+        clipped: samples may be beyond black and white, and beyond the gamut of RGB.
     """
     H, W = planes[0].shape
-    values = [(_tensor(plane) - zero) / scale for plane, (zero, scale) in zip(planes, _scales(layout), strict=True)]
-    whole = [value if value.shape == (H, W) else _enlarged(value, layout)[:H, :W] for value in values]
+    values = [
+        (_tensor(plane) - zero) / scale for plane, (zero, scale) in zip(planes, _zeros_and_scales(layout), strict=True)
+    ]
+    whole = [value if value.shape == (H, W) else _upsample_chroma(value, layout)[:H, :W] for value in values]
     return _mix(_matrix(layout), torch.stack(whole))
 
 
-def without(planes: Sequence[Plane], noise: Tensor, layout: Layout) -> list[Plane]:
-    """A frame's planes with the noise taken away, rounded to their own type.
+def subtract_noise(planes: Sequence[Plane], noise: Tensor, layout: Layout) -> list[Plane]:
+    """Subtract noise from a frame's planes, and round the result to their own type.
 
     Args:
         planes: as in `to_rgb`.
-        noise: (3, H, W), or (1, H, W) of a grey frame, in the unit of what `to_rgb` returns.
+        noise: (3, H, W), or (1, H, W) for a grey frame, in the unit of the result of `to_rgb`.
         layout: as in `to_rgb`.
+
+    Returns:
+        New planes of the same shapes.
     """
     values = _mix(torch.linalg.inv(_matrix(layout)), noise.cpu())
     clean = []
-    for plane, value, (_, scale) in zip(planes, values, _scales(layout), strict=True):
-        reduced = value if plane.shape == value.shape else _reduced(value, layout)
+    for plane, value, (_, scale) in zip(planes, values, _zeros_and_scales(layout), strict=True):
+        reduced = value if plane.shape == value.shape else _downsample_chroma(value, layout)
         samples = (_tensor(plane) - scale * reduced).round().clamp(0, 2**layout.bits - 1)
         clean.append(samples.numpy().astype(plane.dtype))
     return clean
 
 
-def _scales(layout: Layout) -> list[tuple[float, float]]:
-    """Of each plane, the sample that stands for zero and how many make a unit."""
-    unit = 2 ** (layout.bits - 8)
-    whole = 2**layout.bits - 1
-    values = (0, whole) if layout.full else (16 * unit, 219 * unit)
-    differences = (128 * unit, whole if layout.full else 224 * unit)
-    return {"grey": [values], "yuv": [values, differences, differences], "gbr": [values] * 3}[layout.colours]
+def _zeros_and_scales(layout: Layout) -> list[tuple[float, float]]:
+    """For each plane, the sample value that stands for 0, and the number of steps from 0 to 1."""
+    step = 2 ** (layout.bits - 8)
+    largest = 2**layout.bits - 1
+    luma = (0, largest) if layout.full else (16 * step, 219 * step)
+    chroma = (128 * step, largest if layout.full else 224 * step)
+    return {"grey": [luma], "yuv": [luma, chroma, chroma], "gbr": [luma] * 3}[layout.colours]
 
 
 def _matrix(layout: Layout) -> Tensor:
-    """From the planes' values to red, green and blue."""
+    """From the planes' values to red, green and blue: (3, 3), or (1, 1) for a grey frame."""
     if layout.colours == "grey":
         return torch.eye(1)
     if layout.colours == "gbr":
         return torch.eye(3)[[2, 0, 1]]
-    red, blue = WEIGHTS.get(layout.matrix, WEIGHTS[USUAL])
+    red, blue = LUMA_WEIGHTS.get(layout.matrix, LUMA_WEIGHTS[DEFAULT_MATRIX])
     green = 1 - red - blue
     from_red, from_blue = 2 * (1 - red), 2 * (1 - blue)
     return torch.tensor([[1, 0, from_red], [1, -from_blue * blue / green, -from_red * red / green], [1, from_blue, 0]])
@@ -118,12 +123,12 @@ def _tensor(plane: Plane) -> Tensor:
     return torch.from_numpy(plane.astype(np.float32))
 
 
-# Where samples of colour lie: on every other column, and midway between two rows (H.264, figure E-1, type 0), as in
-# most video. The two functions are each other's inverse, so that no noise stays because it fell between them.
+# Chroma samples are assumed to be on every other column and midway between two rows (H.264, figure E-1, type 0), as in
+# most video. Downsampling undoes upsampling exactly, so that no noise is left behind between the two.
 
 
-def _enlarged(value: Tensor, layout: Layout) -> Tensor:
-    """Colour differences at the frame's size, or a row or a column more."""
+def _upsample_chroma(value: Tensor, layout: Layout) -> Tensor:
+    """Chroma at the frame's size, or with an extra row or column."""
     for _ in range(layout.across):
         right = torch.cat([value[:, 1:], value[:, -1:]], dim=1)
         value = torch.stack([value, (value + right) / 2], dim=2).flatten(1)
@@ -134,8 +139,8 @@ def _enlarged(value: Tensor, layout: Layout) -> Tensor:
     return value
 
 
-def _reduced(value: Tensor, layout: Layout) -> Tensor:
-    """Colour differences at the size of their planes."""
+def _downsample_chroma(value: Tensor, layout: Layout) -> Tensor:
+    """Chroma at the size of its planes."""
     for _ in range(layout.across):
         value = value[:, ::2]
     for _ in range(layout.down):

@@ -1,4 +1,4 @@
-"""A network with its weights, run on photos of any size on any device, and exported for other programs.
+"""Networks with their weights: run on pictures of any size, on any device, and exported for other programs.
 
-It reads and writes no pictures.
+It does not read or write pictures.
 """

@@ -1,7 +1,8 @@
-"""Networks on an NVIDIA GPU: computed in 16 bits throughout, and recorded once for each size, so that running them
-again is a single call.
+"""Networks recorded as CUDA graphs, one for each size of image, so that running a network again is a single call.
 
-Source: PyTorch's documentation of CUDA graphs. What a recording takes of memory is kept until it is given up.
+A network computes entirely in one precision. The memory of a recording is held until the recording is dropped.
+
+Source: PyTorch's documentation of CUDA graphs.
 
 Legend: B batch, C channels, H x W image.
 """
@@ -17,22 +18,23 @@ from denoise_cli.nets.mallenet import MalleNet
 from denoise_cli.nets.mallenet_video import MalleNetVideo
 from denoise_cli.nets.residual import NoisePredictor
 
-MOST_RECORDINGS = 8  # sizes; a photo has four: tiles, those at the right, those at the bottom, the last
-WARM_UPS = 3  # runs before the recording, in which libraries choose their algorithms and kernels are compiled
+# One for each size of tile. A photo has up to four sizes: inside, at the right edge, at the bottom, and in the corner.
+MAX_RECORDINGS = 8
+WARM_UP_RUNS = 3  # before a recording: libraries choose their algorithms and kernels are compiled
 
 
-def graphed(net: nn.Module, device: torch.device, precision: torch.dtype) -> nn.Module:
-    """A network whose MalleNet is recorded; another network as it is.
+def use_graphs(net: nn.Module, device: torch.device, precision: torch.dtype) -> nn.Module:
+    """Have a network's MalleNet recorded as CUDA graphs; other networks are returned unchanged.
 
     Args:
-        net: with its weights, for no more training.
+        net: with its weights; it is changed and cannot be trained afterwards.
         device: an NVIDIA GPU.
-        precision: of its arithmetic.
+        precision: of the arithmetic.
     """
     if isinstance(net, MalleNet):
-        return GraphedNet(net, device, precision)
+        return CudaGraphNet(net, device, precision)
     if isinstance(net, MalleNetVideo) and isinstance(net.finish, MalleNet):
-        net.finish = GraphedNet(net.finish, device, precision)
+        net.finish = CudaGraphNet(net.finish, device, precision)
     return net
 
 
@@ -44,16 +46,16 @@ class _Recording:
     noise: Tensor
 
 
-class GraphedNet(NoisePredictor):
-    """Does what a MalleNet does, and cannot be trained; for one thread at a time.
+class CudaGraphNet(NoisePredictor):
+    """A MalleNet that is recorded as CUDA graphs. It cannot be trained, and only one thread may use it at a time.
 
-    A size that is seen for the first time is computed as it comes: choosing the fastest convolutions and recording
-    them takes longer, and pays where the size comes again.
+    The first image of a size is computed without a recording. Choosing the fastest convolutions and recording them
+    takes longer than that, and only pays off when the size occurs again.
 
     Args:
         net: with its weights.
         device: an NVIDIA GPU.
-        precision: of its arithmetic.
+        precision: of the arithmetic.
     """
 
     def __init__(self, net: MalleNet, device: torch.device, precision: torch.dtype) -> None:
@@ -62,47 +64,51 @@ class GraphedNet(NoisePredictor):
         self.net = net.to(device, precision, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self._device = device
         self._precision = precision
-        self._seen: set[torch.Size] = set()
+        self._known_sizes: set[torch.Size] = set()
         self._recordings: dict[torch.Size, _Recording] = {}
 
     @torch.no_grad()
     def noise(self, image: Tensor, sigma: Tensor) -> Tensor:
-        """See `NoisePredictor`; float32."""
-        if image.shape not in self._seen:
-            self._seen.add(image.shape)
-            with self._as_asked():
-                return self.net.noise(*(self._prepared(part) for part in (image, sigma))).float()
+        """See `NoisePredictor`; the result is float32."""
+        if image.shape not in self._known_sizes:
+            self._known_sizes.add(image.shape)
+            with self._own_precision():
+                return self.net.noise(self._convert(image), self._convert(sigma)).float()
         recording = self._recordings.pop(image.shape, None) or self._record(image, sigma)
-        self._recordings[image.shape] = recording  # the last: the first has not been used for the longest time
+        self._recordings[image.shape] = recording  # at the end: the first is the least recently used
         recording.image.copy_(image)
         recording.sigma.copy_(sigma)
         recording.graph.replay()
-        return recording.noise.to(torch.float32, copy=True)  # the next replay writes over it
+        return recording.noise.to(torch.float32, copy=True)  # the next replay overwrites the original
 
     def _record(self, image: Tensor, sigma: Tensor) -> _Recording:
-        while len(self._recordings) >= MOST_RECORDINGS:
+        while len(self._recordings) >= MAX_RECORDINGS:
             del self._recordings[next(iter(self._recordings))]
-        # Of recordings that are not replayed at once, all have the same memory to compute in.
+        # All recordings share one pool of memory, as they are never replayed at the same time.
         pool = next((recording.graph.pool() for recording in self._recordings.values()), None)
-        image, sigma = (self._prepared(part).clone() for part in (image, sigma))
-        with torch.cuda.device(self._device), self._as_asked(benchmark=True):
-            aside = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
-            aside.wait_stream(torch.cuda.current_stream(self._device))
-            with torch.cuda.stream(aside):
-                for _ in range(WARM_UPS):
+        image, sigma = self._convert(image).clone(), self._convert(sigma).clone()
+        with torch.cuda.device(self._device), self._own_precision(benchmark=True):
+            stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+            stream.wait_stream(torch.cuda.current_stream(self._device))
+            with torch.cuda.stream(stream):
+                for _ in range(WARM_UP_RUNS):
                     self.net.noise(image, sigma)
-            torch.cuda.current_stream(self._device).wait_stream(aside)
+            torch.cuda.current_stream(self._device).wait_stream(stream)
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, pool=pool, stream=aside):
+            with torch.cuda.graph(graph, pool=pool, stream=stream):
                 noise = self.net.noise(image, sigma)
         return _Recording(graph, image, sigma, noise)
 
-    def _prepared(self, part: Tensor) -> Tensor:
-        return part.to(self._device, self._precision, memory_format=torch.channels_last)
+    def _convert(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self._device, self._precision, memory_format=torch.channels_last)
 
     @contextmanager
-    def _as_asked(self, benchmark: bool = False) -> Iterator[None]:
-        """In the precision that was asked for, whatever is usual around: float32 is not rounded to 19 bits."""
+    def _own_precision(self, benchmark: bool = False) -> Iterator[None]:
+        """Compute in the network's precision whatever the caller has set: without autocast, and float32 without TF32.
+
+        Args:
+            benchmark: let cuDNN try out its algorithms and choose the fastest.
+        """
         cudnn = torch.backends.cudnn
         with (
             torch.autocast(self._device.type, enabled=False),

@@ -1,4 +1,4 @@
-"""Networks as files that other programs run: ONNX, and OpenVINO's own.
+"""Networks exported for other programs, as ONNX or OpenVINO files.
 
 Legend: B batch, C channels, H x W image.
 """
@@ -7,7 +7,7 @@ import importlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 from torch import nn
@@ -16,7 +16,15 @@ from denoise_cli.errors import MissingDependency, NotExportable, UnwritableFile,
 from denoise_cli.files import folder_beside, move_both_into_place, write_atomically
 from denoise_cli.inference import openvino_net
 from denoise_cli.models.manifest import read_manifest
-from denoise_cli.models.registry import ModelSpec, checksum_of, find_model, is_file, load_net, name_of
+from denoise_cli.models.registry import (
+    ModelSpec,
+    checksum_of,
+    find_model,
+    is_weight_file,
+    load_net,
+    multiple_of,
+    name_of,
+)
 from denoise_cli.nets.deformable import DeformableKernelNetConfig
 from denoise_cli.version import __version__
 
@@ -28,65 +36,71 @@ Format = Literal["onnx", "openvino"]
 
 DEFAULT_FORMAT: Format = "onnx"
 EXTENSIONS: dict[Format, str] = {"onnx": ".onnx", "openvino": ".xml"}
-WEIGHTS = ".bin"  # beside OpenVINO's .xml, which finds it by its name
+WEIGHTS_EXTENSION = ".bin"  # OpenVINO's weights: a file next to the .xml, with the same name
 LIBRARIES: dict[Format, str] = {"onnx": "onnx", "openvino": "openvino"}
-OPSET = 17  # of ONNX, of 2022: every reader knows it, and all that the networks are made of came before
-INPUTS, OUTPUT = ("image", "sigma"), "denoised"
-LIGHTS = {
+OPSET = 17  # of ONNX, from 2022: widely supported, and it has every operator that the networks use
+INPUTS = ("image", "sigma")
+OUTPUT = "denoised"
+SPACES = {
     "srgb": "sRGB-encoded",
     "linear": "linear light",
-    "mosaic": "linear light, stabilised",
-    "developed": "linear light, stabilised",
+    "mosaic": "linear light after the Anscombe transform",
+    "developed": "linear light after the Anscombe transform",
 }
-COLOURS_OF = {3: "RGB", 4: "a mosaic's planes (red, green beside red, green beside blue, blue)"}
-SECTION = "denoise"  # of an OpenVINO file's notes
+CHANNELS = {3: "RGB", 4: "a mosaic's planes (red, green beside red, green beside blue, blue)"}
+SECTION = "denoise"  # of the metadata in an OpenVINO file
 
 
 @dataclass(frozen=True)
 class Target:
-    """Which file a network becomes, and of which format."""
+    """The file that a network is exported to, and its format."""
 
     path: Path
     format: Format
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """All that are written; the last tells what is in them."""
-        return (self.path,) if self.format == "onnx" else (self.path.with_suffix(WEIGHTS), self.path)
+        """All files that are written; the last one is what other programs open."""
+        return (self.path,) if self.format == "onnx" else (self.path.with_suffix(WEIGHTS_EXTENSION), self.path)
 
 
 def plan(model: str, output: Path | None = None, kind: str | None = None) -> Target:
-    """Say which file a model becomes.
+    """Choose the file and the format to export a model to.
 
     Args:
-        model: a name from the zoo, or the path of a weight file.
-        output: the file; None for one of the model's name in the current folder.
-        kind: a format; None for that of the file's extension.
+        model: a name from the registry, or the path of a weight file.
+        output: the file; None for the model's name in the current folder.
+        kind: a format; None to go by the file's extension.
 
     Raises:
-        UsageError: no such format, an extension of none, or of another than was named.
+        UsageError: the format or the extension is unknown, or they do not match.
+
+    >>> plan("mallenet-m", Path("net.xml")).format
+    'openvino'
+    >>> plan("mallenet-m").path.name
+    'mallenet-m.onnx'
     """
     chosen = None if kind is None else _format_of(kind)
     if output is None:
         chosen = chosen or DEFAULT_FORMAT
         return Target(Path(Path(model).stem + EXTENSIONS[chosen]), chosen)
-    told = next((one for one, extension in EXTENSIONS.items() if extension == output.suffix.lower()), None)
-    if told is None:
+    by_extension = next((one for one, extension in EXTENSIONS.items() if extension == output.suffix.lower()), None)
+    if by_extension is None:
         expected = " or ".join(f"{extension} ({one})" for one, extension in EXTENSIONS.items())
         raise UsageError(f"{output}: expected a name ending in {expected}")
-    if chosen not in (None, told):
+    if chosen not in (None, by_extension):
         raise UsageError(
-            f"{output}: its extension is that of {told}: leave --format {chosen} away, or name it otherwise"
+            f"{output}: has the extension of {by_extension}, not {chosen}: omit --format, or choose another name"
         )
-    return Target(output, told)
+    return Target(output, by_extension)
 
 
 def check(model: str, kind: Format) -> None:
-    """Refuse what cannot be done, before the work.
+    """Refuse an export that cannot succeed, before any work is done.
 
     Raises:
         UnknownModel: no such model.
-        DamagedWeights: no such weight file, or one that says not which model it is.
+        DamagedWeights: the weight file is missing, or does not name its model.
         NotExportable: no format can hold this network.
         MissingDependency: the format's library is not installed.
     """
@@ -101,20 +115,21 @@ def check(model: str, kind: Format) -> None:
 
 
 def write(model: str, target: Target, overwrite: bool = False) -> None:
-    """Write a model as a file for other programs.
+    """Export a model to a file for other programs.
 
-    Its inputs are `image`, (B, C, H, W), and `sigma`, (B, 1, H, W), any B and sides that are multiples of the
-    network's; its output is `denoised`, (B, 3, H, W). What `facts_of` tells is in the file.
+    The inputs of the exported model are `image`, (B, C, H, W), and `sigma`, (B, 1, H, W), for any B and for H and W
+    that are multiples of the network's `multiple`. Its output is `denoised`, (B, 3, H, W), or (B, 4, H, W) for
+    mosaics. The file contains what `facts_of` returns.
 
     Args:
-        model: a name from the zoo, or the path of a weight file.
-        target: where, and how; `check` has nothing against it.
-        overwrite: replace files that are there.
+        model: a name from the registry, or the path of a weight file.
+        target: the file and its format, which `check` has accepted.
+        overwrite: replace existing files.
 
     Raises:
         UnknownModel: the model has no weights.
         DamagedWeights: its file does not match its checksum.
-        UnwritableFile: the folder or the disk refuses, or a file exists and `overwrite` is false.
+        UnwritableFile: a file cannot be written, or it exists and `overwrite` is false.
     """
     spec, net = find_model(model), load_net(model).eval()
     facts = facts_of(model, net)
@@ -125,15 +140,15 @@ def write(model: str, target: Target, overwrite: bool = False) -> None:
 
 
 def facts_of(model: str, net: nn.Module) -> dict[str, str]:
-    """What whoever runs a model has to know of it, by name.
+    """What one needs to know to run a model, by name: origin, inputs and output.
 
     Args:
-        model: a name from the zoo, or the path of a weight file.
+        model: a name from the registry, or the path of a weight file.
         net: its network.
 
     Raises:
         UnknownModel: no such model.
-        DamagedWeights: no such weight file, or one that says not which model it is.
+        DamagedWeights: the weight file is missing, or does not name its model.
     """
     spec = find_model(model)
     facts = {
@@ -141,38 +156,40 @@ def facts_of(model: str, net: nn.Module) -> dict[str, str]:
         "model": name_of(model),
         "sha256": checksum_of(model),
         "space": spec.space,
-        "multiple": str(_multiple_of(net)),
-        **_meanings(spec, _multiple_of(net)),
+        "multiple": str(multiple_of(net)),
+        **_describe_tensors(spec, multiple_of(net)),
     }
-    # Of weights that users have made, they alone know the licence.
-    return facts if is_file(model) else facts | {"licence": read_manifest()[model].licence}
+    # The licence of weights from users is unknown.
+    return facts if is_weight_file(model) else facts | {"licence": read_manifest()[model].licence}
 
 
-def _meanings(spec: ModelSpec, multiple: int) -> dict[str, str]:
-    light, colours = LIGHTS[spec.space], COLOURS_OF[spec.channels]
+def _describe_tensors(spec: ModelSpec, multiple: int) -> dict[str, str]:
+    space, channels = SPACES[spec.space], CHANNELS[spec.channels]
     frames = (
         f"{spec.window} noisy RGB frames of a clip, the one to denoise first, then its neighbours, nearest first"
         if spec.window > 1
-        else f"noisy {colours}"
+        else f"noisy {channels}"
     )
     level = (
-        "zeros: the network sees the noise for itself"
-        if spec.sees_noise
+        "zeros: the network finds the noise level itself"
+        if spec.is_blind
         else f"the noise's standard deviation at each pixel, in the image's unit, from 0 to {spec.sigma_max:.3f}"
     )
     return {
-        "image": f"(B, {spec.inputs}, H, W), float32: {frames}, {light}, nominally [0, 1], not clipped; "
+        "image": f"(B, {spec.inputs}, H, W), float32: {frames}, {space}, nominally [0, 1], not clipped; "
         f"H and W multiples of {multiple}",
         "sigma": f"(B, 1, H, W), float32: {level}",
-        "denoised": f"(B, {spec.channels}, H, W), float32: {colours} as in the image, not clipped",
+        "denoised": f"(B, {spec.channels}, H, W), float32: {channels} as in the image, not clipped",
     }
 
 
 def _obstacle(spec: ModelSpec) -> str | None:
-    """Why no format can hold a network; None where they can."""
+    """Why a network cannot be exported to any format; None if it can."""
     config = spec.config
     if isinstance(config, DeformableKernelNetConfig) and config.deformable and config.frames > 1:
-        return "its points move between frames: no look-up in three dimensions is exported"
+        return (
+            "cannot be exported: its points move between frames, and 3D lookups are not supported: choose another model"
+        )
     return None
 
 
@@ -181,22 +198,23 @@ def _as_onnx(net: nn.Module, spec: ModelSpec, facts: dict[str, str]) -> "onnx.Mo
     from onnx import helper
 
     channels = spec.inputs
-    anything = {0: "B", 2: "H", 3: "W"}
+    any_size = {0: "B", 2: "H", 3: "W"}
     traced = io.BytesIO()
     with openvino_net.tracing():
-        # PyTorch's newer exporter takes up to half a minute instead of a second, for larger files and more libraries.
+        # PyTorch's newer exporter takes up to half a minute instead of a second, makes larger files and needs more
+        # libraries.
         torch.onnx.export(
             net,
-            openvino_net.example_of(channels, _multiple_of(net)),
+            openvino_net.example_of(channels, multiple_of(net)),
             traced,  # type: ignore[arg-type]
             dynamo=False,
             opset_version=OPSET,
             input_names=list(INPUTS),
             output_names=[OUTPUT],
-            dynamic_axes=dict.fromkeys((*INPUTS, OUTPUT), anything),
+            dynamic_axes=dict.fromkeys((*INPUTS, OUTPUT), any_size),
         )
     model = onnx.load_from_string(traced.getvalue())
-    # Of its own, it lacks the level where a network is not told it, and how many channels the result has.
+    # The exporter drops the level if a blind network ignores it, and leaves the number of output channels open.
     shapes = zip((*INPUTS, OUTPUT), (channels, 1, spec.channels), strict=True)
     *inputs, output = (
         helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["B", number, "H", "W"]) for name, number in shapes
@@ -211,7 +229,7 @@ def _as_onnx(net: nn.Module, spec: ModelSpec, facts: dict[str, str]) -> "onnx.Mo
 
 def _as_openvino(net: nn.Module, spec: ModelSpec, facts: dict[str, str]) -> "openvino.Model":
     channels = spec.inputs
-    model = openvino_net.convert(net, channels, _multiple_of(net))
+    model = openvino_net.convert(net, channels, multiple_of(net))
     for port, name in zip(model.inputs, INPUTS, strict=True):
         port.get_tensor().set_names({name})
         port.get_node().set_friendly_name(name)
@@ -227,12 +245,12 @@ def _write_openvino(model: "openvino.Model", target: Target, overwrite: bool) ->
 
     weights, description = target.files
     with folder_beside(target.path) as folder:
-        parts = folder / f"model{WEIGHTS}", folder / f"model{EXTENSIONS['openvino']}"
+        written = folder / f"model{WEIGHTS_EXTENSION}", folder / f"model{EXTENSIONS['openvino']}"
         try:
-            openvino.save_model(model, parts[1], compress_to_fp16=False)
-        except RuntimeError as error:  # of its own making: it does not say why
+            openvino.save_model(model, written[1], compress_to_fp16=False)
+        except RuntimeError as error:  # OpenVINO's, which gives no reason
             raise UnwritableFile(target.path, "cannot write: the disk may be full") from error
-        move_both_into_place(parts, (weights, description), overwrite)
+        move_both_into_place(written, (weights, description), overwrite)
 
 
 def _format_of(name: str) -> Format:
@@ -240,7 +258,3 @@ def _format_of(name: str) -> Format:
         if known == name:
             return known
     raise UsageError(f"--format {name}: choose one of {', '.join(get_args(Format))}")
-
-
-def _multiple_of(net: nn.Module) -> int:
-    return cast("int", net.multiple)

@@ -1,6 +1,6 @@
-"""Pictures on their way to a GPU and back, while it computes others.
+"""Copying pictures to a GPU and back while it computes with others.
 
-Source: PyTorch's notes on CUDA semantics: pinned memory, streams, and memory that several of them use.
+Source: PyTorch's notes on CUDA semantics: pinned memory, streams, and memory that several streams use.
 """
 
 from collections.abc import Callable
@@ -8,16 +8,18 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-MOST = 0.25  # of a GPU's free memory
+from denoise_cli.inference.device import fits
 
 
-class Shuttle:
-    """Carries pictures of one size to a device and back. They stay where they are if that is a CPU, or a GPU which they
-    would leave too little room to compute in.
+class GpuCopier:
+    """Copies pictures of one size to a GPU and back, on a stream of its own.
+
+    If the device is a CPU, or a GPU on which the pictures would leave too little memory to compute with, they are not
+    copied: the pictures themselves are returned.
 
     Args:
-        device: where they are computed with.
-        pictures: how many are there at once.
+        device: the device that computes with the pictures.
+        pictures: how many of them are on the device at once.
     """
 
     def __init__(self, device: torch.device, pictures: int) -> None:
@@ -26,8 +28,15 @@ class Shuttle:
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
         self._is_first = True
 
-    def bring(self, picture: Tensor) -> Tensor:
-        """A picture on the device: what was begun there before goes on meanwhile, what is begun later waits for it."""
+    def upload(self, picture: Tensor) -> Tensor:
+        """Start copying a picture to the device. Work already queued there continues; work queued later waits for it.
+
+        Args:
+            picture: any shape, on the CPU.
+
+        Returns:
+            The picture on the device.
+        """
         if self._is_first and self._stream is not None and not fits(self._pictures * picture.nbytes, self._device):
             self._stream = None
         self._is_first = False
@@ -35,30 +44,31 @@ class Shuttle:
             return picture
         current = torch.cuda.current_stream(self._device)
         with torch.cuda.stream(self._stream):
-            there = picture.pin_memory().to(self._device, non_blocking=True)
+            uploaded = picture.pin_memory().to(self._device, non_blocking=True)
         current.wait_stream(self._stream)
-        there.record_stream(current)  # else its memory could be another's while it is still computed with
-        return there
+        uploaded.record_stream(current)  # otherwise its memory could be reused while it is still computed with
+        return uploaded
 
-    def fetch(self, picture: Tensor) -> Callable[[], Tensor]:
-        """What returns the picture in the computer's memory, once it is called, and waits until then for nothing."""
+    def download(self, picture: Tensor) -> Callable[[], Tensor]:
+        """Start copying a picture to the CPU once the work that is queued on the device is done; return at once.
+
+        Args:
+            picture: any shape, on the device.
+
+        Returns:
+            A function that waits for the copy and returns it.
+        """
         if self._stream is None:
             return lambda: picture
         self._stream.wait_stream(torch.cuda.current_stream(self._device))
-        here = torch.empty(picture.shape, dtype=picture.dtype, pin_memory=True)
+        downloaded = torch.empty(picture.shape, dtype=picture.dtype, pin_memory=True)
         with torch.cuda.stream(self._stream):
-            here.copy_(picture, non_blocking=True)
+            downloaded.copy_(picture, non_blocking=True)
         picture.record_stream(self._stream)
-        arrived = self._stream.record_event()
+        copied = self._stream.record_event()
 
-        def arrival() -> Tensor:
-            arrived.synchronize()
-            return here
+        def wait() -> Tensor:
+            copied.synchronize()
+            return downloaded
 
-        return arrival
-
-
-def fits(size: int, device: torch.device) -> bool:
-    """Whether a GPU can hold that many bytes of pictures beside what it computes them with."""
-    free, _ = torch.cuda.mem_get_info(device)
-    return size <= free * MOST
+        return wait

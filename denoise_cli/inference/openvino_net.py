@@ -1,6 +1,6 @@
-"""Networks compiled for a CPU by OpenVINO, which takes less than half of PyTorch's time.
+"""Networks compiled by OpenVINO for a CPU, where they run in less than half of PyTorch's time.
 
-What was compiled is kept in the user's cache folder: the first run with a network takes some seconds more.
+Compiled networks are kept in the user's cache folder, as compiling takes some seconds.
 
 Legend: B batch, C channels, H x W image.
 """
@@ -30,15 +30,15 @@ from denoise_cli.nets.residual import NoisePredictor, check_inputs
 if TYPE_CHECKING:
     import openvino
 
-# It would tell its makers of every import; they have foreseen that this package is not there.
+# OpenVINO reports every import to its makers through this package, and works without it.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 Compilable = MalleNet | DeformableKernelNet | KPN
 
 HINTS = {torch.float32: "f32", torch.bfloat16: "bf16"}
-DIGEST_SIZE = 32
+DIGEST_SIZE = 32  # bytes of SHA-256
 COLOURS = 3
-EXAMPLE = 2  # times the network's multiple: the side of the picture that is traced; any other is taken, too
+TRACED_MULTIPLES = 2  # side of the traced image, in units of the network's `multiple`; other sizes work, too
 
 
 def is_available() -> bool:
@@ -46,12 +46,12 @@ def is_available() -> bool:
     return importlib.util.find_spec("openvino") is not None
 
 
-def compiled(net: nn.Module, precision: torch.dtype) -> nn.Module:
-    """A network compiled for the CPU, of one for clips the part that is a MalleNet; another network as it is.
+def compile_for_cpu(net: nn.Module, precision: torch.dtype) -> nn.Module:
+    """Compile a network; of one for clips, only its MalleNet. Networks that are not supported are returned unchanged.
 
     Args:
-        net: with its weights, on the CPU, for no more training.
-        precision: of its arithmetic, float32 or bfloat16.
+        net: with its weights, on the CPU; it may be changed and cannot be trained afterwards.
+        precision: of the arithmetic, float32 or bfloat16.
     """
     if isinstance(net, MalleNet):
         return CompiledNet(net, precision)
@@ -63,17 +63,17 @@ def compiled(net: nn.Module, precision: torch.dtype) -> nn.Module:
 
 
 class CompiledNet(NoisePredictor):
-    """Does what a MalleNet does, and cannot be trained.
+    """A compiled MalleNet. It cannot be trained.
 
     Args:
         net: with its weights.
-        precision: of its arithmetic.
+        precision: of the arithmetic.
     """
 
     def __init__(self, net: MalleNet, precision: torch.dtype) -> None:
         super().__init__()
         self.multiple, self.channels = net.multiple, net.channels
-        self._infer = _Request(net, _Noise(net), net.config.channels, precision)
+        self._infer = _Inference(net, _PredictNoise(net), net.config.channels, precision)
 
     def forward(self, image: Tensor, sigma: Tensor) -> Tensor:
         """See `NoisePredictor`."""
@@ -86,17 +86,17 @@ class CompiledNet(NoisePredictor):
 
 
 class CompiledKernels(nn.Module):
-    """Does what a network that predicts kernels for photos does, and cannot be trained.
+    """A compiled network that predicts kernels for photos. It cannot be trained.
 
     Args:
         net: with its weights.
-        precision: of its arithmetic.
+        precision: of the arithmetic.
     """
 
     def __init__(self, net: DeformableKernelNet | KPN, precision: torch.dtype) -> None:
         super().__init__()
         self.multiple = net.multiple
-        self._infer = _Request(net, net, COLOURS, precision)
+        self._infer = _Inference(net, net, COLOURS, precision)
 
     def forward(self, image: Tensor, sigma: Tensor) -> Tensor:
         """See `KernelPredictor`."""
@@ -104,7 +104,7 @@ class CompiledKernels(nn.Module):
         return self._infer(image, sigma).clone()
 
 
-class _Noise(nn.Module):
+class _PredictNoise(nn.Module):
     def __init__(self, net: MalleNet) -> None:
         super().__init__()
         self.net = net
@@ -113,25 +113,26 @@ class _Noise(nn.Module):
         return self.net.noise(image, sigma)
 
 
-class _Request:
-    """What OpenVINO runs, for one thread at a time; its result is in memory that the next one takes.
+class _Inference:
+    """Runs a compiled module, in one thread at a time; each result is overwritten by the next.
 
     Args:
-        net: whose weights they are.
-        work: what of it is done.
+        net: identifies the module in the cache by its weights and configuration.
+        module: what is compiled: the network, or a module that calls it.
         channels: of its image.
-        precision: of its arithmetic.
+        precision: of the arithmetic.
     """
 
-    def __init__(self, net: Compilable, work: nn.Module, channels: int, precision: torch.dtype) -> None:
-        self._request = _load(net, work, channels, precision).create_infer_request()
+    def __init__(self, net: Compilable, module: nn.Module, channels: int, precision: torch.dtype) -> None:
+        self._request = _compile(net, module, channels, precision).create_infer_request()
 
     def __call__(self, image: Tensor, sigma: Tensor) -> Tensor:
-        inputs = [part.float().contiguous().numpy() for part in (image, sigma)]
+        inputs = [tensor.float().contiguous().numpy() for tensor in (image, sigma)]
         return torch.from_numpy(self._request.infer(inputs, share_inputs=True, share_outputs=True)[0])
 
 
-def _load(net: Compilable, work: nn.Module, channels: int, precision: torch.dtype) -> "openvino.CompiledModel":
+def _compile(net: Compilable, module: nn.Module, channels: int, precision: torch.dtype) -> "openvino.CompiledModel":
+    """The compiled module, from the cache if it is there."""
     ov, core = _openvino()
     threads = torch.get_num_threads()
     settings = {
@@ -146,22 +147,22 @@ def _load(net: Compilable, work: nn.Module, channels: int, precision: torch.dtyp
     for name, tensor in net.state_dict().items():
         digest.update(name.encode() + tensor.numpy().tobytes())
     path = cache_folder() / f"{digest.hexdigest()}.openvino"
-    kept = _read(path)
-    if kept is not None:
-        return core.import_model(io.BytesIO(kept), "CPU", settings)
-    model = core.compile_model(convert(work, channels, net.multiple), "CPU", settings)
+    cached = _read_cached(path)
+    if cached is not None:
+        return core.import_model(io.BytesIO(cached), "CPU", settings)
+    model = core.compile_model(convert(module, channels, net.multiple), "CPU", settings)
     blob = model.export_model()
-    _keep(path, blob if isinstance(blob, bytes) else blob.getvalue())
+    _write_cached(path, blob if isinstance(blob, bytes) else blob.getvalue())
     return model
 
 
 def convert(net: nn.Module, channels: int, multiple: int) -> "openvino.Model":
-    """A network as OpenVINO has it, for any number of pictures of any size.
+    """Convert a network to an OpenVINO model that takes any number of pictures of any size.
 
     Args:
         net: takes (B, channels, H, W) and (B, 1, H, W), H and W multiples of `multiple`; with its weights, on the CPU.
-        channels: of its first input.
-        multiple: of the sides.
+        channels: of the image.
+        multiple: what the sides of the image must be multiples of.
     """
     ov, _ = _openvino()
     with tracing():
@@ -169,14 +170,14 @@ def convert(net: nn.Module, channels: int, multiple: int) -> "openvino.Model":
 
 
 def example_of(channels: int, multiple: int) -> tuple[Tensor, Tensor]:
-    """What a network is shown to be traced: an image and its level map."""
-    side = EXAMPLE * multiple
+    """Inputs for tracing a network: an image and its level map."""
+    side = TRACED_MULTIPLES * multiple
     return torch.zeros(1, channels, side, side), torch.zeros(1, 1, side, side)
 
 
 @contextmanager
 def tracing() -> Iterator[None]:
-    """Without gradients, and without a word about the checks of shapes, which are not traced."""
+    """Without gradients, and without the warnings that checks of shapes are not traced."""
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         yield
@@ -190,24 +191,24 @@ def _openvino() -> tuple[Any, Any]:
 
 
 def cache_folder() -> Path:
-    """Where compiled networks are kept."""
+    """The folder in which compiled networks are kept."""
     from platformdirs import user_cache_path
 
     return user_cache_path("denoise", appauthor=False)
 
 
-def _read(path: Path) -> bytes | None:
-    """What `_keep` kept; None if there is nothing, or not what was kept."""
+def _read_cached(path: Path) -> bytes | None:
+    """What `_write_cached` has written; None if there is no file or it is damaged."""
     try:
         content = path.read_bytes()
     except OSError:
         return None
-    digest, kept = content[:DIGEST_SIZE], content[DIGEST_SIZE:]
-    return kept if hashlib.sha256(kept).digest() == digest else None
+    digest, blob = content[:DIGEST_SIZE], content[DIGEST_SIZE:]
+    return blob if hashlib.sha256(blob).digest() == digest else None
 
 
-def _keep(path: Path, blob: bytes) -> None:
-    """For the next time; where that cannot be, the next time takes as long as this."""
+def _write_cached(path: Path, blob: bytes) -> None:
+    """Cache a compiled network; if that fails, it is simply compiled again next time."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, hashlib.sha256(blob).digest() + blob, overwrite=True)

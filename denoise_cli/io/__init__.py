@@ -1,4 +1,4 @@
-"""Files of photos, RAW and clips: one codec or container per file.
+"""Reading and writing photos, RAW files and clips: one codec or container per module.
 
-It knows no model.
+It knows nothing about models.
 """

@@ -1,12 +1,12 @@
-"""imagecodecs, which keeps the bits that Pillow cuts to eight."""
+"""imagecodecs, which reads and writes the bit depths that Pillow reduces to 8."""
 
 from types import ModuleType
 
 from denoise_cli.errors import MissingDependency
 
 
-def codecs() -> ModuleType:
-    """The library.
+def load_imagecodecs() -> ModuleType:
+    """Import imagecodecs and return the module.
 
     Raises:
         MissingDependency: it is not installed.

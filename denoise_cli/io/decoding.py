@@ -1,4 +1,4 @@
-"""What decoders raise about files that they cannot read, as the one error that a user sees."""
+"""Errors of decoders, translated into the one error that a user sees."""
 
 import struct
 import zlib
@@ -9,18 +9,18 @@ from PIL import Image, UnidentifiedImageError
 
 from denoise_cli.errors import UnreadableFile
 
-# What decoders raise when they refuse data, and what escapes them when they mistake damaged data for sound.
-REFUSALS = (OSError, ValueError, RuntimeError, SyntaxError, Image.DecompressionBombError)
-ESCAPES = (ArithmeticError, AttributeError, EOFError, LookupError, TypeError, struct.error, zlib.error)
-LONGEST_REASON = 200  # characters
+# What decoders raise when they reject data, and when they fail to notice that data is damaged.
+REJECTIONS = (OSError, ValueError, RuntimeError, SyntaxError, Image.DecompressionBombError)
+UNNOTICED_DAMAGE = (ArithmeticError, AttributeError, EOFError, LookupError, TypeError, struct.error, zlib.error)
+MAX_REASON_LENGTH = 200  # characters
 
 
 @contextmanager
 def decoder_errors(name: object) -> Iterator[None]:
-    """Turn what is raised inside into `UnreadableFile`.
+    """Translate errors raised inside into `UnreadableFile`.
 
     Args:
-        name: the file, as the message should call it.
+        name: the file's name in the message.
 
     Raises:
         UnreadableFile: the file is damaged, not a photo, or does not fit into memory.
@@ -28,15 +28,15 @@ def decoder_errors(name: object) -> Iterator[None]:
     try:
         yield
     except UnidentifiedImageError as error:
-        raise UnreadableFile(name, "not a photo that is read here, or damaged at its start") from error
+        raise UnreadableFile(name, "not a photo of a known format, or damaged at its start") from error
     except MemoryError as error:
         raise UnreadableFile(name, "does not fit into memory") from error
-    except REFUSALS as error:
+    except REJECTIONS as error:
         raise UnreadableFile(name, f"cannot be decoded: {one_line(error)}") from error
-    except ESCAPES as error:
+    except UNNOTICED_DAMAGE as error:
         raise UnreadableFile(name, "cannot be decoded: it is damaged") from error
 
 
 def one_line(error: BaseException) -> str:
-    """An error's message without line breaks, and not too long; its type's name if it has none."""
-    return " ".join(str(error).split())[:LONGEST_REASON] or type(error).__name__
+    """An error's message on one line of at most `MAX_REASON_LENGTH`; the name of its type if it has no message."""
+    return " ".join(str(error).split())[:MAX_REASON_LENGTH] or type(error).__name__

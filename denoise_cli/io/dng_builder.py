@@ -1,4 +1,4 @@
-"""DNGs from open RAW files: with their own tags where they have them, else with what LibRaw knows of the camera.
+"""DNGs from open RAW files: with a DNG's own tags, or for other files with what LibRaw knows about the camera.
 
 Legend: H x W photosites or pixels.
 """
@@ -16,7 +16,7 @@ from denoise_cli.io.dng import (
     CROP_SIZE,
     DigitalNegative,
     colour_tags,
-    kept,
+    tags_to_keep,
 )
 from denoise_cli.io.exif import LONG, RATIONAL, Directory, Exif
 from denoise_cli.io.metadata import IPTC_TAG, ORIENTATION, XMP_TAG, camera_name
@@ -32,7 +32,7 @@ def mosaic_dng(raw: RawFile, numbers: Numbers, noise: ShotRead | None) -> Digita
     Args:
         raw: the file, which has no `obstacle`.
         numbers: (H, W) of its photosites, in its own scale.
-        noise: what they still have, as shares of white; None if nobody knows.
+        noise: that they still have, as shares of white; None if unknown.
 
     Raises:
         UnreadableFile: LibRaw cannot develop the file, for the preview.
@@ -61,7 +61,7 @@ def linear_dng(
     Args:
         raw: the file.
         linear: (H, W, 3), as `camera_light` gives it.
-        noise: what it still has, as shares of white; None if nobody knows.
+        noise: that it still has, as shares of white; None if unknown.
         numbers: of the photosites, for the preview; None for the file's own.
 
     Raises:
@@ -69,7 +69,7 @@ def linear_dng(
     """
     camera, picture = _tags(raw, is_mosaic=False)
     return DigitalNegative(
-        values=np.rint(linear / raw.gains).astype(np.uint16),  # as the sensor saw it: developers balance it themselves
+        values=np.rint(linear / raw.gains).astype(np.uint16),  # raw converters apply the white balance themselves
         phase=None,
         black=(0.0,),
         white=WHITE,
@@ -83,10 +83,17 @@ def linear_dng(
 
 
 def camera_light(raw: RawFile, numbers: Numbers | None = None) -> Numbers:
-    """The picture as `linear_dng` takes it, of the file's own numbers or of others.
+    """The demosaiced picture for `linear_dng`.
+
+    Args:
+        raw: the file.
+        numbers: (H, W) of its photosites; None for its own.
+
+    Returns:
+        (H, W, 3), linear light in the camera's balanced colours, 65535 as white; not turned upright.
 
     Raises:
-        UnreadableFile: LibRaw cannot develop it, or the camera sees four colours.
+        UnreadableFile: LibRaw cannot develop it, or the sensor has four colours.
     """
     linear = raw.develop(numbers, colours="camera", upright=False)
     if linear.shape[-1] != RGB:
@@ -97,9 +104,11 @@ def camera_light(raw: RawFile, numbers: Numbers | None = None) -> Numbers:
 
 
 def _tags(raw: RawFile, is_mosaic: bool) -> tuple[Directory, Directory]:
-    """Tags of the camera, with XMP and IPTC, and tags of the picture."""
+    """Tags about the camera, with XMP and IPTC, and tags about the picture."""
     exif = raw.exif
-    camera, picture = kept(raw.data, is_mosaic) if raw.is_dng else (_camera_tags(raw, exif), _crop_tags(raw, exif))
+    camera, picture = (
+        tags_to_keep(raw.data, is_mosaic) if raw.is_dng else (_camera_tags(raw, exif), _crop_tags(raw, exif))
+    )
     if not {AS_SHOT_NEUTRAL, AS_SHOT_WHITE} & set(camera):
         camera = camera | {AS_SHOT_NEUTRAL: exif.packed(RATIONAL, raw.gains.min() / raw.gains)}
     return {tag: value for tag, value in exif.main.items() if tag in (XMP_TAG, IPTC_TAG)} | camera, picture
@@ -116,7 +125,7 @@ def _camera_tags(raw: RawFile, exif: Exif) -> Directory:
 
 
 def _crop_tags(raw: RawFile, exif: Exif) -> Directory:
-    """The part of the picture that the camera's maker shows, if LibRaw knows it."""
+    """The crop that the camera's maker intends, if LibRaw knows it."""
     sizes = raw.sizes
     left, top = sizes.crop_left_margin - sizes.left_margin, sizes.crop_top_margin - sizes.top_margin
     right, bottom = left + sizes.crop_width, top + sizes.crop_height

@@ -1,4 +1,4 @@
-"""Video out, through FFmpeg's libraries: what a clip is compressed with, and parts of it, compressed."""
+"""Video out, through FFmpeg's libraries: the choice of an encoder, and segments of a clip encoded to files."""
 
 import math
 import os
@@ -17,9 +17,9 @@ from av.video.frame import PictureType
 from av.video.stream import VideoStream
 
 from denoise_cli.errors import UnwritableFile, UsageError
-from denoise_cli.io.video import DISPLAY, LIGHT, Frame, Reader, halvings, has_alpha, url
+from denoise_cli.io.video import CONTENT_LIGHT, MASTERING_DISPLAY, Frame, Reader, chroma_shifts, has_alpha, url
 
-# By extension: FFmpeg's name of the container, and the encoders of what it may hold, the usual one first.
+# By extension: FFmpeg's name for the container, and the encoders whose video it can hold, the default first.
 CONTAINERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     ".mp4": ("mp4", ("libx264", "libx265", "libsvtav1", "libvpx-vp9")),
     ".m4v": ("mp4", ("libx264", "libx265")),
@@ -27,7 +27,7 @@ CONTAINERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     ".mkv": ("matroska", ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "prores_ks", "ffv1")),
     ".webm": ("webm", ("libvpx-vp9", "libsvtav1")),
 }
-USUAL_CONTAINER = ".mp4"  # for what is read but not written here: it tells times exactly
+DEFAULT_CONTAINER = ".mp4"  # for clips in a container that is only read: MP4 stores times exactly
 ENCODERS = {
     "h264": "libx264",
     "hevc": "libx265",
@@ -37,20 +37,22 @@ ENCODERS = {
     "prores": "prores_ks",
     "ffv1": "ffv1",
 }
-# Constant quality at which the loss is not seen.
-USUAL_QUALITY = {"libx264": 17, "libx265": 18, "libsvtav1": 20, "libvpx-vp9": 20}
-MOST_CRF = {"libx264": 51, "libx265": 51, "libsvtav1": 63, "libvpx-vp9": 63}
-WHOLE_COLOURS = ("libx264", "libx265")  # encoders whose sides are multiples of those that colour differences stand for
-KNOW_FIELDS = ("libx264", "prores_ks")  # encoders that keep odd and even rows apart
-SEEN_BITS = 10  # more than these is no reason to compress otherwise than the clip was
-# By encoder: the option that takes more of its own settings, and those that are always set. On processors with AVX-512
-# x264's macroblock tree is not the same from run to run, as a resumed run has to be.
+# Constant quality (CRF) at which the loss is invisible.
+DEFAULT_CRF = {"libx264": 17, "libx265": 18, "libsvtav1": 20, "libvpx-vp9": 20}
+MAX_CRF = {"libx264": 51, "libx265": 51, "libsvtav1": 63, "libvpx-vp9": 63}
+# Encoders that only take frames whose sides are multiples of the chroma subsampling.
+WHOLE_CHROMA_ENCODERS = ("libx264", "libx265")
+INTERLACED_ENCODERS = ("libx264", "prores_ks")  # encoders that keep fields apart
+VISIBLE_BITS = 10  # a source with more is no reason to change to an encoder that keeps them
+# By encoder: FFmpeg's option for the encoder's own parameters, and those that are always set. x264's macroblock tree is
+# off because it differs from run to run on processors with AVX-512, but a resumed run must give the same result.
 PARAMETERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "libx264": ("x264-params", ("mbtree=0",)),
     "libx265": ("x265-params", ("log-level=error",)),
     "libsvtav1": ("svtav1-params", ()),
 }
-NAMES_OF_LIGHT = {
+# By encoder: the parameters for the mastering display and for the content light level.
+HDR_PARAMETERS = {
     "libx264": ("mastering-display", "cll"),
     "libx265": ("master-display", "max-cll"),
     "libsvtav1": ("mastering-display", "content-light"),
@@ -73,15 +75,17 @@ PRESETS = {
     "libsvtav1": [str(speed) for speed in range(14)],
     "libvpx-vp9": [str(speed) for speed in range(-8, 9)],
 }
-RAW_CONTAINER, RAW = "yuv4mpegpipe", "wrapped_avframe"
+# Raw frames (YUV4MPEG2).
+RAW_CONTAINER = "yuv4mpegpipe"
+RAW_ENCODER = "wrapped_avframe"
 RAW_FORMATS = [
     f"{colours}{depth}"
     for depth in ("", "9le", "10le", "12le", "14le", "16le")
     for colours in ("yuv420p", "yuv422p", "yuv444p", "gray")
     if (colours, depth) != ("gray", "14le")
 ]
-LEAST_TICKS = 10000  # a second
-HEADSTART = 1000  # ticks; more than any encoder reorders frames
+MIN_TICKS = 10000  # per second, of the clock in which encoded frames are timed
+DTS_LEAD = 1000  # ticks from decoding to display: more than any encoder reorders frames
 STDOUT = Path("-")
 
 
@@ -90,10 +94,10 @@ class Encoding:
     """How to compress a clip's video.
 
     Attributes:
-        container: FFmpeg's name, as the others.
-        encoder: the compression.
-        pixel_format: of what is compressed.
-        options: of the encoder.
+        container: FFmpeg's name for it.
+        encoder: FFmpeg's name for it.
+        pixel_format: FFmpeg's name for the format that is encoded.
+        options: for the encoder.
     """
 
     container: str
@@ -111,65 +115,65 @@ def choose_encoding(
     preset: str | None = None,
     pixel_format: str | None = None,
 ) -> Encoding:
-    """What a clip is compressed with: what it was compressed with, where the container and the encoder allow.
+    """Choose how to compress a clip: like the source, as far as the container and the encoder allow.
 
     Args:
         clip: the source.
-        frame: its first.
-        extension: of the file to write, one of `CONTAINERS`; another one for raw frames (YUV4MPEG2).
-        codec: an encoder, or what it makes; None to choose.
-        crf: constant quality, less is better; None for one whose loss is not seen.
-        preset: of the encoder; None for its own.
-        pixel_format: FFmpeg's name; None for the clip's own.
+        frame: its first frame.
+        extension: of the file to write, one of `CONTAINERS`; any other one for raw frames (YUV4MPEG2).
+        codec: a codec or one of FFmpeg's encoders; None to choose.
+        crf: constant quality, smaller is better; None for a quality whose loss is invisible.
+        preset: of the encoder; None for its default.
+        pixel_format: FFmpeg's name; None for the one nearest to the source's.
 
     Raises:
-        UsageError: what is asked for does not go together.
+        UsageError: the options contradict each other, or are not supported.
     """
-    container, usual = CONTAINERS.get(extension, (RAW_CONTAINER, (RAW,)))
-    encoders = [encoder for encoder in usual if formats_of(encoder)]
+    container, candidates = CONTAINERS.get(extension, (RAW_CONTAINER, (RAW_ENCODER,)))
+    encoders = [encoder for encoder in candidates if formats_of(encoder)]
     if codec is not None and container == RAW_CONTAINER:
-        raise UsageError(f"--codec {codec}: {STDOUT} is raw frames: name an output file")
+        raise UsageError(f"--codec {codec}: standard output takes raw frames only: name an output file")
     if codec is not None:
+        available = ", ".join(encoders)
         encoders = [ENCODERS.get(codec, codec)]
         if not formats_of(encoders[0]):
-            known = ", ".join(encoder for encoder in usual if formats_of(encoder))
-            raise UsageError(f"--codec {codec}: no such encoder here: choose one of {known}")
+            raise UsageError(f"--codec {codec}: no such encoder is available: choose one of {available}")
     if pixel_format is not None:
-        able = [encoder for encoder in encoders if pixel_format in formats_of(encoder)]
-        if not able:
-            raise UsageError(f"--pix-fmt {pixel_format}: not in {container} by {' or '.join(encoders)}")
-        encoders = able
-    own = ENCODERS.get(clip.codec, "")
-    bits = min(frame.layout.bits, SEEN_BITS)
+        capable = [encoder for encoder in encoders if pixel_format in formats_of(encoder)]
+        if not capable:
+            raise UsageError(f"--pix-fmt {pixel_format}: not supported in {container} by {' or '.join(encoders)}")
+        encoders = capable
+    original = ENCODERS.get(clip.codec, "")
+    bits = min(frame.layout.bits, VISIBLE_BITS)
 
-    def unfit(name: str) -> tuple[bool, bool, bool]:
-        return bits > _most_bits(name), frame.is_interlaced and name not in KNOW_FIELDS, name != own
+    def drawbacks(name: str) -> tuple[bool, bool, bool]:
+        return bits > _max_bits(name), frame.is_interlaced and name not in INTERLACED_ENCODERS, name != original
 
-    encoder = min(encoders, key=unfit)
+    encoder = min(encoders, key=drawbacks)
     formats = [pixel_format] if pixel_format is not None else formats_of(encoder)
-    if encoder in WHOLE_COLOURS:
-        formats = [name for name in formats if _is_whole(frame, name)]
+    if encoder in WHOLE_CHROMA_ENCODERS:
+        formats = [name for name in formats if _has_whole_chroma(frame, name)]
         if not formats:
             size = f"{frame.picture.width} x {frame.picture.height}"
             raise UsageError(
-                f"--pix-fmt {pixel_format}: {encoder} cannot make {size} of it: try yuv444p, or --codec vp9"
+                f"--pix-fmt {pixel_format}: {encoder} cannot encode {size} pixels in it: try yuv444p, or --codec vp9"
             )
     chosen = min(formats, key=lambda name: _loss(frame, name))
     options = _options(encoder, chosen, crf, preset)
-    if frame.is_interlaced and encoder in KNOW_FIELDS:
+    if frame.is_interlaced and encoder in INTERLACED_ENCODERS:
         options["flags"] = "+ilme+ildct"
     if encoder in PARAMETERS:
-        parameters = [*PARAMETERS[encoder][1], *_mastering(frame, encoder)]
-        if encoder == "libx264" and clip.is_steady:
-            # It would otherwise tell players of the clip's tick as if that were its rate.
+        parameters = [*PARAMETERS[encoder][1], *_hdr_parameters(frame, encoder)]
+        if encoder == "libx264" and clip.has_constant_rate:
+            # Otherwise x264 would write the clip's clock tick where players look for its frame rate.
             parameters.append("force-cfr=1")
         options[PARAMETERS[encoder][0]] = ":".join(parameters)
     return Encoding(container, encoder, chosen, {name: value for name, value in options.items() if value})
 
 
 def formats_of(encoder: str) -> list[str]:
-    """The pixel formats that an encoder takes, by FFmpeg's names; none where there is no such encoder of video."""
-    if encoder == RAW:
+    """The pixel formats that an encoder takes, by FFmpeg's names; empty if there is no such video encoder."""
+    if encoder == RAW_ENCODER:
         return RAW_FORMATS
     with suppress(av.codec.codec.UnknownCodecError):
         return [form.name for form in av.Codec(encoder, "w").video_formats or ()]
@@ -177,27 +181,29 @@ def formats_of(encoder: str) -> list[str]:
 
 
 class Writer:
-    """A part of a clip's video, compressed, for `mux.join`; left by an exception, its file is not finished.
+    """Encodes a segment of a clip's video, for `mux.join`; if an exception leaves it, the file stays incomplete.
 
     Args:
-        path: a file to make; `STDOUT` for standard output.
-        like: the clip, whose shape of pixels, clock and rate it has.
+        path: the file to write; `STDOUT` for standard output.
+        clip: the source, whose pixel aspect ratio, clock and frame rate are kept.
         encoding: how to compress.
 
     Raises:
-        UnwritableFile: the disk refuses.
+        UnwritableFile: the file cannot be written.
     """
 
-    def __init__(self, path: Path, like: Reader, encoding: Encoding) -> None:
+    def __init__(self, path: Path, clip: Reader, encoding: Encoding) -> None:
         self.path = path
-        self._like = like
+        self._clip = clip
         self._encoding = encoding
-        options = {"strict": "-1"} if encoding.encoder == RAW else clock(like.time_base, encoding)
-        place = "pipe:1" if path == STDOUT else url(path)
-        with writable(path):
-            self._container: OutputContainer = av.open(place, "w", format=encoding.container, container_options=options)
+        options = {"strict": "-1"} if encoding.encoder == RAW_ENCODER else timing_options(clip.time_base, encoding)
+        output = "pipe:1" if path == STDOUT else url(path)
+        with write_errors(path):
+            self._container: OutputContainer = av.open(
+                output, "w", format=encoding.container, container_options=options
+            )
         self._stream: VideoStream | None = None
-        self._due: int | None = None
+        self._dts: int | None = None  # decoding time of the last packet, ticks
         self._written = 0
 
     def __enter__(self) -> "Writer":
@@ -208,7 +214,7 @@ class Writer:
             with suppress(av.FFmpegError, OSError):
                 self._container.close()
             return
-        with writable(self.path):
+        with write_errors(self.path):
             try:
                 if self._stream is not None:
                     self._mux(self._stream.encode(None))
@@ -216,95 +222,95 @@ class Writer:
                 self._container.close()
 
     def write(self, frame: Frame) -> None:
-        """Add a frame; colour tags and the way in which it is turned are those of the first.
+        """Add a frame. Colour tags and the display matrix are taken from the first one.
 
         Raises:
-            UsageError: the encoder does not take its settings.
-            UnwritableFile: the disk refuses.
+            UsageError: the encoder does not accept its settings.
+            UnwritableFile: the file cannot be written.
         """
         if self._stream is None:
             self._stream = self._begin(frame)
         picture = frame.picture
-        if self._encoding.encoder == RAW:  # which knows no times, but a rate
-            picture.pts, picture.time_base = self._written, 1 / self._like.rate
+        if self._encoding.encoder == RAW_ENCODER:  # which has a frame rate instead of times
+            picture.pts, picture.time_base = self._written, 1 / self._clip.rate
         self._written += 1
-        picture.pict_type = PictureType.NONE  # or the encoder would repeat the camera's choice of key frames
-        with writable(self.path):
+        picture.pict_type = PictureType.NONE  # or the encoder would repeat the source's choice of key frames
+        with write_errors(self.path):
             self._mux(self._stream.encode(picture))
 
     def _mux(self, packets: Iterable[Any]) -> None:
         for packet in packets:
-            # `join` works out when a packet is due. What encoders say is wrong for less frames than x265 looks ahead.
-            self._due = packet.pts - HEADSTART if self._due is None else self._due + 1
-            packet.dts = self._due
+            # `join` works out the decoding times. Those of encoders are wrong for fewer frames than x265's lookahead.
+            self._dts = packet.pts - DTS_LEAD if self._dts is None else self._dts + 1
+            packet.dts = self._dts
             self._container.mux(packet)
 
     def _begin(self, frame: Frame) -> VideoStream:
-        os.environ.setdefault("SVT_LOG", "1")  # errors alone: SVT-AV1 would tell the terminal of each of its settings
-        source, encoding, picture = self._like.stream, self._encoding, frame.picture
+        os.environ.setdefault("SVT_LOG", "1")  # errors only: SVT-AV1 would print all its settings
+        source, encoding, picture = self._clip.stream, self._encoding, frame.picture
         try:
             stream: Any = self._container.add_stream(
-                encoding.encoder, rate=self._like.rate, options=dict(encoding.options)
+                encoding.encoder, rate=self._clip.rate, options=dict(encoding.options)
             )
         except ValueError as error:
-            raise UsageError(f"{encoding.container} cannot hold what {encoding.encoder} makes: see --codec") from error
+            raise UsageError(f"{encoding.container} cannot hold video from {encoding.encoder}: see --codec") from error
         stream.width, stream.height, stream.pix_fmt = picture.width, picture.height, encoding.pixel_format
-        if encoding.encoder == RAW:
-            tick = 1 / self._like.rate
-        else:  # `HEADSTART` ticks of a coarser clock are more than MP4 bears
-            base = self._like.time_base
-            tick = base / math.ceil(LEAST_TICKS * base)
+        if encoding.encoder == RAW_ENCODER:
+            tick = 1 / self._clip.rate
+        else:  # `HEADSTART` ticks of a coarser clock are more than MP4 allows
+            base = self._clip.time_base
+            tick = base / math.ceil(MIN_TICKS * base)
         stream.time_base = stream.codec_context.time_base = tick
         stream.codec_context.sample_aspect_ratio = source.sample_aspect_ratio or Fraction(0)
         for tag in ("color_range", "color_primaries", "color_trc", "colorspace"):
             setattr(stream.codec_context, tag, getattr(picture, tag))
-        if frame.turned is not None and encoding.encoder != RAW:
-            stream.set_display_matrix(frame.turned)
+        if frame.display_matrix is not None and encoding.encoder != RAW_ENCODER:
+            stream.set_display_matrix(frame.display_matrix)
         try:
-            with writable(self.path):
+            with write_errors(self.path):
                 self._container.start_encoding()
         except UnwritableFile as error:
             if not isinstance(error.__cause__, (av.ArgumentError, av.ExternalError)):
                 raise
             raise UsageError(
-                f"{encoding.encoder} does not take these settings ({error.__cause__.strerror}): "
+                f"{encoding.encoder} does not accept these settings ({error.__cause__.strerror}): "
                 "see --preset, --crf and --pix-fmt"
             ) from error
         return stream
 
 
-def clock(time_base: Fraction, encoding: Encoding) -> dict[str, str]:
-    """What keeps a container from changing times: from beginning at zero, and MP4 from rounding the first one."""
+def timing_options(time_base: Fraction, encoding: Encoding) -> dict[str, str]:
+    """Container options that preserve times: without them, clips would start at zero, or MP4 would round the start."""
     if encoding.container not in ("mp4", "mov"):
         return {"avoid_negative_ts": "disabled"}
     return {"movie_timescale": str(time_base.denominator)}
 
 
 @contextmanager
-def writable(path: Path) -> Iterator[None]:
-    """Say in the program's own words what FFmpeg says of a file that it writes."""
+def write_errors(path: Path) -> Iterator[None]:
+    """Translate FFmpeg's errors about a file that it writes into `UnwritableFile`."""
     try:
         yield
     except (av.FFmpegError, OSError) as error:
         raise UnwritableFile(path, f"cannot be written ({error.strerror})") from error
 
 
-def _most_bits(encoder: str) -> int:
+def _max_bits(encoder: str) -> int:
     return max(av.VideoFormat(name, 64, 64).components[0].bits for name in formats_of(encoder))
 
 
 def _loss(frame: Frame, name: str) -> tuple[bool, int, int, bool, int]:
-    """What a format would lose of a frame: transparency, fineness of colour, bits; then what it would add."""
+    """Sort key: what a pixel format would lose of a frame (transparency, bits, chroma resolution), then add to it."""
     layout, form = frame.layout, av.VideoFormat(name, 64, 64)
     bits = form.components[0].bits
     grey = layout.colours == "grey"
-    across, down = halvings(form) if len(form.components) >= 3 and not form.is_rgb else (0, 0)
-    coarser = max(across - layout.across, 0) + max(down - layout.down, 0)
-    lacks_colour = 4 * (len(form.components) < 3 and not grey)
+    across, down = chroma_shifts(form) if len(form.components) >= 3 and not form.is_rgb else (0, 0)
+    lost_chroma = max(across - layout.across, 0) + max(down - layout.down, 0)
+    lost_colour = 4 * (len(form.components) < 3 and not grey)
     return (
         has_alpha(frame.picture.format) > has_alpha(form),
         max(layout.bits - bits, 0),
-        0 if grey else coarser + lacks_colour,
+        0 if grey else lost_chroma + lost_colour,
         name != frame.picture.format.name,
         bits + len(form.components),
     )
@@ -312,14 +318,14 @@ def _loss(frame: Frame, name: str) -> tuple[bool, int, int, bool, int]:
 
 def _options(encoder: str, pixel_format: str, crf: float | None, preset: str | None) -> dict[str, str]:
     options: dict[str, str] = {}
-    if encoder in USUAL_QUALITY:
-        if crf is not None and not 0 <= crf <= MOST_CRF[encoder]:
-            raise UsageError(f"--crf {crf:g}: {encoder} takes 0 to {MOST_CRF[encoder]}")
-        options["crf"] = f"{USUAL_QUALITY[encoder] if crf is None else crf:g}"
+    if encoder in DEFAULT_CRF:
+        if crf is not None and not 0 <= crf <= MAX_CRF[encoder]:
+            raise UsageError(f"--crf {crf:g}: {encoder} takes 0 to {MAX_CRF[encoder]}")
+        options["crf"] = f"{DEFAULT_CRF[encoder] if crf is None else crf:g}"
     elif crf is not None:
         raise UsageError(f"--crf {crf:g}: {encoder} has no such setting")
     if preset is not None:
-        if encoder not in USUAL_QUALITY:
+        if encoder not in DEFAULT_CRF:
             raise UsageError(f"--preset {preset}: {encoder} has no such setting")
         if preset not in PRESETS[encoder]:
             raise UsageError(f"--preset {preset}: {encoder} takes {', '.join(PRESETS[encoder])}")
@@ -331,31 +337,31 @@ def _options(encoder: str, pixel_format: str, crf: float | None, preset: str | N
     return options
 
 
-def _is_whole(frame: Frame, name: str) -> bool:
-    """Whether each of a format's colour differences stands for as many pixels as the others, at the borders too."""
+def _has_whole_chroma(frame: Frame, name: str) -> bool:
+    """Whether a frame's sides are multiples of a format's chroma subsampling."""
     form = av.VideoFormat(name, 64, 64)
-    across, down = halvings(form) if len(form.components) >= 3 and not form.is_rgb else (0, 0)
+    across, down = chroma_shifts(form) if len(form.components) >= 3 and not form.is_rgb else (0, 0)
     return not (frame.picture.width % 2**across or frame.picture.height % 2**down)
 
 
-def _mastering(frame: Frame, encoder: str) -> list[str]:
-    """What an encoder has to write for HDR: the mastering display, and the brightest light."""
+def _hdr_parameters(frame: Frame, encoder: str) -> list[str]:
+    """The encoder's parameters for HDR: the mastering display and the content light level."""
     parameters = []
-    display = frame.mastering.get(DISPLAY)
-    # In units of 1/50000 and 1/10000 candela; AV1 takes fractions.
+    display = frame.mastering.get(MASTERING_DISPLAY)
+    # Chromaticities in units of 1/50000, luminances in 1/10000 cd/m2; AV1 takes plain decimals.
     points, light = (1.0, 1.0) if encoder == "libsvtav1" else (50000.0, 10000.0)
-    name, brightest = NAMES_OF_LIGHT[encoder]
+    display_name, light_name = HDR_PARAMETERS[encoder]
     if display is not None:
-        # AVMasteringDisplayMetadata: red, green, blue, white (x, y), least and most light as fractions; two flags.
+        # AVMasteringDisplayMetadata: fractions for red, green, blue, white (x, y), least and most light; two flags.
         numbers = np.frombuffer(display, np.int32)
         values = numbers[0:20:2] / np.maximum(numbers[1:20:2], 1)
         if numbers[20] and numbers[21]:
             scaled = [*(values[:8] * points), *(values[8:] * light)]
-            told = [f"{value:.5f}" if encoder == "libsvtav1" else f"{round(value)}" for value in scaled]
-            red, green, blue, white = (f"({told[i]},{told[i + 1]})" for i in (0, 2, 4, 6))
-            parameters.append(f"{name}=G{green}B{blue}R{red}WP{white}L({told[9]},{told[8]})")
-    levels = frame.mastering.get(LIGHT)
+            text = [f"{value:.5f}" if encoder == "libsvtav1" else f"{round(value)}" for value in scaled]
+            red, green, blue, white = (f"({text[i]},{text[i + 1]})" for i in (0, 2, 4, 6))
+            parameters.append(f"{display_name}=G{green}B{blue}R{red}WP{white}L({text[9]},{text[8]})")
+    levels = frame.mastering.get(CONTENT_LIGHT)
     if levels is not None:
         most, mean = np.frombuffer(levels, np.uint32)[:2]
-        parameters.append(f"{brightest}={most},{mean}")
+        parameters.append(f"{light_name}={most},{mean}")
     return parameters

@@ -1,7 +1,7 @@
-"""EXIF as it is stored: directories of typed values, carried from file to file without being interpreted.
+"""EXIF as stored: directories of typed values, which are carried from file to file without interpretation.
 
-Source: TIFF 6.0 (1992), part 1; Exif 2.32, section 4.6. Also reads the directories of a BigTIFF and of the RAW formats
-that are laid out as TIFF files.
+Source: TIFF 6.0 (1992), part 1; Exif 2.32, section 4.6. Directories of BigTIFF files, and of RAW formats that are laid
+out as TIFF files, are read too.
 """
 
 import struct
@@ -11,15 +11,24 @@ from typing import Literal
 
 from PIL import ExifTags
 
-EXIF_IFD, GPS_IFD, INTEROP_IFD = ExifTags.IFD.Exif.value, ExifTags.IFD.GPSInfo.value, ExifTags.IFD.Interop.value
+# Tags that point at directories.
+EXIF_IFD = ExifTags.IFD.Exif.value
+GPS_IFD = ExifTags.IFD.GPSInfo.value
+INTEROP_IFD = ExifTags.IFD.Interop.value
 SUB_IFDS = 330
-BYTE, ASCII, SHORT, LONG, RATIONAL = 1, 2, 3, 4, 5
-SRATIONAL, FLOAT, DOUBLE = 10, 11, 12
-FORMATS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 13: "I"}  # of types, as `struct` has them
-MOST_PICTURES = 16
-LARGE = 2000  # from which on millionths of a fraction do not fit into its 32 bits
-LAST_CLASSIC_TYPE = 13
-# Bytes per value of each type.
+# Types of values.
+BYTE = 1
+ASCII = 2
+SHORT = 3
+LONG = 4
+RATIONAL = 5
+SRATIONAL = 10
+DOUBLE = 12
+LAST_CLASSIC_TYPE = 13  # later ones are BigTIFF's
+FORMATS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 13: "I"}  # in `struct`, by type
+MAX_DIRECTORIES = 16  # with pictures, apart from the first
+LARGE = 2000  # numbers of this size or more, in millionths, do not fit into 32 bits
+# Bytes per value, by type.
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 PREFIX = b"Exif\x00\x00"
 BIG_TIFF = 43
@@ -28,14 +37,14 @@ ORDERS: dict[bytes, Literal["<", ">"]] = {b"II": "<", b"MM": ">"}
 
 @dataclass(frozen=True)
 class Value:
-    """What stands under one tag: the type's number, and the bytes in the file's own order."""
+    """The value of a tag: the number of its type, and its bytes in the file's byte order."""
 
     kind: int
     data: bytes
 
     @property
     def count(self) -> int:
-        """How many values of the type."""
+        """How many values of its type it holds."""
         return len(self.data) // SIZES[self.kind]
 
 
@@ -44,10 +53,18 @@ Directory = dict[int, Value]
 
 @dataclass
 class Exif:
-    """The main directory (IFD0) and what hangs below it; the thumbnail's directory (IFD1) is not read.
+    """The main directory (IFD0) and those below it; the thumbnail's directory (IFD1) is not read.
+
+    >>> exif = Exif()
+    >>> exif.main[271] = exif.text("Maker")
+    >>> parse(pack(exif)) == exif
+    True
+    >>> exif.string(exif.main[271])
+    'Maker'
 
     Attributes:
-        order: "<" or ">", as `struct` has it.
+        order: the byte order, "<" or ">" as in `struct`.
+        main, exif, gps, interop: values by tag.
     """
 
     order: Literal["<", ">"] = "<"
@@ -60,35 +77,38 @@ class Exif:
         return bool(self.main or self.exif or self.gps)
 
     def number(self, value: Value | None) -> int | None:
-        """The first of a tag's whole numbers."""
+        """The first unsigned integer of a value; None if there is no value, or one of another type."""
         if value is None or value.kind not in (SHORT, LONG, 13, 16, 18):
             return None
         return int.from_bytes(value.data[: SIZES[value.kind]], "little" if self.order == "<" else "big")
 
     def fraction(self, value: Value | None) -> float:
-        """The first of a tag's rationals; 0 where there is none."""
+        """The first unsigned fraction of a value; 0 if there is no value, or one of another type."""
         if value is None or value.kind != RATIONAL:
             return 0.0
-        over, under = struct.unpack(self.order + "II", value.data[:8])
-        return over / under if under else 0.0
+        numerator, denominator = struct.unpack(self.order + "II", value.data[:8])
+        return numerator / denominator if denominator else 0.0
 
     def numbers(self, value: Value | None) -> tuple[float, ...]:
-        """All of a tag's numbers, of any type but text; nothing where there is none."""
+        """All numbers of a value of any numeric type; empty for text or if there is no value."""
         if value is None:
             return ()
         if value.kind in (RATIONAL, SRATIONAL):
             parts = struct.unpack(f"{self.order}{2 * value.count}{'I' if value.kind == RATIONAL else 'i'}", value.data)
-            return tuple(over / under if under else 0.0 for over, under in zip(parts[::2], parts[1::2], strict=True))
+            return tuple(
+                numerator / denominator if denominator else 0.0
+                for numerator, denominator in zip(parts[::2], parts[1::2], strict=True)
+            )
         kind = FORMATS.get(value.kind)
         return struct.unpack(f"{self.order}{value.count}{kind}", value.data) if kind else ()
 
-    def words(self, value: Value | None) -> str:
-        """A tag's text; nothing where there is none."""
+    def string(self, value: Value | None) -> str:
+        """The text of a value; empty if there is no value."""
         return "" if value is None else value.data.split(b"\x00")[0].decode(errors="replace").strip()
 
-    def text(self, words: str) -> Value:
-        """A value of type ASCII, in UTF-8 for want of anything better."""
-        return Value(ASCII, words.encode() + b"\x00")
+    def text(self, string: str) -> Value:
+        """A value of type ASCII, encoded as UTF-8: the standard provides for nothing else."""
+        return Value(ASCII, string.encode() + b"\x00")
 
     def short(self, number: int) -> Value:
         """A value of type SHORT."""
@@ -99,11 +119,11 @@ class Exif:
         return Value(LONG, struct.pack(self.order + "I", number))
 
     def rational(self, number: float) -> Value:
-        """A value of type RATIONAL, to four digits."""
+        """A value of type RATIONAL, with four decimals."""
         return Value(RATIONAL, struct.pack(self.order + "II", min(round(number * 10_000), 2**32 - 1), 10_000))
 
     def packed(self, kind: int, numbers: Iterable[float]) -> Value:
-        """Values of any type of numbers; fractions to a millionth, large ones to a ten-thousandth."""
+        """A value that holds several numbers of any numeric type; fractions have six decimals, large ones four."""
         if kind in (RATIONAL, SRATIONAL):
             scales = [(float(number), 1_000_000 if abs(number) < LARGE else 10_000) for number in numbers]
             parts = [part for number, scale in scales for part in (round(number * scale), scale)]
@@ -113,7 +133,10 @@ class Exif:
 
 
 def parse(data: bytes) -> Exif:
-    """Read what can be read: damaged entries are passed over, and what is no EXIF at all is an empty one."""
+    """Read an EXIF block or the directories of a TIFF file.
+
+    Damaged entries are skipped. Data that is no EXIF at all gives an empty one.
+    """
     data = data.removeprefix(PREFIX)
     order = ORDERS.get(data[:2])
     if order is None or len(data) < 16:
@@ -131,39 +154,48 @@ def parse(data: bytes) -> Exif:
     return exif
 
 
-def pictures(data: bytes) -> list[Exif]:
-    """The directories of a TIFF structure that hold pictures, as `main` each: the first, and those it points at."""
+def picture_directories(data: bytes) -> list[Exif]:
+    """The directories of a TIFF structure that hold pictures, each as `main`: the first one and those it points at."""
     order = ORDERS.get(data[:2])
     if order is None or len(data) < 16 or struct.unpack(order + "H", data[2:4])[0] == BIG_TIFF:
         return []
     first = Exif(order, _read(data, order, False, struct.unpack(order + "I", data[4:8])[0]))
-    places = first.main.get(SUB_IFDS, Value(LONG, b""))
-    starts = struct.unpack(f"{order}{len(places.data) // 4}I", places.data[: len(places.data) // 4 * 4])
-    return [first, *(Exif(order, _read(data, order, False, start)) for start in starts[:MOST_PICTURES])]
+    pointers = first.main.get(SUB_IFDS, Value(LONG, b"")).data
+    starts = struct.unpack(f"{order}{len(pointers) // 4}I", pointers[: len(pointers) // 4 * 4])
+    return [first, *(Exif(order, _read(data, order, False, start)) for start in starts[:MAX_DIRECTORIES])]
 
 
 def pack(exif: Exif) -> bytes:
-    """An EXIF block: a TIFF structure without pictures."""
+    """Serialise as an EXIF block: a TIFF structure without pictures."""
     pointers = {tag: exif.long(0) for tag in (EXIF_IFD, GPS_IFD) if directory_bytes(exif, tag, 0)}
-    below = 8 + len(_bytes_of(exif.main | pointers, exif.order, 0))
-    parts = []
+    end = 8 + len(_serialise(exif.main | pointers, exif.order, 0))
+    others = []
     for tag in pointers:
-        pointers[tag] = exif.long(below)
-        parts.append(directory_bytes(exif, tag, below))
-        below += len(parts[-1])
+        pointers[tag] = exif.long(end)
+        others.append(directory_bytes(exif, tag, end))
+        end += len(others[-1])
     header = (b"II" if exif.order == "<" else b"MM") + struct.pack(exif.order + "HI", 42, 8)
-    return b"".join([header, _bytes_of(exif.main | pointers, exif.order, 8), *parts])
+    return b"".join([header, _serialise(exif.main | pointers, exif.order, 8), *others])
 
 
 def directory_bytes(exif: Exif, tag: int, offset: int) -> bytes:
-    """The EXIF or GPS directory, with what hangs below it, as bytes that are valid at an even offset of a file."""
+    """Serialise the EXIF or the GPS directory with those below it.
+
+    Args:
+        exif: the directories.
+        tag: `EXIF_IFD` or `GPS_IFD`.
+        offset: where the bytes will be in the file, even.
+
+    Returns:
+        Nothing if the directory is empty.
+    """
     if tag == GPS_IFD:
-        return _bytes_of(exif.gps, exif.order, offset) if exif.gps else b""
+        return _serialise(exif.gps, exif.order, offset) if exif.gps else b""
     if not exif.exif or not exif.interop:
-        return _bytes_of(exif.exif, exif.order, offset) if exif.exif else b""
-    length = len(_bytes_of(exif.exif | {INTEROP_IFD: exif.long(0)}, exif.order, 0))
-    upper = _bytes_of(exif.exif | {INTEROP_IFD: exif.long(offset + length)}, exif.order, offset)
-    return upper + _bytes_of(exif.interop, exif.order, offset + length)
+        return _serialise(exif.exif, exif.order, offset) if exif.exif else b""
+    length = len(_serialise(exif.exif | {INTEROP_IFD: exif.long(0)}, exif.order, 0))
+    upper = _serialise(exif.exif | {INTEROP_IFD: exif.long(offset + length)}, exif.order, offset)
+    return upper + _serialise(exif.interop, exif.order, offset + length)
 
 
 def _read(data: bytes, order: str, big: bool, start: int | None) -> Directory:
@@ -174,7 +206,7 @@ def _read(data: bytes, order: str, big: bool, start: int | None) -> Directory:
     (entries,) = struct.unpack_from(order + head, data, start)
     step = struct.calcsize(order + entry) + inline
     found: Directory = {}
-    unread = len(data)  # entries that share their bytes could otherwise multiply the file
+    unread = len(data)  # a limit: entries that share the same bytes could multiply the size of the file
     for at in range(first, min(first + entries * step, len(data) - step + 1), step):
         tag, kind, count = struct.unpack_from(order + entry, data, at)
         size = SIZES.get(kind, 0) * count
@@ -187,14 +219,14 @@ def _read(data: bytes, order: str, big: bool, start: int | None) -> Directory:
     return found
 
 
-def _bytes_of(directory: Directory, order: str, offset: int) -> bytes:
-    """A directory without successor and the values that do not fit into it, for an even offset."""
+def _serialise(directory: Directory, order: str, offset: int) -> bytes:
+    """A directory that is the last of its chain, and the values that do not fit into it, for an even offset."""
     entries, values = [], b""
-    below = offset + 2 + 12 * len(directory) + 4
+    values_start = offset + 2 + 12 * len(directory) + 4
     for tag, value in sorted(directory.items()):
         place = value.data.ljust(4, b"\x00")
         if len(value.data) > 4:
-            place = struct.pack(order + "I", below + len(values))
+            place = struct.pack(order + "I", values_start + len(values))
             values += value.data + b"\x00" * (len(value.data) % 2)
         entries.append(struct.pack(order + "HHI", tag, value.kind, value.count) + place)
     return struct.pack(order + "H", len(entries)) + b"".join(entries) + b"\x00" * 4 + values

@@ -1,4 +1,4 @@
-"""The formats of photos: by which extensions they are known, and what each can hold."""
+"""File formats of photos: their extensions, and what each can hold."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,14 +9,14 @@ from denoise_cli.io import raw
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of file.
+    """A file format.
 
     Attributes:
-        extensions: with the dot, the first is the one that is given to new files.
-        depths: the bits per value that can be written, best last; empty for formats that are only read.
+        extensions: with the dot; new files get the first.
+        depths: bits per value that can be written, ascending; empty for formats that are only read.
         alpha: whether it can hold transparency.
-        grey: whether it can hold a single channel; three equal ones are written where it cannot.
-        longest: the most pixels in a row or a column.
+        grey: whether it can hold a single channel; if not, grey photos are written with three equal ones.
+        longest: pixels, the largest width or height.
     """
 
     extensions: tuple[str, ...]
@@ -37,27 +37,32 @@ FORMATS = {
     "dng": Format((".dng",)),
 }
 WRITABLE = [name for name, known in FORMATS.items() if known.depths]
-TARGETS = [*WRITABLE, "dng"]  # the last of camera RAW alone
+TARGETS = [*WRITABLE, "dng"]  # a DNG can only be made from camera RAW
 EXTENSIONS = {extension for known in FORMATS.values() for extension in known.extensions} | raw.EXTENSIONS
 
 
 def is_photo(path: Path) -> bool:
-    """Whether a file's name is that of a photo that is read here."""
+    """Whether a file has the extension of a photo or of a RAW file that can be read."""
     return path.suffix.lower() in EXTENSIONS
 
 
 def kind_named(path: Path) -> str | None:
-    """The format that a name asks for; None where it is none that is written here."""
+    """The format that a file name stands for, a name from `TARGETS`; None if it is not one that can be written."""
     return next((name for name in TARGETS if path.suffix.lower() in FORMATS[name].extensions), None)
 
 
 def kind_for(path: Path) -> str:
-    """The format that a target's name asks for.
+    """The format that a target's file name stands for, a name from `TARGETS`.
+
+    >>> kind_for(Path("photo.JPG"))
+    'jpeg'
+    >>> kind_for(Path("photo.tif"))
+    'tiff'
 
     Raises:
-        UsageError: none that is written here.
+        UsageError: it is not a format that can be written.
     """
     if kind := kind_named(path):
         return kind
     written = ", ".join(extension for name in TARGETS for extension in FORMATS[name].extensions[:1])
-    raise UsageError(f"{path}: cannot write {path.suffix or 'a name without extension'}: choose one of {written}")
+    raise UsageError(f"{path}: cannot write {path.suffix or 'a file without extension'}: choose one of {written}")

@@ -1,4 +1,4 @@
-"""Photos in and out: any file that is one becomes a `Photo`, and back, without losing anything."""
+"""Photos in and out: files of every supported format to a `Photo` or a `RawFile`, and back, with their metadata."""
 
 import dataclasses
 import struct
@@ -16,7 +16,7 @@ from denoise_cli.io import development, dng, heif, pillow, png, raw, tiff
 from denoise_cli.io.decoding import decoder_errors, one_line
 from denoise_cli.io.formats import FORMATS, TARGETS, WRITABLE, is_photo, kind_for, kind_named
 from denoise_cli.io.limits import MAX_PIXELS
-from denoise_cli.io.metadata import Metadata, upright_xmp
+from denoise_cli.io.metadata import Metadata, reset_xmp
 from denoise_cli.io.photo import Photo, convert, to_float
 
 __all__ = [
@@ -38,14 +38,17 @@ STDIN = "-"
 
 
 def read(source: Path, max_pixels: int = MAX_PIXELS) -> Photo:
-    """Read a photo of any format, recognised by its content; camera RAW is developed. See `opened` for the rest."""
+    """Read a photo of any format, recognised by its content; camera RAW is developed.
+
+    Arguments and errors are those of `opened`.
+    """
     with opened(source, max_pixels) as found:
         return found if isinstance(found, Photo) else development.developed(found)
 
 
 @contextmanager
 def opened(source: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Photo | raw.RawFile]:
-    """Read a photo of any format, recognised by its content; camera RAW is not developed, but open until the end.
+    """Read a photo of any format, recognised by its content, or open a RAW file for the length of the `with` statement.
 
     Args:
         source: a file, or "-" for standard input.
@@ -81,18 +84,18 @@ def write(
     quality: int = 95,
     overwrite: bool = False,
 ) -> None:
-    """Write a photo; the file appears when it is complete, or not at all.
+    """Write a photo. The file appears when it is complete, or not at all.
 
     Args:
         target: a file, or "-" for standard output.
         photo: what to write.
-        kind: a name from `WRITABLE`, or "dng" of a digital negative.
-        software: what made the picture, for its metadata.
+        kind: a name from `WRITABLE`, or "dng" for a digital negative.
+        software: the name of the program, for the metadata.
         quality: 1 to 100 for lossy formats; 100 makes WebP lossless.
-        overwrite: replace a file that is there.
+        overwrite: whether an existing file is replaced.
 
     Raises:
-        UnwritableFile: the format cannot hold it, the folder or the disk refuses, or the file exists.
+        UnwritableFile: the format cannot hold the photo, the file cannot be written, or it exists.
     """
     name = "standard output" if str(target) == STDIN else target
     try:
@@ -110,15 +113,17 @@ def write(
 
 
 def encode(photo: Photo | dng.DigitalNegative, kind: str, software: str, quality: int = 95) -> bytes:
-    """A photo as the bytes of a file: in its own bit depth where the format can hold it, else in the format's best.
+    """The bytes of a photo's file, in its own bit depth if the format can hold it, else in the format's largest.
+
+    Arguments are those of `write`.
 
     Raises:
-        ValueError: the format cannot hold it, in the words that the user reads.
+        ValueError: the format cannot hold the photo; with a message for the user.
     """
     if isinstance(photo, dng.DigitalNegative):
         return dng.encode(photo, software)
     if kind == "dng":
-        raise ValueError("it is made of camera RAW alone: choose .tif or .png")
+        raise ValueError("it can only be made from camera RAW: choose .tif or .png")
     known = FORMATS[kind]
     if max(photo.pixels.shape) > known.longest:
         raise ValueError(f"it holds at most {known.longest} pixels in a row or a column: choose .png or .tif")
@@ -158,10 +163,10 @@ def _decode(data: bytes, extension: str, max_pixels: int, name: object) -> Photo
 
 
 def _for_output(meta: Metadata, channels: int) -> Metadata:
-    """The metadata as it is true of the result."""
+    """The metadata without what does not apply to the result."""
     colours = b"GRAY" if channels == 1 else b"RGB "
     return dataclasses.replace(
         meta,
-        xmp=meta.xmp and upright_xmp(meta.xmp),
+        xmp=meta.xmp and reset_xmp(meta.xmp),
         icc=meta.icc if meta.icc and meta.icc[16:20] == colours else None,
     )

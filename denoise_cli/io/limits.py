@@ -1,13 +1,17 @@
-"""How large a photo may be."""
+"""The largest photo that is decoded."""
 
 MAX_PIXELS = 200_000_000
 
 
 def refuse_too_large(size: tuple[int, int], max_pixels: int) -> None:
-    """Let nothing be decoded that has more pixels; `size` is width and height.
+    """Refuse a picture before it is decoded.
+
+    Args:
+        size: width and height, pixels.
+        max_pixels: the largest area that is accepted.
 
     Raises:
-        ValueError: more, in the words that the user reads.
+        ValueError: it has more pixels; with a message for the user.
     """
     if size[0] * size[1] > max_pixels:
         raise ValueError(f"{size[0]} x {size[1]} pixels, more than --max-pixels allows")

@@ -1,4 +1,4 @@
-"""What a file says beside its pixels, kept from one format to another: EXIF, XMP, IPTC, ICC profile, resolution."""
+"""Metadata that is carried from one format to another: EXIF, XMP, IPTC, ICC profile, resolution."""
 
 import re
 from dataclasses import dataclass, replace
@@ -10,34 +10,37 @@ from denoise_cli.io.exif import Exif, pack, parse
 
 ORIENTATION = ExifTags.Base.Orientation.value
 SOFTWARE = ExifTags.Base.Software.value
-MAKE, MODEL = ExifTags.Base.Make.value, ExifTags.Base.Model.value
-X_RESOLUTION, Y_RESOLUTION = ExifTags.Base.XResolution.value, ExifTags.Base.YResolution.value
+MAKE = ExifTags.Base.Make.value
+MODEL = ExifTags.Base.Model.value
+X_RESOLUTION = ExifTags.Base.XResolution.value
+Y_RESOLUTION = ExifTags.Base.YResolution.value
 RESOLUTION_UNIT = ExifTags.Base.ResolutionUnit.value
-XMP_TAG, IPTC_TAG = 700, 33723
-UNITS_PER_INCH = {2: 1.0, 3: 2.54}
+XMP_TAG = 700
+IPTC_TAG = 33723
+UNITS_PER_INCH = {2: 1.0, 3: 2.54}  # by value of `RESOLUTION_UNIT`
 
-# Tags of a TIFF's or a RAW's first directory that speak of the picture, not of how the file is laid out.
+# Tags in the first directory of a TIFF or RAW file that describe the picture rather than the layout of the file.
 DESCRIPTIVE_TAGS = {
     *(ExifTags.Base[name].value for name in ("ImageDescription", "Make", "Model", "Software", "DateTime", "Artist")),
     *(ExifTags.Base[name].value for name in ("Copyright", "HostComputer", "Rating", "RatingPercent", "XPTitle")),
     *(ExifTags.Base[name].value for name in ("XPComment", "XPAuthor", "XPKeywords", "XPSubject")),
     ORIENTATION,
 }
-# Tags of any file's first directory that point at what is not carried along: strips, tiles, thumbnails.
-POINTING_TAGS = {273, 279, 288, 289, 324, 325, 330, 513, 514}
+# Tags in any file's first directory that point at data which is not carried along: strips, tiles, thumbnails.
+OFFSET_TAGS = {273, 279, 288, 289, 324, 325, 330, 513, 514}
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """Each part as its own standard has it, without the wrapping of any one format.
+    """Each kind of metadata as in its own standard, without the wrapping of a file format; None if absent.
 
     Attributes:
-        exif: a TIFF structure, orientation and embedded thumbnail already taken out.
+        exif: a TIFF structure, without orientation and embedded thumbnail.
         xmp: an XML packet.
         icc: a colour profile.
         iptc: IPTC-IIM records.
         dpi: pixels per inch, horizontal and vertical.
-        gamma: a PNG's gAMA value, where no profile stands beside it.
+        gamma: a PNG's gAMA value, if the file has no colour profile.
     """
 
     exif: bytes | None = None
@@ -48,14 +51,18 @@ class Metadata:
     gamma: float | None = None
 
 
-def upright(exif: Exif, xmp: bytes | None = None) -> tuple[int, bytes | None]:
-    """Part the orientation from the rest.
+def split_orientation(exif: Exif, xmp: bytes | None = None) -> tuple[int, bytes | None]:
+    """Separate the orientation from the rest of the EXIF.
+
+    Args:
+        exif: loses its orientation and its pointers to other data.
+        xmp: an XML packet.
 
     Returns:
-        The orientation, 1 to 8, from the EXIF or else the XMP; and the EXIF without it, None where nothing is left.
+        The orientation, 1 to 8, from the EXIF or else from the XMP, and the EXIF without it; None if it is then empty.
     """
     stored = exif.main.pop(ORIENTATION, None)
-    for tag in POINTING_TAGS & set(exif.main):
+    for tag in OFFSET_TAGS & set(exif.main):
         del exif.main[tag]
     if stored is not None:
         orientation = exif.number(stored) or 1
@@ -65,27 +72,32 @@ def upright(exif: Exif, xmp: bytes | None = None) -> tuple[int, bytes | None]:
     return orientation if orientation in range(1, 9) else 1, pack(exif) if exif else None
 
 
-def descriptive(exif: Exif) -> Exif:
-    """The EXIF of a file that is itself a TIFF structure: without the tags that say how that file is laid out."""
+def keep_descriptive(exif: Exif) -> Exif:
+    """The EXIF of a TIFF or RAW file, without the tags that describe the layout of that file."""
     return replace(exif, main={tag: value for tag, value in exif.main.items() if tag in DESCRIPTIVE_TAGS})
 
 
 def camera_name(exif: Exif) -> str:
-    """The camera's maker and model, the maker only once; empty if the file names neither."""
-    maker, model = (exif.words(exif.main.get(tag)) for tag in (MAKE, MODEL))
+    """The camera's maker and model, without repeating the maker; empty if the file names neither."""
+    maker, model = (exif.string(exif.main.get(tag)) for tag in (MAKE, MODEL))
     return (model if model.startswith(maker) else f"{maker} {model}").strip()
 
 
 def dpi_of(exif: Exif) -> tuple[float, float] | None:
-    """Pixels per inch, horizontal and vertical, where the first directory says so."""
+    """Pixels per inch, horizontal and vertical; None if the first directory does not state them."""
     unit = exif.number(exif.main.get(RESOLUTION_UNIT))
     scale = UNITS_PER_INCH.get(2 if unit is None else unit, 0)
-    across, down = (exif.fraction(exif.main.get(tag)) * scale for tag in (X_RESOLUTION, Y_RESOLUTION))
-    return (across, down) if min(across, down) > 0 else None
+    horizontal, vertical = (exif.fraction(exif.main.get(tag)) * scale for tag in (X_RESOLUTION, Y_RESOLUTION))
+    return (horizontal, vertical) if min(horizontal, vertical) > 0 else None
 
 
-def turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """(H, W, ...) as it should be seen, from how a file with this EXIF orientation stores it."""
+def apply_orientation(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn a stored picture, (H, W, ...), upright.
+
+    Args:
+        pixels: as stored in the file.
+        orientation: of the file, 1 to 8 as in EXIF.
+    """
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
@@ -95,15 +107,15 @@ def turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return np.ascontiguousarray(pixels)
 
 
-def signed_exif(meta: Metadata, software: str, width: int, height: int) -> Exif:
-    """The EXIF for a result: its size and resolution, and what made it."""
+def exif_for_result(meta: Metadata, software: str, width: int, height: int) -> Exif:
+    """The EXIF for a result: the source's, with the result's size and resolution, and the name of the program."""
     exif = parse(meta.exif or b"")
     exif.main[SOFTWARE] = exif.text(software)
-    for directory, across, down in (
+    for directory, width_tag, height_tag in (
         (exif.main, ExifTags.Base.ImageWidth, ExifTags.Base.ImageLength),
         (exif.exif, ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight),
     ):
-        for tag, size in ((across.value, width), (down.value, height)):
+        for tag, size in ((width_tag.value, width), (height_tag.value, height)):
             if tag in directory:
                 directory[tag] = exif.long(size)
     if meta.dpi:
@@ -112,7 +124,7 @@ def signed_exif(meta: Metadata, software: str, width: int, height: int) -> Exif:
     return exif
 
 
-def upright_xmp(xmp: bytes) -> bytes:
-    """XMP can repeat the orientation, which is 1 from now on, and the thumbnail, which shows the old picture."""
+def reset_xmp(xmp: bytes) -> bytes:
+    """Set the orientation in an XMP packet to 1, and remove the thumbnail, which shows the old picture."""
     xmp = re.sub(rb"(tiff:Orientation(?:=[\"']|>)\s*)[2-8]", rb"\g<1>1", xmp)
     return re.sub(rb"<(xmp|xap):Thumbnails>.*?</\1:Thumbnails>", b"", xmp, flags=re.DOTALL)

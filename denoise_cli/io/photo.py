@@ -1,4 +1,4 @@
-"""`Photo`: a picture in memory as its file had it, with everything that has to survive."""
+"""`Photo`: a decoded still picture, with everything that has to be written again, and conversions of its pixels."""
 
 import dataclasses
 from dataclasses import dataclass, field
@@ -17,11 +17,11 @@ class Photo:
     """A still picture, upright.
 
     Attributes:
-        pixels: (H, W, C), C = 1 (grey) or 3 (RGB); uint8, uint16, or float32 with 1 as white and no limits.
-        alpha: (H, W) of the same type, or None.
-        kind: the format it came from, a key of `image.FORMATS` or "raw".
-        metadata: what else the file said.
-        notes: what a reader did that the user should hear of.
+        pixels: (H, W, C), C = 1 (grey) or 3 (RGB); uint8, uint16, or float32 with 1 as white, unbounded.
+        alpha: (H, W) of the same type; None if the photo is opaque.
+        kind: the format of its file, a key of `image.FORMATS` or "raw".
+        metadata: everything else from the file.
+        notes: messages to the user about how the file was read.
     """
 
     pixels: Pixels
@@ -46,59 +46,59 @@ class Photo:
         return to_float(self.pixels)
 
     def as_rgb8(self) -> NDArray[np.uint8]:
-        """(H, W, 3): 8 bits, grey three times over, alpha left out."""
+        """(H, W, 3), 8 bits; grey is repeated three times, alpha is left out."""
         values: NDArray[np.uint8] = np.repeat(
             convert(self.pixels, np.dtype(np.uint8)), 3 // self.pixels.shape[2], axis=2
         )
         return values
 
     def with_pixels(self, pixels: NDArray[np.float32]) -> "Photo":
-        """The same photo with other pixels, (H, W, C), nominally [0, 1], rounded to the photo's own type."""
+        """The same photo with other pixels: (H, W, C), nominally [0, 1], converted to the photo's own type."""
         return dataclasses.replace(self, pixels=from_float(pixels, self.pixels.dtype))
 
 
 def to_float(pixels: Pixels) -> NDArray[np.float32]:
-    """Integers become [0, 1]; floating point stays as it is."""
+    """Scale integers to [0, 1]; floating point is returned unchanged."""
     if pixels.dtype == np.float32:
         return pixels.astype(np.float32, copy=False)
-    return np.divide(pixels, white_of(pixels.dtype), dtype=np.float32)
+    return np.divide(pixels, white_value(pixels.dtype), dtype=np.float32)
 
 
 def from_float(pixels: NDArray[np.float32], dtype: np.dtype[Any]) -> Pixels:
-    """The way back from `to_float`: rounded and clipped for integers, untouched for floating point."""
+    """Undo `to_float`: integers are rounded and clipped, floating point is returned unchanged."""
     if dtype == np.float32:
         return pixels
-    top = white_of(dtype)
+    top = white_value(dtype)
     scaled = np.multiply(pixels, np.float32(top))
     np.rint(scaled, out=scaled)
     whole: Pixels = np.clip(scaled, 0, top, out=scaled).astype(dtype)
     return whole
 
 
-def white_of(dtype: np.dtype[Any]) -> int:
-    """The value of white, 1 for floating point."""
+def white_value(dtype: np.dtype[Any]) -> int:
+    """The value of white in a type: its maximum for integers, 1 for floating point."""
     return 1 if dtype.kind == "f" else 2 ** (8 * dtype.itemsize) - 1
 
 
-def straighten(pixels: Pixels, alpha: Pixels) -> Pixels:
-    """(H, W, C) without the alpha, (H, W), that they were multiplied by. What is fully transparent stays as it is."""
+def unpremultiply(pixels: Pixels, alpha: Pixels) -> Pixels:
+    """Divide pixels, (H, W, C), by the alpha, (H, W), that they were multiplied by, except where that is zero."""
     opacity = to_float(alpha)[..., None]
     straight = np.divide(to_float(pixels), opacity, out=to_float(pixels).copy(), where=opacity > 0)
     return from_float(straight, pixels.dtype)
 
 
 def convert(pixels: Pixels, dtype: np.dtype[Any]) -> Pixels:
-    """The same picture in another type, [0, 1] on both sides."""
+    """Convert pixels to another type; black and white are kept."""
     return pixels if pixels.dtype == dtype else from_float(to_float(pixels), dtype)
 
 
-def in_16_bits(values: np.ndarray, bits: int) -> np.ndarray:
-    """The same picture with 65535 as white, if it has more than 8 bits."""
+def scale_to_16_bits(values: np.ndarray, bits: int) -> np.ndarray:
+    """Scale integers of more than 8 bits so that 65535 is white; 8 bits are returned unchanged."""
     return values if values.dtype == np.uint8 else np.rint(values * (65535 / (2**bits - 1))).astype(np.uint16)
 
 
 def split_alpha(values: np.ndarray) -> tuple[Pixels, Pixels | None]:
-    """Pixels, (H, W, C), and alpha, (H, W), of a picture with 1 to 4 channels, (H, W, C)."""
+    """Split 1 to 4 channels, (H, W, C), into grey or RGB pixels, (H, W, 1 or 3), and alpha, (H, W); None without."""
     if values.shape[2] in (2, 4):
         return values[..., :-1], values[..., -1]
     return values, None

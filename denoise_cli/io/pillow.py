@@ -1,4 +1,4 @@
-"""JPEG, PNG, WebP, AVIF and BMP through Pillow; the deep ones of them through imagecodecs, which keeps their bits."""
+"""JPEG, PNG, WebP, AVIF and BMP through Pillow; files of more than 8 bits through imagecodecs, which keeps them."""
 
 import struct
 from collections.abc import Iterator
@@ -9,58 +9,67 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from denoise_cli.io.cicp import cicp_of, cicp_of_png, refuse_unusual_colours
-from denoise_cli.io.codecs import codecs
+from denoise_cli.io.cicp import cicp_of_heif, cicp_of_png, refuse_unusual_colours
+from denoise_cli.io.codecs import load_imagecodecs
 from denoise_cli.io.exif import PREFIX, pack, parse
 from denoise_cli.io.limits import refuse_too_large
-from denoise_cli.io.metadata import Metadata, dpi_of, signed_exif, turn, upright
-from denoise_cli.io.photo import Photo, in_16_bits, split_alpha
-from denoise_cli.io.png import info_of
+from denoise_cli.io.metadata import Metadata, apply_orientation, dpi_of, exif_for_result, split_orientation
+from denoise_cli.io.photo import Photo, scale_to_16_bits, split_alpha
+from denoise_cli.io.png import png_info
 
 READERS = ["JPEG", "PNG", "WEBP", "AVIF", "BMP"]
 KINDS = {"MPO": "jpeg"} | {reader: reader.lower() for reader in READERS}
-FIRST_FRAME_IS_THE_PHOTO = {"MPO"}  # a JPEG with a preview or a second eye behind it
+FIRST_FRAME_IS_THE_PHOTO = {"MPO"}  # a JPEG followed by a preview or by a stereo pair's second picture
 
-MAKER_NOTE = 37500
+MAKER_NOTE = 37500  # EXIF tag
 XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\x00"
-MOST_IN_A_JPEG_SEGMENT = 65533
+MAX_JPEG_SEGMENT = 65533  # bytes
 
 
 def decode(data: bytes, max_pixels: int) -> Photo:
-    """Read a still picture.
+    """Decode a still picture.
+
+    Args:
+        data: the file.
+        max_pixels: larger pictures are refused.
 
     Raises:
-        PIL.UnidentifiedImageError: of another format, or damaged at its start.
-        ValueError: not a picture that fits into a `Photo`, in the words that the user reads.
-        OSError and others: damaged.
+        PIL.UnidentifiedImageError: the file is of another format, or damaged at its start.
+        ValueError: the picture is too large or of an unsupported kind; with a message for the user.
+        OSError and others: the file is damaged.
     """
     Image.init()  # registers the readers that are not imported by default
-    with _own_pixel_limit(), Image.open(BytesIO(data), formats=READERS) as picture:
+    with _without_pillow_limit(), Image.open(BytesIO(data), formats=READERS) as picture:
         refuse_too_large(picture.size, max_pixels)
         frames = getattr(picture, "n_frames", 1)
         if frames > 1 and picture.format not in FIRST_FRAME_IS_THE_PHOTO:
             raise ValueError(f"an animation of {frames} frames: only still pictures are denoised")
         kind = KINDS[picture.format or ""]
         if kind in ("png", "avif"):
-            refuse_unusual_colours(cicp_of_png(data) if kind == "png" else cicp_of(data))
+            refuse_unusual_colours(cicp_of_png(data) if kind == "png" else cicp_of_heif(data))
         values = _deep_values(data, kind)
         if values is None:
-            values = _values_of(picture)
+            values = _pixel_values(picture)
         else:
-            picture.load()  # for the metadata behind the pixels, and damage that the other decoder passes over
-        metadata, orientation = _metadata_of(picture)
+            picture.load()  # for metadata that follows the pixels, and to find damage that the other decoder ignores
+        metadata, orientation = _read_metadata(picture)
     pixels, alpha = split_alpha(values)
-    return Photo(turn(pixels, orientation), None if alpha is None else turn(alpha, orientation), kind, metadata)
+    return Photo(
+        apply_orientation(pixels, orientation),
+        None if alpha is None else apply_orientation(alpha, orientation),
+        kind,
+        metadata,
+    )
 
 
 def encode(photo: Photo, kind: str, software: str, quality: int) -> bytes:
-    """Write a photo of 8 bits per value."""
+    """The bytes of a file with 8 bits per value; arguments are those of `image.write`."""
     values = photo.pixels if photo.alpha is None else np.dstack([photo.pixels, photo.alpha])
     picture = Image.fromarray(values[..., 0] if values.shape[2] == 1 else values)
     meta = photo.metadata
-    exif = signed_exif(meta, software, picture.width, picture.height)
-    if kind == "jpeg" and len(PREFIX + pack(exif)) > MOST_IN_A_JPEG_SEGMENT:
-        exif.exif.pop(MAKER_NOTE, None)  # the one part that can be this long
+    exif = exif_for_result(meta, software, picture.width, picture.height)
+    if kind == "jpeg" and len(PREFIX + pack(exif)) > MAX_JPEG_SEGMENT:
+        exif.exif.pop(MAKER_NOTE, None)  # the only tag that can be this long
     options: dict[str, Any] = {"exif": pack(exif)}
     if meta.icc:
         options["icc_profile"] = meta.icc
@@ -69,14 +78,14 @@ def encode(photo: Photo, kind: str, software: str, quality: int) -> bytes:
     if meta.xmp and kind != "png":
         options["xmp"] = meta.xmp
     if kind == "jpeg":
-        # Not "optimize": for that, Pillow must guess the file's size, and a noisy picture's is larger.
+        # Without "optimize": for that Pillow has to guess the file's size, and noisy pictures exceed its guess.
         options |= {"quality": quality, "subsampling": 0 if quality >= 90 else 2, "exif": PREFIX + pack(exif)}
         if meta.iptc:
             options["extra"] = _iptc_segment(meta.iptc)
-        if meta.xmp and len(XMP_PREFIX + meta.xmp) > MOST_IN_A_JPEG_SEGMENT:
+        if meta.xmp and len(XMP_PREFIX + meta.xmp) > MAX_JPEG_SEGMENT:
             del options["xmp"]
     elif kind == "png":
-        options["pnginfo"] = info_of(meta, software)
+        options["pnginfo"] = png_info(meta, software)
     elif kind == "webp":
         options |= {"quality": quality, "lossless": quality == 100, "method": 4, "exact": True}
     elif kind == "avif":
@@ -88,22 +97,22 @@ def encode(photo: Photo, kind: str, software: str, quality: int) -> bytes:
 
 
 def _deep_values(data: bytes, kind: str) -> np.ndarray | None:
-    """What Pillow would cut to 8 bits: 16-bit PNG, 10- and 12-bit AVIF; (H, W, C) in uint16, or None."""
+    """(H, W, C) uint16, for files that Pillow would reduce to 8 bits: 16-bit PNG, deep AVIF; None for others."""
     if kind == "png" and data[24] == 16:
-        return np.atleast_3d(codecs().png_decode(data))
+        return np.atleast_3d(load_imagecodecs().png_decode(data))
     if kind == "avif" and (bits := _avif_bits(data)) > 8:
-        return in_16_bits(np.atleast_3d(codecs().avif_decode(data)), bits)
+        return scale_to_16_bits(np.atleast_3d(load_imagecodecs().avif_decode(data)), bits)
     return None
 
 
 def _avif_bits(data: bytes) -> int:
-    """From the codec's configuration (AV1-ISOBMFF 2.3.3): two flags, for more than 8 bits and for 12."""
+    """Bits per value: two flags in the codec's configuration (AV1-ISOBMFF 2.3.3) stand for more than 8 and for 12."""
     at = data.find(b"av1C")
     flags = data[at + 6] if 0 <= at < len(data) - 6 else 0
     return (12 if flags & 0x20 else 10) if flags & 0x40 else 8
 
 
-def _values_of(picture: Image.Image) -> np.ndarray:
+def _pixel_values(picture: Image.Image) -> np.ndarray:
     """(H, W, C), C = 1 to 4."""
     grey = picture.mode in ("1", "L", "LA")
     if picture.mode in ("CMYK", "LAB", "YCbCr", "HSV", "F", "I"):
@@ -113,14 +122,14 @@ def _values_of(picture: Image.Image) -> np.ndarray:
     return np.atleast_3d(np.asarray(picture))
 
 
-def _metadata_of(picture: Image.Image) -> tuple[Metadata, int]:
+def _read_metadata(picture: Image.Image) -> tuple[Metadata, int]:
     info = picture.info
     xmp = info.get("xmp") or info.get("XML:com.adobe.xmp")
     xmp = xmp.encode() if isinstance(xmp, str) else xmp
     exif = parse(info.get("exif") or _exif_in_text(info) or b"")
     dpi = info.get("dpi") if "jfif_unit" not in info or info["jfif_unit"] else None
     dpi = (float(dpi[0]), float(dpi[1])) if dpi and min(dpi) > 0 else dpi_of(exif)
-    orientation, packed = upright(exif, xmp)
+    orientation, packed = split_orientation(exif, xmp)
     photoshop = info.get("photoshop")
     gamma = info.get("gamma")
     return Metadata(
@@ -134,7 +143,7 @@ def _metadata_of(picture: Image.Image) -> tuple[Metadata, int]:
 
 
 def _exif_in_text(info: dict[str | tuple[int, int], Any]) -> bytes | None:
-    """How ImageMagick wrote EXIF into PNG before there was a chunk for it: hexadecimal, after two lines of heading."""
+    """EXIF from a PNG by an older ImageMagick, which wrote it as hexadecimal text below a two-line heading."""
     text = info.get("Raw profile type exif")
     try:
         return bytes.fromhex("".join(text.split("\n")[3:])) if text else None
@@ -143,15 +152,15 @@ def _exif_in_text(info: dict[str | tuple[int, int], Any]) -> bytes | None:
 
 
 def _iptc_segment(iptc: bytes) -> bytes:
-    """IPTC records as a JPEG's APP13 segment."""
+    """IPTC records as an APP13 segment of a JPEG; empty if they are too long for one."""
     resource = b"8BIM\x04\x04\x00\x00" + struct.pack(">I", len(iptc)) + iptc + b"\x00" * (len(iptc) % 2)
     body = b"Photoshop 3.0\x00" + resource
     return b"\xff\xed" + struct.pack(">H", len(body) + 2) + body if len(body) < 65_000 else b""
 
 
 @contextmanager
-def _own_pixel_limit() -> Iterator[None]:
-    """Pillow's own guard off: ours is asked before anything is decoded."""
+def _without_pillow_limit() -> Iterator[None]:
+    """Turn off Pillow's own limit on pixels; ours is checked before anything is decoded."""
     before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         yield

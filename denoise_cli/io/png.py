@@ -1,4 +1,4 @@
-"""PNG beyond what Pillow does: its chunks, and 16 bits per value."""
+"""PNG features that Pillow lacks: access to chunks, and 16 bits per value in RGB."""
 
 import struct
 from collections.abc import Iterator
@@ -8,27 +8,27 @@ from typing import Any
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from denoise_cli.io.codecs import codecs
+from denoise_cli.io.codecs import load_imagecodecs
 from denoise_cli.io.exif import pack
-from denoise_cli.io.metadata import Metadata, signed_exif
+from denoise_cli.io.metadata import Metadata, exif_for_result
 from denoise_cli.io.photo import Photo
 
 
 def encode16(photo: Photo, software: str) -> bytes:
-    """Write a photo of 16 bits per value.
+    """The bytes of a PNG with 16 bits per value.
 
-    Pillow writes no 16-bit RGB: another encoder writes the pixels, Pillow the chunks around them.
+    Pillow cannot write 16-bit RGB, so imagecodecs encodes the pixels and Pillow the metadata chunks around them.
     """
     values = photo.pixels if photo.alpha is None else np.dstack([photo.pixels, photo.alpha])
     H, W, C = values.shape
-    pixels = bytes(codecs().png_encode(np.ascontiguousarray(values[..., 0] if C == 1 else values), level=6))
+    pixels = bytes(load_imagecodecs().png_encode(np.ascontiguousarray(values[..., 0] if C == 1 else values), level=6))
     meta = photo.metadata
     carrier = BytesIO()
     options: dict[str, Any] = {"icc_profile": meta.icc} if meta.icc else {}
     if meta.dpi:
         options["dpi"] = meta.dpi
-    exif = pack(signed_exif(meta, software, W, H))
-    Image.new("L", (1, 1)).save(carrier, "PNG", pnginfo=info_of(meta, software), exif=exif, **options)
+    exif = pack(exif_for_result(meta, software, W, H))
+    Image.new("L", (1, 1)).save(carrier, "PNG", pnginfo=png_info(meta, software), exif=exif, **options)
 
     chunks = list(chunks_of(pixels))
     carried = [chunk for name, chunk in chunks_of(carrier.getvalue()) if name not in (b"IHDR", b"IDAT", b"IEND")]
@@ -37,7 +37,7 @@ def encode16(photo: Photo, software: str) -> bytes:
 
 
 def chunks_of(png: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Each chunk's name, and the whole of it."""
+    """The name and the complete bytes of each chunk."""
     start = 8
     while start < len(png):
         stop = start + 12 + int.from_bytes(png[start : start + 4], "big")
@@ -45,8 +45,8 @@ def chunks_of(png: bytes) -> Iterator[tuple[bytes, bytes]]:
         start = stop
 
 
-def info_of(meta: Metadata, software: str) -> PngImagePlugin.PngInfo:
-    """What Pillow writes beside a PNG's pixels only when told in full: gamma, software, XMP."""
+def png_info(meta: Metadata, software: str) -> PngImagePlugin.PngInfo:
+    """The metadata that Pillow takes as explicit chunks: gamma, software, XMP."""
     info = PngImagePlugin.PngInfo()
     if meta.gamma:
         info.add(b"gAMA", struct.pack(">I", round(meta.gamma * 100_000)))

@@ -21,7 +21,7 @@ from denoise_cli.errors import MissingDependency
 from denoise_cli.imaging.bayer import Phase
 from denoise_cli.io.decoding import decoder_errors
 from denoise_cli.io.dng import filter_pattern, is_dng, noise_profile
-from denoise_cli.io.exif import PREFIX, Exif, parse, pictures
+from denoise_cli.io.exif import PREFIX, Exif, parse, picture_directories
 from denoise_cli.io.limits import refuse_too_large
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ PHOTOMETRIC_INTERPRETATION = 262
 RGB = 3
 WHITE = 65535  # of developed pictures
 QUAD = ((0, 0), (0, 1), (1, 0), (1, 1))
-GREEN_BESIDE_BLUE = 3  # LibRaw's number for it
+GREEN_BESIDE_BLUE = 3  # LibRaw's number for the second green
 SWAPS_AXES = 4  # a bit of LibRaw's `flip`: rows become columns
 # Patterns of colour filters that LibRaw can develop, as rows and columns in a DNG; None in other files. It takes every
 # other pattern for a Bayer mosaic, and would show wrong colours.
@@ -157,7 +157,7 @@ class RawFile:
 
     @property
     def layout(self) -> str:
-        """What the values are, for people."""
+        """A description of the file's values for the user."""
         if self.obstacle is not None:
             return self.obstacle
         return "".join("RGBG"[colour] for colour in self._filters.flat) + " mosaic"
@@ -188,7 +188,7 @@ class RawFile:
         return numbers
 
     def planes(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Planes of one colour in which noise can be measured if there is no Bayer mosaic, and where they are full.
+        """Planes of one colour in which noise can be measured if there is no Bayer mosaic, and where they saturate.
 
         Returns:
             (h, w, C) twice, light and saturation as in `Mosaic`: a plane for each place of the filters' pattern, or
@@ -246,7 +246,7 @@ class RawFile:
             half_size: one pixel for each quad, which is much faster.
 
         Returns:
-            (H, W, 3), 65535 as white; (H, W, 4) in the colours of a camera that sees four.
+            (H, W, 3), 65535 as white; (H, W, 4) in the colours of a camera that has four.
 
         Raises:
             UnreadableFile: LibRaw cannot develop it.
@@ -345,7 +345,7 @@ class RawFile:
 
 def is_tiff_of_camera(data: bytes) -> bool:
     """Whether a TIFF structure is camera RAW, whatever its name: Canon's have a signature, others hold a mosaic."""
-    found = (one.number(one.main.get(PHOTOMETRIC_INTERPRETATION)) for one in pictures(data))
+    found = (one.number(one.main.get(PHOTOMETRIC_INTERPRETATION)) for one in picture_directories(data))
     return data[8:10] == b"CR" or COLOUR_FILTER_ARRAY in found
 
 

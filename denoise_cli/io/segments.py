@@ -1,4 +1,4 @@
-"""The result of a clip while it is made: in finished parts, which outlive a kill."""
+"""A clip's result while it is being made: in finished segments, which survive a kill."""
 
 import json
 import os
@@ -15,110 +15,120 @@ from denoise_cli.io.encode import Encoding, Writer
 from denoise_cli.io.mux import assemble, count_frames, join
 from denoise_cli.io.video import Frame, Reader
 
-PART = 240  # frames; what a kill can cost
-REHEARSED = 1.0  # seconds
+SEGMENT_LENGTH = 240  # frames: the most that a kill can cost
+CHECK_DURATION = 1.0  # seconds of the source that are copied to check the container
 
 
-class Parts:
-    """The finished parts of a result, in a folder beside it.
+class Segments:
+    """The finished segments of a result, in a folder beside it.
 
     Args:
         target: the result.
         clip: the source.
-        first: the first frame that is taken from it.
+        first: the first frame of the source that is denoised.
         encoding: of the video.
-        plan: all that the parts depend on, but for their length.
-        seconds: how much is taken of the source.
+        plan: everything that the segments depend on, except their length.
+        seconds: the length of the source that is denoised.
 
     Attributes:
-        folder: where they are.
-        frames: how many there are in the parts that are finished.
+        folder: where the segments are.
+        frames: number of frames in the segments of the run that is resumed; 0 without one.
     """
 
     def __init__(
         self, target: Path, clip: Reader, first: Frame, encoding: Encoding, plan: dict[str, Any], seconds: float
     ) -> None:
-        self.folder = folder_of(target)
+        self.folder = segments_folder(target)
         self.frames = 0
         self._target, self._clip, self._first, self._encoding, self._seconds = target, clip, first, encoding, seconds
-        self._plan = json.loads(json.dumps(plan | {"part": PART}))  # as it will be read
+        self._plan = json.loads(json.dumps(plan | {"part": SEGMENT_LENGTH}))  # as it will be read back
         self._plan_file = self.folder / "plan.json"
 
     def open(self, overwrite: bool, resume: bool) -> None:
-        """Take up the parts that there are, or begin with none.
+        """Continue after existing segments, or make an empty folder.
 
         Args:
-            overwrite: throw away those that there are.
-            resume: go on after them.
+            overwrite: whether existing segments are deleted.
+            resume: whether they are continued.
 
         Raises:
-            UsageError: there are parts and neither is wanted, or they were made otherwise.
-            UnwritableFile: the folder is another one, or cannot be made, or the container cannot hold the streams.
+            UsageError: there are segments but neither is set, or they come from another source or other settings.
+            UnwritableFile: the folder is not of this program or cannot be made, or the container cannot hold the
+                streams.
         """
         if self.folder.exists() and not (self.folder.is_dir() and self._is_ours()):
             raise UnwritableFile(self.folder, "is in the way: move it, or choose another name for the output")
         if self._finished() and resume:
             if self._read_plan() != self._plan:
-                raise UsageError(f"{self.folder}: of another source or other settings: --overwrite begins again")
-            self.frames = sum(count_frames(part) for part in self._finished())
+                raise UsageError(
+                    f"{self.folder}: left by a run with another source or other settings: --overwrite starts again"
+                )
+            self.frames = sum(count_frames(segment) for segment in self._finished())
             return
         if self._finished() and not overwrite:
-            raise UsageError(f"{self.folder}: of an interrupted run: --resume goes on, --overwrite begins again")
-        with self._said_of_the_target():
+            raise UsageError(
+                f"{self.folder}: left by an interrupted run: --resume continues it, --overwrite starts again"
+            )
+        with self._naming_target():
             if self.folder.exists():
                 shutil.rmtree(self.folder)
             self.folder.mkdir()
         try:
-            with self._said_of_the_target():
+            with self._naming_target():
                 write_atomically(self._plan_file, json.dumps(self._plan, indent=1).encode(), overwrite=True)
-                self._rehearse()
+                self._check_container()
         except BaseException:
             shutil.rmtree(self.folder, ignore_errors=True)
             raise
 
     def write(self, frames: Iterable[Frame]) -> int:
-        """Add frames, a part after another, and say how many; a part that does not become whole is lost.
+        """Encode frames into segments; one that is interrupted is lost.
+
+        Returns:
+            The number of frames.
 
         Raises:
-            UnwritableFile: the disk refuses; the finished parts stay.
+            UnwritableFile: a file cannot be written. Finished segments are kept.
         """
-        coming, written = iter(frames), 0
+        remaining, written = iter(frames), 0
         for number in range(len(self._finished()), 10**9):
-            first = next(coming, None)
+            first = next(remaining, None)
             if first is None:
                 break
-            growing, part = self.folder / "growing", self.folder / f"{number:05d}.part"
-            with self._said_of_the_target():
-                written += write_all(chain([first], islice(coming, PART - 1)), growing, self._clip, self._encoding)
-                os.replace(growing, part)
+            unfinished, segment = self.folder / "growing", self.folder / f"{number:05d}.part"
+            with self._naming_target():
+                written += write_all(
+                    chain([first], islice(remaining, SEGMENT_LENGTH - 1)), unfinished, self._clip, self._encoding
+                )
+                os.replace(unfinished, segment)
         return written
 
     def close(self) -> None:
-        """Leave nothing behind where there is nothing to go on with."""
+        """Remove the folder if it holds no finished segments."""
         if not self._finished():
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def finish(self, overwrite: bool) -> None:
-        """Make the result, and take the parts away.
+        """Assemble the result, and remove the segments.
 
         Raises:
-            UnwritableFile: the disk refuses; the parts stay.
+            UnwritableFile: the result cannot be written. The segments are kept.
         """
-        with self._said_of_the_target():
-            whole = self._put_together(self._finished(), self._seconds)
+        with self._naming_target():
+            whole = self._assemble(self._finished(), self._seconds)
         move_into_place(whole, self._target, overwrite)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _rehearse(self) -> None:
-        """Put a file together from the first frame and a second of the rest: better fail now than after the work."""
-        part = self.folder / "rehearsal"
-        write_all([self._first], part, self._clip, self._encoding)
-        self._put_together([part], min(self._seconds, REHEARSED)).unlink()
-        part.unlink()
+    def _check_container(self) -> None:
+        """Assemble a file from the first frame and a second of the source: it is better to fail now than at the end."""
+        segment = self.folder / "check"
+        write_all([self._first], segment, self._clip, self._encoding)
+        self._assemble([segment], min(self._seconds, CHECK_DURATION)).unlink()
+        segment.unlink()
 
-    def _put_together(self, parts: Sequence[Path], seconds: float) -> Path:
+    def _assemble(self, segments: Sequence[Path], seconds: float) -> Path:
         joined, whole = self.folder / "joined", self.folder / self._target.name
-        join(parts, joined, self._encoding)
+        join(segments, joined, self._encoding)
         assemble(self._clip, joined, whole, self._encoding, seconds)
         return whole
 
@@ -135,8 +145,8 @@ class Parts:
             return None
 
     @contextmanager
-    def _said_of_the_target(self) -> Iterator[None]:
-        """The names of the files within are of no use to anybody."""
+    def _naming_target(self) -> Iterator[None]:
+        """Make errors name the target, because names of files in the folder mean nothing to the user."""
         try:
             yield
         except UnwritableFile as error:
@@ -145,16 +155,20 @@ class Parts:
             raise UnwritableFile(self._target, f"cannot be written ({error.strerror})") from error
 
 
-def folder_of(target: Path) -> Path:
-    """Where the parts of a result are."""
+def segments_folder(target: Path) -> Path:
+    """The folder for the segments of a result."""
     return target.with_name(f"{target.name}.parts")
 
 
 def write_all(frames: Iterable[Frame], path: Path, clip: Reader, encoding: Encoding) -> int:
-    """Encode frames into a file, or to standard output, and say how many there were.
+    """Encode frames to a file or to standard output.
+
+    Returns:
+        The number of frames.
 
     Raises:
-        UnwritableFile: the disk refuses, or the encoder.
+        UsageError: the encoder does not accept its settings.
+        UnwritableFile: the file cannot be written.
     """
     written = 0
     with Writer(path, clip, encoding) as writer:

@@ -1,4 +1,4 @@
-"""TIFF: any bit depth in; 8, 16 and floating point out, with EXIF and GPS directories."""
+"""TIFF: reads any bit depth, and writes 8 bits, 16 bits and floating point with EXIF and GPS directories."""
 
 import struct
 from io import BytesIO
@@ -13,18 +13,18 @@ from denoise_cli.io.metadata import (
     SOFTWARE,
     XMP_TAG,
     Metadata,
-    descriptive,
+    apply_orientation,
     dpi_of,
-    signed_exif,
-    turn,
-    upright,
+    exif_for_result,
+    keep_descriptive,
+    split_orientation,
 )
-from denoise_cli.io.photo import Photo, Pixels, straighten, white_of
+from denoise_cli.io.photo import Photo, Pixels, unpremultiply, white_value
 
 UNDEFINED = 7
 ICC_TAG = 34675
-PLACEHOLDER = 1  # tifffile writes no directory pointers itself; the number above sorts into the same place
-MOST_CHANNELS = 5  # nothing with more is read: refused before it is decoded
+PLACEHOLDER = 1  # added to the tag of a directory pointer, which tifffile cannot write; sorts into the same position
+MAX_CHANNELS = 5  # more are refused before they are decoded
 
 COLOURS = {
     tifffile.PHOTOMETRIC.MINISBLACK,
@@ -32,16 +32,20 @@ COLOURS = {
     tifffile.PHOTOMETRIC.RGB,
     tifffile.PHOTOMETRIC.PALETTE,
 }
-JPEG = {tifffile.COMPRESSION.JPEG, tifffile.COMPRESSION.OJPEG}  # decoded from YCbCr to RGB, others are not
+JPEG = {tifffile.COMPRESSION.JPEG, tifffile.COMPRESSION.OJPEG}  # YCbCr is decoded to RGB only in these
 TRANSPARENCY = {tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA}
 
 
 def decode(data: bytes, max_pixels: int) -> Photo:
-    """Read a single-picture TIFF.
+    """Decode a TIFF that holds a single picture.
+
+    Args:
+        data: the file.
+        max_pixels: larger pictures are refused.
 
     Raises:
-        ValueError: not a picture that fits into a `Photo`, in the words that the user reads.
-        tifffile.TiffFileError, OSError and others: damaged.
+        ValueError: the picture is too large or of an unsupported kind; with a message for the user.
+        tifffile.TiffFileError, OSError and others: the file is damaged.
     """
     with tifffile.TiffFile(BytesIO(data)) as file:
         page = _only_page(file)
@@ -49,14 +53,14 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         _refuse_truncated(page, len(data))
         pixels, alpha, notes = _split_alpha(_values(page), page)
         if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
-            pixels = np.subtract(white_of(pixels.dtype), pixels, dtype=pixels.dtype)
+            pixels = np.subtract(white_value(pixels.dtype), pixels, dtype=pixels.dtype)
     exif = parse(data)
     xmp, icc, iptc = (exif.main[tag].data if tag in exif.main else None for tag in (XMP_TAG, ICC_TAG, IPTC_TAG))
     dpi = dpi_of(exif)
-    orientation, packed = upright(descriptive(exif), xmp)
+    orientation, packed = split_orientation(keep_descriptive(exif), xmp)
     return Photo(
-        pixels=turn(pixels, orientation),
-        alpha=None if alpha is None else turn(alpha, orientation),
+        pixels=apply_orientation(pixels, orientation),
+        alpha=None if alpha is None else apply_orientation(alpha, orientation),
         kind="tiff",
         metadata=Metadata(exif=packed, xmp=xmp, icc=icc, iptc=iptc, dpi=dpi),
         notes=notes,
@@ -64,11 +68,11 @@ def decode(data: bytes, max_pixels: int) -> Photo:
 
 
 def encode(photo: Photo, software: str) -> bytes:
-    """Write a photo in its own bit depth, losslessly compressed."""
+    """The bytes of a losslessly compressed TIFF in the photo's own bit depth; arguments are those of `image.write`."""
     pixels = photo.pixels if photo.alpha is None else np.dstack([photo.pixels, photo.alpha])
     H, W, C = pixels.shape
     meta = photo.metadata
-    exif = signed_exif(meta, software, W, H)
+    exif = exif_for_result(meta, software, W, H)
     extra = [
         (tag, kind, len(value), value, True)
         for tag, kind, value in ((XMP_TAG, BYTE, meta.xmp), (IPTC_TAG, UNDEFINED, meta.iptc))
@@ -102,7 +106,7 @@ def encode(photo: Photo, software: str) -> bytes:
 
 
 def placeholders(exif: Exif) -> list[tuple[int, int, int, bytes, bool]]:
-    """Tags for tifffile in the places of those that point at the EXIF and GPS directories: see `with_directories`."""
+    """Tags for tifffile that reserve room for pointers to the EXIF and GPS directories: see `with_directories`."""
     return [
         (tag + PLACEHOLDER, LONG, 1, exif.long(0).data, True)
         for tag in (EXIF_IFD, GPS_IFD)
@@ -111,7 +115,7 @@ def placeholders(exif: Exif) -> list[tuple[int, int, int, bytes, bool]]:
 
 
 def with_directories(data: bytes, exif: Exif) -> bytes:
-    """Append the EXIF and GPS directories, and turn their placeholders into the tags that point at them."""
+    """Append the EXIF and GPS directories to a TIFF file, and make its placeholders point at them."""
     buffer = BytesIO(data)
     with tifffile.TiffFile(BytesIO(data)) as file:
         places = {tag.code - PLACEHOLDER: tag.offset for tag in file.pages[0].aspage().tags}
@@ -125,11 +129,11 @@ def with_directories(data: bytes, exif: Exif) -> bytes:
 
 
 def _only_page(file: tifffile.TiffFile) -> tifffile.TiffPage:
-    """The one picture that is not a thumbnail of another."""
+    """The only picture in the file that is not a thumbnail."""
     pages: list[tifffile.TiffPage] = []
     seen: set[int] = set()
     for page in file.pages:
-        if page.offset in seen:  # a damaged file can lead back to an earlier page, for ever
+        if page.offset in seen:  # in a damaged file, the chain of pages can loop
             break
         seen.add(page.offset)
         if not page.aspage().is_reduced:
@@ -146,16 +150,16 @@ def _refuse_too_large(page: tifffile.TiffPage, max_pixels: int) -> None:
         raise ValueError(f"{page.imagewidth} x {page.imagelength} pixels, more than --max-pixels allows")
     if page.is_tiled and page.tilewidth * page.tilelength > max_pixels:
         raise ValueError(f"tiles of {page.tilewidth} x {page.tilelength} pixels, more than --max-pixels allows")
-    if page.samplesperpixel > MOST_CHANNELS:
+    if page.samplesperpixel > MAX_CHANNELS:
         raise ValueError(f"{page.samplesperpixel} channels: only grey or RGB, with or without alpha, are read")
     if page.imagedepth > 1:
         raise ValueError(f"{page.imagedepth} slices of a volume: split it into single pictures")
 
 
 def _refuse_truncated(page: tifffile.TiffPage, length: int) -> None:
-    """JPEG's decoder would fill what is missing with grey."""
+    """Refuse files with missing data, which the JPEG decoder would fill with grey."""
     if any(start + size > length for start, size in zip(page.dataoffsets, page.databytecounts, strict=False)):
-        raise ValueError("the file ends before its pixels do")
+        raise ValueError("the file ends before its pixel data does")
 
 
 def _values(page: tifffile.TiffPage) -> np.ndarray:
@@ -171,7 +175,7 @@ def _values(page: tifffile.TiffPage) -> np.ndarray:
     if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
         if values.ndim != 2:
             raise ValueError("a palette with transparency: convert it to RGB first")
-        # 16 bits by the standard, 8 in every palette that is made
+        # 16 bits by the standard, but palettes only use the upper 8.
         colours = (np.asarray(page.colormap) >> 8).astype(np.uint8)
         return np.moveaxis(colours, 0, -1)[values.astype(np.intp)]
     return _to_photo_type(np.atleast_3d(values), int(page.bitspersample))
@@ -204,8 +208,8 @@ def _split_alpha(values: np.ndarray, page: tifffile.TiffPage) -> tuple[Pixels, P
     if not extra:
         return pixels, None, ()
     if page.extrasamples and not TRANSPARENCY & set(page.extrasamples):
-        return pixels, None, ("a further channel, which is not transparency, is left out",)
+        return pixels, None, ("an extra channel that is not transparency is left out",)
     alpha = values[..., colours]
     if tifffile.EXTRASAMPLE.ASSOCALPHA in page.extrasamples:
-        pixels = straighten(pixels, alpha)
+        pixels = unpremultiply(pixels, alpha)
     return pixels, alpha, ()

@@ -1,4 +1,4 @@
-"""Video in, through FFmpeg's libraries: frames with their exact times, and all that is known of them."""
+"""Video in, through FFmpeg's libraries: frames with exact times, tags and side data."""
 
 import math
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -21,28 +21,30 @@ from denoise_cli.errors import UnreadableFile
 from denoise_cli.imaging.yuv import Layout, Plane
 from denoise_cli.io.limits import MAX_PIXELS, refuse_too_large
 
+# FFmpeg's names of chroma subsamplings, by how often chroma is halved in width and in height.
 SUBSAMPLINGS = {(1, 1): "420", (1, 0): "422", (0, 0): "444", (0, 1): "440", (2, 0): "411", (2, 2): "410"}
 FULL_RANGE = 2  # FFmpeg's AVCOL_RANGE_JPEG
-DISPLAY, LIGHT = SideData.MASTERING_DISPLAY_METADATA.name, SideData.CONTENT_LIGHT_LEVEL.name
-RIGHT_ANGLE = 1 << 16  # one, in the fixed point of MP4's matrices
+MASTERING_DISPLAY = SideData.MASTERING_DISPLAY_METADATA.name
+CONTENT_LIGHT = SideData.CONTENT_LIGHT_LEVEL.name
+MATRIX_ONE = 1 << 16  # 1 in the fixed-point numbers of MP4's matrices
 
 
 class Frame:
-    """A picture of a clip, with all that belongs to it: its time, its colour tags, captions.
+    """A frame of a clip, with its time, its colour tags and its captions.
 
     Attributes:
-        picture: as FFmpeg holds it.
-        turned: the matrix by which it is turned to be shown, nine numbers as in MP4; None where it is upright.
-        mastering: the display that HDR was mastered on and the light that it reaches, as FFmpeg's structures have it,
-            by the name of its side data.
-        noisy: its planes as they were before `replace`; None where nothing was replaced.
+        picture: FFmpeg's frame, with a plane for each colour.
+        display_matrix: how to turn the picture for display, nine numbers as in MP4; None if it is upright.
+        mastering: HDR metadata (mastering display, content light level) as bytes of FFmpeg's structures, by the name of
+            the side data.
+        original_planes: the planes before `replace`; None if nothing was replaced.
     """
 
-    noisy: list[Plane] | None = None
+    original_planes: list[Plane] | None = None
 
     def __init__(self, picture: VideoFrame) -> None:
-        # Before anything is done to the picture: PyAV remembers where these lie, even when they have moved.
-        self.turned = _turn(picture)
+        # Read this first: PyAV keeps pointers to side data, which are wrong once the picture has been changed.
+        self.display_matrix = _display_matrix(picture)
         self.mastering = {
             kind.name: data
             for kind in (SideData.MASTERING_DISPLAY_METADATA, SideData.CONTENT_LIGHT_LEVEL)
@@ -52,45 +54,45 @@ class Frame:
 
     @property
     def is_interlaced(self) -> bool:
-        """Whether its odd and even rows are of two moments."""
+        """Whether odd and even rows were taken at different times."""
         return self.picture.interlaced_frame
 
     @property
     def layout(self) -> Layout:
-        """How to read its planes."""
+        """How to interpret the planes."""
         form = self.picture.format
         bits = form.components[0].bits
         if len(form.components) < 3:
             return Layout("grey", bits, self._is_full, across=0, down=0)
         if form.is_rgb:
             return Layout("gbr", bits, full=True, across=0, down=0)
-        across, down = halvings(form)
+        across, down = chroma_shifts(form)
         return Layout("yuv", bits, self._is_full, self.picture.colorspace, across, down)
 
     @property
     def planes(self) -> list[Plane]:
-        """(H, W), then those of colour differences; views that `replace` changes. Transparency is left out."""
+        """Luma, (H, W), then chroma, (h, w); or green, blue and red. Views that `replace` changes, without alpha."""
         bits = self.picture.format.components[0].bits
         return [_view(plane, bits) for plane in self.picture.planes[: min(len(self.picture.planes), 3)]]
 
     def replace(self, planes: Sequence[Plane]) -> None:
-        """Put these samples in the place of its own."""
-        self.noisy = [plane.copy() for plane in self.planes]
+        """Overwrite the samples with others of the same shapes and types."""
+        self.original_planes = [plane.copy() for plane in self.planes]
         self.picture.make_writable()
         for old, new in zip(self.planes, planes, strict=True):
             old[:] = new
 
-    def beside_itself(self) -> "Frame":
-        """One picture of twice the width: as it was, and as it is; an odd column at the right is left out."""
-        own = self.picture
-        width = own.width // 4 * 4  # so that colour differences of any size have whole halves
-        both = VideoFrame(2 * width, own.height, own.format.name)
-        both.pts, both.time_base = own.pts, own.time_base
+    def side_by_side(self) -> "Frame":
+        """A frame of twice the width, with the original on the left; the width is cut to a multiple of 4 pixels."""
+        picture = self.picture
+        width = picture.width // 4 * 4  # so that chroma planes of any subsampling have two equal halves
+        both = VideoFrame(2 * width, picture.height, picture.format.name)
+        both.pts, both.time_base = picture.pts, picture.time_base
         for tag in ("color_range", "color_primaries", "color_trc", "colorspace"):
-            setattr(both, tag, getattr(own, tag))
+            setattr(both, tag, getattr(picture, tag))
         result = Frame(both)
-        result.turned = self.turned
-        for target, before, after in zip(result.planes, self.noisy or self.planes, self.planes, strict=True):
+        result.display_matrix = self.display_matrix
+        for target, before, after in zip(result.planes, self.original_planes or self.planes, self.planes, strict=True):
             half = target.shape[1] // 2
             target[:, :half], target[:, half:] = before[:, :half], after[:, :half]
         return result
@@ -101,27 +103,28 @@ class Frame:
 
 
 class Reader:
-    """A clip's video, opened.
+    """An open clip.
 
     Args:
         path: anything that FFmpeg reads.
 
     Attributes:
-        stream: FFmpeg's view of the video that is denoised, the file's main one.
-        damaged: packets that could not be decoded, so far.
-        began: where the first frame that was read lies, in seconds after the file's beginning.
+        stream: FFmpeg's stream of the video that is denoised, the file's main one.
+        damaged: number of packets so far that could not be decoded.
+        first_frame_time: time of the first frame that was read, in seconds from the start of the file; 0 if `frames`
+            skips nothing.
 
     Raises:
-        UnreadableFile: it is not there, not a video, damaged, or too large.
+        UnreadableFile: the file is missing, not a video, damaged, or too large.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.damaged = 0
-        self.began = Fraction(0)
+        self.first_frame_time = Fraction(0)
         if not path.is_file():
-            raise UnreadableFile(path, "is no file" if path.exists() else "no such file")
-        with readable(path):
+            raise UnreadableFile(path, "is not a file" if path.exists() else "no such file")
+        with read_errors(path):
             self._container: InputContainer = av.open(url(path), metadata_errors="surrogateescape")
         found = [stream for stream in self._container.streams.video if not _is_cover(stream)]
         if not found:
@@ -144,53 +147,58 @@ class Reader:
 
     @property
     def time_base(self) -> Fraction:
-        """The clip's tick, in seconds."""
+        """The tick of the clip's clock, in seconds."""
         return self.stream.time_base or Fraction(1, av.time_base)
 
     @property
     def rate(self) -> Fraction:
-        """Frames per second, on average; a guess where the file does not say it."""
+        """Average number of frames per second; a guess if the file does not state it."""
         return self.stream.average_rate or self.stream.guessed_rate or Fraction(25)
 
     @property
-    def is_steady(self) -> bool:
-        """Whether all frames are shown for the same time, as far as the file tells."""
+    def has_constant_rate(self) -> bool:
+        """Whether the file states a constant frame rate."""
         return self.stream.average_rate is not None and self.stream.average_rate == self.stream.base_rate
 
     @property
     def codec(self) -> str:
-        """FFmpeg's name of what the video is compressed with."""
-        return _codec(self.stream)
+        """FFmpeg's name for the codec."""
+        return _codec_name(self.stream)
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """What the file says of itself."""
+        """The file's metadata, without that of its streams."""
         return self._container.metadata
 
     @property
     def streams(self) -> list[tuple[str, str]]:
-        """Every stream's kind and codec, in the file's order."""
-        return [(stream.type, _codec(stream)) for stream in self._container.streams]
+        """The kind and the codec of every stream, in the file's order."""
+        return [(stream.type, _codec_name(stream)) for stream in self._container.streams]
 
     @property
-    def copied(self) -> list[int]:
-        """The places of the streams that have a place in the result, this one's among them."""
-        # Text that players show as chapters is read as chapters, and written as such.
+    def copied_streams(self) -> list[int]:
+        """Indices of the streams that the result contains, including the denoised one."""
+        # Text tracks that hold chapter titles are discarded: FFmpeg reads them as chapters, and writes those.
         return [stream.index for stream in self._container.streams if stream.discard != av.stream.Discard.all]
 
     @property
     def has_alpha(self) -> bool:
-        """Whether its pictures have transparency: of VP8 and VP9, that of which the decoder shows nothing, as well."""
+        """Whether the video has transparency, including that of VP8 and VP9, which the decoder ignores."""
         form = self.stream.codec_context.format
         return (form is not None and has_alpha(form)) or self.stream.metadata.get("alpha_mode") == "1"
 
     @property
-    def promised_frames(self) -> int:
-        """How many frames the file says that it holds; 0 where it does not say it."""
+    def declared_frames(self) -> int:
+        """The number of frames according to the file; 0 if it does not state it."""
         return self.stream.frames
 
     def expected_frames(self, start: float = 0.0, seconds: float = math.inf) -> int:
-        """About how many frames there are in a part of the clip; 0 where the file does not say how long it is."""
+        """The approximate number of frames in an interval of the clip; 0 if the file does not state its length.
+
+        Args:
+            start: seconds to skip.
+            seconds: length of the interval.
+        """
         duration = self._container.duration
         whole = 0.0 if duration is None else duration / av.time_base
         if self.stream.duration is not None:
@@ -202,48 +210,50 @@ class Reader:
     def frames(
         self, start: float = 0.0, seconds: float = math.inf, deinterlace: bool = False
     ) -> Generator[Frame, None, None]:
-        """The frames in the order in which they are shown; packets that cannot be decoded are counted and left out.
+        """Decode frames in display order. Packets that cannot be decoded are counted and skipped.
 
         Args:
-            start: seconds to leave out at the beginning; time is counted from the first frame after them.
-            seconds: how many to go on for.
-            deinterlace: make a whole frame of the two fields of each, by bwdif (FFmpeg).
+            start: seconds to skip; times then count from the first frame that is not skipped.
+            seconds: length of the interval to decode.
+            deinterlace: whether fields are combined into whole frames, by FFmpeg's bwdif.
 
         Raises:
-            UnreadableFile: the file cannot be read any further, or what follows is of another size or pixel format.
+            UnreadableFile: the rest of the file cannot be read, or its size or pixel format changes.
         """
-        shape: tuple[int, int, str] | None = None
+        form: tuple[int, int, str] | None = None
         last: int | None = None
         pictures = self._between(start, seconds)
         for picture in self._deinterlaced(pictures) if deinterlace else pictures:
-            now = (picture.width, picture.height, picture.format.name)
-            if shape not in (None, now):
+            new_form = (picture.width, picture.height, picture.format.name)
+            if form is not None and form != new_form:
                 at = float(picture.time)
-                raise UnreadableFile(self.path, f"changes from {_named(shape)} to {_named(now)} at {at:.1f} s")
-            shape = now
+                raise UnreadableFile(
+                    self.path, f"changes from {_describe(form)} to {_describe(new_form)} at {at:.1f} s"
+                )
+            form = new_form
             if last is not None and picture.pts is not None and picture.pts <= last:
-                picture.pts = last + 1  # two frames of one moment cannot be written
+                picture.pts = last + 1  # two frames with the same time cannot be written
             last = picture.pts
             yield Frame(picture)
 
     def _between(self, start: float, seconds: float) -> Iterator[VideoFrame]:
         base = self.time_base
         zero = Fraction(self._container.start_time or 0, av.time_base)
-        # As it was typed: 0.08 as a binary fraction is later than the frame at 2/25. In whole ticks: the beginning of
-        # a file is told in microseconds, rounded.
+        # As the user typed it, because 0.08 as a binary fraction is later than the frame at 2/25; and in whole ticks,
+        # because FFmpeg rounds the start of a file to microseconds.
         begin = Fraction(start).limit_denominator(av.time_base)
         first = round((zero + begin) / base) if start > 0 else None
         end = None if math.isinf(seconds) else Fraction(seconds).limit_denominator(av.time_base)
         step, expected, shift = max(round(1 / (self.rate * base)), 1), self.stream.start_time or 0, None
         if first is not None:
-            with readable(self.path):
+            with read_errors(self.path):
                 self._container.seek(first, stream=self.stream)
-        # AVI has no times of when frames are shown: those that FFmpeg makes up leap back.
-        by_order = self._container.format.name == "avi"
+        # AVI does not store display times, and those that FFmpeg makes up jump backwards.
+        use_decoding_times = self._container.format.name == "avi"
         for picture in self._decoded():
-            if by_order:
+            if use_decoding_times:
                 picture.pts = picture.dts
-            if picture.pts is None:  # raw streams, and some broken ones
+            if picture.pts is None:  # raw streams and some broken files
                 picture.pts = expected
             expected = picture.pts + step
             if first is not None and picture.pts < first:
@@ -252,12 +262,12 @@ class Reader:
                 return
             if shift is None:
                 shift = 0 if first is None else picture.pts
-                self.began = Fraction(0) if first is None else picture.pts * base - zero
+                self.first_frame_time = Fraction(0) if first is None else picture.pts * base - zero
             picture.pts -= shift
             yield picture
 
     def _decoded(self) -> Iterator[VideoFrame]:
-        with readable(self.path):
+        with read_errors(self.path):
             for packet in self._container.demux(self.stream):
                 try:
                     pictures = packet.decode()
@@ -277,31 +287,31 @@ class Reader:
                     whole: Any = graph.pull()
                 except (av.BlockingIOError, av.EOFError):
                     break
-                # The filter counts in halves of the clip's ticks.
+                # The filter's tick is half the clip's.
                 whole.pts = round(whole.pts * whole.time_base / self.time_base)
                 whole.time_base = self.time_base
                 yield whole
 
 
-def halvings(form: VideoFormat) -> tuple[int, int]:
-    """How often the planes of colour differences are halved in width and in height."""
+def chroma_shifts(form: VideoFormat) -> tuple[int, int]:
+    """How often chroma planes are halved in width and in height."""
     across, down = (-(-1024 // form.chroma_width(1024)), -(-1024 // form.chroma_height(1024)))
     return across.bit_length() - 1, down.bit_length() - 1
 
 
 def has_alpha(form: VideoFormat) -> bool:
-    """Whether a format has room for transparency."""
+    """Whether a pixel format can hold transparency."""
     return any(component.is_alpha for component in form.components)
 
 
 def url(path: Path) -> str:
-    """A file's name as FFmpeg takes it for one: not for an option, nor for a protocol."""
+    """A path that FFmpeg cannot mistake for an option or a protocol."""
     return f"file:{path}"
 
 
 @contextmanager
-def readable(path: Path) -> Iterator[None]:
-    """Say in the program's own words what FFmpeg says of a file that it reads."""
+def read_errors(path: Path) -> Iterator[None]:
+    """Translate FFmpeg's errors about a file that it reads into `UnreadableFile`."""
     try:
         yield
     except av.FFmpegError as error:
@@ -309,7 +319,7 @@ def readable(path: Path) -> Iterator[None]:
 
 
 def _planar(picture: VideoFrame) -> VideoFrame:
-    """The same picture, every colour in a plane of its own, 8 to 16 bits a sample."""
+    """Convert a picture to a planar format of 8 to 16 bits per sample."""
     form = picture.format
     planes = [component.plane for component in form.components]
     bits = {component.bits for component in form.components}
@@ -322,7 +332,7 @@ def _planar(picture: VideoFrame) -> VideoFrame:
         return picture.reformat(format=f"gbr{'a' * alpha}p{depth}")
     if len(planes) < 3 and not alpha:
         return picture.reformat(format=f"gray{depth}")
-    subsampling = SUBSAMPLINGS[halvings(form)] if len(planes) >= 3 else "444"
+    subsampling = SUBSAMPLINGS[chroma_shifts(form)] if len(planes) >= 3 else "444"
     return picture.reformat(format=f"yuv{'a' * alpha}{subsampling}p{depth}")
 
 
@@ -336,18 +346,18 @@ def _side_data(picture: VideoFrame, kind: SideData) -> bytes | None:
     try:
         found: Any = picture.side_data
         return next((bytes(data) for data in found if data.type == kind), None)
-    except ValueError:  # among the others is one that PyAV does not know
+    except ValueError:  # there is side data of a kind that PyAV does not know
         return None
 
 
-def _turn(picture: VideoFrame) -> list[int] | None:
+def _display_matrix(picture: VideoFrame) -> list[int] | None:
     matrix = _side_data(picture, SideData.DISPLAYMATRIX)
     if matrix is not None:
         return np.frombuffer(matrix, np.int32).tolist()
     if not picture.rotation:
         return None
     angle = math.radians(picture.rotation)
-    cos, sin = round(math.cos(angle) * RIGHT_ANGLE), round(math.sin(angle) * RIGHT_ANGLE)
+    cos, sin = round(math.cos(angle) * MATRIX_ONE), round(math.sin(angle) * MATRIX_ONE)
     return [cos, -sin, 0, sin, cos, 0, 0, 0, 1 << 30]
 
 
@@ -355,9 +365,10 @@ def _is_cover(stream: VideoStream) -> bool:
     return bool(stream.disposition & av.stream.Disposition.attached_pic)
 
 
-def _codec(stream: Any) -> str:
+def _codec_name(stream: Any) -> str:
     return stream.codec_context.codec.canonical_name if stream.codec_context else "unknown"
 
 
-def _named(shape: tuple[int, int, str] | None) -> str:
-    return "nothing" if shape is None else f"{shape[0]} x {shape[1]} {shape[2]}"
+def _describe(form: tuple[int, int, str]) -> str:
+    width, height, pixel_format = form
+    return f"{width} x {height} {pixel_format}"

@@ -1,4 +1,4 @@
-"""The models by name: what each is, its weights, and whether they are intact.
+"""The registered models: their networks, their weights, and checks that the weights are intact.
 
-It runs no inference, and downloads nothing.
+This package runs no inference and downloads nothing.
 """

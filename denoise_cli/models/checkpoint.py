@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors, known by their SHA-256. Nothing that can run code is ever loaded."""
+"""Weights on disk: safetensors files, verified by their SHA-256. Formats that can run code are never loaded."""
 
 import hashlib
 import json
@@ -16,25 +16,29 @@ Tensors = dict[str, Tensor]
 
 
 def sha256_of(data: bytes) -> str:
-    """The checksum as the manifest writes it: 64 hexadecimal digits."""
+    """The SHA-256 of data as 64 hexadecimal digits, as in the manifest."""
     return hashlib.sha256(data).hexdigest()
 
 
-def write_tensors(path: Path, tensors: Tensors, note: dict[str, str] | None = None) -> None:
-    """Write named tensors and a few words about them; the file appears when it is complete.
+def write_tensors(path: Path, tensors: Tensors, metadata: dict[str, str] | None = None) -> None:
+    """Write named tensors and metadata to a safetensors file, atomically; an existing file is replaced.
 
     Raises:
-        UnwritableFile: the disk or the folder refuses.
+        UnwritableFile: the folder or the disk does not allow it.
     """
     compact = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_atomically(path, save(compact, metadata=note), overwrite=True)
+    write_atomically(path, save(compact, metadata=metadata), overwrite=True)
 
 
 def read_tensors(path: Path, sha256: str | None = None) -> Tensors:
-    """Read what `write_tensors` wrote, after checking its checksum where one is given.
+    """Read the tensors of a safetensors file.
+
+    Args:
+        path: of the file.
+        sha256: the expected checksum, see `sha256_of`; None to skip the check.
 
     Raises:
-        DamagedWeights: missing, altered or truncated.
+        DamagedWeights: the file is missing, altered or truncated.
     """
     data = _read(path)
     if sha256 is not None and sha256_of(data) != sha256:
@@ -45,11 +49,11 @@ def read_tensors(path: Path, sha256: str | None = None) -> Tensors:
         raise DamagedWeights(f"{path}: not a complete safetensors file ({error}): restore the file") from error
 
 
-def read_note(path: Path) -> dict[str, str]:
-    """The words that `write_tensors` put beside the tensors.
+def read_metadata(path: Path) -> dict[str, str]:
+    """Read the metadata of a safetensors file; empty if there are none.
 
     Raises:
-        DamagedWeights: missing or truncated.
+        DamagedWeights: the file is missing, or its header is damaged.
     """
     data = _read(path)
     try:
@@ -60,10 +64,15 @@ def read_note(path: Path) -> dict[str, str]:
 
 
 def load_weights(net: nn.Module, tensors: Tensors, source: object) -> None:
-    """Copy tensors into a network, each name and shape exactly.
+    """Copy tensors into a network, as float32; names and shapes must match exactly.
+
+    Args:
+        net: the network; if the tensors do not match, it is unchanged.
+        tensors: by name.
+        source: file or name for the error message.
 
     Raises:
-        DamagedWeights: the tensors are another network's.
+        DamagedWeights: the tensors belong to another network.
     """
     expected = {name: tensor.shape for name, tensor in net.state_dict().items()}
     found = {name: tensor.shape for name, tensor in tensors.items()}

@@ -1,4 +1,4 @@
-"""The manifest of trained weights: which file holds them, its checksum, where they come from and how well they do."""
+"""The manifest of trained weights: for each model its file, checksum, origin, licence and scores."""
 
 import tomllib
 from collections.abc import Mapping
@@ -11,13 +11,16 @@ from denoise_cli.files import packaged_folder
 
 @dataclass(frozen=True)
 class ManifestEntry:
-    """What the manifest says about a weight file; the model's card (`card_of`) says it at length.
+    """The manifest's entry for a weight file; the model's card (`card_of`) has the details.
 
     Attributes:
-        file: its name beside the manifest.
-        sha256: its checksum.
-        architecture, provenance, data, licence: in words.
-        scores: PSNR in dB, by test set, by noise level.
+        file: name of the weight file, in the manifest's folder.
+        sha256: its checksum, 64 hexadecimal digits.
+        architecture: the network, in words.
+        provenance: how the weights were trained, in words.
+        data: the training data, in words.
+        licence: of the weights, in words.
+        scores: PSNR in dB by test set and noise level.
     """
 
     file: str
@@ -30,12 +33,12 @@ class ManifestEntry:
 
     @property
     def path(self) -> Path:
-        """Where the weights are."""
+        """The path of the weight file."""
         return weights_folder() / self.file
 
 
 def weights_folder() -> Path:
-    """Where weights, cards, recipes and the manifest are."""
+    """The folder that holds the weights, cards, recipes and the manifest."""
     return packaged_folder("weights")
 
 
@@ -45,10 +48,14 @@ def card_of(name: str) -> Path:
 
 
 def read_manifest() -> dict[str, ManifestEntry]:
-    """The manifest's entry for every model that has weights.
+    """Read the manifest: an entry for every model with weights, by the model's name.
 
     Raises:
-        DamagedWeights: the manifest is missing or makes no sense.
+        DamagedWeights: the manifest is missing or invalid.
+
+    Examples:
+        >>> read_manifest()["mallenet-s"].file
+        'mallenet-s.safetensors'
     """
     path = weights_folder() / "manifest.toml"
     try:

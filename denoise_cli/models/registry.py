@@ -1,14 +1,14 @@
-"""The models, by name: what each is, and how to get one with its weights."""
+"""The registry of models: their specifications by name, and how to load a model with its weights."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, cast
 
 from torch import nn
 
 from denoise_cli.errors import DamagedWeights, UnknownModel
 from denoise_cli.imaging.bayer import PLANES
-from denoise_cli.models.checkpoint import load_weights, read_note, read_tensors, sha256_of
+from denoise_cli.models.checkpoint import load_weights, read_metadata, read_tensors, sha256_of
 from denoise_cli.models.manifest import read_manifest
 from denoise_cli.nets.deformable import DeformableKernelNetConfig
 from denoise_cli.nets.kpn import KPNConfig
@@ -20,25 +20,29 @@ DEFAULT_VIDEO_MODEL = "mallenet-v"
 
 
 class Config(Protocol):
-    """What every network's configuration can do."""
+    """The interface of every network's configuration."""
 
     def build(self) -> nn.Module:
-        """A network with fresh weights: (B, 3, H, W) noisy and (B, 1, H, W) level to (B, 3, H, W)."""
+        """A network with fresh weights, from noisy images and their level maps to denoised images.
+
+        The shapes are (B, inputs, H, W), (B, 1, H, W) and (B, channels, H, W); `ModelSpec` has the numbers of channels.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What must be known to run a model, and to train it.
+    """Everything that is needed to run a model and to train it.
 
     Attributes:
         config: its network.
-        summary: what it is for, in a few words.
-        window: frames of a clip that it is shown, of which it denoises the first; 1 for photos.
-        any_window: whether it takes any other number of them as well.
-        space: the encoding that it works in: a photo's own, or linear light; or, stabilised, the four planes of a
-            mosaic, or what was developed of one.
-        noise: what it learns to take away: white noise, a sensor's shot and read noise, or what cameras leave.
+        summary: its purpose, in a few words.
+        window: number of frames that it takes, of which it denoises the first; 1 for photos.
+        any_window: whether it takes other numbers of frames as well.
+        space: the encoding that it works in: "srgb" for a photo's own, "linear" for linear light; or, with the noise
+            variance stabilised, "mosaic" for the four planes of a mosaic and "developed" for a developed RAW file.
+        noise: the noise that it learns to remove: "gaussian" for white noise, "sensor" for a sensor's shot and read
+            noise, "camera" for the noise that remains in a camera's photos.
         sigma_max: the strongest noise that it was trained for, as a standard deviation on [0, 1].
     """
 
@@ -52,31 +56,34 @@ class ModelSpec:
 
     @property
     def media(self) -> str:
-        """What it is fed with."""
+        """What it denoises: "image", "video" or "raw"."""
         return "raw" if self.is_for_raw else "image" if self.window == 1 else "video"
 
     @property
     def channels(self) -> int:
-        """Of what is denoised: RGB, or the planes of a mosaic."""
+        """Number of channels that are denoised: those of RGB, or the planes of a mosaic."""
         return PLANES if self.space == "mosaic" else 3
 
     @property
     def inputs(self) -> int:
-        """Channels of what the network is shown, the level of the noise apart."""
+        """Number of channels of the network's input, without the level map."""
         return self.channels * self.window
 
     @property
     def is_for_raw(self) -> bool:
-        """Whether it is for what comes out of a RAW file, before it is a photo."""
+        """Whether it denoises the contents of RAW files, before they become a photo."""
         return self.space in ("mosaic", "developed")
 
     @property
-    def sees_noise(self) -> bool:
-        """Whether it sees the noise level for itself, and is never told it."""
+    def is_blind(self) -> bool:
+        """Whether it is given no noise level: it is trained without one, and none is estimated for it.
+
+        A network whose configuration is `blind` is different: it is given a level and ignores it.
+        """
         return self.noise == "camera"
 
 
-# Dense blocks take the place of the paper's inverted bottlenecks where they are better at less time: docs/models.md.
+# Dense blocks replace the paper's inverted bottlenecks where they are both better and faster: docs/models.md.
 MODELS = {
     "mallenet-s": ModelSpec(MalleNetConfig(16, block="residual", lean=True), "the fastest"),
     "mallenet-m": ModelSpec(MalleNetConfig(32, block="residual"), "three times the time of s, better in fine detail"),
@@ -99,7 +106,7 @@ MODELS = {
     ),
     "mallenet-raw": ModelSpec(
         MalleNetConfig(32, block="residual", channels=4, outputs=4),
-        "for camera RAW, before the demosaic",
+        "for camera RAW, before demosaicing",
         space="mosaic",
         noise="sensor",
     ),
@@ -117,7 +124,7 @@ MODELS = {
     ),
     "deformable-2d-quarter-blind": ModelSpec(
         DeformableKernelNetConfig(16, blind=True),
-        "the quarter width, not told the noise level",
+        "the quarter width, without the noise level",
         space="linear",
         noise="sensor",
     ),
@@ -141,38 +148,46 @@ MODELS = {
 
 
 def find_model(name: str) -> ModelSpec:
-    """The spec of a model of the zoo, or of the one whose weights a file holds.
+    """The specification of a registered model, or of the model that a weight file belongs to.
 
     Args:
-        name: in the zoo, or the path of a .safetensors file that training has written.
+        name: a name from the registry, or the path of a .safetensors file that training has written.
 
     Raises:
-        UnknownModel: no such name.
-        DamagedWeights: no such file, or one that says not which model it is.
+        UnknownModel: there is no such name.
+        DamagedWeights: there is no such file, or it does not name its model.
+
+    Examples:
+        >>> find_model("mallenet-v").media
+        'video'
     """
     return MODELS[name_of(name)]
 
 
 def name_of(name: str) -> str:
-    """The name that the zoo has for a model or for the one whose weights a file holds; errors as in `find_model`."""
-    if is_file(name):
-        model = read_note(Path(name)).get("model", "")
+    """The registered name of a model, or of the model that a weight file belongs to; errors as in `find_model`."""
+    if is_weight_file(name):
+        model = read_metadata(Path(name)).get("model", "")
         if model not in MODELS:
-            raise DamagedWeights(f"{name}: does not say which model's weights it holds: it is not of denoise train")
+            raise DamagedWeights(f"{name}: does not name a known model: use a file that denoise train has written")
         return model
     if name not in MODELS:
         raise UnknownModel(f"no model is called {name!r}: choose from {', '.join(MODELS)}")
     return name
 
 
-def is_file(name: str) -> bool:
-    """Whether a model's name is that of a weight file."""
+def is_weight_file(name: str) -> bool:
+    """Whether a model is given by the path of a weight file, not by its name."""
     return name.endswith(".safetensors")
 
 
 def checksum_of(name: str) -> str:
-    """SHA-256 of a model's weights; errors as in `load_net`."""
-    if is_file(name):
+    """The SHA-256 of a model's weights; an empty string if the name has no weights.
+
+    Raises:
+        DamagedWeights: the weight file or the manifest cannot be read.
+    """
+    if is_weight_file(name):
         try:
             return sha256_of(Path(name).read_bytes())
         except OSError as error:
@@ -182,20 +197,29 @@ def checksum_of(name: str) -> str:
 
 
 def load_net(name: str) -> nn.Module:
-    """A model's network with its trained weights: the zoo's, checked against their checksum, or a file's.
+    """A model's network with its trained weights.
+
+    Args:
+        name: a name from the registry, whose weights are checked against the manifest's checksum, or the path of a
+            .safetensors file.
 
     Raises:
-        UnknownModel: no such name, or a model that has no weights yet.
-        DamagedWeights: the file is missing, altered, truncated, or of another network.
+        UnknownModel: there is no such name, or the model has no weights yet.
+        DamagedWeights: the file is missing, altered or truncated, or belongs to another network.
     """
     net = find_model(name).config.build()
-    if is_file(name):
+    if is_weight_file(name):
         load_weights(net, read_tensors(Path(name)), name)
         return net
     entries = read_manifest()
     if name not in entries:
         trained = ", ".join(entries) or "none"
-        raise UnknownModel(f"{name} has no trained weights yet: choose from {trained}, or make some with denoise train")
+        raise UnknownModel(f"{name} has no trained weights yet: choose from {trained}, or train it with denoise train")
     entry = entries[name]
     load_weights(net, read_tensors(entry.path, entry.sha256), entry.path)
     return net
+
+
+def multiple_of(net: nn.Module) -> int:
+    """What the sides of an image must be multiples of for a network; 1 where it takes any."""
+    return cast("int", getattr(net, "multiple", 1))

@@ -1,4 +1,4 @@
 """The networks: one per file, with its configuration, and the layers that several of them share.
 
-A network loads no weights, pads no picture, cuts no tiles and picks no device.
+A network does not load weights, pad images, split them into tiles or choose a device.
 """

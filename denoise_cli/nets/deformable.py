@@ -1,4 +1,4 @@
-"""Deformable kernel network (DKN): it chooses where to look for each pixel, then how much to believe what it finds.
+"""Deformable kernel network (DKN): for each pixel it predicts where to sample, then how to weight the samples.
 
 Source: Xu, Li, Sun, "Learning Deformable Kernels for Image and Video Denoising" (2019), section 3.
 
@@ -20,15 +20,15 @@ from denoise_cli.ops.deformable import sample2d, sample3d, sample_rigid2d, sampl
 class DeformableKernelNetConfig:
     """One variant.
 
-    The paper's has a width of 64; a quarter of it is what a CPU can train.
+    The paper's width is 64; a quarter of that can be trained on a CPU.
 
     Attributes:
         width: channels at the image's own size.
         side: K.
-        blind: whether the network has to do without the level of the noise.
-        deformable: whether the points move; False leaves them on the grid and all else as it is.
-        reach: how far a point can move to each side, in pixels. The paper's land 4 to 15 away, and 16 is the side of
-            the trunk's largest cells. In time, as far as the clip goes.
+        blind: whether the network is given no noise level.
+        deformable: whether the points move; False keeps them on the rigid grid and changes nothing else.
+        reach: how far a point can move to each side, in pixels. The paper's points end up 4 to 15 pixels away, and 16
+            is the side of the trunk's largest cells. In time, a point can reach every frame.
         frames: T.
     """
 
@@ -45,9 +45,9 @@ class DeformableKernelNetConfig:
 
 
 class DeformableKernelNet(KernelPredictor):
-    """Samples the noisy image at places it predicts and averages with weights it predicts from what it sampled.
+    """Samples the noisy image at predicted positions and sums the samples with weights predicted from them.
 
-    Untrained, it is a blur of K x K pixels, in a clip over K frames.
+    Untrained, it is a box blur over K x K pixels, for a clip over K frames as well.
     """
 
     def __init__(self, config: DeformableKernelNetConfig) -> None:
@@ -62,17 +62,17 @@ class DeformableKernelNet(KernelPredictor):
         self.to_weights = KernelHead(config.width, N)
 
     def kernels(self, image: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Samples, then weights that know them."""
+        """See `KernelPredictor`; the weights depend on the samples."""
         features = self.trunk(inputs)
         samples = self._sample(image, features)
-        seen = torch.cat([part.to(features.dtype) for part in (samples.flatten(1, 2), inputs, features)], dim=1)
-        return samples, self.to_weights(self.judge(seen))
+        evidence = torch.cat([part.to(features.dtype) for part in (samples.flatten(1, 2), inputs, features)], dim=1)
+        return samples, self.to_weights(self.judge(evidence))
 
     def _sample(self, image: Tensor, features: Tensor) -> Tensor:
-        rigid, deformed = (sample_rigid2d, sample2d) if self.frames == 1 else (sample_rigid3d, sample3d)
+        sample_rigid, sample = (sample_rigid2d, sample2d) if self.frames == 1 else (sample_rigid3d, sample3d)
         if self.to_offsets is None:
-            return rigid(image, self.config.side)
-        shares = torch.tanh(self.to_offsets(features).to(image.dtype))
+            return sample_rigid(image, self.config.side)
+        shares = torch.tanh(self.to_offsets(features).to(image.dtype))  # of the reach along each axis
         reaches = [self.config.reach] * 2 + [self.frames // 2] * (self.frames > 1)
         scale = shares.new_tensor(reaches).repeat(shares.shape[1] // len(reaches))
-        return deformed(image, shares * scale.view(-1, 1, 1))
+        return sample(image, shares * scale.view(-1, 1, 1))

@@ -1,4 +1,4 @@
-"""DnCNN: a chain of convolutions, the middle one of which can be another operator.
+"""DnCNN: a chain of convolutions, the middle one of which can be replaced with another operator.
 
 Sources: Zhang et al., "Beyond a Gaussian Denoiser: Residual Learning of Deep CNN for Image Denoising" (2017); Jiang et
 al., "Fast and High-quality Image Denoising via Malleable Convolutions" (2022), sections 4.1, 4.3 and 4.5.
@@ -23,13 +23,14 @@ Middle = Literal["conv", "malleable", "hyper", "involution", "pixel"]
 class DnCNNConfig:
     """One variant.
 
-    The papers' own is depth 15 of width 64, the MalleConv paper's faster ones are depths 3, 6 and 9, widths 16 and 32.
+    The DnCNN paper uses depth 15 and width 64; the MalleConv paper adds the faster depths 3, 6 and 9 and widths 16 and
+    32.
 
     Attributes:
-        depth: the 3x3 convolutions from width to width; one more comes before them and one behind.
-        width: their channels.
-        middle: what the middle one of them is: a convolution as well, or a dynamic filter in its place.
-        pool: the average pool of a malleable middle.
+        depth: number of 3x3 convolutions from width to width; one more comes before them and one after them.
+        width: channels of these convolutions.
+        middle: the kind of the middle layer: a convolution like the others, or a dynamic filter in its place.
+        pool: side of the average pool of a malleable middle layer.
     """
 
     depth: int
@@ -45,8 +46,8 @@ class DnCNNConfig:
 class DnCNN(ResidualNet):
     """Convolutions of one width, all at the image's size.
 
-    Without batch normalisation: a batch of mixed noise levels has no one statistic, and layers that begin by handing
-    on what they see do without.
+    There is no batch normalisation: a batch of mixed noise levels has no common statistics, and layers that are
+    initialised to pass on their input (`residual.layer`) do not need it.
     """
 
     def __init__(self, config: DnCNNConfig) -> None:
@@ -65,7 +66,7 @@ class DnCNN(ResidualNet):
 
 
 def _dynamic_filter(config: DnCNNConfig) -> nn.Module:
-    """K is 1 where every channel has its own kernel, as in the paper, and the convolution's 3 where they share one."""
+    # As in the paper, K is 1 if every channel has its own kernel; if channels share a kernel, it is 3, as in a conv.
     width = config.width
     match config.middle:
         case "malleable":

@@ -1,4 +1,4 @@
-"""What networks have in common that predict a kernel for every pixel: their way through an image, and their trunk.
+"""The base class, the trunk and the head of networks that predict a kernel for every pixel.
 
 Source of the trunk: Xu, Li, Sun, "Learning Deformable Kernels for Image and Video Denoising" (2019), section 3.2.
 
@@ -12,26 +12,26 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from denoise_cli.nets.residual import check_inputs, conv, layer
-from denoise_cli.ops.deformable import weigh, weigh_groups
+from denoise_cli.ops.deformable import weighted_sum, weighted_sums_by_group
 
 
 class KernelPredictor(nn.Module, ABC):
-    """Makes every pixel a weighted sum of N pixels of the noisy image, or clip, the same sum in each channel.
+    """Makes every pixel a weighted sum of N samples of the noisy image or clip, with the same weights in each channel.
 
-    A network defines `kernels`. It works in linear light, where averages of noise have no bias.
+    Subclasses define `kernels`. The networks work in linear light, where averaging noise introduces no bias.
 
     Args:
-        blind: whether the network has to do without the level of the noise.
+        blind: whether the network is given no noise level.
         frames: T.
 
     Attributes:
-        multiple: what the sides of an image must be multiples of.
-        inputs: how many channels the network sees.
-        groups: of successive points, each of one frame of the grid.
+        multiple: the sides of an image must be multiples of it, in pixels.
+        inputs: number of input channels of the trunk.
+        groups: number of groups of successive points for training: one per frame of the grid, or, for a deformable
+            network on photos, one per row.
     """
 
     groups: int
-
     multiple: int = 16  # the side of a cell after the trunk's four poolings
 
     def __init__(self, blind: bool, frames: int = 1) -> None:
@@ -46,45 +46,47 @@ class KernelPredictor(nn.Module, ABC):
         """Denoise.
 
         Args:
-            image: (B, 3*T, H, W) noisy RGB, linear, nominally [0, 1], not clipped; H and W multiples of `multiple`. Of
-                several frames, the one to denoise is the first, then come its neighbours, nearest first, the earlier
+            image: (B, 3*T, H, W), noisy RGB, linear, nominally [0, 1], not clipped; H and W multiples of `multiple`. If
+                there are several frames, the first is denoised; its neighbours follow, nearest first, the earlier
                 before the later.
-            sigma: (B, 1, H, W), the noise's standard deviation at each pixel in the image's unit; a blind network
-                does not look at it.
-            groups: how many groups of successive points to sum apart, as `losses.annealed_gamma_l1` compares them; a
-                divisor of N.
+            sigma: (B, 1, H, W), the standard deviation of the noise at each pixel, in the image's unit; a blind
+                network ignores it.
+            groups: into how many groups to split the points, each summed separately, for `losses.annealed_gamma_l1`; a
+                divisor of N. None for a single sum.
 
         Returns:
-            (B, 3, H, W), not clipped; with groups (B, groups, 3, H, W), whose mean over the groups it is.
+            (B, 3, H, W), not clipped; with groups (B, groups, 3, H, W), whose mean over the groups is the single sum.
 
         Raises:
-            ValueError: the shapes do not fit.
+            ValueError: the shapes are wrong.
         """
-        predicted = self._predict(image, sigma)
-        return weigh(*predicted) if groups is None else weigh_groups(*predicted, groups)
+        samples, weights = self._predict(image, sigma)
+        return weighted_sum(samples, weights) if groups is None else weighted_sums_by_group(samples, weights, groups)
 
     @abstractmethod
     def kernels(self, image: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 3, N, H, W) samples of the image and their (B, N, H, W) weights.
+        """Samples of the image, (B, 3, N, H, W), and their weights, (B, N, H, W).
 
-        `image` is (B, 3, H, W) or, of several frames, a clip (B, 3, T, H, W) in the order of time; `inputs` is all that
-        the network sees, (B, inputs, H, W): the frames in that order and, unless it is blind, the level of their noise.
+        Args:
+            image: (B, 3, H, W) or, for several frames, a clip (B, 3, T, H, W) in temporal order.
+            inputs: (B, inputs, H, W), the trunk's input: the frames in temporal order and, unless the network is blind,
+                the level map.
         """
 
     def _predict(self, image: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         check_inputs(image, sigma, self.multiple, 3 * self.frames)
         B, _, H, W = image.shape
         T = self.frames
-        in_time = [*range(T - 2, 0, -2), 0, *range(2, T, 2)]
-        clip = image.view(B, T, 3, H, W)[:, in_time]
-        seen = [clip.flatten(1, 2)] if self.blind else [clip.flatten(1, 2), sigma]
-        return self.kernels(clip.transpose(1, 2) if T > 1 else image, torch.cat(seen, dim=1))
+        temporal_order = [*range(T - 2, 0, -2), 0, *range(2, T, 2)]
+        clip = image.view(B, T, 3, H, W)[:, temporal_order]
+        inputs = [clip.flatten(1, 2)] if self.blind else [clip.flatten(1, 2), sigma]
+        return self.kernels(clip.transpose(1, 2) if T > 1 else image, torch.cat(inputs, dim=1))
 
 
 class KernelHead(nn.Conv2d):
-    """Turns features into the weights of N points, which are those of an average until it is trained.
+    """Turns features into the weights of N points; untrained, all weights are 1/N.
 
-    So every point, and every group of points, begins with a say, and none is favoured.
+    Every point, and every group of points, thus starts with the same influence.
     """
 
     def __init__(self, inputs: int, N: int) -> None:
@@ -93,17 +95,17 @@ class KernelHead(nn.Conv2d):
         nn.init.constant_(self.bias, 1 / N)  # type: ignore[arg-type]
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, inputs, H, W) to (B, N, H, W), in the head's own type under autocast as well."""
-        # Weights in bfloat16 no longer add up: their rounding would show as noise of its own.
+        """(B, inputs, H, W) to (B, N, H, W), in the head's own type even under autocast."""
+        # Weights rounded to bfloat16 would no longer sum to the right value, which would show as additional noise.
         with torch.autocast(features.device.type, enabled=False):
             return super().forward(features.to(self.weight.dtype))
 
 
 class Trunk(nn.Module):
-    """A U-Net: features for every pixel, from four poolings deep. Its skips are added, not concatenated (table 1).
+    """A U-Net with four poolings. Its skips are added, not concatenated (table 1).
 
     Attributes:
-        outputs: channels of what it returns, twice the width.
+        outputs: number of output channels, twice the width.
     """
 
     def __init__(self, inputs: int, width: int) -> None:
@@ -133,7 +135,7 @@ class Trunk(nn.Module):
         skips = []
         for encode in self.encoders[1:]:
             skips.append(features)
-            # A mean has less noise than the values; the largest of them has more, and a bias.
+            # Average pooling reduces the noise; max pooling would increase it and add a bias.
             features = encode(F.avg_pool2d(features, 2))
         for decode in self.decoders:
             features = decode(features, skips.pop())
@@ -141,12 +143,12 @@ class Trunk(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Doubles the size, adds the skip and refines."""
+    """Doubles the size, adds the skip and refines the sum."""
 
     def __init__(self, inputs: int, skipped: int, outputs: int, depth: int = 3) -> None:
         super().__init__()
         self.enter = layer(inputs, outputs)
-        # At the image's own size table 1 has twice as many channels on the way up as on the way down.
+        # At the image's own size, table 1 has twice as many channels in the decoder as in the encoder.
         self.widen = nn.Identity() if skipped == outputs else conv(skipped, outputs, kernel=1)
         self.refine = stage(outputs, outputs, depth - 1)
 
@@ -158,5 +160,5 @@ class Decoder(nn.Module):
 
 
 def stage(inputs: int, outputs: int, depth: int = 3) -> nn.Sequential:
-    """As many 3x3 convolutions, each with its ReLU."""
+    """`depth` 3x3 convolutions, each with its ReLU."""
     return nn.Sequential(layer(inputs, outputs), *(layer(outputs, outputs) for _ in range(depth - 1)))

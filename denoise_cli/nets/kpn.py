@@ -1,7 +1,7 @@
-"""Kernel prediction network (KPN): a kernel of fixed shape for every pixel, the rival of deformable ones.
+"""Kernel prediction network (KPN): a kernel of fixed shape for every pixel, to compare with deformable kernels.
 
-Source: Mildenhall et al., "Burst Denoising with Kernel Prediction Networks" (2018), here with the trunk of
-its rival, so that the kernels alone are compared.
+Source: Mildenhall et al., "Burst Denoising with Kernel Prediction Networks" (2018). It has the same trunk as the
+deformable kernel network, so that a comparison shows the effect of the kernels alone.
 """
 
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ class KPNConfig:
 
     Attributes:
         width: channels at the image's own size.
-        side: of the kernels, odd.
-        blind: whether the network has to do without the level of the noise.
-        frames: how many are seen, each with a kernel of its own; 1 for photos.
+        side: side of the kernels, odd.
+        blind: whether the network is given no noise level.
+        frames: number of frames, odd, each with its own kernel; 1 for photos.
     """
 
     width: int = 64
@@ -35,7 +35,7 @@ class KPNConfig:
 
 
 class KPN(KernelPredictor):
-    """Averages the pixels around each with weights it predicts. Untrained, it is a blur."""
+    """Makes every pixel an average of those around it, with predicted weights. Untrained, it is a box blur."""
 
     def __init__(self, config: KPNConfig) -> None:
         super().__init__(config.blind, config.frames)
@@ -45,7 +45,7 @@ class KPN(KernelPredictor):
         self.to_weights = KernelHead(self.trunk.outputs, config.frames * config.side**2)
 
     def kernels(self, image: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """The pixels of the grid in each frame, and weights straight from the trunk."""
+        """See `KernelPredictor`; the samples are the pixels of the grid in each frame."""
         frames = [image] if self.frames == 1 else image.unbind(dim=2)
         samples = torch.cat([sample_rigid2d(frame, self.config.side) for frame in frames], dim=2)
         return samples, self.to_weights(self.trunk(inputs))

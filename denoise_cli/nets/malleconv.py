@@ -1,4 +1,4 @@
-"""MalleConv: a layer that filters every pixel with a kernel of its own, predicted at a fraction of the size.
+"""MalleConv: a layer that filters every pixel with its own kernel, predicted at a fraction of the resolution.
 
 Source: Jiang et al., "Fast and High-quality Image Denoising via Malleable Convolutions" (2022), sections 3 and 4.
 
@@ -17,18 +17,19 @@ from denoise_cli.ops.malleable import malleable_conv2d
 Pool = Literal[0, 2, 4, 8]
 POOL: Pool = 4
 
-# A grid may be one cell wide: repeating the border trains every tap there, zeros would leave eight of nine unused.
+# A grid can be a single cell. Replicate padding still trains every tap there; zero padding would leave eight of nine
+# untrained.
 GRID_PADDING: Padding = "replicate"
 
 
 class MalleConv(nn.Module):
-    """Adds to the features their malleable convolution.
+    """Adds the malleable convolution of the features to the features.
 
     Args:
         channels: C.
-        hidden: the width of the predictor.
+        hidden: channels inside the predictor.
         kernel: K.
-        pool: the side of the average pool that the predictor begins with; 0 for none.
+        pool: side of the average pool at the start of the predictor; 0 for none.
     """
 
     def __init__(self, channels: int, hidden: int, kernel: int, pool: Pool = POOL) -> None:
@@ -39,37 +40,40 @@ class MalleConv(nn.Module):
         self.predictor = kernel_predictor(channels, hidden, kernel, shrink, nn.MaxPool2d(2))
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, C, H, W) to the same, of any size."""
+        """(B, C, H, W) to the same shape; H and W are free."""
         H, W = features.shape[-2:]
         down, right = -H % self.cell, -W % self.cell
-        # Whole cells keep the grid's centres where they belong; what is continued here is cut off again below.
-        whole = F.pad(features, [0, right, 0, down], mode="replicate") if down or right else features
-        kernels, bias = split_kernels(self.predictor(whole), self.channels)
-        filtered = malleable_conv2d(whole, _added(kernels), bias)
+        # Padding to whole cells keeps the cells' centres in place; the padding is cropped again below.
+        padded = F.pad(features, [0, right, 0, down], mode="replicate") if down or right else features
+        kernels, bias = split_kernels(self.predictor(padded), self.channels)
+        filtered = malleable_conv2d(padded, _with_identity(kernels), bias)
         return filtered[..., :H, :W] if down or right else filtered
 
 
-def _added(kernels: Tensor) -> Tensor:
-    """Kernels (B, C, K*K, h, w) that add the features themselves: once on the grid, not at every pixel."""
-    itself = torch.zeros(kernels.shape[2], 1, 1, dtype=kernels.dtype, device=kernels.device)
-    itself[kernels.shape[2] // 2] = 1
-    return kernels + itself
+def _with_identity(kernels: Tensor) -> Tensor:
+    """Add one to the centre taps of (B, C, K*K, h, w).
+
+    The kernels then add the features themselves, and the addition is done once per cell, not once per pixel.
+    """
+    identity = torch.zeros(kernels.shape[2], 1, 1, dtype=kernels.dtype, device=kernels.device)
+    identity[kernels.shape[2] // 2] = 1
+    return kernels + identity
 
 
 def cell_side(pool: Pool = POOL) -> int:
-    """Pixels that one kernel cell is wide: what the average pool joins, times two for the max pool."""
+    """The side of a grid cell in pixels: that of the average pool, times two for the max pool."""
     return 2 * max(pool, 1)
 
 
 def kernel_predictor(channels: int, hidden: int, kernel: int, before: nn.Module, between: nn.Module) -> nn.Sequential:
-    """(B, C, H, W) to (B, C * (K*K + 1), h, w), which `split_kernels` reads; it starts at zero.
+    """A network from features (B, C, H, W) to (B, C * (K*K + 1), h, w), for `split_kernels`; it starts at zero.
 
     Args:
         channels: C.
-        hidden: its own width.
+        hidden: channels inside the predictor.
         kernel: K.
-        before: what shrinks the features before the first convolution.
-        between: what shrinks them between the residual blocks.
+        before: downsamples the features before the first convolution.
+        between: downsamples them between the residual blocks.
     """
     return nn.Sequential(
         before,
@@ -87,5 +91,5 @@ def split_kernels(prediction: Tensor, channels: int) -> tuple[Tensor, Tensor]:
     """Kernels (B, C, K*K, h, w) and bias (B, C, h, w), within [-1, 1], from a prediction (B, C * (K*K + 1), h, w)."""
     B, _, h, w = prediction.shape
     kernels, bias = prediction[:, :-channels], prediction[:, -channels:]
-    # Kernel times feature is unbounded and a run at a high learning rate can explode; a bounded kernel can not.
+    # With unbounded kernels, kernel times feature can explode in training at a high learning rate.
     return torch.tanh(kernels).view(B, channels, -1, h, w), torch.tanh(bias)

@@ -1,4 +1,4 @@
-"""MalleNet: a four-level pyramid in which a small network chooses the kernels that a large image is filtered with.
+"""MalleNet: a four-level pyramid in which small networks predict the kernels that filter a large image.
 
 Source: Jiang et al., "Fast and High-quality Image Denoising via Malleable Convolutions" (2022), sections 3 and 4.
 
@@ -17,25 +17,27 @@ from denoise_cli.nets.residual import ResidualBlock, ResidualNet, conv, zeroed
 
 LEVELS = 4
 WIDTHS = (1, 1, 2, 4)  # times f, finest level first
-GREEN_TWICE, GREEN_SHARES = (0, 1, 1, 2), (1.0, 0.5, 0.5, 1.0)  # of a mosaic's planes: which of RGB, and its part
-MULTIPLE = cell_side() * 2 ** (LEVELS - 1)  # 64: the side of the coarsest kernel cell, in pixels of the image
+PLANE_COLOURS = (0, 1, 1, 2)  # for each plane of a mosaic, its channel in RGB: green comes twice
+PLANE_SHARES = (1.0, 0.5, 0.5, 1.0)  # for each plane, its share of the weights for that channel
+MULTIPLE = cell_side() * 2 ** (LEVELS - 1)  # 64: the side of a grid cell at the coarsest level, in pixels of the image
 
 
 @dataclass(frozen=True)
 class MalleNetConfig:
     """One variant.
 
-    The paper's S, M, L and XL are widths 16, 32, 64 and 144 of "inverted" blocks with K = 1, its R is of "residual"
-    blocks with K = 3.
+    The paper's S, M, L and XL have "inverted" blocks, K = 1 and widths 16, 32, 64 and 144; its R has "residual" blocks
+    and K = 3.
 
     Attributes:
         width: f, the channels of the finest level.
-        block: what each level is made of: inverted bottlenecks or pairs of dense 3x3 convolutions.
+        block: the building block of each level: inverted bottlenecks or pairs of dense 3x3 convolutions.
         kernel: K of the malleable convolutions.
-        expansion: of the inverted bottlenecks.
-        channels: of the input; what is beyond those that are denoised only helps.
-        outputs: how many are denoised, the first ones: 3 of RGB, 4 of a mosaic's planes.
-        lean: spare the finest level's encoder its block, and join the levels by 1x1 convolutions.
+        expansion: factor by which the inverted bottlenecks widen.
+        channels: channels of the input; those beyond the denoised ones are additional information.
+        outputs: how many of the input's channels are denoised, counted from the first: 3 for RGB, 4 for the planes of
+            a mosaic.
+        lean: omit the block in the finest level's encoder, and merge the levels with 1x1 convolutions only.
     """
 
     width: int
@@ -52,10 +54,10 @@ class MalleNetConfig:
 
 
 class MalleNet(ResidualNet):
-    """Sees the image at four sizes, the coarsest first.
+    """Processes the image at four sizes, from the coarsest to the finest.
 
-    Every residual branch starts at zero, so an untrained network returns its input and training starts stable
-    without normalisation.
+    Every residual branch starts at zero, so an untrained network returns its input, and training is stable from the
+    start without normalisation.
     """
 
     multiple = MULTIPLE
@@ -75,23 +77,27 @@ class MalleNet(ResidualNet):
 
     @torch.no_grad()
     def start_from(self, net: "MalleNet") -> None:
-        """Take over the weights of a network for RGB, for the planes of a mosaic: two of them are green.
+        """Initialise a network for the four planes of a mosaic with the weights of one for RGB.
+
+        The weights for green serve both green planes.
 
         Raises:
-            ValueError: it differs in more than that.
+            ValueError: the configurations differ in more than the channels and outputs.
         """
-        if self.config != replace(net.config, channels=len(GREEN_TWICE), outputs=len(GREEN_TWICE)):
+        planes = len(PLANE_COLOURS)
+        if self.config != replace(net.config, channels=planes, outputs=planes):
             raise ValueError(f"expected the planes of a mosaic for {net.config}, got {self.config}")
-        tensors = net.state_dict()
+        source = net.state_dict()
         for name, tensor in self.state_dict().items():
-            given = tensors[name]
+            weights = source[name]
             if name.startswith("to_noise"):
-                given = given[list(GREEN_TWICE)]
-            elif given.shape != tensor.shape:  # a first convolution: of each colour the pixels of a square, then level
-                colours = given[:, :-1].unflatten(1, (3, -1))[:, list(GREEN_TWICE)]
-                shares = colours.new_tensor(GREEN_SHARES).view(-1, 1, 1, 1)
-                given = torch.cat([(colours * shares).flatten(1, 2), given[:, -1:]], dim=1)
-            tensor.copy_(given)
+                weights = weights[list(PLANE_COLOURS)]
+            elif weights.shape != tensor.shape:
+                # A first convolution: its inputs are, for each colour, the pixels of a square, and then the level.
+                colours = weights[:, :-1].unflatten(1, (3, -1))[:, list(PLANE_COLOURS)]
+                shares = colours.new_tensor(PLANE_SHARES).view(-1, 1, 1, 1)
+                weights = torch.cat([(colours * shares).flatten(1, 2), weights[:, -1:]], dim=1)
+            tensor.copy_(weights)
 
     def features(self, image: Tensor, sigma: Tensor) -> Tensor:
         """(B, f, H, W)."""
@@ -100,21 +106,21 @@ class MalleNet(ResidualNet):
             encoded = self._encode(image, sigma, level)
             merged = self._merge(encoded, features.to(encoded.dtype), level)
             del encoded, features
-            # Under autocast the convolutions compute in 16 bits, but what the skips carry is not rounded.
+            # Under autocast the convolutions compute in 16 bits, but the skips are not rounded to 16 bits.
             features = self.decoders[level](merged.to(image.dtype))
         return features
 
     def _merge(self, encoded: Tensor, coarse: Tensor, level: int) -> Tensor:
         merger = cast("nn.Conv2d", self.mergers[level])
         if merger.kernel_size != (1, 1):
-            return merger(torch.cat([encoded, _doubled(coarse)], dim=1))
-        # A 1x1 convolution may come before the stretching as well, where it has a quarter of the pixels.
-        own, below = torch.split(merger.weight, [encoded.shape[1], coarse.shape[1]], dim=1)
-        return F.conv2d(encoded, own, merger.bias) + _doubled(F.conv2d(coarse, below))
+            return merger(torch.cat([encoded, _upsampled(coarse)], dim=1))
+        # A 1x1 convolution commutes with the upsampling; before it, there is a quarter of the pixels to compute.
+        for_encoded, for_coarse = torch.split(merger.weight, [encoded.shape[1], coarse.shape[1]], dim=1)
+        return F.conv2d(encoded, for_encoded, merger.bias) + _upsampled(F.conv2d(coarse, for_coarse))
 
     def _encode(self, image: Tensor, sigma: Tensor, level: int) -> Tensor:
         scale = 2**level
-        # The level map is smooth: its mean stands for its 4^level values.
+        # The level map is smooth, so the mean of 4^level values represents them.
         means = F.pixel_unshuffle(sigma, scale).mean(dim=1, keepdim=True)
         encoded: Tensor = self.encoders[level](torch.cat([F.pixel_unshuffle(image, scale), means], dim=1))
         return encoded
@@ -135,12 +141,12 @@ class InvertedBottleneck(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, C, H, W) to the same."""
+        """(B, C, H, W) to the same shape."""
         refined: Tensor = features + self.body(features)
         return refined
 
 
-def _doubled(features: Tensor) -> Tensor:
+def _upsampled(features: Tensor) -> Tensor:
     return F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
 
 

@@ -1,12 +1,12 @@
-"""Malleable deformable kernels: every pixel of a frame and those that its neighbours show of the same thing, merged.
+"""MalleNet for clips, with malleable deformable kernels: frames are aligned, merged with predicted weights, denoised.
 
-Where to look in a neighbouring frame is found by its motion. How far to trust what lies there is predicted on a grid of
-a sixteenth of the pixels, as a curve over what differs at a pixel, sliced and applied on the fly; a MalleNet that is
-told how much noise the merging has left takes away the rest.
+Motion gives the position at which to sample a neighbouring frame. How far to trust each sample is predicted on a grid
+of a sixteenth of the pixels, as a curve over the difference at a pixel; the curves are sliced and applied on the fly.
+A MalleNet that is given the noise level left after merging removes the remaining noise.
 
 Sources: Jiang et al., "Fast and High-quality Image Denoising via Malleable Convolutions" (2022), for the grid and the
-MalleNet; Xu, Li, Sun, "Learning Deformable Kernels for Image and Video Denoising" (2019), for a kernel whose points go
-where they are sent and whose weights are found by looking at what lies there.
+MalleNet; Xu, Li, Sun, "Learning Deformable Kernels for Image and Video Denoising" (2019), for a kernel whose points
+move and whose weights depend on what is sampled there.
 
 Legend: B batch, T frames, H x W frame, h x w grid.
 """
@@ -20,12 +20,12 @@ from torch import Tensor, nn
 
 from denoise_cli.nets.mallenet import MULTIPLE, MalleNet, MalleNetConfig
 from denoise_cli.nets.residual import NoisePredictor, ResidualBlock, conv, layer, zeroed
-from denoise_cli.ops.motion import blurred, follow
+from denoise_cli.ops.motion import align, box_blur
 
-CELL = 4  # pixels that a cell of the grid is wide
-QUIET = 2 / 255  # added to the noise, so that none at all is no division by zero
-MOST = 100.0  # squared differences, in units of the noise: beyond that they need not be told apart
-EPSILON = 1e-6  # below a square root, whose slope at zero has no end
+CELL = 4  # pixels, the side of a cell of the grid
+NOISE_FLOOR = 2 / 255  # added to sigma, so that a noise-free clip causes no division by zero
+MAX_SQUARE = 100.0  # squared difference in units of the noise's variance; larger ones need not be distinguished
+EPSILON = 1e-6  # added below a square root, whose slope at zero is infinite
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,14 @@ class MalleNetVideoConfig:
 
     Attributes:
         width: of the MalleNet.
-        judging: channels of the network that says how far to trust a neighbour.
-        follows: whether points follow the motion; the rival, whose kernel is rigid, looks at the pixel's own place.
+        trust_width: channels of the network that predicts how far to trust a neighbour.
+        follows_motion: whether neighbours are aligned by their motion; otherwise the same pixel of each is used, for
+            comparison.
     """
 
     width: int = 16
-    judging: int = 16
-    follows: bool = True
+    trust_width: int = 16
+    follows_motion: bool = True
 
     def build(self) -> "MalleNetVideo":
         """A network with fresh weights."""
@@ -48,9 +49,9 @@ class MalleNetVideoConfig:
 
 
 class MalleNetVideo(nn.Module):
-    """Denoises the first of some frames; its weights do not depend on how many there are, nor on their order.
+    """Denoises the first of several frames; its weights do not depend on the number or the order of the others.
 
-    Untrained, it averages what differs by no more than noise would, and leaves the rest of the noise.
+    Untrained, it averages pixels that differ by no more than the noise, and does not remove the remaining noise.
     """
 
     multiple = MULTIPLE
@@ -58,7 +59,7 @@ class MalleNetVideo(nn.Module):
     def __init__(self, config: MalleNetVideoConfig) -> None:
         super().__init__()
         self.config = config
-        self.trust = Trust(config.judging)
+        self.trust = Trust(config.trust_width)
         self.finish: NoisePredictor = MalleNet(MalleNetConfig(config.width, block="residual", channels=6))
 
     def forward(self, clip: Tensor, sigma: Tensor) -> Tensor:
@@ -67,74 +68,75 @@ class MalleNetVideo(nn.Module):
         Args:
             clip: (B, 3*T, H, W), noisy RGB frames, one after another, nominally [0, 1], not clipped; H and W multiples
                 of `multiple`.
-            sigma: (B, 1, H, W), the noise's standard deviation at each pixel, in the same unit, in all frames.
+            sigma: (B, 1, H, W), the standard deviation of the noise at each pixel of all frames, in the clip's unit.
 
         Returns:
             (B, 3, H, W), not clipped.
 
         Raises:
-            ValueError: the shapes do not fit.
+            ValueError: the shapes are wrong.
         """
         _check(clip, sigma, self.multiple)
         B, _, H, W = clip.shape
-        # Each plane in one piece: half the time for looking up places than with the channels side by side.
+        # Contiguous planes halve the time of sampling compared with channels-last.
         frame, *others = clip.contiguous().view(B, -1, 3, H, W).unbind(dim=1)
-        found = [
-            (shifted, inside * self.trust(frame, shifted, sigma)) for shifted, inside in self.find(frame, others, sigma)
+        weighted = [
+            (aligned, inside * self.trust(frame, aligned, sigma))
+            for aligned, inside in self.align(frame, others, sigma)
         ]
-        return self.merge(frame, found, sigma)
+        return self.merge(frame, weighted, sigma)
 
-    def find(self, frame: Tensor, others: Sequence[Tensor], sigma: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """What other frames show of the same things, each (B, 3, H, W), and where that is not beyond their border.
+    def align(self, frame: Tensor, others: Sequence[Tensor], sigma: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Other frames aligned with a frame, each (B, 3, H, W), and (B, 1, H, W) masks: zero beyond their border.
 
         Args:
             frame: (B, 3, H, W).
             others: each (B, 3, H, W).
             sigma: (B, 1, H, W).
         """
-        if not self.config.follows:
+        if not self.config.follows_motion:
             return [(other, torch.ones_like(sigma)) for other in others]
-        return follow(frame, others, sigma)
+        return align(frame, others, sigma)
 
-    def merge(self, frame: Tensor, found: Sequence[tuple[Tensor, Tensor]], sigma: Tensor) -> Tensor:
-        """The weighted mean of a frame and what was found for it, without the noise that is left.
+    def merge(self, frame: Tensor, others: Sequence[tuple[Tensor, Tensor]], sigma: Tensor) -> Tensor:
+        """The weighted mean of a frame and the frames aligned with it, denoised: (B, 3, H, W).
 
         Args:
-            frame: (B, 3, H, W), whose own weight is one.
-            found: each (B, 3, H, W), and its weight (B, 1, H, W).
+            frame: (B, 3, H, W); its own weight is one.
+            others: aligned frames, each (B, 3, H, W), with their weights, each (B, 1, H, W).
             sigma: (B, 1, H, W).
         """
         total, weights, squares = frame, torch.ones_like(sigma), torch.ones_like(sigma)
-        for shifted, trust in found:
-            total, weights, squares = total + trust * shifted, weights + trust, squares + trust**2
+        for aligned, weight in others:
+            total, weights, squares = total + weight * aligned, weights + weight, squares + weight**2
         merged = total / weights
         return merged - self.finish.noise(torch.cat([merged, frame], dim=1), sigma * squares.sqrt() / weights)
 
     @torch.no_grad()
     def start_from(self, net: MalleNet) -> None:
-        """Take over the weights of an image denoiser of the same width, which sees the merged frame as it saw a photo.
+        """Initialise the MalleNet with the weights of an image denoiser; the merged frame takes the photo's place.
 
         Raises:
-            ValueError: it is another network.
+            ValueError: it is not a MalleNet of the same width with residual blocks.
         """
         if net.config != MalleNetConfig(self.config.width, block="residual"):
             raise ValueError(f"expected a MalleNet of width {self.config.width}, got {net.config}")
-        tensors = net.state_dict()
+        source = net.state_dict()
         for name, tensor in self.finish.state_dict().items():
-            given = tensors[name]
-            if given.shape != tensor.shape:  # a first convolution: merged, frame, level
+            weights = source[name]
+            if weights.shape != tensor.shape:  # a first convolution; here its inputs are merged, frame and level
                 widened = torch.zeros_like(tensor)
-                widened[:, : given.shape[1] - 1], widened[:, -1:] = given[:, :-1], given[:, -1:]
-                given = widened
-            tensor.copy_(given)
+                widened[:, : weights.shape[1] - 1], widened[:, -1:] = weights[:, :-1], weights[:, -1:]
+                weights = widened
+            tensor.copy_(weights)
 
 
 class Trust(nn.Module):
-    """How much of what was found in another frame belongs to the same thing, by what differs and is not noise.
+    """Predicts how likely an aligned frame shows the same thing, from the differences in units of the noise.
 
-    The first guess is a step, at a difference of about that of two noisy frames of one thing: sqrt(2) times the noise,
-    less where a place between pixels is the mean of several. Convolutions that start at zero move and tilt it for each
-    cell.
+    The curve starts as a step at about the difference between two noisy frames of the same thing: sqrt(2) times the
+    noise, less where the sample is interpolated between pixels. Convolutions that start at zero shift and tilt it for
+    each cell.
     """
 
     def __init__(self, channels: int) -> None:
@@ -142,24 +144,23 @@ class Trust(nn.Module):
         self.limit, self.steepness = nn.Parameter(torch.tensor(1.3)), nn.Parameter(torch.tensor(2.3))
         self.judge = nn.Sequential(layer(8, channels), ResidualBlock(channels), zeroed(conv(channels, 2)))
 
-    def forward(self, frame: Tensor, shifted: Tensor, sigma: Tensor) -> Tensor:
-        """(B, 1, H, W), within [0, 1].
+    def forward(self, frame: Tensor, aligned: Tensor, sigma: Tensor) -> Tensor:
+        """The weight of the aligned frame, (B, 1, H, W), within [0, 1].
 
         Args:
             frame: (B, 3, H, W).
-            shifted: (B, 3, H, W), what was found for it.
+            aligned: (B, 3, H, W).
             sigma: (B, 1, H, W).
         """
-        noise = sigma + QUIET
-        differs = (frame - shifted) / noise
-        squares = differs.square().mean(dim=1, keepdim=True).clamp(max=MOST)
-        # Noise that the channels share, as in grey pictures, shows in their mean alone: the level is that of channels
-        # whose noise is their own.
-        shared = (3 * differs.mean(dim=1, keepdim=True).square()).clamp(max=MOST)
-        around = torch.maximum(blurred(squares, 3), blurred(shared, 5))
-        strength = (around + EPSILON).sqrt()
-        seen = [differs, squares, frame, noise]
-        cells = [F.avg_pool2d(part, CELL) for part in seen]
+        noise = sigma + NOISE_FLOOR
+        difference = (frame - aligned) / noise
+        squares = difference.square().mean(dim=1, keepdim=True).clamp(max=MAX_SQUARE)
+        # `sigma` assumes that the noise of the channels is independent. Noise that they share, as in grey pictures,
+        # shows in their mean only.
+        shared = (3 * difference.mean(dim=1, keepdim=True).square()).clamp(max=MAX_SQUARE)
+        local = torch.maximum(box_blur(squares, 3), box_blur(shared, 5))
+        strength = (local + EPSILON).sqrt()
+        cells = [F.avg_pool2d(part, CELL) for part in (difference, squares, frame, noise)]
         bias, tilt = self.judge(torch.cat(cells, dim=1)).float().unsqueeze(2).unbind(dim=1)
         bias, tilt = (F.interpolate(part, size=frame.shape[-2:], mode="bilinear") for part in (bias, tilt))
         return torch.sigmoid(self.steepness.exp() * (self.limit - strength) + bias + tilt * strength)

@@ -1,4 +1,4 @@
-"""RDN: dense blocks, in each of which a layer sees all layers before it, and whose results are all joined in the end.
+"""RDN: dense blocks, in which each layer takes the outputs of all layers before it; all block outputs are fused.
 
 Sources: Zhang et al., "Residual Dense Network for Image Restoration" (2018); Jiang et al., "Fast and High-quality Image
 Denoising via Malleable Convolutions" (2022), section 4.3.
@@ -21,11 +21,11 @@ class RDNConfig:
     """One variant.
 
     Attributes:
-        width: the channels that go from block to block.
-        blocks: the dense blocks.
-        layers: the 3x3 convolutions in each.
-        growth: the channels that each of these adds.
-        middle: "malleable" for a malleable convolution in place of the last layer of the middle block.
+        width: channels between the blocks.
+        blocks: number of dense blocks.
+        layers: number of 3x3 convolutions in each block.
+        growth: channels that each of these convolutions adds.
+        middle: "malleable" replaces the last layer of the middle block with a malleable convolution.
     """
 
     width: int
@@ -40,7 +40,7 @@ class RDNConfig:
 
 
 class RDN(ResidualNet):
-    """Blocks in a row, all at the image's size."""
+    """Dense blocks one after another, all at the image's size."""
 
     def __init__(self, config: RDNConfig) -> None:
         super().__init__()
@@ -54,32 +54,32 @@ class RDN(ResidualNet):
 
     def features(self, image: Tensor, sigma: Tensor) -> Tensor:
         """(B, width, H, W)."""
-        # Under autocast the convolutions compute in 16 bits, but what the skips carry is not rounded.
+        # Under autocast the convolutions compute in 16 bits, but the skips are not rounded to 16 bits.
         shallow = self.shallow(torch.cat([image, sigma], dim=1)).to(image.dtype)
         features = self.entry(shallow).to(image.dtype)
-        results = []
+        outputs = []
         for block in self.blocks:
             features = block(features)
-            results.append(features)
-        fused: Tensor = shallow + self.fusion(torch.cat(results, dim=1))
+            outputs.append(features)
+        fused: Tensor = shallow + self.fusion(torch.cat(outputs, dim=1))
         return fused
 
 
 class DenseBlock(nn.Module):
-    """Layers that each add channels to what they see, a 1x1 convolution that makes one of them all, and a skip."""
+    """Layers that each append channels to their input, a 1x1 convolution that fuses all channels, and a skip."""
 
     def __init__(self, channels: int, growth: int, layers: int) -> None:
         super().__init__()
-        inputs = [channels + growth * before for before in range(layers + 1)]
-        self.layers = nn.ModuleList(layer(seen, growth) for seen in inputs[:-1])
-        self.fusion = zeroed(conv(inputs[-1], channels, kernel=1))
+        widths = [channels + growth * index for index in range(layers + 1)]
+        self.layers = nn.ModuleList(layer(width, growth) for width in widths[:-1])
+        self.fusion = zeroed(conv(widths[-1], channels, kernel=1))
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, C, H, W) to the same."""
-        seen = features
+        """(B, C, H, W) to the same shape."""
+        stack = features
         for dense in self.layers:
-            seen = torch.cat([seen, dense(seen)], dim=1)
-        refined: Tensor = features + self.fusion(seen)
+            stack = torch.cat([stack, dense(stack)], dim=1)
+        refined: Tensor = features + self.fusion(stack)
         return refined
 
 

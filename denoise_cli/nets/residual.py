@@ -1,7 +1,7 @@
-"""Residual learning: networks that predict the noise and take it away, built of branches that start at zero.
+"""Residual learning: networks that predict the noise and subtract it, built from branches that start at zero.
 
-Sources: Zhang et al., "Beyond a Gaussian Denoiser" (2017); He et al., "Deep Residual Learning" (2016); of the layers'
-initialisation, Xiao et al., "Dynamical Isometry and a Mean Field Theory of CNNs" (2018).
+Sources: Zhang et al., "Beyond a Gaussian Denoiser" (2017); He et al., "Deep Residual Learning" (2016); for the
+initialisation of the layers, Xiao et al., "Dynamical Isometry and a Mean Field Theory of CNNs" (2018).
 
 Legend: B batch, C channels, H x W image.
 """
@@ -13,15 +13,15 @@ import torch
 from torch import Tensor, nn
 
 Padding = Literal["zeros", "replicate"]
-SIDEWAYS = 0.15  # how strong a fresh layer's eight outer taps are, as a share of He's initialisation
+OUTER_TAP_GAIN = 0.15  # scale of a new layer's eight outer taps, relative to He's initialisation
 
 
 class NoisePredictor(nn.Module, ABC):
-    """Predicts the noise and takes it away.
+    """Predicts the noise and subtracts it.
 
     Attributes:
-        multiple: what the sides of an image must be multiples of.
-        channels: C, of what is denoised.
+        multiple: the sides of an image must be multiples of it, in pixels.
+        channels: C, the number of channels that are denoised.
     """
 
     multiple: int = 1
@@ -31,28 +31,30 @@ class NoisePredictor(nn.Module, ABC):
         """Denoise.
 
         Args:
-            image: (B, C, H, W) noisy RGB, nominally [0, 1], not clipped; H and W multiples of `multiple`.
-            sigma: (B, 1, H, W), the noise's standard deviation at each pixel in the image's unit.
+            image: (B, C, H, W), noisy, nominally [0, 1], not clipped; H and W multiples of `multiple`.
+            sigma: (B, 1, H, W), the standard deviation of the noise at each pixel, in the image's unit.
 
         Returns:
             (B, C, H, W), not clipped.
 
         Raises:
-            ValueError: the shapes do not fit.
+            ValueError: the shapes are wrong.
         """
         check_inputs(image, sigma, self.multiple, self.channels)
         return image - self.noise(image, sigma)
 
     @abstractmethod
     def noise(self, image: Tensor, sigma: Tensor) -> Tensor:
-        """What `forward` takes away, (B, C, H, W)."""
+        """The noise that `forward` subtracts, (B, C, H, W); arguments as there."""
 
 
 class ResidualNet(NoisePredictor):
-    """A network that defines `features` and ends in `to_noise`, which starts at zero: untrained, it returns its input.
+    """A network that computes `features` and turns them into noise with `to_noise`.
+
+    `to_noise` starts at zero, so an untrained network returns its input.
 
     Attributes:
-        to_noise: the last convolution, from the features to RGB.
+        to_noise: the last convolution, from the features to the image's channels.
     """
 
     to_noise: nn.Conv2d
@@ -60,14 +62,14 @@ class ResidualNet(NoisePredictor):
     def noise(self, image: Tensor, sigma: Tensor) -> Tensor:
         """See `NoisePredictor`."""
         features = self.features(image, sigma)
-        # In bfloat16, strong noise would come in steps as coarse as those of 8 bits.
+        # In bfloat16, strong noise would be quantised as coarsely as in 8 bits.
         with torch.autocast(image.device.type, enabled=False):
             noise: Tensor = self.to_noise(features.to(image.dtype))
         return noise
 
     @abstractmethod
     def features(self, image: Tensor, sigma: Tensor) -> Tensor:
-        """What `to_noise` reads the noise from, (B, C, H, W)."""
+        """The input of `to_noise`, (B, features, H, W)."""
 
 
 class ResidualBlock(nn.Module):
@@ -79,16 +81,16 @@ class ResidualBlock(nn.Module):
         self.body = nn.Sequential(first, nn.ReLU(inplace=True), zeroed(second))
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, C, H, W) to the same."""
+        """(B, C, H, W) to the same shape."""
         refined: Tensor = features + self.body(features)
         return refined
 
 
 def check_inputs(image: Tensor, sigma: Tensor, multiple: int, channels: int = 3) -> None:
-    """See that a noisy image and its level map fit a network and each other.
+    """Check that a noisy image and its level map have the shapes that a network needs.
 
     Raises:
-        ValueError: the image is not (B, channels, H, W) with H and W multiples of `multiple`, or the map not
+        ValueError: the image is not (B, channels, H, W) with H and W multiples of `multiple`, or the level map is not
             (B, 1, H, W).
     """
     if image.ndim != 4 or image.shape[1] != channels or any(side % multiple for side in image.shape[2:]):
@@ -100,25 +102,26 @@ def check_inputs(image: Tensor, sigma: Tensor, multiple: int, channels: int = 3)
 
 
 def layer(inputs: int, outputs: int) -> nn.Sequential:
-    """A 3x3 convolution and its ReLU, which at first hand on what each pixel holds, as strong as it came.
+    """A 3x3 convolution and its ReLU, initialised to pass on each pixel's features at the same strength.
 
-    Random taps blur a little in every layer, and noise is what a blur takes away first: a chain of fifteen, without
-    skips or normalisation, learned at less than half the pace.
+    Only the centre tap starts with full-size weights. Random outer taps blur a little in every layer, and a blur
+    removes noise first: a chain of fifteen layers initialised that way, without skips or normalisation, learned at
+    less than half the rate.
     """
     convolution = conv(inputs, outputs)
     weight = convolution.weight.detach()
-    nn.init.kaiming_normal_(weight, nonlinearity="relu").mul_(SIDEWAYS)
+    nn.init.kaiming_normal_(weight, nonlinearity="relu").mul_(OUTER_TAP_GAIN)
     nn.init.orthogonal_(weight[:, :, 1, 1], gain=nn.init.calculate_gain("relu"))
     return nn.Sequential(convolution, nn.ReLU(inplace=True))
 
 
 def conv(inputs: int, outputs: int, kernel: int = 3, padding_mode: Padding = "zeros") -> nn.Conv2d:
-    """A convolution that keeps the size."""
+    """A convolution that keeps the image's size."""
     return nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, padding_mode=padding_mode)
 
 
 def zeroed(convolution: nn.Conv2d) -> nn.Conv2d:
-    """The same convolution, returning zero until it is trained."""
+    """The same convolution with weights and bias set to zero, so that it returns zero until it is trained."""
     nn.init.zeros_(convolution.weight)
     if convolution.bias is not None:
         nn.init.zeros_(convolution.bias)

@@ -1,4 +1,4 @@
-"""U-Net: features at ever smaller sizes and back, with a skip at each.
+"""U-Net: features are computed at smaller and smaller sizes, then upsampled again, with a skip at each size.
 
 Sources: Ronneberger et al., "U-Net: Convolutional Networks for Biomedical Image Segmentation" (2015); Jiang et al.,
 "Fast and High-quality Image Denoising via Malleable Convolutions" (2022), section 4.3.
@@ -22,9 +22,9 @@ class UNetConfig:
     """One variant.
 
     Attributes:
-        width: the channels at the image's size; each smaller size has twice as many.
-        levels: the sizes, the image's own among them.
-        middle: what the second layer of the smallest size is.
+        width: channels at the image's size; each smaller size has twice as many as the one before.
+        levels: number of sizes, including the image's own.
+        middle: the kind of the second layer at the smallest size.
     """
 
     width: int

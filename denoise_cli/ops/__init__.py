@@ -1,4 +1,4 @@
 """The operators, in PyTorch and as CUDA kernels.
 
-They hold no parameters, and read no files but the kernels' sources.
+They hold no parameters, and read no files except the kernels' sources.
 """

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from denoise_cli.ops import cuda, fused
 
-FUSED = (1, 3)  # K that there are CUDA kernels for
+FUSED = (1, 3)  # the K that have CUDA kernels
 
 
 def malleable_conv2d(image: Tensor, kernels: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -22,7 +22,8 @@ def malleable_conv2d(image: Tensor, kernels: Tensor, bias: Tensor | None = None)
     The grid is stretched over the image with half-pixel centres; beyond its outermost cell centres, and beyond the
     image's border, the nearest value is repeated. H x W and h x w are free; neither needs to divide the other.
 
-    A CUDA kernel does it in one pass where `cuda.obstacle` knows of no obstacle; else K*K passes do.
+    A CUDA kernel does the work in one pass, or PyTorch in K*K passes if `cuda.obstacle` gives a reason why the kernel
+    cannot run.
 
     Args:
         image: (B, C, H, W), any range.
@@ -33,18 +34,26 @@ def malleable_conv2d(image: Tensor, kernels: Tensor, bias: Tensor | None = None)
         (B, C, H, W), in the image's type.
 
     Raises:
-        ValueError: the shapes do not fit together.
+        ValueError: the shapes do not match.
+
+    Examples:
+        A row is multiplied by factors that change from 0 to 2, given by a grid of two cells:
+
+        >>> image = torch.ones(1, 1, 1, 4)
+        >>> kernels = torch.tensor([0.0, 2.0]).view(1, 1, 1, 1, 2)
+        >>> malleable_conv2d(image, kernels)
+        tensor([[[[0.0000, 0.5000, 1.5000, 2.0000]]]])
     """
     _check_shapes(image, kernels, bias)
     H, W = image.shape[-2:]
     K = math.isqrt(kernels.shape[2])
     if K in FUSED and cuda.obstacle(image, kernels, bias) is None:
         return fused.malleable_conv2d(image, kernels.to(image.dtype), None if bias is None else bias.to(image.dtype))
-    around = F.pad(image, [K // 2] * 4, mode="replicate") if K > 1 else image
+    padded = F.pad(image, [K // 2] * 4, mode="replicate") if K > 1 else image
     filtered = torch.zeros_like(image) if bias is None else _slice(bias, H, W)
-    for tap in range(K * K):  # one at a time: memory for one, not for all
+    for tap in range(K * K):  # one at a time, so that only one sliced tap is in memory
         y, x = divmod(tap, K)
-        shifted = around[..., y : y + H, x : x + W] if K > 1 else image
+        shifted = padded[..., y : y + H, x : x + W] if K > 1 else image
         filtered = filtered + shifted * _slice(kernels[:, :, tap], H, W)
     return filtered
 

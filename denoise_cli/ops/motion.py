@@ -1,13 +1,13 @@
-"""Motion: where another frame shows what a frame shows.
+"""Motion: for each pixel of a frame, the position in another frame that shows the same thing.
 
-From small versions of the frames to the frames themselves, what is found is corrected again and again: by how far the
-brightness would have to move to lessen what still differs. Nothing here is learnt, no gradient passes, and one place
-answers for four pixels.
+The motion is estimated from coarse to fine over a pyramid of the frames. At each size it is refined several times, by
+the least-squares step that best explains the remaining difference in brightness. Nothing here is learnt, no gradient
+passes through, and one motion vector serves 2 x 2 pixels.
 
 Sources: Lucas and Kanade, "An Iterative Image Registration Technique with an Application to Stereo Vision" (1981);
-Bouguet, "Pyramidal Implementation of the Lucas Kanade Feature Tracker" (2001). The numbers below were chosen on clips.
+Bouguet, "Pyramidal Implementation of the Lucas Kanade Feature Tracker" (2001). The constants below were tuned on clips.
 
-Legend: B batch, C channels, H x W frame, h x w version of it.
+Legend: B batch, C channels, H x W frame, h x w level of its pyramid.
 """
 
 from collections.abc import Sequence
@@ -20,105 +20,119 @@ from torch import Tensor
 from denoise_cli.ops.deformable import sample2d
 
 HALVINGS = 4
-MULTIPLE = 2 ** (HALVINGS + 1)  # of the frames' sides
-CORRECTIONS = (1, 2, 3, 3, 3)  # at each size, the largest first
-WINDOW, STRIDE, SMOOTHING = 6, 2, 3  # pixels that are moved together, pixels between their centres, places
-CAUTION = (0.1, 0.1, 0.3, 1.0, 3.0)  # times the noise's variance: gradients that are weaker move little; at each size
-QUIET = 1 / 255  # added to the noise, so that none at all is no division by zero
+MULTIPLE = 2 ** (HALVINGS + 1)  # the sides of a frame must be multiples of it, in pixels
+ITERATIONS = (1, 2, 3, 3, 3)  # refinements per level, the largest level first
+WINDOW = 6  # pixels, the side of the window that is assumed to move as one
+STRIDE = 2  # pixels between the centres of windows
+SMOOTHING = 3  # motion vectors, the side of the box that they are smoothed over
+DAMPING = (0.1, 0.1, 0.3, 1.0, 3.0)  # per level, times the noise's variance: gradients weaker than that move little
+NOISE_FLOOR = 1 / 255  # added to sigma, so that a noise-free frame causes no division by zero
 
 
-def follow(frame: Tensor, others: Sequence[Tensor], sigma: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """What other frames show of the things that a frame shows, and where that is not beyond their border.
+def align(frame: Tensor, others: Sequence[Tensor], sigma: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Warp other frames so that they show the same things as a frame at the same pixels.
 
     Args:
         frame: (B, C, H, W), any range; H and W multiples of `MULTIPLE`.
-        others: each like the frame.
-        sigma: as `estimate_motion` takes it.
+        others: frames of the same shape.
+        sigma: (B, 1, H, W), see `estimate_motion`.
 
     Returns:
-        Of each, (B, C, H, W) and (B, 1, H, W), which is one, or zero beyond the border.
+        For each of the others, the warped frame, (B, C, H, W), and a mask, (B, 1, H, W): one inside the other frame,
+        zero where the motion leads beyond its border.
 
     Raises:
-        ValueError: the shapes do not fit.
+        ValueError: the shapes are wrong.
     """
     if not others:
         return []
-    # All in one batch: in small frames it is the calls that take the time.
-    there, n = torch.cat(list(others)), len(others)
-    here = [version.repeat(n, 1, 1, 1) for version in small_versions(frame)]
-    motion = estimate_motion(here, small_versions(there), sigma.repeat(n, 1, 1, 1))
-    found = sample2d(there, motion).flatten(1, 2)  # squeezing would become a branch in ONNX
-    return list(zip(found.chunk(n), _inside(motion).chunk(n), strict=True))
+    # All others in one batch: for small frames, the number of calls determines the time.
+    stacked, n = torch.cat(list(others)), len(others)
+    frame_pyramid = [level.repeat(n, 1, 1, 1) for level in brightness_pyramid(frame)]
+    motion = estimate_motion(frame_pyramid, brightness_pyramid(stacked), sigma.repeat(n, 1, 1, 1))
+    warped = sample2d(stacked, motion).flatten(1, 2)  # squeezing would become a branch in ONNX
+    return list(zip(warped.chunk(n), _inside(motion).chunk(n), strict=True))
 
 
-def small_versions(frame: Tensor) -> list[Tensor]:
-    """A frame's brightness, and half, a quarter, an eighth, a sixteenth of its size.
+def brightness_pyramid(frame: Tensor) -> list[Tensor]:
+    """A frame's brightness at full size and at a half, a quarter, an eighth and a sixteenth of it.
 
     Args:
         frame: (B, C, H, W), any range; H and W multiples of `MULTIPLE`.
 
     Returns:
-        Five tensors (B, 1, h, w), the largest first.
+        Five tensors (B, 1, h, w), the largest first, in float32 or wider.
 
     Raises:
-        ValueError: the shape does not fit.
+        ValueError: the shape is wrong.
     """
     if frame.ndim != 4 or any(not side or side % MULTIPLE for side in frame.shape[2:]):
         raise ValueError(f"frame: expected (B, C, H, W), sides multiples of {MULTIPLE}, got {tuple(frame.shape)}")
-    versions = [frame.mean(dim=1, keepdim=True, dtype=torch.promote_types(frame.dtype, torch.float32))]
+    levels = [frame.mean(dim=1, keepdim=True, dtype=torch.promote_types(frame.dtype, torch.float32))]
     for _ in range(HALVINGS):
-        versions.append(_halved(versions[-1]))
-    return versions
+        levels.append(_halved(levels[-1]))
+    return levels
 
 
 @torch.no_grad()
-def estimate_motion(here: Sequence[Tensor], there: Sequence[Tensor], sigma: Tensor) -> Tensor:
-    """Where another frame shows what each pixel of a frame shows.
+def estimate_motion(frame_pyramid: Sequence[Tensor], other_pyramid: Sequence[Tensor], sigma: Tensor) -> Tensor:
+    """The offset from each pixel of a frame to the position in another frame that shows the same thing.
 
     Args:
-        here: `small_versions` of the frame.
-        there: `small_versions` of the other, of the same shape.
-        sigma: (B, 1, H, W), the standard deviation of the frames' noise in each of three channels, in their unit.
+        frame_pyramid: `brightness_pyramid` of the frame.
+        other_pyramid: `brightness_pyramid` of the other frame, of the same shapes.
+        sigma: (B, 1, H, W), the standard deviation of both frames' noise in each of three channels, in their unit.
 
     Returns:
-        (B, 2, H, W), in pixels, to the right and down.
+        (B, 2, H, W), in pixels: how far to the right, then how far down.
 
     Raises:
-        ValueError: the shapes do not fit together.
+        ValueError: the shapes do not match.
     """
-    shapes = [version.shape for version in here]
-    if len(shapes) != HALVINGS + 1 or shapes != [version.shape for version in there]:
-        raise ValueError("here, there: expected small versions of frames of one shape")
-    if sigma.shape != here[0].shape:
-        raise ValueError(f"sigma: expected {tuple(here[0].shape)}, got {tuple(sigma.shape)}")
-    noise = [sigma.to(here[0].dtype) / 3**0.5 + QUIET]
+    shapes = [level.shape for level in frame_pyramid]
+    if len(shapes) != HALVINGS + 1 or shapes != [level.shape for level in other_pyramid]:
+        raise ValueError(
+            f"pyramids: expected two of {HALVINGS + 1} levels of the same shapes, got {list(map(tuple, shapes))} "
+            f"and {[tuple(level.shape) for level in other_pyramid]}"
+        )
+    if sigma.shape != frame_pyramid[0].shape:
+        raise ValueError(f"sigma: expected {tuple(frame_pyramid[0].shape)}, got {tuple(sigma.shape)}")
+    noise = [sigma.to(frame_pyramid[0].dtype) / 3**0.5 + NOISE_FLOOR]  # of the mean of three channels
     for _ in range(HALVINGS):  # the mean of four independent values has half the deviation
         noise.append(_halved(noise[-1]) / 2)
-    offsets = torch.zeros_like(here[-1]).repeat(1, 2, 1, 1)
+    offsets = torch.zeros_like(frame_pyramid[-1]).repeat(1, 2, 1, 1)
     for level in reversed(range(HALVINGS + 1)):
-        stride = STRIDE if level < HALVINGS else 1  # the smallest has no pixel to spare
-        height, width = (side // stride for side in here[level].shape[-2:])
+        stride = STRIDE if level < HALVINGS else 1  # the smallest level has no pixel to spare
+        height, width = (side // stride for side in frame_pyramid[level].shape[-2:])
         if level < HALVINGS:
             offsets = 2 * _resized(offsets, height, width)
-        least = CAUTION[level] * F.avg_pool2d(noise[level], stride).square()
-        for _ in range(CORRECTIONS[level]):
-            offsets = offsets + _correction(here[level], there[level], offsets, least, stride)
-            offsets = blurred(offsets, SMOOTHING)
-    return _resized(offsets, *here[0].shape[-2:])
+        damping = DAMPING[level] * F.avg_pool2d(noise[level], stride).square()
+        for _ in range(ITERATIONS[level]):
+            offsets = offsets + _step(frame_pyramid[level], other_pyramid[level], offsets, damping, stride)
+            offsets = box_blur(offsets, SMOOTHING)
+    return _resized(offsets, *frame_pyramid[0].shape[-2:])
 
 
-def blurred(image: Tensor, side: int) -> Tensor:
-    """The mean of the values around each that lie within the image: (B, C, H, W) to the same; `side` is odd."""
-    # Sums of shifted images, in a fraction of avg_pool2d's time, which does not use the processor's vectors here.
+def box_blur(image: Tensor, side: int) -> Tensor:
+    """The mean over the box around each value, of the values inside the image.
+
+    Args:
+        image: (B, C, H, W), any range.
+        side: side of the box in pixels, odd.
+
+    Returns:
+        (B, C, H, W).
+    """
+    # Sums of shifted images take a fraction of avg_pool2d's time, which is not vectorised here.
     for dim in (-2, -1):
-        image = _sums(image, side, dim) * _shares(image.shape[dim], side, dim, image.dtype, image.device)
+        image = _box_sums(image, side, dim) * _reciprocal_counts(image.shape[dim], side, dim, image.dtype, image.device)
     return image
 
 
-def _sums(image: Tensor, side: int, dim: int) -> Tensor:
-    """Of each value and those around it along one dimension, in steps that double."""
+def _box_sums(image: Tensor, side: int, dim: int) -> Tensor:
+    """The sum of the `side` values centred on each along one dimension, composed of sums of 1, 2, 4, ... values."""
     length, reach = image.shape[dim], side // 2
-    sums = F.pad(image, [reach, reach] if dim == -1 else [0, 0, reach, reach])  # of `width` values from each on
+    sums = F.pad(image, [reach, reach] if dim == -1 else [0, 0, reach, reach])  # of `width` values, starting at each
     total, start, width = torch.zeros((), dtype=image.dtype, device=image.device), 0, 1
     while width <= side:
         if side & width:
@@ -131,56 +145,58 @@ def _sums(image: Tensor, side: int, dim: int) -> Tensor:
 
 
 @lru_cache(maxsize=256)
-def _shares(length: int, side: int, dim: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """One over how many values around each are within the image."""
+def _reciprocal_counts(length: int, side: int, dim: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """One over the number of values around each that are inside the image."""
     place = torch.arange(length, device=device)
     count = (place + side // 2).clamp(max=length - 1) - (place - side // 2).clamp(min=0) + 1
-    shares = 1 / count.to(dtype)
-    return shares if dim == -1 else shares.unsqueeze(1)
+    reciprocals = 1 / count.to(dtype)
+    return reciprocals if dim == -1 else reciprocals.unsqueeze(1)
 
 
-def _correction(here: Tensor, there: Tensor, offsets: Tensor, least: Tensor, stride: int) -> Tensor:
-    """(B, 2, h / stride, w / stride): the least squares of what differs, within a window; not more than a pixel."""
-    h, w = here.shape[-2:]
-    found = _moved(there, _resized(offsets, h, w))
-    around = F.pad((here + found) / 2, [1] * 4, mode="replicate")
-    right = (around[..., 1:-1, 2:] - around[..., 1:-1, :-2]) / 2
-    down = (around[..., 2:, 1:-1] - around[..., :-2, 1:-1]) / 2
-    differs = here - found
-    products = torch.cat([right * right, right * down, down * down, right * differs, down * differs], dim=1)
-    # A window is so many strides wide, and at the smallest size, where a stride is a pixel, as many pixels.
-    sums = blurred(_halved(products), WINDOW // STRIDE) if stride > 1 else blurred(products, WINDOW - 1)
+def _step(frame: Tensor, other: Tensor, offsets: Tensor, damping: Tensor, stride: int) -> Tensor:
+    """(B, 2, h / stride, w / stride): the least-squares change of the offsets per window, at most a pixel."""
+    h, w = frame.shape[-2:]
+    warped = _warp(other, _resized(offsets, h, w))
+    mean = F.pad((frame + warped) / 2, [1] * 4, mode="replicate")
+    slope_x = (mean[..., 1:-1, 2:] - mean[..., 1:-1, :-2]) / 2
+    slope_y = (mean[..., 2:, 1:-1] - mean[..., :-2, 1:-1]) / 2
+    difference = frame - warped
+    products = torch.cat(
+        [slope_x * slope_x, slope_x * slope_y, slope_y * slope_y, slope_x * difference, slope_y * difference], dim=1
+    )
+    # At the smallest level, where the stride is a pixel, the window is an odd number of pixels.
+    sums = box_blur(_halved(products), WINDOW // STRIDE) if stride > 1 else box_blur(products, WINDOW - 1)
     xx, xy, yy, x, y = sums.unsqueeze(2).unbind(dim=1)
-    xx, yy = xx + least, yy + least
-    moves = torch.cat([yy * x - xy * y, xx * y - xy * x], dim=1) / (xx * yy - xy.square())
-    return moves.clamp(-1, 1)
+    xx, yy = xx + damping, yy + damping
+    steps = torch.cat([yy * x - xy * y, xx * y - xy * x], dim=1) / (xx * yy - xy.square())
+    return steps.clamp(-1, 1)
 
 
 def _halved(image: Tensor) -> Tensor:
-    """The mean of each 2 x 2 values: (B, C, h, w) to (B, C, h / 2, w / 2)."""
+    """The mean of every 2 x 2 values: (B, C, h, w) to (B, C, h / 2, w / 2)."""
     upper, lower = image[..., ::2, :], image[..., 1::2, :]
     rows = upper + lower
     return (rows[..., ::2] + rows[..., 1::2]) / 4
 
 
-def _moved(image: Tensor, offsets: Tensor) -> Tensor:
-    """(B, 1, h, w), each pixel from where its offset points; beyond the border, what is at it."""
+def _warp(image: Tensor, offsets: Tensor) -> Tensor:
+    """(B, 1, h, w): the image at the position that each pixel's offset points to; the border is repeated."""
     h, w = image.shape[-2:]
-    x, y = _places(offsets)
-    places = torch.stack([(2 * x + 1) / w - 1, (2 * y + 1) / h - 1], dim=-1)
-    return F.grid_sample(image, places, padding_mode="border", align_corners=False)
+    x, y = _positions(offsets)
+    grid = torch.stack([(2 * x + 1) / w - 1, (2 * y + 1) / h - 1], dim=-1)
+    return F.grid_sample(image, grid, padding_mode="border", align_corners=False)
 
 
 def _inside(offsets: Tensor) -> Tensor:
-    """(B, 1, h, w): one where offsets lead to a place between pixels, zero beyond the border."""
+    """(B, 1, h, w): one where an offset points to a position between pixel centres, zero beyond the border."""
     h, w = offsets.shape[-2:]
-    x, y = _places(offsets)
+    x, y = _positions(offsets)
     return ((x >= 0) & (x <= w - 1) & (y >= 0) & (y <= h - 1)).to(offsets.dtype).unsqueeze(1)
 
 
-def _places(offsets: Tensor) -> tuple[Tensor, Tensor]:
-    """Where offsets lead, x and y, each (B, h, w)."""
-    # Not by affine_grid, which autocast makes of 16 bits: a pixel's place has more.
+def _positions(offsets: Tensor) -> tuple[Tensor, Tensor]:
+    """The positions x and y that offsets point to, each (B, h, w)."""
+    # affine_grid would be computed in 16 bits under autocast, which is too coarse for positions.
     h, w = offsets.shape[-2:]
     x, y = (torch.arange(side, device=offsets.device) for side in (w, h))
     return offsets[:, 0] + x, offsets[:, 1] + y[:, None]

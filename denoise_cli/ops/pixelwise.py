@@ -1,6 +1,6 @@
-"""Pixelwise convolution: a small kernel for every pixel, given outright.
+"""Pixelwise convolution: a small kernel for every pixel, given at full resolution.
 
-What malleable convolution is measured against: here the kernels are as large as the image, times K*K.
+Malleable convolution is compared with it. Here the kernels take K*K times the memory of the image.
 
 Legend: B batch, C channels, G groups, H x W image, K kernel size (odd).
 """
@@ -19,26 +19,26 @@ def pixelwise_conv2d(image: Tensor, kernels: Tensor, bias: Tensor | None = None)
 
     Args:
         image: (B, C, H, W), any range.
-        kernels: (B, G, K*K, H, W), taps in row-major order, K odd; each serves the next C / G channels.
+        kernels: (B, G, K*K, H, W), taps in row-major order, K odd; each is shared by C / G successive channels.
         bias: (B, C, H, W), added; None for no bias.
 
     Returns:
         (B, C, H, W), in the image's type.
 
     Raises:
-        ValueError: the shapes do not fit together.
+        ValueError: the shapes do not match.
     """
     _check_shapes(image, kernels, bias)
     B, C, H, W = image.shape
     G, taps = kernels.shape[1:3]
     K = math.isqrt(taps)
 
-    border = F.pad(image, [K // 2] * 4, mode="replicate").view(B, G, C // G, H + K - 1, W + K - 1)
+    padded = F.pad(image, [K // 2] * 4, mode="replicate").view(B, G, C // G, H + K - 1, W + K - 1)
     filtered = image.new_zeros(()) if bias is None else bias.view(B, G, C // G, H, W)
-    # A sum over shifted views: unfolding would copy the image K*K times.
+    # Shifted views are summed, because unfolding would copy the image K*K times.
     for tap in range(taps):
         y, x = divmod(tap, K)
-        filtered = torch.addcmul(filtered, kernels[:, :, tap].unsqueeze(2), border[..., y : y + H, x : x + W])
+        filtered = torch.addcmul(filtered, kernels[:, :, tap].unsqueeze(2), padded[..., y : y + H, x : x + W])
     return filtered.flatten(1, 2)
 
 

@@ -1,6 +1,7 @@
-"""Steadiness: what denoising has left is another thing in every frame, and trembles; the mean over frames does less.
+"""Temporal averaging of denoised frames: it reduces flicker, the residual noise that differs from frame to frame.
 
-Nothing here is learnt. The frames have little noise, so motion and likeness are seen better than before denoising.
+Nothing here is learnt. The frames have little noise left, so motion and similarity are easier to estimate than before
+denoising.
 
 Legend: B batch, C channels, H x W frame.
 """
@@ -10,44 +11,46 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from denoise_cli.ops.motion import blurred, follow
+from denoise_cli.ops.motion import align, box_blur
 
-LEFT = 0.3  # of the noise that was taken away
-AROUND, CLOSE = 33, 3  # pixels over which what was taken away is measured, and what differs
-# Where over so many pixels the motion explains less than this of the noise, nothing has moved: what stays where it is
-# is known exactly, motion never.
-PLACE, EXPLAINED = 9, 0.1
-QUIET = 0.1 / 255  # added to what may differ, so that no noise at all is no division by zero
+RESIDUAL_NOISE = 0.3  # share of the removed noise, the level at which motion is estimated
+NOISE_WINDOW = 33  # pixels, the side of the box over which the removed noise is measured
+DIFFERENCE_WINDOW = 3  # pixels, the side of the box over which frames are compared
+# If, within a box of this side, the motion explains less than this share of the noise, the pixel is taken to be static:
+# then its position in the other frame is known exactly, while motion is only an estimate.
+STATIC_WINDOW = 9  # pixels
+STATIC_SHARE = 0.1
+DIFFERENCE_FLOOR = 0.1 / 255  # added to the tolerated difference, so that zero noise causes no division by zero
 
 
 @torch.no_grad()
-def steadied(frame: Tensor, noisy: Tensor, others: Sequence[Tensor], alike: float) -> Tensor:
-    """The mean of a denoised frame and of what its neighbours show of the same things.
+def average_over_frames(frame: Tensor, noisy: Tensor, others: Sequence[Tensor], tolerance: float) -> Tensor:
+    """Average a denoised frame with the pixels of its neighbours that show the same things.
 
     Args:
         frame: (B, C, H, W), nominally [0, 1]; H and W multiples of `motion.MULTIPLE`.
-        noisy: the frame before it was denoised; where nothing was taken away, little is changed.
-        others: its neighbours, denoised as well.
-        alike: how much one thing differs between frames, in units of the noise that was taken away.
+        noisy: (B, C, H, W), the frame before denoising; where no noise was removed, little is changed.
+        others: the denoised neighbours, each (B, C, H, W).
+        tolerance: how much the same thing differs between frames, in units of the removed noise's deviation.
 
     Returns:
         (B, C, H, W).
 
     Raises:
-        ValueError: the shapes do not fit.
+        ValueError: the shapes are wrong.
     """
-    noise = _square(noisy - frame, AROUND).sqrt()
+    noise = _mean_square(noisy - frame, NOISE_WINDOW).sqrt()
     total, weights = frame, torch.ones_like(noise)
-    for other, (moved, inside) in zip(others, follow(frame, others, LEFT * noise), strict=True):
-        explained = _square(frame - other, PLACE) - _square(frame - moved, PLACE)
-        stays = explained <= (EXPLAINED * noise).square()
-        same = torch.where(stays, other, moved)
-        unlike = _square(frame - same, CLOSE) / (alike * noise + QUIET).square()
-        trust = inside.logical_or(stays) * torch.exp(-unlike)
-        total, weights = total + trust * same, weights + trust
+    for other, (aligned, inside) in zip(others, align(frame, others, RESIDUAL_NOISE * noise), strict=True):
+        explained = _mean_square(frame - other, STATIC_WINDOW) - _mean_square(frame - aligned, STATIC_WINDOW)
+        is_static = explained <= (STATIC_SHARE * noise).square()
+        match = torch.where(is_static, other, aligned)
+        difference = _mean_square(frame - match, DIFFERENCE_WINDOW) / (tolerance * noise + DIFFERENCE_FLOOR).square()
+        trust = inside.logical_or(is_static) * torch.exp(-difference)
+        total, weights = total + trust * match, weights + trust
     return total / weights
 
 
-def _square(difference: Tensor, side: int) -> Tensor:
-    """(B, 1, H, W): the mean square around each pixel."""
-    return blurred(difference.square().mean(dim=1, keepdim=True), side)
+def _mean_square(difference: Tensor, side: int) -> Tensor:
+    """(B, 1, H, W): the mean square over the channels and the box around each pixel."""
+    return box_blur(difference.square().mean(dim=1, keepdim=True), side)

@@ -1,4 +1,4 @@
-"""One clip, from its file to another: decoded, denoised and encoded at the same time, in parts that outlive a kill."""
+"""A clip from file to file: decoded, denoised and encoded concurrently, in segments that survive a kill."""
 
 import dataclasses
 import math
@@ -16,29 +16,29 @@ import av
 from denoise_cli.errors import UnreadableFile, UsageError
 from denoise_cli.files import check_target, move_into_place
 from denoise_cli.imaging.noise import ShotRead
-from denoise_cli.imaging.yuv import to_rgb, without
+from denoise_cli.imaging.yuv import subtract_noise, to_rgb
 from denoise_cli.inference.denoiser import Denoiser
 from denoise_cli.io.encode import (
     CONTAINERS,
-    NAMES_OF_LIGHT,
-    RAW,
+    DEFAULT_CONTAINER,
+    HDR_PARAMETERS,
+    RAW_ENCODER,
     STDOUT,
-    USUAL_CONTAINER,
     Encoding,
     Writer,
     choose_encoding,
 )
 from denoise_cli.io.mux import join
-from denoise_cli.io.segments import Parts, folder_of, write_all
+from denoise_cli.io.segments import Segments, segments_folder, write_all
 from denoise_cli.io.video import Frame, Reader, has_alpha
 from denoise_cli.models.registry import checksum_of
 from denoise_cli.pipeline.frames import find_noise
-from denoise_cli.pipeline.threads import ahead, behind
+from denoise_cli.pipeline.threads import consume_in_thread, prefetch
 from denoise_cli.version import __version__
 
-Progress = Callable[[int, float], None]  # frames that are done, and the share of the clip
+Progress = Callable[[int, float], None]  # frames done, and the fraction of the clip
 
-MOST_FRAMES = 9
+MAX_FRAMES = 9  # in a window
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,13 @@ class Settings:
     """How to denoise and encode.
 
     Attributes:
-        model: a name from the zoo, or the path of a weight file.
-        frames: the window, odd.
-        sigma: noise level on [0, 1]; None to estimate it for each scene, or to leave it to the model.
-        strength: 0 to 1, how much of the noise goes.
-        codec, crf, preset, pixel_format: as `choose_encoding` takes them.
-        start, seconds: what to take of the clip; infinite for all that follows.
-        deinterlace: make whole frames of fields.
+        model: a name from the registry, or the path of a weight file.
+        frames: length of the window, odd.
+        sigma: noise level on [0, 1]; None to estimate it for each scene, or to leave that to the model.
+        strength: 0 to 1, the share of the noise that is removed.
+        codec, crf, preset, pixel_format: see `choose_encoding`.
+        start, seconds: the part of the clip to denoise; infinite seconds for the whole rest.
+        deinterlace: whether fields are combined into whole frames first.
     """
 
     model: str
@@ -70,11 +70,11 @@ class Settings:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a clip.
+    """The outcome for a clip.
 
     Attributes:
-        made: how many frames were made in this run, the others in one that was interrupted.
-        sigma: the noise of most of them, on the scale of 255.
+        made: frames that this run has denoised; the others come from a run that was interrupted.
+        sigma: the median noise level of the frames, on the scale of 255; None if the model found it itself.
     """
 
     source: str
@@ -92,17 +92,18 @@ class Result:
 
 
 def target_beside(source: Path) -> Path:
-    """Where a result goes if nothing is said."""
-    extension = source.suffix if source.suffix.lower() in CONTAINERS else USUAL_CONTAINER
+    """The target if the user names none."""
+    extension = source.suffix if source.suffix.lower() in CONTAINERS else DEFAULT_CONTAINER
     return source.with_name(f"{source.stem}-denoised{extension}")
 
 
 def check(source: Path, target: Path, overwrite: bool) -> None:
-    """Refuse what could not end well, before any work is done.
+    """Refuse a target that cannot be written, before any work is done.
 
     Raises:
-        UsageError: a target whose container is not written here.
-        UnwritableFile: the target is the source itself, a folder, in no folder, or exists and `overwrite` is false.
+        UsageError: its container is not one that is written here.
+        UnwritableFile: it is the source itself or a folder, its folder is missing or refuses new files, or it exists
+            and `overwrite` is false.
     """
     if target == STDOUT:
         return
@@ -112,8 +113,8 @@ def check(source: Path, target: Path, overwrite: bool) -> None:
 
 
 def is_resumable(target: Path) -> bool:
-    """Whether an interrupted run has left something to go on with."""
-    return target != STDOUT and folder_of(target).is_dir()
+    """Whether an interrupted run has left finished segments to continue from."""
+    return target != STDOUT and segments_folder(target).is_dir()
 
 
 def run(
@@ -128,23 +129,24 @@ def run(
     progress: Progress | None = None,
     notice: Callable[[str], None] | None = None,
 ) -> Result:
-    """Denoise a clip; all else in its file stays as it is.
+    """Denoise a clip, and keep everything else in its file.
 
     Args:
         source: anything that FFmpeg reads.
         target: a file with one of the extensions of `CONTAINERS`, or "-" for raw frames (YUV4MPEG2) on standard output.
         denoise: for clips, or for photos.
-        settings: how.
-        overwrite: replace a target that exists, and what an interrupted run has left.
-        resume: go on where an interrupted run with the same settings has stopped.
-        compare: a second clip to write, without sound: as it was on the left, as it is on the right. After `resume` it
-            has only what this run makes.
+        settings: how to denoise and encode.
+        overwrite: whether to replace an existing target, and the segments of an interrupted run.
+        resume: whether to continue an interrupted run with the same settings.
+        compare: a second clip to write, without sound, with before on the left and after on the right. After `resume`
+            it has only the frames of this run.
         progress: called after each frame.
-        notice: told, before the work begins, of what the result will lack; that is in the result, too.
+        notice: called, before the work begins, with a line for everything that the result will lack. The result lists
+            these lines too.
 
     Raises:
-        DenoiseError: something that the user can act upon. Nothing stands under the target's name that was not there
-            before; what is finished of it is kept for `resume`.
+        DenoiseError: something that the user can act upon. Whatever had the target's name before is untouched, and
+            finished segments are kept for `resume`.
     """
     began = time.perf_counter()
     check(source, target, overwrite)
@@ -161,36 +163,38 @@ def run(
                 notice(note)
         parts = None
         if target != STDOUT:
-            parts = Parts(target, clip, first, encoding, _plan(clip, denoise, encoding, settings), settings.seconds)
+            parts = Segments(target, clip, first, encoding, _plan(clip, denoise, encoding, settings), settings.seconds)
             parts.open(overwrite, resume)
         before = parts.frames if parts else 0
         expected = max(clip.expected_frames(settings.start, settings.seconds), before + 1)
-        decoded = ahead(chain([first], frames))
+        decoded = prefetch(chain([first], frames))
         cleaned = denoised(decoded, denoise, settings.frames, settings.sigma, settings.strength, before)
         levels: list[float] = []
 
-        def shown() -> Iterator[Frame]:
-            for place, (frame, level) in enumerate(cleaned, start=before + 1):
+        def reported() -> Iterator[Frame]:
+            for done, (frame, level) in enumerate(cleaned, start=before + 1):
                 levels.extend([] if level is None else [level])
                 yield frame
                 if progress is not None:
-                    progress(place, min(place / expected, 1.0))
+                    progress(done, min(done / expected, 1.0))
 
         kept = closing(parts) if parts else nullcontext()
         with kept, closing(decoded), _Comparison(compare, clip, first, overwrite) as comparison:
 
             def write(frames: Iterator[Frame]) -> int:
-                seen = comparison.seeing(frames)
-                return parts.write(seen) if parts else write_all(seen, STDOUT, clip, encoding)
+                copied = comparison.copying(frames)
+                return parts.write(copied) if parts else write_all(copied, STDOUT, clip, encoding)
 
-            made = behind(write, shown())
+            made = consume_in_thread(write, reported())
         if parts:
             parts.finish(overwrite)
         if clip.damaged:
             notes.append(f"left out {clip.damaged} damaged packets")
-        promised = clip.promised_frames if settings.seconds == math.inf and not settings.start else 0
+        promised = clip.declared_frames if settings.seconds == math.inf and not settings.start else 0
         if before + made < promised - clip.damaged:
-            notes.append(f"the file lists {promised} frames, of which {before + made} are shown: it may be cut off")
+            notes.append(
+                f"the file lists {promised} frames but only {before + made} could be decoded: it may be truncated"
+            )
     return Result(
         source=str(source),
         target=str(target),
@@ -215,26 +219,29 @@ def denoised(
     strength: float = 1.0,
     skip: int = 0,
 ) -> Iterator[tuple[Frame, float | None]]:
-    """Frames whose samples have lost the noise that `clip.find_noise` finds in them, and the noise level.
+    """Subtract from each frame's samples the noise that `frames.find_noise` finds.
 
     Args:
-        frames: in the order in which they are shown; their samples are replaced.
+        frames: in display order; their samples are replaced.
         denoise: for clips, or for photos, which denoises each frame by itself.
-        T: how many frames are looked at for each one; fewer where the scene has fewer.
-        sigma: the noise's standard deviation, [0, 1]; None to estimate it, or to leave that to the denoiser.
-        strength: 0 to 1, how much of the noise goes; 0 leaves the samples as they are.
-        skip: how many frames to leave out of the result; what follows is what it would be without.
+        T: length of the window in frames; shorter if the scene is.
+        sigma: the noise level, [0, 1]; None to estimate it, or to leave that to the denoiser.
+        strength: 0 to 1, the share of the noise that is removed; 0 leaves the samples unchanged.
+        skip: frames to leave out of the result, without any effect on the others.
+
+    Yields:
+        The frames, each with the noise level; None if that was left to the denoiser.
     """
     pictures = ((frame, to_rgb(frame.planes, frame.layout)) for frame in frames)
     for frame, level, noise in find_noise(pictures, denoise, T, sigma, strength, skip):
-        assert not isinstance(level, ShotRead)  # only where sigma is one
+        assert not isinstance(level, ShotRead)  # because sigma is not
         if noise is not None:
-            frame.replace(without(frame.planes, noise(), frame.layout))
+            frame.replace(subtract_noise(frame.planes, noise(), frame.layout))
         yield frame, level
 
 
 def preview(source: Path, target: Path, settings: Settings, overwrite: bool = False) -> tuple[Encoding, list[str]]:
-    """What `run` would encode, and what the result would lack; errors as there, and nothing is written."""
+    """How `run` would encode, and what the result would lack. Raises the same errors, and writes nothing."""
     check(source, target, overwrite)
     with Reader(source) as clip, closing(clip.frames(settings.start, settings.seconds, settings.deinterlace)) as frames:
         first = _first(frames, source, settings)
@@ -256,22 +263,22 @@ def _encoding(clip: Reader, first: Frame, target: Path, settings: Settings) -> E
 
 
 class _Comparison:
-    """Writes what passes beside what it was; without a path, it lets all pass."""
+    """Writes a clip with each frame before and after denoising, side by side; without a path, nothing."""
 
     def __init__(self, path: Path | None, clip: Reader, first: Frame, overwrite: bool) -> None:
         self._path, self._overwrite = path, overwrite
         if path is not None:
             self._growing, self._whole = (path.with_name(f".{path.name}.{state}") for state in ("growing", "whole"))
-            self._encoding = choose_encoding(clip, first.beside_itself(), path.suffix.lower())
+            self._encoding = choose_encoding(clip, first.side_by_side(), path.suffix.lower())
             self._writer = Writer(self._growing, clip, self._encoding)
 
     def __enter__(self) -> "_Comparison":
         return self
 
-    def seeing(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+    def copying(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         for frame in frames:
             if self._path is not None:
-                self._writer.write(frame.beside_itself())
+                self._writer.write(frame.side_by_side())
             yield frame
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
@@ -288,7 +295,7 @@ class _Comparison:
 
 
 def _plan(clip: Reader, denoise: Denoiser, encoding: Encoding, settings: Settings) -> dict[str, Any]:
-    """All that a part depends on, its number and length apart."""
+    """Everything that a segment depends on, except its number and length."""
     state = clip.path.stat()
     return {
         "version": __version__,
@@ -308,11 +315,11 @@ def _plan(clip: Reader, denoise: Denoiser, encoding: Encoding, settings: Setting
 def _notes(clip: Reader, first: Frame, encoding: Encoding) -> list[str]:
     notes = []
     if first.is_interlaced:
-        notes.append("interlaced: --deinterlace makes whole frames of the fields")
+        notes.append("interlaced: --deinterlace combines fields into whole frames")
     if clip.has_alpha and not has_alpha(av.VideoFormat(encoding.pixel_format, 16, 16)):
-        notes.append(f"transparency is lost: {encoding.encoder} has none")
-    if first.mastering and encoding.encoder not in NAMES_OF_LIGHT:
-        notes.append(f"what the file says of its mastering display is lost: {encoding.encoder} has no place for it")
-    if encoding.encoder == RAW and not clip.is_steady:
-        notes.append(f"raw frames have one rate: {float(clip.rate):g} a second")
+        notes.append(f"transparency is lost: {encoding.encoder} does not support it")
+    if first.mastering and encoding.encoder not in HDR_PARAMETERS:
+        notes.append(f"the mastering display's data are lost: {encoding.encoder} has no place for them")
+    if encoding.encoder == RAW_ENCODER and not clip.has_constant_rate:
+        notes.append(f"raw frames have a constant rate: {float(clip.rate):g} per second")
     return notes

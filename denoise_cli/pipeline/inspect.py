@@ -1,4 +1,4 @@
-"""What the program sees in a photo: its format, its colours, its camera, its noise, and what it would do."""
+"""A photo's format, colours, camera and noise, and the model that would be used for it."""
 
 import io
 from dataclasses import dataclass
@@ -18,22 +18,22 @@ from denoise_cli.pipeline.raw import noise_of
 
 @dataclass(frozen=True)
 class Facts:
-    """Of one photo; None where the file does not say, or has no such thing.
+    """Facts about one photo; None if the file does not state them, or if they do not apply.
 
     Attributes:
         source: the file.
         format: "jpeg", "png" and so on; "raw", "dng".
         width, height: in pixels, upright.
-        bits: of a value; of RAW, as many as its white level needs.
-        colours: "grey", "RGB"; of RAW what its values are, like "RGGB mosaic".
+        bits: per value; for RAW, as many as its white level needs.
+        colours: "grey" or "RGB"; for RAW the kind of values, such as "RGGB mosaic".
         alpha: whether it has transparency.
-        profile: of its colours, by name.
-        camera, iso, exposure: how it was taken; seconds.
-        black, white: of RAW, the numbers that stand for no light and for a full photosite.
-        sigma: of noise in a photo, on the scale of 255.
-        shot, read: of noise in RAW, as shares of white.
+        profile: name of the ICC profile.
+        camera, iso, exposure: how the picture was taken; the exposure in seconds.
+        black, white: for RAW, the numbers of no light and of a saturated photosite.
+        sigma: noise level of a photo, on the scale of 255.
+        shot, read: noise of RAW, as shares of white.
         noise_from: "file" or "estimated".
-        model: what `denoise image` would take.
+        model: the one that `denoise image` would choose.
     """
 
     source: str
@@ -57,10 +57,10 @@ class Facts:
 
 
 def inspect(path: Path, max_pixels: int = image.MAX_PIXELS) -> Facts:
-    """Look at a photo, or at standard input by the name "-".
+    """Inspect a photo, or standard input if the path is "-".
 
     Raises:
-        UnreadableFile: as of `io.image.opened`.
+        UnreadableFile: see `io.image.opened`.
         MissingDependency: the format's library is not installed.
     """
     with image.opened(path, max_pixels) as source:

@@ -63,7 +63,7 @@ def check(job: Job, overwrite: bool) -> None:
     """
     if job.target != STDIO:
         source = None if job.source == STDIO else job.source
-        check_target(job.target, overwrite, source, folder_is_made=job.makes_folder)
+        check_target(job.target, overwrite, source, creates_folder=job.makes_folder)
 
 
 def _sources(path: Path, recursive: bool) -> list[tuple[Path, Path]]:

@@ -91,5 +91,5 @@ def check_takes_noise(name: str, noise: Noise | None, typed: str) -> None:
     spec = find_model(name)
     if spec.is_for_raw and isinstance(noise, float):
         raise UsageError(f"--noise {typed}: {name} needs SHOT,READ, as shares of white, like 0.003,0.002")
-    if spec.sees_noise:
+    if spec.is_blind:
         raise UsageError(f"--noise {typed}: {name} finds the level itself: choose another model, or use --strength")

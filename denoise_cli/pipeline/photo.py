@@ -1,4 +1,4 @@
-"""The way of a photo, from its file to another: read, denoised, written; and a record of what became of it."""
+"""A photo from file to file: read, denoised and written, with a record of the outcome."""
 
 import time
 from collections.abc import Callable
@@ -26,14 +26,14 @@ class Settings:
     """How to denoise, the same for every photo.
 
     Attributes:
-        model: a name from the zoo, the path of a weight file, or "auto" to choose by the photo's format.
-        noise: its level on [0, 1], or a sensor's shot and read noise; None to find it for each photo, or to leave that
-            to the model.
-        strength: scales the level; 0 leaves the pixels as they are.
+        model: a name from the registry, the path of a weight file, or "auto" to choose by the photo's format.
+        noise: the level on [0, 1], or a sensor's shot and read noise; None to estimate it for each photo, or to leave
+            that to the model.
+        strength: factor of the level; 0 leaves the pixels unchanged.
         quality: 1 to 100, for lossy formats.
-        overwrite: replace files that are there.
-        max_pixels: refuse larger photos.
-        linear: of camera RAW, write linear digital negatives: demosaiced, where there is a mosaic.
+        overwrite: whether existing files are replaced.
+        max_pixels: larger photos are refused.
+        linear: whether a DNG holds linear light, demosaiced, instead of the mosaic.
     """
 
     model: str
@@ -47,10 +47,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a job; `error` is None where all went well.
+    """The outcome of a job; `error` is None on success.
 
-    The noise is `sigma`, on the scale of 255, or `shot` and `read`, as shares of white; `noise_from` says whether it
-    was given, in the file, or estimated.
+    The noise is `sigma`, on the scale of 255, or `shot` and `read`, as shares of white; `noise_from` is "given",
+    "file" or "estimated".
     """
 
     source: str
@@ -68,12 +68,12 @@ class Result:
 
 
 def run(job: Job, load: Load, settings: Settings, progress: Progress | None = None) -> Result:
-    """Read, denoise, write.
+    """Read a photo, denoise it and write the result.
 
     Args:
-        job: what.
-        load: gives the denoiser of a model.
-        settings: how.
+        job: the photo and its target.
+        load: returns the denoiser of a model, given its name.
+        settings: how to denoise.
         progress: called with the fraction done.
 
     Raises:
@@ -88,8 +88,8 @@ def run(job: Job, load: Load, settings: Settings, progress: Progress | None = No
         if isinstance(source, RawFile) and load(model).is_for_raw:
             done = _denoise_raw(source, kind, load(model), settings, progress)
         elif kind == DNG:
-            reason = f"{model} sees what was developed" if isinstance(source, RawFile) else f"{job.source} is none"
-            raise UnwritableFile(job.target, f"a DNG is made of camera RAW, but {reason}: choose .tif or .png")
+            reason = f"{model} needs a developed photo" if isinstance(source, RawFile) else f"{job.source} is not RAW"
+            raise UnwritableFile(job.target, f"a DNG is made from camera RAW, but {reason}: choose .tif or .png")
         else:
             photo = development.developed(source) if isinstance(source, RawFile) else source
             done = _denoise_photo(photo, load(model), settings, progress)
@@ -111,7 +111,7 @@ def run(job: Job, load: Load, settings: Settings, progress: Progress | None = No
 
 @dataclass(frozen=True)
 class _Done:
-    """What became of a photo, the noise that it had (None where the model sees that for itself), and who said so."""
+    """A denoised photo, its noise (None if the model found the level itself), and where that is known from."""
 
     picture: Photo | DigitalNegative
     noise: float | ShotRead | None
@@ -119,7 +119,7 @@ class _Done:
     notes: tuple[str, ...] = ()
 
     def words(self, strength: float) -> str:
-        """For the software tag."""
+        """The noise and the strength, for the software tag."""
         if self.noise is None:
             return f"strength {strength:g}"
         if isinstance(self.noise, ShotRead):
@@ -127,7 +127,7 @@ class _Done:
         return f"sigma {self.noise * strength * 255:.1f}"
 
     def facts(self) -> dict[str, Any]:
-        """For the record."""
+        """The noise, for the record."""
         if isinstance(self.noise, ShotRead):
             return {"shot": self.noise.shot, "read": self.noise.read, "noise_from": self.noise_from}
         sigma = None if self.noise is None else round(self.noise * 255, 3)
@@ -148,25 +148,26 @@ def _denoise_raw(raw: RawFile, kind: str, denoise: Denoiser, settings: Settings,
 
 
 def failed(job: Job, settings: Settings, error: DenoiseError) -> Result:
-    """The record of a job that could not be done."""
+    """The record of a job that failed."""
     return Result(str(job.source), str(job.target), settings.model, error=str(error))
 
 
 def denoise_photo(
     photo: Photo, denoise: Denoiser, settings: Settings, progress: Progress | None = None
 ) -> tuple[Photo, float | ShotRead | None]:
-    """Denoise a photo's pixels; all else about it stays.
+    """Denoise a photo's pixels, and keep everything else about it.
 
     Returns:
-        The photo, and the noise that was given or found, a level on [0, 1]; None where the model sees it for itself.
+        The photo, and the given or estimated noise, a level on [0, 1] or a sensor's noise; None if the model finds the
+        level itself.
     """
     pixels = photo.as_float()
-    # Floating point knows no white: a network trained on [0, 1] is shown [0, 1], whatever the file's range.
+    # Floating-point files can exceed 1, but the networks are trained on [0, 1].
     peak = max(float(pixels.max()), 1.0)
     if peak > 1:
         pixels = pixels / peak
     noise = settings.noise
-    if noise is None and not denoise.sees_noise:
+    if noise is None and not denoise.is_blind:
         noise = estimate_sigma(pixels)
     if settings.strength == 0:
         return photo, noise

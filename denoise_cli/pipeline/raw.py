@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
 from denoise_cli.errors import OutOfMemory
-from denoise_cli.imaging.anscombe import Stabiliser
+from denoise_cli.imaging.anscombe import AnscombeTransform
 from denoise_cli.imaging.bayer import PLANES, pack, replace_stuck, unpack
 from denoise_cli.imaging.noise import ShotRead, developed_noise
 from denoise_cli.imaging.photon_transfer import estimate_shot_read
@@ -132,9 +132,9 @@ def denoise_mosaic(
     """
     if strength == 0 or not (noise.shot or noise.read):
         return mosaic.light
-    stabiliser = Stabiliser(noise)
+    transform = AnscombeTransform(noise)
     planes, _ = replace_stuck(pack(mosaic.light, mosaic.phase), noise)
-    clean = stabiliser.inverse(denoise(stabiliser.forward(planes), stabiliser.level, strength, progress))
+    clean = transform.inverse(denoise(transform.forward(planes), transform.level, strength, progress))
     # Light beyond saturation is lost: highlights would be tinted if one colour stayed saturated and another did not.
     saturated = _mostly(pack(mosaic.full, mosaic.phase))
     clean[saturated] = np.maximum(planes[saturated], 1)
@@ -167,9 +167,9 @@ def denoise_picture(
     """
     if strength == 0 or not (noise.shot or noise.read):
         return picture
-    stabiliser = Stabiliser(developed_noise(noise, gains))
-    stable = stabiliser.forward(np.divide(picture, WHITE, dtype=np.float32))
-    clean = stabiliser.inverse(denoise(stable, stabiliser.level, strength, progress))
+    transform = AnscombeTransform(developed_noise(noise, gains))
+    stable = transform.forward(np.divide(picture, WHITE, dtype=np.float32))
+    clean = transform.inverse(denoise(stable, transform.level, strength, progress))
     clean *= WHITE
     return np.rint(clean, out=clean).clip(0, WHITE).astype(np.uint16)
 

@@ -1,7 +1,7 @@
-"""Work in threads that hand over what they make.
+"""Producers and consumers in threads of their own, joined by short queues.
 
-Networks belong into the thread that has loaded them: PyTorch keeps a crew of helpers for each thread that calculates,
-and where two crews are more than the processors, their waiting for work is slow.
+A network has to be run by the thread that loaded it: PyTorch keeps a pool of workers for each thread that computes, and
+two pools with more workers than processors slow each other down.
 """
 
 import threading
@@ -13,46 +13,47 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
 
-QUEUED = 4  # items that wait between two threads
-WAIT = 0.2  # seconds between two looks at whether anybody still wants what a thread has made
+QUEUE_LENGTH = 4  # items
+POLL_INTERVAL = 0.2  # seconds between two checks whether the consumer still wants items
 
 
-def ahead(items: Iterable[Item]) -> Generator[Item, None, None]:
-    """The same items, made in a thread of their own, a few ahead.
+def prefetch(items: Iterable[Item]) -> Generator[Item, None, None]:
+    """The same items, produced by a thread a few items ahead.
 
-    None of them may be None. An error is raised where the items are used. Closed, it waits until the thread has ended.
+    Items must not be None. An error of the producer is raised here. When the generator is closed, it waits for the
+    thread to end.
     """
-    belt = _Belt[Item]()
-    thread = threading.Thread(target=belt.fill, args=(items,), daemon=True)
+    queue = _ClosableQueue[Item]()
+    thread = threading.Thread(target=queue.fill, args=(items,), daemon=True)
     try:
         thread.start()
-        yield from belt.items()
+        yield from queue.items()
     finally:
-        belt.unwanted.set()
+        queue.closed.set()
         _wait_for(thread)
 
 
-def behind(work: Callable[[Iterator[Item]], Outcome], items: Iterable[Item]) -> Outcome:
-    """What `work` makes of the items, in a thread of its own, a few behind; they are made in the calling one.
+def consume_in_thread(work: Callable[[Iterator[Item]], Outcome], items: Iterable[Item]) -> Outcome:
+    """What `work` returns for the items, run by a thread a few items behind; the items are produced by the caller.
 
-    None of them may be None. An error where they are made, Ctrl-C too, is raised in `work` as well, before it is here.
+    Items must not be None. An error of the producer, Ctrl-C included, is raised in `work` before it is raised here.
     """
-    belt = _Belt[Item]()
+    queue = _ClosableQueue[Item]()
     outcomes: list[Outcome] = []
     errors: list[BaseException] = []
 
-    def do() -> None:
+    def consume() -> None:
         try:
-            outcomes.append(work(belt.items()))
+            outcomes.append(work(queue.items()))
         except BaseException as error:  # noqa: BLE001 - raised again below
             errors.append(error)
         finally:
-            belt.unwanted.set()
+            queue.closed.set()
 
-    thread = threading.Thread(target=do, daemon=True)
+    thread = threading.Thread(target=consume, daemon=True)
     thread.start()
     try:
-        belt.fill(items)
+        queue.fill(items)
     finally:
         _wait_for(thread)
     if errors:
@@ -60,48 +61,48 @@ def behind(work: Callable[[Iterator[Item]], Outcome], items: Iterable[Item]) -> 
     return outcomes[0]
 
 
-class _Belt(Generic[Item]):
-    """Carries items from the thread that makes them to the one that uses them.
+class _ClosableQueue(Generic[Item]):
+    """Hands items from a producing thread to a consuming one.
 
     Attributes:
-        unwanted: set when nobody uses them any more.
+        closed: set when nobody consumes any longer.
     """
 
     def __init__(self) -> None:
-        self.unwanted = threading.Event()
-        self._waiting: Queue[Item | None] = Queue(QUEUED)
+        self.closed = threading.Event()
+        self._queue: Queue[Item | None] = Queue(QUEUE_LENGTH)
         self._error: BaseException | None = None
 
     def fill(self, items: Iterable[Item]) -> None:
-        """Put them on, and at their end a mark."""
+        """Put all items, then an end mark."""
         try:
             for item in items:
                 self._put(item)
-                if self.unwanted.is_set():
+                if self.closed.is_set():
                     return
             self._put(None)
-        except BaseException as error:  # noqa: BLE001 - raised again where the items are used
-            # Without waiting for room, where Ctrl-C might strike once more; a belt that is full wakes its user anyway.
+        except BaseException as error:  # noqa: BLE001 - raised again by the consumer
+            # Do not wait for room: Ctrl-C might strike again. A full queue wakes its consumer anyway.
             self._error = error
             with suppress(Full):
-                self._waiting.put_nowait(None)
+                self._queue.put_nowait(None)
 
     def items(self) -> Generator[Item, None, None]:
-        """Take them off; an error comes before what is waiting."""
-        while (item := self._waiting.get()) is not None and self._error is None:
+        """Get the items; an error of the producer takes precedence over items that are still queued."""
+        while (item := self._queue.get()) is not None and self._error is None:
             yield item
         if self._error is not None:
             raise self._error
 
     def _put(self, item: Item | None) -> None:
-        while not self.unwanted.is_set():
+        while not self.closed.is_set():
             with suppress(Full):
-                self._waiting.put(item, timeout=WAIT)
+                self._queue.put(item, timeout=POLL_INTERVAL)
                 return
 
 
 def _wait_for(thread: threading.Thread) -> None:
-    """Until a thread has ended, however often Ctrl-C is pressed meanwhile: it holds what is to be closed next."""
+    """Join a thread, however often Ctrl-C is pressed meanwhile: it holds what has to be closed next."""
     interrupt: KeyboardInterrupt | None = None
     while thread.is_alive():
         try:

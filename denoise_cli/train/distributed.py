@@ -1,89 +1,95 @@
-"""Several processes that train one network together, each on its own device."""
+"""Data-parallel training: several processes train one network together, each on its own device."""
 
 import os
 from dataclasses import dataclass
 
 import torch
 
-# Its functions keep the group that there is when they are first imported, and with it threads that then outlive
-# `destroy_process_group` and can abort the process on its way out: imported here, there is none yet.
+# On its first import this module captures the process group that exists then, and with it threads that survive
+# `destroy_process_group` and can abort the process at exit. Imported here, before any group exists, it captures none.
 import torch.distributed.nn
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from denoise_cli.inference.denoiser import choose_device
+from denoise_cli.inference.device import choose_device
 
 
 @dataclass(frozen=True)
-class Crew:
-    """The processes that train one network together, as torchrun starts them, and this one's place among them.
+class ProcessGroup:
+    """The processes, started by torchrun, that train one network together.
 
     Attributes:
-        rank: the place, from 0.
-        size: how many they are.
-        met_here: whether it was this class that brought them together.
+        rank: index of this process, from 0.
+        size: number of processes.
+        created_here: whether this class created PyTorch's process group, and so has to destroy it.
     """
 
     rank: int = 0
     size: int = 1
-    met_here: bool = False
+    created_here: bool = False
 
     @classmethod
-    def of_torchrun(cls, device: torch.device) -> "Crew":
-        """Meet the others, if there are any; a process on its own is a crew of one."""
+    def from_torchrun(cls, device: torch.device) -> "ProcessGroup":
+        """The group that torchrun's environment variables describe; without torchrun, this process alone."""
         size = int(os.environ.get("WORLD_SIZE", "1"))
-        meets = size > 1 and not distributed.is_initialized()
-        if meets:
+        creates = size > 1 and not distributed.is_initialized()
+        if creates:
             distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-        return cls(int(os.environ.get("RANK", "0")), size, meets)
+        return cls(int(os.environ.get("RANK", "0")), size, creates)
 
-    def part(self) -> None:
-        """Say goodbye: for when all of them have come to the end, and nothing that `wrap` gave is left."""
-        if self.met_here:
+    def leave(self) -> None:
+        """Leave the group, once every process has finished and nothing that `wrap` returned is still in use."""
+        if self.created_here:
             distributed.destroy_process_group()
 
     @property
-    def leads(self) -> bool:
-        """Whether this process writes the files and talks."""
+    def is_leader(self) -> bool:
+        """Whether this is the process that writes files and prints messages."""
         return self.rank == 0
 
     def wrap(self, net: nn.Module) -> nn.Module:
-        """The network, with gradients that are averaged over the crew."""
+        """The network, with gradients that are averaged over all processes."""
         return DistributedDataParallel(net) if self.size > 1 else net
 
-    def agrees(self, verdict: bool) -> bool:
-        """The leader's verdict: the clocks of two processes never tell quite the same."""
+    def leader_decides(self, decision: bool) -> bool:
+        """The leader's decision, in every process; used for time limits, because no two clocks agree exactly.
+
+        Every process must call this.
+        """
         if self.size == 1:
-            return verdict
-        heard = [verdict]
-        distributed.broadcast_object_list(heard)
-        return heard[0]
+            return decision
+        decisions = [decision]
+        distributed.broadcast_object_list(decisions)
+        return decisions[0]
 
     def mean(self, value: Tensor) -> Tensor:
-        """Of the values that they all have; all must ask."""
+        """The mean of all processes' values; every process must call this."""
         if self.size > 1:
             distributed.all_reduce(value)
         return value / self.size
 
     def gather(self, lines: list[str]) -> list[str]:
-        """The lines that they all have; all must ask."""
+        """All processes' lines, in order of rank; every process must call this."""
         if self.size == 1:
             return lines
-        heard: list[list[str]] = [[] for _ in range(self.size)]
-        distributed.all_gather_object(heard, lines)
-        return [line for one in heard for line in one]
+        gathered: list[list[str]] = [[] for _ in range(self.size)]
+        distributed.all_gather_object(gathered, lines)
+        return [line for of_process in gathered for line in of_process]
 
 
-def place_for(name: str) -> torch.device:
-    """The device that a name stands for; under torchrun, "auto" and "cuda" are each process's own GPU.
+def device_for(name: str) -> torch.device:
+    """The device with this name; under torchrun, "auto" and "cuda" give each process its own GPU.
+
+    Args:
+        name: "auto", "cpu", "cuda" or "cuda:N".
 
     Raises:
-        DeviceUnavailable: there is no such device here.
+        DeviceUnavailable: this machine has no such device.
     """
-    rank = os.environ.get("LOCAL_RANK")
-    if name in ("auto", "cuda") and rank is not None and torch.cuda.is_available():
-        name = f"cuda:{rank}"
-    place = choose_device(name)
-    if place.index is not None:
-        torch.cuda.set_device(place)
-    return place
+    local_rank = os.environ.get("LOCAL_RANK")
+    if name in ("auto", "cuda") and local_rank is not None and torch.cuda.is_available():
+        name = f"cuda:{local_rank}"
+    device = choose_device(name)
+    if device.index is not None:
+        torch.cuda.set_device(device)
+    return device

@@ -1,4 +1,4 @@
-"""Recipes: all that decides a training run, but for the photos."""
+"""Recipes: everything that determines a training run, except the photos."""
 
 import dataclasses
 import json
@@ -13,34 +13,45 @@ from denoise_cli.models.manifest import weights_folder
 from denoise_cli.models.registry import name_of
 from denoise_cli.train.losses import LOSSES
 
-LARGEST_SEED = 2**63 - 1  # of PyTorch
+LARGEST_SEED = 2**63 - 1  # that PyTorch accepts
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A run's settings; a step is one batch.
+    """The settings of a training run; a step is one batch.
 
-    The learning rate rises to its height, stays there, and falls to zero over the last steps. Nothing before that fall
-    depends on the number of steps, so that a longer run begins as a shorter one did, and can be made out of it.
+    The learning rate rises to its peak, stays there, and falls to zero over the last steps. Nothing before that fall
+    depends on the number of steps, so a longer run begins exactly as a shorter one did and can be continued from it.
 
     Attributes:
-        model: a name of the zoo, which says what noise is learnt.
-        data: folders under the one that the user names; empty for that folder itself. Among photos, those of one
-            that is named twice are drawn twice as often.
-        start: a model, or a file, whose weights are the first; empty for fresh ones.
-        steps: in all.
-        batch, patch: crops in a batch, and their side in pixels, a multiple of the network's.
-        fall: the share of the steps, at the end, in which the learning rate falls; crops are twice as wide there and
-            half as many, since what a network sees of a crop is the less affected by its border.
-        learning_rate, warmup: its height, and the steps that lead there.
-        weight_decay: keeps the weights bounded while the learning rate is high; without it long runs explode.
-        clip: the largest norm of a gradient.
-        ema: how much of the averaged weights a step keeps.
-        loss: of encoded photos, a name of `losses.LOSSES`; that of linear light is always `gamma_l1`.
-        seed: of weights, crops and noise.
+        model: a name from the registry; it determines the kind of noise.
+        data: folders below the one that the user gives; empty to use that folder itself. Photos in a folder that is
+            listed twice are drawn twice as often as others.
+        start: the initial weights, as a model's name or a weight file; empty to initialise them at random.
+        steps: total number of steps.
+        batch: crops in a batch.
+        patch: side of a crop in pixels, a multiple of the network's.
+        fall: share of the steps, at the end, over which the learning rate falls. Crops are twice as wide and high
+            there and half as many, because the border affects less of what the network computes on a large crop.
+        learning_rate: its peak.
+        warmup: steps over which the learning rate rises to the peak.
+        weight_decay: keeps the weights bounded while the learning rate is high; without it, long runs diverge.
+        clip: maximum norm of the gradient.
+        ema: the decay of the exponential moving average of the weights: the share of it that a step keeps.
+        loss: the loss for encoded photos, a name in `losses.LOSSES`; in linear light it is always `gamma_l1`.
+        seed: for the initial weights, the crops and the noise.
 
     Raises:
-        ValueError: a value out of its range.
+        ValueError: a value is out of its range.
+
+    Example:
+        >>> recipe = Recipe("mallenet-s", steps=1000, warmup=100, learning_rate=1e-3, fall=0.4)
+        >>> [recipe.learning_rate_at(step) for step in (0, 99, 500, 800, 1000)]
+        [1e-05, 0.001, 0.001, 0.0005, 0.0]
+        >>> recipe.fall_begins
+        600
+        >>> recipe.shape_at(0), recipe.shape_at(800)
+        ((16, 64), (8, 128))
     """
 
     model: str
@@ -59,9 +70,9 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        least = min(self.steps, self.batch, self.patch)
-        if least < 1:
-            raise ValueError(f"steps, batch, patch: expected 1 or more, got {least}")
+        smallest = min(self.steps, self.batch, self.patch)
+        if smallest < 1:
+            raise ValueError(f"steps, batch, patch: expected 1 or more, got {smallest}")
         for name in ("fall", "ema"):
             share = getattr(self, name)
             if not 0 <= share <= 1:
@@ -77,109 +88,117 @@ class Recipe:
 
     @property
     def fall_begins(self) -> int:
-        """The first step with a lower learning rate."""
+        """The step at which the learning rate begins to fall."""
         return round(self.steps * (1 - self.fall))
 
     def learning_rate_at(self, step: int) -> float:
-        """Up, level, down."""
+        """The learning rate of a step: it rises evenly, stays at its peak, and falls evenly to zero."""
         up = (step + 1) / max(self.warmup, 1)
         down = (self.steps - step) / max(self.steps - self.fall_begins, 1)
         return self.learning_rate * min(up, 1.0, down)
 
     def shape_at(self, step: int) -> tuple[int, int]:
-        """Crops in the batch, and their side in pixels."""
+        """The number of crops in a step's batch, and their side in pixels."""
         if step < self.fall_begins:
             return self.batch, self.patch
         return max(self.batch // 2, 1), self.patch * 2
 
     def pixels_until(self, step: int) -> int:
-        """How many pixels a run has learnt from: what its time is spent on."""
-        level, fall = (count * patch**2 for count, patch in (self.shape_at(0), self.shape_at(self.steps)))
-        return min(step, self.fall_begins) * level + max(step - self.fall_begins, 0) * fall
+        """The number of pixels in all crops before a step; a run's time is roughly proportional to it."""
+        peak, fall = (count * patch**2 for count, patch in (self.shape_at(0), self.shape_at(self.steps)))
+        return min(step, self.fall_begins) * peak + max(step - self.fall_begins, 0) * fall
 
 
 def fine_tuning(start: str) -> Recipe:
-    """The usual settings to fit a model's weights to other photos: short and gentle, so that little is forgotten.
+    """The default settings for fine-tuning on other photos: few steps and a low learning rate, to forget little.
 
     Args:
-        start: a model of the zoo, or a file that training has written.
+        start: a model from the registry, or the path of a weight file written by training.
 
     Raises:
-        UnknownModel: no such model.
-        DamagedWeights: no such file, or one that says not which model it is.
+        UnknownModel: there is no such model.
+        DamagedWeights: there is no such file, or it does not name its model.
     """
     return Recipe(name_of(start), start=start, steps=4000, learning_rate=3e-4)
 
 
 def recipes_folder() -> Path:
-    """Where the recipes of the published weights are."""
+    """The folder with the recipes of the published weights."""
     return weights_folder() / "recipes"
 
 
 def read_recipe(name: str) -> Recipe:
-    """A recipe of the project by its name, or any other by its file.
+    """Read a recipe.
+
+    Args:
+        name: the name of one that comes with the project, or the path of a .toml file.
 
     Raises:
-        UnknownModel: no such recipe.
-        TrainingError: a file that makes no sense.
+        UnknownModel: there is no such recipe.
+        TrainingError: the file is not a valid recipe.
     """
     path = Path(name) if name.endswith(".toml") else recipes_folder() / f"{name}.toml"
     try:
         return _from_table(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         known = ", ".join(sorted(path.stem for path in recipes_folder().glob("*.toml")))
-        raise UnknownModel(f"no recipe is called {name!r}: choose from {known}, or name a .toml file") from error
-    except (ValueError, TypeError) as error:  # of TOML, too
+        raise UnknownModel(f"no recipe is called {name!r}: choose from {known}, or give a .toml file") from error
+    except (ValueError, TypeError) as error:  # including those of tomllib
         raise TrainingError(f"{path}: not a recipe: {error}") from error
 
 
 def settings_of(recipe: Recipe, data: Sequence[Path], photos: int) -> dict[str, object]:
-    """What a run's `run.json` holds: the recipe, but `data` is where the photos are, and `folders` the recipe's own.
+    """The content of `run.json`: the recipe, but with whole paths as `data`, and the recipe's own as `folders`.
 
-    Which photos a step sees depends on how many (or how many pairs) there are: so that, too.
+    It includes the number of photos (or of pairs), because that determines which photos a step draws.
     """
-    places = [str(folder) for folder in data]
-    return dataclasses.asdict(recipe) | {"data": places, "folders": list(recipe.data), "photos": photos}
+    paths = [str(folder) for folder in data]
+    return dataclasses.asdict(recipe) | {"data": paths, "folders": list(recipe.data), "photos": photos}
 
 
 def read_settings(run: Path) -> dict[str, object]:
-    """What `settings_of` gave when a run was last started or continued; OSError, ValueError and TypeError pass."""
+    """Read the settings with which a run was last started or continued, as `settings_of` returned them.
+
+    Raises:
+        OSError: `run.json` cannot be read.
+        ValueError, TypeError: it is not a JSON object.
+    """
     return dict(json.loads((run / "run.json").read_text(encoding="utf-8")))
 
 
 def recipe_of(run: Path) -> Recipe:
-    """The settings of a run, to continue it.
+    """The recipe of a run, with which to continue it.
 
     Raises:
-        TrainingError: the folder holds none, or some that make no sense.
+        TrainingError: the folder has no run, or its settings are not valid.
     """
     try:
         settings = read_settings(run)
         settings.pop("photos", None)
         return _from_table(settings | {"data": settings.pop("folders", [])})
     except OSError as error:
-        raise TrainingError(f"{run}: holds no run to continue: leave --resume away to start one") from error
+        raise TrainingError(f"{run}: no run to continue: omit --resume to start one") from error
     except (ValueError, TypeError) as error:
-        raise TrainingError(f"{run / 'run.json'}: not a run's settings ({error}): name them with --recipe") from error
+        raise TrainingError(f"{run / 'run.json'}: not a run's settings ({error}): give them with --recipe") from error
 
 
 def _from_table(table: Mapping[str, object]) -> Recipe:
-    """Check each value's type against its default's; a whole number may stand for a fraction."""
+    """Check each value's type; an integer is accepted for a float."""
     fields = {field.name: field for field in dataclasses.fields(Recipe)}
     values: dict[str, object] = {}
     for name, value in table.items():
         if name not in fields:
-            raise TypeError(f"it has no setting called {name}")
+            raise TypeError(f"unknown setting {name!r}")
         if name == "data":
             if not (isinstance(value, list) and all(isinstance(folder, str) for folder in value)):
-                raise TypeError(f"data should be a list of folders, is {value!r}")
+                raise TypeError(f"data: expected a list of folders, got {value!r}")
             values[name] = tuple(value)
             continue
         expected = fields[name].type
-        exact = float(value) if expected is float and type(value) is int else value
-        if type(exact) is not expected:
-            raise TypeError(f"{name} should be of type {getattr(expected, '__name__', expected)}, is {value!r}")
-        values[name] = exact
+        converted = float(value) if expected is float and type(value) is int else value
+        if type(converted) is not expected:
+            raise TypeError(f"{name}: expected {getattr(expected, '__name__', expected)}, got {value!r}")
+        values[name] = converted
     if "model" not in values:
-        raise TypeError("it names no model")
+        raise TypeError("model is missing")
     return Recipe(**values)  # type: ignore[arg-type]

@@ -1,9 +1,9 @@
-"""What computes a network on a CPU: the programs that were chosen among, side by side.
+"""Compare engines that can run a network on a CPU.
 
     python docs/experiments/engines.py --model mallenet-m --size 512
 
-Prints a Markdown table. Each runs in a process of its own, on all cores. What is not installed is left out: the project
-needs neither ONNX (`pip install '.[onnx]'`) nor ONNX Runtime (`pip install onnxruntime`).
+Prints a Markdown table. Each engine runs in its own process, on all cores. Engines that are not installed are omitted;
+ONNX Runtime needs `pip install '.[onnx]' onnxruntime`.
 """
 
 import argparse
@@ -22,36 +22,37 @@ from torch import Tensor, nn
 Run = Callable[[Tensor, Tensor], Tensor]
 
 SIGMA = 25 / 255
-RUNS, ENOUGH = 5, 3.0  # at least; seconds
+MIN_RUNS = 5
+MIN_SECONDS = 3.0  # of runs in all
 MEGABYTE = 1e6
 
 
-def plain(model: str, precision: torch.dtype) -> Run:
-    """PyTorch as it is."""
-    from denoise_cli.inference.denoiser import in_pytorch
+def load_pytorch(model: str, precision: torch.dtype) -> Run:
+    """The model in PyTorch."""
+    from denoise_cli.inference.denoiser import prepare_in_pytorch
     from denoise_cli.models.registry import load_net
 
-    return _under_autocast(in_pytorch(load_net(model), torch.device("cpu")), precision)
+    return _under_autocast(prepare_in_pytorch(load_net(model), torch.device("cpu")), precision)
 
 
-def inductor(model: str, precision: torch.dtype) -> Run:
-    """PyTorch's compiler."""
-    from denoise_cli.inference.denoiser import in_pytorch
+def load_torch_compile(model: str, precision: torch.dtype) -> Run:
+    """The model compiled by PyTorch."""
+    from denoise_cli.inference.denoiser import prepare_in_pytorch
     from denoise_cli.models.registry import load_net
 
-    return _under_autocast(torch.compile(in_pytorch(load_net(model), torch.device("cpu"))), precision)
+    return _under_autocast(torch.compile(prepare_in_pytorch(load_net(model), torch.device("cpu"))), precision)
 
 
-def openvino(model: str, precision: torch.dtype) -> Run:
-    """OpenVINO, as the program uses it."""
-    from denoise_cli.inference.openvino_net import compiled
+def load_openvino(model: str, precision: torch.dtype) -> Run:
+    """The model compiled by OpenVINO, as in the program."""
+    from denoise_cli.inference.openvino_net import compile_for_cpu
     from denoise_cli.models.registry import load_net
 
-    return compiled(load_net(model), precision)
+    return compile_for_cpu(load_net(model), precision)
 
 
-def onnx_runtime(model: str, precision: torch.dtype) -> Run:
-    """ONNX Runtime, of what `denoise export` writes."""
+def load_onnx_runtime(model: str, precision: torch.dtype) -> Run:
+    """The model exported by `denoise export`, in ONNX Runtime."""
     import onnxruntime
 
     from denoise_cli.inference import export
@@ -77,29 +78,33 @@ def _under_autocast(net: Callable[..., Tensor] | nn.Module, precision: torch.dty
     return run
 
 
-# Name, how it is made, what has to be installed beside PyTorch, in which precision.
+# Name, function that loads a model, package that is needed in addition to PyTorch, precision.
 ENGINES: tuple[tuple[str, Callable[[str, torch.dtype], Run], str, torch.dtype], ...] = (
-    ("PyTorch", plain, "", torch.float32),
-    ("PyTorch", plain, "", torch.bfloat16),
-    ("torch.compile", inductor, "", torch.float32),
-    ("torch.compile", inductor, "", torch.bfloat16),
-    ("OpenVINO", openvino, "openvino", torch.float32),
-    ("OpenVINO", openvino, "openvino", torch.bfloat16),
-    ("ONNX Runtime", onnx_runtime, "onnxruntime", torch.float32),
+    ("PyTorch", load_pytorch, "", torch.float32),
+    ("PyTorch", load_pytorch, "", torch.bfloat16),
+    ("torch.compile", load_torch_compile, "", torch.float32),
+    ("torch.compile", load_torch_compile, "", torch.bfloat16),
+    ("OpenVINO", load_openvino, "openvino", torch.float32),
+    ("OpenVINO", load_openvino, "openvino", torch.bfloat16),
+    ("ONNX Runtime", load_onnx_runtime, "onnxruntime", torch.float32),
 )
 
 
 def measure(engine: int, model: str, size: int) -> tuple[float, float, Tensor]:
-    """Seconds until the first result, PyTorch's import not counted; milliseconds of a further one; the result."""
-    _, make, _, precision = ENGINES[engine]
+    """Time one of `ENGINES`.
+
+    Returns:
+        Seconds until the first result, without importing PyTorch; median milliseconds of later ones; the result.
+    """
+    _, load, _, precision = ENGINES[engine]
     torch.manual_seed(0)
     image, sigma = torch.rand(1, 3, size, size), torch.full((1, 1, size, size), SIGMA)
     started = time.perf_counter()
-    run = make(model, precision)
+    run = load(model, precision)
     clean = run(image, sigma)
     first = time.perf_counter() - started
     times: list[float] = []
-    while len(times) < RUNS or sum(times) < ENOUGH:
+    while len(times) < MIN_RUNS or sum(times) < MIN_SECONDS:
         started = time.perf_counter()
         run(image, sigma)
         times.append(time.perf_counter() - started)
@@ -107,14 +112,12 @@ def measure(engine: int, model: str, size: int) -> tuple[float, float, Tensor]:
 
 
 def _installed_megabytes(package: str) -> float:
-    files = importlib.metadata.files(package) or []
-    return (
-        sum(Path(str(file.locate())).stat().st_size for file in files if Path(str(file.locate())).exists()) / MEGABYTE
-    )
+    paths = [Path(str(file.locate())) for file in importlib.metadata.files(package) or []]
+    return sum(path.stat().st_size for path in paths if path.exists()) / MEGABYTE
 
 
 def main() -> None:
-    """One row for each."""
+    """Print a row for each engine."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="mallenet-m")
     parser.add_argument("--size", type=int, default=512)
@@ -127,16 +130,16 @@ def main() -> None:
         if package and importlib.util.find_spec(package) is None:
             continue
         starts = []
-        for _ in range(2):  # the second finds what the first has kept for it
+        for _ in range(2):  # the second process finds what the first one has cached
             with context.Pool(1) as pool:
                 first, milliseconds, clean = pool.apply(measure, (number, given.model, given.size))
             starts.append(first)
         exact = clean if exact is None else exact
-        distance = float((clean - exact).square().mean().sqrt()) * 255
-        beside = f"{_installed_megabytes(package):.0f}" if package else "0"
-        words, (start, again) = str(precision).removeprefix("torch."), starts
+        rms = float((clean - exact).square().mean().sqrt()) * 255
+        megabytes = _installed_megabytes(package) if package else 0.0
+        type_name, (start, again) = str(precision).removeprefix("torch."), starts
         print(
-            f"| {name} | {words} | {milliseconds:.0f} | {start:.1f} | {again:.1f} | {beside} | {distance:.3f} |",
+            f"| {name} | {type_name} | {milliseconds:.0f} | {start:.1f} | {again:.1f} | {megabytes:.0f} | {rms:.3f} |",
             flush=True,
         )
 

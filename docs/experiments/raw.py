@@ -1,10 +1,10 @@
-"""Camera RAW, measured on simulated files whose truth is known.
+"""Measure denoising of camera RAW, on simulated files whose truth is known.
 
-    python docs/experiments/raw.py quality FOLDER   # after LibRaw's rendering, beside what is denoised after it
-    python docs/experiments/raw.py noise            # what is estimated of the noise, from ISO 100 to 25600
-    python docs/experiments/raw.py speed            # a file of 24 megapixels, part by part, and its memory
+    python docs/experiments/raw.py quality FOLDER   # PSNR after rendering, denoised before or after it
+    python docs/experiments/raw.py noise            # errors of the noise estimate, from ISO 100 to 25600
+    python docs/experiments/raw.py speed            # time of each step and peak memory, for 24 megapixels
 
-Each prints its table as Markdown. FOLDER holds clean photos; the others take scikit-image's.
+Each prints its table as Markdown. FOLDER holds clean photos; the others use scikit-image's.
 """
 
 import argparse
@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage import data
 
+from denoise_cli.benchmark.timing import max_rss_bytes
 from denoise_cli.data.photos import find_photos
 from denoise_cli.evaluation.baselines import load_baseline
 from denoise_cli.imaging import tiling
@@ -42,29 +43,31 @@ NOISES = tuple(
     for shot, read in ((1e-4, 1e-3), (1e-3, 2e-3), (3e-3, 6e-3), (1e-2, 1e-3), (1e-4, 10**-1.5), (1e-2, 10**-1.5))
 )
 ISOS = (100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600)
-SHOT_AT_100, READ_AT_100, READ_GROWTH = 4e-5, 3e-4, 0.65  # a full-frame sensor of 25,000 electrons at ISO 100
-LARGE = (4000, 6000)
-LIMIT = 10**9
-KIBIBYTE, GIGABYTE = 1024, 1e9
+# A full-frame sensor that holds 25,000 electrons at ISO 100; read noise grows with this power of the ISO.
+SHOT_AT_100 = 4e-5
+READ_AT_100 = 3e-4
+READ_EXPONENT = 0.65
+LARGE_SIZE = (4000, 6000)  # pixels: height and width
+MAX_PIXELS = 10**9
+GIGABYTE = 1e9
 
 
-def simulated(scene: Pixels, sensor: Sensor, rng: np.random.Generator | None) -> bytes:
-    """A digital negative of a scene; without its noise where there is no chance."""
+def simulate_dng(scene: Pixels, sensor: Sensor, rng: np.random.Generator | None) -> bytes:
+    """A DNG of a scene, (H, W, 3), with the sensor's noise; without noise if `rng` is None."""
     if rng is None:
-        levels = sensor.see(scene / 255) * (sensor.white - sensor.black) + sensor.black
+        levels = sensor.measure(scene / 255) * (sensor.white - sensor.black) + sensor.black
         numbers = np.rint(levels).astype(np.uint16)
     else:
-        numbers = sensor.take(scene / 255, rng)
-    return dng.encode(dng.of_sensor(sensor, numbers, np.ascontiguousarray(scene[::4, ::4])), "denoise, simulated")
+        numbers = sensor.capture(scene / 255, rng)
+    return dng.encode(dng.simulated_dng(sensor, numbers, np.ascontiguousarray(scene[::4, ::4])), "denoise, simulated")
 
 
-def quality(folder: Path, count: int) -> None:
-    """PSNR after rendering, for each noise."""
-    mosaic, linear_denoiser = (
-        load_denoiser("mallenet-raw", precision="fp32"),
-        load_denoiser("mallenet-linear", precision="fp32"),
+def quality(folder: Path, count: int | None) -> None:
+    """Print the PSNR after rendering of the first `count` photos, or of all, for each noise and each way to denoise."""
+    mallenet_raw, mallenet_linear, mallenet_r, mallenet_m = (
+        load_denoiser(name, precision="fp32")
+        for name in ("mallenet-raw", "mallenet-linear", "mallenet-r", "mallenet-m")
     )
-    blind, told = load_denoiser("mallenet-r", precision="fp32"), load_denoiser("mallenet-m", precision="fp32")
     nlm = load_baseline("nlm")
     assert nlm is not None
     names = (
@@ -86,17 +89,17 @@ def quality(folder: Path, count: int) -> None:
             rng = np.random.default_rng(index)
             phase = list(PHASES.values())[index % len(PHASES)]
             sensor = replace(draw_sensor(rng), noise=noise, phase=phase, exposure=1.0, black=1024)
-            with RawFile(simulated(scene, sensor, None), LIMIT) as clean:
+            with RawFile(simulate_dng(scene, sensor, None), MAX_PIXELS) as clean:
                 truth = developed(clean).as_float()
-            with RawFile(simulated(scene, sensor, rng), LIMIT) as noisy:
-                plain, linear = developed(noisy).as_float(), noisy.develop()
+            with RawFile(simulate_dng(scene, sensor, rng), MAX_PIXELS) as noisy:
+                rendered, linear = developed(noisy).as_float(), noisy.develop()
                 results = []
                 for known in (noise, estimate_noise(noisy)):
-                    numbers = noisy.numbers_of(denoise_mosaic(noisy.mosaic, known, mosaic))
+                    numbers = noisy.numbers_of(denoise_mosaic(noisy.mosaic, known, mallenet_raw))
                     results.append(as_photo(noisy, noisy.develop(numbers)).as_float())
-                after = denoise_picture(linear, noise, noisy.gains, linear_denoiser)
-                results.append(as_photo(noisy, after).as_float())
-            results += [blind(plain), told(plain), nlm(plain, None), plain]
+                clean_linear = denoise_picture(linear, noise, noisy.gains, mallenet_linear)
+                results.append(as_photo(noisy, clean_linear).as_float())
+            results += [mallenet_r(rendered), mallenet_m(rendered), nlm(rendered, None), rendered]
             scores.append([psnr(result.clip(0, 1), truth) for result in results])
         print(
             f"| {noise.shot:g}, {noise.read:.3g} | " + " | ".join(f"{s:.2f}" for s in np.mean(scores, axis=0)) + " |",
@@ -105,61 +108,61 @@ def quality(folder: Path, count: int) -> None:
 
 
 def noise_at(iso: int) -> ShotRead:
-    """Of a simulated sensor."""
-    return ShotRead(SHOT_AT_100 * iso / 100, READ_AT_100 * (iso / 100) ** READ_GROWTH)
+    """The noise of a simulated sensor."""
+    return ShotRead(SHOT_AT_100 * iso / 100, READ_AT_100 * (iso / 100) ** READ_EXPONENT)
 
 
-def chart(rng: np.random.Generator) -> Pixels:
-    """Flat patches of all brightnesses, a slope, and texture: (768, 1024, 3)."""
+def draw_chart(rng: np.random.Generator) -> Pixels:
+    """Flat patches of all brightnesses, a gradient, and texture: (768, 1024, 3)."""
     patches = np.kron(rng.integers(5, 250, (6, 16, 3)), np.ones((64, 64, 1)))
-    slope = np.broadcast_to(np.linspace(0, 255, 1024)[None, :, None], (128, 1024, 3))
+    gradient = np.broadcast_to(np.linspace(0, 255, 1024)[None, :, None], (128, 1024, 3))
     texture = np.concatenate([data.astronaut()[:256], data.immunohistochemistry()[:256]], axis=1)
-    return np.concatenate([patches, slope, texture]).astype(np.uint8)
+    return np.concatenate([patches, gradient, texture]).astype(np.uint8)
 
 
 def noise(repeats: int) -> None:
-    """How far estimates are from the truth."""
+    """Print the errors of the noise estimates at each ISO."""
     print("| ISO | shot | read | shot estimated, error | read estimated, error | error of the level, mean | largest |")
     print("|---|---|---|---|---|---|---|")
     for iso in ISOS:
         true = noise_at(iso)
-        found, errors = [], []
+        relative_errors, level_errors = [], []
         for seed in range(repeats):
             rng = np.random.default_rng(seed)
-            scene = chart(rng)
+            scene = draw_chart(rng)
             sensor = replace(
                 draw_sensor(rng), noise=true, phase=list(PHASES.values())[seed % 4], exposure=1.0, black=1024
             )
-            with RawFile(simulated(scene, sensor, rng), LIMIT) as raw:
-                known = estimate_noise(raw)
-            found.append((known.shot / true.shot - 1, known.read / true.read - 1))
+            with RawFile(simulate_dng(scene, sensor, rng), MAX_PIXELS) as raw:
+                estimate = estimate_noise(raw)
+            relative_errors.append((estimate.shot / true.shot - 1, estimate.read / true.read - 1))
             light = np.linspace(0.002, 1, 500)
-            levels = [np.sqrt(one.shot * light + one.read**2) for one in (known, true)]
-            errors.append(np.abs(levels[0] / levels[1] - 1))
-        shots, reads = np.abs(found).mean(axis=0)
+            levels = [np.sqrt(one.shot * light + one.read**2) for one in (estimate, true)]
+            level_errors.append(np.abs(levels[0] / levels[1] - 1))
+        shot_error, read_error = np.abs(relative_errors).mean(axis=0)
         print(
-            f"| {iso} | {true.shot:.2e} | {true.read:.2e} | {shots:.1%} | {reads:.1%} | "
-            f"{np.mean(errors):.1%} | {np.max(errors):.1%} |",
+            f"| {iso} | {true.shot:.2e} | {true.read:.2e} | {shot_error:.1%} | {read_error:.1%} | "
+            f"{np.mean(level_errors):.1%} | {np.max(level_errors):.1%} |",
             flush=True,
         )
 
 
-def large_file() -> bytes:
-    """24 megapixels, mirrored from one photo."""
+def simulate_large_dng() -> bytes:
+    """A DNG of 24 megapixels, mirrored from one photo."""
     scene = data.astronaut()
-    y, x = (tiling.reflected(0, side, scene.shape[0]) for side in LARGE)
+    y, x = (tiling.reflected(0, side, scene.shape[0]) for side in LARGE_SIZE)
     sensor = Sensor(noise_at(3200))
-    return simulated(scene[y[:, None], x], sensor, np.random.default_rng(0))
+    return simulate_dng(scene[y[:, None], x], sensor, np.random.default_rng(0))
 
 
 def speed() -> None:
-    """Seconds of each part, and of the whole program, with its peak."""
-    file = large_file()
-    parts = list(_parts(file, load_denoiser("mallenet-raw")))
+    """Print the seconds of each step, and those of the whole program with its peak memory."""
+    file = simulate_large_dng()
+    steps = list(_time_steps(file, load_denoiser("mallenet-raw")))
     print("| part | seconds |")
     print("|---|---|")
-    for part, seconds in parts:
-        print(f"| {part} | {seconds:.2f} |")
+    for step, seconds in steps:
+        print(f"| {step} | {seconds:.2f} |")
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "in.dng")
         source.write_bytes(file)
@@ -172,7 +175,7 @@ def speed() -> None:
             )
 
 
-def _parts(file: bytes, denoise: Denoiser) -> Iterator[tuple[str, float]]:
+def _time_steps(file: bytes, denoise: Denoiser) -> Iterator[tuple[str, float]]:
     started = time.perf_counter()
 
     def lap() -> float:
@@ -180,14 +183,14 @@ def _parts(file: bytes, denoise: Denoiser) -> Iterator[tuple[str, float]]:
         before, started = started, time.perf_counter()
         return started - before
 
-    with RawFile(file, LIMIT) as raw:
+    with RawFile(file, MAX_PIXELS) as raw:
         yield "opening, by LibRaw", lap()
         mosaic = raw.mosaic
         yield "reading the mosaic", lap()
         known = estimate_noise(raw)
         yield "estimating the noise, if the file does not state it", lap()
         clean = denoise_mosaic(mosaic, known, denoise)
-        yield "the network, with packing and stabilising", lap()
+        yield "the network, with packing and the Anscombe transform", lap()
         numbers = raw.numbers_of(clean)
         yield "putting it back", lap()
         photo = as_photo(raw, raw.develop(numbers))
@@ -196,22 +199,22 @@ def _parts(file: bytes, denoise: Denoiser) -> Iterator[tuple[str, float]]:
         yield "encoding as PNG, 16 bits", lap()
 
 
-def _run(command: list[str]) -> tuple[float, float]:
+def _run(command: list[str]) -> tuple[float, int]:
     started = time.perf_counter()
     process = subprocess.Popen(command)
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"{command}: failed")
-    return time.perf_counter() - started, usage.ru_maxrss * KIBIBYTE
+    return time.perf_counter() - started, max_rss_bytes(usage)
 
 
 def main() -> None:
-    """One experiment."""
+    """Run the experiment that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = parser.add_subparsers(dest="name", required=True)
-    first = names.add_parser("quality")
-    first.add_argument("folder", type=Path)
-    first.add_argument("--photos", type=int, default=LIMIT)
+    quality_parser = names.add_parser("quality")
+    quality_parser.add_argument("folder", type=Path)
+    quality_parser.add_argument("--photos", type=int)
     names.add_parser("noise").add_argument("--repeats", type=int, default=8)
     names.add_parser("speed")
     given = parser.parse_args()

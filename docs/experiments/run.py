@@ -1,8 +1,8 @@
 """Repeat the papers' experiments at a small scale: python docs/experiments/run.py NAME --data DATA --out RUNS.
 
-Each prints its table as Markdown, and draws its pictures into docs/images. Every network of an experiment gets the same
-steps, crops, noise and seed; a run that is finished, or was interrupted, is taken up where it stands, and a
-finished network is only timed once more.
+Each prints its table as Markdown and writes its pictures to docs/images. All networks of an experiment are trained with
+the same steps, crops, noise and seed. An interrupted run is resumed, and a network that has been trained is only timed
+again.
 """
 
 import argparse
@@ -24,12 +24,13 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
-from denoise_cli.data.clips import window
+from denoise_cli.benchmark.timing import max_rss_bytes
 from denoise_cli.data.photos import find_photos
 from denoise_cli.evaluation.plots import plot_trade_off
 from denoise_cli.evaluation.samples import Sample, ShotReadNoise, WhiteNoise, add_gaussian_noise
 from denoise_cli.evaluation.scores import mean, score, score_all
 from denoise_cli.imaging.metrics import psnr
+from denoise_cli.imaging.windows import window
 from denoise_cli.inference.denoiser import Denoiser, load_denoiser
 from denoise_cli.io import image
 from denoise_cli.io.photo import Photo, to_float
@@ -52,22 +53,34 @@ CPU = torch.device("cpu")
 TRAINING = ("photos-1", "photos-2", "bsd432")
 WHITE = (WhiteNoise(25 / 255), WhiteNoise(50 / 255))
 SENSOR = (ShotReadNoise(2.5e-3, 1e-2), ShotReadNoise(6.4e-3, 2e-2))  # the deformable kernels' paper's low and high
-SIDE = 256  # pixels: what is timed
+SIDE = 256  # pixels: of the picture that is timed
 REPEATS = 15
-BATCH, PATCH = 8, 64  # of crops, their side: these networks are many, and compared with each other alone
-BATCH_OF_CLIPS, PATCH_OF_CLIPS = 2, 128  # as many pixels, but things move
-FRAMES = 5
-STILLS, STILL_FRAMES = 5, 9
-MEGAPIXEL = 1024  # squared
+# Small batches, as there are many networks, which are only compared with each other.
+BATCH = 8  # crops
+PATCH = 64  # pixels: side of a crop
+# As many pixels, but larger crops because things move.
+CLIP_BATCH = 2  # crops
+CLIP_PATCH = 128  # pixels: side of a crop
+FRAMES = 5  # of a window
+TRIPOD_PHOTOS = 5
+TRIPOD_FRAMES = 9
+MEGAPIXEL_SIDE = 1024  # pixels
 SIGMA = 50 / 255
-# Of the astronaut, as shares of height and width: the dark backdrop, and the badge on her suit.
-PLACES = {"of the backdrop": (0.1, 0.12), "of the badge": (0.68, 0.55)}
-SHOWN = np.s_[128:384, 128:384]
+# In the astronaut photo, as shares of height and width: the dark backdrop, and the badge on her suit.
+POSITIONS = {"of the backdrop": (0.1, 0.12), "of the badge": (0.68, 0.55)}
+CROP = np.s_[128:384, 128:384]
 
 
 @dataclasses.dataclass(frozen=True)
 class Bench:
-    """Where the data and the runs are, and how long each network learns."""
+    """Trains, scores and times networks.
+
+    Attributes:
+        data: the folder with train/ and eval/.
+        out: the folder for the training runs.
+        steps: how many steps each network is trained.
+        photos: how many photos of CBSD68 are scored.
+    """
 
     data: Path
     out: Path
@@ -75,33 +88,33 @@ class Bench:
     photos: int
 
     def row(self, name: str, spec: ModelSpec, noises: Sequence[WhiteNoise | ShotReadNoise]) -> "Row":
-        """Train a network and score it, if need be; time it."""
-        net = self._trained(name, spec)
+        """Train and score a network, unless that is done already, and time it."""
+        net = self._train(name, spec)
         milliseconds = _milliseconds(net, spec.window)
-        kept = self.out / name / f"scores-{self.steps}-{self.photos}.json"
-        if not kept.exists():
-            kept.write_text(json.dumps(self._scores(net, spec, noises)))
-        return Row(name, _giga_multiply_adds(net, spec.window), milliseconds, json.loads(kept.read_text()))
+        saved = self.out / name / f"scores-{self.steps}-{self.photos}.json"
+        if not saved.exists():
+            saved.write_text(json.dumps(self._scores(net, spec, noises)))
+        return Row(name, _giga_multiply_adds(net, spec.window), milliseconds, json.loads(saved.read_text()))
 
     def _scores(self, net: nn.Module, spec: ModelSpec, noises: Sequence[WhiteNoise | ShotReadNoise]) -> list[float]:
         denoise = Denoiser(net, spec, CPU, torch.float32)
         if spec.window > 1:
             paths = find_photos([self.data / "eval" / "clips"])
-            return [statistics.mean(_scores_of_clips(denoise, spec.window, paths, noise)) for noise in noises]
+            return [statistics.mean(_score_frames(denoise, spec.window, paths, noise)) for noise in noises]
         paths = find_photos([self.data / "eval" / "cbsd68"])[: self.photos]
         return [
             statistics.mean(score(denoise, noise.sample(path, i))[0].denoised for i, path in enumerate(paths))
             for noise in noises
         ]
 
-    def _trained(self, name: str, spec: ModelSpec) -> nn.Module:
+    def _train(self, name: str, spec: ModelSpec) -> nn.Module:
         folder = self.out / name
         recipe = Recipe(name, steps=self.steps, batch=BATCH, patch=PATCH, loss="l1")
-        parts: tuple[str, ...] = TRAINING
+        training_sets: tuple[str, ...] = TRAINING
         if spec.window > 1:
-            recipe = dataclasses.replace(recipe, batch=BATCH_OF_CLIPS, patch=PATCH_OF_CLIPS)
-            parts = ("clips", *TRAINING)
-        data = [self.data / "train" / part for part in parts]
+            recipe = dataclasses.replace(recipe, batch=CLIP_BATCH, patch=CLIP_PATCH)
+            training_sets = ("clips", *TRAINING)
+        data = [self.data / "train" / training_set for training_set in training_sets]
         resume = (folder / "state.safetensors").exists()
         for report in Trainer(recipe, data, folder, CPU, resume=resume, spec=spec).run():
             print(f"{name}: step {report.step}, loss {report.loss:.5f}", file=sys.stderr)
@@ -113,7 +126,7 @@ class Bench:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One network's line in a table."""
+    """A network's row in a table."""
 
     name: str
     giga: float
@@ -125,24 +138,24 @@ class Row:
         return f"| {' | '.join(cells)} |"
 
 
-def _scores_of_clips(
+def _score_frames(
     denoise: Denoiser, T: int, paths: Sequence[Path], noise: WhiteNoise | ShotReadNoise
 ) -> Iterator[float]:
-    """PSNR of each frame as the network makes it of its window, neither cut into scenes nor steadied."""
+    """The PSNR of each frame as the network returns it: without cutting into scenes or averaging frames."""
     samples = (noise.sample(path, index) for index, path in enumerate(paths))
     for _, frames in groupby(samples, key=lambda sample: sample.path.parent):
         clip = list(frames)
-        for place, sample in enumerate(clip):
-            neighbours = [clip[i].noisy for i in window(place, len(clip), T)[1:]]
+        for index, sample in enumerate(clip):
+            neighbours = [clip[other].noisy for other in window(index, len(clip), T)[1:]]
             yield score(partial(denoise, neighbours=neighbours), sample)[0].denoised
 
 
 def plug_in(bench: Bench) -> None:
-    """MalleConv against a plain convolution and other dynamic filters in DnCNN, a U-Net and RDN (section 4.1, 4.3)."""
-    _head("network", "G multiply-adds", "ms", "dB at 25", "dB at 50")
+    """Compare MalleConv with a plain convolution and other dynamic filters in DnCNN, a U-Net and RDN (4.1, 4.3)."""
+    _print_head("network", "G multiply-adds", "ms", "dB at 25", "dB at 50")
     curves: dict[str, list[tuple[float, float]]] = {}
-    rivals = ("conv", "malleable", "hyper", "involution")
-    for width, depths, middles in ((16, (3, 6, 9, 15), rivals), (32, (3, 6), rivals[:2])):
+    layers = ("conv", "malleable", "hyper", "involution")
+    for width, depths, middles in ((16, (3, 6, 9, 15), layers), (32, (3, 6), layers[:2])):
         for depth in depths:
             for middle in middles:
                 name = f"dncnn-{depth}x{width}-{middle}"
@@ -160,16 +173,16 @@ def plug_in(bench: Bench) -> None:
 
 
 def pool(bench: Bench) -> None:
-    """The average pool before the kernel predictor (table 2)."""
-    _head("network", "G multiply-adds", "ms", "dB at 25", "dB at 50")
+    """Compare sizes of the average pool before the kernel predictor (table 2)."""
+    _print_head("network", "G multiply-adds", "ms", "dB at 25", "dB at 50")
     for side in (0, 2, 4, 8):
         config = DnCNNConfig(6, 16, "malleable", pool=side)  # type: ignore[arg-type]
         print(bench.row(f"dncnn-6x16-pool-{side}", ModelSpec(config, ""), WHITE), flush=True)
 
 
 def deformable(bench: Bench) -> None:
-    """Kernels that choose their points against rigid ones."""
-    _head("network", "G multiply-adds", "ms", "dB at low", "dB at high")
+    """Compare deformable kernels with rigid ones."""
+    _print_head("network", "G multiply-adds", "ms", "dB at low", "dB at high")
     nets: Mapping[str, Config] = {
         "deformable": DeformableKernelNetConfig(16),
         "deformable-blind": DeformableKernelNetConfig(16, blind=True),
@@ -181,11 +194,11 @@ def deformable(bench: Bench) -> None:
 
 
 def clips(bench: Bench) -> None:
-    """Kernels for clips: with places that are found, with places that are learnt, and rigid ones."""
-    _head("network", "G multiply-adds", "ms", "dB at low", "dB at high")
+    """Compare kernels for clips: along estimated motion, with learnt offsets, and rigid."""
+    _print_head("network", "G multiply-adds", "ms", "dB at low", "dB at high")
     nets: Mapping[str, Config] = {
         "mallenet-v": MalleNetVideoConfig(16),
-        "mallenet-v-rigid": MalleNetVideoConfig(16, follows=False),
+        "mallenet-v-rigid": MalleNetVideoConfig(16, follows_motion=False),
         "deformable-3d": DeformableKernelNetConfig(16, side=3, frames=FRAMES),
         "rigid-3d": DeformableKernelNetConfig(16, side=3, frames=FRAMES, deformable=False),
         "kpn-3d": KPNConfig(16, frames=FRAMES),
@@ -196,56 +209,57 @@ def clips(bench: Bench) -> None:
 
 
 def still(bench: Bench) -> None:
-    """How much what denoising leaves trembles on a tripod: every frame of a clip is the same photo with other noise."""
-    _head("model", "dB at 25", "flicker at 25", "dB at 50", "flicker at 50")
-    photos = find_photos([bench.data / "eval" / "cbsd68"])[:: bench.photos // STILLS]
+    """Measure flicker on a tripod: every frame of a clip is the same photo with different noise."""
+    _print_head("model", "dB at 25", "flicker at 25", "dB at 50", "flicker at 50")
+    photos = find_photos([bench.data / "eval" / "cbsd68"])[:: bench.photos // TRIPOD_PHOTOS]
     for model in ("mallenet-s", "mallenet-m", "mallenet-v"):
         denoisers = {model: load_denoiser(model, "cpu", "fp32")}
         cells = []
         for noise in WHITE:
-            T = FRAMES if denoisers[model].sees_neighbours else 1
-            scored = score_all(denoisers, _tripod(photos, noise.sigma), T)
+            T = FRAMES if denoisers[model].takes_neighbours else 1
+            scored = score_all(denoisers, _tripod_frames(photos, noise.sigma), T)
             scores = mean([results[model][0] for _, results in scored])
             cells += [f"{scores['denoised']:.2f}", f"{scores['flicker']:.2f}"]
         print(f"| {model} | {' | '.join(cells)} |", flush=True)
 
 
-def _tripod(photos: Sequence[Path], sigma: float) -> Iterator[Sample]:
+def _tripod_frames(photos: Sequence[Path], sigma: float) -> Iterator[Sample]:
     for photo in photos:
         clean = image.read(photo).as_float()
-        for place in range(STILL_FRAMES):
-            yield Sample(photo / str(place), clean, add_gaussian_noise(clean, sigma, place), sigma)
+        for index in range(TRIPOD_FRAMES):
+            yield Sample(photo / str(index), clean, add_gaussian_noise(clean, sigma, index), sigma)
 
 
 def memory(_bench: Bench) -> None:
-    """What the kernels for a megapixel of features take in training (section 4.5, figure 10)."""
-    _head("channels", *LAYERS)
+    """Measure the memory that kernels for a megapixel of features need in training (section 4.5, figure 10)."""
+    _print_head("channels", *LAYERS)
     for channels in (16, 32, 64):
         cells = [f"{_peak_megabytes(method, channels):.0f} MB" for method in LAYERS]
         print(f"| {channels} | {' | '.join(cells)} |", flush=True)
 
 
 def _peak_megabytes(method: str, channels: int) -> float:
-    """In a process of its own, beyond what the features take."""
+    """The result of `memory_of`, measured in its own process."""
     command = [sys.executable, __file__, "memory-of", "--method", method, "--channels", str(channels)]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 def memory_of(method: str, channels: int) -> float:
-    """Megabytes that a layer adds at its peak, forward and backward, to a megapixel of features and their gradient."""
+    """The MiB that a layer adds at its peak, forward and backward, to a megapixel of features and their gradient."""
     layer = LAYERS[method](channels)
-    features = torch.randn(1, channels, MEGAPIXEL, MEGAPIXEL, requires_grad=True)
+    features = torch.randn(1, channels, MEGAPIXEL_SIDE, MEGAPIXEL_SIDE, requires_grad=True)
     features.grad = torch.zeros_like(features)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = resource.getrusage(resource.RUSAGE_SELF)
     layer(features).sum().backward()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    return (max_rss_bytes(after) - max_rss_bytes(before)) / 2**20
 
 
 class OnTheFly(MalleConv):
-    """Keeps the grid alone for the backward pass, and slices it once more there."""
+    """Keeps only the grid for the backward pass, and slices it again there."""
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, C, H, W) to the same."""
+        """(B, C, H, W) to the same shape."""
         kernels, bias = split_kernels(self.predictor(features), self.channels)
         filtered: Tensor = checkpoint(malleable_conv2d, features, kernels, bias, use_reentrant=False)
         return features + filtered
@@ -259,7 +273,7 @@ LAYERS: Mapping[str, Callable[[int], nn.Module]] = {
 
 
 def one_kernel(_bench: Bench) -> None:
-    """The kernels of one place, applied to the whole picture (section 4.4, figure 11)."""
+    """Apply the kernels of one position to the whole picture (section 4.4, figure 11)."""
     from skimage import data
 
     net, spec = load_net("mallenet-s"), find_model("mallenet-s")
@@ -267,24 +281,26 @@ def one_kernel(_bench: Bench) -> None:
     clean = to_float(data.astronaut())
     noisy = add_gaussian_noise(clean, SIGMA, 0)
     pictures = [noisy, denoise(noisy, sigma=SIGMA)]
-    for y, x in PLACES.values():
+    for y, x in POSITIONS.values():
         hooks = [
-            layer.predictor.register_forward_hook(_kernel_of_place(y, x))
+            layer.predictor.register_forward_hook(_use_kernels_of(y, x))
             for layer in net.modules()
             if isinstance(layer, MalleConv)
         ]
         pictures.append(denoise(noisy, sigma=SIGMA))
         for hook in hooks:
             hook.remove()
-    _head("kernels", "dB")
-    for name, picture in zip(("(noisy)", "its own", *PLACES), pictures, strict=True):
+    _print_head("kernels", "dB")
+    for name, picture in zip(("(noisy)", "its own", *POSITIONS), pictures, strict=True):
         print(f"| {name} | {psnr(picture.clip(0, 1), clean):.2f} |")
-    row = np.hstack([picture[SHOWN] for picture in pictures]).clip(0, 1)
+    row = np.hstack([picture[CROP] for picture in pictures]).clip(0, 1)
     photo = Photo(np.rint(row * 255).astype(np.uint8), None, "png")
     image.write(IMAGES / "one-kernel.png", photo, "png", "denoise", overwrite=True)
 
 
-def _kernel_of_place(y: float, x: float) -> Callable[[nn.Module, object, Tensor], Tensor]:
+def _use_kernels_of(y: float, x: float) -> Callable[[nn.Module, object, Tensor], Tensor]:
+    """A forward hook of a kernel predictor, with the position as shares of height and width."""
+
     def replace(_module: nn.Module, _inputs: object, grid: Tensor) -> Tensor:
         h, w = grid.shape[-2:]
         row, column = int(y * h), int(x * w)
@@ -301,12 +317,12 @@ def _giga_multiply_adds(net: nn.Module, frames: int) -> float:
 
 
 def _milliseconds(net: nn.Module, frames: int) -> float:
-    """The median over some passes of one picture, in float32."""
+    """The median of several runs on one picture, in float32."""
     with torch.no_grad():
-        return statistics.median(_timed(net, frames) for _ in range(REPEATS)) * 1e3
+        return statistics.median(_seconds(net, frames) for _ in range(REPEATS)) * 1e3
 
 
-def _timed(net: nn.Module, frames: int) -> float:
+def _seconds(net: nn.Module, frames: int) -> float:
     inputs = _inputs(frames)
     started = time.perf_counter()
     net(*inputs)
@@ -318,7 +334,7 @@ def _inputs(frames: int) -> tuple[Tensor, Tensor]:
     return picture, torch.zeros(1, 1, SIDE, SIDE)
 
 
-def _head(*columns: str) -> None:
+def _print_head(*columns: str) -> None:
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}", flush=True)
 
 
@@ -335,13 +351,13 @@ TRAINED = ("plug-in", "pool", "deformable", "clips")
 
 
 def main() -> None:
-    """Read the arguments and run one experiment."""
+    """Run the experiment that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=[*EXPERIMENTS, "memory-of"])
-    parser.add_argument("--data", type=Path, help="the folder with train/ and eval/, for what is trained")
-    parser.add_argument("--out", type=Path, help="where the runs are kept, of what is trained")
+    parser.add_argument("--data", type=Path, help="the folder with train/ and eval/")
+    parser.add_argument("--out", type=Path, help="the folder for the training runs")
     parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--photos", type=int, default=68, help="of CBSD68 to score on")
+    parser.add_argument("--photos", type=int, default=68, help="how many photos of CBSD68 to score on")
     parser.add_argument("--method", choices=LAYERS)
     parser.add_argument("--channels", type=int)
     given = parser.parse_args()

@@ -1,9 +1,9 @@
 """Make the pictures of this folder: python docs/images/make.py (needs the `test` extra).
 
-`noisy.jpg` is scikit-image's coffee cup, seen by the simulated camera in bad light; `before-after.png` shows a part of
-it at 100 %, as it is and as `denoise image` leaves it. `noisy.dng` is scikit-image's astronaut, as a simulated sensor
-sees her at high ISO; `raw-before-after.png` shows a part of what LibRaw develops of that file, and of what `denoise
-image -o clean.dng` writes.
+`noisy.jpg` is scikit-image's coffee cup, taken by the simulated camera in bad light; `before-after.png` shows a crop of
+it at 100 %, before and after `denoise image`. `noisy.dng` is scikit-image's astronaut, taken by a simulated sensor at
+high ISO; `raw-before-after.png` shows a crop of that file and of the one that `denoise image -o clean.dng` writes, both
+developed by LibRaw.
 """
 
 import tempfile
@@ -30,35 +30,35 @@ SENSOR = Sensor(ShotRead(3e-3, 5e-3))
 FACE = np.s_[0:256, 120:420]
 
 
-def noisy_photo() -> Photo:
-    """The example: 600 x 400, a phone's at high ISO."""
+def simulate_photo() -> Photo:
+    """A phone's photo at high ISO, 600 x 400."""
     scene = np.pad(data.coffee() / 255, [(MARGIN, MARGIN)] * 2 + [(0, 0)], mode="reflect")
-    seen, _ = PHONE.take(scene, np.random.default_rng(0))
-    return Photo(np.rint(seen * 255).astype(np.uint8), None, "jpeg", Metadata(dpi=(72.0, 72.0)))
+    noisy, _ = PHONE.take(scene, np.random.default_rng(0))
+    return Photo(np.rint(noisy * 255).astype(np.uint8), None, "jpeg", Metadata(dpi=(72.0, 72.0)))
 
 
-def noisy_negative() -> bytes:
-    """The example of camera RAW: 512 x 512."""
+def simulate_dng() -> bytes:
+    """A RAW file at high ISO, 512 x 512."""
     scene = data.astronaut()
-    numbers = SENSOR.take(scene / 255, np.random.default_rng(0))
-    return dng.encode(dng.of_sensor(SENSOR, numbers, np.ascontiguousarray(scene[::4, ::4])), "denoise simulated sensor")
+    numbers = SENSOR.capture(scene / 255, np.random.default_rng(0))
+    return dng.encode(
+        dng.simulated_dng(SENSOR, numbers, np.ascontiguousarray(scene[::4, ::4])), "denoise simulated sensor"
+    )
 
 
 def main() -> None:
-    """Write all of them."""
-    image.write(HERE / "noisy.jpg", noisy_photo(), "jpeg", "denoise simulated camera", overwrite=True)
+    """Write all pictures."""
+    image.write(HERE / "noisy.jpg", simulate_photo(), "jpeg", "denoise simulated camera", overwrite=True)
     noisy = image.read(HERE / "noisy.jpg")
     clean, _ = photo.denoise_photo(noisy, load_denoiser(CAMERA_MODEL), photo.Settings(CAMERA_MODEL))
-    beside = np.hstack([noisy.pixels[CROP], clean.pixels[CROP]])
-    image.write(HERE / "before-after.png", Photo(beside, None, "png"), "png", "denoise", overwrite=True)
-    (HERE / "noisy.dng").write_bytes(noisy_negative())
+    pair = np.hstack([noisy.pixels[CROP], clean.pixels[CROP]])
+    image.write(HERE / "before-after.png", Photo(pair, None, "png"), "png", "denoise", overwrite=True)
+    (HERE / "noisy.dng").write_bytes(simulate_dng())
     with tempfile.TemporaryDirectory() as folder:
         job = Job(HERE / "noisy.dng", Path(folder, "clean.dng"), "dng")
         photo.run(job, load_denoiser, photo.Settings(AUTO))
-        pictures = [image.read(path).as_rgb8()[FACE] for path in (job.source, job.target)]
-    image.write(
-        HERE / "raw-before-after.png", Photo(np.hstack(pictures), None, "png"), "png", "denoise", overwrite=True
-    )
+        crops = [image.read(path).as_rgb8()[FACE] for path in (job.source, job.target)]
+    image.write(HERE / "raw-before-after.png", Photo(np.hstack(crops), None, "png"), "png", "denoise", overwrite=True)
 
 
 if __name__ == "__main__":

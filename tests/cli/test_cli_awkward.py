@@ -45,6 +45,11 @@ def sweep(cli: Cli, files: list[Path], out: Path) -> dict[str, dict[str, Any]]:
     return records
 
 
+@pytest.fixture(autouse=True)
+def _loaded_once(shared_denoisers: object) -> None:
+    """Every file goes through the same denoiser."""
+
+
 @pytest.fixture
 def awkward(tmp_path: Path, astronaut: np.ndarray) -> list[Path]:
     """Small files of our own making, the good ones with `good` in their name."""

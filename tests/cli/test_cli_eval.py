@@ -128,7 +128,7 @@ def test_table_and_grid_are_written_once(cli: Cli, photos: Path, tmp_path: Path)
     assert picture.height > 2 * 64
     again = cli(*run)
     assert (again.code, again.out) == (1, "")
-    assert again.err == f"denoise: {table}: exists already: use --overwrite to replace it\n"
+    assert again.err == f"denoise: {table}: already exists: use --overwrite to replace it\n"
     assert cli(*run, "--overwrite").code == 0
 
 

@@ -38,7 +38,7 @@ def test_nothing_is_overwritten_unasked(cli: Cli, tmp_path: Path, there: str) ->
     (tmp_path / there).write_bytes(b"mine")
     done = cli("export", "deformable-2d-quarter", "-o", tmp_path / "net.xml")
     assert done.code == 1
-    assert done.err == f"denoise: {tmp_path / there}: exists already: use --overwrite to replace it\n"
+    assert done.err == f"denoise: {tmp_path / there}: already exists: use --overwrite to replace it\n"
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"mine"]
 
 
@@ -54,7 +54,9 @@ def test_files_that_exist_are_replaced_when_asked(cli: Cli, tmp_path: Path) -> N
 def test_a_network_that_a_format_cannot_hold_is_said_to_be_one(cli: Cli, tmp_path: Path) -> None:
     done = cli("export", "deformable-3d-quarter", "-o", tmp_path / "net.onnx")
     assert done.code == 2
-    reason = "its points move between frames: no look-up in three dimensions is exported"
+    reason = (
+        "cannot be exported: its points move between frames, and 3D lookups are not supported: choose another model"
+    )
     assert done.err == f"denoise: deformable-3d-quarter: {reason}\n"
     assert list(tmp_path.iterdir()) == []
 
@@ -63,7 +65,7 @@ def test_an_extension_of_another_format_is_refused(cli: Cli, tmp_path: Path) -> 
     target = tmp_path / "net.onnx"
     done = cli("export", "mallenet-r", "-o", target, "--format", "openvino")
     assert done.code == 2
-    reason = "its extension is that of onnx: leave --format openvino away, or name it otherwise"
+    reason = "has the extension of onnx, not openvino: omit --format, or choose another name"
     assert done.err == f"denoise: {target}: {reason}\n"
 
 
@@ -71,7 +73,7 @@ def test_a_folder_that_is_not_there_is_named(cli: Cli, tmp_path: Path) -> None:
     target = tmp_path / "no" / "net.onnx"
     done = cli("export", "mallenet-r", "-o", target)
     assert done.code == 1
-    assert done.err == f"denoise: {target}: there is no folder {target.parent}: make it first\n"
+    assert done.err == f"denoise: {target}: there is no folder {target.parent}: create it first\n"
 
 
 def test_without_the_library_a_line_says_how_to_get_it(

@@ -87,7 +87,7 @@ def test_one_bad_file_does_not_stop_the_others(cli: Cli, photo: Path, tmp_path: 
     done = cli("image", bad, photo, missing, "-o", f"{tmp_path}/out/", "-q")
     assert done.code == 1
     assert done.err.splitlines() == [
-        f"denoise: {bad}: not a photo that is read here, or damaged at its start",
+        f"denoise: {bad}: not a photo of a known format, or damaged at its start",
         f"denoise: {missing}: cannot read: No such file or directory",
     ]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["photo.png"]
@@ -98,7 +98,7 @@ def test_an_existing_output_is_replaced_only_when_asked(cli: Cli, photo: Path, t
     target.write_bytes(b"precious")
     done = cli("image", photo, "-o", target)
     assert done.code == 1
-    assert done.err == f"denoise: {target}: exists already: use --overwrite to replace it\n"
+    assert done.err == f"denoise: {target}: already exists: use --overwrite to replace it\n"
     assert target.read_bytes() == b"precious"
     assert cli("image", photo, "-o", target, "--overwrite", "-q").code == 0
     assert pixels(target).shape == pixels(photo).shape
@@ -153,7 +153,7 @@ def test_a_dry_run_writes_nothing(cli: Cli, photo: Path, tmp_path: Path) -> None
         (["--precision", "int8"], "--precision int8: choose one of auto, fp32, bf16, fp16"),
         (["--format", "gif"], "--format gif: choose one of jpeg, png, tiff, webp, avif"),
         (["-o", "clean.gif"], "clean.gif: cannot write .gif: choose one of .jpg, .png, .tif, .webp, .avif"),
-        (["-o", "clean"], "clean: cannot write a name without extension: choose one of .jpg, "),
+        (["-o", "clean"], "clean: cannot write a file without extension: choose one of .jpg, "),
         (["--json", "-o", "-"], "--json and -o - both write to standard output: choose one"),
     ],
 )
@@ -167,7 +167,7 @@ def test_wrong_usage_is_one_line_and_exit_code_2(cli: Cli, photo: Path, argument
 def test_an_impossible_device_is_said(cli: Cli, photo: Path) -> None:
     done = cli("image", photo, "--device", "cuda:99")
     assert done.code == 1
-    assert done.err == "denoise: device 'cuda:99': PyTorch sees no such GPU here: use cpu, or see denoise doctor\n"
+    assert done.err == "denoise: device 'cuda:99': PyTorch finds no such GPU: use cpu, or run denoise doctor\n"
 
 
 def test_several_photos_do_not_fit_into_one_file(cli: Cli, photo: Path, tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_a_folder_that_cannot_be_made_is_said(cli: Cli, photo: Path) -> None:
 def test_a_folder_that_is_missing_is_said(cli: Cli, photo: Path, tmp_path: Path) -> None:
     done = cli("image", photo, "-o", tmp_path / "none" / "clean.png")
     assert done.code == 1
-    assert done.err == f"denoise: {tmp_path}/none/clean.png: there is no folder {tmp_path}/none: make it first\n"
+    assert done.err == f"denoise: {tmp_path}/none/clean.png: there is no folder {tmp_path}/none: create it first\n"
 
 
 def test_floating_point_beyond_white_keeps_its_range(cli: Cli, tmp_path: Path, rng: np.random.Generator) -> None:

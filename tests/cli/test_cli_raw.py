@@ -25,9 +25,9 @@ SENSOR = Sensor(ShotRead(3e-3, 6e-3))
 def negative(tmp_path: Path, astronaut: NDArray[np.uint8]) -> Path:
     """A DNG of part of the astronaut photo, with a NoiseProfile."""
     scene = astronaut[:160, 100:292]
-    numbers = SENSOR.take(scene / 255, np.random.default_rng(0))
+    numbers = SENSOR.capture(scene / 255, np.random.default_rng(0))
     path = tmp_path / "in.dng"
-    path.write_bytes(dng.encode(dng.of_sensor(SENSOR, numbers, np.ascontiguousarray(scene[::4, ::4])), "test"))
+    path.write_bytes(dng.encode(dng.simulated_dng(SENSOR, numbers, np.ascontiguousarray(scene[::4, ::4])), "test"))
     return path
 
 
@@ -105,7 +105,7 @@ def test_a_model_for_photos_takes_what_was_developed(cli: Cli, negative: Path) -
         (
             ("--model", "mallenet-s", "--format", "dng"),
             1,
-            "a DNG is made of camera RAW, but mallenet-s sees what was developed: choose",
+            "a DNG is made from camera RAW, but mallenet-s needs a developed photo: choose",
         ),
     ],
 )
@@ -122,7 +122,7 @@ def test_what_makes_no_sense_for_raw_is_one_line(
     ("arguments", "reason"),
     [
         (("--model", "mallenet-raw"), "is not camera RAW, and mallenet-raw is for nothing else"),
-        (("--format", "dng"), "a DNG is made of camera RAW, but "),
+        (("--format", "dng"), "a DNG is made from camera RAW, but "),
     ],
 )
 def test_photos_are_no_raw(cli: Cli, photo: Path, arguments: tuple[str, ...], reason: str) -> None:

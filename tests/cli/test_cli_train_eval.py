@@ -55,7 +55,7 @@ def test_a_run_stops_resumes_and_ends(cli: Cli, photos: Path, tmp_path: Path) ->
     assert done.err == f"{tmp_path}/run: 0 steps done: 2 left, continue with --resume\n"
     done = cli(*run)
     assert done.code == 1
-    assert "holds a run already: add --resume to continue it" in done.err
+    assert "already has a run: add --resume to continue it" in done.err
     done = cli(*run, "--resume", "--validation", photos)
     assert done.code == 0
     first, last, end = done.err.splitlines()
@@ -99,7 +99,10 @@ def test_a_run_is_continued_by_its_folder_alone(cli: Cli, photos: Path, tmp_path
     assert settings_of(run) == begun | {"steps": 9, "seed": 0}
     for other in (["--model", "mallenet-m"], ["--from", "mallenet-m"]):
         done = cli("train", "--resume", *other, *where)
-        assert (done.code, done.err) == (1, f"denoise: {run}: trains mallenet-s, not mallenet-m\n")
+        assert (done.code, done.err) == (
+            1,
+            f"denoise: {run}: this run trains mallenet-s, not mallenet-m: choose another --out\n",
+        )
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -216,7 +219,7 @@ def test_unreadable_photos_are_named_and_counted(cli: Cli, photos: Path, tmp_pat
     done = cli(*run, *LITTLE, "--steps", "6")
     assert done.code == 0
     named = [line for line in done.err.splitlines() if "bad.png" in line]
-    assert named == [f"denoise: {photos / 'bad.png'}: not a photo that is read here, or damaged at its start: skipped"]
+    assert named == [f"denoise: {photos / 'bad.png'}: not a photo of a known format, or damaged at its start: skipped"]
     assert done.err.endswith("6 steps done, unreadable photos: 1\n")
 
 
@@ -226,15 +229,15 @@ def test_unreadable_photos_are_named_and_counted(cli: Cli, photos: Path, tmp_pat
         ([], 2, "choose one of --recipe (repeat a run), --model (start a run) and --from (fine-tune)"),
         (["--model", "mallenet-s", "--from", "mallenet-s"], 2, "choose one of --recipe"),
         (["--recipe", "mallenet-s", "--model", "mallenet-s"], 2, "choose one of --recipe"),
-        (["--model", "mallenet-s", "--patch", "100"], 2, "--patch 100: expected a multiple of 64"),
+        (["--model", "mallenet-s", "--patch", "100"], 1, "patch 100: mallenet-s needs a multiple of 64"),
         (["--model", "mallenet-s", "--seed", str(2**63)], 2, "seed: expected 0 to 9223372036854775807, got 9223372"),
         (["--model", "mallenet-s", "--learning-rate", "inf"], 2, "learning_rate: expected a finite number, 0 or more"),
         (["--model", "mallenet-z"], 2, "no model is called 'mallenet-z': choose from mallenet-s, "),
         (["--from", "mallenet-xl"], 2, "mallenet-xl has no trained weights yet"),
         (["--from", "none.safetensors"], 1, "none.safetensors: No such file or directory"),
         (["--recipe", "mallenet-z"], 2, "no recipe is called 'mallenet-z': choose from "),
-        (["--recipe", "none.toml"], 2, "or name a .toml file"),
-        (["--resume"], 1, "run: holds no run to continue: leave --resume away to start one"),
+        (["--recipe", "none.toml"], 2, "or give a .toml file"),
+        (["--resume"], 1, "run: no run to continue: omit --resume to start one"),
         (["--resume", "--recipe", "mallenet-s", "--model", "mallenet-s"], 2, "choose one of --recipe"),
     ],
 )
@@ -268,10 +271,10 @@ def test_a_model_is_scored_on_a_folder(cli: Cli, photos: Path) -> None:
 
 def test_a_photo_is_timed_beside_non_local_means(cli: Cli, photos: Path) -> None:
     done = cli("bench", photos / "0.png", "--megapixels", "0.02", "--json", "-q", "--device", "cpu")
-    rival, ours = map(json.loads, done.out.splitlines())
-    assert (rival["program"], ours["program"]) == ("OpenCV non-local means", "mallenet-s")
-    assert rival["width"] * rival["height"] == pytest.approx(20_000, rel=0.02)
-    for record in (rival, ours):
+    baseline, ours = map(json.loads, done.out.splitlines())
+    assert (baseline["program"], ours["program"]) == ("OpenCV non-local means", "mallenet-s")
+    assert baseline["width"] * baseline["height"] == pytest.approx(20_000, rel=0.02)
+    for record in (baseline, ours):
         assert record["seconds"] > 0
         assert record["peak_bytes"] > 10e6
 
@@ -279,9 +282,9 @@ def test_a_photo_is_timed_beside_non_local_means(cli: Cli, photos: Path) -> None
 def test_a_clip_is_timed_beside_ffmpegs_non_local_means(cli: Cli, ffmpeg: FFmpeg, tmp_path: Path) -> None:
     clip = ffmpeg.make(tmp_path / "a.mp4", size="64x64", frames=5)
     done = cli("bench", clip, "--json", "-q", "--device", "cpu")
-    rival, ours = map(json.loads, done.out.splitlines())
-    assert (rival["program"], ours["program"]) == ("FFmpeg non-local means", "mallenet-v")
-    for record in (rival, ours):
+    baseline, ours = map(json.loads, done.out.splitlines())
+    assert (baseline["program"], ours["program"]) == ("FFmpeg non-local means", "mallenet-v")
+    for record in (baseline, ours):
         assert (record["frames"], record["width"], record["height"]) == (5, 64, 64)
         assert record["seconds"] > 0
         assert record["peak_bytes"] > 10e6
@@ -338,6 +341,8 @@ def test_speed_is_drawn_against_quality(cli: Cli, tmp_path: Path) -> None:
     ("options", "line"),
     [
         (["--size", "100"], "--size 100: expected a multiple of 64 from 64 to 8192"),
+        (["--size", "100", "--model", "deformable-2d"], "--size 100: expected a multiple of 16 from 64 to 8192"),
+        (["--size", "100", "--model", "ffdnet"], "--size 100: expected a multiple of 8 from 64 to 8192"),
         (["--model", "dncn"], "--model dncn: choose from "),
         (["--megapixels", "1"], "--megapixels: only with a photo: name one"),
         (

@@ -1,4 +1,4 @@
-"""What networks learn from: the noise is what it is said to be."""
+"""Training examples have the noise whose level they state."""
 
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def draw(examples: Examples, patch: int, seed: int = 0) -> Example:
     return examples.draw(np.random.default_rng(seed), patch)
 
 
-def told(examples: Examples, count: int, patch: int = 16) -> NDArray[np.float32]:
+def drawn_levels(examples: Examples, count: int, patch: int = 16) -> NDArray[np.float32]:
     """The levels of many examples, each of which is the same everywhere."""
     drawn = [draw(examples, patch, seed) for seed in range(count)]
     assert all((one.level == one.level[0, 0]).all() for one in drawn)
@@ -94,7 +94,7 @@ def test_white_noise_has_the_level_that_is_told(crops: CropSource) -> None:
 
 
 def test_the_levels_of_white_noise_are_even(crops: CropSource) -> None:
-    counts, _ = np.histogram(told(GaussianNoise(crops, 0.3), 400, 4), bins=4, range=(0, 0.3))
+    counts, _ = np.histogram(drawn_levels(GaussianNoise(crops, 0.3), 400, 4), bins=4, range=(0, 0.3))
     assert counts.sum() == 400
     assert counts.min() > 70
 
@@ -149,7 +149,7 @@ def test_noise_of_raw_is_about_as_strong_everywhere_as_is_told(
 
 
 def test_no_picture_of_a_camera_tells_its_level(crops: CropSource) -> None:
-    assert (told(CameraNoise(crops, SIGMA_MAX), 50) == UNKNOWN_LEVEL).all()
+    assert (drawn_levels(CameraNoise(crops, SIGMA_MAX), 50) == UNKNOWN_LEVEL).all()
 
 
 def test_a_camera_leaves_8_bits_and_some_pictures_have_white_noise(crops: CropSource) -> None:
@@ -160,15 +160,15 @@ def test_a_camera_leaves_8_bits_and_some_pictures_have_white_noise(crops: CropSo
 
 
 def test_pairs_stay_together(pairs: CropSource) -> None:
-    one = draw(Pairs(pairs, sees_noise=True), 32)
+    one = draw(Pairs(pairs, is_blind=True), 32)
     assert one.noisy.shape == one.clean.shape == (32, 32, 3)
     assert (one.clean == np.float32(128 / 255)).all()
     assert (one.noisy - one.clean).std() == pytest.approx(20 / 255, rel=0.1)
 
 
 def test_pairs_tell_their_level_to_a_network_that_does_not_see_it(pairs: CropSource) -> None:
-    assert (told(Pairs(pairs, sees_noise=True), 20) == UNKNOWN_LEVEL).all()
-    levels = told(Pairs(pairs, sees_noise=False), 50, 64)
+    assert (drawn_levels(Pairs(pairs, is_blind=True), 20) == UNKNOWN_LEVEL).all()
+    levels = drawn_levels(Pairs(pairs, is_blind=False), 50, 64)
     np.testing.assert_allclose(levels, 20 / 255, rtol=0.2)
     assert levels.mean() == pytest.approx(20 / 255, rel=0.03)
 
@@ -178,5 +178,5 @@ def test_coarse_noise_is_told_as_the_white_noise_of_the_same_grain(tmp_path: Pat
     Image.fromarray(np.rint(128 + noise).astype(np.uint8)).save(tmp_path / "noisy.png")
     Image.fromarray(np.full((128, 128, 3), 128, np.uint8)).save(tmp_path / "clean.png")
     source = CropSource([(tmp_path / "noisy.png", tmp_path / "clean.png")])
-    levels = told(Pairs(source, sees_noise=False), 20, 128)
+    levels = drawn_levels(Pairs(source, is_blind=False), 20, 128)
     assert levels.mean() == pytest.approx(GRAIN * 10 / 255, rel=0.1)

@@ -22,7 +22,7 @@ def save(tmp_path: Path, rng: np.random.Generator) -> "Save":
 
 
 class Save:
-    """Makes photos of pure chance: no two windows of one are alike."""
+    """Makes photos of random pixels: no two windows of one are equal."""
 
     def __init__(self, folder: Path, rng: np.random.Generator) -> None:
         self.folder = folder
@@ -145,7 +145,7 @@ def test_the_same_seed_draws_the_same_crops(save: Save) -> None:
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Every photo that is decoded, as often as it is."""
+    """All photos that were decoded, in order."""
     paths: list[Path] = []
     read = image.read
     monkeypatch.setattr(image, "read", lambda path: paths.append(path) or read(path))
@@ -209,7 +209,7 @@ def test_photos_of_a_group_that_differ_in_size_are_skipped(save: Save, rng: np.r
     source = CropSource([uneven, even])
     assert {source.draw(rng, 8).shape for _ in range(10)} == {(8, 8, 6)}
     assert {group: str(error) for group, error in source.skipped.items()} == {
-        uneven: f"{uneven[0]}: its size is not that of {uneven[1]}"
+        uneven: f"{uneven[0]}: its size differs from that of {uneven[1]}"
     }
 
 

@@ -45,9 +45,9 @@ def test_noise_is_taken_away(name: str, channels: int, clean: NDArray[np.float32
 def test_a_map_counts_as_one_level_and_an_unknown_level_is_estimated(name: str, noisy: NDArray[np.float32]) -> None:
     denoise = load_baseline(name)
     assert denoise is not None
-    told = denoise(noisy, 25 / 255)
-    np.testing.assert_allclose(denoise(noisy, np.full((96, 120), 25 / 255, np.float32)), told, atol=1e-5)
-    assert psnr(denoise(noisy, None), told) > 35
+    given = denoise(noisy, 25 / 255)
+    np.testing.assert_allclose(denoise(noisy, np.full((96, 120), 25 / 255, np.float32)), given, atol=1e-5)
+    assert psnr(denoise(noisy, None), given) > 35
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -7,15 +7,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from denoise_cli.evaluation.report import (
-    CAPTION,
-    GAIN,
+    CAPTION_HEIGHT,
+    ERROR_GAIN,
     GAP,
-    MOST_ROWS,
-    Profiles,
+    MAX_ROWS,
+    TemporalProfiles,
     Tile,
-    busiest,
+    choose_photos,
     compare,
-    rows_of,
+    most_detailed_crop,
     write_grid,
     write_table,
 )
@@ -37,9 +37,9 @@ def test_pictures_stand_in_rows_and_columns_at_their_own_size(tmp_path: Path) ->
     rows = [[Tile("a", flat(0.2)), Tile("b", flat(1.7, 10, 12, 1))], [Tile("日本 \udcff", flat(0.6))]]
     write_grid(tmp_path / "grid.png", rows, overwrite=False)
     grid = np.asarray(Image.open(tmp_path / "grid.png"))
-    down, right = 20 + CAPTION + GAP, 30 + GAP
+    down, right = 20 + CAPTION_HEIGHT + GAP, 30 + GAP
     assert grid.shape == (GAP + 2 * down, GAP + 2 * right, 3)
-    top = GAP + CAPTION
+    top = GAP + CAPTION_HEIGHT
     assert (grid[top : top + 20, GAP : GAP + 30] == 51).all()
     assert (grid[top : top + 10, GAP + right : GAP + right + 12] == 255).all()
     assert (grid[top + down : top + down + 20, GAP : GAP + 30] == 153).all()
@@ -55,11 +55,11 @@ def test_a_row_has_input_outputs_truth_and_errors() -> None:
         "one: 40.00 dB",
         "two: 20.00 dB",
         "truth",
-        f"one: error x {GAIN}",
-        f"two: error x {GAIN}",
+        f"one: error x {ERROR_GAIN}",
+        f"two: error x {ERROR_GAIN}",
     ]
     assert {tile.pixels.shape for tile in tiles} == {(256, 256, 3)}
-    shades = [0.7, 0.51, 0.4, 0.5, 0.5 + GAIN * 0.01, 0.5 - GAIN * 0.1]
+    shades = [0.7, 0.51, 0.4, 0.5, 0.5 + ERROR_GAIN * 0.01, 0.5 - ERROR_GAIN * 0.1]
     for tile, shade in zip(tiles, shades, strict=True):
         np.testing.assert_allclose(tile.pixels, shade, atol=1e-6)
 
@@ -67,7 +67,7 @@ def test_a_row_has_input_outputs_truth_and_errors() -> None:
 def test_the_part_with_the_most_detail_is_shown(rng: np.random.Generator) -> None:
     picture = flat(0.5, 60, 80)
     picture[30:40, 50:60] = rng.random((10, 10, 3))
-    rows, columns = busiest(picture, 20)
+    rows, columns = most_detailed_crop(picture, 20)
     assert (rows.stop - rows.start, columns.stop - columns.start) == (20, 20)
     assert rows.start <= 30
     assert rows.stop >= 40
@@ -77,20 +77,20 @@ def test_the_part_with_the_most_detail_is_shown(rng: np.random.Generator) -> Non
 
 @pytest.mark.parametrize("shape", [(1, 1), (5, 40), (40, 5), (20, 20)])
 def test_of_a_small_picture_all_that_there_is_is_shown(shape: tuple[int, int]) -> None:
-    rows, columns = busiest(flat(0.5, *shape), 20)
+    rows, columns = most_detailed_crop(flat(0.5, *shape), 20)
     assert (rows.stop - rows.start, columns.stop - columns.start) == (min(shape[0], 20), min(shape[1], 20))
 
 
 @pytest.mark.parametrize("photos", [1, 7, 8, 9, 25, 68])
 @pytest.mark.parametrize("levels", [1, 3, 8, 20])
 def test_a_grid_stays_within_its_rows(photos: int, levels: int) -> None:
-    shown = rows_of(photos, levels)
-    assert 1 <= len(shown) * levels <= max(MOST_ROWS, levels)
+    shown = choose_photos(photos, levels)
+    assert 1 <= len(shown) * levels <= max(MAX_ROWS, levels)
     assert max(shown) < photos
 
 
 def test_a_profile_is_the_middle_line_over_time(tmp_path: Path, rng: np.random.Generator) -> None:
-    profiles = Profiles(tmp_path / "a")
+    profiles = TemporalProfiles(tmp_path / "a")
     noisy, clean, output = rng.random((3, 4, 9, 20, 3)).astype(np.float32)
     for place in range(4):
         path = tmp_path / "a" / f"{place}.png"

@@ -47,13 +47,13 @@ def pixels(path: Path) -> NDArray[np.float64]:
 
 
 class Halfway:
-    """Gives back the mean of the picture and middle grey, and remembers what it was told."""
+    """Returns the mean of the picture and middle grey, and records the levels that it was given."""
 
     def __init__(self) -> None:
-        self.told: list[float | Array | None] = []
+        self.levels: list[float | Array | None] = []
 
     def __call__(self, image: Array, sigma: float | Array | None) -> Array:
-        self.told.append(sigma)
+        self.levels.append(sigma)
         return (image + np.float32(0.5)) / 2
 
 
@@ -78,13 +78,13 @@ def test_figures_are_those_of_scikit_image_by_the_protocol(photos: list[Path]) -
 
 
 def test_the_level_is_told_unless_the_denoiser_is_blind(photos: list[Path]) -> None:
-    told, blind = Halfway(), Halfway()
+    given, blind = Halfway(), Halfway()
     for index, path in enumerate(photos):
         sample = WhiteNoise(0.1).sample(path, index)
-        score(told, sample)
+        score(given, sample)
         score(blind, sample, blind=True)
-    assert told.told == [0.1, 0.1]
-    assert blind.told == [None, None]
+    assert given.levels == [0.1, 0.1]
+    assert blind.levels == [None, None]
 
 
 def test_every_photo_has_noise_of_its_own_and_always_the_same(rng: np.random.Generator) -> None:
@@ -107,7 +107,7 @@ def test_sensor_noise_has_its_variance_in_linear_light() -> None:
 def test_of_a_sensors_noise_its_parameters_are_told(photos: list[Path]) -> None:
     denoise = Halfway()
     score(denoise, ShotReadNoise(1e-3, 3e-3).sample(photos[1], 1))
-    assert denoise.told == [ShotReadNoise(1e-3, 3e-3)]
+    assert denoise.levels == [ShotReadNoise(1e-3, 3e-3)]
 
 
 def test_of_real_noise_nothing_is_told(photos: list[Path]) -> None:
@@ -115,7 +115,7 @@ def test_of_real_noise_nothing_is_told(photos: list[Path]) -> None:
     noisy, clean = photos
     sample = RealNoise({noisy: clean}).sample(noisy, 0)
     found, output = score(denoise, sample)
-    assert denoise.told == [None]
+    assert denoise.levels == [None]
     np.testing.assert_allclose(sample.noisy, pixels(noisy), atol=1e-6)
     np.testing.assert_allclose(sample.clean, pixels(clean), atol=1e-6)
     assert found.noisy == pytest.approx(peak_signal_noise_ratio(pixels(clean), pixels(noisy), data_range=1), abs=1e-5)
@@ -211,7 +211,7 @@ def test_a_frame_is_denoised_with_its_neighbours_and_steadied(clip: list[Path], 
     denoise = load_denoiser(model, "cpu", "fp32")
 
     def alone(place: int, *others: int) -> Array:
-        neighbours = [samples[other].noisy for other in others] if denoise.sees_neighbours else []
+        neighbours = [samples[other].noisy for other in others] if denoise.takes_neighbours else []
         return denoise(samples[place].noisy, 0.1, neighbours=neighbours)
 
     first, own, last = alone(1, 0, 2), alone(2, 1, 3), alone(3, 2, 1)
@@ -269,9 +269,9 @@ def test_the_frames_of_a_clip_are_those_that_denoise_video_writes(
     scored = [results["it"][1] for _, results in score_all({"it": denoise}, samples, T, blind)]
     assert len(scored) == len(written) == FRAMES
     for output, frame, before in zip(scored, written, noisy, strict=True):
-        assert np.abs(255 * output - frame).max() <= 0.5 + 1e-4  # it is rounded
+        assert np.abs(255 * output - frame).max() <= 0.5 + 1e-4  # the video is rounded
         assert np.abs(output - before).max() > SIGMA
-    # The cut was found: each scene is what it is by itself.
+    # The cut was found: each scene comes out as it does on its own.
     apart = [
         replace(sample, path=Path("first" if place < CUT else "second") / sample.path.name)
         for place, sample in enumerate(samples)

@@ -1,9 +1,9 @@
-"""Noise of any sensor becomes as strong everywhere, and what was done is undone to the last digit."""
+"""The noise of any sensor becomes equally strong everywhere, and the transform can be undone exactly."""
 
 import numpy as np
 import pytest
 
-from denoise_cli.imaging.anscombe import Stabiliser
+from denoise_cli.imaging.anscombe import AnscombeTransform
 from denoise_cli.imaging.noise import ShotRead, sensor_noise
 
 NOISES = [
@@ -19,13 +19,13 @@ NOISES = [
 
 @pytest.mark.parametrize("noise", NOISES, ids=str)
 def test_the_way_back_is_exact_also_beyond_dark_and_full(noise: ShotRead) -> None:
-    stabiliser = Stabiliser(noise)
+    transform = AnscombeTransform(noise)
     light = np.linspace(-0.3, 1.5, 5001, dtype=np.float32)
-    stable = stabiliser.forward(light)
-    assert stable.dtype == np.float32
-    assert (np.diff(stable) > 0).all()
-    np.testing.assert_allclose(stabiliser.inverse(stable), light, atol=2e-6)
-    np.testing.assert_allclose(stabiliser.forward(np.array([0, 1], np.float32)), [0, 1], atol=1e-6)
+    transformed = transform.forward(light)
+    assert transformed.dtype == np.float32
+    assert (np.diff(transformed) > 0).all()
+    np.testing.assert_allclose(transform.inverse(transformed), light, atol=2e-6)
+    np.testing.assert_allclose(transform.forward(np.array([0, 1], np.float32)), [0, 1], atol=1e-6)
 
 
 @pytest.mark.parametrize("noise", NOISES[:5], ids=str)
@@ -33,12 +33,12 @@ def test_the_way_back_is_exact_also_beyond_dark_and_full(noise: ShotRead) -> Non
 def test_noise_is_as_strong_as_said_wherever_there_is_light(
     noise: ShotRead, light: float, rng: np.random.Generator
 ) -> None:
-    stabiliser = Stabiliser(noise)
+    transform = AnscombeTransform(noise)
     flat = np.full((300, 300), light, np.float32)
-    stable = stabiliser.forward(flat + sensor_noise(flat, noise.shot, noise.read, rng))
-    assert stable.std() == pytest.approx(stabiliser.level, rel=0.12)
+    transformed = transform.forward(flat + sensor_noise(flat, noise.shot, noise.read, rng))
+    assert transformed.std() == pytest.approx(transform.level, rel=0.12)
 
 
 def test_no_noise_at_all_is_refused() -> None:
     with pytest.raises(ValueError, match="expected more than 0 and 0"):
-        Stabiliser(ShotRead(0, 0))
+        AnscombeTransform(ShotRead(0, 0))

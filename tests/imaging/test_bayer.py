@@ -1,4 +1,4 @@
-"""Mosaics of every phase and size are packed by colours, unpacked as they were, and lose stuck photosites alone."""
+"""Mosaics of every phase and size are packed by colour and unpacked unchanged, and lose only stuck photosites."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def test_the_first_quad_is_packed_in_the_order_of_its_rows() -> None:
 
 @pytest.fixture
 def noisy(rng: np.random.Generator) -> np.ndarray:
-    """A slope and its noise, (64, 64, 4)."""
+    """A slope with noise, (64, 64, 4)."""
     light = np.broadcast_to(np.linspace(0.05, 0.6, 64, dtype=np.float32)[:, None, None], (64, 64, 4))
     return light + sensor_noise(light, NOISE.shot, NOISE.read, rng)
 

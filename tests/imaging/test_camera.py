@@ -1,4 +1,4 @@
-"""The simulated camera: every part against what it stands for."""
+"""The simulated camera: every step against what it simulates."""
 
 import dataclasses
 
@@ -27,7 +27,7 @@ def noise_of(model: Camera, scene: Array | None = None, seed: int = 0) -> Array:
     return noisy - clean
 
 
-def likeness(plane: Array, lag: int = 1) -> float:
+def correlation(plane: Array, lag: int = 1) -> float:
     """The correlation of pixels with those to their right."""
     return float(np.corrcoef(plane[:, :-lag].ravel(), plane[:, lag:].ravel())[0, 1])
 
@@ -56,9 +56,9 @@ def test_half_the_size_leaves_of_white_noise_what_its_filter_does(rng: np.random
     distance = np.abs(np.arange(-3.5, 4)) / 2  # from a new pixel's centre to the old ones'
     near, far = 1.5 * distance**3 - 2.5 * distance**2 + 1, -0.5 * distance**3 + 2.5 * distance**2 - 4 * distance + 2
     taps = np.where(distance < 1, near, far)  # Keys's cubic, a = -1/2
-    left = np.square(taps / taps.sum()).sum()  # of the variance, along one axis
+    kept = np.square(taps / taps.sum()).sum()  # share of the variance, along one axis
     half = camera.resize(noise, 0.5)[4:-4, 4:-4]
-    assert half.std() == pytest.approx(0.02 * left, rel=0.02)
+    assert half.std() == pytest.approx(0.02 * kept, rel=0.02)
     assert half.mean() == pytest.approx(0.5, abs=1e-4)
 
 
@@ -72,9 +72,9 @@ def test_sizes_follow_the_scale(scale: float) -> None:
 @pytest.mark.parametrize("tone", [0.0, 0.25, 1.0])
 def test_the_tables_of_the_tone_curve_undo_each_other(tone: float) -> None:
     encoded = np.linspace(0, 1, 4001, dtype=np.float32)
-    light = camera._looked_up(encoded, camera._to_linear(tone))
+    light = camera._look_up(encoded, camera._decoding_table(tone))
     assert (np.diff(light) >= 0).all()
-    back = camera._looked_up(light, camera._to_encoded(tone))
+    back = camera._look_up(light, camera._encoding_table(tone))
     assert np.abs(back - encoded).max() < 0.15 / 255
 
 
@@ -146,8 +146,8 @@ def test_grain_lies_in_brightness_and_colour_apart() -> None:
     luma, chroma = parts()
     coarse_luma, same_chroma = parts(luma_grain=1.0)
     same_luma, coarse_chroma = parts(chroma_grain=2.0)
-    assert likeness(coarse_luma, 2) > likeness(luma, 2) + 0.2
-    assert likeness(coarse_chroma, 2) > likeness(chroma, 2) + 0.3
+    assert correlation(coarse_luma, 2) > correlation(luma, 2) + 0.2
+    assert correlation(coarse_chroma, 2) > correlation(chroma, 2) + 0.3
     assert coarse_luma.std() < 0.7 * luma.std()
     assert coarse_chroma.std() < 0.7 * chroma.std()
     for same, before in ((same_luma, luma), (same_chroma, chroma)):
@@ -208,7 +208,7 @@ def test_the_blocks_of_a_file_begin_anywhere() -> None:
     assert len({take(QUIET, scene, seed)[0].tobytes() for seed in range(6)}) == 1
 
 
-# Cameras by chance.
+# Random cameras.
 
 DRAWN = [draw_camera(np.random.default_rng(seed)) for seed in range(1000)]
 

@@ -56,13 +56,13 @@ def test_bilinear_is_the_mean_of_the_nearest(phase: tuple[int, int], rng: np.ran
     light = rng.random((10, 12, 3), dtype=np.float32)
     plane = sample_mosaic(light, phase)
     colours = demosaic(plane, phase, "bilinear")
-    seen = np.stack(
+    measured = np.stack(
         [sample_mosaic(np.eye(3, dtype=np.float32)[c] * np.ones((10, 12, 1), np.float32), phase) for c in range(3)]
     )
     for y, x, c in product(range(1, 9), range(1, 11), range(3)):
         window = np.s_[y - 1 : y + 2, x - 1 : x + 2]
-        near = plane[window][seen[c][window] == 1]
-        expected = plane[y, x] if seen[c, y, x] else near.mean()
+        near = plane[window][measured[c][window] == 1]
+        expected = plane[y, x] if measured[c, y, x] else near.mean()
         assert colours[y, x, c] == pytest.approx(expected, abs=1e-6)
 
 
@@ -73,7 +73,7 @@ def test_an_even_colour_and_an_even_slope_are_found_exactly(phase: tuple[int, in
     even = np.broadcast_to(np.float32([0.2, 0.5, 0.7]), (12, 14, 3))
     slope = np.stack([y / 20, (x + y) / 40, 1 - x / 30], axis=-1).astype(np.float32)
     np.testing.assert_allclose(demosaic(sample_mosaic(even, phase), phase, "bilinear"), even, atol=1e-6)
-    if method == "malvar":  # at the colours' borders, an even grey is what the others are corrected by
+    if method == "malvar":  # its correction only keeps grey at the borders
         even = np.full((12, 14, 3), 0.4, np.float32)
         np.testing.assert_allclose(demosaic(sample_mosaic(even, phase), phase), even, atol=1e-6)
     found = demosaic(sample_mosaic(slope, phase), phase, method)  # type: ignore[arg-type]

@@ -20,8 +20,8 @@ def scene() -> np.ndarray:
 @pytest.mark.parametrize("iso", [100, 400, 1600, 6400, 25600])
 def test_both_are_found_from_base_to_the_highest_sensitivity(scene: np.ndarray, iso: int) -> None:
     sensor = Sensor(ShotRead(4e-5 * iso / 100, 3e-4 * (iso / 100) ** 0.65))
-    numbers = sensor.take(scene, np.random.default_rng(0))
-    found = estimate_shot_read(pack(sensor.normalised(numbers), (0, 0)), pack(numbers >= sensor.white, (0, 0)))
+    numbers = sensor.capture(scene, np.random.default_rng(0))
+    found = estimate_shot_read(pack(sensor.normalise(numbers), (0, 0)), pack(numbers >= sensor.white, (0, 0)))
     assert found is not None
     assert found.shot == pytest.approx(sensor.noise.shot, rel=0.15)
     assert found.read == pytest.approx(sensor.noise.read, rel=0.15)
@@ -29,8 +29,8 @@ def test_both_are_found_from_base_to_the_highest_sensitivity(scene: np.ndarray, 
 
 def test_where_photosites_are_full_nothing_is_measured(scene: np.ndarray) -> None:
     sensor = Sensor(ShotRead(2e-3, 3e-3), exposure=4.0)
-    numbers = sensor.take(scene, np.random.default_rng(0))
-    found = estimate_shot_read(pack(sensor.normalised(numbers), (0, 0)), pack(numbers >= sensor.white, (0, 0)))
+    numbers = sensor.capture(scene, np.random.default_rng(0))
+    found = estimate_shot_read(pack(sensor.normalise(numbers), (0, 0)), pack(numbers >= sensor.white, (0, 0)))
     assert found is not None
     assert found.shot == pytest.approx(2e-3, rel=0.15)
 
@@ -38,7 +38,7 @@ def test_where_photosites_are_full_nothing_is_measured(scene: np.ndarray) -> Non
 @pytest.mark.parametrize("cut", ["below white", "at black", "borders"])
 def test_where_noise_is_cut_off_nothing_is_measured(scene: np.ndarray, cut: str) -> None:
     sensor = Sensor(ShotRead(2e-3, 4e-3))
-    light = sensor.normalised(sensor.take(scene, np.random.default_rng(0)))
+    light = sensor.normalise(sensor.capture(scene, np.random.default_rng(0)))
     if cut == "borders":
         light[:20] = 0.01
     light = light.clip(0 if cut == "at black" else None, 0.7 if cut == "below white" else None)
@@ -50,7 +50,7 @@ def test_where_noise_is_cut_off_nothing_is_measured(scene: np.ndarray, cut: str)
 
 def test_a_picture_without_noise_has_next_to_none() -> None:
     sensor = Sensor(ShotRead(0, 0))
-    light = pack(sensor.see(data.astronaut() / 255), (0, 0))
+    light = pack(sensor.measure(data.astronaut() / 255), (0, 0))
     found = estimate_shot_read(light, light >= 1)
     assert found is not None
     assert found.shot * 0.2 + found.read**2 < 0.01**2

@@ -1,4 +1,4 @@
-"""The simulated sensor: its numbers against the light and the noise that they stand for."""
+"""The simulated sensor: its numbers against the light and the noise that they represent."""
 
 import numpy as np
 import pytest
@@ -17,8 +17,8 @@ PHASES = list(NAMED_PHASES.values())
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_sensor_counts_what_it_sees_with_its_noise(phase: tuple[int, int]) -> None:
     sensor = Sensor(ShotRead(2e-3, 4e-3), red=2.0, blue=1.5, phase=phase, black=800, white=4095)
-    numbers = sensor.take(flat_scene(), np.random.default_rng(0))
-    light = sensor.normalised(numbers)
+    numbers = sensor.capture(flat_scene(), np.random.default_rng(0))
+    light = sensor.normalise(numbers)
     assert numbers.dtype == np.uint16
     grey = srgb_to_linear(np.float32(0.5))
     y, x = phase
@@ -27,14 +27,14 @@ def test_a_sensor_counts_what_it_sees_with_its_noise(phase: tuple[int, int]) -> 
         q = grey / gain
         assert site.mean() == pytest.approx(q, rel=0.01)
         assert site.std() == pytest.approx((2e-3 * q + 4e-3**2) ** 0.5, rel=0.05)
-    np.testing.assert_allclose(sensor.see(flat_scene())[y::2, x::2], grey / 2, rtol=1e-5)
+    np.testing.assert_allclose(sensor.measure(flat_scene())[y::2, x::2], grey / 2, rtol=1e-5)
 
 
 def test_a_sensor_is_full_and_empty_at_its_limits() -> None:
     sensor = Sensor(ShotRead(1e-2, 0.2), exposure=2.0, black=300, white=1000)
-    bright, dark = (sensor.take(flat_scene(value), np.random.default_rng(0)) for value in (1.0, 0.0))
+    bright, dark = (sensor.capture(flat_scene(value), np.random.default_rng(0)) for value in (1.0, 0.0))
     assert bright.max() == 1000
-    assert sensor.see(flat_scene(1.0)).max() == 1
+    assert sensor.measure(flat_scene(1.0)).max() == 1
     assert dark.min() == 0
     assert (dark < 300).mean() == pytest.approx(0.5, abs=0.02)
 
@@ -43,8 +43,8 @@ def test_a_sensor_is_full_and_empty_at_its_limits() -> None:
 def test_what_a_sensor_has_seen_is_developed_to_the_scene(method: DemosaicMethod | None) -> None:
     sensor = Sensor(ShotRead(0, 0), red=1.8, blue=2.2, colours=SKEWED_COLOURS, phase=(0, 1))
     scene = smooth_scene()
-    light = sensor.light(scene) if method is None else sensor.see(scene)
-    developed = sensor.developed(light, method)
+    light = sensor.light(scene) if method is None else sensor.measure(scene)
+    developed = sensor.develop(light, method)
     assert np.abs(developed - srgb_to_linear(scene))[INSIDE].max() < (1e-5 if method is None else 0.02)
 
 

@@ -57,8 +57,8 @@ def test_the_level_of_a_sensors_noise_is_found_again(
 ) -> None:
     deviation = (shot * light + read**2) ** 0.5
     noisy = transfer.linear_to_srgb(light + deviation * rng.normal(size=(64, 64, 3))).astype(np.float32)
-    told = torch.from_numpy(ShotRead(shot, read).level_of_photo(noisy))[None, None]
-    level = torch_transfer.sigma_in_linear(torch.from_numpy(noisy).permute(2, 0, 1)[None], told)
+    sigma = torch.from_numpy(ShotRead(shot, read).level_of_photo(noisy))[None, None]
+    level = torch_transfer.sigma_in_linear(torch.from_numpy(noisy).permute(2, 0, 1)[None], sigma)
     assert level.mean().item() == pytest.approx(deviation, rel=0.15)
 
 

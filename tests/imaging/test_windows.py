@@ -1,4 +1,4 @@
-"""Which frames of a clip are looked at together."""
+"""Which neighbours a frame of a clip is denoised with."""
 
 import pytest
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from denoise_cli.imaging.yuv import Layout, Plane, to_rgb, without
+from denoise_cli.imaging.yuv import Layout, Plane, subtract_noise, to_rgb
 
 SIZES = [(8, 12), (7, 9), (1, 5), (6, 1), (1, 1)]
 LAYOUTS = [
@@ -42,7 +42,7 @@ def test_without_noise_nothing_changes(layout: Layout, size: tuple[int, int], rn
     planes = planes_of(layout, *size, rng)
     rgb = to_rgb(planes, layout)
     assert rgb.shape == (len(planes), *size)
-    for before, after in zip(planes, without(planes, torch.zeros_like(rgb), layout), strict=True):
+    for before, after in zip(planes, subtract_noise(planes, torch.zeros_like(rgb), layout), strict=True):
         assert after.dtype == before.dtype
         np.testing.assert_array_equal(after, before)
 
@@ -52,7 +52,7 @@ def test_without_noise_nothing_changes(layout: Layout, size: tuple[int, int], rn
 def test_all_that_differs_can_be_taken_away(layout: Layout, size: tuple[int, int], rng: np.random.Generator) -> None:
     noisy, clean = planes_of(layout, *size, rng), planes_of(layout, *size, rng)
     noise = to_rgb(noisy, layout) - to_rgb(clean, layout)
-    for found, truth in zip(without(noisy, noise, layout), clean, strict=True):
+    for found, truth in zip(subtract_noise(noisy, noise, layout), clean, strict=True):
         np.testing.assert_array_equal(found, truth)
 
 
@@ -98,4 +98,4 @@ def test_what_would_leave_the_range_is_cut_there() -> None:
     layout = Layout(colours="grey", across=0, down=0)
     planes = [np.array([[3, 250]], np.uint8)]
     noise = torch.tensor([[[0.1, -0.1]]])
-    assert without(planes, noise, layout)[0].tolist() == [[0, 255]]
+    assert subtract_noise(planes, noise, layout)[0].tolist() == [[0, 255]]

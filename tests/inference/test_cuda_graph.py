@@ -1,4 +1,4 @@
-"""What a GPU is asked to do, without one: the recording of networks on a CPU, and where tensors of photos travel."""
+"""How networks are recorded and photos copied to a GPU, tested on a CPU with replacements for CUDA."""
 
 from contextlib import contextmanager, nullcontext
 
@@ -10,8 +10,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from denoise_cli.imaging.tiling import Span
 from denoise_cli.inference import denoiser
-from denoise_cli.inference.cuda_graph import MOST_RECORDINGS, GraphedNet
-from denoise_cli.inference.denoiser import choose_precision, prepared
+from denoise_cli.inference.cuda_graph import MAX_RECORDINGS, CudaGraphNet
+from denoise_cli.inference.denoiser import prepare
 from denoise_cli.models.registry import load_net
 from denoise_cli.nets.deformable import DeformableKernelNetConfig
 from denoise_cli.nets.mallenet import MalleNet, MalleNetConfig
@@ -21,11 +21,11 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
 
 class Graph:
-    """Replaying computes again, from and to the memory that was there when it was recorded."""
+    """Its replay computes again, with the tensors that were used in the recording."""
 
     recorded = 0
     replayed = 0
-    net: GraphedNet
+    net: CudaGraphNet
 
     def pool(self) -> str:
         return "pool"
@@ -51,7 +51,7 @@ class Stream:
 
 @pytest.fixture
 def recorder(monkeypatch):
-    """PyTorch's part in it, played on a CPU."""
+    """A network, and the same one with its recording; PyTorch's CUDA calls are replaced."""
     Graph.recorded = Graph.replayed = 0
     parts = {
         "CUDAGraph": Graph,
@@ -64,7 +64,7 @@ def recorder(monkeypatch):
     for name, part in parts.items():
         monkeypatch.setattr(torch.cuda, name, part)
     plain = a_net()
-    Graph.net = GraphedNet(a_net(), CPU, torch.float32)
+    Graph.net = CudaGraphNet(a_net(), CPU, torch.float32)
     return plain, Graph.net
 
 
@@ -86,7 +86,7 @@ def test_what_was_recorded_computes_each_photo_anew(recorder):
     for size in ((64, 128), (128, 64), (64, 128), (64, 128), (128, 64), (64, 64)):
         image, sigma = noisy(*size)
         torch.testing.assert_close(recorded(image, sigma), plain(image, sigma))
-    assert (Graph.recorded, Graph.replayed) == (2, 3)  # a size that comes once is not worth it
+    assert (Graph.recorded, Graph.replayed) == (2, 3)  # the size that occurs once is not recorded
 
 
 @torch.no_grad()
@@ -102,14 +102,14 @@ def test_what_comes_back_is_not_overwritten_by_the_next(recorder):
 @torch.no_grad()
 def test_sizes_that_were_not_used_for_long_are_given_up(recorder):
     _, recorded = recorder
-    widths = [64 * (1 + number) for number in range(MOST_RECORDINGS)]
+    widths = [64 * (1 + number) for number in range(MAX_RECORDINGS)]
     for width in [*widths, *widths, widths[0], 64 * 20, 64 * 20]:  # the last takes the place of the second
         recorded(*noisy(64, width))
-    assert Graph.recorded == MOST_RECORDINGS + 1
+    assert Graph.recorded == MAX_RECORDINGS + 1
     recorded(*noisy(64, widths[0]))
-    assert Graph.recorded == MOST_RECORDINGS + 1
+    assert Graph.recorded == MAX_RECORDINGS + 1
     recorded(*noisy(64, widths[1]))
-    assert Graph.recorded == MOST_RECORDINGS + 2
+    assert Graph.recorded == MAX_RECORDINGS + 2
 
 
 def test_wrong_shapes_are_refused(recorder):
@@ -118,7 +118,7 @@ def test_wrong_shapes_are_refused(recorder):
 
 
 def test_halves_come_back_in_full_precision(recorder):
-    Graph.net = GraphedNet(a_net(), CPU, torch.bfloat16)
+    Graph.net = CudaGraphNet(a_net(), CPU, torch.bfloat16)
     assert {parameter.dtype for parameter in Graph.net.parameters()} == {torch.bfloat16}
     image, sigma = noisy(64, 64)
     for _ in range(2):
@@ -126,30 +126,25 @@ def test_halves_come_back_in_full_precision(recorder):
 
 
 def test_networks_of_photos_and_the_last_part_of_a_clips_are_recorded(recorder, monkeypatch):
-    gone = []
+    moved = []
 
-    def go(net: nn.Module, device: torch.device, *_: object, **how: object) -> nn.Module:
-        gone.extend(part for part in net.modules() if device == GPU)  # there is none to go to
+    def move(net: nn.Module, device: torch.device, *_: object, **how: object) -> nn.Module:
+        moved.extend(part for part in net.modules() if device == GPU)  # there is no GPU to move it to
         return net
 
-    monkeypatch.setattr(nn.Module, "to", go)
-    assert isinstance(prepared(a_net(), GPU, torch.float16), GraphedNet)
-    clips = prepared(MalleNetVideoConfig(4).build(), GPU, torch.float16)
-    assert isinstance(clips.finish, GraphedNet)
-    points = prepared(DeformableKernelNetConfig(4).build(), GPU, torch.float16)
-    assert {clips.trust, points} <= set(gone)
-
-
-def test_a_gpu_computes_in_halves_unless_told():
-    assert choose_precision(GPU, "auto") == torch.float16
-    assert choose_precision(GPU, "bf16") == torch.bfloat16
+    monkeypatch.setattr(nn.Module, "to", move)
+    assert isinstance(prepare(a_net(), GPU, torch.float16), CudaGraphNet)
+    clips = prepare(MalleNetVideoConfig(4).build(), GPU, torch.float16)
+    assert isinstance(clips.finish, CudaGraphNet)
+    points = prepare(DeformableKernelNetConfig(4).build(), GPU, torch.float16)
+    assert {clips.trust, points} <= set(moved)
 
 
 @pytest.mark.parametrize(("free", "goes"), [(2**30, True), (2**16, False)])
 def test_a_photo_goes_to_a_gpu_whole_where_that_has_room(monkeypatch, free, goes):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 2**33))
     with FakeTensorMode():
-        (frame,) = denoiser._brought([torch.zeros(1, 3, 300, 400)], GPU)
+        (frame,) = denoiser._on_gpu([torch.zeros(1, 3, 300, 400)], GPU)
         assert frame.device == (GPU if goes else CPU)
         tile = denoiser._crop(frame, Span(0, 320, 0, 0), Span(256, 448, 0, 0))
         assert (tile.device, tuple(tile.shape)) == (frame.device, (1, 3, 320, 192))

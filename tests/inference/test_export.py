@@ -1,4 +1,4 @@
-"""What is written for other programs does what PyTorch does, at any size, and says what it is."""
+"""Exported networks do what PyTorch does, at any size, and the files describe their contents."""
 
 import sys
 from pathlib import Path
@@ -18,7 +18,8 @@ from denoise_cli.models.manifest import read_manifest
 from denoise_cli.models.registry import MODELS, load_net
 from denoise_cli.version import __version__
 
-# How far a test's weights are from fresh ones: points sent far astray differ by PyTorch's own rounding.
+# How far a test's weights are from the initial ones. It is small for deformable kernels: points that are moved far
+# differ by PyTorch's own rounding.
 FRESH = {
     "mallenet-s": 0.3,
     "mallenet-s-paper": 0.3,
@@ -31,7 +32,7 @@ EXPORTED: list[tuple[str, Format]] = [
     *((model, kind) for model in EVERY_FORMAT for kind in get_args(Format)),
     *(("mallenet-v", kind) for kind in get_args(Format)),
     *(("mallenet-raw", kind) for kind in get_args(Format)),
-    # As OpenVINO has them, they are in test_compiled.py.
+    # test_openvino_net.py compares OpenVINO's versions of these.
     *((model, "onnx") for model in ("mallenet-r", "mallenet-s-paper", "mallenet-r-paper")),
 ]
 
@@ -49,7 +50,7 @@ def weights_of(model: str, folder: Path) -> str:
 
 
 def noisy(model: str, size: tuple[int, int], batch: int) -> tuple[Tensor, Tensor]:
-    """What a network is shown: pictures, or frames that move, and a level that differs from place to place."""
+    """Inputs of a network: pictures, or frames that move, and a level that varies over the picture."""
     scene = 3 * F.avg_pool2d(torch.rand(batch, MODELS[model].channels, *size) - 0.5, 9, stride=1, padding=4) + 0.5
     frames = [scene.roll(2 * time, dims=-1) for time in range(MODELS[model].window)]
     sigma = torch.linspace(0.02, 0.15, size[1]).expand(batch, 1, *size).contiguous()
@@ -58,13 +59,13 @@ def noisy(model: str, size: tuple[int, int], batch: int) -> tuple[Tensor, Tensor
 
 
 def compiled(path: Path) -> openvino.CompiledModel:
-    """As OpenVINO reads it, either format."""
+    """The exported model, compiled by OpenVINO, which reads both formats."""
     core = openvino.Core()
     return core.compile_model(core.read_model(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
 
 def notes_of(path: Path) -> dict[str, str]:
-    """What is said in a file."""
+    """The metadata of an exported file."""
     if path.suffix == ".onnx":
         return {entry.key: entry.value for entry in onnx.load(path).metadata_props}
     model = openvino.Core().read_model(path)
@@ -126,7 +127,7 @@ def test_of_weights_that_a_user_made_the_file_says_their_own_checksum_and_no_lic
 @pytest.mark.parametrize(
     ("model", "name", "said"),
     [
-        ("mallenet-r", "sigma", "zeros: the network sees the noise for itself"),
+        ("mallenet-r", "sigma", "zeros: the network finds the noise level itself"),
         ("mallenet-v", "image", "(B, 15, H, W), float32: 5 noisy RGB frames of a clip, the one to denoise first"),
         ("mallenet-v-sensor", "image", "linear light"),
         ("deformable-2d-quarter", "image", "multiples of 16"),
@@ -140,7 +141,9 @@ def test_what_inputs_mean_is_told_for_each_network(model: str, name: str, said: 
 def test_what_no_format_can_hold_is_refused(kind: Format) -> None:
     with pytest.raises(NotExportable) as error:
         check("deformable-3d", kind)
-    reason = "its points move between frames: no look-up in three dimensions is exported"
+    reason = (
+        "cannot be exported: its points move between frames, and 3D lookups are not supported: choose another model"
+    )
     assert str(error.value) == f"deformable-3d: {reason}"
 
 
@@ -166,7 +169,7 @@ def test_the_name_decides_or_the_format(model: str, output: Path | None, kind: s
         (
             Path("net.xml"),
             "onnx",
-            "net.xml: its extension is that of openvino: leave --format onnx away, or name it otherwise",
+            "net.xml: has the extension of openvino, not onnx: omit --format, or choose another name",
         ),
     ],
 )

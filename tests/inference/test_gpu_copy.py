@@ -1,4 +1,4 @@
-"""Pictures that travel while others are computed: the order of what a GPU is asked, without one; on one, the rest."""
+"""Copies to a GPU and back while it computes: the order of the calls on a CPU, and real copies if there is a GPU."""
 
 from contextlib import contextmanager
 
@@ -6,107 +6,102 @@ import pytest
 import torch
 from torch import Tensor
 
-from denoise_cli.inference.gpu_copy import Shuttle, fits
+from denoise_cli.inference.gpu_copy import GpuCopier
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
-here = torch.cuda.is_available()
+has_gpu = torch.cuda.is_available()
 
 
 class Event:
-    def __init__(self, said: list[str]) -> None:
-        self.said = said
+    def __init__(self, calls: list[str]) -> None:
+        self.calls = calls
 
     def synchronize(self) -> None:
-        self.said.append("the computer waits")
+        self.calls.append("the CPU waits")
 
 
 class Stream:
-    """Notes what it is asked."""
+    """Records the calls."""
 
-    def __init__(self, name: str, said: list[str]) -> None:
-        self.name, self.said = name, said
+    def __init__(self, name: str, calls: list[str]) -> None:
+        self.name, self.calls = name, calls
 
     def wait_stream(self, other: "Stream") -> None:
-        self.said.append(f"{self.name} waits for {other.name}")
+        self.calls.append(f"{self.name} waits for {other.name}")
 
     def record_event(self) -> Event:
-        return Event(self.said)
+        return Event(self.calls)
 
 
 @pytest.fixture
-def said(monkeypatch):
-    """What a GPU is asked, in its order; its memory is the computer's."""
-    said: list[str] = []
-    travel, work = Stream("travel", said), Stream("work", said)
+def calls(monkeypatch):
+    """The calls to a GPU in their order, replaced so that everything stays in the CPU's memory."""
+    calls: list[str] = []
+    copies, work = Stream("copies", calls), Stream("work", calls)
 
     @contextmanager
     def stream(which):
-        said.append(f"on {which.name}")
+        calls.append(f"on {which.name}")
         yield
-        said.append("done")
+        calls.append("done")
 
     def copied(kind):
         def copy(tensor, *_, **how):
             assert how == {"non_blocking": True}
-            said.append(kind)
+            calls.append(kind)
             return tensor.clone()
 
         return copy
 
     empty = torch.empty
-    monkeypatch.setattr(torch.cuda, "Stream", lambda device: travel)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: copies)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: work)
     monkeypatch.setattr(torch.cuda, "stream", stream)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2**20, 2**30))
     monkeypatch.setattr(torch, "empty", lambda size, dtype, pin_memory: empty(size, dtype=dtype))
     monkeypatch.setattr(Tensor, "pin_memory", lambda tensor: tensor)
-    monkeypatch.setattr(Tensor, "to", copied("goes"))
-    monkeypatch.setattr(Tensor, "copy_", copied("comes"))
-    monkeypatch.setattr(Tensor, "record_stream", lambda tensor, stream: said.append(f"used on {stream.name}"))
-    return said
+    monkeypatch.setattr(Tensor, "to", copied("upload"))
+    monkeypatch.setattr(Tensor, "copy_", copied("download"))
+    monkeypatch.setattr(Tensor, "record_stream", lambda tensor, stream: calls.append(f"used on {stream.name}"))
+    return calls
 
 
-def test_what_goes_is_waited_for_by_the_work_that_follows(said):
-    Shuttle(GPU, 2).bring(torch.rand(3, 8, 8))
-    assert said == ["on travel", "goes", "done", "work waits for travel", "used on work"]
+def test_what_goes_is_waited_for_by_the_work_that_follows(calls):
+    GpuCopier(GPU, 2).upload(torch.rand(3, 8, 8))
+    assert calls == ["on copies", "upload", "done", "work waits for copies", "used on work"]
 
 
-def test_what_comes_waits_for_the_work_and_the_computer_only_when_it_asks(said):
-    arrival = Shuttle(GPU, 2).fetch(torch.rand(3, 8, 8))
-    assert said == ["travel waits for work", "on travel", "comes", "done", "used on travel"]
-    arrival()
-    assert said[5:] == ["the computer waits"]
+def test_what_comes_waits_for_the_work_and_the_computer_only_when_it_asks(calls):
+    wait = GpuCopier(GPU, 2).download(torch.rand(3, 8, 8))
+    assert calls == ["copies waits for work", "on copies", "download", "done", "used on copies"]
+    wait()
+    assert calls[5:] == ["the CPU waits"]
 
 
-def test_pictures_for_which_there_is_no_room_stay(said):
-    shuttle, picture = Shuttle(GPU, 100), torch.rand(3, 32, 32)
-    assert shuttle.bring(picture) is picture
-    assert shuttle.fetch(picture)() is picture
-    assert said == []
-
-
-@pytest.mark.parametrize(("size", "answer"), [(2**18, True), (2**18 + 1, False)])
-def test_pictures_take_a_quarter_of_the_free_memory_at_most(said, size, answer):
-    assert fits(size, GPU) == answer
+def test_pictures_for_which_there_is_no_room_stay(calls):
+    copier, picture = GpuCopier(GPU, 100), torch.rand(3, 32, 32)
+    assert copier.upload(picture) is picture
+    assert copier.download(picture)() is picture
+    assert calls == []
 
 
 def test_on_a_cpu_they_stay_where_they_are():
-    shuttle, picture = Shuttle(CPU, 2), torch.rand(3, 8, 8)
-    assert shuttle.bring(picture) is picture
-    assert shuttle.fetch(picture)() is picture
+    copier, picture = GpuCopier(CPU, 2), torch.rand(3, 8, 8)
+    assert copier.upload(picture) is picture
+    assert copier.download(picture)() is picture
 
 
-@pytest.mark.skipif(not here, reason="needs an NVIDIA GPU")
+@pytest.mark.skipif(not has_gpu, reason="needs an NVIDIA GPU")
 def test_what_travels_arrives_unchanged():
-    shuttle = Shuttle(GPU, 8)
+    copier = GpuCopier(GPU, 8)
     pictures = [torch.rand(3, 1080, 1920) for _ in range(8)]
-    arrivals = []
+    waits = []
     for picture in pictures:
-        there = shuttle.bring(picture)
-        assert there.device == GPU
-        for _ in range(50):  # work that takes longer than the way
-            there = there * 2 / 2
-        arrivals.append(shuttle.fetch(there))
-        del there
-    for picture, arrival in zip(pictures, arrivals, strict=True):
-        assert torch.equal(arrival(), picture)
+        uploaded = copier.upload(picture)
+        assert uploaded.device == GPU
+        for _ in range(50):  # work that takes longer than the copy
+            uploaded = uploaded * 2 / 2
+        waits.append(copier.download(uploaded))
+        del uploaded
+    for picture, wait in zip(pictures, waits, strict=True):
+        assert torch.equal(wait(), picture)

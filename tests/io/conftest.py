@@ -1,4 +1,4 @@
-"""Small pictures, and files made of them by libraries other than the program's own writers."""
+"""Small pictures, and files made from them by libraries rather than by the program's own writers."""
 
 import struct
 import zlib
@@ -28,7 +28,7 @@ XMP = (
 
 @pytest.fixture
 def picture(rng: np.random.Generator) -> NDArray[np.uint8]:
-    """(24, 32, 3): large even areas, so that its right side up is seen through lossy codecs, and some noise."""
+    """(24, 32, 3): large areas of one colour, so that its orientation survives lossy codecs, with a little noise."""
     pixels = np.zeros((24, 32, 3), np.uint8)
     pixels[:12, :16], pixels[:12, 16:], pixels[12:, :16], pixels[12:, 16:] = (
         (220, 40, 40),
@@ -77,7 +77,7 @@ def with_chunk() -> Encode:
 
 @pytest.fixture
 def read_bytes(tmp_path: Path) -> Read:
-    """Read a photo from what would be in its file."""
+    """Read a photo from the bytes of its file."""
 
     def read(data: bytes, name: str = "photo", **options: Any) -> Photo:
         path = tmp_path / name

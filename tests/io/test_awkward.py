@@ -1,4 +1,4 @@
-"""Damaged files of every format, and the collection of odd ones that other projects keep for their tests."""
+"""Damaged files of every format, and unusual ones from the test suites of other projects."""
 
 import sys
 from collections.abc import Callable
@@ -40,7 +40,7 @@ GIGABYTE = 1_000_000_000
 
 @pytest.fixture
 def sample(picture: Pixels, camera_exif: Image.Exif, xmp: bytes, with_pillow: Encode, with_tifffile: Encode) -> Encode:
-    """A small sound file of each kind, by the names in `SAMPLES`."""
+    """A small intact file of each kind, by the names in `SAMPLES`."""
 
     def heif() -> bytes:
         buffer = BytesIO()
@@ -48,16 +48,16 @@ def sample(picture: Pixels, camera_exif: Image.Exif, xmp: bytes, with_pillow: En
         return buffer.getvalue()
 
     deep = picture.astype(np.uint16) * 257
-    said = {"exif": camera_exif.tobytes(), "xmp": xmp}
+    metadata = {"exif": camera_exif.tobytes(), "xmp": xmp}
     makers: dict[str, Callable[[], bytes]] = {
-        "jpeg": lambda: with_pillow(picture, "JPEG", **said),
+        "jpeg": lambda: with_pillow(picture, "JPEG", **metadata),
         "progressive jpeg": lambda: with_pillow(picture, "JPEG", progressive=True),
-        "png": lambda: with_pillow(picture, "PNG", exif=said["exif"]),
+        "png": lambda: with_pillow(picture, "PNG", exif=metadata["exif"]),
         "16-bit png": lambda: bytes(imagecodecs.png_encode(deep)),
         "palette png": lambda: with_pillow(Image.fromarray(picture).quantize(16), "PNG", transparency=3),
-        "webp": lambda: with_pillow(picture, "WEBP", **said),
+        "webp": lambda: with_pillow(picture, "WEBP", **metadata),
         "lossless webp": lambda: with_pillow(picture, "WEBP", lossless=True),
-        "avif": lambda: with_pillow(picture, "AVIF", **said),
+        "avif": lambda: with_pillow(picture, "AVIF", **metadata),
         "10-bit avif": lambda: bytes(imagecodecs.avif_encode(deep >> 6, bitspersample=10)),
         "bmp": lambda: with_pillow(picture, "BMP"),
         "heif": heif,
@@ -72,7 +72,7 @@ def sample(picture: Pixels, camera_exif: Image.Exif, xmp: bytes, with_pillow: En
 
 
 def read_or_reason(path: Path, max_pixels: int = LIMIT) -> Photo | str:
-    """The photo, or what the user reads about a file that is not read: one line that names it."""
+    """The photo, or the reason in the message about a file that cannot be read: one line that names the file."""
     try:
         return image.read(path, max_pixels)
     except UnreadableFile as error:
@@ -161,7 +161,7 @@ def assert_sound(photo: Photo) -> None:
 
 
 def most_memory() -> int:
-    """The most bytes that this process has held so far; 0 where the system does not say."""
+    """The peak memory of this process so far, in bytes; 0 if the system does not state it."""
     try:
         import resource
     except ImportError:

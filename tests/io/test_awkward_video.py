@@ -1,4 +1,4 @@
-"""Clips as other programs and cameras have made them, from their file to another and back."""
+"""Clips made by other programs and by cameras keep everything but their samples."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def test_all_but_the_samples_stays(name: str, shared_data: Path, tmp_path: Path,
         return
     pipeline.run(source, target, denoise, Settings("mallenet-s", strength=0))
     with Reader(source) as before, Reader(target) as after:
-        own = before.stream.index
+        video = before.stream.index
         assert [kind for kind, _ in after.streams] == [kind for kind, _ in before.streams]
         one, other = (next(iter(clip.frames())) for clip in (before, after))
         assert other.picture.rotation == one.picture.rotation
@@ -35,8 +35,8 @@ def test_all_but_the_samples_stays(name: str, shared_data: Path, tmp_path: Path,
         for tag in ("color_primaries", "color_trc", "width", "height"):
             assert getattr(other.picture, tag) == getattr(one.picture, tag)
         assert (after.stream.sample_aspect_ratio or 1) == (before.stream.sample_aspect_ratio or 1)
-    assert ffmpeg.times(target, str(own)) == ffmpeg.times(source, str(own))
+    assert ffmpeg.times(target, str(video)) == ffmpeg.times(source, str(video))
     for place in range(len(before.streams)):
         # Raw AAC in a transport stream has headers that other containers do without.
-        if place != own and source.suffix != ".ts":
+        if place != video and source.suffix != ".ts":
             assert ffmpeg.packets(target, str(place)) == ffmpeg.packets(source, str(place))

@@ -12,7 +12,7 @@ from PIL import ExifTags, Image, ImageCms, ImageOps, IptcImagePlugin, PngImagePl
 
 from denoise_cli.io import image
 from denoise_cli.io.exif import Exif, Value, pack, parse
-from denoise_cli.io.metadata import Metadata, dpi_of, upright, upright_xmp
+from denoise_cli.io.metadata import Metadata, dpi_of, reset_xmp, split_orientation
 from denoise_cli.io.photo import Photo
 
 Encode = Callable[..., bytes]
@@ -22,7 +22,7 @@ Pixels = NDArray[np.uint8]
 SOFTWARE = "denoise 1.2 (mallenet-s, sigma 7.5)"
 HOLDS_EXIF = ["JPEG", "PNG", "TIFF", "WEBP", "AVIF", "HEIF"]
 TURNED_BY_TAG = ["JPEG", "PNG", "TIFF", "WEBP"]
-# A name that would not survive being taken for ASCII, and a caption.
+# A name that is not ASCII, and a caption.
 IPTC = b"\x1c\x02\x50\x00\x05Jos\xc3\xa9" + b"\x1c\x02\x78\x00\x05quiet"
 MAKER_NOTE = bytes(range(256)) * 3
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -194,13 +194,13 @@ def test_an_orientation_in_the_xmp_is_obeyed_and_then_reset(
 
 
 def test_an_orientation_in_an_element_of_the_xmp_is_reset() -> None:
-    assert upright_xmp(b"<tiff:Orientation>8</tiff:Orientation>") == b"<tiff:Orientation>1</tiff:Orientation>"
+    assert reset_xmp(b"<tiff:Orientation>8</tiff:Orientation>") == b"<tiff:Orientation>1</tiff:Orientation>"
 
 
 def test_a_thumbnail_in_the_xmp_goes() -> None:
     old = b"<a><xmp:Thumbnails><rdf:Alt>\n<rdf:li xmpGImg:image='xyz'/></rdf:Alt></xmp:Thumbnails><b/></a>"
 
-    assert upright_xmp(old) == b"<a><b/></a>"
+    assert reset_xmp(old) == b"<a><b/></a>"
 
 
 def packet_of(data: bytes) -> bytes | None:
@@ -336,7 +336,7 @@ def test_tags_that_point_at_what_is_not_carried_are_left_out() -> None:
     exif = Exif()
     exif.main = {271: exif.text("Maker"), 273: exif.long(8), 513: exif.long(900), 514: exif.long(100)}
 
-    _, packed = upright(exif)
+    _, packed = split_orientation(exif)
 
     assert parse(packed or b"").main == {271: exif.text("Maker")}
 
@@ -346,9 +346,9 @@ def test_exif_behind_the_pixels_of_a_png_is_found(
     dtype: type[np.generic], picture: Pixels, camera_exif: Image.Exif, with_chunk: Encode, read_bytes: Read
 ) -> None:
     plain = bytes(imagecodecs.png_encode(picture.astype(dtype)))
-    said = with_chunk(plain, b"eXIf", camera_exif.tobytes().removeprefix(b"Exif\x00\x00"))
-    start, stop = said.index(b"eXIf") - 4, said.index(b"IDAT") - 4
-    behind = said[:start] + said[stop:-12] + said[start:stop] + said[-12:]
+    whole = with_chunk(plain, b"eXIf", camera_exif.tobytes().removeprefix(b"Exif\x00\x00"))
+    start, stop = whole.index(b"eXIf") - 4, whole.index(b"IDAT") - 4
+    behind = whole[:start] + whole[stop:-12] + whole[start:stop] + whole[-12:]
 
     assert parse(read_bytes(behind).metadata.exif or b"").main[271] == Value(2, b"Maker\x00")
 

@@ -148,7 +148,7 @@ def test_a_further_channel_that_is_not_alpha_is_left_out_and_said_so(
 
     np.testing.assert_array_equal(photo.pixels, picture)
     assert photo.alpha is None
-    assert photo.notes == ("a further channel, which is not transparency, is left out",)
+    assert photo.notes == ("an extra channel that is not transparency is left out",)
 
 
 def test_jpeg_inside_tiff_is_read_in_its_colours(picture: Pixels, with_tifffile: Encode, read_bytes: Read) -> None:

@@ -19,18 +19,18 @@ def _instances(file: str) -> list[str]:
     """All that the launcher may ask for: a name that is not among them is an error in every test."""
     names = []
     for dtype, name in cuda.TYPES.items():
-        whole = fused.VECTOR // dtype.itemsize
+        whole = fused.VECTOR_BYTES // dtype.itemsize
         if file == "malleable":
             for K in (1, 3):
-                most = whole if K == 1 else min(whole, fused.MOST_OF_PLANES)
+                most = whole if K == 1 else min(whole, fused.MAX_VECTOR_OF_PLANES)
                 names += [f"malleable_planes<{name}, {K}, {V}>" for V in (1, most)]
-                most = whole if K == 1 else min(whole, fused.MOST_OF_PIXELS)
+                most = whole if K == 1 else min(whole, fused.MAX_VECTOR_OF_PIXELS)
                 variants = [(1, "false"), (most, "false"), (most, "true")]
                 names += [f"malleable_pixels<{name}, {K}, {V}, {packed}>" for V, packed in variants]
                 names += [f"malleable_to_grid<{name}, {K}, {last}>" for last in ("false", "true")]
             names += [f"malleable_to_image<{name}, 3, {last}>" for last in ("false", "true")]
         else:
-            channels = range(1, fused.MOST_CHANNELS + 1)
+            channels = range(1, fused.MAX_CHANNELS + 1)
             names += [f"deformable_sum<{name}, {D}, {count}>" for D, count in product((2, 3), channels)]
             names += [f"deformable_samples<{name}, {D}>" for D in (2, 3)]
             names += [f"deformable_backward<{name}, {D}, {is_sum}>" for D in (2, 3) for is_sum in ("false", "true")]
@@ -46,7 +46,7 @@ class HostKernels:
     def run(self, device: torch.device, file: str, kernel: str, blocks: int, numbers: list[int]) -> None:
         assert device.type == "cpu"
         values = (ctypes.c_longlong * len(numbers))(*numbers)
-        ran = self._libraries[file].run_kernel(kernel.encode(), blocks, cuda.BLOCK, values, len(numbers))
+        ran = self._libraries[file].run_kernel(kernel.encode(), blocks, cuda.BLOCK_THREADS, values, len(numbers))
         assert ran, f"{kernel} is not among the instances, or takes other than {len(numbers)} arguments"
 
 

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from denoise_cli.errors import DamagedWeights, DenoiseError, UnwritableFile
-from denoise_cli.models.checkpoint import load_weights, read_note, read_tensors, sha256_of, write_tensors
+from denoise_cli.models.checkpoint import load_weights, read_metadata, read_tensors, sha256_of, write_tensors
 from denoise_cli.nets.mallenet import MalleNetConfig
 
-NOTE = {"model": "mallenet-s", "step": "7", "licence": "CC BY 4.0, © someone"}
+METADATA = {"model": "mallenet-s", "step": "7", "licence": "CC BY 4.0, © someone"}
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def tensors() -> dict[str, Tensor]:
 @pytest.fixture
 def path(tmp_path: Path, tensors: dict[str, Tensor]) -> Path:
     path = tmp_path / "weights.safetensors"
-    write_tensors(path, tensors, NOTE)
+    write_tensors(path, tensors, METADATA)
     return path
 
 
@@ -57,12 +57,12 @@ def test_parameters_are_written_without_their_gradients(tmp_path: Path) -> None:
 
 
 def test_the_note_comes_back(path: Path) -> None:
-    assert read_note(path) == NOTE
+    assert read_metadata(path) == METADATA
 
 
 def test_no_note_is_an_empty_one(tmp_path: Path, tensors: dict[str, Tensor]) -> None:
     write_tensors(tmp_path / "w", tensors)
-    assert read_note(tmp_path / "w") == {}
+    assert read_metadata(tmp_path / "w") == {}
 
 
 def test_an_older_file_is_replaced(path: Path) -> None:
@@ -97,7 +97,7 @@ def test_a_truncated_file_is_damaged_even_without_a_checksum(path: Path, kept: i
 def test_a_note_that_is_cut_off_is_damaged(path: Path, kept: int) -> None:
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(DamagedWeights) as error:
-        read_note(path)
+        read_metadata(path)
     assert one_line(error) == f"{path}: not a safetensors file: restore the file"
 
 
@@ -105,11 +105,11 @@ def test_a_note_that_is_cut_off_is_damaged(path: Path, kept: int) -> None:
 def test_a_note_that_makes_no_sense_is_damaged(tmp_path: Path, header: bytes) -> None:
     (tmp_path / "w").write_bytes(struct.pack("<Q", len(header)) + header)
     with pytest.raises(DamagedWeights) as error:
-        read_note(tmp_path / "w")
+        read_metadata(tmp_path / "w")
     one_line(error)
 
 
-@pytest.mark.parametrize("read", [read_tensors, read_note])
+@pytest.mark.parametrize("read", [read_tensors, read_metadata])
 def test_a_missing_file_is_named(tmp_path: Path, read: Callable[[Path], object]) -> None:
     with pytest.raises(DamagedWeights) as error:
         read(tmp_path / "none.safetensors")

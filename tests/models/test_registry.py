@@ -1,4 +1,4 @@
-"""Models by their names, and by the files that training writes; the cards of those with weights."""
+"""Models by name and by weight file, and the cards of the models with weights."""
 
 import re
 from pathlib import Path
@@ -53,12 +53,12 @@ def test_a_file_of_something_else_is_said(path: Path, data: bytes) -> None:
         find_model(str(path))
 
 
-@pytest.mark.parametrize("note", [None, {"step": "3"}, {"model": "none"}])
-def test_a_file_without_its_models_name_is_said(net: nn.Module, path: Path, note: dict[str, str] | None) -> None:
-    write_tensors(path, net.state_dict(), note)
+@pytest.mark.parametrize("metadata", [None, {"step": "3"}, {"model": "none"}])
+def test_a_file_without_its_models_name_is_said(net: nn.Module, path: Path, metadata: dict[str, str] | None) -> None:
+    write_tensors(path, net.state_dict(), metadata)
     with pytest.raises(DamagedWeights) as error:
         load_net(str(path))
-    assert str(error.value) == f"{path}: does not say which model's weights it holds: it is not of denoise train"
+    assert str(error.value) == f"{path}: does not name a known model: use a file that denoise train has written"
 
 
 def test_a_file_of_another_network_is_said(net: nn.Module, path: Path) -> None:
@@ -100,5 +100,5 @@ def test_a_card_has_the_scores_of_the_manifest_and_the_commands_that_print_them(
     for test_set, levels in read_manifest()[name].scores.items():
         for level, value in levels.items():
             assert f" {value:.2f} " in rows, (test_set, level)
-    for paragraph in re.findall(r"(?:.+\n)+\n(?=\|)", scores):  # what stands above a table
+    for paragraph in re.findall(r"(?:.+\n)+\n(?=\|)", scores):  # the text above each table
         assert re.search(r"`(denoise eval|python docs/experiments/\w+\.py) |instead of `--sigma`", paragraph), paragraph

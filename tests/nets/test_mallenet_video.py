@@ -11,7 +11,7 @@ from denoise_cli.nets.mallenet_video import MalleNetVideo, MalleNetVideoConfig, 
 def net() -> MalleNetVideo:
     """A small one whose branches have all left zero."""
     torch.manual_seed(0)
-    net = MalleNetVideoConfig(width=4, judging=4).build()
+    net = MalleNetVideoConfig(width=4, trust_width=4).build()
     with torch.no_grad():
         for parameter in net.parameters():
             if parameter.ndim > 1:
@@ -35,7 +35,7 @@ def test_a_frame_alone_is_denoised_as_a_photo() -> None:
     photo_net = MalleNetConfig(width=4, block="residual").build().double()
     for parameter in photo_net.parameters():
         parameter.add_(torch.randn_like(parameter), alpha=0.1)
-    net = MalleNetVideoConfig(width=4, judging=4).build().double()
+    net = MalleNetVideoConfig(width=4, trust_width=4).build().double()
     net.start_from(photo_net)
     image = torch.rand(1, 3, 64, 64).double()
     sigma = level(image).double()
@@ -43,7 +43,7 @@ def test_a_frame_alone_is_denoised_as_a_photo() -> None:
 
 
 def test_it_starts_from_a_network_of_its_width_only() -> None:
-    net = MalleNetVideoConfig(width=4, judging=4).build()
+    net = MalleNetVideoConfig(width=4, trust_width=4).build()
     with pytest.raises(ValueError, match="expected a MalleNet of width 4"):
         net.start_from(MalleNetConfig(width=8, block="residual").build())
 
@@ -98,7 +98,7 @@ def test_beyond_the_border_is_nothing_to_trust() -> None:
 
 @torch.no_grad()
 def test_points_that_stay_average_only_what_stands_still() -> None:
-    net = MalleNetVideoConfig(width=4, follows=False).build()
+    net = MalleNetVideoConfig(width=4, follows_motion=False).build()
     still, moved = (moving(3, right, 0.02) for right in (0, 5))
     stays, differs = ((net(clip, level(clip, 0.02)) - clean).std() / 0.02 for clean, clip in (still, moved))
     assert stays < 0.65

@@ -1,4 +1,4 @@
-"""When kernels run and how they are launched, as far as that shows without a GPU."""
+"""When kernels run and how they are launched, as far as that can be tested without a GPU."""
 
 import sys
 from contextlib import nullcontext
@@ -13,7 +13,7 @@ from denoise_cli.ops import cuda, malleable
 
 @pytest.fixture
 def a_gpu(monkeypatch):
-    """Shapes and types of tensors on a GPU, which CuPy and PyTorch could use; none of their values."""
+    """A machine on which tensors can be on a GPU: they have shapes and types, but no values."""
     monkeypatch.setattr(cuda, "obstacle_of_machine", lambda index: None)
     with FakeTensorMode():
         yield
@@ -37,7 +37,7 @@ def test_tensors_on_a_gpu_have_kernels(a_gpu):
         ([("cpu", torch.float32, 1)], "not on a GPU"),
         ([("cuda:1", torch.float32, 1)], "on different GPUs"),
         ([("cuda:0", torch.float64, 1)], "no kernel computes in float64"),
-        ([("cuda:0", torch.float16, 2**31)], "more than 2^31 values in a tensor"),
+        ([("cuda:0", torch.float16, 2**31)], "2^31 values or more in a tensor"),
     ],
 )
 def test_tensors_that_no_kernel_reads(a_gpu, others, reason):
@@ -47,15 +47,15 @@ def test_tensors_that_no_kernel_reads(a_gpu, others, reason):
 
 @pytest.fixture
 def machine(monkeypatch):
-    """A machine whose parts a test takes away."""
+    """A machine with everything that kernels need; a test can remove parts."""
     parts = {"gpu": True, "capability": (9, 0), "cupy": object()}
     monkeypatch.setattr(torch.cuda, "is_available", lambda: parts["gpu"])
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: parts["capability"])
     monkeypatch.setattr(cuda.importlib.util, "find_spec", lambda name: parts[name])
     monkeypatch.setattr(torch.version, "cuda", "13.0")
-    cuda._found.cache_clear()
+    cuda._cached_obstacle.cache_clear()
     yield parts
-    cuda._found.cache_clear()
+    cuda._cached_obstacle.cache_clear()
 
 
 def test_a_machine_with_all_that_kernels_need(machine):
@@ -65,7 +65,7 @@ def test_a_machine_with_all_that_kernels_need(machine):
 @pytest.mark.parametrize(
     ("part", "instead", "reason"),
     [
-        ("gpu", False, "PyTorch sees no GPU"),
+        ("gpu", False, "PyTorch finds no GPU"),
         ("capability", (7, 0), "the GPU's compute capability is 7.0, less than 7.5"),
         ("cupy", None, "CuPy is not installed: pip install 'denoise-cli[cuda13]'"),
     ],
@@ -82,7 +82,7 @@ def test_amds_gpus_have_no_kernels(machine, monkeypatch):
 
 @pytest.fixture
 def cupy(monkeypatch):
-    """What the launcher asks CuPy and PyTorch for, noted down."""
+    """A fake CuPy that records everything that the launcher asks CuPy and PyTorch for."""
     notes = SimpleNamespace(launches=[], modules=[], streams=[], fail=None)
 
     def module(code, options, name_expressions):
@@ -124,9 +124,7 @@ def test_a_kernel_gets_pytorchs_own_memory_on_pytorchs_stream(cupy):
     assert cupy.streams == [cupy.stream]
     ((code, _, names),) = cupy.modules
     assert names == ("malleable_planes<float, 1, 4>",)
-    assert "#include" not in code.replace(
-        "// A GPU's compiler (NVRTC) sees this text in the place of the #include.", ""
-    )
+    assert "#include" not in code
 
 
 def test_a_kernel_is_compiled_once(cupy):
@@ -156,12 +154,12 @@ def test_nothing_is_launched_for_no_pixels(cupy):
 def test_an_older_cupy_takes_the_streams_number(monkeypatch):
     numbers = []
     older = SimpleNamespace(cuda=SimpleNamespace(Stream=object, ExternalStream=numbers.append))
-    cuda._shared(older, SimpleNamespace(cuda_stream=7))
+    cuda._cupy_stream(older, SimpleNamespace(cuda_stream=7))
     assert numbers == [7]
 
 
 def test_a_compiled_function_may_ask_the_machine():
-    """Looking for libraries is nothing that torch.compile could trace: the answer is a constant to it."""
+    """torch.compile cannot trace the search for libraries, so it treats the result as a constant."""
     asked = torch.compile(lambda tensor: tensor + (cuda.obstacle_of_machine() is None), backend="eager", fullgraph=True)
     expected = float(cuda.obstacle_of_machine() is None)
     assert float(asked(torch.zeros(()))) == expected

@@ -18,8 +18,8 @@ from denoise_cli.ops.deformable import (
     sample3d_reference,
     sample_rigid2d,
     sample_rigid3d,
-    weigh,
-    weigh_groups,
+    weighted_sum,
+    weighted_sums_by_group,
 )
 
 Array = NDArray[np.float64]
@@ -29,7 +29,7 @@ SHAPES = [(2, 3, 7, 11), (1, 2, 8, 6), (1, 1, 1, 9), (2, 1, 5, 1), (1, 3, 1, 1)]
 
 
 def tensors(B: int, C: int, H: int, W: int, K: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, ...]:
-    """Image, offsets and weights; points keep a tenth of a pixel away from whole places, where gradients jump."""
+    """Image, offsets and weights; points stay a tenth of a pixel away from integer positions, where gradients jump."""
     N = K * K
     offsets = torch.randint(-4, 4, (B, 2 * N, H, W)) + 0.1 + 0.8 * torch.rand(B, 2 * N, H, W, dtype=torch.float64)
     image, weights = torch.randn(B, C, H, W, dtype=dtype), torch.randn(B, N, H, W, dtype=dtype)
@@ -37,7 +37,7 @@ def tensors(B: int, C: int, H: int, W: int, K: int, dtype: torch.dtype = torch.f
 
 
 def places(offsets: Array, y: int, x: int) -> list[tuple[float, float]]:
-    """Down and right of each of a pixel's points: equations 2 to 4."""
+    """The row and column of each of a pixel's points: equations 2 to 4."""
     K = round((len(offsets) / 2) ** 0.5)
     grid = [(i - K // 2, j - K // 2) for i in range(K) for j in range(K)]
     return [
@@ -46,7 +46,7 @@ def places(offsets: Array, y: int, x: int) -> list[tuple[float, float]]:
 
 
 def interpolated(image: Array, y: float, x: float) -> Array:
-    """Between the four neighbours of a place, those beyond the border being zero."""
+    """The interpolation between the four neighbours of a position; beyond the border they are zero."""
     top, left = int(np.floor(y)), int(np.floor(x))
     value = np.zeros(len(image))
     for i, j in [(top, left), (top, left + 1), (top + 1, left), (top + 1, left + 1)]:
@@ -64,12 +64,12 @@ def by_hand(image: Array, offsets: Array, weights: Array) -> Array:
 
 
 def slope(distance: Array) -> Array:
-    """The last factor of equations 13 and 14; `distance` is from a point to the columns, or to the rows."""
+    """The last factor of equations 13 and 14; `distance` is that of a point from the columns, or from the rows."""
     return np.where(np.abs(distance) >= 1, 0.0, np.where(distance < 0, 1.0, -1.0))
 
 
 def gradients_by_hand(image: Array, offsets: Array, weights: Array) -> tuple[Array, Array]:
-    """Of the result's sum, with respect to offsets and weights: equations 12 to 14."""
+    """The gradients of the result's sum with respect to offsets and weights: equations 12 to 14."""
     _, H, W = image.shape
     pixels = image.sum(axis=0)
     by_offsets, by_weights = np.zeros_like(offsets), np.zeros_like(weights)
@@ -177,15 +177,15 @@ def test_the_error_against_float64_is_at_most_twice_the_references(dtype: torch.
 @pytest.mark.parametrize("groups", [1, 3, 9])
 def test_the_mean_of_the_groups_is_the_whole_sum(groups: int) -> None:
     samples, weights = torch.randn(2, 3, 9, 4, 5).double(), torch.randn(2, 9, 4, 5).double()
-    apart = weigh_groups(samples, weights, groups)
+    apart = weighted_sums_by_group(samples, weights, groups)
     assert apart.shape == (2, groups, 3, 4, 5)
-    torch.testing.assert_close(apart.mean(dim=1), weigh(samples, weights))
+    torch.testing.assert_close(apart.mean(dim=1), weighted_sum(samples, weights))
 
 
 def test_a_group_sums_its_own_points_at_the_scale_of_the_whole() -> None:
     samples, weights = torch.randn(2, 3, 9, 4, 5).double(), torch.randn(2, 9, 4, 5).double()
-    last = 3 * weigh(samples[:, :, 6:], weights[:, 6:])
-    torch.testing.assert_close(weigh_groups(samples, weights, 3)[:, 2], last)
+    last = 3 * weighted_sum(samples[:, :, 6:], weights[:, 6:])
+    torch.testing.assert_close(weighted_sums_by_group(samples, weights, 3)[:, 2], last)
 
 
 @pytest.mark.parametrize(
@@ -223,16 +223,16 @@ def test_a_grid_without_a_centre_is_refused(image: tuple[int, ...], K: int, comp
 @pytest.mark.parametrize("groups", [0, 2, 18])
 def test_points_that_do_not_divide_into_the_groups_are_refused(groups: int) -> None:
     with pytest.raises(ValueError, match=f"groups: expected a divisor of 9 points, got {groups}"):
-        weigh_groups(torch.zeros(1, 3, 9, 4, 4), torch.zeros(1, 9, 4, 4), groups)
+        weighted_sums_by_group(torch.zeros(1, 3, 9, 4, 4), torch.zeros(1, 9, 4, 4), groups)
 
 
-# B, C, T, H, W: more frames than the grid has, as many, fewer; a row, a column, one pixel.
+# B, C, T, H, W: more frames than the grid, the same number, fewer; a row, a column, one pixel.
 CLIPS = [(2, 3, 5, 4, 6), (1, 2, 3, 5, 3), (1, 1, 1, 4, 4), (1, 2, 9, 1, 4), (2, 1, 3, 3, 1), (1, 3, 1, 1, 1)]
 CONVS3D = [deformable_conv3d, deformable_conv3d_reference]
 
 
 def clip_tensors(B: int, C: int, T: int, H: int, W: int, K: int, dtype: torch.dtype = torch.float64) -> list[Tensor]:
-    """Clip, offsets and weights, as `tensors` makes them for an image."""
+    """Clip, offsets and weights, like those of `tensors` for an image."""
     N = K**3
     offsets = torch.randint(-3, 3, (B, 3 * N, H, W)) + 0.1 + 0.8 * torch.rand(B, 3 * N, H, W, dtype=torch.float64)
     clip, weights = torch.randn(B, C, T, H, W, dtype=dtype), torch.randn(B, N, H, W, dtype=dtype)
@@ -240,7 +240,7 @@ def clip_tensors(B: int, C: int, T: int, H: int, W: int, K: int, dtype: torch.dt
 
 
 def clip_by_hand(clip: Array, offsets: Array, weights: Array) -> tuple[Array, Array, Array]:
-    """The filtered clip, and its sum's gradients by offsets and weights: equations 6, 7 and 12 to 15."""
+    """The filtered clip and the gradients of its sum with respect to offsets and weights: equations 6, 7, 12 to 15."""
     T, H, W = clip.shape[1:]
     K = round(len(weights) ** (1 / 3))
     grid = [(k, i, j) for k in range(K) for i in range(K) for j in range(K)]

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from denoise_cli.ops.motion import estimate_motion, follow, small_versions
+from denoise_cli.ops.motion import align, brightness_pyramid, estimate_motion
 
 
 @pytest.fixture
@@ -14,14 +14,14 @@ def scene(astronaut: np.ndarray) -> Tensor:
 
 
 def shown(scene: Tensor, right: float, down: float) -> Tensor:
-    """(1, 3, 256, 320): what a camera shows whose window lies there."""
+    """(1, 3, 256, 320): the crop of the scene that a camera shows after moving this far, in pixels."""
     y, x = torch.meshgrid(torch.arange(256.0) + 100 + down, torch.arange(320.0) + 100 + right, indexing="ij")
     places = (torch.stack([x, y], dim=-1)[None] + 0.5) * 2 / 512 - 1
     return F.grid_sample(scene, places, mode="bicubic", align_corners=False)
 
 
 def motion(frame: Tensor, other: Tensor, sigma: float = 0.0) -> Tensor:
-    return estimate_motion(small_versions(frame), small_versions(other), torch.full_like(frame[:, :1], sigma))
+    return estimate_motion(brightness_pyramid(frame), brightness_pyramid(other), torch.full_like(frame[:, :1], sigma))
 
 
 def inner(image: Tensor) -> Tensor:
@@ -37,16 +37,16 @@ def test_a_camera_that_moves_is_followed(scene: Tensor, right: float, down: floa
         for image in (shown(scene, 0, 0), shown(scene, right, down))
     )
     found = inner(motion(frame, other, sigma))
-    true = torch.tensor([-right, -down]).view(1, 2, 1, 1)  # what the camera moves towards is shown the other way
+    true = torch.tensor([-right, -down]).view(1, 2, 1, 1)  # the picture moves against the camera
     assert (found - true).abs().median() < most
 
 
 def test_where_motion_leads_the_other_frame_shows_the_same(scene: Tensor) -> None:
     frame, other = shown(scene, 0, 0), shown(scene, 6, -4)
-    ((found, inside),) = follow(frame, [other], torch.zeros_like(frame[:, :1]))
-    assert inner(found - frame).abs().mean() < 0.15 * inner(other - frame).abs().mean()
+    ((aligned, inside),) = align(frame, [other], torch.zeros_like(frame[:, :1]))
+    assert inner(aligned - frame).abs().mean() < 0.15 * inner(other - frame).abs().mean()
     assert inner(inside).all()
-    assert inside[..., :4].mean() < 0.1  # shown beyond the left border
+    assert inside[..., :4].mean() < 0.1  # beyond the other frame's left border
     assert inside[..., -3:, :].mean() < 0.1
 
 
@@ -94,14 +94,14 @@ def test_half_precision_is_widened(scene: Tensor) -> None:
 @pytest.mark.parametrize("shape", [(3, 64, 64), (1, 3, 64, 65), (1, 3, 0, 64), (1, 3, 48, 64)])
 def test_frames_of_other_sizes_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="multiples of 32"):
-        small_versions(torch.zeros(shape))
+        brightness_pyramid(torch.zeros(shape))
 
 
 def test_what_does_not_fit_together_is_refused() -> None:
-    small, large = (small_versions(torch.zeros(1, 3, side, side)) for side in (32, 64))
-    with pytest.raises(ValueError, match="here, there: expected"):
+    small, large = (brightness_pyramid(torch.zeros(1, 3, side, side)) for side in (32, 64))
+    with pytest.raises(ValueError, match="pyramids: expected two of 5 levels"):
         estimate_motion(small, large, torch.zeros(1, 1, 32, 32))
-    with pytest.raises(ValueError, match="here, there: expected"):
+    with pytest.raises(ValueError, match="pyramids: expected two of 5 levels"):
         estimate_motion(small[1:], small[1:], torch.zeros(1, 1, 16, 16))
     with pytest.raises(ValueError, match="sigma: expected"):
         estimate_motion(small, small, torch.zeros(1, 1, 64, 64))

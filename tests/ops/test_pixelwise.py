@@ -10,7 +10,7 @@ from denoise_cli.ops.pixelwise import pixelwise_conv2d
 
 Array = NDArray[np.float64]
 
-# B, C, G, H, W: a kernel for each channel, for some, for all; odd sides, one row, one pixel.
+# B, C, G, H, W: a kernel for each channel, for several, for all; odd sides, one row, one pixel.
 SHAPES = [(2, 3, 3, 4, 5), (1, 6, 2, 3, 4), (2, 4, 1, 5, 3), (1, 2, 2, 1, 7), (1, 4, 2, 1, 1)]
 
 

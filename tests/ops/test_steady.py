@@ -1,4 +1,4 @@
-"""What trembles is averaged, what differs is not."""
+"""Residual noise is averaged over frames, differences between frames are not."""
 
 import pytest
 import torch
@@ -6,39 +6,41 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from denoise_cli.ops import steady
-from denoise_cli.ops.steady import steadied
+from denoise_cli.ops.steady import average_over_frames
 
-ALIKE = 0.15
+TOLERANCE = 0.15
 SIGMA = 0.1
 
 
-def clip(right: int, left: float, seed: int = 0) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """A clean frame (1, 3, 128, 128), the same noisy, and three denoised: it, and before and after it.
+def clip(right: int, residual: float, seed: int = 0) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """A clean frame (1, 3, 128, 128), the same frame with noise, and three denoised frames: itself, previous and next.
 
     Args:
-        right: pixels that all moves by from frame to frame.
-        left: the deviation of what denoising has left.
+        right: motion from frame to frame, in pixels.
+        residual: standard deviation of the noise that is left after denoising.
+        seed: of the scene and the noise.
     """
     rng = torch.Generator().manual_seed(seed)
     wide = F.interpolate(torch.rand(1, 3, 24, 24, generator=rng), size=(256, 256), mode="bicubic")
     frames = [wide[..., 64:192, 64 + right * time :][..., :128] for time in (0, -1, 1)]
-    denoised = [frame + left * torch.randn(frame.shape, generator=rng) for frame in frames]
+    denoised = [frame + residual * torch.randn(frame.shape, generator=rng) for frame in frames]
     return frames[0], frames[0] + SIGMA * torch.randn(frames[0].shape, generator=rng), denoised
 
 
 @pytest.mark.parametrize("right", [0, 4])
 def test_what_differs_from_frame_to_frame_is_averaged(right: int) -> None:
     clean, noisy, (frame, *others) = clip(right, 0.05 * SIGMA)
-    before, after = ((one - clean)[..., 16:-16, 16:-16].std() for one in (frame, steadied(frame, noisy, others, ALIKE)))
+    result = average_over_frames(frame, noisy, others, TOLERANCE)
+    before, after = ((one - clean)[..., 16:-16, 16:-16].std() for one in (frame, result))
     assert after < 0.75 * before
 
 
 def test_where_nothing_moves_nothing_is_moved(monkeypatch: pytest.MonkeyPatch) -> None:
     clean, noisy, (frame, *others) = clip(0, 0.05 * SIGMA)
-    nearly = [F.interpolate(other[..., 1:, 1:], size=(128, 128), mode="bilinear") for other in others]
-    beyond = torch.zeros(1, 1, 128, 128)
-    monkeypatch.setattr(steady, "follow", lambda *_: [(other, beyond) for other in nearly])
-    result = steady.steadied(frame, noisy, others, ALIKE)
+    misaligned = [F.interpolate(other[..., 1:, 1:], size=(128, 128), mode="bilinear") for other in others]
+    outside = torch.zeros(1, 1, 128, 128)
+    monkeypatch.setattr(steady, "align", lambda *_: [(other, outside) for other in misaligned])
+    result = steady.average_over_frames(frame, noisy, others, TOLERANCE)
     assert (result - clean).std() < 0.75 * (frame - clean).std()
 
 
@@ -47,7 +49,7 @@ def test_what_others_show_beside_it_is_left_alone() -> None:
     changed = [other.clone() for other in others]
     for other in changed:
         other[..., 40:80, 40:80] = 1 - other[..., 40:80, 40:80]
-    result = steadied(frame, noisy, changed, ALIKE)
+    result = average_over_frames(frame, noisy, changed, TOLERANCE)
     assert (result - clean)[..., 42:78, 42:78].abs().mean() < 0.1 * SIGMA
     assert (result - frame)[..., :32, :].abs().mean() > 0.01 * SIGMA
 
@@ -56,17 +58,17 @@ def test_nothing_is_brought_in_from_beyond_the_border(monkeypatch: pytest.Monkey
     _, noisy, (frame, *others) = clip(0, 0.05 * SIGMA)
     inside = torch.ones(1, 1, 128, 128)
     inside[..., :20] = 0
-    monkeypatch.setattr(steady, "follow", lambda *_: [(other, inside) for other in others])
-    result = steady.steadied(frame, noisy, [1 - other for other in others], ALIKE)
+    monkeypatch.setattr(steady, "align", lambda *_: [(other, inside) for other in others])
+    result = steady.average_over_frames(frame, noisy, [1 - other for other in others], TOLERANCE)
     torch.testing.assert_close(result[..., :20], frame[..., :20])
     assert (result - frame)[..., 20:].abs().mean() > 0.01 * SIGMA
 
 
 def test_where_nothing_was_taken_away_little_is_changed() -> None:
     _, _, (frame, *others) = clip(0, 0.05 * SIGMA)
-    assert (steadied(frame, frame, others, ALIKE) - frame).abs().max() < 0.2 / 255
+    assert (average_over_frames(frame, frame, others, TOLERANCE) - frame).abs().max() < 0.2 / 255
 
 
 def test_no_neighbours_no_change() -> None:
     _, noisy, (frame, *_) = clip(0, 0.01)
-    torch.testing.assert_close(steadied(frame, noisy, [], ALIKE), frame)
+    torch.testing.assert_close(average_over_frames(frame, noisy, [], TOLERANCE), frame)

@@ -179,15 +179,15 @@ def test_interlaced_clips_are_told_and_can_be_made_whole(tmp_path: Path, ffmpeg:
         tmp_path / "a.mp4", "-vf", "tinterlace=interleave_top", "-c:v", "libx264", "-flags", "+ilme+ildct", frames=6
     )
     plain = pipeline.run(source, tmp_path / "b.mp4", denoise, Settings("mallenet-s", strength=0))
-    assert plain.notes == ("interlaced: --deinterlace makes whole frames of the fields",)
+    assert plain.notes == ("interlaced: --deinterlace combines fields into whole frames",)
     whole = pipeline.run(source, tmp_path / "c.mp4", denoise, Settings("mallenet-s", strength=0, deinterlace=True))
     assert whole.notes == ()
     assert ffmpeg.times(tmp_path / "c.mp4") == ffmpeg.times(source)
 
 
 @pytest.fixture
-def short_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segments, "PART", 3)
+def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segments, "SEGMENT_LENGTH", 3)
 
 
 def stop_at(number: int) -> Callable[[int, float], None]:
@@ -198,7 +198,7 @@ def stop_at(number: int) -> Callable[[int, float], None]:
     return progress
 
 
-@pytest.mark.usefixtures("short_parts")
+@pytest.mark.usefixtures("short_segments")
 @pytest.mark.parametrize("kills", [(1,), (3,), (4,), (4, 7), (8,)])
 def test_an_interrupted_run_goes_on_to_the_same_result(
     kills: tuple[int, ...], tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser
@@ -217,16 +217,18 @@ def test_an_interrupted_run_goes_on_to_the_same_result(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "out.mp4", "whole.mp4"]
 
 
-@pytest.mark.usefixtures("short_parts")
+@pytest.mark.usefixtures("short_segments")
 def test_what_an_interrupted_run_has_left_is_not_thrown_away_in_silence(
     tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser
 ) -> None:
     source, target = ffmpeg.make(tmp_path / "a.mp4"), tmp_path / "out.mp4"
     with pytest.raises(KeyboardInterrupt):
         pipeline.run(source, target, denoise, Settings("mallenet-s"), progress=stop_at(5))
-    with pytest.raises(UsageError, match="of an interrupted run: --resume goes on, --overwrite begins again"):
+    with pytest.raises(UsageError, match="left by an interrupted run: --resume continues it, --overwrite starts again"):
         pipeline.run(source, target, denoise, Settings("mallenet-s"))
-    with pytest.raises(UsageError, match="of another source or other settings"):
+    with pytest.raises(
+        UsageError, match="left by a run with another source or other settings: --overwrite starts again"
+    ):
         pipeline.run(source, target, denoise, Settings("mallenet-s", strength=0.5), resume=True)
     pipeline.run(source, target, denoise, Settings("mallenet-s", strength=0.5), overwrite=True)
     assert target.exists()
@@ -239,7 +241,7 @@ def test_parts_do_not_show_in_the_times(
     spread = "setpts='if(mod(N,7),N*100+N*N*40,N*100+N*N*40-35)',settb=1/1000"
     source = ffmpeg.make(tmp_path / "a.mkv", "-vf", spread, "-fps_mode", "passthrough", "-bf", "3", frames=40)
     target = tmp_path / "b.mkv"
-    monkeypatch.setattr(segments, "PART", 7)
+    monkeypatch.setattr(segments, "SEGMENT_LENGTH", 7)
     pipeline.run(source, target, denoise, Settings("mallenet-s", strength=0))
     assert ffmpeg.times(target) == ffmpeg.times(source)
     with av.open(str(target)) as opened:
@@ -287,7 +289,7 @@ def test_targets_that_would_do_harm_are_refused(tmp_path: Path, ffmpeg: FFmpeg, 
     for target, complaint in (
         (source, "is the input itself"),
         (tmp_path / "folder", "is a folder"),
-        (tmp_path / "b.mp4", "exists already"),
+        (tmp_path / "b.mp4", "already exists"),
         (tmp_path / "none" / "b.mp4", "there is no folder"),
     ):
         with pytest.raises(UnwritableFile, match=complaint):
@@ -421,7 +423,7 @@ def test_hdr_that_has_no_place_is_told(hdr: Path, tmp_path: Path, denoise: Denoi
     told: list[str] = []
     settings = Settings("mallenet-s", strength=0, codec="vp9")
     result = pipeline.run(hdr, tmp_path / "b.mp4", denoise, settings, notice=told.append)
-    assert told == ["what the file says of its mastering display is lost: libvpx-vp9 has no place for it"]
+    assert told == ["the mastering display's data are lost: libvpx-vp9 has no place for them"]
     assert result.notes == tuple(told)
 
 
@@ -442,7 +444,7 @@ def test_raw_frames_are_told_the_rate(
     varies = "setpts='N*1001+if(mod(N,3),0,417)',settb=1/30000"
     source = ffmpeg.make(tmp_path / "b.mp4", "-vf", varies, "-fps_mode", "passthrough")
     (note,) = pipeline.run(source, pipeline.STDOUT, denoise, Settings("mallenet-s", strength=0)).notes
-    assert note.startswith("raw frames have one rate")
+    assert note.startswith("raw frames have a constant rate")
 
 
 def test_a_file_that_is_cut_off_is_told(tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser) -> None:
@@ -450,7 +452,7 @@ def test_a_file_that_is_cut_off_is_told(tmp_path: Path, ffmpeg: FFmpeg, denoise:
     source.write_bytes(source.read_bytes()[: source.stat().st_size * 6 // 10])
     result = pipeline.run(source, tmp_path / "b.mp4", denoise, Settings("mallenet-s", strength=0))
     assert 0 < result.frames < 40
-    assert f"the file lists 40 frames, of which {result.frames} are shown: it may be cut off" in result.notes
+    assert f"the file lists 40 frames but only {result.frames} could be decoded: it may be truncated" in result.notes
 
 
 def test_what_failed_early_leaves_nothing(tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser) -> None:
@@ -500,7 +502,7 @@ def test_transparency_stays_where_the_encoder_has_it(
 def test_transparency_that_is_lost_is_told(tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser) -> None:
     source = ffmpeg.make(tmp_path / "a.mkv", "-c:v", "ffv1", "-pix_fmt", "yuva420p", frames=2)
     result = pipeline.run(source, tmp_path / "b.mp4", denoise, Settings("mallenet-s", strength=0))
-    assert result.notes == ("transparency is lost: libx264 has none",)
+    assert result.notes == ("transparency is lost: libx264 does not support it",)
 
 
 def test_a_run_that_was_killed_before_its_first_part_begins_again(
@@ -529,7 +531,7 @@ def test_a_full_disk_is_said_and_costs_no_part(
     tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, target = ffmpeg.make(tmp_path / "a.mp4"), tmp_path / "b.mp4"
-    monkeypatch.setattr(segments, "PART", 3)
+    monkeypatch.setattr(segments, "SEGMENT_LENGTH", 3)
 
     def full(parts: Sequence[Path], target: Path, encoding: Encoding) -> None:
         if len(parts) > 1:

@@ -17,8 +17,8 @@ H, W = 72, 128
 class Witness:
     """Takes a tenth of a picture away, and remembers what it was asked."""
 
-    def __init__(self, sees_neighbours: bool = True, sees_noise: bool = False) -> None:
-        self.sees_neighbours, self.sees_noise = sees_neighbours, sees_noise
+    def __init__(self, takes_neighbours: bool = True, is_blind: bool = False) -> None:
+        self.takes_neighbours, self.is_blind = takes_neighbours, is_blind
         self.device = torch.device("cpu")
         self.windows: list[list[float]] = []
         self.levels: list[float | None] = []
@@ -88,7 +88,7 @@ def test_what_is_denoised_is_steadied_by_the_frames_beside_it() -> None:
 
 
 def test_frames_that_are_denoised_alone_stay_alone() -> None:
-    witness = Witness(sees_neighbours=False)
+    witness = Witness(takes_neighbours=False)
     run(clip([0.50, 0.51]), witness, T=1, sigma=0.1)
     assert witness.steadied == [[0.40, 0.50], [0.41, 0.51]]
 
@@ -137,12 +137,12 @@ def test_the_level_is_estimated_once_for_a_scene() -> None:
 
 
 def test_who_sees_the_noise_is_told_nothing() -> None:
-    witness = Witness(sees_noise=True)
+    witness = Witness(is_blind=True)
     assert [level for _, level in run(clip([0.5] * 3), witness)] == [None] * 3
 
 
 def test_a_denoiser_of_photos_sees_each_frame_alone() -> None:
-    witness = Witness(sees_neighbours=False)
+    witness = Witness(takes_neighbours=False)
     run(clip([0.5, 0.51]), witness, sigma=0.1)
     assert witness.windows == [[0.5], [0.51]]
 

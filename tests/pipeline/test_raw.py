@@ -53,10 +53,12 @@ def simulate(astronaut: NDArray[np.uint8]) -> Simulate:
     ) -> bytes:
         scene = astronaut[: size[0], 100 : 100 + size[1]]
         rng = np.random.default_rng(0)
-        numbers = sensor.take(scene / 255, rng)
+        numbers = sensor.capture(scene / 255, rng)
         if not noisy:
-            numbers = np.rint(sensor.see(scene / 255) * (sensor.white - sensor.black) + sensor.black).astype(np.uint16)
-        negative = dng.of_sensor(sensor, numbers, np.ascontiguousarray(scene[::4, ::4]))
+            numbers = np.rint(sensor.measure(scene / 255) * (sensor.white - sensor.black) + sensor.black).astype(
+                np.uint16
+            )
+        negative = dng.simulated_dng(sensor, numbers, np.ascontiguousarray(scene[::4, ::4]))
         return dng.encode(replace(negative, **changes), "test")  # type: ignore[arg-type]
 
     return make

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from denoise_cli.pipeline.threads import QUEUED, ahead, behind
+from denoise_cli.pipeline.threads import QUEUE_LENGTH, consume_in_thread, prefetch
 
-MANY = range(3 * QUEUED)
+MANY = range(3 * QUEUE_LENGTH)
 
 
 def failing(error: BaseException) -> Iterator[int]:
@@ -15,28 +15,28 @@ def failing(error: BaseException) -> Iterator[int]:
     raise error
 
 
-def test_ahead_hands_over_all_in_order() -> None:
-    assert list(ahead(MANY)) == list(MANY)
+def test_prefetching_hands_over_all_in_order() -> None:
+    assert list(prefetch(MANY)) == list(MANY)
 
 
-def test_behind_hands_over_all_in_order_to_another_thread() -> None:
+def test_a_consumer_thread_gets_all_in_order_to_another_thread() -> None:
     def work(items: Iterator[int]) -> tuple[list[int], int]:
         return list(items), threading.get_ident()
 
-    made, thread = behind(work, MANY)
+    made, thread = consume_in_thread(work, MANY)
     assert made == list(MANY)
     assert thread != threading.get_ident()
 
 
-def test_behind_makes_the_items_in_the_calling_thread() -> None:
-    threads = set(behind(list, (threading.get_ident() for _ in MANY)))
+def test_the_caller_makes_the_items_in_the_calling_thread() -> None:
+    threads = set(consume_in_thread(list, (threading.get_ident() for _ in MANY)))
     assert threads == {threading.get_ident()}
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt()])
 def test_what_fails_while_items_are_made_is_raised_where_they_are_used(error: BaseException) -> None:
     with pytest.raises(type(error)):
-        list(ahead(failing(error)))
+        list(prefetch(failing(error)))
     seen = []
 
     def work(items: Iterator[int]) -> None:
@@ -47,7 +47,7 @@ def test_what_fails_while_items_are_made_is_raised_where_they_are_used(error: Ba
             raise
 
     with pytest.raises(type(error)):
-        behind(work, failing(error))
+        consume_in_thread(work, failing(error))
     assert seen == [error]
 
 
@@ -64,13 +64,13 @@ def test_work_that_fails_ends_the_making() -> None:
         raise OSError("full")
 
     with pytest.raises(OSError, match="full"):
-        behind(work, endless())
-    assert len(made) <= QUEUED + 2
+        consume_in_thread(work, endless())
+    assert len(made) <= QUEUE_LENGTH + 2
 
 
 def test_what_is_closed_early_leaves_no_thread() -> None:
     before = threading.active_count()
-    items = ahead(MANY)
+    items = prefetch(MANY)
     next(items)
     items.close()
     assert threading.active_count() == before

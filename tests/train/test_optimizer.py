@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from denoise_cli.train.optimizer import ADAM_BETAS, ADAM_EPSILON, ADAMS_SIZE, Muon, orthogonalize
+from denoise_cli.train.optimizer import ADAM_BETAS, ADAM_EPSILON, ADAM_UPDATE_RMS, Muon, orthogonalize
 
 SHAPES = {"wide": (16, 144), "tall": (144, 16), "square": (32, 32)}
 
@@ -55,7 +55,7 @@ def test_an_update_is_as_large_as_one_of_adams(shape: tuple[int, ...]) -> None:
     before = weight.detach().clone()
     rows = shape[0]
     take_steps(Muon([weight], lr=0.01), [weight], [[matrix(rows, before.numel() // rows).view(shape)]])
-    assert (weight.detach() - before).square().mean().sqrt() == pytest.approx(0.01 * ADAMS_SIZE, rel=0.3)
+    assert (weight.detach() - before).square().mean().sqrt() == pytest.approx(0.01 * ADAM_UPDATE_RMS, rel=0.3)
 
 
 def test_a_step_on_a_quadratic_goes_down() -> None:

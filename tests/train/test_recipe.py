@@ -98,7 +98,7 @@ def test_an_unknown_recipe_names_the_known_ones() -> None:
     with pytest.raises(UnknownModel) as error:
         read_recipe("mallenet-z")
     known = ", ".join(sorted(path.stem for path in recipes_folder().glob("*.toml")))
-    assert str(error.value) == f"no recipe is called 'mallenet-z': choose from {known}, or name a .toml file"
+    assert str(error.value) == f"no recipe is called 'mallenet-z': choose from {known}, or give a .toml file"
 
 
 def test_a_recipe_may_be_a_file_of_ones_own(tmp_path: Path) -> None:
@@ -111,14 +111,14 @@ def test_a_recipe_may_be_a_file_of_ones_own(tmp_path: Path) -> None:
     ("text", "reason"),
     [
         ("model = ", "Invalid value"),
-        ("steps = 10", "it names no model"),
-        ('model = "mallenet-s"\nstep = 10', "it has no setting called step"),
-        ('model = "mallenet-s"\nsteps = 10.5', "steps should be of type int, is 10.5"),
-        ('model = "mallenet-s"\nsteps = true', "steps should be of type int, is True"),
+        ("steps = 10", "model is missing"),
+        ('model = "mallenet-s"\nstep = 10', "unknown setting 'step'"),
+        ('model = "mallenet-s"\nsteps = 10.5', "steps: expected int, got 10.5"),
+        ('model = "mallenet-s"\nsteps = true', "steps: expected int, got True"),
         ('model = "mallenet-s"\nsteps = 0', "expected 1 or more, got 0"),
-        ('model = "mallenet-s"\nlearning_rate = "fast"', "learning_rate should be of type float, is 'fast'"),
-        ('model = "mallenet-s"\ndata = "photos"', "data should be a list of folders, is 'photos'"),
-        ('model = "mallenet-s"\ndata = [1]', "data should be a list of folders, is [1]"),
+        ('model = "mallenet-s"\nlearning_rate = "fast"', "learning_rate: expected float, got 'fast'"),
+        ('model = "mallenet-s"\ndata = "photos"', "data: expected a list of folders, got 'photos'"),
+        ('model = "mallenet-s"\ndata = [1]', "data: expected a list of folders, got [1]"),
         ("\xff", "can't decode"),
     ],
 )
@@ -157,9 +157,9 @@ def test_a_run_remembers_its_recipe(tmp_path: Path) -> None:
     assert recipe_of(tmp_path) == recipe
 
 
-@pytest.mark.parametrize(("text", "reason"), [("{", "Expecting"), ("3", "not iterable"), ("{}", "it names no model")])
+@pytest.mark.parametrize(("text", "reason"), [("{", "Expecting"), ("3", "not iterable"), ("{}", "model is missing")])
 def test_settings_that_are_none_are_refused_with_the_reason(tmp_path: Path, text: str, reason: str) -> None:
-    with pytest.raises(TrainingError, match="holds no run to continue"):
+    with pytest.raises(TrainingError, match="no run to continue: omit --resume to start one"):
         recipe_of(tmp_path)
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(TrainingError, match=reason) as error:
