@@ -49,7 +49,9 @@ def _facts() -> dict[str, str]:
         "PyTorch": f"{torch.__version__}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}",
         "GPU": torch.cuda.get_device_name() if torch.cuda.is_available() else "none that PyTorch can use",
         "runs on": f"{device} in {precision} by {engine}",
-        "GPU kernels": str(_version("cupy")) if obstacle is None else f"PyTorch's instead: {obstacle}",
+        "GPU kernels": str(_version("cupy"))
+        if obstacle is None
+        else f"not used (PyTorch's operators instead): {obstacle}",
     }
     for module, (purpose, package) in OPTIONAL.items():
         facts[purpose] = _version(module) or f"not installed: pip install {package}"

@@ -1,4 +1,4 @@
-"""Awkward files through the whole command: a correct result, or one clear line; never anything in between."""
+"""Awkward files through the whole command: a correct result, or one clear line, and nothing in between."""
 
 import json
 from collections.abc import Callable
@@ -17,7 +17,7 @@ Cli = Callable[..., Any]
 
 
 def displayed_size(path: Path) -> tuple[int, int] | None:
-    """As an independent reader sees it; None for what it cannot open."""
+    """The size that an independent reader finds; None if it cannot open the file."""
     try:
         with Image.open(path) as picture:
             return ImageOps.exif_transpose(picture).size
@@ -26,7 +26,7 @@ def displayed_size(path: Path) -> tuple[int, int] | None:
 
 
 def sweep(cli: Cli, files: list[Path], out: Path) -> dict[str, dict[str, Any]]:
-    """Denoise each into a PNG of its own number, and check what must be true of all."""
+    """Denoise each file into a numbered PNG, and check what must hold for all."""
     records = {}
     for number, path in enumerate(files):
         target = out / f"{number}.png"

@@ -1,4 +1,4 @@
-"""`denoise eval`, on next to nothing."""
+"""`denoise eval`, on a few tiny photos."""
 
 import csv
 import json

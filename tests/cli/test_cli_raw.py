@@ -1,4 +1,4 @@
-"""Camera RAW from a shell: developed or written as a DNG, told of its noise or not, and refused in one line."""
+"""Camera RAW on the command line: developed or written as a DNG, with its noise given or estimated, or refused."""
 
 import json
 import subprocess
@@ -23,7 +23,7 @@ SENSOR = Sensor(ShotRead(3e-3, 6e-3))
 
 @pytest.fixture
 def negative(tmp_path: Path, astronaut: NDArray[np.uint8]) -> Path:
-    """A DNG of a part of the astronaut, whose noise it tells."""
+    """A DNG of part of the astronaut photo, with a NoiseProfile."""
     scene = astronaut[:160, 100:292]
     numbers = SENSOR.capture(scene / 255, np.random.default_rng(0))
     path = tmp_path / "in.dng"
@@ -32,7 +32,7 @@ def negative(tmp_path: Path, astronaut: NDArray[np.uint8]) -> Path:
 
 
 def grain(path: Path) -> float:
-    """How much neighbours differ."""
+    """The mean difference of neighbouring pixels."""
     pixels = image.read(path).as_float()
     return float(np.abs(np.diff(pixels, axis=1)).mean())
 
@@ -98,7 +98,7 @@ def test_a_model_for_photos_takes_what_was_developed(cli: Cli, negative: Path) -
 @pytest.mark.parametrize(
     ("arguments", "code", "reason"),
     [
-        (("--noise", "0.1"), 0, ""),  # of 255: a level of photos
+        (("--noise", "0.1"), 0, ""),  # on the scale of 0 to 255: a level for photos
         (("--noise", "1,2,3"), 2, "--noise 1,2,3: expected SHOT,READ, two numbers from 0 to 1"),
         (("--noise", "-1,0"), 2, "--noise -1,0: expected SHOT,READ"),
         (("--noise", "25", "--model", "mallenet-raw"), 2, "--noise 25: mallenet-raw needs SHOT,READ"),

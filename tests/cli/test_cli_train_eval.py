@@ -1,4 +1,4 @@
-"""`denoise train`, `denoise eval` and `denoise bench`, on next to nothing."""
+"""`denoise train`, `denoise eval` and `denoise bench`, on a few tiny photos."""
 
 import dataclasses
 import json
@@ -33,7 +33,7 @@ def photos(tmp_path: Path, astronaut: np.ndarray) -> Path:
     return folder
 
 
-# What a test can wait for: two steps of one crop.
+# A run short enough for a test: two steps of one crop.
 LITTLE = ["--steps", "2", "--batch", "1", "--patch", "64", "--device", "cpu"]
 
 
@@ -368,7 +368,7 @@ def test_a_network_that_cannot_be_timed_leaves_the_others(cli: Cli, monkeypatch:
     named = cli("bench", "--size", "64", "--model", "drunet", "--model", "ffdnet", "--device", "cpu", "-q")
     assert (named.code, named.err) == (1, "denoise: timing DRUNet needs spandrel\n")
     assert "\nffdnet " in named.out
-    assert cli("bench", "--size", "64", "--device", "cpu", "-q").code == 0  # nobody has asked for it
+    assert cli("bench", "--size", "64", "--device", "cpu", "-q").code == 0  # the network was not asked for by name
 
 
 def test_bench_without_opencv_says_so(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
