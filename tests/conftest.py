@@ -1,6 +1,10 @@
 """What several tests use: a seed, a photo, and the data that only developers have."""
 
 import os
+
+# Before NumPy is imported: in several processes of tests, threads of its linear algebra get in each other's way.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import subprocess
 from collections.abc import Callable, Iterator
 from fractions import Fraction

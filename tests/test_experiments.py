@@ -21,6 +21,7 @@ def data(tmp_path: Path, rng: np.random.Generator) -> Path:
     return tmp_path
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("name", "rows"), [("pool", 4), ("deformable", 4)])
 def test_an_experiment_prints_a_row_for_every_network_and_keeps_what_it_trained(
     data: Path, tmp_path: Path, name: str, rows: int

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from denoise_cli.benchmark import networks
+from denoise_cli.benchmark import networks, timing
 from denoise_cli.cli import console
 from tests.conftest import FFmpeg
 
@@ -304,6 +304,16 @@ def test_what_is_neither_photo_nor_clip_is_not_timed(cli: Cli, tmp_path: Path) -
     assert done.err.count("\n") == 1
 
 
+@pytest.fixture
+def quick_timing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The figures do not matter: what is measured in this process takes a fraction of the time."""
+    monkeypatch.setattr(timing, "ENOUGH_SECONDS", 0.0)
+    monkeypatch.setattr(timing, "MIN_RUNS", 1)
+    monkeypatch.setattr(timing, "MATRIX_SIDE", 512)
+    monkeypatch.setattr(timing, "COPIED_BYTES", 2**24)
+
+
+@pytest.mark.usefixtures("quick_timing")
 def test_networks_are_timed_beside_others(cli: Cli) -> None:
     names = ["mallenet-s", "ffdnet", "opencv-nlm"]
     models = [part for name in names for part in ("--model", name)]
@@ -326,6 +336,7 @@ def test_networks_are_timed_beside_others(cli: Cli) -> None:
     assert operators["malleable, K = 1"]["bytes_moved"] == 4 * 32 * (2 * 64 * 64 + 2 * 8 * 8)
 
 
+@pytest.mark.usefixtures("quick_timing")
 def test_speed_is_drawn_against_quality(cli: Cli, tmp_path: Path) -> None:
     plot = tmp_path / "a.png"
     done = cli("bench", "--size", "64", "--model", "mallenet-s", "--device", "cpu", "--plot", plot, "-q")
@@ -362,6 +373,7 @@ def test_what_cannot_be_timed_is_refused_at_once(cli: Cli, options: list[str], l
     assert done.err.startswith(f"denoise: {line}")
 
 
+@pytest.mark.usefixtures("quick_timing")
 def test_a_network_that_cannot_be_timed_leaves_the_others(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     timed = networks.Speed("ffdnet", "PyTorch, float32", 2.0, 1.0, 3.0, 0.004, 1e9, 1000)
     monkeypatch.setattr(networks, "time_networks", lambda _: iter(["timing DRUNet needs spandrel", timed]))
@@ -371,6 +383,7 @@ def test_a_network_that_cannot_be_timed_leaves_the_others(cli: Cli, monkeypatch:
     assert cli("bench", "--size", "64", "--device", "cpu", "-q").code == 0  # the network was not asked for by name
 
 
+@pytest.mark.usefixtures("quick_timing")
 def test_bench_without_opencv_says_so(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "cv2.py").write_text("raise ImportError")
     monkeypatch.syspath_prepend(tmp_path)

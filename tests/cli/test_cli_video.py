@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from denoise_cli.io import segments
 from tests.cli.conftest import Cli
 from tests.conftest import FFmpeg
 
@@ -104,12 +105,24 @@ def test_damage_is_said_in_one_line(cli: Cli, tmp_path: Path) -> None:
     assert done.err == f"denoise: {source}: cannot be read as video (Invalid data found when processing input)\n"
 
 
-def test_killed_and_resumed_it_gives_the_same_frames(cli: Cli, tmp_path: Path, ffmpeg: FFmpeg) -> None:
-    source = ffmpeg.make(tmp_path / "clip.mp4", "-vf", "noise=alls=20:allf=t", frames=300)
+WITH_SHORT_SEGMENTS = """
+from denoise_cli.__main__ import main
+from denoise_cli.io import segments
+
+segments.SEGMENT_LENGTH = 20
+main()
+"""
+
+
+def test_killed_and_resumed_it_gives_the_same_frames(
+    cli: Cli, tmp_path: Path, ffmpeg: FFmpeg, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segments, "SEGMENT_LENGTH", 20)
+    source = ffmpeg.make(tmp_path / "clip.mp4", "-vf", "noise=alls=20:allf=t", frames=50)
     whole, target = tmp_path / "whole.mp4", tmp_path / "out.mp4"
     options = ("--model", "mallenet-s", "--noise", "20", "-q")
     assert cli("video", source, "-o", whole, *options).code == 0
-    running = subprocess.Popen([sys.executable, "-m", "denoise_cli", "video", source, "-o", target, *options])
+    running = subprocess.Popen([sys.executable, "-c", WITH_SHORT_SEGMENTS, "video", source, "-o", target, *options])
     part = tmp_path / "out.mp4.parts" / "00000.part"
     for _ in range(600):
         if part.exists():

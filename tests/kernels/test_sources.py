@@ -7,7 +7,11 @@ import pytest
 from denoise_cli.ops import cuda
 
 AS_CUPY = [b"--ftz=true", b"--device-as-default-execution-space"]
-ARCHITECTURES = ["sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100"]
+ARCHITECTURES = [
+    "sm_75",
+    *(pytest.param(name, marks=pytest.mark.exhaustive) for name in ("sm_80", "sm_86", "sm_89", "sm_90")),
+    "sm_100",
+]
 
 
 def ask(call, *arguments):
