@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from denoise_cli.errors import OutOfMemory, TrainingError
+from denoise_cli.errors import OutOfMemory, TrainingError, UsageError
 from denoise_cli.inference.denoiser import Denoiser
 from denoise_cli.inference.device import has_native_bf16, is_out_of_memory
 from denoise_cli.models.checkpoint import load_weights
@@ -82,6 +82,7 @@ class Trainer:
         stopped: whether `stop` has been called.
 
     Raises:
+        UsageError: the patch does not suit the network.
         TrainingError: `resume` is false and the folder has a run or files with the names that a run uses, `resume` is
             true and the folder has no run, or the settings do not fit the model or the number of processes.
         UnreadableFile: a data folder has no photos.
@@ -127,7 +128,7 @@ class Trainer:
         self.net = self.spec.config.build().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         multiple = multiple_of(self.net)
         if recipe.patch % multiple:
-            raise TrainingError(f"patch {recipe.patch}: {recipe.model} needs a multiple of {multiple}")
+            raise UsageError(f"patch {recipe.patch}: {recipe.model} needs a multiple of {multiple}")
         self.average = self.spec.config.build().to(device)
         if recipe.start and not resume:
             self._load_start(recipe.start)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 from denoise_cli.ops import cuda, fused
 
@@ -59,9 +60,11 @@ def _library(folder: Path, compiler: str, file: str) -> ctypes.CDLL:
     entry = 'extern "C" bool run_kernel(' + parameters + ")"
     text = ['#include "shim.h"', cuda.source(file), '#include "launch.h"', entry, "{", *cases, "return false;", "}"]
     path = folder / f"{file}.cpp"
-    path.write_text("\n".join(text))
     flags = ["-std=c++17", "-O1", "-fno-strict-aliasing", "-shared", "-fPIC", f"-I{HERE}"]
-    subprocess.run([compiler, *flags, str(path), "-o", str(path.with_suffix(".so"))], check=True)
+    with FileLock(folder / f"{file}.lock"):  # the processes of a test run share what the first one builds
+        if not path.with_suffix(".so").exists():
+            path.write_text("\n".join(text))
+            subprocess.run([compiler, *flags, str(path), "-o", str(path.with_suffix(".so"))], check=True)
     library = ctypes.CDLL(str(path.with_suffix(".so")))
     library.run_kernel.restype = ctypes.c_bool
     library.run_kernel.argtypes = [ctypes.c_char_p, *[ctypes.c_longlong] * 2, ctypes.c_void_p, ctypes.c_longlong]
@@ -75,11 +78,13 @@ def instances() -> Callable[[str], list[str]]:
 
 
 @pytest.fixture(scope="session")
-def _libraries(tmp_path_factory: pytest.TempPathFactory) -> HostKernels:
+def _libraries(shared_folder: Path) -> HostKernels:
     compiler = shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
         pytest.skip("no C++ compiler to build the kernels for this machine's CPU")
-    return HostKernels(tmp_path_factory.mktemp("kernels"), compiler)
+    folder = shared_folder / "kernels"
+    folder.mkdir(exist_ok=True)
+    return HostKernels(folder, compiler)
 
 
 @pytest.fixture

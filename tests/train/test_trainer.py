@@ -18,7 +18,15 @@ import torch
 from torch import nn
 
 from denoise_cli.data.examples import GaussianNoise
-from denoise_cli.errors import DamagedWeights, OutOfMemory, TrainingError, UnknownModel, UnreadableFile, UnwritableFile
+from denoise_cli.errors import (
+    DamagedWeights,
+    OutOfMemory,
+    TrainingError,
+    UnknownModel,
+    UnreadableFile,
+    UnwritableFile,
+    UsageError,
+)
 from denoise_cli.models import registry
 from denoise_cli.models.checkpoint import load_weights, read_metadata, read_tensors, write_tensors
 from denoise_cli.train import run_folder, trainer
@@ -379,7 +387,7 @@ def test_an_unknown_model_missing_photos_and_a_wrong_patch_leave_no_folder(start
         start(recipe=dataclasses.replace(RECIPE, model="none"))
     with pytest.raises(UnreadableFile):
         start(data=tmp_path / "none")
-    with pytest.raises(TrainingError, match="patch 20: tiny needs a multiple of 8"):
+    with pytest.raises(UsageError, match="patch 20: tiny needs a multiple of 8"):
         start(recipe=dataclasses.replace(RECIPE, patch=20))
     assert not (tmp_path / "run").exists()
 
