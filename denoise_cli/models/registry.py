@@ -83,7 +83,7 @@ class ModelSpec:
         return self.noise == "camera"
 
 
-# Dense blocks replace the paper's inverted bottlenecks where they are both better and faster: docs/models.md.
+# Dense blocks replace the paper's inverted bottlenecks if they are both better and faster: docs/models.md.
 MODELS = {
     "mallenet-s": ModelSpec(MalleNetConfig(16, block="residual", lean=True), "the fastest"),
     "mallenet-m": ModelSpec(MalleNetConfig(32, block="residual"), "three times the time of s, better in fine detail"),

@@ -15,7 +15,7 @@ from denoise_cli.nets.residual import Padding, ResidualBlock, conv, zeroed
 from denoise_cli.ops.malleable import malleable_conv2d
 
 Pool = Literal[0, 2, 4, 8]
-POOL: Pool = 4
+POOL: Pool = 4  # pixels, the default side of the average pool
 
 # A grid can be a single cell. Replicate padding still trains every tap there; zero padding would leave eight of nine
 # untrained.

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from denoise_cli.nets.malleconv import MalleConv, cell_side
 from denoise_cli.nets.residual import ResidualBlock, ResidualNet, conv, zeroed
 
-LEVELS = 4
+LEVELS = 4  # sizes of the pyramid, each half the one before
 WIDTHS = (1, 1, 2, 4)  # times f, finest level first
 PLANE_COLOURS = (0, 1, 1, 2)  # for each plane of a mosaic, its channel in RGB: green comes twice
 PLANE_SHARES = (1.0, 0.5, 0.5, 1.0)  # for each plane, its share of the weights for that channel

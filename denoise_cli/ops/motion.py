@@ -19,7 +19,7 @@ from torch import Tensor
 
 from denoise_cli.ops.deformable import sample2d
 
-HALVINGS = 4
+HALVINGS = 4  # of the size, from the largest level of the pyramid to the smallest
 MULTIPLE = 2 ** (HALVINGS + 1)  # the sides of a frame must be multiples of it, in pixels
 ITERATIONS = (1, 2, 3, 3, 3)  # refinements per level, the largest level first
 WINDOW = 6  # pixels, the side of the window that is assumed to move as one

@@ -24,8 +24,8 @@ def pointing(right: float, down: float) -> DeformableKernelNet:
 
 @pytest.mark.parametrize(("right", "down"), [(0.5, -0.25), (-0.7, 0.0), (0.99, 0.99)])
 def test_offsets_are_shares_of_the_reach(right: float, down: float) -> None:
-    image, seen = inputs()
-    samples, _ = pointing(right, down).kernels(image, seen)
+    image, net_inputs = inputs()
+    samples, _ = pointing(right, down).kernels(image, net_inputs)
     offsets = CONFIG.reach * torch.tensor([right, down]).repeat(9).view(1, 18, 1, 1).expand(1, 18, 32, 32)
     torch.testing.assert_close(samples, sample2d(image, offsets), rtol=0, atol=1e-4)
 
@@ -33,19 +33,19 @@ def test_offsets_are_shares_of_the_reach(right: float, down: float) -> None:
 def test_no_point_goes_farther_than_the_reach() -> None:
     net = pointing(0, 0)
     torch.nn.init.constant_(net.to_offsets.bias, 1e6)
-    image, seen = inputs()
-    samples, _ = net.kernels(image, seen)
+    image, net_inputs = inputs()
+    samples, _ = net.kernels(image, net_inputs)
     offsets = torch.full((1, 18, 32, 32), 5.0)
     torch.testing.assert_close(samples, sample2d(image, offsets), rtol=0, atol=1e-4)
 
 
 def test_weights_depend_on_what_was_sampled() -> None:
-    image, seen = inputs()
+    image, net_inputs = inputs()
     here, there = pointing(0, 0), pointing(0.8, 0.8)
     there.judge.load_state_dict(here.judge.state_dict())
     there.trunk.load_state_dict(here.trunk.state_dict())
     there.to_weights.load_state_dict(here.to_weights.state_dict())
-    assert not torch.allclose(here.kernels(image, seen)[1], there.kernels(image, seen)[1])
+    assert not torch.allclose(here.kernels(image, net_inputs)[1], there.kernels(image, net_inputs)[1])
 
 
 def test_weights_add_up_to_one_until_they_are_trained() -> None:
@@ -60,8 +60,8 @@ def test_the_rigid_net_is_the_deformable_one_without_offsets() -> None:
     assert names == {"to_offsets.weight", "to_offsets.bias"}
     torch.nn.init.normal_(deformable.to_weights.weight)
     rigid.load_state_dict(deformable.state_dict(), strict=False)
-    image, seen = inputs()
-    (samples, weights), (moved, moved_weights) = rigid.kernels(image, seen), deformable.kernels(image, seen)
+    image, net_inputs = inputs()
+    (samples, weights), (moved, moved_weights) = rigid.kernels(image, net_inputs), deformable.kernels(image, net_inputs)
     torch.testing.assert_close(samples, sample_rigid2d(image, 3))
     torch.testing.assert_close(moved, samples, rtol=0, atol=1e-4)
     torch.testing.assert_close(moved_weights, weights, rtol=1e-3, atol=1e-3)

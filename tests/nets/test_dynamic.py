@@ -31,8 +31,8 @@ def involution_by_hand(layer: Involution, features: Tensor, K: int) -> Tensor:
     for b in range(B):
         for y in range(H):
             for x in range(W):
-                seen = features[b, :, y, x]
-                hidden = (reduce.weight[:, :, 0, 0] @ seen + reduce.bias).relu()
+                pixel = features[b, :, y, x]
+                hidden = (reduce.weight[:, :, 0, 0] @ pixel + reduce.bias).relu()
                 kernel = (span.weight[:, :, 0, 0] @ hidden + span.bias).tanh().view(-1, K, K)
                 for c in range(C):
                     for i in range(K):
@@ -85,5 +85,5 @@ def test_a_pixel_convolution_weighs_all_channels_alike() -> None:
 def test_how_far_a_pixel_looks(layer: nn.Module, reach: int) -> None:
     features = images(1, 16, 25, 25).requires_grad_()
     perturbed(layer)(features)[..., 12, 12].sum().backward()
-    seen = features.grad.abs().sum(dim=(0, 1)).nonzero() - 12
-    assert (seen.amin().item(), seen.amax().item()) == (-reach, reach)
+    reached = features.grad.abs().sum(dim=(0, 1)).nonzero() - 12
+    assert (reached.amin().item(), reached.amax().item()) == (-reach, reach)
