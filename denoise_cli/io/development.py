@@ -53,12 +53,19 @@ def preview(raw: RawFile, numbers: Numbers | None) -> NDArray[np.uint8]:
     return np.asarray(picture)
 
 
-def camera_to_srgb(raw: RawFile) -> NDArray[np.float64]:
+def camera_to_srgb(raw: RawFile, numbers: Numbers | None) -> NDArray[np.float64]:
     """(3, 3), from the camera's balanced colours to sRGB's, fitted to two developments: LibRaw hides its own tables.
 
-    The identity if there are too few usable pixels.
+    Args:
+        raw: the file.
+        numbers: of the photosites, without their noise if possible; None for the file's own.
+
+    Returns:
+        The matrix; the identity if there are too few usable pixels.
     """
-    camera, srgb = (raw.develop(colours=colours, half_size=True).reshape(-1, RGB) for colours in ("camera", "srgb"))
+    camera, srgb = (
+        raw.develop(numbers, colours=colours, half_size=True).reshape(-1, RGB) for colours in ("camera", "srgb")
+    )
     usable = np.logical_and(*((one > DARKEST) & (one < BRIGHTEST) for one in (camera, srgb))).all(axis=1)
     if np.count_nonzero(usable) < MIN_PIXELS:
         return np.eye(RGB)

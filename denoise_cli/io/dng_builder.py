@@ -38,7 +38,7 @@ def mosaic_dng(raw: RawFile, numbers: Numbers, noise: ShotRead | None) -> Digita
         UnreadableFile: LibRaw cannot develop the file, for the preview.
     """
     black = tuple(float(number) for number in raw.black_of_pattern.flat)
-    camera, picture = _tags(raw, is_mosaic=True)
+    camera, picture = _tags(raw, numbers, is_mosaic=True)
     return DigitalNegative(
         values=numbers,
         phase=raw.phase,
@@ -67,7 +67,7 @@ def linear_dng(
     Raises:
         UnreadableFile: LibRaw cannot develop the file, for the preview.
     """
-    camera, picture = _tags(raw, is_mosaic=False)
+    camera, picture = _tags(raw, numbers, is_mosaic=False)
     return DigitalNegative(
         values=np.rint(linear / raw.gains).astype(np.uint16),  # raw converters apply the white balance themselves
         phase=None,
@@ -103,23 +103,23 @@ def camera_light(raw: RawFile, numbers: Numbers | None = None) -> Numbers:
     return linear
 
 
-def _tags(raw: RawFile, is_mosaic: bool) -> tuple[Directory, Directory]:
+def _tags(raw: RawFile, numbers: Numbers | None, is_mosaic: bool) -> tuple[Directory, Directory]:
     """Tags about the camera, with XMP and IPTC, and tags about the picture."""
     exif = raw.exif
     camera, picture = (
-        tags_to_keep(raw.data, is_mosaic) if raw.is_dng else (_camera_tags(raw, exif), _crop_tags(raw, exif))
+        tags_to_keep(raw.data, is_mosaic) if raw.is_dng else (_camera_tags(raw, numbers, exif), _crop_tags(raw, exif))
     )
     if not {AS_SHOT_NEUTRAL, AS_SHOT_WHITE} & set(camera):
         camera = camera | {AS_SHOT_NEUTRAL: exif.packed(RATIONAL, raw.gains.min() / raw.gains)}
     return {tag: value for tag, value in exif.main.items() if tag in (XMP_TAG, IPTC_TAG)} | camera, picture
 
 
-def _camera_tags(raw: RawFile, exif: Exif) -> Directory:
+def _camera_tags(raw: RawFile, numbers: Numbers | None, exif: Exif) -> Directory:
     matrix = raw.xyz_to_camera
     if raw.is_grey:
         matrix = np.linalg.inv(SRGB_TO_XYZ)
     elif not matrix.any():
-        matrix = np.diag(1 / raw.gains) @ np.linalg.inv(SRGB_TO_XYZ @ camera_to_srgb(raw))
+        matrix = np.diag(1 / raw.gains) @ np.linalg.inv(SRGB_TO_XYZ @ camera_to_srgb(raw, numbers))
     neutral = 1 / raw.gains
     return colour_tags(exif, matrix, neutral / neutral.max(), camera_name(exif) or UNKNOWN_CAMERA)
 
