@@ -257,7 +257,7 @@ class Writer:
         stream.width, stream.height, stream.pix_fmt = picture.width, picture.height, encoding.pixel_format
         if encoding.encoder == RAW_ENCODER:
             tick = 1 / self._clip.rate
-        else:  # `HEADSTART` ticks of a coarser clock are more than MP4 allows
+        else:  # `DTS_LEAD` ticks of a coarser clock are more than MP4 allows
             base = self._clip.time_base
             tick = base / math.ceil(MIN_TICKS * base)
         stream.time_base = stream.codec_context.time_base = tick

@@ -140,7 +140,7 @@ def encode(photo: Photo | dng.DigitalNegative, kind: str, software: str, quality
     photo = Photo(pixels, alpha, kind, _for_output(photo.metadata, pixels.shape[2]))
     if kind == "tiff":
         return tiff.encode(photo, software)
-    if depth == 16:
+    if kind == "png" and depth == 16:
         return png.encode16(photo, software)
     return pillow.encode(photo, kind, software, quality)
 

@@ -11,7 +11,7 @@ from denoise_cli.models.registry import DEFAULT_IMAGE_MODEL, DEFAULT_VIDEO_MODEL
 AUTO = "auto"
 # Cameras write these formats, and what they leave of the noise is in them. Programs write the others, which may hold
 # anything, most often less noise.
-CAMERA_FORMATS = ("jpeg", "heif", "raw", "webp", "avif")
+CAMERA_FORMATS = ("jpeg", "heif", "webp", "avif")
 CAMERA_MODEL = "mallenet-r"
 MOSAIC_MODEL = "mallenet-raw"
 LINEAR_RAW_MODEL = "mallenet-linear"
