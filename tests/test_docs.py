@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 # How the README's table calls a test set of the manifest and a noise level.
 MEASURED_ON = {
     "CBSD68 at sigma 25": ("cbsd68", "25"),
-    "25 real pairs": ("nam25", "real"),
+    "25 pairs of real photos": ("nam25", "real"),
     "five clips at sigma 25": ("clips", "25"),
     "CBSD68, low sensor noise": ("cbsd68", "low"),
     "five clips, low sensor noise": ("clips", "low"),

@@ -29,14 +29,14 @@ SCORED_AT = "25"  # its noise level, on the scale of 0 to 255
 
 Source = Annotated[
     Path | None,
-    typer.Argument(metavar="FILE", help="Photo or clip to time whole programs with, from file to file."),
+    typer.Argument(metavar="FILE", help="Photo or clip on which to time whole programs, from file to file."),
 ]
 Megapixels = Annotated[
     float | None,
     typer.Option(
         metavar="N",
         min=0.01,
-        help="Size of the photo, which is mirrored until it has so many megapixels. Only with a photo.",
+        help="Size in megapixels to which the photo is enlarged by mirroring. Only with a photo.",
         show_default="12",
     ),
 ]
@@ -44,7 +44,7 @@ Size = Annotated[
     int | None,
     typer.Option(
         metavar="PIXELS",
-        help="Side of the networks' input pictures, a multiple of what they take (64). Only without FILE.",
+        help="Side of the input pictures, a multiple of what the networks require (64). Only without FILE.",
         show_default="256",
     ),
 ]
@@ -56,8 +56,8 @@ Models = Annotated[
     typer.Option(
         "--model",
         metavar="MODEL",
-        help="Model: a name from `denoise models` or, without FILE, of a network by others. Repeatable.",
-        show_default="all; with a photo mallenet-s, with a clip mallenet-v",
+        help="Model: a name from `denoise models` or, without FILE, that of a network by others. Repeatable.",
+        show_default="all; mallenet-s with a photo, mallenet-v with a clip",
     ),
 ]
 Plot = Annotated[
@@ -81,7 +81,7 @@ def bench(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Time networks, or the whole program, in comparison with others.
+    """Time networks or whole programs, and compare them with others.
 
     Without FILE, times networks and operators on random pictures. With FILE, times `denoise image` or `denoise video`.
     """

@@ -12,14 +12,14 @@ from denoise_cli.version import __version__
 
 # By module: what needs it, and the package to install.
 OPTIONAL = {
-    "openvino": ("networks in half the time on a CPU", "openvino"),
+    "openvino": ("twice the speed on a CPU", "openvino"),
     "rawpy": ("camera RAW", "rawpy"),
-    "imagecodecs": ("deep PNG and AVIF, compressed TIFF", "imagecodecs"),
+    "imagecodecs": ("high-bit-depth PNG and AVIF, compressed TIFF", "imagecodecs"),
     "pillow_heif": ("HEIF photos", "pillow-heif"),
-    "cv2": ("non-local means to compare with", "opencv-python-headless"),
-    "pywt": ("wavelets to compare with", "PyWavelets"),
-    "matplotlib": ("curves of training", "matplotlib"),
-    "onnx": ("models as ONNX files", "onnx"),
+    "cv2": ("non-local means, for comparison", "opencv-python-headless"),
+    "pywt": ("wavelets, for comparison", "PyWavelets"),
+    "matplotlib": ("training curves", "matplotlib"),
+    "onnx": ("export to ONNX", "onnx"),
 }
 
 
@@ -48,10 +48,10 @@ def _facts() -> dict[str, str]:
         "Python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
         "PyTorch": f"{torch.__version__}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}",
         "GPU": torch.cuda.get_device_name() if torch.cuda.is_available() else "none that PyTorch can use",
-        "runs on": f"{device} in {precision} by {engine}",
+        "runs on": f"{device} in {precision} with {engine}",
         "GPU kernels": str(_version("cupy"))
         if obstacle is None
-        else f"not used (PyTorch's operators instead): {obstacle}",
+        else f"not used (PyTorch's operators run instead): {obstacle}",
     }
     for module, (purpose, package) in OPTIONAL.items():
         facts[purpose] = _version(module) or f"not installed: pip install {package}"

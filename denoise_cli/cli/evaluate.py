@@ -53,7 +53,7 @@ Data = Annotated[
     Path,
     typer.Option(
         metavar="FOLDER",
-        help="Folder of clean photos; or of pairs, with noisy photos in noisy/ and clean ones of the same names in "
+        help="Folder of clean photos; or of pairs, with noisy photos in noisy/ and clean ones with the same names in "
         "clean/.",
     ),
 ]
@@ -62,7 +62,7 @@ Sigmas = Annotated[
     typer.Option(
         "--sigma",
         metavar="SIGMA",
-        help="Standard deviation of white noise to add, on the scale of 0 to 255. Repeatable.",
+        help="Standard deviation of white noise to add, on a scale of 0 to 255. Repeatable.",
         show_default="15, 25 and 50, unless --shot-read is given",
     ),
 ]
@@ -83,18 +83,18 @@ Models = Annotated[
         show_default="mallenet-r for pairs, otherwise mallenet-s",
     ),
 ]
-Blind = Annotated[bool, typer.Option("--blind", help="Do not give models the noise level; it is estimated instead.")]
+Blind = Annotated[bool, typer.Option("--blind", help="Estimate the noise level instead of giving models the true one.")]
 Each = Annotated[bool, typer.Option("--each", help="Print the scores of every photo as well.")]
 Csv = Annotated[
     Path | None, typer.Option("--csv", metavar="FILE", help="CSV file to write, with the scores of every photo.")
 ]
 Grid = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="PNG file to write, with inputs, outputs, clean photos and errors at 100 %."),
+    typer.Option(metavar="FILE", help="PNG file to write, with inputs, outputs, clean photos and errors at 100%."),
 ]
 Profile = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="PNG file to write, with the middle line of the first clip's frames over time."),
+    typer.Option(metavar="FILE", help="PNG file to write, with the middle row of the first clip's frames over time."),
 ]
 Frames = Annotated[
     int | None,
@@ -102,7 +102,7 @@ Frames = Annotated[
         metavar="N",
         min=1,
         max=9,
-        help="Number of frames to use for each one, as in `denoise video`; every folder is scored as a clip.",
+        help="Number of frames used to denoise each frame, as in `denoise video`; every folder is scored as a clip.",
         show_default="5 with a model for clips; otherwise photos are scored one by one",
     ),
 ]
@@ -128,7 +128,7 @@ def evaluate(
 ) -> None:
     """Score models on your photos, by PSNR and SSIM.
 
-    Noise is added to clean photos, or the photos are pairs of a noisy and a clean one.
+    The photos are either clean, and noise is added to them, or pairs of a noisy and a clean one.
     """
     levels = [read_number(text, "--sigma", 0, 255, auto=False) for text in sigma]
     sensors = [read_shot_read(text, "--shot-read") for text in shot_read]

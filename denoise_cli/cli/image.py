@@ -49,7 +49,7 @@ Noise = Annotated[
     str,
     typer.Option(
         metavar="NOISE",
-        help="Noise in the photo: auto; its standard deviation on the scale of 0 to 255, such as 25; or a sensor's "
+        help="Noise in the photo: auto; its standard deviation on a scale of 0 to 255, such as 25; or a sensor's "
         "SHOT,READ in linear light, such as 0.003,0.002.",
     ),
 ]
@@ -62,16 +62,16 @@ Format = Annotated[
     typer.Option(
         "--format",
         metavar="FORMAT",
-        help="Output format, if the output's name does not show it: jpeg, png, tiff, webp, avif, or, for camera RAW, "
+        help="Output format, if the output's name does not imply it: jpeg, png, tiff, webp, avif, or, for camera RAW, "
         "dng.",
         show_default="the input's; png for HEIF, BMP and RAW",
     ),
 ]
 Linear = Annotated[
-    bool, typer.Option("--linear", help="Write .dng files as demosaiced, linear light instead of a mosaic.")
+    bool, typer.Option("--linear", help="Write demosaiced, linear light to .dng files instead of a mosaic.")
 ]
 Recursive = Annotated[
-    bool, typer.Option("--recursive", "-r", help="Include subfolders, and build the same tree in the output folder.")
+    bool, typer.Option("--recursive", "-r", help="Include subfolders, and recreate them in the output folder.")
 ]
 
 

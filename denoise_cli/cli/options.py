@@ -31,21 +31,22 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing f
 Device = Annotated[
     str,
     typer.Option(
-        metavar="DEVICE", help="Where to compute: auto, cpu, cuda or cuda:N. auto is a GPU if PyTorch finds one."
+        metavar="DEVICE", help="Device to compute on: auto, cpu, cuda or cuda:N. auto is a GPU if PyTorch finds one."
     ),
 ]
 Precision = Annotated[
     str,
     typer.Option(
         metavar="PRECISION",
-        help="Arithmetic: auto, fp32, bf16 or fp16. auto is 16 bits if the device computes them natively.",
+        help="Arithmetic: auto, fp32, bf16 or fp16. auto is 16 bits if the device supports them natively.",
     ),
 ]
 Tile = Annotated[
     str,
     typer.Option(
         metavar="PIXELS",
-        help=f"Longest side to process at once: auto, or at least {SMALLEST_TILE}. Smaller tiles need less memory.",
+        help=f"Longest side of the tiles in which pictures are processed: auto, or at least {SMALLEST_TILE}. Smaller "
+        "tiles need less memory.",
     ),
 ]
 MaxPixels = Annotated[

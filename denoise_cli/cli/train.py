@@ -39,7 +39,7 @@ RecipeName = Annotated[
 ]
 Model = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="Model to train from fresh weights: a name from `denoise models`."),
+    typer.Option(metavar="NAME", help="Model to train from scratch: a name from `denoise models`."),
 ]
 Start = Annotated[str | None, typer.Option("--from", metavar="MODEL", help=f"Model to fine-tune: {NAME_OR_FILE}.")]
 Steps = Annotated[
@@ -60,7 +60,7 @@ Patch = Annotated[
     typer.Option(
         metavar="PIXELS",
         min=1,
-        help="Side of a crop, a multiple of what the network takes (64).",
+        help="Side of a crop, a multiple of what the network requires (64 for a MalleNet).",
         show_default="the recipe's, or 64",
     ),
 ]
@@ -75,7 +75,7 @@ LearningRate = Annotated[
 ]
 Seed = Annotated[
     int | None,
-    typer.Option(metavar="N", min=0, help="Seed of weights, crops and noise.", show_default="the recipe's, or 0"),
+    typer.Option(metavar="N", min=0, help="Seed for weights, crops and noise.", show_default="the recipe's, or 0"),
 ]
 Validation = Annotated[
     Path | None,
@@ -84,12 +84,12 @@ Validation = Annotated[
         help="Folder of photos to score the weights on: pairs, or clean photos, which get noise of sigma 25.",
     ),
 ]
-Every = Annotated[int, typer.Option(metavar="N", min=1, help="Number of steps between two validations.")]
-SaveEvery = Annotated[int, typer.Option(metavar="N", min=1, help="Number of steps between two saved states.")]
+Every = Annotated[int, typer.Option(metavar="N", min=1, help="Number of steps between validations.")]
+SaveEvery = Annotated[int, typer.Option(metavar="N", min=1, help="Number of steps between saved states.")]
 Minutes = Annotated[
     float,
     typer.Option(
-        metavar="MINUTES", min=0, help="Time after which to stop; continue with --resume.", show_default="no limit"
+        metavar="MINUTES", min=0, help="Minutes after which to stop; continue with --resume.", show_default="no limit"
     ),
 ]
 Workers = Annotated[
@@ -132,7 +132,7 @@ def train(
 ) -> None:
     """Train a model, or fine-tune one on your own photos.
 
-    --recipe repeats the run of a published model, --model starts a new one, --from fine-tunes, --resume continues.
+    --recipe repeats a published model's run, --model trains from scratch, --from fine-tunes, --resume continues.
     """
     choices = sum(choice is not None for choice in (recipe, model, start))
     if choices > 1 or not (choices or resume):

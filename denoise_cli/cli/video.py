@@ -47,7 +47,7 @@ Output = Annotated[
 ]
 Frames = Annotated[
     int,
-    typer.Option(metavar="N", help="Number of frames to use for each one, with it in the middle: odd, from 1 to 9."),
+    typer.Option(metavar="N", help="Number of frames used to denoise each frame, itself included: odd, from 1 to 9."),
 ]
 Model = Annotated[
     str | None,
@@ -61,21 +61,23 @@ Noise = Annotated[
     str,
     typer.Option(
         metavar="SIGMA",
-        help="Noise in the clip: auto (estimated for each scene), or its standard deviation on the scale of 0 to 255.",
+        help="Noise in the clip: auto (estimated for each scene), or its standard deviation on a scale of 0 to 255.",
     ),
 ]
 Codec = Annotated[
     str | None,
     typer.Option(
         metavar="CODEC",
-        help="Codec: h264, hevc, av1, vp9, prores, ffv1, or one of FFmpeg's encoders.",
+        help="Codec: h264, hevc, av1, vp9, prores, ffv1, or the name of an FFmpeg encoder.",
         show_default="the clip's",
     ),
 ]
 Crf = Annotated[
     float | None,
     typer.Option(
-        metavar="N", help="Constant quality: lower is better, and a larger file.", show_default="visually lossless"
+        metavar="N",
+        help="Constant quality; lower values mean better quality and larger files.",
+        show_default="visually lossless",
     ),
 ]
 Preset = Annotated[
@@ -93,7 +95,10 @@ Deinterlace = Annotated[bool, typer.Option("--deinterlace", help="Deinterlace th
 Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")]
 Compare = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Second clip to write, with before on the left and after on the right."),
+    typer.Option(
+        metavar="FILE",
+        help="Second clip to write, with the original on the left and the result on the right.",
+    ),
 ]
 
 

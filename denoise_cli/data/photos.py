@@ -51,7 +51,7 @@ def find_pairs(folder: Path) -> list[tuple[Path, Path]]:
     names = {side: {path.relative_to(side) for path in find_photos([side])} for side in (noisy, clean)}
     for side, other in ((noisy, clean), (clean, noisy)):
         for name in sorted(names[side] - names[other]):
-            raise UnreadableFile(side / name, f"has no counterpart of this name in {other}")
+            raise UnreadableFile(side / name, f"has no counterpart of the same name in {other}")
     return [(noisy / name, clean / name) for name in sorted(names[noisy])]
 
 

@@ -202,7 +202,7 @@ def encode(negative: DigitalNegative, software: str) -> bytes:
         ValueError: the picture is too narrow; with a message for the user.
     """
     if negative.shape[1] < TIFF_UNIT:
-        raise ValueError(f"it cannot hold pictures of less than {TIFF_UNIT} columns: choose .tif or .png")
+        raise ValueError(f"it cannot hold pictures of fewer than {TIFF_UNIT} columns: choose .tif or .png")
     exif = negative.exif
     buffer = BytesIO()
     with tifffile.TiffWriter(buffer, byteorder=exif.order, bigtiff=False) as writer:

@@ -143,7 +143,7 @@ class RawFile:
         if (rows, columns) != (2, 2):
             return f"colour filters in a pattern of {rows} x {columns}"
         if self._raw.color_desc != b"RGBG" or _phase_of(self._filters) is None:
-            return "other colour filters than a Bayer sensor's"
+            return "colour filters other than a Bayer sensor's"
         if min(self.numbers.shape) < SMALLEST_SIDE:
             return "too few photosites"
         return None
@@ -299,7 +299,7 @@ class RawFile:
 
     def _find_filters(self) -> None:
         if self.is_dng and filter_pattern(self.data) not in KNOWN_PATTERNS:
-            raise ValueError("LibRaw knows no way to develop its pattern of colour filters")
+            raise ValueError("LibRaw cannot develop its pattern of colour filters")
         colours = self._raw.raw_colors_visible[: 2 * LONGEST_PERIOD, : 2 * LONGEST_PERIOD]
         if self._is_grey:
             colours = np.zeros_like(colours)

@@ -86,19 +86,19 @@ class ModelSpec:
 # Dense blocks replace the paper's inverted bottlenecks if they are both better and faster: docs/models.md.
 MODELS = {
     "mallenet-s": ModelSpec(MalleNetConfig(16, block="residual", lean=True), "the fastest"),
-    "mallenet-m": ModelSpec(MalleNetConfig(32, block="residual"), "three times the time of s, better in fine detail"),
+    "mallenet-m": ModelSpec(MalleNetConfig(32, block="residual"), "finer detail than s, three times as long"),
     "mallenet-l": ModelSpec(MalleNetConfig(64), "for a GPU"),
-    "mallenet-xl": ModelSpec(MalleNetConfig(144), "for a GPU, the best of the paper"),
-    "mallenet-r": ModelSpec(MalleNetConfig(16, block="residual"), "for photos as cameras write them", noise="camera"),
+    "mallenet-xl": ModelSpec(MalleNetConfig(144), "for a GPU, the paper's best"),
+    "mallenet-r": ModelSpec(MalleNetConfig(16, block="residual"), "for photos straight from a camera", noise="camera"),
     "mallenet-s-paper": ModelSpec(MalleNetConfig(16), "s with the paper's blocks"),
     "mallenet-m-paper": ModelSpec(MalleNetConfig(32), "m with the paper's blocks"),
     "mallenet-r-paper": ModelSpec(
         MalleNetConfig(48, block="residual", kernel=3), "r as in the paper, 3x3 kernels", noise="camera"
     ),
-    "mallenet-v": ModelSpec(MalleNetVideoConfig(16), "for clips: merges frames, then as s", window=5, any_window=True),
+    "mallenet-v": ModelSpec(MalleNetVideoConfig(16), "for clips: like s, on merged frames", window=5, any_window=True),
     "mallenet-v-sensor": ModelSpec(
         MalleNetVideoConfig(16),
-        "v for the noise of a sensor, in linear light",
+        "v for a sensor's noise, in linear light",
         window=5,
         any_window=True,
         space="linear",
@@ -124,7 +124,7 @@ MODELS = {
     ),
     "deformable-2d-quarter-blind": ModelSpec(
         DeformableKernelNetConfig(16, blind=True),
-        "the quarter width, without the noise level",
+        "deformable-2d-quarter without the noise level",
         space="linear",
         noise="sensor",
     ),

@@ -153,7 +153,7 @@ def run(
     if compare is not None:
         check(source, compare, overwrite)
         if compare in (STDOUT, target):
-            raise UsageError(f"--compare {compare}: expected another file")
+            raise UsageError(f"--compare {compare}: name a file other than the output")
     with Reader(source) as clip, closing(clip.frames(settings.start, settings.seconds, settings.deinterlace)) as frames:
         first = _first(frames, source, settings)
         encoding = _encoding(clip, first, target, settings)
@@ -319,7 +319,7 @@ def _notes(clip: Reader, first: Frame, encoding: Encoding) -> list[str]:
     if clip.has_alpha and not has_alpha(av.VideoFormat(encoding.pixel_format, 16, 16)):
         notes.append(f"transparency is lost: {encoding.encoder} does not support it")
     if first.mastering and encoding.encoder not in HDR_PARAMETERS:
-        notes.append(f"the mastering display's data are lost: {encoding.encoder} has no place for them")
+        notes.append(f"the mastering-display metadata is lost: {encoding.encoder} cannot store it")
     if encoding.encoder == RAW_ENCODER and not clip.has_constant_rate:
         notes.append(f"raw frames have a constant rate: {float(clip.rate):g} per second")
     return notes

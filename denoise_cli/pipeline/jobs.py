@@ -73,7 +73,7 @@ def _sources(path: Path, recursive: bool) -> list[tuple[Path, Path]]:
     found = sorted(file for file in (path.rglob("*") if recursive else path.iterdir()) if image.is_photo(file))
     photos = [file for file in found if file.is_file()]
     if not photos:
-        raise UsageError(f"{path}: holds no photos" + ("" if recursive else ": add --recursive to look deeper"))
+        raise UsageError(f"{path}: holds no photos" + ("" if recursive else ": add --recursive to search subfolders"))
     return [(file, file.relative_to(path)) for file in photos]
 
 

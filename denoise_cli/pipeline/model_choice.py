@@ -38,9 +38,9 @@ def model_for(source: Photo | RawFile, path: Path, asked: str = AUTO, noise: Noi
         return CAMERA_MODEL if noise is None and source.kind in CAMERA_FORMATS else DEFAULT_IMAGE_MODEL
     spec = find_model(asked)
     if spec.is_for_raw and not isinstance(source, RawFile):
-        raise UnreadableFile(path, f"is not camera RAW, and {asked} is for nothing else: choose another model")
+        raise UnreadableFile(path, f"is not camera RAW, and {asked} takes nothing else: choose another model")
     if spec.space == "mosaic" and isinstance(source, RawFile) and source.obstacle is not None:
-        raise UnreadableFile(path, f"has {source.obstacle}, no Bayer mosaic: choose {LINEAR_RAW_MODEL}")
+        raise UnreadableFile(path, f"has no usable Bayer mosaic ({source.obstacle}): choose {LINEAR_RAW_MODEL}")
     return asked
 
 
@@ -75,7 +75,7 @@ def check_not_for_raw(name: str) -> ModelSpec:
     """
     spec = find_model(name)
     if spec.is_for_raw:
-        raise UsageError(f"--model {name}: is only for camera RAW, which denoise image takes")
+        raise UsageError(f"--model {name}: is only for camera RAW: use it with denoise image")
     return spec
 
 
@@ -90,6 +90,6 @@ def check_takes_noise(name: str, noise: Noise | None, typed: str) -> None:
         return
     spec = find_model(name)
     if spec.is_for_raw and isinstance(noise, float):
-        raise UsageError(f"--noise {typed}: {name} needs SHOT,READ, as shares of white, like 0.003,0.002")
+        raise UsageError(f"--noise {typed}: {name} needs SHOT,READ, as fractions of white, such as 0.003,0.002")
     if spec.is_blind:
         raise UsageError(f"--noise {typed}: {name} finds the level itself: choose another model, or use --strength")

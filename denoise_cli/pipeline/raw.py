@@ -193,7 +193,7 @@ def _denoise_picture_of(
 ) -> DenoisedRaw:
     notes: tuple[str, ...] = ()
     if raw.obstacle is not None:
-        notes = (f"{raw.obstacle}: denoised after LibRaw has made a picture of it",)
+        notes = (f"{raw.obstacle}: denoised after LibRaw has developed it",)
     linear = raw.develop() if output == "photo" else camera_light(raw)
     clean = denoise_picture(linear, known.noise, raw.gains, denoise, strength, progress)
     if output == "photo":

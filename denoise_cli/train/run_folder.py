@@ -63,7 +63,7 @@ class RunFolder:
             return ()
         names = [name for name in settings if name not in ("steps", "folders")]
         changed = [name for name in names if before.get(name, settings[name]) != settings[name]]
-        return tuple(f"{name} {_words(before[name])} is now {_words(settings[name])}" for name in changed)
+        return tuple(f"{name} changed from {_words(before[name])} to {_words(settings[name])}" for name in changed)
 
     def open(self, settings: Mapping[str, object], step: int) -> None:
         """Create the folder, or remove what an interrupted run left unfinished, and write the settings.

@@ -121,7 +121,7 @@ def test_what_makes_no_sense_for_raw_is_one_line(
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (("--model", "mallenet-raw"), "is not camera RAW, and mallenet-raw is for nothing else"),
+        (("--model", "mallenet-raw"), "is not camera RAW, and mallenet-raw takes nothing else"),
         (("--format", "dng"), "a DNG is made from camera RAW, but "),
     ],
 )
@@ -241,12 +241,12 @@ def test_other_sensors_are_denoised_after_developing_or_refused_in_a_line(
     done = cli("image", source, "-o", tmp_path / target, "--json")
     if not is_known:
         assert (done.code, done.err.count("\n")) == (1, 1), done.err
-        assert "in.dng: cannot be decoded: LibRaw knows no way to develop its pattern of colour filters" in done.err
+        assert "in.dng: cannot be decoded: LibRaw cannot develop its pattern of colour filters" in done.err
         assert not (tmp_path / target).exists()
         return
     assert done.code == 0, done.err
     record = json.loads(done.out)
     assert record["model"] == "mallenet-linear"
-    assert "denoised after LibRaw has made a picture of it" in record["notes"][0]
+    assert "denoised after LibRaw has developed it" in record["notes"][0]
     assert record["notes"][0] in done.err
     assert image.read(tmp_path / target).shape == (520, 640)

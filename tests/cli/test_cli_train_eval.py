@@ -93,9 +93,9 @@ def test_a_run_is_continued_by_its_folder_alone(cli: Cli, photos: Path, tmp_path
     assert (done.code, done.err) == (0, f"{run}: 0 steps done: 2 left, continue with --resume\n")
     assert settings_of(run) == begun
     done = cli("train", "--resume", "--model", "mallenet-s", "--batch", "2", *where)
-    assert done.err.splitlines()[0] == f"{run}: batch 1 is now 2"
+    assert done.err.splitlines()[0] == f"{run}: batch changed from 1 to 2"
     done = cli("train", "--resume", "--recipe", own, *where)
-    assert done.err.splitlines()[0] == f"{run}: batch 2 is now 1, seed 3 is now 0"
+    assert done.err.splitlines()[0] == f"{run}: batch changed from 2 to 1, seed changed from 3 to 0"
     assert settings_of(run) == begun | {"steps": 9, "seed": 0}
     for other in (["--model", "mallenet-m"], ["--from", "mallenet-m"]):
         done = cli("train", "--resume", *other, *where)

@@ -36,7 +36,7 @@ def test_a_photo_without_its_partner_is_named(tmp_path: Path, side: str, other: 
     make(tmp_path, "noisy/a.png", "clean/a.png", f"{side}/b.png", f"{side}/c.png")
     with pytest.raises(UnreadableFile) as error:
         find_pairs(tmp_path)
-    assert str(error.value) == f"{tmp_path / side / 'b.png'}: has no counterpart of this name in {tmp_path / other}"
+    assert str(error.value) == f"{tmp_path / side / 'b.png'}: has no counterpart of the same name in {tmp_path / other}"
 
 
 def test_an_empty_side_is_named(tmp_path: Path) -> None:

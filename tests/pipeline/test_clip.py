@@ -423,7 +423,7 @@ def test_hdr_that_has_no_place_is_told(hdr: Path, tmp_path: Path, denoise: Denoi
     told: list[str] = []
     settings = Settings("mallenet-s", strength=0, codec="vp9")
     result = pipeline.run(hdr, tmp_path / "b.mp4", denoise, settings, notice=told.append)
-    assert told == ["the mastering display's data are lost: libvpx-vp9 has no place for them"]
+    assert told == ["the mastering-display metadata is lost: libvpx-vp9 cannot store it"]
     assert result.notes == tuple(told)
 
 

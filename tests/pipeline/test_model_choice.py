@@ -67,9 +67,9 @@ def test_raw_gets_the_model_of_its_mosaic(obstacle: str | None, noise: Any, expe
 def test_a_model_that_is_named_is_taken_or_refused() -> None:
     assert model_for(photo("jpeg"), PATH, "mallenet-m") == "mallenet-m"
     assert model_for(Opened(None), PATH, "mallenet-s") == "mallenet-s"
-    with pytest.raises(UnreadableFile, match="photo: is not camera RAW, and mallenet-raw is for nothing else"):
+    with pytest.raises(UnreadableFile, match="photo: is not camera RAW, and mallenet-raw takes nothing else"):
         model_for(photo("jpeg"), PATH, "mallenet-raw")
-    with pytest.raises(UnreadableFile, match="has no colour filters, no Bayer mosaic: choose mallenet-linear"):
+    with pytest.raises(UnreadableFile, match=r"no usable Bayer mosaic \(no colour filters\): choose mallenet-linear"):
         model_for(Opened("no colour filters"), PATH, "mallenet-raw")
     with pytest.raises(UnknownModel):
         model_for(photo("jpeg"), PATH, "mallenet-q")

@@ -360,14 +360,14 @@ def test_a_continued_run_says_what_is_set_otherwise(start: Start, photos: Path, 
     assert start(recipe=dataclasses.replace(RECIPE, steps=8), resume=True).changes == ()
     other = dataclasses.replace(RECIPE, batch=4, seed=5)
     assert start(recipe=other, data=pairs, resume=True).changes == (
-        f"data {photos} is now {pairs}",
-        "batch 2 is now 4",
-        "seed 0 is now 5",
+        f"data changed from {photos} to {pairs}",
+        "batch changed from 2 to 4",
+        "seed changed from 0 to 5",
     )
     shutil.copy(photos / "a.png", photos / "d.png")
     assert start(recipe=other, data=photos, resume=True).changes == (
-        f"data {pairs} is now {photos}",
-        "photos 3 is now 4",
+        f"data changed from {pairs} to {photos}",
+        "photos changed from 3 to 4",
     )
     (run.folder / "run.json").write_text("{")
     assert start(resume=True).changes == ()
