@@ -32,7 +32,8 @@ Output = Literal["photo", "mosaic_dng", "linear_dng"]
 
 # A saturated photosite stays saturated if this share of its neighbours of the same colour is: elsewhere, noise has
 # pushed it there.
-NEIGHBOURHOOD, MOSTLY = 5, 0.5  # photosites of one colour, the side of a square; a share
+NEIGHBOURHOOD = 5  # photosites of one colour, the side of a square
+MOSTLY = 0.5
 
 
 @dataclass(frozen=True)

@@ -95,10 +95,10 @@ def test_the_doctor_names_what_this_machine_runs_on(cli: Cli) -> None:
     assert done.code == 0
     assert facts["weights of mallenet-s"] == "intact"
     assert facts["runs on"].split(" in ")[1] in (
-        "float32 by OpenVINO",
-        "bfloat16 by OpenVINO",
-        "float16 by PyTorch",
-        "bfloat16 by PyTorch",
+        "float32 with OpenVINO",
+        "bfloat16 with OpenVINO",
+        "float16 with PyTorch",
+        "bfloat16 with PyTorch",
     )
 
 
