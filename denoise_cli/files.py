@@ -157,7 +157,7 @@ def packaged_folder(name: str) -> Path:
 
 def _folder_error(path: Path, error: OSError) -> UnwritableFile:
     """The error for a file whose folder does not accept new files."""
-    if isinstance(error, FileNotFoundError):
+    if not path.parent.exists():
         return UnwritableFile(path, f"there is no folder {path.parent}: create it first")
     return UnwritableFile(path, f"cannot write into {path.parent}: {error.strerror}")
 

@@ -100,6 +100,12 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert str(error.value) == f"{target}: there is no folder {target.parent}: create it first"
 
 
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a folder that refuses files although it exists: /proc")
+def test_a_folder_that_refuses_files_is_not_called_missing() -> None:
+    with pytest.raises(UnwritableFile, match="cannot write into /proc: "):
+        check_target(Path("/proc/photo.png"), overwrite=False)
+
+
 def test_a_file_is_not_a_folder(old: Path) -> None:
     with pytest.raises(UnwritableFile, match="cannot write into"):
         write_atomically(old / "photo.png", b"new", overwrite=True)

@@ -128,7 +128,7 @@ class Trainer:
         self.net = self.spec.config.build().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         multiple = multiple_of(self.net)
         if recipe.patch % multiple:
-            raise UsageError(f"patch {recipe.patch}: {recipe.model} needs a multiple of {multiple}")
+            raise UsageError(f"--patch {recipe.patch}: {recipe.model} needs a multiple of {multiple}")
         self.average = self.spec.config.build().to(device)
         if recipe.start and not resume:
             self._load_start(recipe.start)

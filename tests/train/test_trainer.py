@@ -387,7 +387,7 @@ def test_an_unknown_model_missing_photos_and_a_wrong_patch_leave_no_folder(start
         start(recipe=dataclasses.replace(RECIPE, model="none"))
     with pytest.raises(UnreadableFile):
         start(data=tmp_path / "none")
-    with pytest.raises(UsageError, match="patch 20: tiny needs a multiple of 8"):
+    with pytest.raises(UsageError, match="--patch 20: tiny needs a multiple of 8"):
         start(recipe=dataclasses.replace(RECIPE, patch=20))
     assert not (tmp_path / "run").exists()
 
