@@ -6,6 +6,7 @@ Legend: H x W photosites or pixels.
 import numpy as np
 
 from denoise_cli.errors import UnreadableFile
+from denoise_cli.imaging.bayer import Phase
 from denoise_cli.imaging.colour import SRGB_TO_XYZ
 from denoise_cli.imaging.noise import ShotRead
 from denoise_cli.io.development import camera_to_srgb, preview
@@ -38,19 +39,7 @@ def mosaic_dng(raw: RawFile, numbers: Numbers, noise: ShotRead | None) -> Digita
         UnreadableFile: LibRaw cannot develop the file, for the preview.
     """
     black = tuple(float(number) for number in raw.black_of_pattern.flat)
-    camera, picture = _tags(raw, numbers, is_mosaic=True)
-    return DigitalNegative(
-        values=numbers,
-        phase=raw.phase,
-        black=black,
-        white=raw.white,
-        camera=camera,
-        exif=raw.exif,
-        orientation=_orientation(raw),
-        noise=noise,
-        preview=preview(raw, numbers),
-        picture=picture,
-    )
+    return _build(raw, numbers, noise, values=numbers, phase=raw.phase, black=black, white=raw.white)
 
 
 def linear_dng(
@@ -67,19 +56,8 @@ def linear_dng(
     Raises:
         UnreadableFile: LibRaw cannot develop the file, for the preview.
     """
-    camera, picture = _tags(raw, numbers, is_mosaic=False)
-    return DigitalNegative(
-        values=np.rint(linear / raw.gains).astype(np.uint16),  # raw converters apply the white balance themselves
-        phase=None,
-        black=(0.0,),
-        white=WHITE,
-        camera=camera,
-        exif=raw.exif,
-        orientation=_orientation(raw),
-        noise=noise,
-        preview=preview(raw, numbers),
-        picture=picture,
-    )
+    values = np.rint(linear / raw.gains).astype(np.uint16)  # raw converters apply the white balance themselves
+    return _build(raw, numbers, noise, values=values, phase=None, black=(0.0,), white=WHITE)
 
 
 def camera_light(raw: RawFile, numbers: Numbers | None = None) -> Numbers:
@@ -101,6 +79,32 @@ def camera_light(raw: RawFile, numbers: Numbers | None = None) -> Numbers:
             raw.name, f"its {linear.shape[-1]} colours do not fit into a linear DNG: choose .tif or .png"
         )
     return linear
+
+
+def _build(
+    raw: RawFile,
+    numbers: Numbers | None,
+    noise: ShotRead | None,
+    *,
+    values: Numbers,
+    phase: Phase | None,
+    black: tuple[float, ...],
+    white: int,
+) -> DigitalNegative:
+    """A DNG of these values, with the file's tags and a preview of `numbers`; without a phase, not a mosaic."""
+    camera, picture = _tags(raw, numbers, is_mosaic=phase is not None)
+    return DigitalNegative(
+        values=values,
+        phase=phase,
+        black=black,
+        white=white,
+        camera=camera,
+        exif=raw.exif,
+        orientation=_orientation(raw),
+        noise=noise,
+        preview=preview(raw, numbers),
+        picture=picture,
+    )
 
 
 def _tags(raw: RawFile, numbers: Numbers | None, is_mosaic: bool) -> tuple[Directory, Directory]:

@@ -52,6 +52,6 @@ def test_a_photo_is_timed_in_each_way(gpu):
 
 def test_without_a_gpu_it_says_so():
     if torch.cuda.is_available():
-        pytest.skip("there is one")
+        pytest.skip("PyTorch finds a GPU")
     done = subprocess.run([sys.executable, SCRIPT], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "nothing to measure: PyTorch finds no GPU\n")
