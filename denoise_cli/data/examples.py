@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from denoise_cli.data.photos import CropSource, Source
-from denoise_cli.imaging import camera
+from denoise_cli.imaging import camera, xtrans
 from denoise_cli.imaging.anscombe import AnscombeTransform
 from denoise_cli.imaging.bayer import pack
 from denoise_cli.imaging.demosaic import DemosaicMethod, sample_mosaic
@@ -128,6 +128,22 @@ class MosaicNoise:
         transform = AnscombeTransform(sensor.noise)
         pictures = sensor.normalise(sensor.capture(scene, rng)), sensor.measure(scene)
         noisy, clean = (transform.forward(pack(picture, sensor.phase)) for picture in pictures)
+        return Example(noisy, clean, np.full(clean.shape[:2], transform.level, np.float32))
+
+
+@dataclass(frozen=True)
+class XTransNoise:
+    """Like `MosaicNoise`, for X-Trans mosaics: `patch` blocks wide and high, the nine planes of `imaging.xtrans`."""
+
+    crops: Source
+
+    def draw(self, rng: np.random.Generator, patch: int) -> Example:
+        """See `Examples`."""
+        sensor = draw_sensor(rng)
+        light = xtrans.sample(sensor.light(self.crops.draw(rng, xtrans.BLOCK * patch)))
+        transform = AnscombeTransform(sensor.noise)
+        pictures = sensor.normalise(sensor.digitise(light, rng)), light.clip(0, 1)
+        noisy, clean = (transform.forward(xtrans.pack(picture, (0, 0))) for picture in pictures)
         return Example(noisy, clean, np.full(clean.shape[:2], transform.level, np.float32))
 
 

@@ -23,9 +23,11 @@ RED_GAINS = (1.2, 2.6)
 BLUE_GAINS = (1.2, 2.6)
 # Chosen by us: from the least noise of sensors on the market to more than in the deformable kernels' paper.
 SHOTS = (4e-6, 2e-2)  # variance per unit of light
-READS = (1e-4, 10**-1.4)  # standard deviation, a share of white
+READS = (1e-4, 10**-1)  # standard deviation, a share of white
 EXPOSURES = (0.25, 2.0)  # from two stops under to one over
 BLACKS = (256, 2049)  # of 16383: black levels that clip more or less of the noise
+LOW_BLACKS = (0, 256)  # the same for files from which most of the black level has been subtracted,
+LOW_SHARE = 0.25  # this share of all
 
 
 @dataclass(frozen=True)
@@ -114,5 +116,5 @@ def draw_sensor(rng: np.random.Generator) -> Sensor:
         blue=rng.uniform(*BLUE_GAINS),
         colours=draw_colours(rng),
         exposure=float(np.exp(rng.uniform(*np.log(EXPOSURES)))),
-        black=int(rng.integers(*BLACKS)),
+        black=int(rng.integers(*(LOW_BLACKS if rng.random() < LOW_SHARE else BLACKS))),
     )

@@ -7,7 +7,7 @@ from typing import Literal, Protocol, cast
 from torch import nn
 
 from denoise_cli.errors import DamagedWeights, UnknownModel
-from denoise_cli.imaging.bayer import PLANES
+from denoise_cli.imaging import bayer, xtrans
 from denoise_cli.models.checkpoint import load_weights, read_metadata, read_tensors, sha256_of
 from denoise_cli.models.manifest import read_manifest
 from denoise_cli.nets.deformable import DeformableKernelNetConfig
@@ -40,7 +40,8 @@ class ModelSpec:
         window: number of frames that it takes, of which it denoises the first; 1 for photos.
         any_window: whether it takes other numbers of frames as well.
         space: the encoding that it works in: "srgb" for a photo's own, "linear" for linear light; or, with the noise
-            variance stabilised, "mosaic" for the four planes of a mosaic and "developed" for a developed RAW file.
+            variance stabilised, "mosaic" for the four planes of a Bayer mosaic, "xtrans" for the nine of an X-Trans mosaic, and
+            "developed" for a developed RAW file.
         noise: the noise that it learns to remove: "gaussian" for white noise, "sensor" for a sensor's shot and read
             noise, "camera" for the noise that remains in a camera's photos.
         sigma_max: the strongest noise that it was trained for, as a standard deviation on [0, 1].
@@ -50,7 +51,7 @@ class ModelSpec:
     summary: str
     window: int = 1
     any_window: bool = False
-    space: Literal["srgb", "linear", "mosaic", "developed"] = "srgb"
+    space: Literal["srgb", "linear", "mosaic", "xtrans", "developed"] = "srgb"
     noise: Literal["gaussian", "sensor", "camera"] = "gaussian"
     sigma_max: float = 75 / 255
 
@@ -62,7 +63,7 @@ class ModelSpec:
     @property
     def channels(self) -> int:
         """Number of channels that are denoised: those of RGB, or the planes of a mosaic."""
-        return PLANES if self.space == "mosaic" else 3
+        return {"mosaic": bayer.PLANES, "xtrans": xtrans.PLANES}.get(self.space, 3)
 
     @property
     def inputs(self) -> int:
@@ -72,7 +73,7 @@ class ModelSpec:
     @property
     def is_for_raw(self) -> bool:
         """Whether it denoises the contents of RAW files, before they become a photo."""
-        return self.space in ("mosaic", "developed")
+        return self.space in ("mosaic", "xtrans", "developed")
 
     @property
     def is_blind(self) -> bool:
@@ -110,9 +111,15 @@ MODELS = {
         space="mosaic",
         noise="sensor",
     ),
+    "mallenet-xtrans": ModelSpec(
+        MalleNetConfig(48, block="residual", channels=9, outputs=9, checkerboard=True),
+        "for camera RAW with an X-Trans mosaic",
+        space="xtrans",
+        noise="sensor",
+    ),
     "mallenet-linear": ModelSpec(
         MalleNetConfig(16, block="residual", lean=True),
-        "for camera RAW without a Bayer mosaic",
+        "for camera RAW without a mosaic",
         space="developed",
         noise="sensor",
     ),

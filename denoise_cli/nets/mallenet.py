@@ -17,8 +17,9 @@ from denoise_cli.nets.residual import ResidualBlock, ResidualNet, conv, zeroed
 
 LEVELS = 4  # sizes of the pyramid, each half the one before
 WIDTHS = (1, 1, 2, 4)  # times f, finest level first
-PLANE_COLOURS = (0, 1, 1, 2)  # for each plane of a mosaic, its channel in RGB: green comes twice
-PLANE_SHARES = (1.0, 0.5, 0.5, 1.0)  # for each plane, its share of the weights for that channel
+# For each number of channels, their colours: RGB, the planes of a Bayer mosaic, and those of an X-Trans mosaic.
+COLOURS = {3: (0, 1, 2), 4: (0, 1, 1, 2), 9: (0, 0, 1, 1, 1, 1, 1, 2, 2)}
+FIRST_LAYERS = {f"encoders.{level}.0.weight" for level in range(LEVELS)}
 MULTIPLE = cell_side() * 2 ** (LEVELS - 1)  # 64: the side of a grid cell at the coarsest level, in pixels of the image
 
 
@@ -35,9 +36,10 @@ class MalleNetConfig:
         kernel: K of the malleable convolutions.
         expansion: factor by which the inverted bottlenecks widen.
         channels: channels of the input; those beyond the denoised ones are additional information.
-        outputs: how many of the input's channels are denoised, counted from the first: 3 for RGB, 4 for the planes of
-            a mosaic.
+        outputs: how many of the input's channels are denoised, counted from the first: 3 for RGB, 4 or 9 for the planes
+            of a mosaic.
         lean: omit the block in the finest level's encoder, and merge the levels with 1x1 convolutions only.
+        checkerboard: look at a checkerboard as well, which tells the two kinds of blocks of an X-Trans mosaic apart.
     """
 
     width: int
@@ -47,6 +49,7 @@ class MalleNetConfig:
     channels: int = 3
     lean: bool = False
     outputs: int = 3
+    checkerboard: bool = False
 
     def build(self) -> "MalleNet":
         """A network with fresh weights."""
@@ -77,27 +80,31 @@ class MalleNet(ResidualNet):
 
     @torch.no_grad()
     def start_from(self, net: "MalleNet") -> None:
-        """Initialise a network for the four planes of a mosaic with the weights of one for RGB.
+        """Initialise a network for a mosaic with the weights of one for RGB, or for another kind of mosaic.
 
-        The weights for green serve both green planes.
+        The planes of a colour share the weights of that colour. A wider network computes the same as the narrower one
+        at first: its further features start at random, and nothing depends on them yet.
 
         Raises:
-            ValueError: the configurations differ in more than the channels and outputs.
+            ValueError: the configurations differ in more than the channels and the width, or it is narrower.
         """
-        planes = len(PLANE_COLOURS)
-        if self.config != replace(net.config, channels=planes, outputs=planes):
-            raise ValueError(f"expected the planes of a mosaic for {net.config}, got {self.config}")
+        ours, theirs = self.config, net.config
+        as_theirs = replace(
+            ours, width=theirs.width, channels=theirs.channels, outputs=theirs.outputs, checkerboard=theirs.checkerboard
+        )
+        is_planes = (ours.channels, theirs.channels) == (ours.outputs, theirs.outputs) and not theirs.checkerboard
+        if as_theirs != theirs or not is_planes or ours.width < theirs.width:
+            raise ValueError(f"expected channels of the same kind and no less width than {theirs}, got {ours}")
         source = net.state_dict()
         for name, tensor in self.state_dict().items():
             weights = source[name]
-            if name.startswith("to_noise"):
-                weights = weights[list(PLANE_COLOURS)]
-            elif weights.shape != tensor.shape:
-                # A first convolution: its inputs are, for each colour, the pixels of a square, and then the level.
-                colours = weights[:, :-1].unflatten(1, (3, -1))[:, list(PLANE_COLOURS)]
-                shares = colours.new_tensor(PLANE_SHARES).view(-1, 1, 1, 1)
-                weights = torch.cat([(colours * shares).flatten(1, 2), weights[:, -1:]], dim=1)
-            tensor.copy_(weights)
+            if ours.channels != theirs.channels and name.startswith("to_noise"):
+                weights = _for_outputs(weights, ours.outputs)
+            elif ours.channels != theirs.channels and name in FIRST_LAYERS:
+                weights = _for_inputs(weights, theirs.channels, ours.channels)
+            parts = _parts(name, weights, theirs.width)
+            kept = [_kept(sizes, side) for sizes, side in zip(parts, tensor.shape, strict=False)]
+            _widen(tensor, weights, *kept)
 
     def features(self, image: Tensor, sigma: Tensor) -> Tensor:
         """(B, f, H, W)."""
@@ -122,7 +129,10 @@ class MalleNet(ResidualNet):
         scale = 2**level
         # The level map is smooth, so the mean of 4^level values represents them.
         means = F.pixel_unshuffle(sigma, scale).mean(dim=1, keepdim=True)
-        encoded: Tensor = self.encoders[level](torch.cat([F.pixel_unshuffle(image, scale), means], dim=1))
+        inputs = [F.pixel_unshuffle(image, scale), means]
+        if self.config.checkerboard and level == 0:
+            inputs.append(_checkerboard(sigma))
+        encoded: Tensor = self.encoders[level](torch.cat(inputs, dim=1))
         return encoded
 
 
@@ -150,8 +160,14 @@ def _upsampled(features: Tensor) -> Tensor:
     return F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
 
 
+def _checkerboard(sigma: Tensor) -> Tensor:
+    """Of the shape (B, 1, H, W) of `sigma`: 1 where the row's and the column's number add up to an even one, else -1."""
+    rows, columns = (1 - 2 * (torch.arange(side, device=sigma.device) % 2) for side in sigma.shape[-2:])
+    return (rows[:, None] * columns).to(sigma.dtype).expand_as(sigma)
+
+
 def _encoder(config: MalleNetConfig, level: int, width: int) -> nn.Sequential:
-    first = conv(config.channels * 4**level + 1, width)
+    first = conv(config.channels * 4**level + 1 + (config.checkerboard and level == 0), width)
     return nn.Sequential(first) if config.lean and level == 0 else nn.Sequential(first, _block(config, width))
 
 
@@ -168,3 +184,49 @@ def _block(config: MalleNetConfig, channels: int) -> nn.Module:
     if config.block == "inverted":
         return InvertedBottleneck(channels, config.expansion)
     return ResidualBlock(channels)
+
+
+def _for_outputs(weights: Tensor, channels: int) -> Tensor:
+    """Weights or biases of the last convolution, (C, ...), for another number of channels: means over each colour."""
+    ours, theirs = COLOURS[channels], torch.tensor(COLOURS[len(weights)], device=weights.device)
+    return torch.stack([weights[theirs == colour].mean(dim=0) for colour in ours])
+
+
+def _for_inputs(weights: Tensor, channels: int, wanted: int) -> Tensor:
+    """Weights of a first convolution for another number of channels, which share the sum of their colour's weights.
+
+    Its inputs are, for each channel, the pixels of a square, and then the level.
+    """
+    ours, theirs = COLOURS[wanted], torch.tensor(COLOURS[channels], device=weights.device)
+    of_channels = weights[:, :-1].unflatten(1, (channels, -1))
+    shared = [of_channels[:, theirs == colour].sum(dim=1) / ours.count(colour) for colour in ours]
+    return torch.cat([*shared, weights[:, -1:]], dim=1)
+
+
+def _parts(name: str, weights: Tensor, width: int) -> tuple[list[int], list[int]]:
+    """The sizes of the feature maps that are joined in a layer's output, and of those in its input."""
+    outputs, inputs = len(weights), weights.shape[1] if weights.ndim > 1 else 0
+    if name.startswith("to_noise") or name.startswith("encoders"):
+        return [outputs], [inputs]
+    own = width * WIDTHS[int(name.split(".")[1])]
+    if name.startswith("mergers"):  # the level's own features, and those of the coarser one
+        return [outputs], [own, inputs - own]
+    if ".predictor.7." in name:  # kernels, and biases
+        return [outputs - own, own], [inputs]
+    return [outputs], [inputs]
+
+
+def _kept(sizes: list[int], total: int) -> Tensor:
+    """Where the old features are among `total` features: at the beginning of each part, all of which have grown alike."""
+    factor = total / sum(sizes)
+    starts = [round(sum(sizes[:index]) * factor) for index in range(len(sizes))]
+    return torch.cat([torch.arange(start, start + size) for start, size in zip(starts, sizes, strict=True)])
+
+
+def _widen(tensor: Tensor, weights: Tensor, outputs: Tensor, inputs: Tensor | None = None) -> None:
+    """Set a freshly initialised layer so that its old outputs are what they were, and depend on old inputs only."""
+    if inputs is None:
+        tensor[outputs] = weights
+        return
+    tensor[outputs] = 0
+    tensor[outputs[:, None], inputs] = weights

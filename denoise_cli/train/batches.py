@@ -19,6 +19,7 @@ from denoise_cli.data.examples import (
     Examples,
     GaussianNoise,
     MosaicNoise,
+    XTransNoise,
     Pairs,
     SensorNoise,
 )
@@ -64,6 +65,8 @@ def examples_of(crops: Source, spec: ModelSpec) -> Examples:
         return CameraNoise(crops, spec.sigma_max)
     if spec.space == "mosaic":
         return MosaicNoise(crops)
+    if spec.space == "xtrans":
+        return XTransNoise(crops)
     if spec.space == "developed":
         return DevelopedNoise(crops)
     return SensorNoise(crops) if spec.noise == "sensor" else GaussianNoise(crops, spec.sigma_max)
