@@ -1,16 +1,16 @@
 """Training examples: a noisy crop, the clean one, and the noise level that the network is given."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from denoise_cli.data.photos import CropSource, Source
-from denoise_cli.imaging import camera, xtrans
+from denoise_cli.imaging import camera
 from denoise_cli.imaging.anscombe import AnscombeTransform
-from denoise_cli.imaging.bayer import pack
 from denoise_cli.imaging.demosaic import DemosaicMethod, sample_mosaic
+from denoise_cli.imaging.filters import FilterKind
 from denoise_cli.imaging.noise import (
     GRAIN,
     READ_RANGE,
@@ -117,33 +117,23 @@ class CameraNoise:
 
 @dataclass(frozen=True)
 class MosaicNoise:
-    """Mosaics measured by simulated sensors, see `imaging.sensor`: their four planes after the Anscombe transform."""
+    """Mosaics measured by simulated sensors, see `imaging.sensor`: their planes after the Anscombe transform.
+
+    Attributes:
+        crops: the photos.
+        kind: of colour filters.
+    """
 
     crops: Source
+    kind: FilterKind = "bayer"
 
     def draw(self, rng: np.random.Generator, patch: int) -> Example:
-        """See `Examples`; `patch` quads wide and high, 4 channels."""
-        sensor = draw_sensor(rng)
-        scene = self.crops.draw(rng, 2 * patch)
+        """See `Examples`; `patch` quads or blocks wide and high, 4 or 9 channels."""
+        sensor = replace(draw_sensor(rng), kind=self.kind)
+        scene = self.crops.draw(rng, sensor.filters.side * patch)
         transform = AnscombeTransform(sensor.noise)
         pictures = sensor.normalise(sensor.capture(scene, rng)), sensor.measure(scene)
-        noisy, clean = (transform.forward(pack(picture, sensor.phase)) for picture in pictures)
-        return Example(noisy, clean, np.full(clean.shape[:2], transform.level, np.float32))
-
-
-@dataclass(frozen=True)
-class XTransNoise:
-    """Like `MosaicNoise`, for X-Trans mosaics: `patch` blocks wide and high, the nine planes of `imaging.xtrans`."""
-
-    crops: Source
-
-    def draw(self, rng: np.random.Generator, patch: int) -> Example:
-        """See `Examples`."""
-        sensor = draw_sensor(rng)
-        light = xtrans.sample(sensor.light(self.crops.draw(rng, xtrans.BLOCK * patch)))
-        transform = AnscombeTransform(sensor.noise)
-        pictures = sensor.normalise(sensor.digitise(light, rng)), light.clip(0, 1)
-        noisy, clean = (transform.forward(xtrans.pack(picture, (0, 0))) for picture in pictures)
+        noisy, clean = (transform.forward(sensor.filters.pack(picture)) for picture in pictures)
         return Example(noisy, clean, np.full(clean.shape[:2], transform.level, np.float32))
 
 

@@ -15,12 +15,21 @@ Phase = tuple[int, int]  # row and column, 0 or 1, of the red photosite in the f
 
 PHASES: dict[str, Phase] = {"RGGB": (0, 0), "GRBG": (0, 1), "GBRG": (1, 0), "BGGR": (1, 1)}
 PLANES = 4
+RED, GREEN, BLUE = range(3)
 Indices = NDArray[np.intp]
 NEIGHBOURS = [(down, across) for down in (-1, 0, 1) for across in (-1, 0, 1) if down or across]
 # In standard deviations of the noise: a stuck photosite is this far beyond all neighbours of its colour...
 STUCK = 5.0
 # ...unless another colour of its quad is this far from the median around it, which shows that something real is there.
 CONFIRMED = 4.0
+
+
+def pattern(phase: Phase) -> NDArray[np.intp]:
+    """(2, 2), the colours of a quad: 0 red, 1 green, 2 blue."""
+    y, x = phase
+    colours = np.full((2, 2), GREEN)
+    colours[y, x], colours[1 - y, 1 - x] = RED, BLUE
+    return colours
 
 
 def pack(mosaic: Values, phase: Phase) -> Values:
@@ -68,18 +77,19 @@ def replace_stuck(planes: NDArray[np.float32], noise: ShotRead) -> tuple[NDArray
     The optics spread a star over photosites of other colours, so it is kept.
 
     Args:
-        planes: (h, w, 4), linear light.
+        planes: (h, w, C), linear light.
         noise: of the planes.
 
     Returns:
         The planes with the median of the neighbours in place of stuck photosites, and how many were stuck.
     """
-    found = [_find_stuck(planes[..., c], noise) for c in range(PLANES)]
+    C = planes.shape[-1]
+    found = [_find_stuck(planes[..., c], noise) for c in range(C)]
     y, x = (np.concatenate(indices) for indices in zip(*found, strict=True))
-    c = np.repeat(np.arange(PLANES), [len(rows) for rows, _ in found])
+    c = np.repeat(np.arange(C), [len(rows) for rows, _ in found])
     confirmed = np.zeros(len(c), bool)
-    for step in range(1, PLANES):
-        other = (c + step) % PLANES
+    for step in range(1, C):
+        other = (c + step) % C
         expected = np.median(_around(planes, y, x, other), axis=0)
         confirmed |= np.abs(planes[y, x, other] - expected) > CONFIRMED * _deviation(expected, noise)
     y, x, c = y[~confirmed], x[~confirmed], c[~confirmed]

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from denoise_cli.imaging.bayer import Phase
 from denoise_cli.imaging.colour import camera_matrix, draw_colours
-from denoise_cli.imaging.demosaic import DemosaicMethod, demosaic, sample_mosaic
+from denoise_cli.imaging.demosaic import DemosaicMethod, demosaic
+from denoise_cli.imaging.filters import ColourFilters, FilterKind
 from denoise_cli.imaging.noise import ShotRead, sensor_noise
 from denoise_cli.imaging.transfer import srgb_to_linear
 
@@ -38,7 +39,8 @@ class Sensor:
         noise: of its values, as shares of a saturated photosite.
         red, blue: the gains of the white balance; that of green is 1.
         colours: (3, 3), from linear sRGB to the sensor's balanced colours, rows add up to 1; None if they are the same.
-        phase: where red is in the mosaic's quads.
+        phase: where red is in the mosaic's quads; for X-Trans, see `ColourFilters`.
+        kind: of colour filters.
         exposure: factor of the light; above 1, the brightest parts are clipped.
         black, white: the numbers of no light and of a saturated photosite.
     """
@@ -48,13 +50,19 @@ class Sensor:
     blue: float = 1.6
     colours: NDArray[np.float64] | None = None
     phase: Phase = (0, 0)
+    kind: FilterKind = "bayer"
     exposure: float = 1.0
     black: int = 1024
     white: int = 16383
 
+    @property
+    def filters(self) -> ColourFilters:
+        """The colour filters over its photosites."""
+        return ColourFilters(self.kind, self.phase)
+
     def measure(self, scene: NDArray[np.floating]) -> Array:
         """The mosaic of a scene without noise: (H, W, 3), sRGB-encoded, [0, 1], to (H, W), linear light, [0, 1]."""
-        return sample_mosaic(self.light(scene), self.phase).clip(0, 1)
+        return self.filters.sample(self.light(scene)).clip(0, 1)
 
     def capture(self, scene: NDArray[np.floating], rng: np.random.Generator) -> NDArray[np.uint16]:
         """The mosaic of a scene as its file holds it: with noise, clipped to 0 and `white`, in integers.
@@ -66,7 +74,7 @@ class Sensor:
         Returns:
             (H, W), 0 to `white`.
         """
-        return self.digitise(sample_mosaic(self.light(scene), self.phase), rng)
+        return self.digitise(self.filters.sample(self.light(scene)), rng)
 
     def digitise(self, light: Array, rng: np.random.Generator) -> NDArray[np.uint16]:
         """Convert light of any shape to numbers of the file, with noise and clipped as in `capture`."""
@@ -92,7 +100,7 @@ class Sensor:
 
         Args:
             light: (H, W), a mosaic, or (H, W, 3) of a sensor that measures all colours at each pixel.
-            method: how a mosaic is demosaiced; None for (H, W, 3).
+            method: how a Bayer mosaic is demosaiced; None for (H, W, 3).
 
         Returns:
             (H, W, 3), linear, [0, 1].
@@ -101,7 +109,7 @@ class Sensor:
         if method is None:
             balanced = (light * gains).clip(0, 1)
         else:
-            each = sample_mosaic(np.broadcast_to(gains, (*light.shape, 3)), self.phase)
+            each = self.filters.sample(np.broadcast_to(gains, (*light.shape, 3)))
             balanced = demosaic((light * each).clip(0, 1), self.phase, method).clip(0, 1)
         colours = np.eye(3) if self.colours is None else self.colours
         return (balanced @ np.linalg.inv(colours).T.astype(np.float32)).clip(0, 1)

@@ -22,8 +22,8 @@ PLANES = 9
 PATTERN = np.array(
     [["RGB".index(colour) for colour in row] for row in ("GGRGGB", "GGBGGR", "BRGRBG", "GGBGGR", "GGRGGB", "RBGBRG")]
 )
-# The planes' places in a block of the first kind, as rows and columns: two red, five green, two blue. In the other kind,
-# red and blue change places.
+# The planes' places in a block of the first kind, as rows and columns: two red, five green, two blue. In the other
+# kind, red and blue change places.
 PLACES = ((0, 2), (2, 1), (0, 0), (0, 1), (1, 0), (1, 1), (2, 2), (1, 2), (2, 0))
 SWAPPED = (7, 8, 2, 3, 4, 5, 6, 0, 1)  # the planes, for the places of the other kind of block
 
@@ -39,14 +39,13 @@ def phase_of(colours: NDArray[np.integer]) -> Phase | None:
     """
     # Three rows on, the pattern is the same as three columns on: half of its rows are enough.
     places = ((y, x) for y in range(BLOCK) for x in range(PERIOD))
-    return next((place for place in places if np.array_equal(_from(place), colours)), None)
+    return next((place for place in places if np.array_equal(pattern(place), colours)), None)
 
 
-def sample(light: Values, phase: Phase = (0, 0)) -> Values:
-    """Keep of each pixel the one colour that an X-Trans sensor measures there: (H, W, 3) to (H, W)."""
-    H, W = light.shape[:2]
-    y, x = ((np.arange(side) + first) % PERIOD for side, first in zip((H, W), phase, strict=True))
-    return np.take_along_axis(light, PATTERN[np.ix_(y, x)][..., None], axis=2)[..., 0]  # type: ignore[return-value]
+def pattern(phase: Phase) -> NDArray[np.intp]:
+    """(6, 6), the colours of the first photosites of a mosaic that begins at a place in `PATTERN`."""
+    y, x = phase
+    return np.roll(PATTERN, (-y, -x), axis=(0, 1))
 
 
 def pack(mosaic: Values, phase: Phase) -> Values:
@@ -94,11 +93,6 @@ def unpack(planes: Values, phase: Phase, shape: tuple[int, int]) -> Values:
             of_place[row::2, 1 - row :: 2] = planes[row::2, 1 - row :: 2, swapped]
     (y, x), (H, W) = phase, shape
     return np.ascontiguousarray(whole[y : y + H, x : x + W])  # type: ignore[return-value]
-
-
-def _from(phase: Phase) -> NDArray[np.integer]:
-    y, x = phase
-    return np.roll(PATTERN, (-y, -x), axis=(0, 1))
 
 
 def _continued(side: int, first: int) -> NDArray[np.intp]:

@@ -73,7 +73,7 @@ class Denoiser:
         self.tile = tile // self._multiple * self._multiple
         self.is_blind = spec.is_blind
         self.takes_neighbours = spec.window > 1
-        self.space, self.is_for_raw = spec.space, spec.is_for_raw
+        self.space, self.is_for_raw, self.is_for_mosaics = spec.space, spec.is_for_raw, spec.is_for_mosaics
         self._spec = spec
         self._net = prepare_in_pytorch(net, device)
 

@@ -16,8 +16,8 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from denoise_cli.imaging.bayer import Phase
 from denoise_cli.imaging.colour import SRGB_TO_XYZ
+from denoise_cli.imaging.filters import ColourFilters
 from denoise_cli.imaging.noise import ShotRead
 from denoise_cli.imaging.sensor import Sensor
 from denoise_cli.io.exif import (
@@ -87,8 +87,8 @@ class DigitalNegative:
 
     Attributes:
         values: uint16, (H, W) for a mosaic, (H, W, 3) for linear light in the camera's colours; not turned upright.
-        phase: where red is in the mosaic's quads; None for a linear picture.
-        black: the values for no light, in the order of a quad's photosites: (4,), or (1,) for a linear picture.
+        filters: over the mosaic's photosites; None for a linear picture.
+        black: the values for no light, in the order of the pattern's photosites, or (1,) for a linear picture.
         white: the value of saturated photosites.
         camera: tags for the first directory: colours, calibration, profiles; at least `colour_tags`.
         picture: tags for the picture's directory: scale, crop, corrections.
@@ -99,7 +99,7 @@ class DigitalNegative:
     """
 
     values: NDArray[np.uint16]
-    phase: Phase | None
+    filters: ColourFilters | None
     black: tuple[float, ...]
     white: int
     camera: Directory
@@ -178,8 +178,8 @@ def simulated_dng(sensor: Sensor, numbers: NDArray[np.uint16], preview: NDArray[
     neutral = sensor.matrix().sum(axis=1)
     return DigitalNegative(
         values=numbers,
-        phase=sensor.phase,
-        black=(float(sensor.black),) * 4,
+        filters=sensor.filters,
+        black=(float(sensor.black),) * sensor.filters.pattern.size,
         white=sensor.white,
         camera=colour_tags(
             exif, sensor.matrix() @ np.linalg.inv(SRGB_TO_XYZ), neutral / neutral.max(), SIMULATED_CAMERA
@@ -222,8 +222,8 @@ def encode(negative: DigitalNegative, software: str) -> bytes:
             _compressed_tiles(negative.values),
             shape=negative.values.shape,
             dtype=np.uint16,
-            photometric="linear_raw" if negative.phase is None else "cfa",
-            planarconfig="contig" if negative.phase is None else None,
+            photometric="linear_raw" if negative.filters is None else "cfa",
+            planarconfig="contig" if negative.filters is None else None,
             compression="jpeg",
             tile=(TILE, _tile_width(negative.values)),
             subfiletype=0,
@@ -264,29 +264,22 @@ def _picture_directory(negative: DigitalNegative) -> Directory:
     colours = 3
     tags = {
         **negative.picture,
-        WHITE_LEVEL: exif.packed(LONG, [negative.white] * (1 if negative.phase else colours)),
+        WHITE_LEVEL: exif.packed(LONG, [negative.white] * (1 if negative.filters else colours)),
         ACTIVE_AREA: exif.packed(LONG, [0, 0, H, W]),
     }
     if negative.noise is not None:
         pair = [max(negative.noise.shot, MIN_NOISE), max(negative.noise.read**2, MIN_NOISE)]
         tags[NOISE_PROFILE] = exif.packed(DOUBLE, pair * colours)
-    if negative.phase is None:
+    if negative.filters is None:
         return tags
     return tags | {
-        CFA_REPEAT: exif.packed(SHORT, [2, 2]),
-        CFA_PATTERN: Value(BYTE, _filter_pattern_bytes(negative.phase)),
+        CFA_REPEAT: exif.packed(SHORT, negative.filters.pattern.shape),
+        CFA_PATTERN: Value(BYTE, negative.filters.pattern.astype(np.uint8).tobytes()),
         CFA_PLANE_COLOUR: Value(BYTE, bytes([0, 1, 2])),
         CFA_LAYOUT: exif.short(1),
-        BLACK_REPEAT: exif.packed(SHORT, [2, 2]),
+        BLACK_REPEAT: exif.packed(SHORT, negative.filters.pattern.shape),
         BLACK_LEVEL: exif.packed(RATIONAL, negative.black),
     }
-
-
-def _filter_pattern_bytes(phase: Phase) -> bytes:
-    y, x = phase
-    quad = np.ones((2, 2), np.uint8)
-    quad[y, x], quad[1 - y, 1 - x] = 0, 2
-    return quad.tobytes()
 
 
 def _tile_width(values: NDArray[np.uint16]) -> int:

@@ -6,8 +6,8 @@ Legend: H x W photosites or pixels.
 import numpy as np
 
 from denoise_cli.errors import UnreadableFile
-from denoise_cli.imaging.bayer import Phase
 from denoise_cli.imaging.colour import SRGB_TO_XYZ
+from denoise_cli.imaging.filters import ColourFilters
 from denoise_cli.imaging.noise import ShotRead
 from denoise_cli.io.development import camera_to_srgb, preview
 from denoise_cli.io.dng import (
@@ -28,7 +28,7 @@ UNKNOWN_CAMERA = "Unknown"
 
 
 def mosaic_dng(raw: RawFile, numbers: Numbers, noise: ShotRead | None) -> DigitalNegative:
-    """A DNG of a Bayer mosaic.
+    """A DNG of a mosaic.
 
     Args:
         raw: the file, which has no `obstacle`.
@@ -39,7 +39,7 @@ def mosaic_dng(raw: RawFile, numbers: Numbers, noise: ShotRead | None) -> Digita
         UnreadableFile: LibRaw cannot develop the file, for the preview.
     """
     black = tuple(float(number) for number in raw.black_of_pattern.flat)
-    return _build(raw, numbers, noise, values=numbers, phase=raw.phase, black=black, white=raw.white)
+    return _build(raw, numbers, noise, values=numbers, filters=raw.filters, black=black, white=raw.white)
 
 
 def linear_dng(
@@ -57,7 +57,7 @@ def linear_dng(
         UnreadableFile: LibRaw cannot develop the file, for the preview.
     """
     values = np.rint(linear / raw.gains).astype(np.uint16)  # raw converters apply the white balance themselves
-    return _build(raw, numbers, noise, values=values, phase=None, black=(0.0,), white=WHITE)
+    return _build(raw, numbers, noise, values=values, filters=None, black=(0.0,), white=WHITE)
 
 
 def camera_light(raw: RawFile, numbers: Numbers | None = None) -> Numbers:
@@ -87,15 +87,15 @@ def _build(
     noise: ShotRead | None,
     *,
     values: Numbers,
-    phase: Phase | None,
+    filters: ColourFilters | None,
     black: tuple[float, ...],
     white: int,
 ) -> DigitalNegative:
-    """A DNG of these values, with the file's tags and a preview of `numbers`; without a phase, not a mosaic."""
-    camera, picture = _tags(raw, numbers, is_mosaic=phase is not None)
+    """A DNG of these values, with the file's tags and a preview of `numbers`; without filters, not a mosaic."""
+    camera, picture = _tags(raw, numbers, is_mosaic=filters is not None)
     return DigitalNegative(
         values=values,
-        phase=phase,
+        filters=filters,
         black=black,
         white=white,
         camera=camera,

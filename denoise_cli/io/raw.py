@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from denoise_cli.errors import MissingDependency
-from denoise_cli.imaging.bayer import Phase
+from denoise_cli.imaging.filters import ColourFilters, filters_of
 from denoise_cli.io.decoding import decoder_errors
 from denoise_cli.io.dng import filter_pattern, is_dng, noise_profile
 from denoise_cli.io.exif import PREFIX, Exif, parse, picture_directories
@@ -41,7 +41,6 @@ COLOUR_FILTER_ARRAY = 32803  # of the tag PhotometricInterpretation
 PHOTOMETRIC_INTERPRETATION = 262
 RGB = 3
 WHITE = 65535  # of developed pictures
-QUAD = ((0, 0), (0, 1), (1, 0), (1, 1))
 GREEN_BESIDE_BLUE = 3  # LibRaw's number for the second green
 SWAPS_AXES = 4  # a bit of LibRaw's `flip`: rows become columns
 # Patterns of colour filters that LibRaw can develop, as rows and columns in a DNG; None in other files. It takes every
@@ -56,17 +55,17 @@ LEAST_SATURATION = 0.75
 
 @dataclass(frozen=True)
 class Mosaic:
-    """What the photosites of a Bayer sensor measured.
+    """What the photosites of a Bayer or an X-Trans sensor measured.
 
     Attributes:
         light: (H, W), linear; 0 is black, 1 is a saturated photosite; noise reaches below 0.
         full: (H, W), where photosites are saturated and the true light is unknown.
-        phase: where red is in the quads.
+        filters: over the photosites.
     """
 
     light: NDArray[np.float32]
     full: NDArray[np.bool_]
-    phase: Phase
+    filters: ColourFilters
 
 
 class RawFile:
@@ -140,26 +139,25 @@ class RawFile:
         if self._is_grey:
             return "no colour filters"
         rows, columns = self._filters.shape
-        if (rows, columns) != (2, 2):
-            return f"colour filters in a pattern of {rows} x {columns}"
-        if self._raw.color_desc != b"RGBG" or _phase_of(self._filters) is None:
-            return "colour filters other than a Bayer sensor's"
+        if self._raw.color_desc != b"RGBG" or self._known_filters is None:
+            return f"an unknown pattern of {rows} x {columns} colour filters"
         if min(self.numbers.shape) < SMALLEST_SIDE:
             return "too few photosites"
         return None
 
     @property
-    def phase(self) -> Phase:
-        """Where red is in the quads, of a file without `obstacle`."""
-        phase = _phase_of(self._filters)
-        assert phase is not None, self.obstacle
-        return phase
+    def filters(self) -> ColourFilters:
+        """The colour filters of a file without `obstacle`."""
+        assert self._known_filters is not None, self.obstacle
+        return self._known_filters
 
     @property
     def layout(self) -> str:
         """A description of the file's values for the user."""
         if self.obstacle is not None:
             return self.obstacle
+        if self.filters.kind == "xtrans":
+            return "X-Trans mosaic"
         return "".join("RGBG"[colour] for colour in self._filters.flat) + " mosaic"
 
     @cached_property
@@ -171,18 +169,20 @@ class RawFile:
         """Numbers, (H, W) in the file's own scale, as light."""
         black = self.black_of_pattern
         light = numbers.astype(np.float32)
-        for y, x in QUAD:
-            site = light[y::2, x::2]
+        rows, columns = black.shape
+        for y, x in np.ndindex(black.shape):
+            site = light[y::rows, x::columns]
             site -= np.float32(black[y, x])
             site /= np.float32(self.white - black[y, x])
-        return Mosaic(light, numbers >= self.white, self.phase)
+        return Mosaic(light, numbers >= self.white, self.filters)
 
     def numbers_of(self, light: NDArray[np.float32]) -> Numbers:
         """Light, (H, W) as `mosaic_of` gives it, in the file's own scale; saturated photosites keep their number."""
         black, numbers = self.black_of_pattern, np.empty_like(self.numbers)
-        for y, x in QUAD:
-            site = light[y::2, x::2] * np.float32(self.white - black[y, x]) + np.float32(black[y, x])
-            numbers[y::2, x::2] = np.rint(site, out=site).clip(0, self.white)
+        rows, columns = black.shape
+        for y, x in np.ndindex(black.shape):
+            site = light[y::rows, x::columns] * np.float32(self.white - black[y, x]) + np.float32(black[y, x])
+            numbers[y::rows, x::columns] = np.rint(site, out=site).clip(0, self.white)
         saturated = (self.numbers >= self.white) & (light >= 1)
         numbers[saturated] = self.numbers[saturated]
         return numbers
@@ -304,6 +304,7 @@ class RawFile:
         if self._is_grey:
             colours = np.zeros_like(colours)
         self._filters = colours[: _period(colours), : _period(colours.T)].copy()
+        self._known_filters = filters_of(np.where(self._filters == GREEN_BESIDE_BLUE, 1, self._filters))
 
     def _adjust_white(self) -> None:
         """Take the largest number for saturation, as LibRaw does: sensors saturate before their numbers end."""
@@ -353,13 +354,6 @@ def _period(colours: NDArray[np.uint8]) -> int:
     """The number of rows after which a pattern repeats."""
     lengths = range(1, min(len(colours), LONGEST_PERIOD + 1))
     return next((length for length in lengths if (colours[length:] == colours[:-length]).all()), LONGEST_PERIOD)
-
-
-def _phase_of(filters: NDArray[np.uint8]) -> Phase | None:
-    """Where red is in a quad of LibRaw's numbers for colours; None if it is not a Bayer quad."""
-    colours = np.where(filters == GREEN_BESIDE_BLUE, 1, filters).tolist()
-    known = {(0, 0): [[0, 1], [1, 2]], (0, 1): [[1, 0], [2, 1]], (1, 0): [[1, 2], [0, 1]], (1, 1): [[2, 1], [1, 0]]}
-    return next((phase for phase, quad in known.items() if quad == colours), None)
 
 
 @contextmanager

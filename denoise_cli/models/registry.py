@@ -40,8 +40,8 @@ class ModelSpec:
         window: number of frames that it takes, of which it denoises the first; 1 for photos.
         any_window: whether it takes other numbers of frames as well.
         space: the encoding that it works in: "srgb" for a photo's own, "linear" for linear light; or, with the noise
-            variance stabilised, "mosaic" for the four planes of a Bayer mosaic, "xtrans" for the nine of an X-Trans mosaic, and
-            "developed" for a developed RAW file.
+            variance stabilised, "mosaic" for the four planes of a Bayer mosaic, "xtrans" for the nine of an X-Trans
+            mosaic, and "developed" for a developed RAW file.
         noise: the noise that it learns to remove: "gaussian" for white noise, "sensor" for a sensor's shot and read
             noise, "camera" for the noise that remains in a camera's photos.
         sigma_max: the strongest noise that it was trained for, as a standard deviation on [0, 1].
@@ -73,7 +73,12 @@ class ModelSpec:
     @property
     def is_for_raw(self) -> bool:
         """Whether it denoises the contents of RAW files, before they become a photo."""
-        return self.space in ("mosaic", "xtrans", "developed")
+        return self.is_for_mosaics or self.space == "developed"
+
+    @property
+    def is_for_mosaics(self) -> bool:
+        """Whether it denoises mosaics, of one kind of colour filters."""
+        return self.space in ("mosaic", "xtrans")
 
     @property
     def is_blind(self) -> bool:

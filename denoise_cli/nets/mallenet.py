@@ -161,7 +161,7 @@ def _upsampled(features: Tensor) -> Tensor:
 
 
 def _checkerboard(sigma: Tensor) -> Tensor:
-    """Of the shape (B, 1, H, W) of `sigma`: 1 where the row's and the column's number add up to an even one, else -1."""
+    """(B, 1, H, W), the shape of `sigma`: 1 and -1 in turn, along rows and along columns."""
     rows, columns = (1 - 2 * (torch.arange(side, device=sigma.device) % 2) for side in sigma.shape[-2:])
     return (rows[:, None] * columns).to(sigma.dtype).expand_as(sigma)
 
@@ -198,7 +198,7 @@ def _for_inputs(weights: Tensor, channels: int, wanted: int) -> Tensor:
     Its inputs are, for each channel, the pixels of a square, and then the level.
     """
     ours, theirs = COLOURS[wanted], torch.tensor(COLOURS[channels], device=weights.device)
-    of_channels = weights[:, :-1].unflatten(1, (channels, -1))
+    of_channels = weights[:, :-1].reshape(len(weights), channels, -1, *weights.shape[2:])
     shared = [of_channels[:, theirs == colour].sum(dim=1) / ours.count(colour) for colour in ours]
     return torch.cat([*shared, weights[:, -1:]], dim=1)
 
@@ -206,7 +206,7 @@ def _for_inputs(weights: Tensor, channels: int, wanted: int) -> Tensor:
 def _parts(name: str, weights: Tensor, width: int) -> tuple[list[int], list[int]]:
     """The sizes of the feature maps that are joined in a layer's output, and of those in its input."""
     outputs, inputs = len(weights), weights.shape[1] if weights.ndim > 1 else 0
-    if name.startswith("to_noise") or name.startswith("encoders"):
+    if name.startswith(("to_noise", "encoders")):
         return [outputs], [inputs]
     own = width * WIDTHS[int(name.split(".")[1])]
     if name.startswith("mergers"):  # the level's own features, and those of the coarser one
@@ -217,7 +217,7 @@ def _parts(name: str, weights: Tensor, width: int) -> tuple[list[int], list[int]
 
 
 def _kept(sizes: list[int], total: int) -> Tensor:
-    """Where the old features are among `total` features: at the beginning of each part, all of which have grown alike."""
+    """Where the old features are among `total`: at the beginning of each part, all of which have grown alike."""
     factor = total / sum(sizes)
     starts = [round(sum(sizes[:index]) * factor) for index in range(len(sizes))]
     return torch.cat([torch.arange(start, start + size) for start, size in zip(starts, sizes, strict=True)])

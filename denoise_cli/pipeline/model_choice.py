@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from denoise_cli.errors import UnreadableFile, UsageError
+from denoise_cli.imaging.filters import FilterKind
 from denoise_cli.imaging.noise import ShotRead
 from denoise_cli.io.photo import Photo
 from denoise_cli.io.raw import RawFile
@@ -13,7 +14,7 @@ AUTO = "auto"
 # anything, most often less noise.
 CAMERA_FORMATS = ("jpeg", "heif", "webp", "avif")
 CAMERA_MODEL = "mallenet-r"
-MOSAIC_MODEL = "mallenet-raw"
+MOSAIC_MODELS: dict[FilterKind, str] = {"bayer": "mallenet-raw", "xtrans": "mallenet-xtrans"}
 LINEAR_RAW_MODEL = "mallenet-linear"
 
 Noise = float | ShotRead  # a standard deviation on [0, 1], or a sensor's noise as shares of white
@@ -34,14 +35,20 @@ def model_for(source: Photo | RawFile, path: Path, asked: str = AUTO, noise: Noi
     """
     if asked == AUTO:
         if isinstance(source, RawFile) and not isinstance(noise, float):
-            return MOSAIC_MODEL if source.obstacle is None else LINEAR_RAW_MODEL
+            return _model_for_raw(source)
         return CAMERA_MODEL if noise is None and source.kind in CAMERA_FORMATS else DEFAULT_IMAGE_MODEL
     spec = find_model(asked)
     if spec.is_for_raw and not isinstance(source, RawFile):
         raise UnreadableFile(path, f"is not camera RAW, and {asked} takes nothing else: choose another model")
-    if spec.space == "mosaic" and isinstance(source, RawFile) and source.obstacle is not None:
-        raise UnreadableFile(path, f"has no usable Bayer mosaic ({source.obstacle}): choose {LINEAR_RAW_MODEL}")
+    if spec.is_for_mosaics and isinstance(source, RawFile):
+        fitting = _model_for_raw(source)
+        if spec.space != find_model(fitting).space:
+            raise UnreadableFile(path, f"{asked} is not for its kind of values ({source.layout}): choose {fitting}")
     return asked
+
+
+def _model_for_raw(source: RawFile) -> str:
+    return LINEAR_RAW_MODEL if source.obstacle is not None else MOSAIC_MODELS[source.filters.kind]
 
 
 def model_for_clip(frames: int, asked: str | None = None) -> str:

@@ -16,7 +16,7 @@ from scipy.ndimage import uniform_filter
 
 from denoise_cli.errors import OutOfMemory
 from denoise_cli.imaging.anscombe import AnscombeTransform
-from denoise_cli.imaging.bayer import PLANES, pack, replace_stuck, unpack
+from denoise_cli.imaging.bayer import replace_stuck
 from denoise_cli.imaging.noise import ShotRead, developed_noise
 from denoise_cli.imaging.photon_transfer import estimate_shot_read
 from denoise_cli.inference.denoiser import Denoiser, Progress
@@ -78,7 +78,7 @@ def denoise_raw(
     """
     try:
         known = noise_of(raw, noise)
-        if denoise.space == "mosaic":
+        if denoise.is_for_mosaics:
             return _denoise_mosaic_of(raw, denoise, output, known, strength, progress)
         return _denoise_picture_of(raw, denoise, output, known, strength, progress)
     except MemoryError as error:
@@ -103,8 +103,8 @@ def estimate_noise(raw: RawFile) -> ShotRead:
 
 def estimate_mosaic_noise(mosaic: Mosaic) -> ShotRead:
     """Estimate the noise of a mosaic from its values; zero if there are too few."""
-    planes, full = pack(mosaic.light, mosaic.phase), pack(mosaic.full, mosaic.phase)
-    return estimate_shot_read(planes, full) or ShotRead(0.0, 0.0)
+    pack = mosaic.filters.pack
+    return estimate_shot_read(pack(mosaic.light), pack(mosaic.full)) or ShotRead(0.0, 0.0)
 
 
 def estimate_picture_noise(linear: Numbers, gains: NDArray[np.float64]) -> ShotRead:
@@ -134,12 +134,12 @@ def denoise_mosaic(
     if strength == 0 or not (noise.shot or noise.read):
         return mosaic.light
     transform = AnscombeTransform(noise)
-    planes, _ = replace_stuck(pack(mosaic.light, mosaic.phase), noise)
+    planes, _ = replace_stuck(mosaic.filters.pack(mosaic.light), noise)
     clean = transform.inverse(denoise(transform.forward(planes), transform.level, strength, progress))
     # Light beyond saturation is lost: highlights would be tinted if one colour stayed saturated and another did not.
-    saturated = _mostly(pack(mosaic.full, mosaic.phase))
+    saturated = _mostly(mosaic.filters.pack(mosaic.full))
     clean[saturated] = np.maximum(planes[saturated], 1)
-    return unpack(clean, mosaic.phase, mosaic.light.shape)
+    return mosaic.filters.unpack(clean, mosaic.light.shape)
 
 
 def denoise_picture(
@@ -203,11 +203,11 @@ def _denoise_picture_of(
 
 
 def _mostly(saturated: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Of (h, w, 4), where a place and most of those around it, in its own plane, are true."""
+    """Of (h, w, C), where a place and most of those around it, in its own plane, are true."""
     if not saturated.any():
         return saturated
     shares = [
         uniform_filter(saturated[..., c].astype(np.float32), NEIGHBOURHOOD, mode="nearest") >= MOSTLY
-        for c in range(PLANES)
+        for c in range(saturated.shape[-1])
     ]
     return saturated & np.stack(shares, axis=-1)

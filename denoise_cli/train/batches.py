@@ -19,7 +19,6 @@ from denoise_cli.data.examples import (
     Examples,
     GaussianNoise,
     MosaicNoise,
-    XTransNoise,
     Pairs,
     SensorNoise,
 )
@@ -66,7 +65,7 @@ def examples_of(crops: Source, spec: ModelSpec) -> Examples:
     if spec.space == "mosaic":
         return MosaicNoise(crops)
     if spec.space == "xtrans":
-        return XTransNoise(crops)
+        return MosaicNoise(crops, "xtrans")
     if spec.space == "developed":
         return DevelopedNoise(crops)
     return SensorNoise(crops) if spec.noise == "sensor" else GaussianNoise(crops, spec.sigma_max)

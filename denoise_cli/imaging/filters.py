@@ -1,0 +1,83 @@
+"""The colour filters over a sensor's photosites: which kind of pattern, and where a mosaic begins in it.
+
+Legend: H x W photosites, h x w repetitions of a Bayer quad or of an X-Trans block, C planes.
+"""
+
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from denoise_cli.imaging import bayer, xtrans
+from denoise_cli.imaging.bayer import Phase
+
+Values = TypeVar("Values", bound=NDArray[np.generic])
+FilterKind = Literal["bayer", "xtrans"]
+
+
+@dataclass(frozen=True)
+class ColourFilters:
+    """A pattern of red, green and blue filters.
+
+    >>> ColourFilters("bayer", (0, 1)).pattern.tolist()
+    [[1, 0], [2, 1]]
+
+    Attributes:
+        kind: "bayer" for quads of two by two, "xtrans" for Fujifilm's six by six.
+        phase: where red is in the first quad; for X-Trans, the place in `xtrans.PATTERN` at which the mosaic begins.
+    """
+
+    kind: FilterKind
+    phase: Phase
+
+    @property
+    def planes(self) -> int:
+        """C, the number of planes that `pack` makes."""
+        planes: int = self._module.PLANES
+        return planes
+
+    @property
+    def side(self) -> int:
+        """Rows and columns of photosites that have one value in each plane."""
+        return 2 if self.kind == "bayer" else xtrans.BLOCK
+
+    @property
+    def pattern(self) -> NDArray[np.intp]:
+        """(2, 2) or (6, 6), the colours of the first photosites: 0 red, 1 green, 2 blue."""
+        pattern: NDArray[np.intp] = self._module.pattern(self.phase)
+        return pattern
+
+    def pack(self, mosaic: Values) -> Values:
+        """A mosaic, (H, W), as planes of one colour each, (h, w, C)."""
+        packed: Values = self._module.pack(mosaic, self.phase)
+        return packed
+
+    def unpack(self, planes: Values, shape: tuple[int, int]) -> Values:
+        """Undo `pack`, for a mosaic of a shape (H, W)."""
+        mosaic: Values = self._module.unpack(planes, self.phase, shape)
+        return mosaic
+
+    def sample(self, light: Values) -> Values:
+        """Keep of each pixel the one colour that the sensor measures there: (H, W, 3) to (H, W)."""
+        H, W, _ = light.shape
+        rows, columns = self.pattern.shape
+        colours = np.tile(self.pattern, (-(-H // rows), -(-W // columns)))[:H, :W]
+        return np.take_along_axis(light, colours[..., None], axis=2)[..., 0]  # type: ignore[return-value]
+
+    @property
+    def _module(self) -> ModuleType:
+        return bayer if self.kind == "bayer" else xtrans
+
+
+def filters_of(pattern: NDArray[np.integer]) -> ColourFilters | None:
+    """The filters whose pattern is (2, 2) or (6, 6) colours, as `ColourFilters.pattern` has them; None if unknown.
+
+    >>> filters_of(np.array([[1, 2], [0, 1]]))
+    ColourFilters(kind='bayer', phase=(1, 0))
+    """
+    if (phase := xtrans.phase_of(pattern)) is not None:
+        return ColourFilters("xtrans", phase)
+    quads = (ColourFilters("bayer", phase) for phase in bayer.PHASES.values())
+    return next((one for one in quads if np.array_equal(one.pattern, pattern)), None)
