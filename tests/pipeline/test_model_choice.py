@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from denoise_cli.errors import UnknownModel, UnreadableFile, UsageError
+from denoise_cli.imaging.filters import ColourFilters, FilterKind
 from denoise_cli.imaging.noise import ShotRead
 from denoise_cli.io.photo import Photo
 from denoise_cli.io.raw import RawFile
@@ -26,14 +27,22 @@ def photo(kind: str) -> Photo:
 
 
 class Opened(RawFile):
-    """A RAW file of which only the obstacle is known."""
+    """A RAW file of which only the obstacle and the colour filters are known."""
 
-    def __init__(self, obstacle: str | None) -> None:
-        self._obstacle = obstacle
+    def __init__(self, obstacle: str | None, kind: FilterKind = "bayer") -> None:
+        self._obstacle, self._kind = obstacle, kind
 
     @property
     def obstacle(self) -> str | None:
         return self._obstacle
+
+    @property
+    def filters(self) -> ColourFilters:
+        return ColourFilters(self._kind, (0, 0))
+
+    @property
+    def layout(self) -> str:
+        return self._obstacle or f"{self._kind} mosaic"
 
 
 @pytest.mark.parametrize(
@@ -64,13 +73,24 @@ def test_raw_gets_the_model_of_its_mosaic(obstacle: str | None, noise: Any, expe
     assert model_for(Opened(obstacle), PATH, noise=noise) == expected
 
 
+def test_an_x_trans_mosaic_gets_its_own_model() -> None:
+    assert model_for(Opened(None, "xtrans"), PATH) == "mallenet-xtrans"
+
+
 def test_a_model_that_is_named_is_taken_or_refused() -> None:
     assert model_for(photo("jpeg"), PATH, "mallenet-m") == "mallenet-m"
     assert model_for(Opened(None), PATH, "mallenet-s") == "mallenet-s"
     with pytest.raises(UnreadableFile, match="photo: is not camera RAW, and mallenet-raw takes nothing else"):
         model_for(photo("jpeg"), PATH, "mallenet-raw")
-    with pytest.raises(UnreadableFile, match=r"no usable Bayer mosaic \(no colour filters\): choose mallenet-linear"):
+    with pytest.raises(
+        UnreadableFile, match=r"mallenet-raw is not for .* \(no colour filters\): choose mallenet-linear"
+    ):
         model_for(Opened("no colour filters"), PATH, "mallenet-raw")
+    with pytest.raises(UnreadableFile, match=r"mallenet-raw is not for .* \(xtrans mosaic\): choose mallenet-xtrans"):
+        model_for(Opened(None, "xtrans"), PATH, "mallenet-raw")
+    with pytest.raises(UnreadableFile, match=r"mallenet-xtrans is not for .*: choose mallenet-raw"):
+        model_for(Opened(None), PATH, "mallenet-xtrans")
+    assert model_for(Opened(None), PATH, "mallenet-linear") == "mallenet-linear"
     with pytest.raises(UnknownModel):
         model_for(photo("jpeg"), PATH, "mallenet-q")
 

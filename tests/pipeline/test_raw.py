@@ -14,6 +14,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from denoise_cli.imaging.bayer import PHASES, Phase
+from denoise_cli.imaging.filters import ColourFilters
 from denoise_cli.imaging.metrics import psnr
 from denoise_cli.imaging.noise import ShotRead
 from denoise_cli.imaging.sensor import Sensor
@@ -88,7 +89,7 @@ def test_most_of_the_noise_goes_in_every_phase_and_size(
     truth = rendering(simulate(sensor, noisy=False, size=size))
     with RawFile(simulate(sensor, size=size), LIMIT) as raw:
         before = developed(raw).as_float()
-        assert raw.mosaic.phase == phase
+        assert raw.mosaic.filters == ColourFilters("bayer", phase)
         after = as_photo(raw, raw.develop(cleaned(raw, sensor.noise, mosaic_denoiser))).as_float()
     assert after.shape == (*size, 3)
     assert psnr(after, truth) > psnr(before, truth) + 5
@@ -237,7 +238,7 @@ def test_other_programs_read_what_is_written(linear: bool, simulate: Simulate, t
 
 def test_what_is_full_only_by_noise_is_denoised(mosaic_denoiser: Denoiser, rng: np.random.Generator) -> None:
     light = (0.97 + 0.03 * rng.standard_normal((128, 128))).astype(np.float32).clip(None, 1)
-    mosaic = Mosaic(light, light >= 1, (0, 0))
+    mosaic = Mosaic(light, light >= 1, ColourFilters("bayer", (0, 0)))
     clean = denoise_mosaic(mosaic, ShotRead(0, 0.03), mosaic_denoiser)
     assert clean.std() < light.std() / 3
 
