@@ -173,10 +173,16 @@ def filter_pattern(data: bytes) -> tuple[int, int] | None:
     return (int(numbers[0]), int(numbers[1])) if len(numbers) == 2 else None
 
 
-def active_area(data: bytes) -> Area | None:
-    """Top, left, bottom and right of the photosites that make the picture; None if the file states nothing sensible."""
+def picture_size(data: bytes) -> tuple[int, int]:
+    """Rows and columns of the full-size picture, masked borders included; zeros if the file states none."""
     directory = _main_directory(data)
     H, W = (directory.number(directory.main.get(tag)) or 0 for tag in (IMAGE_LENGTH, IMAGE_WIDTH))
+    return H, W
+
+
+def active_area(data: bytes) -> Area | None:
+    """Top, left, bottom and right of the photosites that make the picture; None if the file states nothing sensible."""
+    directory, (H, W) = _main_directory(data), picture_size(data)
     if ACTIVE_AREA not in directory.main:
         return (0, 0, H, W) if H and W else None
     numbers = tuple(int(number) for number in directory.numbers(directory.main[ACTIVE_AREA]))
@@ -184,6 +190,19 @@ def active_area(data: bytes) -> Area | None:
         return None
     top, left, bottom, right = numbers
     return (top, left, bottom, right) if 0 <= top < bottom <= H and 0 <= left < right <= W else None
+
+
+def black_of_quad(data: bytes) -> NDArray[np.float64] | None:
+    """(2, 2), the black level of each place in a mosaic's quads, averaged over rows and columns; None if unclear."""
+    directory = _main_directory(data)
+    levels, repeats = (directory.numbers(directory.main.get(tag)) for tag in (BLACK_LEVEL, BLACK_REPEAT))
+    rows, columns = (int(number) for number in repeats) if len(repeats) == 2 else (1, 1)
+    if len(levels or (0.0,)) != rows * columns:
+        return None
+    pattern = np.tile(np.reshape(levels or (0.0,), (rows, columns)), (2, 2))
+    quad = np.array([[pattern[y::2, x::2].mean() for x in (0, 1)] for y in (0, 1)])
+    deltas = (directory.numbers(directory.main.get(tag)) for tag in BLACK_DELTAS)
+    return quad + sum(sum(each) / len(each) for each in deltas if each)
 
 
 def is_lossy(data: bytes) -> bool:
@@ -323,6 +342,7 @@ def _with_what_tifffile_cannot_write(data: bytes, negative: DigitalNegative) -> 
         first = file.pages[0].aspage()
         struct.pack_into(order + "H", corrected, first.tags[SUB_IFDS].offset + 2, LONG)
         if negative.colours != RGB:
+            assert first.pages is not None  # the picture's own directory
             photometric = first.pages[0].aspage().tags[PHOTOMETRIC].valueoffset
             struct.pack_into(order + "H", corrected, photometric, tifffile.PHOTOMETRIC.LINEAR_RAW)
     return bytes(corrected)
