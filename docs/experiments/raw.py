@@ -25,7 +25,8 @@ from denoise_cli.benchmark.timing import max_rss_bytes
 from denoise_cli.data.photos import find_photos
 from denoise_cli.evaluation.baselines import load_baseline
 from denoise_cli.imaging import tiling
-from denoise_cli.imaging.bayer import PHASES
+from denoise_cli.imaging.bayer import PHASES, Phase
+from denoise_cli.imaging.filters import FilterKind
 from denoise_cli.imaging.metrics import psnr
 from denoise_cli.imaging.noise import ShotRead
 from denoise_cli.imaging.sensor import Sensor, draw_sensor
@@ -33,6 +34,7 @@ from denoise_cli.inference.denoiser import Denoiser, load_denoiser
 from denoise_cli.io import dng, image
 from denoise_cli.io.development import as_photo, developed
 from denoise_cli.io.raw import RawFile
+from denoise_cli.pipeline.model_choice import MOSAIC_MODELS
 from denoise_cli.pipeline.raw import denoise_mosaic, denoise_picture, estimate_noise
 
 Pixels = NDArray[np.uint8]
@@ -49,6 +51,11 @@ READ_AT_100 = 3e-4
 READ_EXPONENT = 0.65
 LARGE_SIZE = (4000, 6000)  # pixels: height and width
 MAX_PIXELS = 10**9
+PHASES_OF: dict[FilterKind, list[Phase]] = {
+    "bayer": list(PHASES.values()),
+    "xtrans": [(y, x) for y in range(3) for x in range(6)],
+}
+SMALLEST_XTRANS = 576  # photosites, the shorter side: LibRaw develops no smaller X-Trans mosaics than 512
 GIGABYTE = 1e9
 
 
@@ -62,17 +69,17 @@ def simulate_dng(scene: Pixels, sensor: Sensor, rng: np.random.Generator | None)
     return dng.encode(dng.simulated_dng(sensor, numbers, np.ascontiguousarray(scene[::4, ::4])), "denoise, simulated")
 
 
-def quality(folder: Path, count: int | None) -> None:
+def quality(folder: Path, count: int | None, kind: FilterKind) -> None:
     """Print the PSNR after rendering of the first `count` photos, or of all, for each noise and each way to denoise."""
-    mallenet_raw, mallenet_linear, mallenet_r, mallenet_m = (
-        load_denoiser(name, precision="fp32")
-        for name in ("mallenet-raw", "mallenet-linear", "mallenet-r", "mallenet-m")
+    of_mosaics = MOSAIC_MODELS[kind]
+    mosaic_denoiser, mallenet_linear, mallenet_r, mallenet_m = (
+        load_denoiser(name, precision="fp32") for name in (of_mosaics, "mallenet-linear", "mallenet-r", "mallenet-m")
     )
     nlm = load_baseline("nlm")
     assert nlm is not None
     names = (
-        "mallenet-raw, level given",
-        "mallenet-raw, level estimated",
+        f"{of_mosaics}, level given",
+        f"{of_mosaics}, level estimated",
         "mallenet-linear, level given",
         "mallenet-r after rendering",
         "mallenet-m after rendering, level estimated",
@@ -86,16 +93,18 @@ def quality(folder: Path, count: int | None) -> None:
         scores = []
         for index, path in enumerate(photos):
             scene = image.read(path).as_rgb8()
+            if kind == "xtrans":
+                scene = _enlarged(scene, SMALLEST_XTRANS)
             rng = np.random.default_rng(index)
-            phase = list(PHASES.values())[index % len(PHASES)]
-            sensor = replace(draw_sensor(rng), noise=noise, phase=phase, exposure=1.0, black=1024)
+            phase = PHASES_OF[kind][index % len(PHASES_OF[kind])]
+            sensor = replace(draw_sensor(rng), noise=noise, phase=phase, kind=kind, exposure=1.0, black=1024)
             with RawFile(simulate_dng(scene, sensor, None), MAX_PIXELS) as clean:
                 truth = developed(clean).as_float()
             with RawFile(simulate_dng(scene, sensor, rng), MAX_PIXELS) as noisy:
                 rendered, linear = developed(noisy).as_float(), noisy.develop()
                 results = []
                 for known in (noise, estimate_noise(noisy)):
-                    numbers = noisy.numbers_of(denoise_mosaic(noisy.mosaic, known, mallenet_raw))
+                    numbers = noisy.numbers_of(denoise_mosaic(noisy.mosaic, known, mosaic_denoiser))
                     results.append(as_photo(noisy, noisy.develop(numbers)).as_float())
                 clean_linear = denoise_picture(linear, noise, noisy.gains, mallenet_linear)
                 results.append(as_photo(noisy, clean_linear).as_float())
@@ -105,6 +114,12 @@ def quality(folder: Path, count: int | None) -> None:
             f"| {noise.shot:g}, {noise.read:.3g} | " + " | ".join(f"{s:.2f}" for s in np.mean(scores, axis=0)) + " |",
             flush=True,
         )
+
+
+def _enlarged(scene: Pixels, side: int) -> Pixels:
+    """A scene whose rows and columns are mirrored until there are at least `side` of each."""
+    rows, columns = (tiling.reflected(0, max(side, length), length) for length in scene.shape[:2])
+    return scene[rows[:, None], columns]
 
 
 def noise_at(iso: int) -> ShotRead:
@@ -215,12 +230,13 @@ def main() -> None:
     quality_parser = names.add_parser("quality")
     quality_parser.add_argument("folder", type=Path)
     quality_parser.add_argument("--photos", type=int)
+    quality_parser.add_argument("--filters", choices=list(MOSAIC_MODELS), default="bayer")
     names.add_parser("noise").add_argument("--repeats", type=int, default=8)
     names.add_parser("speed")
     given = parser.parse_args()
     match given.name:
         case "quality":
-            quality(given.folder, given.photos)
+            quality(given.folder, given.photos, given.filters)
         case "noise":
             noise(given.repeats)
         case "speed":
