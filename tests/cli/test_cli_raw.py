@@ -96,7 +96,7 @@ def test_lossy_files_stay_lossy_unless_told_otherwise(cli: Cli, negative: Path) 
 )
 def test_a_wrong_compression_is_one_line(cli: Cli, negative: Path, name: str, compression: str, reason: str) -> None:
     done = cli("image", negative, "-o", negative.with_name(name), "--compression", compression)
-    assert (done.code, done.err) == (2, f"error: {reason}\n")
+    assert (done.code, done.err) == (2, f"denoise: {reason}\n")
 
 
 @pytest.mark.parametrize("linear", [False, True])
