@@ -87,8 +87,11 @@ D65 = 21  # as a value of `ILLUMINANT`
 VERSION = bytes([1, 4, 0, 0])
 BACKWARD_VERSION = bytes([1, 3, 0, 0])
 JXL_VERSION = bytes([1, 7, 1, 0])
-LOSSY_JPEG, JXL = 34892, 52546  # as values of `COMPRESSION`
-SCHEMES = {"jpeg": 7, "lossy-jpeg": LOSSY_JPEG, "jxl": JXL, "lossy-jxl": JXL}
+# Values of `COMPRESSION`.
+JPEG = 7
+LOSSY_JPEG = 34892
+JXL = 52546
+SCHEMES: dict[Compression, int] = {"jpeg": JPEG, "jxl": JXL, "lossy-jpeg": LOSSY_JPEG, "lossy-jxl": JXL}
 
 # Tags about the camera, the clip that a frame belongs to, and the rendering, which remain true of a copy with other
 # pixels.
@@ -156,6 +159,11 @@ class DigitalNegative:
         return H, W
 
     @property
+    def is_lossy(self) -> bool:
+        """Whether the file will not hold exactly these values."""
+        return self.compression in ("lossy-jpeg", "lossy-jxl")
+
+    @property
     def colours(self) -> int:
         """How many colours the sensor tells apart."""
         return 1 if self.phase is None and self.values.ndim == 2 else RGB
@@ -173,10 +181,16 @@ def filter_pattern(data: bytes) -> tuple[int, int] | None:
     return (int(numbers[0]), int(numbers[1])) if len(numbers) == 2 else None
 
 
-def active_area(data: bytes) -> Area | None:
-    """Top, left, bottom and right of the photosites that make the picture; None if the file states nothing sensible."""
+def picture_size(data: bytes) -> tuple[int, int]:
+    """Rows and columns of the full-size picture, masked borders included; zeros if the file states none."""
     directory = _main_directory(data)
     H, W = (directory.number(directory.main.get(tag)) or 0 for tag in (IMAGE_LENGTH, IMAGE_WIDTH))
+    return H, W
+
+
+def active_area(data: bytes) -> Area | None:
+    """Top, left, bottom and right of the photosites that make the picture; None if the file states nothing sensible."""
+    directory, (H, W) = _main_directory(data), picture_size(data)
     if ACTIVE_AREA not in directory.main:
         return (0, 0, H, W) if H and W else None
     numbers = tuple(int(number) for number in directory.numbers(directory.main[ACTIVE_AREA]))
@@ -186,13 +200,27 @@ def active_area(data: bytes) -> Area | None:
     return (top, left, bottom, right) if 0 <= top < bottom <= H and 0 <= left < right <= W else None
 
 
-def is_lossy(data: bytes) -> bool:
-    """Whether the picture has been compressed with loss: by JPEG, or by JPEG XL that states more than no distance."""
+def black_of_quad(data: bytes) -> NDArray[np.float64] | None:
+    """(2, 2), the black level of each place in a mosaic's quads, averaged over rows and columns; None if unclear."""
     directory = _main_directory(data)
-    compression = directory.number(directory.main.get(COMPRESSION))
-    return compression == LOSSY_JPEG or (
-        compression == JXL and any(number > 0 for number in directory.numbers(directory.main.get(JXL_DISTANCE)))
-    )
+    levels, repeats = (directory.numbers(directory.main.get(tag)) for tag in (BLACK_LEVEL, BLACK_REPEAT))
+    rows, columns = (int(number) for number in repeats) if len(repeats) == 2 else (1, 1)
+    if len(levels or (0.0,)) != rows * columns:
+        return None
+    pattern = np.tile(np.reshape(levels or (0.0,), (rows, columns)), (2, 2))
+    quad = np.array([[pattern[y::2, x::2].mean() for x in (0, 1)] for y in (0, 1)])
+    deltas = (directory.numbers(directory.main.get(tag)) for tag in BLACK_DELTAS)
+    return quad + sum(sum(each) / len(each) for each in deltas if each)
+
+
+def lossy_compression(data: bytes) -> Compression | None:
+    """How the picture has been compressed with loss; None if it has not been, or if its JPEG XL does not say so."""
+    directory = _main_directory(data)
+    scheme = directory.number(directory.main.get(COMPRESSION))
+    if scheme == LOSSY_JPEG:
+        return "lossy-jpeg"
+    is_lossy = scheme == JXL and any(directory.numbers(directory.main.get(JXL_DISTANCE)))
+    return "lossy-jxl" if is_lossy else None
 
 
 def noise_profile(data: bytes) -> ShotRead | None:
@@ -323,6 +351,7 @@ def _with_what_tifffile_cannot_write(data: bytes, negative: DigitalNegative) -> 
         first = file.pages[0].aspage()
         struct.pack_into(order + "H", corrected, first.tags[SUB_IFDS].offset + 2, LONG)
         if negative.colours != RGB:
+            assert first.pages is not None  # the picture's own directory
             photometric = first.pages[0].aspage().tags[PHOTOMETRIC].valueoffset
             struct.pack_into(order + "H", corrected, photometric, tifffile.PHOTOMETRIC.LINEAR_RAW)
     return bytes(corrected)

@@ -91,7 +91,7 @@ def _as_pairs(tile: Numbers) -> Numbers:
 
 
 def _extended(tile: Numbers, h: int, w: int, rows: Literal["edge", "constant"]) -> Numbers:
-    """A tile at the edge of the picture, brought to h x w; more of a row costs nothing, nor do rows of zeros in JPEG."""
+    """A tile at the edge of the picture, brought to h x w; longer rows take no room, nor do rows of zeros in JPEG."""
     unchanged = [(0, 0)] * (tile.ndim - 2)
     wide = np.pad(tile, [(0, 0), (0, w - tile.shape[1]), *unchanged], mode="edge")
     return np.pad(wide, [(0, h - len(tile)), (0, 0), *unchanged], mode=rows)
