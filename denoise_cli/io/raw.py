@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from rawpy import RawPy
 
 # Photosites in the file's own scale, from `black` to `white`: integers, or floating point.
-Numbers = NDArray[np.uint16] | NDArray[np.float32]
+Numbers = NDArray[np.uint16 | np.floating]
 Picture = NDArray[np.uint16]  # developed
 Colours = Literal["srgb", "camera"]
 
@@ -336,7 +336,8 @@ class RawFile:
 
     def _integers(self, numbers: Numbers) -> NDArray[np.uint16]:
         """Numbers in the scale of LibRaw's buffer, in which floating point ends at white."""
-        return np.rint(numbers.clip(0, 1) * np.float32(WHITE)).astype(np.uint16) if self.is_float else numbers
+        scaled = np.rint(numbers.clip(0, 1) * np.float32(WHITE)) if self.is_float else numbers
+        return scaled.astype(np.uint16, copy=False)
 
     def _describe(self) -> None:
         self.black = np.array(self._raw.black_level_per_channel, np.int64)
