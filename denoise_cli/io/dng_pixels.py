@@ -1,7 +1,8 @@
 """Pictures of DNGs that LibRaw reads wrongly or not at all: decoded here, and put into plain DNGs that it reads right.
 
 LibRaw divides floating point by the file's largest value, takes the mean of black levels that differ from row to row,
-and knows neither JPEG XL nor integers that are compressed by Deflate.
+and knows neither JPEG XL nor integers that are compressed by Deflate. It applies the opcodes that map the values of a
+lossy file to linear light only to lossy JPEG.
 
 Source: Adobe, "Digital Negative (DNG) Specification" 1.7.1, chapter 4 (tags) and chapter 5 (from raw values to linear
 light); ISO/IEC 18181-1, annex D (the header of JPEG XL).
@@ -17,6 +18,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from denoise_cli.io import dng_opcodes
 from denoise_cli.io.dng import (
     ACTIVE_AREA,
     BLACK_DELTAS,
@@ -28,12 +30,14 @@ from denoise_cli.io.dng import (
     IMAGE_WIDTH,
     JXL,
     LINEARIZATION_TABLE,
+    LOSSY_JPEG,
     NEW_SUBFILE_TYPE,
+    OPCODE_LIST_2,
     ROW_INTERLEAVE,
     WHITE_LEVEL,
     active_area,
 )
-from denoise_cli.io.exif import LONG, RATIONAL, SHORT, Directory, Exif, pack, picture_directories
+from denoise_cli.io.exif import LONG, RATIONAL, SHORT, UNDEFINED, Directory, Exif, Value, pack, picture_directories
 from denoise_cli.io.limits import refuse_too_large
 
 Numbers = NDArray[np.uint16]
@@ -62,6 +66,7 @@ LAYOUT_TAGS = {
 QUAD = 2  # photosites: LibRaw reports black levels that repeat after so many rows and columns
 BITS = 16
 WHITE = 65535
+PEDESTAL = 1024  # the black level of values that have been mapped, for the noise below it
 
 
 @dataclass(frozen=True)
@@ -107,14 +112,15 @@ def decode(data: bytes, max_pixels: int) -> DecodedPicture | None:
         raise ValueError("its active area is not within the picture")
     top, left, bottom, right = area
     values = _stored_values(data, picture, max_pixels)[top:bottom, left:right]
-    bits = int(_number(picture, BITS_PER_SAMPLE, BITS))
-    if values.dtype.kind == "f":
-        light = _light(values, picture)
-        numbers = np.rint(light.clip(0, 1) * np.float32(WHITE)).astype(np.uint16)
-        C = light.shape[2] if light.ndim == 3 else 1
-        return DecodedPicture(_plain(first, picture, numbers, [0] * C, [WHITE] * C), light, bits)
-    numbers, black, white = _with_one_black(values, picture)
-    return DecodedPicture(_plain(first, picture, numbers, black, white), None, bits)
+    bits = _number(picture, BITS_PER_SAMPLE, BITS)
+    is_float, maps = values.dtype.kind == "f", _maps(picture)
+    if not is_float and not maps:
+        return DecodedPicture(_plain(first, picture, *_with_one_black(values, picture)), None, bits)
+    light = _light(values, picture)
+    for one in maps:
+        dng_opcodes.apply_map(one, np.atleast_3d(light))
+    plain = _plain(first, picture, *_as_integers(light, 0 if is_float else PEDESTAL))
+    return DecodedPicture(plain, light if is_float else None, bits)
 
 
 def jpeg_xl_bits(data: bytes) -> int:
@@ -192,7 +198,16 @@ def _is_beyond_libraw(picture: Exif) -> bool:
         or _compression(picture) in {JXL, *DEFLATE}
         or bool(picture.main.keys() & set(BLACK_DELTAS))
         or max(_black_repeat(picture)) > QUAD
+        or bool(_compression(picture) != LOSSY_JPEG and _maps(picture))
     )
+
+
+def _maps(picture: Exif) -> list[dng_opcodes.Opcode]:
+    return dng_opcodes.leading_maps(_opcodes(picture))
+
+
+def _opcodes(picture: Exif) -> list[dng_opcodes.Opcode]:
+    return dng_opcodes.read(picture.main[OPCODE_LIST_2].data) if OPCODE_LIST_2 in picture.main else []
 
 
 def _refuse_missing_pixels(picture: Exif, length: int) -> None:
@@ -361,6 +376,13 @@ def _with_one_black(values: Numbers, picture: Exif) -> tuple[Numbers, list[int],
     return numbers.reshape(values.shape), list(map(int, level)), list(map(int, white * scale))
 
 
+def _as_integers(light: NDArray[np.float32], black: int) -> tuple[Numbers, list[int], list[int]]:
+    """Light up to white as integers, with the black and white level for each of C colours."""
+    numbers = np.rint((light * np.float32(WHITE - black) + np.float32(black)).clip(0, WHITE)).astype(np.uint16)
+    C = light.shape[2] if light.ndim == 3 else 1
+    return numbers, [black] * C, [WHITE] * C
+
+
 def _plain(first: Exif, picture: Exif, numbers: Numbers, black: list[int], white: list[int]) -> bytes:
     """An uncompressed DNG of a single directory, with all tags that describe the camera and the picture."""
     order, (H, W) = picture.order, numbers.shape[:2]
@@ -382,5 +404,8 @@ def _plain(first: Exif, picture: Exif, numbers: Numbers, black: list[int], white
         ACTIVE_AREA: exif.packed(LONG, [0, 0, H, W]),
     }
     exif.main = kept | layout
+    if _maps(picture):
+        remaining = _opcodes(picture)[len(_maps(picture)) :]
+        exif.main[OPCODE_LIST_2] = Value(UNDEFINED, dng_opcodes.pack(remaining))
     exif.main[STRIP_OFFSETS] = exif.long(len(pack(exif)))
     return b"".join([pack(exif), np.ascontiguousarray(numbers, np.dtype(np.uint16).newbyteorder(order)).data])

@@ -50,7 +50,8 @@ def compressed_tiles(values: Numbers, compression: Compression, is_mosaic: bool)
         compression: of each tile; the lossy ones are for linear light in three colours.
         is_mosaic: whether values next to each other are of different colours.
     """
-    (H, W), (h, w) = values.shape[:2], tile_shape(*values.shape[:2], compression)
+    H, W = values.shape[:2]
+    h, w = tile_shape(H, W, compression)
     if is_mosaic and compression == "jxl":
         values = separate_colours(values)
     for top in range(0, H, h):
