@@ -3,7 +3,8 @@
 Networks for mosaics work on its result.
 
 Source: Murtagh, Starck, Bijaoui, "Image restoration with noise suppression using a multiresolution support" (1995).
-Unlike there, the result is scaled so that black and saturation stay at 0 and 1.
+Unlike there, the result is scaled so that black and saturation stay at 0 and 1, or that merged exposures, which reach
+beyond saturation, end at 1.
 
 A function with the slope 1 / sqrt(v) gives noise of the variance v(q) = shot * q + read^2 the standard deviation 1. The
 mean of transformed values is not the transform of their mean: networks learn that bias together with the noise.
@@ -38,28 +39,32 @@ class AnscombeTransform:
 
     Args:
         noise: of the light before the transform.
+        headroom: the light that becomes 1; 1 or more.
 
     Raises:
-        ValueError: the noise is zero.
+        ValueError: the noise is zero, or the headroom less than 1.
     """
 
     noise: ShotRead
+    headroom: float = 1.0
 
     def __post_init__(self) -> None:
         if not (self.noise.shot or self.noise.read):
             raise ValueError("shot, read: expected more than 0 and 0")
+        if self.headroom < 1:
+            raise ValueError(f"headroom: expected 1 or more, got {self.headroom}")
 
     @property
     def level(self) -> float:
         """The noise level after `forward`, the same at every brightness."""
-        return 1 / float(self._curve(np.ones(1, np.float32))[0])
+        return 1 / float(self._curve(np.full(1, self.headroom, np.float32))[0])
 
     def forward(self, light: Array) -> Array:
-        """Transform linear light: any shape, nominally [0, 1], to the same range; 0 and 1 are kept."""
+        """Transform linear light: any shape, nominally [0, headroom], to [0, 1]; 0 is kept."""
         return self._curve(light) * np.float32(self.level)
 
     def inverse(self, transformed: Array) -> Array:
-        """Undo `forward`: any shape, nominally [0, 1], to linear light."""
+        """Undo `forward`: any shape, nominally [0, 1], to linear light in [0, headroom]."""
         shot, dark = self.noise.shot, self._dark
         curve = transformed / np.float32(self.level)
         light = curve * (shot / 4 * curve + dark)

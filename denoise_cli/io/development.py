@@ -30,7 +30,7 @@ def as_photo(raw: RawFile, linear: Numbers) -> Photo:
     # There are only 65536 possible values: a table is cheaper than 36 million powers.
     table = from_float(linear_to_srgb(np.linspace(0, 1, 65536, dtype=np.float32)), np.dtype(np.uint16))
     values = linear[..., :1] if raw.is_grey else linear
-    pixels = np.empty_like(values)
+    pixels = np.empty(values.shape, np.uint16)
     for top in range(0, len(values), STRIP):
         pixels[top : top + STRIP] = table[values[top : top + STRIP]]
     exif = raw.exif

@@ -91,7 +91,7 @@ JXL_VERSION = bytes([1, 7, 1, 0])
 JPEG = 7
 LOSSY_JPEG = 34892
 JXL = 52546
-SCHEMES: dict[Compression, int] = {"jpeg": JPEG, "jxl": JXL, "lossy-jpeg": LOSSY_JPEG, "lossy-jxl": JXL}
+SCHEMES: dict[Compression, int] = {"jpeg": JPEG, "jxl": JXL, "lossy-jpeg": LOSSY_JPEG, "lossy-jxl": JXL, "deflate": 8}
 
 # Tags about the camera, the clip that a frame belongs to, and the rendering, which remain true of a copy with other
 # pixels.
@@ -120,8 +120,8 @@ class DigitalNegative:
     """Everything that is written into a DNG.
 
     Attributes:
-        values: uint16, (H, W) for a mosaic, (H, W, 3) for linear light in the camera's colours, (H, W) for that of a
-            sensor without colour filters; not turned upright.
+        values: uint16, or floating point, (H, W) for a mosaic, (H, W, 3) for linear light in the camera's colours,
+            (H, W) for that of a sensor without colour filters; not turned upright.
         filters: over the photosites of the mosaic's `area`; None for a linear picture.
         black: the values for no light, in the order of the pattern's photosites, or (1,) for a linear picture.
         white: the value of saturated photosites.
@@ -138,7 +138,7 @@ class DigitalNegative:
         compression: of the picture; the lossy ones are for linear light in three colours, with white at 65535.
     """
 
-    values: NDArray[np.uint16]
+    values: NDArray[np.uint16 | np.floating]
     filters: ColourFilters | None
     black: tuple[float, ...]
     white: int
@@ -329,21 +329,35 @@ def encode(negative: DigitalNegative, software: str) -> bytes:
             extratags=[*_for_tifffile(_first_directory(negative), exif.order), *placeholders(exif)],
         )
         writer.write(
-            compressed_tiles(negative.values, negative.compression, is_mosaic=negative.filters is not None),
+            negative.values
+            if negative.compression == "deflate"
+            else compressed_tiles(
+                negative.values.astype(np.uint16, copy=False),
+                negative.compression,
+                is_mosaic=negative.filters is not None,
+            ),
             shape=negative.values.shape,
-            dtype=np.uint8 if negative.compression == "lossy-jpeg" else np.uint16,
+            dtype=np.uint8 if negative.compression == "lossy-jpeg" else negative.values.dtype,
             photometric=_photometric(negative),
             planarconfig="contig" if negative.values.ndim == 3 else None,
             compression=SCHEMES[negative.compression],
             # tifffile would state 12 or 8 of lossless JPEG.
             compressionargs={"bitspersample": 16} if negative.compression == "jpeg" else None,
-            tile=tile_shape(*negative.shape),
+            predictor=_predictor(negative),
+            tile=tile_shape(*negative.shape, negative.compression),
             subfiletype=0,
             software=False,
             metadata=None,
             extratags=_for_tifffile(_picture_directory(negative), exif.order),
         )
     return with_directories(_with_what_tifffile_cannot_write(buffer.getvalue(), negative), exif)
+
+
+def _predictor(negative: DigitalNegative) -> int | None:
+    """Of floating point: the value before it of the same colour."""
+    if negative.compression != "deflate":
+        return None
+    return tifffile.PREDICTOR.FLOATINGPOINT if negative.filters is None else tifffile.PREDICTOR.FLOATINGPOINTX2
 
 
 def _photometric(negative: DigitalNegative) -> str:

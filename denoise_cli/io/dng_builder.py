@@ -3,6 +3,7 @@
 Legend: H x W photosites or pixels.
 """
 
+import math
 from dataclasses import replace
 from typing import Literal
 
@@ -38,6 +39,11 @@ COMPRESSION_CHOICES: dict[str, CompressionChoice] = {"auto": "auto", "jpeg": "jp
 
 ORIENTATIONS = (1, 2, 4, 3, 5, 8, 6, 7)  # EXIF's number for each value of LibRaw's `flip`
 UNKNOWN_CAMERA = "Unknown"
+# LibRaw takes floating point as it is if white or the largest value is between 4096 and this; otherwise it scales the
+# largest to its own white.
+LARGEST_FLOAT = 32767
+HALF = 16  # bits of half precision
+SHADOWS = 0.9  # of white: up to here, merged exposures are developed with white at 65535, which keeps their shadows
 ROUNDING = 1.5  # LibRaw's, of black levels and of their differences between rows and columns
 
 
@@ -54,17 +60,20 @@ def mosaic_dng(raw: RawFile, numbers: Numbers, noise: ShotRead | None, removed: 
         UnreadableFile: LibRaw cannot develop the file, for the preview.
     """
     is_whole = raw.is_dng and raw.area == active_area(raw.data)
+    values, white = raw.frame_with(numbers) if is_whole else numbers, raw.white
+    if raw.is_float:
+        values, white = _as_floating_point(raw, values)
     return _build(
         raw,
         numbers,
         noise,
         removed,
         raw.area,
-        values=raw.frame_with(numbers) if is_whole else numbers,
+        values=values,
         area=raw.area if is_whole else None,
         filters=raw.filters,
         black=tuple(float(number) for number in raw.black_of_pattern.flat),
-        white=raw.white,
+        white=white,
     )
 
 
@@ -83,19 +92,26 @@ def linear_dng(
     Raises:
         UnreadableFile: LibRaw cannot develop the file, for the preview.
     """
-    values = np.rint(linear / raw.gains).astype(np.uint16)  # raw converters apply the white balance themselves
+    values: Numbers = linear / raw.gains  # raw converters apply the white balance themselves
     if raw.is_grey:
         values = values[..., 0]
-    return _build(raw, numbers, noise, removed, raw.developed_area, values=values, black=(0.0,), white=WHITE)
+    values, white = (
+        _as_floating_point(raw, values / WHITE) if raw.is_float else (np.rint(values).astype(np.uint16), WHITE)
+    )
+    return _build(raw, numbers, noise, removed, raw.developed_area, values=values, black=(0.0,), white=white)
 
 
 def compressed_as(raw: RawFile, negative: DigitalNegative, wanted: CompressionChoice) -> DigitalNegative:
     """The DNG of a file with the compression that is wanted; "auto" is lossless JPEG, but lossy where the file is.
 
     That is for linear light: compressed without loss, it would be ten times as large as the file. A mosaic is not
-    compressed with loss.
+    compressed with loss, and floating point is always compressed by Deflate.
     """
-    lossy = lossy_compression(raw.data) if raw.is_dng and negative.filters is None and negative.colours == RGB else None
+    if raw.is_float:
+        return replace(negative, compression="deflate")
+    lossy = (
+        lossy_compression(raw.original) if raw.is_dng and negative.filters is None and negative.colours == RGB else None
+    )
     return replace(negative, compression=lossy or "jpeg" if wanted == "auto" else wanted)
 
 
@@ -107,17 +123,41 @@ def camera_light(raw: RawFile, numbers: Numbers | None = None) -> Numbers:
         numbers: (H, W) of its photosites; None for its own.
 
     Returns:
-        (H, W, 3), linear light in the camera's balanced colours, 65535 as white; not turned upright.
+        (H, W, 3), linear light in the camera's balanced colours, 65535 as white; not turned upright. Of files in
+        floating point it is float32, and light beyond white is not clipped.
 
     Raises:
         UnreadableFile: LibRaw cannot develop it, or the sensor has four colours.
     """
+    if raw.is_float:
+        return _merged_light(raw, raw.numbers if numbers is None else numbers)
     linear = raw.develop(numbers, colours="camera", upright=False)
     if linear.shape[-1] != RGB:
         raise UnreadableFile(
             raw.name, f"its {linear.shape[-1]} colours do not fit into a linear DNG: choose .tif or .png"
         )
     return linear
+
+
+def _merged_light(raw: RawFile, numbers: Numbers) -> Numbers:
+    """`camera_light` of floating point, which LibRaw would clip at white."""
+    if numbers.ndim == RGB or raw.is_grey:
+        each = np.atleast_3d(numbers)[..., :RGB]
+        return np.multiply(each, raw.gains * WHITE, dtype=np.float32)
+    linear = raw.develop(numbers, colours="camera", upright=False).astype(np.float32)
+    largest = float(numbers.max())
+    if largest > 1:
+        beyond = raw.develop(numbers / np.float32(largest), colours="camera", upright=False) * np.float32(largest)
+        is_bright = linear > SHADOWS * WHITE
+        linear[is_bright] = beyond[is_bright]
+    return linear
+
+
+def _as_floating_point(raw: RawFile, light: Numbers) -> tuple[Numbers, int]:
+    """Light, of any shape with 1 as white, in the file's own precision, and the number for white in the result."""
+    largest = max(float(light.max()), 1.0)
+    white = max(2 ** math.floor(math.log2(LARGEST_FLOAT / largest)), 1)
+    return (light * np.float32(white)).astype(np.float16 if raw.bits <= HALF else np.float32), white
 
 
 def _build(

@@ -15,10 +15,12 @@ import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
-Compression = Literal["jpeg", "jxl", "lossy-jpeg", "lossy-jxl"]  # the first two are lossless
+# The first two are lossless. Floating point is compressed by Deflate, as tifffile does.
+Compression = Literal["jpeg", "jxl", "lossy-jpeg", "lossy-jxl", "deflate"]
 Numbers = NDArray[np.uint16]
 
 LARGEST_SIDE = 512  # of a tile
+LARGEST_DEFLATED_SIDE = 256  # RawTherapee shows floating point in a single tile black
 UNIT = 16  # TIFF: the sides of tiles are multiples of it
 LEFT = 1  # lossless JPEG's predictor: the value to the left. Several raw converters know no other.
 FIELDS = 2  # JPEG XL: a mosaic's rows, and its columns, are stored as two fields, see `separate_colours`
@@ -31,12 +33,13 @@ MAP_POLYNOMIAL = 8  # the number of an opcode
 OPCODE_VERSION = bytes([1, 3, 0, 0])
 
 
-def tile_shape(H: int, W: int) -> tuple[int, int]:
+def tile_shape(H: int, W: int, compression: Compression = "jpeg") -> tuple[int, int]:
     """Rows and columns of each tile of a picture of H x W, W at least `UNIT`.
 
     Tiles are not wider than the picture: LibRaw and dcraw would start a new row in the middle of them.
     """
-    return min(LARGEST_SIDE, math.ceil(H / UNIT) * UNIT), min(LARGEST_SIDE, W // UNIT * UNIT)
+    largest = LARGEST_DEFLATED_SIDE if compression == "deflate" else LARGEST_SIDE
+    return min(largest, math.ceil(H / UNIT) * UNIT), min(largest, W // UNIT * UNIT)
 
 
 def compressed_tiles(values: Numbers, compression: Compression, is_mosaic: bool) -> Iterator[bytes]:
@@ -47,7 +50,8 @@ def compressed_tiles(values: Numbers, compression: Compression, is_mosaic: bool)
         compression: of each tile; the lossy ones are for linear light in three colours.
         is_mosaic: whether values next to each other are of different colours.
     """
-    (H, W), (h, w) = values.shape[:2], tile_shape(*values.shape[:2])
+    H, W = values.shape[:2]
+    h, w = tile_shape(H, W, compression)
     if is_mosaic and compression == "jxl":
         values = separate_colours(values)
     for top in range(0, H, h):

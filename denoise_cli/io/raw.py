@@ -21,24 +21,31 @@ from denoise_cli.errors import MissingDependency
 from denoise_cli.imaging.filters import ColourFilters, filters_of
 from denoise_cli.io.decoding import decoder_errors
 from denoise_cli.io.dng import Area, active_area, filter_pattern, is_dng, noise_profile, picture_size
+from denoise_cli.io.dng_pixels import decode
 from denoise_cli.io.exif import PREFIX, Exif, parse, picture_directories
 from denoise_cli.io.limits import refuse_too_large
+from denoise_cli.io.metadata import SOFTWARE
 
 if TYPE_CHECKING:
     from rawpy import RawPy
 
-Numbers = NDArray[np.uint16]  # photosites in the file's own scale, from `black` to `white`
+# Photosites in the file's own scale, from `black` to `white`: integers, or floating point.
+Numbers = NDArray[np.uint16 | np.floating]
+Picture = NDArray[np.uint16]  # developed
 Colours = Literal["srgb", "camera"]
 
 EXTENSIONS = {
-    ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".iiq", ".kdc", ".mef", ".mos", ".mrw",
-    ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
+    ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".gpr", ".iiq", ".kdc", ".mef", ".mos",
+    ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
 }  # fmt: skip
+PANASONIC = b"IIU\0"
 # First bytes of RAW files that are not TIFF structures: Fujifilm, Panasonic, Olympus, Canon, Sigma, Minolta.
-SIGNATURES = (b"FUJIFILMCCD-RAW", b"IIU\0", b"IIRO", b"IIRS", b"MMOR", b"II\x1a\0\0\0HEAPCCDR", b"FOVb", b"\0MRM")
+SIGNATURES = (b"FUJIFILMCCD-RAW", PANASONIC, b"IIRO", b"IIRS", b"MMOR", b"II\x1a\0\0\0HEAPCCDR", b"FOVb", b"\0MRM")
 CR3 = b"ftypcrx "
 COLOUR_FILTER_ARRAY = 32803  # of the tag PhotometricInterpretation
 PHOTOMETRIC_INTERPRETATION = 262
+MODEL = 272
+PANASONIC_BITS, PANASONIC_SCHEME, PANASONIC_START = 10, 45, 280
 RGB = 3
 WHITE = 65535  # of developed pictures
 GREEN_BESIDE_BLUE = 3  # LibRaw's number for the second green
@@ -47,10 +54,16 @@ SWAPS_AXES = 4  # a bit of LibRaw's `flip`: rows become columns
 # other pattern for a Bayer mosaic, and would show wrong colours.
 KNOWN_PATTERNS = (None, (2, 2), (6, 6))
 SMALLEST_SIDE = 16  # photosites
+EIGHT_BITS = 255
+SCAN_GAMMA = 2.2
 LONGEST_PERIOD = 12  # photosites
+MOST_EMPTY = 1 / 16  # of the rows: a few at the edge can belong to the sensor's border
 # A sensor can be saturated below the white level. LibRaw takes the largest value of a file for saturation if it is
 # above this share of the white level, and so do we.
 LEAST_SATURATION = 0.75
+# Merged exposures reach beyond white. Networks are shown light up to this multiple of it: more would make the rest so
+# dark, and its noise so weak, that they no longer see it.
+MOST_HEADROOM = 8.0
 
 
 @dataclass(frozen=True)
@@ -61,11 +74,13 @@ class Mosaic:
         light: (H, W), linear; 0 is black, 1 is a saturated photosite; noise reaches below 0.
         full: (H, W), where photosites are saturated and the true light is unknown.
         filters: over the photosites.
+        headroom: the brightest light to denoise, 1 or more; only merged exposures exceed 1.
     """
 
     light: NDArray[np.float32]
     full: NDArray[np.bool_]
     filters: ColourFilters
+    headroom: float = 1.0
 
 
 class RawFile:
@@ -82,12 +97,16 @@ class RawFile:
     Attributes:
         kind: "raw".
         is_dng: whether it is a DNG.
+        original: the file.
+        data: the file; or a plain DNG with the same picture and tags, if LibRaw would read the file's pixels wrongly.
         area: where the picture's photosites are among all that the file holds: a DNG's own ActiveArea, of which LibRaw
             develops a row or a column less if it begins at an odd one; otherwise what LibRaw takes for the picture.
-        numbers: (H, W) uint16, what those photosites measured, or (H, W, C) of files with several values a pixel.
+        numbers: (H, W) uint16, what those photosites measured, or (H, W, C) of files with several values a pixel. Of
+            DNGs in floating point they are float32, with 0 as black and 1 as white.
         black: (4,), the numbers that stand for no light: red, green beside red, blue, green beside blue.
-        white: the number of a saturated photosite.
+        white: the number of a saturated photosite; merged exposures in floating point reach beyond it.
         noise: what the file says about its noise, as shares of white; None if it says nothing.
+        notes: what the user should hear about how the file was read.
 
     Raises:
         MissingDependency: rawpy is not installed.
@@ -98,11 +117,15 @@ class RawFile:
     kind = "raw"
 
     def __init__(self, data: bytes, max_pixels: int, name: object = "camera RAW") -> None:
-        self.data = data
+        self.original = data
         self.name = name
+        with decoder_errors(name):
+            self.is_dng = is_dng(data)
+            self._decoded = decode(data, max_pixels) if self.is_dng else None
+        self.data = data if self._decoded is None else self._decoded.plain
         with ExitStack() as on_failure:
             with self._libraw() as rawpy:
-                self._raw: RawPy = rawpy.imread(BytesIO(data))
+                self._raw: RawPy = rawpy.imread(BytesIO(self.data))
                 on_failure.callback(self.close)
                 refuse_too_large((self._raw.sizes.width, self._raw.sizes.height), max_pixels)
                 self._raw.unpack()
@@ -127,6 +150,26 @@ class RawFile:
         """Rows and columns of the upright picture."""
         H, W = self.sizes.height, self.sizes.width
         return (W, H) if self.sizes.flip & SWAPS_AXES else (H, W)
+
+    @property
+    def is_float(self) -> bool:
+        """Whether the file holds floating point."""
+        return self.numbers.dtype == np.float32
+
+    @property
+    def bits(self) -> int:
+        """Of each number in the file."""
+        return self._decoded.bits if self._decoded is not None and self.is_float else self.white.bit_length()
+
+    @cached_property
+    def headroom(self) -> float:
+        """The brightest light to denoise, 1 or more; only merged exposures exceed 1."""
+        return min(max(float(self._saturated), 1.0), MOST_HEADROOM) if self.is_float else 1.0
+
+    @cached_property
+    def _saturated(self) -> float:
+        """The number from which on photosites are saturated: white, or the largest of merged exposures."""
+        return max(float(self.numbers.max()), 1.0) if self.is_float else self.white
 
     @property
     def developed_area(self) -> Area:
@@ -182,10 +225,12 @@ class RawFile:
             site = light[y::rows, x::columns]
             site -= np.float32(black[y, x])
             site /= np.float32(self.white - black[y, x])
-        return Mosaic(light, numbers >= self.white, self.filters)
+        return Mosaic(light, numbers >= self._saturated, self.filters, self.headroom)
 
     def numbers_of(self, light: NDArray[np.float32]) -> Numbers:
         """Light, (H, W) as `mosaic_of` gives it, in the file's own scale; saturated photosites keep their number."""
+        if self.is_float:
+            return light
         black, numbers = self.black_of_pattern, np.empty_like(self.numbers)
         rows, columns = black.shape
         for y, x in np.ndindex(black.shape):
@@ -221,7 +266,7 @@ class RawFile:
             black = self.black_of_pattern.ravel()
         span = np.subtract(self.white, black, dtype=np.float32)
         light: NDArray[np.float32] = np.divide(numbers - black.astype(np.float32), span, dtype=np.float32)
-        return light, numbers >= self.white
+        return light, numbers >= self._saturated
 
     @property
     def black_of_pattern(self) -> NDArray[np.int64]:
@@ -244,7 +289,7 @@ class RawFile:
     @property
     def exif(self) -> Exif:
         """What the file says about the shot, or else what LibRaw found out about it."""
-        exif = parse(self.data)
+        exif = parse(self.original)
         return exif if exif else self._exif_of_preview
 
     def develop(
@@ -253,7 +298,7 @@ class RawFile:
         colours: Colours = "srgb",
         upright: bool = True,
         half_size: bool = False,
-    ) -> Numbers:
+    ) -> Picture:
         """The picture in linear light, in the camera's white balance.
 
         Args:
@@ -270,7 +315,7 @@ class RawFile:
         """
         with self._libraw():
             if self._is_flat:
-                self._buffer[:] = self.numbers if numbers is None else numbers
+                self._buffer[:] = self._integers(self.numbers if numbers is None else numbers)
             picture = self._raw.postprocess(
                 output_color=self._spaces[colours],
                 user_flip=None if upright else 0,
@@ -286,11 +331,15 @@ class RawFile:
                 user_black=None if self._user_black is None else 0,
                 user_cblack=self._user_black,
             )
-        deep: Numbers = picture.view(np.uint16)  # as it is: rawpy's own annotation knows only 8 bits
+        deep: Picture = picture.view(np.uint16)  # as it is: rawpy's own annotation knows only 8 bits
         return np.repeat(deep, RGB, axis=2) if deep.shape[2] == 1 else deep
 
+    def _integers(self, numbers: Numbers) -> NDArray[np.uint16]:
+        """Numbers in the scale of LibRaw's buffer, in which floating point ends at white."""
+        scaled = np.rint(numbers.clip(0, 1) * np.float32(WHITE)) if self.is_float else numbers
+        return scaled.astype(np.uint16, copy=False)
+
     def _describe(self) -> None:
-        self.is_dng = is_dng(self.data)
         self.black = np.array(self._raw.black_level_per_channel, np.int64)
         self.white = int(self._raw.white_level)
         self.noise = noise_profile(self.data) if self.is_dng else None
@@ -304,17 +353,23 @@ class RawFile:
             self.area = self._find_area()
             top, left, bottom, right = self.area
             self._buffer = self._frame[top:bottom, left:right]
-        self.numbers = self._buffer.copy() if self._is_flat else self._buffer
+        self.numbers: Numbers = self._buffer.copy() if self._is_flat else self._buffer
         self._user_black: list[int] | None = None
         self._saturation: int | None = None
         self._balance: list[float] | None = None
+        self.notes: tuple[str, ...] = ()
         if self.black.max() >= self.white:
             raise ValueError(f"its black level, {self.black.max()}, is not below its white level, {self.white}")
+        self._refuse_missing_rows()
+        if self._decoded is not None and self._decoded.light is not None:
+            self._use_floating_point(self._decoded.light)
+        elif not self._is_flat:
+            self._correct_white()
         if self._is_flat:
             self._find_filters()
             if not self.is_dng:
                 self._adjust_white()
-        if not self._is_grey and min(self._raw.camera_whitebalance[:RGB]) <= 0:
+        if not self._is_grey and self._balance is None and min(self._raw.camera_whitebalance[:RGB]) <= 0:
             # LibRaw then estimates the white balance from the picture, noise included. What it finds in the file's own
             # numbers is used from now on.
             self.develop()
@@ -322,6 +377,46 @@ class RawFile:
             assert found is not None  # the picture has just been developed
             red, green, blue, _ = found
             self._balance = [red, green, blue, green]  # its own value for the second green would show as a pattern
+
+    def _use_floating_point(self, light: NDArray[np.float32]) -> None:
+        if light.shape[:2] != self._buffer.shape[:2]:
+            raise ValueError("LibRaw develops only a part of it")
+        self.numbers, self.black, self.white = light, np.zeros_like(self.black), 1
+
+    def _correct_white(self) -> None:
+        """LibRaw subtracts black from three values a pixel, but not from white unless black is that of a fourth too."""
+        black = int(self.black[0])
+        if self.is_dng and black:
+            self._saturation = self.white - black
+        elif not self.is_dng and self._is_scan():
+            self._describe_scan()
+
+    def _is_scan(self) -> bool:
+        exif = parse(self.original)
+        software, model = (exif.string(exif.main.get(tag)) for tag in (SOFTWARE, MODEL))
+        return software.startswith("Nikon Scan") or "COOLSCAN" in model.upper()
+
+    def _describe_scan(self) -> None:
+        """A file of Nikon's scanners, whose gamma and white balance are those that the person chose who scanned."""
+        self._balance = [1.0] * 4
+        gamma = 1.0
+        if self.white == EIGHT_BITS:  # LibRaw takes 8 bits for linear and lets them reach to 65535, but white be 255
+            gamma = SCAN_GAMMA
+            linear = np.rint(np.linspace(0, 1, EIGHT_BITS + 1) ** gamma * WHITE).astype(np.uint16)
+            self.numbers[:] = linear[self.numbers // (WHITE // EIGHT_BITS)]
+            self.white = self._saturation = WHITE
+        self.notes = (f"a scan, which does not state its gamma: taken for {gamma:g}",)
+
+    def _refuse_missing_rows(self) -> None:
+        """Decoders fill what a file lacks at its end with zeros, which no sensor with a black level gives."""
+        if self.original.startswith(PANASONIC):
+            _refuse_truncated_panasonic(self.original, self.sizes.raw_height, self.sizes.raw_width)
+        if self.black[:RGB].min() <= 0:
+            return
+        filled = np.flatnonzero(self.numbers.reshape(len(self.numbers), -1).any(axis=1))
+        missing = len(self.numbers) - (int(filled[-1]) + 1 if filled.size else 0)
+        if missing > MOST_EMPTY * len(self.numbers):
+            raise ValueError(f"it is not whole: its last {missing} rows are empty")
 
     def _find_filters(self) -> None:
         if self.is_dng and filter_pattern(self.data) not in KNOWN_PATTERNS:
@@ -395,6 +490,17 @@ def is_tiff_of_camera(data: bytes) -> bool:
     """Whether a TIFF structure is camera RAW, whatever its name: Canon's have a signature, others hold a mosaic."""
     found = (one.number(one.main.get(PHOTOMETRIC_INTERPRETATION)) for one in picture_directories(data))
     return data[8:10] == b"CR" or COLOUR_FILTER_ARRAY in found
+
+
+def _refuse_truncated_panasonic(data: bytes, H: int, W: int) -> None:
+    """Refuse a Panasonic file that ends before its H x W photosites: LibRaw repeats the last that there are."""
+    exif = parse(data)
+    bits, scheme, start = (
+        exif.number(exif.main.get(tag)) for tag in (PANASONIC_BITS, PANASONIC_SCHEME, PANASONIC_START)
+    )
+    packed = {4: 14, 5: 10 if bits == 12 else 9}.get(scheme or 0)  # photosites in 16 bytes
+    if start and packed and start + H * -(-W // packed) * 16 > len(data):
+        raise ValueError("the file ends before its pixel data does")
 
 
 def _period(colours: NDArray[np.uint8]) -> int:

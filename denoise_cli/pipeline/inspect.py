@@ -101,7 +101,7 @@ def _of_raw(raw: RawFile, path: Path, model: str) -> Facts:
         format="dng" if raw.is_dng else "raw",
         width=W,
         height=H,
-        bits=raw.white.bit_length(),
+        bits=raw.bits,
         colours=raw.layout,
         alpha=False,
         profile=None,

@@ -24,7 +24,7 @@ from denoise_cli.io.development import as_photo
 from denoise_cli.io.dng import DigitalNegative
 from denoise_cli.io.dng_builder import camera_light, linear_dng, mosaic_dng
 from denoise_cli.io.photo import Photo
-from denoise_cli.io.raw import WHITE, Mosaic, Numbers, RawFile
+from denoise_cli.io.raw import MOST_HEADROOM, WHITE, Mosaic, Numbers, RawFile
 
 Array = NDArray[np.float32]
 NoiseSource = Literal["given", "file", "estimated"]
@@ -110,7 +110,7 @@ def estimate_mosaic_noise(mosaic: Mosaic) -> ShotRead:
 def estimate_picture_noise(linear: Numbers, gains: NDArray[np.float64]) -> ShotRead:
     """Estimate the noise of a linear picture, (H, W, 3), in the sensor's values before the white balance `gains`."""
     values = np.divide(linear, WHITE * gains, dtype=np.float32)
-    return estimate_shot_read(values, linear >= WHITE) or ShotRead(0.0, 0.0)
+    return estimate_shot_read(values, linear >= max(WHITE, linear.max())) or ShotRead(0.0, 0.0)
 
 
 def denoise_mosaic(
@@ -133,9 +133,12 @@ def denoise_mosaic(
     """
     if strength == 0 or not (noise.shot or noise.read):
         return mosaic.light
-    transform = AnscombeTransform(noise)
+    transform = AnscombeTransform(noise, mosaic.headroom)
     planes, _ = replace_stuck(mosaic.filters.pack(mosaic.light), noise)
-    clean = transform.inverse(denoise(transform.forward(planes), transform.level, strength, progress))
+    clean = transform.inverse(
+        denoise(transform.forward(_within(planes, transform)), transform.level, strength, progress)
+    )
+    clean = _with_beyond(clean, planes, transform)
     # Light beyond saturation is lost: highlights would be tinted if one colour stayed saturated and another did not.
     saturated = _mostly(mosaic.filters.pack(mosaic.full))
     clean[saturated] = np.maximum(planes[saturated], 1)
@@ -153,7 +156,7 @@ def denoise_picture(
     """Denoise LibRaw's linear picture.
 
     Args:
-        picture: (H, W, 3), as `RawFile.develop` gives it.
+        picture: (H, W, 3), as `RawFile.develop` or `camera_light` gives it.
         noise: of the file's values, as shares of white.
         gains: (3,), of the white balance.
         denoise: for linear pictures.
@@ -168,11 +171,27 @@ def denoise_picture(
     """
     if strength == 0 or not (noise.shot or noise.read):
         return picture
-    transform = AnscombeTransform(developed_noise(noise, gains))
-    stable = transform.forward(np.divide(picture, WHITE, dtype=np.float32))
-    clean = transform.inverse(denoise(stable, transform.level, strength, progress))
+    light = np.divide(picture, WHITE, dtype=np.float32)
+    headroom = min(max(float(light.max()), 1.0), MOST_HEADROOM)
+    transform = AnscombeTransform(developed_noise(noise, gains), headroom)
+    clean = transform.inverse(
+        denoise(transform.forward(_within(light, transform)), transform.level, strength, progress)
+    )
+    clean = _with_beyond(clean, light, transform)
     clean *= WHITE
+    if picture.dtype == np.float32:
+        return clean
     return np.rint(clean, out=clean).clip(0, WHITE).astype(np.uint16)
+
+
+def _within(light: Array, transform: AnscombeTransform) -> Array:
+    """What a network is shown of merged exposures: light far beyond white would darken its surroundings."""
+    return light if transform.headroom == 1 else np.minimum(light, np.float32(transform.headroom))
+
+
+def _with_beyond(clean: Array, light: Array, transform: AnscombeTransform) -> Array:
+    """Denoised light, and the original one where the network was not shown it."""
+    return clean if transform.headroom == 1 else np.where(light > transform.headroom, light, clean)
 
 
 def _denoise_mosaic_of(
@@ -193,9 +212,9 @@ def _denoise_mosaic_of(
 def _denoise_picture_of(
     raw: RawFile, denoise: Denoiser, output: Output, known: KnownNoise, strength: float, progress: Progress | None
 ) -> DenoisedRaw:
-    notes: tuple[str, ...] = ()
+    notes = raw.notes
     if raw.obstacle is not None:
-        notes = (f"{raw.obstacle}: denoised after LibRaw has developed it",)
+        notes = (f"{raw.obstacle}: denoised after LibRaw has developed it", *notes)
     linear = raw.develop() if output == "photo" else camera_light(raw)
     clean = denoise_picture(linear, known.noise, raw.gains, denoise, strength, progress)
     if output == "photo":
