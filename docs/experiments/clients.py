@@ -16,13 +16,14 @@ from skimage import data
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from denoise_cli.inference.denoiser import load_denoiser
-from tests.pipeline.raw_matrix import ROWS, Figures, compare, make_files
-from tests.pipeline.raw_programs import PROGRAMS
+from tests.pipeline.raw_matrix import ROWS, Figures, compare, lost_tags, make_files
+from tests.pipeline.raw_programs import READERS, RENDERERS
 
 LEFT = 100  # pixels of the scene that are left out: there is nothing to see
 
 
 def main() -> None:
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="+", default=ROWS)
     parser.add_argument("--keep", type=Path, help="a new folder for the files")
@@ -32,22 +33,25 @@ def main() -> None:
         folder = given.keep or Path(temporary, "files")
         folder.mkdir()
         files = make_files(given.rows, data.astronaut()[:, LEFT:], folder, denoisers.__getitem__)
-        here = {name: program for name, program in PROGRAMS.items() if program.is_here}
-        figures = {}
-        for name, program in here.items():
-            own = Path(temporary, name)
-            own.mkdir()
-            figures[name] = compare(program, files, own)
-    print("| file | " + " | ".join(program.name for program in here.values()) + " |")
-    print("|---" * (len(here) + 1) + "|")
+        cells: dict[str, dict[str, str]] = {}
+        for key, renderer in RENDERERS.items():
+            if renderer.is_here:
+                own = Path(temporary, key)
+                own.mkdir()
+                cells[renderer.name] = {row: words(each) for row, each in compare(renderer, files, own).items()}
+        for reader in READERS.values():
+            if reader.is_here:
+                cells[reader.name] = {row: lost or "valid" for row, lost in lost_tags(reader, files).items()}
+    print("| file | " + " | ".join(cells) + " |")
+    print("|---" * (len(cells) + 1) + "|")
     for row in given.rows:
-        print(f"| {row} | " + " | ".join(words(figures[name][row]) for name in here) + " |")
+        print(f"| {row} | " + " | ".join(cells[name][row].replace("|", "/") for name in cells) + " |")
 
 
 def words(figures: Figures) -> str:
     """A cell of the table."""
     if figures.reason is not None:
-        return figures.reason.replace("|", "/")
+        return figures.reason
     if figures.size != figures.expected:
         return "{} x {} instead of {} x {}".format(*figures.size, *figures.expected)
     return f"{figures.shift:.2f}, {figures.before:.1f} → {figures.after:.1f}"

@@ -1,6 +1,6 @@
 """Every kind of digital negative through the program, and what other programs show of the results."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from denoise_cli.imaging.metrics import psnr
 from denoise_cli.pipeline import photo
 from denoise_cli.pipeline.jobs import Job
 from tests.pipeline.negatives import NEGATIVES, Negative
-from tests.pipeline.raw_programs import Program, Rendering, Renderings
+from tests.pipeline.raw_programs import Reader, Renderer, Renderings
 
 LINEAR = ", linear"  # ends the name of a row whose result was written with --linear
 # Of these, a linear DNG is written as well.
@@ -92,7 +92,7 @@ def make_files(rows: Iterable[str], scene: NDArray[np.uint8], folder: Path, load
     return made
 
 
-def compare(program: Program, files: Mapping[str, Files], folder: Path) -> dict[str, Figures]:
+def compare(program: Renderer, files: Mapping[str, Files], folder: Path) -> dict[str, Figures]:
     """Have a program show all files.
 
     Args:
@@ -103,6 +103,20 @@ def compare(program: Program, files: Mapping[str, Files], folder: Path) -> dict[
     paths = [path for each in files.values() for path in (each.noisy, each.clean, each.denoised)]
     shown = program.render(paths, folder)
     return {name: _figures(shown, each) for name, each in files.items()}
+
+
+def lost_tags(program: Reader, files: Mapping[str, Files]) -> dict[str, str]:
+    """What a program reads from clean files and not, or not the same, from denoised ones; "" where all is there."""
+    read = program.read([path for each in files.values() for path in (each.clean, each.denoised)])
+    return {name: _lost(read[each.clean], read[each.denoised]) for name, each in files.items()}
+
+
+def _lost(clean: dict[str, str] | str, denoised: dict[str, str] | str) -> str:
+    if isinstance(clean, str):
+        return f"the file itself: {clean}"
+    if isinstance(denoised, str):
+        return denoised
+    return ", ".join(f"{tag} {denoised.get(tag)}" for tag, value in clean.items() if denoised.get(tag) != value)
 
 
 def _figures(shown: Renderings, files: Files) -> Figures:

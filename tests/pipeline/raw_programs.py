@@ -4,6 +4,7 @@ Legend: H x W pixels of what a program shows.
 """
 
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -21,31 +22,50 @@ from denoise_cli.imaging.transfer import linear_to_srgb
 
 Rendering = NDArray[np.float32]  # (H, W, 3), on the scale of 255
 Renderings = dict[Path, Rendering | str]  # of each file, or why there is none
+Readings = dict[Path, dict[str, str] | str]  # the tags of each file, or why it is not valid
 
 TIMEOUT = 600  # seconds for all the files of a test
 PPM = re.compile(rb"P([56])\s+(\d+) (\d+)\s+65535\n")
+# What is read of a file, besides its picture: the same in the denoised one.
+TAGS = (
+    "Make", "Model", "UniqueCameraModel", "Orientation", "ExposureTime", "FNumber", "ISO", "ISOSpeedRatings",
+    "DateTimeOriginal", "FocalLength", "LensModel", "ColorMatrix1", "CalibrationIlluminant1", "AsShotNeutral",
+    "DefaultCropSize",
+)  # fmt: skip
 BLACK_REPEAT, TABLE, BLACK, WHITE, CROP_ORIGIN, CROP_SIZE = 50713, 50712, 50714, 50717, 50719, 50720
 
 
 @dataclass(frozen=True)
 class Program:
-    """A program that renders digital negatives.
+    """A program of others.
 
     Attributes:
         name: as its makers write it.
         needs: the command, or the Python module.
-        source: where that comes from.
-        render: renders files, whose names differ, with the help of an empty folder.
+        source: the package that has it.
     """
 
     name: str
     needs: str
     source: str
-    render: Callable[[Sequence[Path], Path], Renderings]
 
     @property
     def is_here(self) -> bool:
         return shutil.which(self.needs) is not None or importlib.util.find_spec(self.needs) is not None
+
+
+@dataclass(frozen=True)
+class Renderer(Program):
+    """A program that shows pictures: `render` takes files, whose names differ, and an empty folder."""
+
+    render: Callable[[Sequence[Path], Path], Renderings]
+
+
+@dataclass(frozen=True)
+class Reader(Program):
+    """A program that reads tags: `read` gives the values of those in `TAGS`, in its own words."""
+
+    read: Callable[[Sequence[Path]], Readings]
 
 
 def with_darktable(files: Sequence[Path], folder: Path) -> Renderings:
@@ -73,7 +93,8 @@ def with_rawtherapee(files: Sequence[Path], folder: Path) -> Renderings:
 def with_dcraw(files: Sequence[Path], folder: Path) -> Renderings:
     """In the camera's white balance, without brightening, in sRGB."""
     options = ["-w", "-W", "-6", "-g", "2.4", "12.92", "-c"]
-    return {path: ppm_or_reason(subprocess.run(["dcraw", *options, path], capture_output=True)) for path in files}
+    runs = {path: subprocess.run(["dcraw", *options, path], capture_output=True, check=False) for path in files}
+    return {path: ppm_or_reason(run) for path, run in runs.items()}
 
 
 def with_libraw(files: Sequence[Path], folder: Path) -> Renderings:
@@ -93,7 +114,7 @@ def with_libraw(files: Sequence[Path], folder: Path) -> Renderings:
 
 
 def with_dng_sdk(files: Sequence[Path], folder: Path) -> Renderings:
-    """The SDK opens the file, validates it and decodes its values; dngpy cannot have it develop them, so that is ours."""
+    """The SDK opens, validates and decodes the file; dngpy cannot have it develop the values, so that is ours."""
     import dngpy
 
     renderings: Renderings = {}
@@ -118,17 +139,46 @@ def with_dng_sdk(files: Sequence[Path], folder: Path) -> Renderings:
     return renderings
 
 
-PROGRAMS = {
-    "darktable": Program("darktable", "darktable-cli", "Debian's darktable", with_darktable),
-    "rawtherapee": Program("RawTherapee", "rawtherapee-cli", "Debian's rawtherapee", with_rawtherapee),
-    "dcraw": Program("dcraw", "dcraw", "Debian's dcraw", with_dcraw),
-    "libraw": Program("LibRaw", "rawpy", "PyPI's rawpy", with_libraw),
-    "dng-sdk": Program("Adobe's DNG SDK", "dngpy", "PyPI's dngpy", with_dng_sdk),
+def with_exiftool(files: Sequence[Path]) -> Readings:
+    """All files in one run; those in which it finds anything to warn of are not valid."""
+    command = ["exiftool", "-json", "-validate", "-warning", "-error", *(f"-{tag}" for tag in TAGS), *files]
+    done = subprocess.run(command, capture_output=True, check=False)
+    found = {Path(each["SourceFile"]): each for each in json.loads(done.stdout)}
+    readings: Readings = {}
+    for path in files:
+        tags = found[path]
+        verdict = " ".join(tags[name] for name in ("Validate", "Warning", "Error") if name in tags)
+        readings[path] = {tag: str(tags[tag]) for tag in TAGS if tag in tags} if verdict == "OK" else verdict
+    return readings
+
+
+def with_exiv2(files: Sequence[Path]) -> Readings:
+    """Whatever it complains about makes a file invalid."""
+    readings: Readings = {}
+    for path in files:
+        done = subprocess.run(["exiv2", "-Pkt", path], capture_output=True, check=False)
+        pairs = (line.split(maxsplit=1) for line in done.stdout.decode(errors="replace").splitlines())
+        tags = {pair[0].rsplit(".", 1)[1]: pair[1] for pair in pairs if len(pair) == 2}
+        complaint = done.stderr.decode(errors="replace").strip()
+        readings[path] = {tag: tags[tag] for tag in TAGS if tag in tags} if not complaint else complaint
+    return readings
+
+
+RENDERERS = {
+    "darktable": Renderer("darktable", "darktable-cli", "Debian's darktable", with_darktable),
+    "rawtherapee": Renderer("RawTherapee", "rawtherapee-cli", "Debian's rawtherapee", with_rawtherapee),
+    "dcraw": Renderer("dcraw", "dcraw", "Debian's dcraw", with_dcraw),
+    "libraw": Renderer("LibRaw", "rawpy", "PyPI's rawpy", with_libraw),
+    "dng-sdk": Renderer("Adobe's DNG SDK", "dngpy", "PyPI's dngpy", with_dng_sdk),
+}
+READERS = {
+    "exiftool": Reader("exiftool", "exiftool", "Debian's libimage-exiftool-perl", with_exiftool),
+    "exiv2": Reader("exiv2", "exiv2", "Debian's exiv2", with_exiv2),
 }
 
 
 def output_of(command: Sequence[object], home: Path) -> str:
-    """What a program prints, with its settings in a folder of its own; its exit code says nothing about single files."""
+    """What a program prints, with its settings in a folder of its own."""
     environment = {**os.environ, "HOME": str(home), "XDG_CONFIG_HOME": str(home), "XDG_CACHE_HOME": str(home)}
     done = subprocess.run(
         [str(word) for word in command],
@@ -167,7 +217,13 @@ def main_tags(path: Path) -> Mapping[int, tuple[float, ...]]:
     with tifffile.TiffFile(path) as file:
         pages = [page.aspage() for first in file.pages for page in (first.aspage(), *(first.aspage().pages or ()))]
         page = next(page for page in pages if not page.tags.valueof(254, 0))
-        wanted = (BLACK_REPEAT, TABLE, BLACK, WHITE, CROP_ORIGIN, CROP_SIZE)
+        wanted = (# What is read of a file, besides its picture: the same in the denoised one.
+TAGS = (
+    "Make", "Model", "UniqueCameraModel", "Orientation", "ExposureTime", "FNumber", "ISO", "ISOSpeedRatings",
+    "DateTimeOriginal", "FocalLength", "LensModel", "ColorMatrix1", "CalibrationIlluminant1", "AsShotNeutral",
+    "DefaultCropSize",
+)  # fmt: skip
+BLACK_REPEAT, TABLE, BLACK, WHITE, CROP_ORIGIN, CROP_SIZE)
         return {tag: numbers(page.tags[tag]) for tag in wanted if tag in page.tags}
 
 
