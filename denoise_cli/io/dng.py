@@ -7,11 +7,10 @@ Legend: H x W photosites or pixels.
 
 import math
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
 
-import imagecodecs
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
@@ -20,9 +19,11 @@ from denoise_cli.imaging.bayer import Phase
 from denoise_cli.imaging.colour import SRGB_TO_XYZ
 from denoise_cli.imaging.noise import ShotRead
 from denoise_cli.imaging.sensor import Sensor
+from denoise_cli.io.dng_tiles import DISTANCE, FIELDS, UNIT, Compression, compressed_tiles, tile_shape
 from denoise_cli.io.exif import (
     BYTE,
     DOUBLE,
+    FLOAT,
     LONG,
     RATIONAL,
     SHORT,
@@ -39,6 +40,10 @@ from denoise_cli.io.tiff import placeholders, with_directories
 
 # Tags.
 NEW_SUBFILE_TYPE = 254
+IMAGE_WIDTH = 256
+IMAGE_LENGTH = 257
+COMPRESSION = 259
+PHOTOMETRIC = 262
 CFA_REPEAT = 33421
 CFA_PATTERN = 33422
 DNG_VERSION = 50706
@@ -46,8 +51,10 @@ DNG_BACKWARD_VERSION = 50707
 UNIQUE_CAMERA_MODEL = 50708
 CFA_PLANE_COLOUR = 50710
 CFA_LAYOUT = 50711
+LINEARIZATION_TABLE = 50712
 BLACK_REPEAT = 50713
 BLACK_LEVEL = 50714
+BLACK_DELTAS = (50715, 50716)  # by column, by row
 WHITE_LEVEL = 50717
 CROP_ORIGIN = 50719
 CROP_SIZE = 50720
@@ -56,29 +63,41 @@ AS_SHOT_NEUTRAL = 50728
 AS_SHOT_WHITE = 50729
 ILLUMINANT = 50778
 ACTIVE_AREA = 50829
+MASKED_AREAS = 50830
+NOISE_REDUCTION = 50935
+ROW_INTERLEAVE = 50975
+OPCODE_LIST_1 = 51008
 NOISE_PROFILE = 51041
+COLUMN_INTERLEAVE = 52547
+JXL_DISTANCE = 52553
 
+RGB = 3  # colours
 D65 = 21  # as a value of `ILLUMINANT`
 VERSION = bytes([1, 4, 0, 0])
 BACKWARD_VERSION = bytes([1, 3, 0, 0])
+JXL_VERSION = bytes([1, 7, 1, 0])
+LOSSY_JPEG, JXL = 34892, 52546  # as values of `COMPRESSION`
 
-# Tags about the camera and the rendering, which remain true of a copy with other pixels.
+# Tags about the camera, the clip that a frame belongs to, and the rendering, which remain true of a copy with other
+# pixels.
 CAMERA_TAGS = {
-    UNIQUE_CAMERA_MODEL, 50709, *range(50721, 50731), 50735, 50736, 50740, 50741, 50778, 50779, 50780, 50931, 50932,
-    50934, *range(50936, 50943), 50964, 50965, 50981, 50982, *range(51107, 51111), 52525,
-    *range(52529, 52539), 52543, 52544,
+    UNIQUE_CAMERA_MODEL, 50709, *range(50721, 50731), 50735, 50736, 50740, 50741, 50778, 50779, 50780, 50827, 50931,
+    50932, 50934, *range(50936, 50943), 50964, 50965, 50981, 50982, 51043, 51044, 51058, 51081, 51105,
+    *range(51107, 51111), 52525, *range(52529, 52539), 52543, 52544, 52551, 52552,
 }  # fmt: skip
 # The same for tags about the picture: scale, crop, anti-aliasing, and operations to apply; for a mosaic also those that
-# come before demosaicing. (Not OpcodeList1, which refers to photosites by their positions in a file with borders.)
-PICTURE_TAGS = {50718, CROP_ORIGIN, CROP_SIZE, 50732, 50733, 50734, 50737, 50738, 50739, 51022, 51125}
+# come before demosaicing.
+PICTURE_TAGS = {50718, CROP_ORIGIN, CROP_SIZE, 50732, 50733, 50734, 50737, 50738, 50739, NOISE_REDUCTION, 51022, 51125}
 MOSAIC_TAGS = {51009}
+# Those that refer to photosites by their positions in the whole frame, masked borders included.
+FRAME_TAGS = {MASKED_AREAS, OPCODE_LIST_1}
+LEVEL_TAGS = {BLACK_REPEAT, BLACK_LEVEL, *BLACK_DELTAS}
 
 SIMULATED_CAMERA = "Simulated camera"
-TILE = 512  # pixels, the longest side of a tile
-TIFF_UNIT = 16  # pixels: the sides of tiles are multiples of it
-ABOVE_AND_LEFT = 6  # lossless JPEG's predictor: the value above, plus half the difference of those to the left
 PREVIEW_QUALITY = 85
 MIN_NOISE = 1e-9  # some readers reject zeros in a noise profile
+
+Area = tuple[int, int, int, int]  # top, left, bottom, right
 
 
 @dataclass(frozen=True)
@@ -86,16 +105,22 @@ class DigitalNegative:
     """Everything that is written into a DNG.
 
     Attributes:
-        values: uint16, (H, W) for a mosaic, (H, W, 3) for linear light in the camera's colours; not turned upright.
-        phase: where red is in the mosaic's quads; None for a linear picture.
+        values: uint16, (H, W) for a mosaic, (H, W, 3) for linear light in the camera's colours, (H, W) for that of a
+            sensor without colour filters; not turned upright.
+        phase: where red is in the quads of the mosaic's `area`; None for a linear picture.
         black: the values for no light, in the order of a quad's photosites: (4,), or (1,) for a linear picture.
         white: the value of saturated photosites.
         camera: tags for the first directory: colours, calibration, profiles; at least `colour_tags`.
-        picture: tags for the picture's directory: scale, crop, corrections.
+        picture: tags for the picture's directory: scale, crop, corrections; and black levels that take the place of
+            `black`, if that is not all there is to say about them.
         exif: how the shot was taken; all tags have its byte order.
         orientation: how to turn the picture upright, 1 to 8 as in EXIF.
         noise: that the values still have, as shares of white; None if unknown.
         preview: (h, w, 3), 8 bits, sRGB, not turned upright.
+        area: top, left, bottom and right of the photosites that make the picture, for values with masked borders; None
+            for all of them.
+        removed: the share of the noise that was removed, 0 to 1.
+        compression: of the picture; "jxl-lossy" is not for mosaics.
     """
 
     values: NDArray[np.uint16]
@@ -108,12 +133,20 @@ class DigitalNegative:
     noise: ShotRead | None
     preview: NDArray[np.uint8]
     picture: Directory = field(default_factory=dict)
+    area: Area | None = None
+    removed: float = 0.0
+    compression: Compression = "jpeg"
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and columns."""
+        """Rows and columns, masked borders included."""
         H, W = self.values.shape[:2]
         return H, W
+
+    @property
+    def colours(self) -> int:
+        """How many colours the sensor tells apart."""
+        return 1 if self.phase is None and self.values.ndim == 2 else RGB
 
 
 def is_dng(data: bytes) -> bool:
@@ -126,6 +159,28 @@ def filter_pattern(data: bytes) -> tuple[int, int] | None:
     directory = _main_directory(data)
     numbers = directory.numbers(directory.main.get(CFA_REPEAT))
     return (int(numbers[0]), int(numbers[1])) if len(numbers) == 2 else None
+
+
+def active_area(data: bytes) -> Area | None:
+    """Top, left, bottom and right of the photosites that make the picture; None if the file states nothing sensible."""
+    directory = _main_directory(data)
+    H, W = (directory.number(directory.main.get(tag)) or 0 for tag in (IMAGE_LENGTH, IMAGE_WIDTH))
+    if ACTIVE_AREA not in directory.main:
+        return (0, 0, H, W) if H and W else None
+    numbers = tuple(int(number) for number in directory.numbers(directory.main[ACTIVE_AREA]))
+    if len(numbers) != 4:
+        return None
+    top, left, bottom, right = numbers
+    return (top, left, bottom, right) if 0 <= top < bottom <= H and 0 <= left < right <= W else None
+
+
+def is_lossy(data: bytes) -> bool:
+    """Whether the picture has been compressed with loss: by JPEG, or by JPEG XL that states more than no distance."""
+    directory = _main_directory(data)
+    compression = directory.number(directory.main.get(COMPRESSION))
+    return compression == LOSSY_JPEG or (
+        compression == JXL and any(number > 0 for number in directory.numbers(directory.main.get(JXL_DISTANCE)))
+    )
 
 
 def noise_profile(data: bytes) -> ShotRead | None:
@@ -142,11 +197,18 @@ def noise_profile(data: bytes) -> ShotRead | None:
 
 
 def tags_to_keep(data: bytes, is_mosaic: bool) -> tuple[Directory, Directory]:
-    """The tags about the camera, and about the picture, that remain true of a copy with other values."""
-    first, picture = (picture_directories(data) or [Exif()])[0].main, _main_directory(data).main
-    of_camera = {tag: value for tag, value in {**picture, **first}.items() if tag in CAMERA_TAGS}
-    wanted = PICTURE_TAGS | MOSAIC_TAGS if is_mosaic else PICTURE_TAGS
-    return of_camera, {tag: value for tag, value in {**first, **picture}.items() if tag in wanted}
+    """The tags about the camera, and about the picture, that remain true of a copy with other values.
+
+    Args:
+        data: the file.
+        is_mosaic: whether the copy is the whole frame of a mosaic, in the same range of numbers.
+    """
+    first, main = (picture_directories(data) or [Exif()])[0].main, _main_directory(data).main
+    wanted = PICTURE_TAGS | MOSAIC_TAGS | FRAME_TAGS | LEVEL_TAGS if is_mosaic else PICTURE_TAGS
+    if LINEARIZATION_TABLE in main:
+        wanted = wanted - {OPCODE_LIST_1}  # it is for numbers that the table has not been applied to
+    of_camera = {tag: value for tag, value in {**main, **first}.items() if tag in CAMERA_TAGS}
+    return of_camera, {tag: value for tag, value in {**first, **main}.items() if tag in wanted}
 
 
 def colour_tags(exif: Exif, matrix: NDArray[np.floating], neutral: NDArray[np.floating], camera: str) -> Directory:
@@ -192,7 +254,7 @@ def simulated_dng(sensor: Sensor, numbers: NDArray[np.uint16], preview: NDArray[
 
 
 def encode(negative: DigitalNegative, software: str) -> bytes:
-    """The bytes of a DNG file: a preview in the first directory, and the losslessly compressed picture below it.
+    """The bytes of a DNG file: a preview in the first directory, and the picture below it.
 
     Args:
         negative: what to write.
@@ -201,8 +263,8 @@ def encode(negative: DigitalNegative, software: str) -> bytes:
     Raises:
         ValueError: the picture is too narrow; with a message for the user.
     """
-    if negative.shape[1] < TIFF_UNIT:
-        raise ValueError(f"it cannot hold pictures of fewer than {TIFF_UNIT} columns: choose .tif or .png")
+    if negative.shape[1] < UNIT:
+        raise ValueError(f"it cannot hold pictures of fewer than {UNIT} columns: choose .tif or .png")
     exif = negative.exif
     buffer = BytesIO()
     with tifffile.TiffWriter(buffer, byteorder=exif.order, bigtiff=False) as writer:
@@ -219,26 +281,38 @@ def encode(negative: DigitalNegative, software: str) -> bytes:
             extratags=[*_for_tifffile(_first_directory(negative), exif.order), *placeholders(exif)],
         )
         writer.write(
-            _compressed_tiles(negative.values),
+            compressed_tiles(negative.values, negative.compression, is_mosaic=negative.phase is not None),
             shape=negative.values.shape,
             dtype=np.uint16,
-            photometric="linear_raw" if negative.phase is None else "cfa",
-            planarconfig="contig" if negative.phase is None else None,
-            compression="jpeg",
-            tile=(TILE, _tile_width(negative.values)),
+            photometric=_photometric(negative),
+            planarconfig="contig" if negative.values.ndim == 3 else None,
+            compression="jpeg" if negative.compression == "jpeg" else "jpegxl_dng",
+            compressionargs={"bitspersample": 16},  # tifffile would state 12 or 8 of JPEG
+            tile=tile_shape(*negative.shape),
             subfiletype=0,
             software=False,
             metadata=None,
             extratags=_for_tifffile(_picture_directory(negative), exif.order),
         )
-    return with_directories(_with_classic_pointer(buffer.getvalue(), exif.order), exif)
+    return with_directories(_with_what_tifffile_cannot_write(buffer.getvalue(), negative), exif)
 
 
-def _with_classic_pointer(data: bytes, order: str) -> bytes:
-    """Give the pointer to the picture's directory the type that every reader expects: tifffile's own is a later one."""
+def _photometric(negative: DigitalNegative) -> str:
+    if negative.phase is not None:
+        return "cfa"
+    return "linear_raw" if negative.colours == RGB else "minisblack"
+
+
+def _with_what_tifffile_cannot_write(data: bytes, negative: DigitalNegative) -> bytes:
+    """The pointer to the picture's directory gets the type that every reader expects; grey becomes linear raw."""
+    order, corrected = negative.exif.order, bytearray(data)
     with tifffile.TiffFile(BytesIO(data)) as file:
-        place = file.pages[0].aspage().tags[SUB_IFDS].offset + 2
-    return data[:place] + struct.pack(order + "H", LONG) + data[place + 2 :]
+        first = file.pages[0].aspage()
+        struct.pack_into(order + "H", corrected, first.tags[SUB_IFDS].offset + 2, LONG)
+        if negative.colours != RGB:
+            photometric = first.pages[0].aspage().tags[PHOTOMETRIC].valueoffset
+            struct.pack_into(order + "H", corrected, photometric, tifffile.PHOTOMETRIC.LINEAR_RAW)
+    return bytes(corrected)
 
 
 def _main_directory(data: bytes) -> Exif:
@@ -249,37 +323,54 @@ def _main_directory(data: bytes) -> Exif:
 
 def _first_directory(negative: DigitalNegative) -> Directory:
     exif = negative.exif
+    known = exif.main[DNG_VERSION].data if DNG_VERSION in exif.main else VERSION
+    oldest, least = (BACKWARD_VERSION, VERSION) if negative.compression == "jpeg" else (JXL_VERSION, JXL_VERSION)
     descriptive = {tag: value for tag, value in exif.main.items() if tag in DESCRIPTIVE_TAGS and tag != SOFTWARE}
     return {
         **descriptive,
         **negative.camera,
         ORIENTATION: exif.short(negative.orientation),
-        DNG_VERSION: Value(BYTE, max(VERSION, known.data if (known := exif.main.get(DNG_VERSION)) else VERSION)),
-        DNG_BACKWARD_VERSION: Value(BYTE, BACKWARD_VERSION),
+        DNG_VERSION: Value(BYTE, max(least, known)),
+        DNG_BACKWARD_VERSION: Value(BYTE, oldest),
     }
 
 
 def _picture_directory(negative: DigitalNegative) -> Directory:
-    exif, (H, W) = negative.exif, negative.shape
-    colours = 3
+    exif, (H, W), colours = negative.exif, negative.shape, negative.colours
     tags = {
-        **negative.picture,
         WHITE_LEVEL: exif.packed(LONG, [negative.white] * (1 if negative.phase else colours)),
-        ACTIVE_AREA: exif.packed(LONG, [0, 0, H, W]),
+        ACTIVE_AREA: exif.packed(LONG, negative.area or (0, 0, H, W)),
+        **_compression_tags(negative),
     }
     if negative.noise is not None:
         pair = [max(negative.noise.shot, MIN_NOISE), max(negative.noise.read**2, MIN_NOISE)]
         tags[NOISE_PROFILE] = exif.packed(DOUBLE, pair * colours)
+    if negative.removed:
+        tags[NOISE_REDUCTION] = exif.packed(RATIONAL, [negative.removed])
     if negative.phase is None:
-        return tags
-    return tags | {
+        return negative.picture | tags
+    tags |= {
         CFA_REPEAT: exif.packed(SHORT, [2, 2]),
         CFA_PATTERN: Value(BYTE, _filter_pattern_bytes(negative.phase)),
         CFA_PLANE_COLOUR: Value(BYTE, bytes([0, 1, 2])),
         CFA_LAYOUT: exif.short(1),
-        BLACK_REPEAT: exif.packed(SHORT, [2, 2]),
-        BLACK_LEVEL: exif.packed(RATIONAL, negative.black),
     }
+    if BLACK_LEVEL not in negative.picture:
+        tags |= {
+            BLACK_REPEAT: exif.packed(SHORT, [2, 2]),
+            BLACK_LEVEL: exif.packed(RATIONAL, negative.black),
+        }
+    return negative.picture | tags
+
+
+def _compression_tags(negative: DigitalNegative) -> Directory:
+    if negative.compression == "jpeg":
+        return {}
+    exif = negative.exif
+    tags = {JXL_DISTANCE: exif.packed(FLOAT, [DISTANCE if negative.compression == "jxl-lossy" else 0.0])}
+    if negative.phase is not None:
+        tags |= {ROW_INTERLEAVE: exif.long(FIELDS), COLUMN_INTERLEAVE: exif.long(FIELDS)}
+    return tags
 
 
 def _filter_pattern_bytes(phase: Phase) -> bytes:
@@ -287,34 +378,6 @@ def _filter_pattern_bytes(phase: Phase) -> bytes:
     quad = np.ones((2, 2), np.uint8)
     quad[y, x], quad[1 - y, 1 - x] = 0, 2
     return quad.tobytes()
-
-
-def _tile_width(values: NDArray[np.uint16]) -> int:
-    """Tiles are not wider than the picture: LibRaw and dcraw would start a new row in the middle of them."""
-    return min(TILE, values.shape[1] // TIFF_UNIT * TIFF_UNIT)
-
-
-def _compressed_tiles(values: NDArray[np.uint16]) -> Iterator[bytes]:
-    """Tiles as lossless JPEG; two rows of a mosaic are joined, so that values are predicted from their own colour."""
-    (H, W), width = values.shape[:2], _tile_width(values)
-    for top in range(0, H, TILE):
-        for left in range(0, W, width):
-            tile = values[top : top + TILE, left : left + width]
-            margins = [(0, TILE - tile.shape[0]), (0, width - tile.shape[1]), (0, 0)][: tile.ndim]
-            whole = np.pad(tile, margins, mode="edge")
-            if whole.ndim == 2:
-                whole = whole.reshape(TILE // 2, 2 * width)
-            space = "rgb" if whole.ndim == 3 else None
-            yield bytes(
-                imagecodecs.jpeg_encode(
-                    whole,
-                    colorspace=space,
-                    outcolorspace=space,
-                    lossless=True,
-                    predictor=ABOVE_AND_LEFT,
-                    bitspersample=16,
-                )
-            )
 
 
 def _for_tifffile(tags: Mapping[int, Value], order: str) -> list[tuple[int, int, int, bytes | tuple[int, ...], bool]]:

@@ -23,6 +23,7 @@ SHORT = 3
 LONG = 4
 RATIONAL = 5
 SRATIONAL = 10
+FLOAT = 11
 DOUBLE = 12
 LAST_CLASSIC_TYPE = 13  # later ones are BigTIFF's
 FORMATS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 13: "I"}  # in `struct`, by type

@@ -1,0 +1,89 @@
+"""The compressed tiles of a digital negative's picture: lossless JPEG, which every raw converter reads, or JPEG XL.
+
+Source: Adobe, "Digital Negative (DNG) Specification" 1.7.1: Compression, RowInterleaveFactor, ColumnInterleaveFactor.
+
+Legend: H x W photosites or pixels, h x w those of a tile.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Literal
+
+import imagecodecs
+import numpy as np
+from numpy.typing import NDArray
+
+Compression = Literal["jpeg", "jxl", "jxl-lossy"]
+Numbers = NDArray[np.uint16]
+
+LARGEST_SIDE = 512  # of a tile
+UNIT = 16  # TIFF: the sides of tiles are multiples of it
+LEFT = 1  # lossless JPEG's predictor: the value to the left. Several raw converters know no other.
+FIELDS = 2  # JPEG XL: a mosaic's rows, and its columns, are stored as two fields, see `separate_colours`
+EFFORT = 3  # JPEG XL: more of it takes longer, and saves nothing on mosaics
+DISTANCE = 0.5  # JPEG XL, lossy: 1 is just visible
+
+
+def tile_shape(H: int, W: int) -> tuple[int, int]:
+    """Rows and columns of each tile of a picture of H x W, W at least `UNIT`.
+
+    Tiles are not wider than the picture: LibRaw and dcraw would start a new row in the middle of them.
+    """
+    return min(LARGEST_SIDE, math.ceil(H / UNIT) * UNIT), min(LARGEST_SIDE, W // UNIT * UNIT)
+
+
+def compressed_tiles(values: Numbers, compression: Compression, is_mosaic: bool) -> Iterator[bytes]:
+    """The tiles of a picture, row by row.
+
+    Args:
+        values: (H, W) of a mosaic or in shades of grey, or (H, W, 3).
+        compression: of each tile; "jxl-lossy" is not for mosaics.
+        is_mosaic: whether values next to each other are of different colours.
+    """
+    (H, W), (h, w) = values.shape[:2], tile_shape(*values.shape[:2])
+    if is_mosaic and compression != "jpeg":
+        values = separate_colours(values)
+    for top in range(0, H, h):
+        for left in range(0, W, w):
+            tile = values[top : top + h, left : left + w]
+            if compression != "jpeg":
+                yield _jpeg_xl(_extended(tile, h, w, "edge"), is_lossy=compression == "jxl-lossy")
+            elif is_mosaic:
+                yield _lossless_jpeg(_extended(_as_pairs(tile), h, w // 2, "constant"))
+            else:
+                yield _lossless_jpeg(_extended(tile, h, w, "constant"))
+
+
+def separate_colours(mosaic: Numbers) -> Numbers:
+    """A mosaic, (H, W), as four pictures side by side, each of one colour.
+
+    >>> separate_colours(np.array([[0, 1, 0], [2, 3, 2], [0, 1, 0]], np.uint16)).tolist()
+    [[0, 0, 1], [0, 0, 1], [2, 2, 3]]
+    """
+    rows = np.concatenate([mosaic[field::FIELDS] for field in range(FIELDS)])
+    return np.concatenate([rows[:, field::FIELDS] for field in range(FIELDS)], axis=1)
+
+
+def _as_pairs(tile: Numbers) -> Numbers:
+    """The two colours in each row of a mosaic as two components: (h, w) becomes (h, w / 2, 2)."""
+    even = np.pad(tile, ((0, 0), (0, tile.shape[1] % 2)), mode="edge")
+    return even.reshape(len(even), -1, 2)
+
+
+def _extended(tile: Numbers, h: int, w: int, rows: Literal["edge", "constant"]) -> Numbers:
+    """A tile at the edge of the picture, brought to h x w; more of a row costs nothing, nor do rows of zeros in JPEG."""
+    unchanged = [(0, 0)] * (tile.ndim - 2)
+    wide = np.pad(tile, [(0, 0), (0, w - tile.shape[1]), *unchanged], mode="edge")
+    return np.pad(wide, [(0, h - len(tile)), (0, 0), *unchanged], mode=rows)
+
+
+def _lossless_jpeg(tile: Numbers) -> bytes:
+    space = "rgb" if tile.shape[2:] == (3,) else None
+    encoded = imagecodecs.jpeg_encode(
+        tile, colorspace=space, outcolorspace=space, lossless=True, predictor=LEFT, bitspersample=16
+    )
+    return bytes(encoded)
+
+
+def _jpeg_xl(tile: Numbers, is_lossy: bool) -> bytes:
+    return bytes(imagecodecs.jpegxl_encode(tile, effort=EFFORT, distance=DISTANCE if is_lossy else None, numthreads=1))
