@@ -217,13 +217,7 @@ def main_tags(path: Path) -> Mapping[int, tuple[float, ...]]:
     with tifffile.TiffFile(path) as file:
         pages = [page.aspage() for first in file.pages for page in (first.aspage(), *(first.aspage().pages or ()))]
         page = next(page for page in pages if not page.tags.valueof(254, 0))
-        wanted = (# What is read of a file, besides its picture: the same in the denoised one.
-TAGS = (
-    "Make", "Model", "UniqueCameraModel", "Orientation", "ExposureTime", "FNumber", "ISO", "ISOSpeedRatings",
-    "DateTimeOriginal", "FocalLength", "LensModel", "ColorMatrix1", "CalibrationIlluminant1", "AsShotNeutral",
-    "DefaultCropSize",
-)  # fmt: skip
-BLACK_REPEAT, TABLE, BLACK, WHITE, CROP_ORIGIN, CROP_SIZE)
+        wanted = (BLACK_REPEAT, TABLE, BLACK, WHITE, CROP_ORIGIN, CROP_SIZE)
         return {tag: numbers(page.tags[tag]) for tag in wanted if tag in page.tags}
 
 
