@@ -16,10 +16,8 @@ from skimage import data
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from denoise_cli.inference.denoiser import load_denoiser
-from tests.pipeline.raw_matrix import ROWS, Figures, compare, lost_tags, make_files
+from tests.pipeline.raw_matrix import ROWS, Figures, compare, files_in, lost_tags, make_files
 from tests.pipeline.raw_programs import READERS, RENDERERS
-
-LEFT = 100  # pixels of the scene that are left out: there is nothing to see
 
 
 def main() -> None:
@@ -32,13 +30,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.keep or Path(temporary, "files")
         folder.mkdir()
-        files = make_files(given.rows, data.astronaut()[:, LEFT:], folder, denoisers.__getitem__)
+        files = files_in(folder, given.rows)
+        make_files(files, data.astronaut(), denoisers.__getitem__)
         cells: dict[str, dict[str, str]] = {}
         for key, renderer in RENDERERS.items():
             if renderer.is_here:
                 own = Path(temporary, key)
                 own.mkdir()
-                cells[renderer.name] = {row: words(each) for row, each in compare(renderer, files, own).items()}
+                cells[renderer.name] = {row: cell(each) for row, each in compare(renderer, files, own).items()}
         for reader in READERS.values():
             if reader.is_here:
                 cells[reader.name] = {row: lost or "valid" for row, lost in lost_tags(reader, files).items()}
@@ -48,13 +47,9 @@ def main() -> None:
         print(f"| {row} | " + " | ".join(cells[name][row].replace("|", "/") for name in cells) + " |")
 
 
-def words(figures: Figures) -> str:
-    """A cell of the table."""
-    if figures.reason is not None:
-        return figures.reason
-    if figures.size != figures.expected:
-        return "{} x {} instead of {} x {}".format(*figures.size, *figures.expected)
-    return f"{figures.shift:.2f}, {figures.before:.1f} → {figures.after:.1f}"
+def cell(figures: Figures) -> str:
+    """A cell of the table; faults are in bold."""
+    return f"**{figures.fault}**" if figures.fault else str(figures)
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ class Negative:
     """
 
     pattern: str = "RGGB"
-    size: tuple[int, int] = (256, 320)
+    size: tuple[int, int] = (320, 400)
     borders: tuple[int, int, int, int] = (0, 0, 0, 0)
     crop: tuple[int, int, int, int] | None = None
     orientation: int = 1
@@ -309,16 +309,15 @@ def four_blacks(middle: int) -> tuple[int, int, int, int]:
     return middle - 8, middle + 4, middle - 2, middle + 10
 
 
-KNOWN = "Canon EOS 5D Mark II"  # RawTherapee has levels of its own for it
-UNKNOWN = "Simulated camera"
+UNKNOWN = "Simulated camera"  # RawTherapee has levels of its own for the default model, but not for this
 
 NEGATIVES: Mapping[str, Negative] = {
     **{f"phase-{pattern}": Negative(pattern) for pattern in ("RGGB", "GRBG", "GBRG", "BGGR")},
     "unknown-camera": Negative(model=UNKNOWN),
-    "odd-area": Negative("GBRG", (255, 319), borders=(3, 5, 2, 4)),
-    "odd-area-crop": Negative("RGGB", (257, 321), borders=(7, 3, 1, 0), crop=(5, 8, 240, 300)),
+    "odd-area": Negative("GBRG", (319, 399), borders=(3, 5, 2, 4)),
+    "odd-area-crop": Negative("RGGB", (321, 401), borders=(7, 3, 1, 0), crop=(5, 8, 300, 380)),
     "even-area": Negative("RGGB", borders=(4, 8, 0, 0)),
-    "crop": Negative("GRBG", crop=(7, 4, 233, 301)),
+    "crop": Negative("GRBG", crop=(7, 4, 303, 391)),
     **{f"orientation-{turn}": Negative(orientation=turn) for turn in range(2, 9)},
     "12-bit": Negative(bits=12, black=(256,), white=4095),
     "14-bit": Negative(bits=14, black=(512,), white=16383),
@@ -326,12 +325,14 @@ NEGATIVES: Mapping[str, Negative] = {
     "big-endian": Negative(order=">"),
     "big-endian-12-bit": Negative(bits=12, black=(256,), white=4095, order=">"),
     "black-per-colour": Negative(black=four_blacks(1024)),
-    "black-per-colour-odd-area": Negative("GRBG", (255, 319), borders=(1, 1, 0, 0), black=four_blacks(1024)),
-    "table": Negative(bits=12, black=(1024,), white=16383, has_table=True),
+    "black-per-colour-odd-area": Negative("GRBG", (319, 399), borders=(1, 1, 0, 0), black=four_blacks(1024)),
+    # RawTherapee shows such a file of a camera that it knows far too bright.
+    "table": Negative(bits=12, has_table=True, model=UNKNOWN),
     "gain-map": Negative(has_gain_map=True),
-    "gain-map-odd-area": Negative("GBRG", (255, 319), borders=(3, 5, 2, 4), has_gain_map=True),
+    "gain-map-odd-area": Negative("GBRG", (319, 399), borders=(3, 5, 2, 4), has_gain_map=True),
     "lossless-jpeg": Negative(compressed=True),
+    "several-tiles": Negative("BGGR", (531, 701)),
     "monochrome": Negative("M"),
-    "monochrome-12-bit-crop": Negative("M", bits=12, black=(256,), white=4095, crop=(8, 8, 240, 300), order=">"),
+    "monochrome-12-bit-crop": Negative("M", bits=12, black=(256,), white=4095, crop=(8, 8, 300, 380), order=">"),
     "three-values": Negative("", black=(0,), white=65535),
 }

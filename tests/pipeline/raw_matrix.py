@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from denoise_cli.imaging.metrics import psnr
-from denoise_cli.pipeline import photo
+from denoise_cli.pipeline import photo as pipeline
 from denoise_cli.pipeline.jobs import Job
-from tests.pipeline.negatives import NEGATIVES, Negative
+from tests.pipeline.negatives import NEGATIVES
 from tests.pipeline.raw_programs import Reader, Renderer, Renderings
 
 LINEAR = ", linear"  # ends the name of a row whose result was written with --linear
@@ -27,6 +27,9 @@ ALSO_LINEAR = (
     "table",
     "gain-map",
 )
+LEFT = 100  # columns of the photo without anything to see
+LARGEST_SHIFT = 0.5  # of the mean of a colour, on the scale of 255
+LEAST_GAIN = 2.0  # dB; more in the mosaic itself, but a program adds its own faults of demosaicing to both
 ROWS = (*NEGATIVES, *(name + LINEAR for name in ALSO_LINEAR))
 
 
@@ -34,13 +37,13 @@ ROWS = (*NEGATIVES, *(name + LINEAR for name in ALSO_LINEAR))
 class Files:
     """A noisy file, the same without noise, and what the program has made of the noisy one.
 
-    A linear DNG is compared with files that hold three values a pixel, too: programs treat these unlike mosaics.
+    A linear DNG is compared with files that hold three values a pixel, too: programs treat these unlike mosaics. The
+    noisy one of those is what the program writes at strength 0, so that it has the faults of demosaicing as well.
     """
 
     noisy: Path
     clean: Path
     denoised: Path
-    negative: Negative
 
 
 @dataclass(frozen=True)
@@ -61,35 +64,67 @@ class Figures:
     before: float = 0.0
     after: float = 0.0
 
+    @property
+    def fault(self) -> str | None:
+        """What is wrong with the denoised file; None if nothing is."""
+        if self.reason is not None:
+            return self.reason
+        if self.size != self.expected:
+            return "{} x {} instead of {} x {}".format(*self.size, *self.expected)
+        if self.shift > LARGEST_SHIFT or self.after < self.before + LEAST_GAIN:
+            return str(self)
+        return None
 
-def make_files(rows: Iterable[str], scene: NDArray[np.uint8], folder: Path, load: photo.Load) -> dict[str, Files]:
-    """Write and denoise a file for each of `ROWS` that is wanted.
+    def __str__(self) -> str:
+        return f"{self.shift:.2f}, {self.before:.1f} → {self.after:.1f} dB"
+
+
+def scene_of(photo: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A photo, (512, 512, 3), without its left edge, and mirrored to the size of the largest negative."""
+    largest = np.max([negative.size for negative in NEGATIVES.values()], axis=0)
+    interesting = photo[:, LEFT:]
+    margins = [(0, int(side) - length) for side, length in zip(largest, interesting.shape[:2], strict=True)]
+    return np.pad(interesting, [*margins, (0, 0)], mode="symmetric")
+
+
+def files_in(folder: Path, rows: Iterable[str]) -> dict[str, Files]:
+    """What `make_files` writes, or has written, for these of `ROWS`."""
+    made = {}
+    for row in rows:
+        stem = folder / row.replace(LINEAR, "-linear")
+        noisy, clean, denoised = (stem.with_name(f"{stem.name}-{kind}.dng") for kind in ("noisy", "clean", "denoised"))
+        made[row] = Files(noisy, clean, denoised)
+    return made
+
+
+def make_files(files: Mapping[str, Files], photo: NDArray[np.uint8], load: pipeline.Load) -> None:
+    """Write the files, and denoise the noisy ones.
 
     Args:
-        rows: their names.
-        scene: (H, W, 3), sRGB, at least as large as the largest negative.
-        folder: an empty one.
+        files: from `files_in`.
+        photo: (512, 512, 3), sRGB.
         load: returns the denoiser of a model.
     """
-    made = {}
-    for index, row in enumerate(rows):
-        name = row.removesuffix(LINEAR)
-        is_linear = row != name
-        negative = NEGATIVES[name]
-        plain = replace(
-            negative, pattern="", borders=(0, 0, 0, 0), bits=16, black=(0,), white=65535, has_table=False,
-            has_gain_map=False,
-        ) if is_linear else negative  # fmt: skip
-        stem = f"{name}-linear" if is_linear else name
-        source, noisy, clean, denoised = (
-            folder / f"{stem}-{kind}.dng" for kind in ("in", "noisy", "clean", "denoised")
-        )
-        source.write_bytes(negative.encode(scene, index))
-        noisy.write_bytes(plain.encode(scene, index))
-        clean.write_bytes(plain.encode(scene))
-        photo.run(Job(source, denoised, "dng"), load, photo.Settings(model="auto", linear=is_linear))
-        made[row] = Files(noisy, clean, denoised, plain)
-    return made
+    scene = scene_of(photo)
+    for seed, (row, each) in enumerate(files.items()):
+        negative = NEGATIVES[row.removesuffix(LINEAR)]
+        settings = pipeline.Settings(model="auto", linear=row.endswith(LINEAR))
+        source = each.denoised.with_suffix(".source.dng") if settings.linear else each.noisy
+        source.write_bytes(negative.encode(scene, seed))
+        pipeline.run(Job(source, each.denoised, "dng"), load, settings)
+        if settings.linear:
+            negative = replace(
+                negative,
+                pattern="",
+                borders=(0, 0, 0, 0),
+                bits=16,
+                black=(0,),
+                white=65535,
+                has_table=False,
+                has_gain_map=False,
+            )
+            pipeline.run(Job(source, each.noisy, "dng"), load, replace(settings, strength=0))
+        each.clean.write_bytes(negative.encode(scene))
 
 
 def compare(program: Renderer, files: Mapping[str, Files], folder: Path) -> dict[str, Figures]:

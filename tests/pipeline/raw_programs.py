@@ -160,7 +160,7 @@ def with_exiv2(files: Sequence[Path]) -> Readings:
         pairs = (line.split(maxsplit=1) for line in done.stdout.decode(errors="replace").splitlines())
         tags = {pair[0].rsplit(".", 1)[1]: pair[1] for pair in pairs if len(pair) == 2}
         complaint = done.stderr.decode(errors="replace").strip()
-        readings[path] = {tag: tags[tag] for tag in TAGS if tag in tags} if not complaint else complaint
+        readings[path] = complaint or {tag: tags[tag] for tag in TAGS if tag in tags}
     return readings
 
 
