@@ -19,7 +19,16 @@ from denoise_cli.imaging.bayer import Phase
 from denoise_cli.imaging.colour import SRGB_TO_XYZ
 from denoise_cli.imaging.noise import ShotRead
 from denoise_cli.imaging.sensor import Sensor
-from denoise_cli.io.dng_tiles import DISTANCE, FIELDS, UNIT, Compression, compressed_tiles, tile_shape
+from denoise_cli.io.dng_tiles import (
+    DISTANCE,
+    FIELDS,
+    SQUARE_ROOT_WHITE,
+    UNIT,
+    Compression,
+    compressed_tiles,
+    squares,
+    tile_shape,
+)
 from denoise_cli.io.exif import (
     BYTE,
     DOUBLE,
@@ -29,6 +38,7 @@ from denoise_cli.io.exif import (
     SHORT,
     SRATIONAL,
     SUB_IFDS,
+    UNDEFINED,
     Directory,
     Exif,
     Value,
@@ -67,6 +77,7 @@ MASKED_AREAS = 50830
 NOISE_REDUCTION = 50935
 ROW_INTERLEAVE = 50975
 OPCODE_LIST_1 = 51008
+OPCODE_LIST_2 = 51009
 NOISE_PROFILE = 51041
 COLUMN_INTERLEAVE = 52547
 JXL_DISTANCE = 52553
@@ -77,6 +88,7 @@ VERSION = bytes([1, 4, 0, 0])
 BACKWARD_VERSION = bytes([1, 3, 0, 0])
 JXL_VERSION = bytes([1, 7, 1, 0])
 LOSSY_JPEG, JXL = 34892, 52546  # as values of `COMPRESSION`
+SCHEMES = {"jpeg": 7, "lossy-jpeg": LOSSY_JPEG, "jxl": JXL, "lossy-jxl": JXL}
 
 # Tags about the camera, the clip that a frame belongs to, and the rendering, which remain true of a copy with other
 # pixels.
@@ -88,7 +100,7 @@ CAMERA_TAGS = {
 # The same for tags about the picture: scale, crop, anti-aliasing, and operations to apply; for a mosaic also those that
 # come before demosaicing.
 PICTURE_TAGS = {50718, CROP_ORIGIN, CROP_SIZE, 50732, 50733, 50734, 50737, 50738, 50739, NOISE_REDUCTION, 51022, 51125}
-MOSAIC_TAGS = {51009}
+MOSAIC_TAGS = {OPCODE_LIST_2}
 # Those that refer to photosites by their positions in the whole frame, masked borders included.
 FRAME_TAGS = {MASKED_AREAS, OPCODE_LIST_1}
 LEVEL_TAGS = {BLACK_REPEAT, BLACK_LEVEL, *BLACK_DELTAS}
@@ -120,7 +132,7 @@ class DigitalNegative:
         area: top, left, bottom and right of the photosites that make the picture, for values with masked borders; None
             for all of them.
         removed: the share of the noise that was removed, 0 to 1.
-        compression: of the picture; "jxl-lossy" is not for mosaics.
+        compression: of the picture; the lossy ones are for linear light in three colours, with white at 65535.
     """
 
     values: NDArray[np.uint16]
@@ -161,10 +173,16 @@ def filter_pattern(data: bytes) -> tuple[int, int] | None:
     return (int(numbers[0]), int(numbers[1])) if len(numbers) == 2 else None
 
 
-def active_area(data: bytes) -> Area | None:
-    """Top, left, bottom and right of the photosites that make the picture; None if the file states nothing sensible."""
+def picture_size(data: bytes) -> tuple[int, int]:
+    """Rows and columns of the full-size picture, masked borders included; zeros if the file states none."""
     directory = _main_directory(data)
     H, W = (directory.number(directory.main.get(tag)) or 0 for tag in (IMAGE_LENGTH, IMAGE_WIDTH))
+    return H, W
+
+
+def active_area(data: bytes) -> Area | None:
+    """Top, left, bottom and right of the photosites that make the picture; None if the file states nothing sensible."""
+    directory, (H, W) = _main_directory(data), picture_size(data)
     if ACTIVE_AREA not in directory.main:
         return (0, 0, H, W) if H and W else None
     numbers = tuple(int(number) for number in directory.numbers(directory.main[ACTIVE_AREA]))
@@ -172,6 +190,19 @@ def active_area(data: bytes) -> Area | None:
         return None
     top, left, bottom, right = numbers
     return (top, left, bottom, right) if 0 <= top < bottom <= H and 0 <= left < right <= W else None
+
+
+def black_of_quad(data: bytes) -> NDArray[np.float64] | None:
+    """(2, 2), the black level of each place in a mosaic's quads, averaged over rows and columns; None if unclear."""
+    directory = _main_directory(data)
+    levels, repeats = (directory.numbers(directory.main.get(tag)) for tag in (BLACK_LEVEL, BLACK_REPEAT))
+    rows, columns = (int(number) for number in repeats) if len(repeats) == 2 else (1, 1)
+    if len(levels or (0.0,)) != rows * columns:
+        return None
+    pattern = np.tile(np.reshape(levels or (0.0,), (rows, columns)), (2, 2))
+    quad = np.array([[pattern[y::2, x::2].mean() for x in (0, 1)] for y in (0, 1)])
+    deltas = (directory.numbers(directory.main.get(tag)) for tag in BLACK_DELTAS)
+    return quad + sum(sum(each) / len(each) for each in deltas if each)
 
 
 def is_lossy(data: bytes) -> bool:
@@ -283,11 +314,12 @@ def encode(negative: DigitalNegative, software: str) -> bytes:
         writer.write(
             compressed_tiles(negative.values, negative.compression, is_mosaic=negative.phase is not None),
             shape=negative.values.shape,
-            dtype=np.uint16,
+            dtype=np.uint8 if negative.compression == "lossy-jpeg" else np.uint16,
             photometric=_photometric(negative),
             planarconfig="contig" if negative.values.ndim == 3 else None,
-            compression="jpeg" if negative.compression == "jpeg" else "jpegxl_dng",
-            compressionargs={"bitspersample": 16},  # tifffile would state 12 or 8 of JPEG
+            compression=SCHEMES[negative.compression],
+            # tifffile would state 12 or 8 of lossless JPEG.
+            compressionargs={"bitspersample": 16} if negative.compression == "jpeg" else None,
             tile=tile_shape(*negative.shape),
             subfiletype=0,
             software=False,
@@ -310,6 +342,7 @@ def _with_what_tifffile_cannot_write(data: bytes, negative: DigitalNegative) -> 
         first = file.pages[0].aspage()
         struct.pack_into(order + "H", corrected, first.tags[SUB_IFDS].offset + 2, LONG)
         if negative.colours != RGB:
+            assert first.pages is not None  # the picture's own directory
             photometric = first.pages[0].aspage().tags[PHOTOMETRIC].valueoffset
             struct.pack_into(order + "H", corrected, photometric, tifffile.PHOTOMETRIC.LINEAR_RAW)
     return bytes(corrected)
@@ -324,7 +357,7 @@ def _main_directory(data: bytes) -> Exif:
 def _first_directory(negative: DigitalNegative) -> Directory:
     exif = negative.exif
     known = exif.main[DNG_VERSION].data if DNG_VERSION in exif.main else VERSION
-    oldest, least = (BACKWARD_VERSION, VERSION) if negative.compression == "jpeg" else (JXL_VERSION, JXL_VERSION)
+    oldest, least = (JXL_VERSION, JXL_VERSION) if "jxl" in negative.compression else (BACKWARD_VERSION, VERSION)
     descriptive = {tag: value for tag, value in exif.main.items() if tag in DESCRIPTIVE_TAGS and tag != SOFTWARE}
     return {
         **descriptive,
@@ -340,8 +373,7 @@ def _picture_directory(negative: DigitalNegative) -> Directory:
     tags = {
         WHITE_LEVEL: exif.packed(LONG, [negative.white] * (1 if negative.phase else colours)),
         ACTIVE_AREA: exif.packed(LONG, negative.area or (0, 0, H, W)),
-        **_compression_tags(negative),
-    }
+    } | _compression_tags(negative)
     if negative.noise is not None:
         pair = [max(negative.noise.shot, MIN_NOISE), max(negative.noise.read**2, MIN_NOISE)]
         tags[NOISE_PROFILE] = exif.packed(DOUBLE, pair * colours)
@@ -364,13 +396,22 @@ def _picture_directory(negative: DigitalNegative) -> Directory:
 
 
 def _compression_tags(negative: DigitalNegative) -> Directory:
-    if negative.compression == "jpeg":
-        return {}
-    exif = negative.exif
-    tags = {JXL_DISTANCE: exif.packed(FLOAT, [DISTANCE if negative.compression == "jxl-lossy" else 0.0])}
-    if negative.phase is not None:
-        tags |= {ROW_INTERLEAVE: exif.long(FIELDS), COLUMN_INTERLEAVE: exif.long(FIELDS)}
-    return tags
+    exif, colours = negative.exif, negative.colours
+    match negative.compression:
+        case "lossy-jpeg":
+            return {
+                WHITE_LEVEL: exif.packed(LONG, [SQUARE_ROOT_WHITE] * colours),
+                OPCODE_LIST_2: Value(UNDEFINED, squares(*negative.shape, colours)),
+            }
+        case "lossy-jxl":
+            return {JXL_DISTANCE: exif.packed(FLOAT, [DISTANCE])}
+        case "jxl" if negative.phase is not None:
+            fields = exif.long(FIELDS)
+            return {JXL_DISTANCE: exif.packed(FLOAT, [0]), ROW_INTERLEAVE: fields, COLUMN_INTERLEAVE: fields}
+        case "jxl":
+            return {JXL_DISTANCE: exif.packed(FLOAT, [0])}
+        case _:
+            return {}
 
 
 def _filter_pattern_bytes(phase: Phase) -> bytes:

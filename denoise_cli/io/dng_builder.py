@@ -15,35 +15,54 @@ from denoise_cli.io.dng import (
     AS_SHOT_WHITE,
     CROP_ORIGIN,
     CROP_SIZE,
+    FRAME_TAGS,
+    LEVEL_TAGS,
+    UNIQUE_CAMERA_MODEL,
+    Area,
     DigitalNegative,
+    active_area,
+    black_of_quad,
     colour_tags,
     tags_to_keep,
 )
-from denoise_cli.io.exif import LONG, RATIONAL, Directory, Exif
-from denoise_cli.io.metadata import IPTC_TAG, ORIENTATION, XMP_TAG, camera_name
+from denoise_cli.io.exif import BYTE, LONG, RATIONAL, Directory, Exif, Value
+from denoise_cli.io.metadata import IPTC_TAG, ORIENTATION, XMP_TAG, camera_name, mark_denoised
 from denoise_cli.io.raw import RGB, WHITE, Numbers, RawFile
 
 ORIENTATIONS = (1, 2, 4, 3, 5, 8, 6, 7)  # EXIF's number for each value of LibRaw's `flip`
 UNKNOWN_CAMERA = "Unknown"
+ROUNDING = 1.5  # LibRaw's, of black levels and of their differences between rows and columns
 
 
-def mosaic_dng(raw: RawFile, numbers: Numbers, noise: ShotRead | None) -> DigitalNegative:
-    """A DNG of a Bayer mosaic.
+def mosaic_dng(raw: RawFile, numbers: Numbers, noise: ShotRead | None, removed: float = 0.0) -> DigitalNegative:
+    """A DNG of a Bayer mosaic; of a DNG's, with its masked borders.
 
     Args:
         raw: the file, which has no `obstacle`.
         numbers: (H, W) of its photosites, in its own scale.
         noise: that they still have, as shares of white; None if unknown.
+        removed: the share of their noise that was removed.
 
     Raises:
         UnreadableFile: LibRaw cannot develop the file, for the preview.
     """
-    black = tuple(float(number) for number in raw.black_of_pattern.flat)
-    return _build(raw, numbers, noise, values=numbers, phase=raw.phase, black=black, white=raw.white)
+    is_whole = raw.is_dng and raw.area == active_area(raw.data)
+    return _build(
+        raw,
+        numbers,
+        noise,
+        removed,
+        raw.area,
+        values=raw.frame_with(numbers) if is_whole else numbers,
+        area=raw.area if is_whole else None,
+        phase=raw.phase,
+        black=tuple(float(number) for number in raw.black_of_pattern.flat),
+        white=raw.white,
+    )
 
 
 def linear_dng(
-    raw: RawFile, linear: Numbers, noise: ShotRead | None, numbers: Numbers | None = None
+    raw: RawFile, linear: Numbers, noise: ShotRead | None, numbers: Numbers | None = None, removed: float = 0.0
 ) -> DigitalNegative:
     """A DNG of a demosaiced picture.
 
@@ -52,12 +71,15 @@ def linear_dng(
         linear: (H, W, 3), as `camera_light` gives it.
         noise: that it still has, as shares of white; None if unknown.
         numbers: of the photosites, for the preview; None for the file's own.
+        removed: the share of its noise that was removed.
 
     Raises:
         UnreadableFile: LibRaw cannot develop the file, for the preview.
     """
     values = np.rint(linear / raw.gains).astype(np.uint16)  # raw converters apply the white balance themselves
-    return _build(raw, numbers, noise, values=values, phase=None, black=(0.0,), white=WHITE)
+    if raw.is_grey:
+        values = values[..., 0]
+    return _build(raw, numbers, noise, removed, raw.developed_area, values=values, black=(0.0,), white=WHITE)
 
 
 def camera_light(raw: RawFile, numbers: Numbers | None = None) -> Numbers:
@@ -85,52 +107,98 @@ def _build(
     raw: RawFile,
     numbers: Numbers | None,
     noise: ShotRead | None,
+    removed: float,
+    shown: Area,
     *,
     values: Numbers,
-    phase: Phase | None,
     black: tuple[float, ...],
     white: int,
+    phase: Phase | None = None,
+    area: Area | None = None,
 ) -> DigitalNegative:
-    """A DNG of these values, with the file's tags and a preview of `numbers`; without a phase, not a mosaic."""
-    camera, picture = _tags(raw, numbers, is_mosaic=phase is not None)
+    """A DNG of these values, with the file's tags and a preview of `numbers`; without a phase, not a mosaic.
+
+    `shown` is the part of the file's photosites that makes the picture; `area` is the part of `values` that does, if
+    they hold all photosites of the file.
+    """
+    exif = raw.exif
+    camera, picture = (
+        _tags_of_dng(raw, phase is not None, area is not None, shown)
+        if raw.is_dng
+        else (_camera_tags(raw, numbers), _crop_tags(raw))
+    )
+    if not raw.is_grey and not {AS_SHOT_NEUTRAL, AS_SHOT_WHITE} & set(camera):
+        camera |= {AS_SHOT_NEUTRAL: exif.packed(RATIONAL, raw.gains.min() / raw.gains)}
     return DigitalNegative(
         values=values,
         phase=phase,
         black=black,
         white=white,
-        camera=camera,
-        exif=raw.exif,
+        camera=camera | _notes(exif, removed),
+        exif=exif,
         orientation=_orientation(raw),
         noise=noise,
         preview=preview(raw, numbers),
         picture=picture,
+        area=area,
+        removed=removed,
     )
 
 
-def _tags(raw: RawFile, numbers: Numbers | None, is_mosaic: bool) -> tuple[Directory, Directory]:
-    """Tags about the camera, with XMP and IPTC, and tags about the picture."""
+def _notes(exif: Exif, removed: float) -> Directory:
+    """XMP and IPTC."""
+    notes = {tag: exif.main[tag] for tag in (XMP_TAG, IPTC_TAG) if tag in exif.main}
+    if removed:
+        notes[XMP_TAG] = Value(BYTE, mark_denoised(notes[XMP_TAG].data if XMP_TAG in notes else None))
+    return notes
+
+
+def _tags_of_dng(raw: RawFile, is_mosaic: bool, is_whole: bool, shown: Area) -> tuple[Directory, Directory]:
+    """Tags about the camera, and about the picture, of a copy that holds the whole frame or only what is shown."""
+    camera, picture = tags_to_keep(raw.data, is_mosaic)
+    untrue = set() if is_whole else FRAME_TAGS
+    if not is_whole or not _has_black_of_file(raw):
+        untrue = untrue | LEVEL_TAGS
+    own = active_area(raw.data)
+    crop = _crop_inside(picture, raw.exif, own, shown) if own and {CROP_ORIGIN, CROP_SIZE} <= set(picture) else {}
+    return camera, {tag: value for tag, value in picture.items() if tag not in untrue} | crop
+
+
+def _has_black_of_file(raw: RawFile) -> bool:
+    """Whether the black levels that the file states are those of the numbers, which they were read with."""
+    stated = black_of_quad(raw.data)
+    return stated is not None and bool((np.abs(stated - raw.black_of_pattern) <= ROUNDING).all())
+
+
+def _crop_inside(picture: Directory, exif: Exif, own: Area, shown: Area) -> Directory:
+    """The crop of a file's `own` area, counted from the part of it that is shown, and no larger than that."""
+    origin, size = (exif.numbers(picture[tag]) for tag in (CROP_ORIGIN, CROP_SIZE))
+    if own == shown or len(origin) != 2 or len(size) != 2:
+        return {}
+    starts, sizes = [], []
+    for axis in (1, 0):  # a crop's numbers begin with the horizontal one, an area's with the vertical one
+        length = shown[axis + 2] - shown[axis]
+        start = min(max(origin[1 - axis] + own[axis] - shown[axis], 0), length)
+        starts.append(start)
+        sizes.append(min(size[1 - axis], length - start))
+    return {CROP_ORIGIN: exif.packed(RATIONAL, starts), CROP_SIZE: exif.packed(RATIONAL, sizes)}
+
+
+def _camera_tags(raw: RawFile, numbers: Numbers | None) -> Directory:
     exif = raw.exif
-    camera, picture = (
-        tags_to_keep(raw.data, is_mosaic) if raw.is_dng else (_camera_tags(raw, numbers, exif), _crop_tags(raw, exif))
-    )
-    if not {AS_SHOT_NEUTRAL, AS_SHOT_WHITE} & set(camera):
-        camera = camera | {AS_SHOT_NEUTRAL: exif.packed(RATIONAL, raw.gains.min() / raw.gains)}
-    return {tag: value for tag, value in exif.main.items() if tag in (XMP_TAG, IPTC_TAG)} | camera, picture
-
-
-def _camera_tags(raw: RawFile, numbers: Numbers | None, exif: Exif) -> Directory:
-    matrix = raw.xyz_to_camera
+    camera = camera_name(exif) or UNKNOWN_CAMERA
     if raw.is_grey:
-        matrix = np.linalg.inv(SRGB_TO_XYZ)
-    elif not matrix.any():
+        return {UNIQUE_CAMERA_MODEL: exif.text(camera)}
+    matrix = raw.xyz_to_camera
+    if not matrix.any():
         matrix = np.diag(1 / raw.gains) @ np.linalg.inv(SRGB_TO_XYZ @ camera_to_srgb(raw, numbers))
     neutral = 1 / raw.gains
-    return colour_tags(exif, matrix, neutral / neutral.max(), camera_name(exif) or UNKNOWN_CAMERA)
+    return colour_tags(exif, matrix, neutral / neutral.max(), camera)
 
 
-def _crop_tags(raw: RawFile, exif: Exif) -> Directory:
+def _crop_tags(raw: RawFile) -> Directory:
     """The crop that the camera's maker intends, if LibRaw knows it."""
-    sizes = raw.sizes
+    exif, sizes = raw.exif, raw.sizes
     left, top = sizes.crop_left_margin - sizes.left_margin, sizes.crop_top_margin - sizes.top_margin
     right, bottom = left + sizes.crop_width, top + sizes.crop_height
     if not (0 <= left < right <= sizes.width and 0 <= top < bottom <= sizes.height):

@@ -17,6 +17,11 @@ Y_RESOLUTION = ExifTags.Base.YResolution.value
 RESOLUTION_UNIT = ExifTags.Base.ResolutionUnit.value
 XMP_TAG = 700
 IPTC_TAG = 33723
+DENOISED = 'xmlns:darktable="http://darktable.sf.net/" darktable:neural_restore="raw-denoise"'
+EMPTY_XMP = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    b"</rdf:RDF></x:xmpmeta>"
+)
 UNITS_PER_INCH = {2: 1.0, 3: 2.54}  # by value of `RESOLUTION_UNIT`
 
 # Tags in the first directory of a TIFF or RAW file that describe the picture rather than the layout of the file.
@@ -128,3 +133,22 @@ def reset_xmp(xmp: bytes) -> bytes:
     """Set the orientation in an XMP packet to 1, and remove the thumbnail, which shows the old picture."""
     xmp = re.sub(rb"(tiff:Orientation(?:=[\"']|>)\s*)[2-8]", rb"\g<1>1", xmp)
     return re.sub(rb"<(xmp|xap):Thumbnails>.*?</\1:Thumbnails>", b"", xmp, flags=re.DOTALL)
+
+
+def mark_denoised(xmp: bytes | None) -> bytes:
+    """An XMP packet with the note that darktable leaves in a RAW file that a neural network has denoised.
+
+    Versions of darktable that know it do not denoise such a file by themselves again (darktable-org/darktable, pull
+    request 21940).
+
+    Args:
+        xmp: the packet; None to begin one. One that is not UTF-8, or that has the note, is returned as it is.
+    """
+    packet = xmp or EMPTY_XMP
+    end = packet.rfind(b"</rdf:RDF>")
+    if end < 0 or b"neural_restore" in packet:
+        return packet
+    subject = re.search(rb"rdf:about\s*=\s*([\"'])(.*?)\1", packet)  # the same in all descriptions of a packet
+    about = subject[2].decode(errors="replace") if subject else ""
+    note = f'<rdf:Description rdf:about="{about}" {DENOISED}/>'.encode()
+    return packet[:end] + note + packet[end:]

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from denoise_cli.errors import MissingDependency
 from denoise_cli.imaging.bayer import Phase
 from denoise_cli.io.decoding import decoder_errors
-from denoise_cli.io.dng import filter_pattern, is_dng, noise_profile
+from denoise_cli.io.dng import Area, active_area, filter_pattern, is_dng, noise_profile, picture_size
 from denoise_cli.io.exif import PREFIX, Exif, parse, picture_directories
 from denoise_cli.io.limits import refuse_too_large
 
@@ -83,7 +83,9 @@ class RawFile:
     Attributes:
         kind: "raw".
         is_dng: whether it is a DNG.
-        numbers: (H, W) uint16, what the photosites measured, or (H, W, C) of files with several values a pixel.
+        area: where the picture's photosites are among all that the file holds: a DNG's own ActiveArea, of which LibRaw
+            develops a row or a column less if it begins at an odd one; otherwise what LibRaw takes for the picture.
+        numbers: (H, W) uint16, what those photosites measured, or (H, W, C) of files with several values a pixel.
         black: (4,), the numbers that stand for no light: red, green beside red, blue, green beside blue.
         white: the number of a saturated photosite.
         noise: what the file says about its noise, as shares of white; None if it says nothing.
@@ -126,6 +128,12 @@ class RawFile:
         """Rows and columns of the upright picture."""
         H, W = self.sizes.height, self.sizes.width
         return (W, H) if self.sizes.flip & SWAPS_AXES else (H, W)
+
+    @property
+    def developed_area(self) -> Area:
+        """Top, left, bottom and right of what `develop` makes a picture of."""
+        top, left = self.sizes.top_margin, self.sizes.left_margin
+        return top, left, top + self.sizes.height, left + self.sizes.width
 
     @property
     def is_grey(self) -> bool:
@@ -186,6 +194,15 @@ class RawFile:
         saturated = (self.numbers >= self.white) & (light >= 1)
         numbers[saturated] = self.numbers[saturated]
         return numbers
+
+    def frame_with(self, numbers: Numbers) -> Numbers:
+        """All photosites of the file, masked borders included, with these numbers, (H, W), in its `area`."""
+        if numbers.shape == self._frame.shape:
+            return numbers
+        top, left, bottom, right = self.area
+        frame = self._frame.copy()
+        frame[top:bottom, left:right] = numbers
+        return frame
 
     def planes(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Planes of one colour in which noise can be measured if there is no Bayer mosaic, and where they saturate.
@@ -266,6 +283,8 @@ class RawFile:
                 no_auto_bright=True,
                 adjust_maximum_thr=0.0,
                 user_sat=self._saturation,
+                user_black=None if self._user_black is None else 0,
+                user_cblack=self._user_black,
             )
         deep: Numbers = picture.view(np.uint16)  # as it is: rawpy's own annotation knows only 8 bits
         return np.repeat(deep, RGB, axis=2) if deep.shape[2] == 1 else deep
@@ -279,7 +298,14 @@ class RawFile:
         self.sizes = self._raw.sizes
         self._is_grey = self._raw.num_colors == 1
         self._buffer = self._raw.raw_image_visible
+        self.area = self.developed_area
+        if self._is_flat:
+            self._frame = self._raw.raw_image
+            self.area = self._find_area()
+            top, left, bottom, right = self.area
+            self._buffer = self._frame[top:bottom, left:right]
         self.numbers = self._buffer.copy() if self._is_flat else self._buffer
+        self._user_black: list[int] | None = None
         self._saturation: int | None = None
         self._balance: list[float] | None = None
         if self.black.max() >= self.white:
@@ -300,10 +326,31 @@ class RawFile:
     def _find_filters(self) -> None:
         if self.is_dng and filter_pattern(self.data) not in KNOWN_PATTERNS:
             raise ValueError("LibRaw cannot develop its pattern of colour filters")
-        colours = self._raw.raw_colors_visible[: 2 * LONGEST_PERIOD, : 2 * LONGEST_PERIOD]
+        colours = self._raw.raw_colors[self.area[0] :, self.area[1] :][: 2 * LONGEST_PERIOD, : 2 * LONGEST_PERIOD]
         if self._is_grey:
             colours = np.zeros_like(colours)
         self._filters = colours[: _period(colours), : _period(colours.T)].copy()
+        self._correct_black()
+
+    def _find_area(self) -> Area:
+        known, own = self.developed_area, active_area(self.data) if self.is_dng else None
+        if own is None or picture_size(self.data) != self._frame.shape:
+            return known
+        is_around = own[0] <= known[0] and own[1] <= known[1] and own[2] >= known[2] and own[3] >= known[3]
+        return own if is_around else known
+
+    def _correct_black(self) -> None:
+        """LibRaw takes the black levels of a quad for those of its own area, even if that begins a row or column later.
+
+        They are then those of other colours.
+        """
+        dy, dx = (own - moved for own, moved in zip(self.area, self.developed_area[:2], strict=False))
+        if self._filters.shape != (2, 2) or not (dy % 2 or dx % 2) or len(set(self.black)) == 1:
+            return
+        black = self.black.copy()
+        black[self._filters] = self.black[np.roll(self._filters, (dy, dx), (0, 1))]
+        self.black = black
+        self._user_black = black.tolist()
 
     def _adjust_white(self) -> None:
         """Take the largest number for saturation, as LibRaw does: sensors saturate before their numbers end."""

@@ -6,7 +6,7 @@ from io import BytesIO
 import numpy as np
 import tifffile
 
-from denoise_cli.io.exif import BYTE, EXIF_IFD, GPS_IFD, LONG, Exif, directory_bytes, parse
+from denoise_cli.io.exif import BYTE, EXIF_IFD, GPS_IFD, LONG, UNDEFINED, Exif, directory_bytes, parse
 from denoise_cli.io.metadata import (
     DESCRIPTIVE_TAGS,
     IPTC_TAG,
@@ -21,7 +21,6 @@ from denoise_cli.io.metadata import (
 )
 from denoise_cli.io.photo import Photo, Pixels, unpremultiply, white_value
 
-UNDEFINED = 7
 ICC_TAG = 34675
 PLACEHOLDER = 1  # added to the tag of a directory pointer, which tifffile cannot write; sorts into the same position
 MAX_CHANNELS = 5  # more are refused before they are decoded

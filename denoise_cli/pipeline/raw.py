@@ -184,9 +184,10 @@ def _denoise_mosaic_of(
     if output == "photo":
         return DenoisedRaw(as_photo(raw, raw.develop(numbers)), known)
     left = estimate_mosaic_noise(raw.mosaic_of(numbers)) if changed else known.noise
+    removed = strength if changed else 0.0
     if output == "mosaic_dng":
-        return DenoisedRaw(mosaic_dng(raw, numbers, left), known)
-    return DenoisedRaw(linear_dng(raw, camera_light(raw, numbers), left, numbers), known)
+        return DenoisedRaw(mosaic_dng(raw, numbers, left, removed), known)
+    return DenoisedRaw(linear_dng(raw, camera_light(raw, numbers), left, numbers, removed), known)
 
 
 def _denoise_picture_of(
@@ -199,7 +200,9 @@ def _denoise_picture_of(
     clean = denoise_picture(linear, known.noise, raw.gains, denoise, strength, progress)
     if output == "photo":
         return DenoisedRaw(as_photo(raw, clean), known, notes)
-    return DenoisedRaw(linear_dng(raw, clean, estimate_picture_noise(clean, raw.gains)), known, notes)
+    left = estimate_picture_noise(clean, raw.gains)
+    removed = strength if clean is not linear else 0.0
+    return DenoisedRaw(linear_dng(raw, clean, left, removed=removed), known, notes)
 
 
 def _mostly(saturated: NDArray[np.bool_]) -> NDArray[np.bool_]:
