@@ -70,6 +70,14 @@ Format = Annotated[
 Linear = Annotated[
     bool, typer.Option("--linear", help="Write demosaiced, linear light to .dng files instead of a mosaic.")
 ]
+Compression = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="Compression of .dng files: jpeg (lossless, read by every raw converter), jxl (lossless JPEG XL, smaller, "
+        "read by newer ones), or auto: jpeg, but lossy for lossy linear DNGs.",
+    ),
+]
 Recursive = Annotated[
     bool, typer.Option("--recursive", "-r", help="Include subfolders, and recreate them in the output folder.")
 ]
@@ -84,6 +92,7 @@ def image(
     quality: Quality = 95,
     format: Format = None,  # noqa: A002 - the option's name
     linear: Linear = False,
+    compression: Compression = "auto",
     recursive: Recursive = False,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
@@ -102,16 +111,21 @@ def image(
     if as_json and output == "-":
         raise UsageError("--json and -o - both write to standard output: choose one")
 
+    from denoise_cli.io.dng_builder import COMPRESSION_CHOICES
     from denoise_cli.io.image import TARGETS
     from denoise_cli.pipeline import jobs, photo
     from denoise_cli.pipeline.model_choice import AUTO, check_takes_noise
 
     if format is not None and format not in TARGETS:
         raise UsageError(f"--format {format}: choose one of {', '.join(TARGETS)}")
+    if compression not in COMPRESSION_CHOICES:
+        raise UsageError(f"--compression {compression}: choose one of {', '.join(COMPRESSION_CHOICES)}")
     planned = jobs.plan(inputs, output, recursive, format)
     settings = photo.Settings(model, level, strength, quality, overwrite, max_pixels, linear)
-    if linear and all(job.kind != jobs.DNG for job in planned):
-        raise UsageError("--linear: only for .dng files: name a .dng file as the output, or add --format dng")
+    settings = dataclasses.replace(settings, compression=COMPRESSION_CHOICES[compression])
+    only_for_dng = [name for name, given in (("--linear", linear), ("--compression", compression != "auto")) if given]
+    if only_for_dng and all(job.kind != jobs.DNG for job in planned):
+        raise UsageError(f"{only_for_dng[0]}: only for .dng files: name a .dng file as the output, or add --format dng")
     if model != AUTO:
         check_takes_noise(model, level, noise)
     if dry_run:

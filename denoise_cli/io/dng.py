@@ -87,8 +87,11 @@ D65 = 21  # as a value of `ILLUMINANT`
 VERSION = bytes([1, 4, 0, 0])
 BACKWARD_VERSION = bytes([1, 3, 0, 0])
 JXL_VERSION = bytes([1, 7, 1, 0])
-LOSSY_JPEG, JXL = 34892, 52546  # as values of `COMPRESSION`
-SCHEMES = {"jpeg": 7, "lossy-jpeg": LOSSY_JPEG, "jxl": JXL, "lossy-jxl": JXL}
+# Values of `COMPRESSION`.
+JPEG = 7
+LOSSY_JPEG = 34892
+JXL = 52546
+SCHEMES: dict[Compression, int] = {"jpeg": JPEG, "jxl": JXL, "lossy-jpeg": LOSSY_JPEG, "lossy-jxl": JXL}
 
 # Tags about the camera, the clip that a frame belongs to, and the rendering, which remain true of a copy with other
 # pixels.
@@ -156,6 +159,11 @@ class DigitalNegative:
         return H, W
 
     @property
+    def is_lossy(self) -> bool:
+        """Whether the file will not hold exactly these values."""
+        return self.compression in ("lossy-jpeg", "lossy-jxl")
+
+    @property
     def colours(self) -> int:
         """How many colours the sensor tells apart."""
         return 1 if self.phase is None and self.values.ndim == 2 else RGB
@@ -205,13 +213,14 @@ def black_of_quad(data: bytes) -> NDArray[np.float64] | None:
     return quad + sum(sum(each) / len(each) for each in deltas if each)
 
 
-def is_lossy(data: bytes) -> bool:
-    """Whether the picture has been compressed with loss: by JPEG, or by JPEG XL that states more than no distance."""
+def lossy_compression(data: bytes) -> Compression | None:
+    """How the picture has been compressed with loss; None if it has not been, or if its JPEG XL does not say so."""
     directory = _main_directory(data)
-    compression = directory.number(directory.main.get(COMPRESSION))
-    return compression == LOSSY_JPEG or (
-        compression == JXL and any(number > 0 for number in directory.numbers(directory.main.get(JXL_DISTANCE)))
-    )
+    scheme = directory.number(directory.main.get(COMPRESSION))
+    if scheme == LOSSY_JPEG:
+        return "lossy-jpeg"
+    is_lossy = scheme == JXL and any(directory.numbers(directory.main.get(JXL_DISTANCE)))
+    return "lossy-jxl" if is_lossy else None
 
 
 def noise_profile(data: bytes) -> ShotRead | None:

@@ -3,6 +3,9 @@
 Legend: H x W photosites or pixels.
 """
 
+from dataclasses import replace
+from typing import Literal
+
 import numpy as np
 
 from denoise_cli.errors import UnreadableFile
@@ -23,11 +26,15 @@ from denoise_cli.io.dng import (
     active_area,
     black_of_quad,
     colour_tags,
+    lossy_compression,
     tags_to_keep,
 )
 from denoise_cli.io.exif import BYTE, LONG, RATIONAL, Directory, Exif, Value
 from denoise_cli.io.metadata import IPTC_TAG, ORIENTATION, XMP_TAG, camera_name, mark_denoised
 from denoise_cli.io.raw import RGB, WHITE, Numbers, RawFile
+
+CompressionChoice = Literal["auto", "jpeg", "jxl"]
+COMPRESSION_CHOICES: dict[str, CompressionChoice] = {"auto": "auto", "jpeg": "jpeg", "jxl": "jxl"}
 
 ORIENTATIONS = (1, 2, 4, 3, 5, 8, 6, 7)  # EXIF's number for each value of LibRaw's `flip`
 UNKNOWN_CAMERA = "Unknown"
@@ -80,6 +87,16 @@ def linear_dng(
     if raw.is_grey:
         values = values[..., 0]
     return _build(raw, numbers, noise, removed, raw.developed_area, values=values, black=(0.0,), white=WHITE)
+
+
+def compressed_as(raw: RawFile, negative: DigitalNegative, wanted: CompressionChoice) -> DigitalNegative:
+    """The DNG of a file with the compression that is wanted; "auto" is lossless JPEG, but lossy where the file is.
+
+    That is for linear light: compressed without loss, it would be ten times as large as the file. A mosaic is not
+    compressed with loss.
+    """
+    lossy = lossy_compression(raw.data) if raw.is_dng and negative.phase is None and negative.colours == RGB else None
+    return replace(negative, compression=lossy or "jpeg" if wanted == "auto" else wanted)
 
 
 def camera_light(raw: RawFile, numbers: Numbers | None = None) -> Numbers:

@@ -19,8 +19,8 @@ XMP_TAG = 700
 IPTC_TAG = 33723
 DENOISED = 'xmlns:darktable="http://darktable.sf.net/" darktable:neural_restore="raw-denoise"'
 EMPTY_XMP = (
-    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
-    b"</rdf:RDF></x:xmpmeta>"
+    b'<?xpacket begin="\xef\xbb\xbf" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
+    b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"></rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
 )
 UNITS_PER_INCH = {2: 1.0, 3: 2.54}  # by value of `RESOLUTION_UNIT`
 

@@ -11,6 +11,7 @@ from denoise_cli.imaging.noise import ShotRead, estimate_sigma
 from denoise_cli.inference.denoiser import Denoiser, Progress
 from denoise_cli.io import development, image
 from denoise_cli.io.dng import DigitalNegative
+from denoise_cli.io.dng_builder import CompressionChoice, compressed_as
 from denoise_cli.io.photo import Photo
 from denoise_cli.io.raw import RawFile
 from denoise_cli.pipeline.jobs import DNG, FALLBACK_FORMAT, Job, check
@@ -34,6 +35,7 @@ class Settings:
         overwrite: whether existing files are replaced.
         max_pixels: larger photos are refused.
         linear: whether a DNG holds linear light, demosaiced, instead of the mosaic.
+        compression: of a DNG, without loss; "auto" compresses with loss where the RAW file is compressed so.
     """
 
     model: str
@@ -43,6 +45,7 @@ class Settings:
     overwrite: bool = False
     max_pixels: int = image.MAX_PIXELS
     linear: bool = False
+    compression: CompressionChoice = "auto"
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,12 @@ def _denoise_raw(raw: RawFile, kind: str, denoise: Denoiser, settings: Settings,
     given = settings.noise if isinstance(settings.noise, ShotRead) else None
     output: Output = "photo" if kind != DNG else "linear_dng" if settings.linear else "mosaic_dng"
     done = denoise_raw(raw, denoise, output, given, settings.strength, progress)
-    return _Done(done.picture, done.noise.noise, done.noise.source, done.notes)
+    picture, notes = done.picture, done.notes
+    if isinstance(picture, DigitalNegative):
+        picture = compressed_as(raw, picture, settings.compression)
+        if picture.is_lossy:
+            notes += ("compressed with loss, as the RAW file is: --compression jpeg avoids it",)
+    return _Done(picture, done.noise.noise, done.noise.source, notes)
 
 
 def failed(job: Job, settings: Settings, error: DenoiseError) -> Result:
