@@ -92,7 +92,11 @@ class Negative:
         if seed is not None:
             rng = np.random.default_rng(seed)
             light = light + rng.standard_normal(light.shape) * np.sqrt(SHOT * light + READ**2)
-        return self._file(self._numbers(light), np.ascontiguousarray(scene[::PREVIEW_STEP, ::PREVIEW_STEP]))
+        return self.encode_numbers(self._numbers(light), scene)
+
+    def encode_numbers(self, numbers: Numbers, scene: NDArray[np.uint8]) -> bytes:
+        """The file of given values, (h, w) or (h, w, 3), with a preview of the scene."""
+        return self._file(numbers, np.ascontiguousarray(scene[::PREVIEW_STEP, ::PREVIEW_STEP]))
 
     @property
     def shown(self) -> tuple[int, int]:
@@ -326,13 +330,15 @@ NEGATIVES: Mapping[str, Negative] = {
     "big-endian-12-bit": Negative(bits=12, black=(256,), white=4095, order=">"),
     "black-per-colour": Negative(black=four_blacks(1024)),
     "black-per-colour-odd-area": Negative("GRBG", (319, 399), borders=(1, 1, 0, 0), black=four_blacks(1024)),
-    # RawTherapee shows such a file of a camera that it knows far too bright.
+    # RawTherapee shows such a file of a camera that it knows far too bright, and dcraw takes its levels for monochrome.
     "table": Negative(bits=12, has_table=True, model=UNKNOWN),
     "gain-map": Negative(has_gain_map=True),
     "gain-map-odd-area": Negative("GBRG", (319, 399), borders=(3, 5, 2, 4), has_gain_map=True),
     "lossless-jpeg": Negative(compressed=True),
     "several-tiles": Negative("BGGR", (531, 701)),
-    "monochrome": Negative("M"),
-    "monochrome-12-bit-crop": Negative("M", bits=12, black=(256,), white=4095, crop=(8, 8, 300, 380), order=">"),
+    "monochrome": Negative("M", model=UNKNOWN),
+    "monochrome-12-bit-crop": Negative(
+        "M", model=UNKNOWN, bits=12, black=(256,), white=4095, crop=(8, 8, 300, 380), order=">"
+    ),
     "three-values": Negative("", black=(0,), white=65535),
 }

@@ -2,15 +2,17 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import rawpy
 from numpy.typing import NDArray
 
 from denoise_cli.imaging.metrics import psnr
 from denoise_cli.pipeline import photo as pipeline
 from denoise_cli.pipeline.jobs import Job
-from tests.pipeline.negatives import NEGATIVES
+from tests.pipeline.negatives import NEGATIVES, Negative
 from tests.pipeline.raw_programs import Reader, Renderer, Renderings
 
 LINEAR = ", linear"  # ends the name of a row whose result was written with --linear
@@ -38,7 +40,7 @@ class Files:
     """A noisy file, the same without noise, and what the program has made of the noisy one.
 
     A linear DNG is compared with files that hold three values a pixel, too: programs treat these unlike mosaics. The
-    noisy one of those is what the program writes at strength 0, so that it has the faults of demosaicing as well.
+    noisy one of those is what the program writes at strength 0, the clean one what LibRaw makes of the clean mosaic.
     """
 
     noisy: Path
@@ -113,18 +115,40 @@ def make_files(files: Mapping[str, Files], photo: NDArray[np.uint8], load: pipel
         source.write_bytes(negative.encode(scene, seed))
         pipeline.run(Job(source, each.denoised, "dng"), load, settings)
         if settings.linear:
-            negative = replace(
-                negative,
-                pattern="",
-                borders=(0, 0, 0, 0),
-                bits=16,
-                black=(0,),
-                white=65535,
-                has_table=False,
-                has_gain_map=False,
-            )
             pipeline.run(Job(source, each.noisy, "dng"), load, replace(settings, strength=0))
-        each.clean.write_bytes(negative.encode(scene))
+        each.clean.write_bytes(demosaiced(negative, scene) if settings.linear else negative.encode(scene))
+
+
+def demosaiced(negative: Negative, scene: NDArray[np.uint8]) -> bytes:
+    """The file with three values a pixel that LibRaw makes of a clean mosaic; its corners are not darker."""
+    evenly_lit = replace(negative, has_gain_map=False)
+    with rawpy.imread(BytesIO(evenly_lit.encode(scene))) as raw:
+        sizes, gains = raw.sizes, np.array(raw.camera_whitebalance[:3])
+        picture = raw.postprocess(
+            output_color=rawpy.ColorSpace.raw,
+            gamma=(1, 1),
+            output_bps=16,
+            user_flip=0,
+            use_camera_wb=True,
+            no_auto_bright=True,
+            adjust_maximum_thr=0.0,
+        )
+    values = np.rint(picture.view(np.uint16) / (gains / gains.min())).astype(np.uint16)
+    crop = negative.crop
+    if crop is not None:
+        # An area that begins at an odd row or column begins one later in LibRaw.
+        top, left = sizes.top_margin - negative.borders[0], sizes.left_margin - negative.borders[1]
+        crop = (crop[0] - top, crop[1] - left, *crop[2:])
+    plain = Negative(
+        "",
+        crop=crop,
+        orientation=negative.orientation,
+        black=(0,),
+        white=65535,
+        order=negative.order,
+        model=negative.model,
+    )
+    return plain.encode_numbers(values, scene)
 
 
 def compare(program: Renderer, files: Mapping[str, Files], folder: Path) -> dict[str, Figures]:

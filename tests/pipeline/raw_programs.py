@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import rawpy
 import tifffile
 from numpy.typing import NDArray
 
@@ -99,8 +100,6 @@ def with_dcraw(files: Sequence[Path], folder: Path) -> Renderings:
 
 def with_libraw(files: Sequence[Path], folder: Path) -> Renderings:
     """With rawpy, without brightening, and with the white level that the file states."""
-    import rawpy
-
     renderings: Renderings = {}
     for path in files:
         try:
