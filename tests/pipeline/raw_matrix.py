@@ -120,9 +120,9 @@ def make_files(files: Mapping[str, Files], photo: NDArray[np.uint8], load: pipel
 
 
 def demosaiced(negative: Negative, scene: NDArray[np.uint8]) -> bytes:
-    """The file with three values a pixel that LibRaw makes of a clean mosaic; its corners are not darker."""
-    evenly_lit = replace(negative, has_gain_map=False)
-    with rawpy.imread(BytesIO(evenly_lit.encode(scene))) as raw:
+    """The file with three values a pixel that LibRaw makes of a clean mosaic, from the plainest file of it."""
+    plain = replace(negative, has_gain_map=False, has_table=False, bits=16, black=negative.black[:1])
+    with rawpy.imread(BytesIO(plain.encode(scene))) as raw:
         sizes, gains = raw.sizes, np.array(raw.camera_whitebalance[:3])
         picture = raw.postprocess(
             output_color=rawpy.ColorSpace.raw,
@@ -139,7 +139,7 @@ def demosaiced(negative: Negative, scene: NDArray[np.uint8]) -> bytes:
         # An area that begins at an odd row or column begins one later in LibRaw.
         top, left = sizes.top_margin - negative.borders[0], sizes.left_margin - negative.borders[1]
         crop = (crop[0] - top, crop[1] - left, *crop[2:])
-    plain = Negative(
+    without_mosaic = Negative(
         "",
         crop=crop,
         orientation=negative.orientation,
@@ -148,7 +148,7 @@ def demosaiced(negative: Negative, scene: NDArray[np.uint8]) -> bytes:
         order=negative.order,
         model=negative.model,
     )
-    return plain.encode_numbers(values, scene)
+    return without_mosaic.encode_numbers(values, scene)
 
 
 def compare(program: Renderer, files: Mapping[str, Files], folder: Path) -> dict[str, Figures]:

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ Renderings = dict[Path, Rendering | str]  # of each file, or why there is none
 Readings = dict[Path, dict[str, str] | str]  # the tags of each file, or why it is not valid
 
 TIMEOUT = 600  # seconds for all the files of a test
+FRACTION = re.compile(r"-?\d+/[1-9]\d*")
 PPM = re.compile(rb"P([56])\s+(\d+) (\d+)\s+65535\n")
 # What is read of a file, besides its picture: the same in the denoised one.
 TAGS = (
@@ -159,8 +161,13 @@ def with_exiv2(files: Sequence[Path]) -> Readings:
         pairs = (line.split(maxsplit=1) for line in done.stdout.decode(errors="replace").splitlines())
         tags = {pair[0].rsplit(".", 1)[1]: pair[1] for pair in pairs if len(pair) == 2}
         complaint = done.stderr.decode(errors="replace").strip()
-        readings[path] = complaint or {tag: tags[tag] for tag in TAGS if tag in tags}
+        readings[path] = complaint or {tag: reduced(tags[tag]) for tag in TAGS if tag in tags}
     return readings
+
+
+def reduced(words: str) -> str:
+    """The same text with its fractions in lowest terms."""
+    return " ".join(str(Fraction(word)) if FRACTION.fullmatch(word) else word for word in words.split())
 
 
 RENDERERS = {
