@@ -1,4 +1,4 @@
-"""The papers' experiments run from the first step to the printed table."""
+"""Experiments run from the first step to the printed table."""
 
 import subprocess
 import sys
@@ -37,3 +37,15 @@ def test_an_experiment_prints_a_row_for_every_network_and_keeps_what_it_trained(
     assert again.stderr == ""
     scores = [[row.split("|")[-3:-1] for row in run.stdout.splitlines()] for run in (first, again)]
     assert scores[0] == scores[1]
+
+
+@pytest.mark.exhaustive
+def test_the_table_of_other_programs_has_a_row_for_every_file_and_a_column_for_every_program() -> None:
+    script = SCRIPT.with_name("clients.py")
+    rows = ["12-bit", "crop, linear"]
+    run = subprocess.run([sys.executable, str(script), "--rows", *rows], capture_output=True, text=True, check=True)
+    head, rule, *table = (line for line in run.stdout.splitlines() if line.startswith("|"))
+    assert "| LibRaw |" in head
+    assert [row.split(" | ")[0].removeprefix("| ") for row in table] == rows
+    assert {row.count("|") for row in table} == {head.count("|")} == {rule.count("|")}
+    assert all(" dB |" in row for row in table)
