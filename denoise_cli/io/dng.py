@@ -200,17 +200,25 @@ def active_area(data: bytes) -> Area | None:
     return (top, left, bottom, right) if 0 <= top < bottom <= H and 0 <= left < right <= W else None
 
 
-def black_of_quad(data: bytes) -> NDArray[np.float64] | None:
-    """(2, 2), the black level of each place in a mosaic's quads, averaged over rows and columns; None if unclear."""
+def stated_black(data: bytes, pattern: tuple[int, int]) -> NDArray[np.float64] | None:
+    """The black level of each place in a pattern of colour filters, averaged over all rows and columns.
+
+    Args:
+        data: the file.
+        pattern: its rows and columns.
+
+    Returns:
+        The pattern's shape; None if the file contradicts itself.
+    """
     directory = _main_directory(data)
     levels, repeats = (directory.numbers(directory.main.get(tag)) for tag in (BLACK_LEVEL, BLACK_REPEAT))
     rows, columns = (int(number) for number in repeats) if len(repeats) == 2 else (1, 1)
     if len(levels or (0.0,)) != rows * columns:
         return None
-    pattern = np.tile(np.reshape(levels or (0.0,), (rows, columns)), (2, 2))
-    quad = np.array([[pattern[y::2, x::2].mean() for x in (0, 1)] for y in (0, 1)])
+    whole = np.tile(np.reshape(levels or (0.0,), (rows, columns)), pattern)  # both patterns fit into it
     deltas = (directory.numbers(directory.main.get(tag)) for tag in BLACK_DELTAS)
-    return quad + sum(sum(each) / len(each) for each in deltas if each)
+    means = [whole[y :: pattern[0], x :: pattern[1]].mean() for y, x in np.ndindex(pattern)]
+    return np.reshape(means, pattern) + sum(sum(each) / len(each) for each in deltas if each)
 
 
 def lossy_compression(data: bytes) -> Compression | None:

@@ -25,9 +25,9 @@ from denoise_cli.io.dng import (
     Area,
     DigitalNegative,
     active_area,
-    black_of_quad,
     colour_tags,
     lossy_compression,
+    stated_black,
     tags_to_keep,
 )
 from denoise_cli.io.exif import BYTE, LONG, RATIONAL, Directory, Exif, Value
@@ -224,8 +224,9 @@ def _tags_of_dng(raw: RawFile, is_mosaic: bool, is_whole: bool, shown: Area) -> 
 
 def _has_black_of_file(raw: RawFile) -> bool:
     """Whether the black levels that the file states are those of the numbers, which they were read with."""
-    stated = black_of_quad(raw.data)
-    return stated is not None and bool((np.abs(stated - raw.black_of_pattern) <= ROUNDING).all())
+    known = raw.black_of_pattern
+    stated = stated_black(raw.data, known.shape)
+    return stated is not None and bool((np.abs(stated - known) <= ROUNDING).all())
 
 
 def _crop_inside(picture: Directory, exif: Exif, own: Area, shown: Area) -> Directory:

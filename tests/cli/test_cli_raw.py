@@ -1,5 +1,6 @@
 """Camera RAW on the command line: developed or written as a DNG, with its noise given or estimated, or refused."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from denoise_cli.imaging.noise import ShotRead
 from denoise_cli.imaging.sensor import Sensor
 from denoise_cli.io import dng, image
 from denoise_cli.io.development import developed
+from denoise_cli.io.dng_builder import camera_light, linear_dng
 from denoise_cli.io.raw import RawFile
 from tests.cli.conftest import Cli
 
@@ -53,6 +55,48 @@ def test_raw_becomes_what_the_name_says(cli: Cli, negative: Path, name: str) -> 
 def test_raw_without_a_name_becomes_a_picture(cli: Cli, negative: Path) -> None:
     assert cli("image", negative, "-q").code == 0
     assert image.read(negative.with_name("in-denoised.png")).bits == 16
+
+
+def test_a_dng_is_compressed_as_told(cli: Cli, negative: Path) -> None:
+    sizes = {}
+    for name, scheme in (("jpeg", 7), ("jxl", 52546)):
+        target = negative.with_name(f"{name}.dng")
+        assert cli("image", negative, "-o", target, "-q", "--compression", name).code == 0
+        sizes[name] = target.stat().st_size
+        with tifffile.TiffFile(target) as file:
+            pages = file.pages[0].aspage().pages
+            assert pages is not None
+            assert pages[0].aspage().tags[259].value == scheme
+    assert sizes["jxl"] < sizes["jpeg"]
+
+
+def test_lossy_files_stay_lossy_unless_told_otherwise(cli: Cli, negative: Path) -> None:
+    source, auto, plain = (negative.with_name(name) for name in ("lossy.dng", "auto.dng", "plain.dng"))
+    with RawFile(negative.read_bytes(), 10**9) as raw:
+        linear = linear_dng(raw, camera_light(raw), raw.noise)
+        source.write_bytes(dng.encode(dataclasses.replace(linear, compression="lossy-jpeg"), "test"))
+    done = cli("image", source, "-o", auto, "--json")
+    assert "compressed with loss, as the RAW file is" in json.loads(done.out)["notes"][-1]
+    assert cli("image", source, "-o", plain, "-q", "--compression", "jpeg").code == 0
+    assert auto.stat().st_size < 1.2 * source.stat().st_size
+    assert plain.stat().st_size > 2 * auto.stat().st_size
+    assert np.abs(image.read(auto).as_float() - image.read(plain).as_float()).mean() < 3 / 255
+
+
+@pytest.mark.parametrize(
+    ("name", "compression", "reason"),
+    [
+        ("out.dng", "zip", "--compression zip: choose one of auto, jpeg, jxl"),
+        (
+            "out.png",
+            "jxl",
+            "--compression: only for .dng files: name a .dng file as the output, or add --format dng",
+        ),
+    ],
+)
+def test_a_wrong_compression_is_one_line(cli: Cli, negative: Path, name: str, compression: str, reason: str) -> None:
+    done = cli("image", negative, "-o", negative.with_name(name), "--compression", compression)
+    assert (done.code, done.err) == (2, f"denoise: {reason}\n")
 
 
 @pytest.mark.parametrize("linear", [False, True])

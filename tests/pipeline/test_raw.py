@@ -235,6 +235,47 @@ def test_other_programs_read_what_is_written(linear: bool, simulate: Simulate, t
     assert np.abs(pixels.astype(float) - expected).mean() < 0.02 * 65535
 
 
+def test_all_of_an_area_that_libraw_cuts_is_denoised(simulate: Simulate, mosaic_denoiser: Denoiser) -> None:
+    area = (3, 7, 259, 327)
+    frames = []
+    for noisy in (True, False):
+        with RawFile(simulate(noisy=noisy), LIMIT) as raw:
+            frame = np.full((264, 336), 900, np.uint16)
+            frame[3:259, 7:327] = raw.numbers
+            frames.append(frame)
+    with RawFile(simulate(values=frames[0], area=area), LIMIT) as raw:
+        written = denoise_raw(raw, mosaic_denoiser, "mosaic_dng").picture
+    assert isinstance(written, dng.DigitalNegative)
+    assert (written.area, written.removed) == (area, 1.0)
+    before, after = (np.abs(one.astype(float) - frames[1]) for one in (frames[0], written.values))
+    for border in (np.s_[3, 7:327], np.s_[258, 7:327], np.s_[3:259, 7], np.s_[3:259, 326]):
+        assert after[border].mean() < before[border].mean() / 1.25
+    assert (written.values[:3] == 900).all()
+    assert (written.values[:, 327:] == 900).all()
+
+
+@pytest.mark.parametrize("compression", ["jpeg", "lossy-jpeg"])
+def test_darktable_shows_a_linear_negative_as_it_shows_the_mosaic(
+    compression: str, simulate: Simulate, tmp_path: Path
+) -> None:
+    program = shutil.which("darktable-cli")
+    if program is None:
+        pytest.skip("darktable-cli, which Debian has, is not here")
+    core = ["--core", "--configdir", tmp_path / "config", "--library", ":memory:"]
+    means = []
+    with RawFile(simulate(noisy=False), LIMIT) as raw:
+        linear = replace(as_dng(raw, True, None), compression=compression)  # type: ignore[arg-type]
+        for name, negative in (("mosaic", as_dng(raw, False, None)), ("linear", linear)):
+            path = tmp_path / f"{name}.dng"
+            path.write_bytes(dng.encode(negative, "test"))
+            command = [program, path, path.with_suffix(".png"), *core, "--conf", "plugins/darkroom/workflow=none"]
+            subprocess.run(command, capture_output=True, check=True)
+            pixels = image.read(path.with_suffix(".png")).as_float()
+            assert pixels.shape == (256, 320, 3)
+            means.append(pixels.mean(axis=(0, 1)))
+    assert np.abs(means[0] - means[1]).max() < 1.5 / 255
+
+
 def test_what_is_full_only_by_noise_is_denoised(mosaic_denoiser: Denoiser, rng: np.random.Generator) -> None:
     light = (0.97 + 0.03 * rng.standard_normal((128, 128))).astype(np.float32).clip(None, 1)
     mosaic = Mosaic(light, light >= 1, (0, 0))
