@@ -221,7 +221,13 @@ def test_a_panasonic_file_is_read_if_it_is_whole(
     pixels = rng.integers(0, 256, H * W // packed * 16).astype(np.uint8).tobytes()
     numbers = {2: W, 3: H, 4: 4, 5: 8, 6: H - 4, 7: W - 8, 9: 1, 10: bits, 28: 128, 29: 128, 30: 128, 45: 5, 274: 1}
     tags: dict[int, tuple[int, bytes | list[int]]] = {tag: (3, [number]) for tag, number in numbers.items()}
-    tags |= {271: (2, b"Panasonic\0"), 272: (2, b"DC-GH5S\0"), 280: (4, [start])}
+    tags |= {
+        1: (2, b"0310"),
+        271: (2, b"Panasonic\0"),
+        272: (2, b"DC-GH5S\0"),
+        273: (4, [0xFFFFFFFF]),
+        280: (4, [start]),
+    }
     tags |= {36: (3, [500]), 37: (3, [256]), 38: (3, [400])}  # white balance
     whole = (b"IIU\0" + struct.pack("<I", 8) + directory(tags, 8)).ljust(start, b"\0") + pixels
     if share == 1:
