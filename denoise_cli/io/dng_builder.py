@@ -108,7 +108,7 @@ def compressed_as(raw: RawFile, negative: DigitalNegative, wanted: CompressionCh
     compressed with loss, and floating point is always compressed by Deflate.
     """
     if raw.is_float:
-        return replace(negative, compression="deflate")
+        return negative
     lossy = (
         lossy_compression(raw.original) if raw.is_dng and negative.filters is None and negative.colours == RGB else None
     )
@@ -199,6 +199,7 @@ def _build(
         picture=picture,
         area=area,
         removed=removed,
+        compression="deflate" if raw.is_float else "jpeg",
     )
 
 

@@ -201,18 +201,19 @@ def _denoise_mosaic_of(
     changed = light is not raw.mosaic.light
     numbers = raw.numbers_of(light) if changed else raw.numbers
     if output == "photo":
-        return DenoisedRaw(as_photo(raw, raw.develop(numbers)), known)
+        return DenoisedRaw(as_photo(raw, raw.develop(numbers)), known, _notes(raw, output))
     left = estimate_mosaic_noise(raw.mosaic_of(numbers)) if changed else known.noise
     removed = strength if changed else 0.0
     if output == "mosaic_dng":
-        return DenoisedRaw(mosaic_dng(raw, numbers, left, removed), known)
-    return DenoisedRaw(linear_dng(raw, camera_light(raw, numbers), left, numbers, removed), known)
+        return DenoisedRaw(mosaic_dng(raw, numbers, left, removed), known, _notes(raw, output))
+    linear = linear_dng(raw, camera_light(raw, numbers), left, numbers, removed)
+    return DenoisedRaw(linear, known, _notes(raw, output))
 
 
 def _denoise_picture_of(
     raw: RawFile, denoise: Denoiser, output: Output, known: KnownNoise, strength: float, progress: Progress | None
 ) -> DenoisedRaw:
-    notes = raw.notes
+    notes = _notes(raw, output)
     if raw.obstacle is not None:
         notes = (f"{raw.obstacle}: denoised after LibRaw has developed it", *notes)
     linear = raw.develop() if output == "photo" else camera_light(raw)
@@ -222,6 +223,12 @@ def _denoise_picture_of(
     left = estimate_picture_noise(clean, raw.gains)
     removed = strength if clean is not linear else 0.0
     return DenoisedRaw(linear_dng(raw, clean, left, removed=removed), known, notes)
+
+
+def _notes(raw: RawFile, output: Output) -> tuple[str, ...]:
+    if output != "photo" or raw.headroom == 1:
+        return raw.notes
+    return (*raw.notes, "light beyond white is clipped: a .dng keeps it")
 
 
 def _mostly(saturated: NDArray[np.bool_]) -> NDArray[np.bool_]:

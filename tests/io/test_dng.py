@@ -198,10 +198,10 @@ def light_of(negative: dng.DigitalNegative) -> NDArray[np.float64]:
     """The values without the black that the tags state for each photosite, as shares of white."""
     exif, (H, W) = Exif(negative.exif.order), negative.values.shape
     levels = exif.numbers(negative.picture.get(dng.BLACK_LEVEL)) or negative.black
-    black = np.tile(np.reshape(levels, (2, 2)), (H, W))[:H, :W]
+    black = np.tile(np.broadcast_to(levels, 4).reshape(2, 2), (H, W))[:H, :W]
     by_column, by_row = (exif.numbers(negative.picture.get(tag)) or (0.0,) for tag in dng.BLACK_DELTAS)
     black = black + np.reshape(by_row, (-1, 1)) + np.reshape(by_column, (1, -1))
-    return (negative.values - black) / (negative.white - black.mean())
+    return (negative.values - black) / (negative.white - black.max())
 
 
 def test_fractions_of_black_levels_are_kept(negative: Negative) -> None:
