@@ -25,6 +25,7 @@ ASCII = 2
 SHORT = 3
 LONG = 4
 RATIONAL = 5
+UNDEFINED = 7
 SRATIONAL = 10
 DOUBLE = 12
 LAST_CLASSIC_TYPE = 13  # later ones are BigTIFF's
@@ -185,6 +186,11 @@ def pack(exif: Exif) -> bytes:
         end += len(others[-1])
     header = (b"II" if exif.order == "<" else b"MM") + struct.pack(exif.order + "HI", 42, 8)
     return b"".join([header, _serialise(exif.main | pointers, exif.order, 8), *others])
+
+
+def maker_note(directory: Directory, order: str) -> Value:
+    """A maker's note that is a directory, for the tag `MAKER_NOTE` of files with this byte order."""
+    return Value(UNDEFINED, _serialise(directory, order, 0), place=0)
 
 
 def directory_bytes(exif: Exif, tag: int, offset: int) -> bytes:

@@ -1,9 +1,10 @@
 """Makers' notes moved from one place to another, with the places that they name inside themselves.
 
 A maker's note is a value in the EXIF directory whose layout each maker decides. Most are a directory like those of
-TIFF, behind a few bytes of the maker's name or none. Some count places from their own first bytes (newer ones of Nikon and
-Olympus, those of Fujifilm and Apple): these can be moved as they are. Others count from the start of the file (Canon's,
-Panasonic's, Sony's, older ones of Nikon and Olympus): if they are moved as they are, readers find other data there.
+TIFF, behind a few bytes of the maker's name or none. Some count places from their own first bytes (newer ones of Nikon
+and Olympus, those of Fujifilm and Apple): these can be moved as they are. Others count from the start of the file
+(Canon's, Panasonic's, Sony's, older ones of Nikon and Olympus): if they are moved as they are, readers find other data
+there.
 
 No maker is known here by name. Which of the two a note does follows from where its values would be in either case.
 """

@@ -12,6 +12,7 @@ ORIENTATION = ExifTags.Base.Orientation.value
 SOFTWARE = ExifTags.Base.Software.value
 MAKE = ExifTags.Base.Make.value
 MODEL = ExifTags.Base.Model.value
+UNIQUE_CAMERA_MODEL = 50708  # of a DNG
 X_RESOLUTION = ExifTags.Base.XResolution.value
 Y_RESOLUTION = ExifTags.Base.YResolution.value
 RESOLUTION_UNIT = ExifTags.Base.ResolutionUnit.value
@@ -74,12 +75,17 @@ def split_orientation(exif: Exif, xmp: bytes | None = None) -> tuple[int, bytes 
 
 def keep_descriptive(exif: Exif) -> Exif:
     """The EXIF of a TIFF or RAW file, without the tags that describe the layout of that file."""
-    return replace(exif, main={tag: value for tag, value in exif.main.items() if tag in DESCRIPTIVE_TAGS})
+    main = {tag: value for tag, value in exif.main.items() if tag in DESCRIPTIVE_TAGS}
+    if MODEL not in main and UNIQUE_CAMERA_MODEL in exif.main:
+        main[MODEL] = exif.text(exif.string(exif.main[UNIQUE_CAMERA_MODEL]))
+    return replace(exif, main=main)
 
 
 def camera_name(exif: Exif) -> str:
     """The camera's maker and model, without repeating the maker; empty if the file names neither."""
-    maker, model = (exif.string(exif.main.get(tag)) for tag in (MAKE, MODEL))
+    maker, model, unique = (exif.string(exif.main.get(tag)) for tag in (MAKE, MODEL, UNIQUE_CAMERA_MODEL))
+    if not model and unique:
+        return unique
     return (model if model.startswith(maker) else f"{maker} {model}").strip()
 
 

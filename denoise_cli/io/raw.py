@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from denoise_cli.errors import MissingDependency
 from denoise_cli.imaging.bayer import Phase
+from denoise_cli.io.camera_exif import exif_of
 from denoise_cli.io.decoding import decoder_errors
 from denoise_cli.io.dng import filter_pattern, is_dng, noise_profile
 from denoise_cli.io.exif import PREFIX, Exif, parse, picture_directories
@@ -227,7 +228,7 @@ class RawFile:
     @property
     def exif(self) -> Exif:
         """What the file says about the shot, or else what LibRaw found out about it."""
-        exif = parse(self.data)
+        exif = exif_of(self.data)
         return exif if exif else self._exif_of_preview
 
     def develop(
