@@ -128,9 +128,3 @@ def exif_for_result(meta: Metadata, software: str, width: int, height: int) -> E
         exif.main[X_RESOLUTION], exif.main[Y_RESOLUTION] = (exif.rational(dots) for dots in meta.dpi)
         exif.main[RESOLUTION_UNIT] = exif.short(2)
     return exif
-
-
-def reset_xmp(xmp: bytes) -> bytes:
-    """Set the orientation in an XMP packet to 1, and remove the thumbnail, which shows the old picture."""
-    xmp = re.sub(rb"(tiff:Orientation(?:=[\"']|>)\s*)[2-8]", rb"\g<1>1", xmp)
-    return re.sub(rb"<(xmp|xap):Thumbnails>.*?</\1:Thumbnails>", b"", xmp, flags=re.DOTALL)
