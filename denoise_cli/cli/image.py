@@ -129,8 +129,8 @@ def image(
     if model != AUTO:
         check_takes_noise(model, level, noise)
     if dry_run:
-        for job in planned:
-            console.output(f"{job.source} -> {job.target}")
+        if not _show(planned):
+            raise typer.Exit(1)
         return
 
     from denoise_cli.inference.denoiser import load_denoiser
@@ -147,6 +147,23 @@ def image(
     failures = _denoise_all(planned, load, settings, quiet, as_json)
     if failures:
         raise typer.Exit(1)
+
+
+def _show(jobs: "Sequence[Job]") -> bool:
+    """Print what would be written; whether nothing stands in the way of that."""
+    from denoise_cli.pipeline.jobs import refuse_rival
+    from denoise_cli.pipeline.sidecar import sidecars_of
+
+    for job in jobs:
+        try:
+            refuse_rival(job)
+        except DenoiseError as error:
+            console.error(str(error))
+            continue
+        console.output(f"{job.source} -> {job.target}")
+        for sidecar in sidecars_of(job.source, job.target):
+            console.output(f"{sidecar.source} -> {sidecar.target}")
+    return all(job.rival is None for job in jobs)
 
 
 def _denoise_all(

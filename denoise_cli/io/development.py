@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from denoise_cli.imaging.transfer import linear_to_srgb
+from denoise_cli.io.camera_exif import with_adobe_note
 from denoise_cli.io.metadata import IPTC_TAG, XMP_TAG, Metadata, keep_descriptive, split_orientation
 from denoise_cli.io.photo import Photo, from_float
 from denoise_cli.io.raw import RGB, WHITE, Numbers, RawFile
+from denoise_cli.io.xmp import without_raw_settings
 
 PREVIEW_SIDE = 1024  # pixels, the longer side
 STRIP = 256  # rows per table lookup: an index array takes four times the memory of the values
@@ -33,10 +35,11 @@ def as_photo(raw: RawFile, linear: Numbers) -> Photo:
     pixels = np.empty(values.shape, np.uint16)
     for top in range(0, len(values), STRIP):
         pixels[top : top + STRIP] = table[values[top : top + STRIP]]
-    exif = raw.exif
+    exif = with_adobe_note(raw.exif)
     xmp, iptc = (exif.main[tag].data if tag in exif.main else None for tag in (XMP_TAG, IPTC_TAG))
     _, packed = split_orientation(keep_descriptive(exif))  # LibRaw has already turned the picture upright
-    return Photo(pixels, alpha=None, kind="raw", metadata=Metadata(exif=packed, xmp=xmp, iptc=iptc))
+    metadata = Metadata(exif=packed, xmp=xmp and without_raw_settings(xmp), iptc=iptc)
+    return Photo(pixels, alpha=None, kind="raw", metadata=metadata)
 
 
 def preview(raw: RawFile, numbers: Numbers | None) -> NDArray[np.uint8]:

@@ -31,8 +31,9 @@ from denoise_cli.io.dng import (
     tags_to_keep,
 )
 from denoise_cli.io.exif import BYTE, LONG, RATIONAL, Directory, Exif, Value
-from denoise_cli.io.metadata import IPTC_TAG, ORIENTATION, XMP_TAG, camera_name, mark_denoised
+from denoise_cli.io.metadata import IPTC_TAG, ORIENTATION, XMP_TAG, camera_name
 from denoise_cli.io.raw import RGB, WHITE, Numbers, RawFile
+from denoise_cli.io.xmp import mark_denoised
 
 CompressionChoice = Literal["auto", "jpeg", "jxl"]
 COMPRESSION_CHOICES: dict[str, CompressionChoice] = {"auto": "auto", "jpeg": "jpeg", "jxl": "jxl"}

@@ -11,11 +11,14 @@ from typing import Literal
 
 from PIL import ExifTags
 
+from denoise_cli.io.maker_note import CLASSIC_SIZES, moved
+
 # Tags that point at directories.
 EXIF_IFD = ExifTags.IFD.Exif.value
 GPS_IFD = ExifTags.IFD.GPSInfo.value
 INTEROP_IFD = ExifTags.IFD.Interop.value
 SUB_IFDS = 330
+MAKER_NOTE = 37500
 # Types of values.
 BYTE = 1
 ASCII = 2
@@ -30,8 +33,7 @@ LAST_CLASSIC_TYPE = 13  # later ones are BigTIFF's
 FORMATS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 13: "I"}  # in `struct`, by type
 MAX_DIRECTORIES = 16  # with pictures, apart from the first
 LARGE = 2000  # numbers of this size or more, in millionths, do not fit into 32 bits
-# Bytes per value, by type.
-SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+SIZES = CLASSIC_SIZES | {16: 8, 17: 8, 18: 8}  # bytes per value, by type
 PREFIX = b"Exif\x00\x00"
 BIG_TIFF = 43
 ORDERS: dict[bytes, Literal["<", ">"]] = {b"II": "<", b"MM": ">"}
@@ -39,10 +41,17 @@ ORDERS: dict[bytes, Literal["<", ">"]] = {b"II": "<", b"MM": ">"}
 
 @dataclass(frozen=True)
 class Value:
-    """The value of a tag: the number of its type, and its bytes in the file's byte order."""
+    """The value of a tag: the number of its type, and its bytes in the file's byte order.
+
+    Attributes:
+        kind: the number.
+        data: the bytes.
+        place: of a maker's note that was read, where it began, in bytes from the start of the TIFF structure.
+    """
 
     kind: int
     data: bytes
+    place: int | None = field(default=None, compare=False, repr=False)
 
     @property
     def count(self) -> int:
@@ -180,6 +189,11 @@ def pack(exif: Exif) -> bytes:
     return b"".join([header, _serialise(exif.main | pointers, exif.order, 8), *others])
 
 
+def maker_note(directory: Directory, order: str) -> Value:
+    """A maker's note that is a directory, for the tag `MAKER_NOTE` of files with this byte order."""
+    return Value(UNDEFINED, _serialise(directory, order, 0), place=0)
+
+
 def directory_bytes(exif: Exif, tag: int, offset: int) -> bytes:
     """Serialise the EXIF or the GPS directory with those below it.
 
@@ -216,7 +230,7 @@ def _read(data: bytes, order: str, big: bool, start: int | None) -> Directory:
         if size > inline:
             (place,) = struct.unpack_from(order + ("Q" if big else "I"), data, place)
         if 0 < size <= min(unread, len(data) - place) and tag not in found:
-            found[tag] = Value(kind, data[place : place + size])
+            found[tag] = Value(kind, data[place : place + size], place if tag == MAKER_NOTE else None)
             unread -= size
     return found
 
@@ -228,7 +242,9 @@ def _serialise(directory: Directory, order: str, offset: int) -> bytes:
     for tag, value in sorted(directory.items()):
         place = value.data.ljust(4, b"\x00")
         if len(value.data) > 4:
-            place = struct.pack(order + "I", values_start + len(values))
-            values += value.data + b"\x00" * (len(value.data) % 2)
+            start = values_start + len(values)
+            place = struct.pack(order + "I", start)
+            values += value.data if value.place is None else moved(value.data, order, value.place, start)
+            values += b"\x00" * (len(value.data) % 2)
         entries.append(struct.pack(order + "HHI", tag, value.kind, value.count) + place)
     return struct.pack(order + "H", len(entries)) + b"".join(entries) + b"\x00" * 4 + values

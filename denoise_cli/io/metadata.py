@@ -12,16 +12,12 @@ ORIENTATION = ExifTags.Base.Orientation.value
 SOFTWARE = ExifTags.Base.Software.value
 MAKE = ExifTags.Base.Make.value
 MODEL = ExifTags.Base.Model.value
+UNIQUE_CAMERA_MODEL = 50708  # of a DNG
 X_RESOLUTION = ExifTags.Base.XResolution.value
 Y_RESOLUTION = ExifTags.Base.YResolution.value
 RESOLUTION_UNIT = ExifTags.Base.ResolutionUnit.value
 XMP_TAG = 700
 IPTC_TAG = 33723
-DENOISED = 'xmlns:darktable="http://darktable.sf.net/" darktable:neural_restore="raw-denoise"'
-EMPTY_XMP = (
-    b'<?xpacket begin="\xef\xbb\xbf" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
-    b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"></rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
-)
 UNITS_PER_INCH = {2: 1.0, 3: 2.54}  # by value of `RESOLUTION_UNIT`
 
 # Tags in the first directory of a TIFF or RAW file that describe the picture rather than the layout of the file.
@@ -79,12 +75,17 @@ def split_orientation(exif: Exif, xmp: bytes | None = None) -> tuple[int, bytes 
 
 def keep_descriptive(exif: Exif) -> Exif:
     """The EXIF of a TIFF or RAW file, without the tags that describe the layout of that file."""
-    return replace(exif, main={tag: value for tag, value in exif.main.items() if tag in DESCRIPTIVE_TAGS})
+    main = {tag: value for tag, value in exif.main.items() if tag in DESCRIPTIVE_TAGS}
+    if MODEL not in main and UNIQUE_CAMERA_MODEL in exif.main:
+        main[MODEL] = exif.text(exif.string(exif.main[UNIQUE_CAMERA_MODEL]))
+    return replace(exif, main=main)
 
 
 def camera_name(exif: Exif) -> str:
     """The camera's maker and model, without repeating the maker; empty if the file names neither."""
-    maker, model = (exif.string(exif.main.get(tag)) for tag in (MAKE, MODEL))
+    maker, model, unique = (exif.string(exif.main.get(tag)) for tag in (MAKE, MODEL, UNIQUE_CAMERA_MODEL))
+    if not model and unique:
+        return unique
     return (model if model.startswith(maker) else f"{maker} {model}").strip()
 
 
@@ -127,28 +128,3 @@ def exif_for_result(meta: Metadata, software: str, width: int, height: int) -> E
         exif.main[X_RESOLUTION], exif.main[Y_RESOLUTION] = (exif.rational(dots) for dots in meta.dpi)
         exif.main[RESOLUTION_UNIT] = exif.short(2)
     return exif
-
-
-def reset_xmp(xmp: bytes) -> bytes:
-    """Set the orientation in an XMP packet to 1, and remove the thumbnail, which shows the old picture."""
-    xmp = re.sub(rb"(tiff:Orientation(?:=[\"']|>)\s*)[2-8]", rb"\g<1>1", xmp)
-    return re.sub(rb"<(xmp|xap):Thumbnails>.*?</\1:Thumbnails>", b"", xmp, flags=re.DOTALL)
-
-
-def mark_denoised(xmp: bytes | None) -> bytes:
-    """An XMP packet with the note that darktable leaves in a RAW file that a neural network has denoised.
-
-    Versions of darktable that know it do not denoise such a file by themselves again (darktable-org/darktable, pull
-    request 21940).
-
-    Args:
-        xmp: the packet; None to begin one. One that is not UTF-8, or that has the note, is returned as it is.
-    """
-    packet = xmp or EMPTY_XMP
-    end = packet.rfind(b"</rdf:RDF>")
-    if end < 0 or b"neural_restore" in packet:
-        return packet
-    subject = re.search(rb"rdf:about\s*=\s*([\"'])(.*?)\1", packet)  # the same in all descriptions of a packet
-    about = subject[2].decode(errors="replace") if subject else ""
-    note = f'<rdf:Description rdf:about="{about}" {DENOISED}/>'.encode()
-    return packet[:end] + note + packet[end:]

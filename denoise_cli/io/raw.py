@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from denoise_cli.errors import MissingDependency
 from denoise_cli.imaging.filters import ColourFilters, filters_of
+from denoise_cli.io.camera_exif import exif_of
 from denoise_cli.io.decoding import decoder_errors
 from denoise_cli.io.dng import Area, active_area, filter_pattern, is_dng, noise_profile, picture_size
 from denoise_cli.io.dng_pixels import decode
@@ -289,7 +290,7 @@ class RawFile:
     @property
     def exif(self) -> Exif:
         """What the file says about the shot, or else what LibRaw found out about it."""
-        exif = parse(self.original)
+        exif = exif_of(self.original)
         return exif if exif else self._exif_of_preview
 
     def develop(

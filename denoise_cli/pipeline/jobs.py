@@ -1,11 +1,12 @@
 """Jobs: which photo becomes which file."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from denoise_cli.errors import UsageError
+from denoise_cli.errors import UnwritableFile, UsageError
 from denoise_cli.files import check_target
 from denoise_cli.io import image
 
@@ -22,16 +23,22 @@ class Job:
         source, target: files, or "-" for standard input and output.
         kind: the format to write; None for the photo's own.
         makes_folder: whether the target's folder is made if it is missing.
+        rival: another photo that would become the same file, for which reason neither can.
     """
 
     source: Path
     target: Path
     kind: str | None
     makes_folder: bool = False
+    rival: Path | None = None
 
 
 def plan(inputs: Sequence[str], output: str | None, recursive: bool = False, kind: str | None = None) -> list[Job]:
-    """Decide which file becomes which.
+    """Decide which file becomes which; a photo that is named twice is denoised once.
+
+    If several photos would become the same file, those whose extension is not the file's keep theirs in the name as
+    well: `a.dng` becomes `a.dng.jpg` beside the `a.jpg` that `a.jpg` becomes. Photos that this does not set apart, such
+    as those of one name in two folders, are marked as rivals.
 
     Args:
         inputs: files, folders, or "-" for standard input.
@@ -41,14 +48,13 @@ def plan(inputs: Sequence[str], output: str | None, recursive: bool = False, kin
         kind: the format of the results, if the output's name does not say it.
 
     Raises:
-        UsageError: several photos for one file, two photos for the same file, a name whose format is not written here,
-            or a folder without photos.
+        UsageError: several photos for one file, a name whose format is not written here, or a folder without photos.
     """
     sources = [pair for name in inputs for pair in _sources(Path(name), recursive)]
     if output is None:
-        return _refuse_collisions([_beside(source, kind) for source, _ in sources])
+        return _apart(_beside(source, kind) for source, _ in sources)
     if output.endswith(("/", os.sep)) or Path(output).is_dir():
-        return _refuse_collisions([_into(Path(output), source, below, kind) for source, below in sources])
+        return _apart(_into(Path(output), source, below, kind) for source, below in sources)
     if len(sources) != 1:
         raise UsageError(f"{output}: {len(sources)} photos cannot become one file: give a folder, ending in /")
     target = Path(output)
@@ -59,11 +65,25 @@ def check(job: Job, overwrite: bool) -> None:
     """Refuse a job that cannot succeed, before any work is done for it.
 
     Raises:
-        UnwritableFile: the target is the input itself, exists, or is no place for a file.
+        UnwritableFile: the target is the input itself, exists, or is no place for a file, or another photo would
+            become it.
     """
+    refuse_rival(job)
     if job.target != STDIO:
         source = None if job.source == STDIO else job.source
         check_target(job.target, overwrite, source, creates_folder=job.makes_folder)
+
+
+def refuse_rival(job: Job) -> None:
+    """Refuse a photo that would become the same file as another.
+
+    Raises:
+        UnwritableFile: it would.
+    """
+    if job.rival is not None:
+        raise UnwritableFile(
+            job.source, f"would become {job.target}, and so would {job.rival}: write them into different folders"
+        )
 
 
 def _sources(path: Path, recursive: bool) -> list[tuple[Path, Path]]:
@@ -103,10 +123,24 @@ def _suffix(source: Path, kind: str) -> str:
     return source.suffix if source.suffix.lower() in known else known[0]
 
 
-def _refuse_collisions(jobs: list[Job]) -> list[Job]:
-    taken: dict[Path, Path] = {}
-    for job in jobs:
-        if job.target in taken:
-            raise UsageError(f"{job.target}: both {taken[job.target]} and {job.source} would be written there")
-        taken[job.target] = job.source
-    return jobs
+def _apart(jobs: Iterable[Job]) -> list[Job]:
+    """Jobs with a target of their own each, or with a rival."""
+    once = list({job.source: job for job in jobs}.values())
+    claims = Counter(job.target for job in once)
+    apart = [job if claims[job.target] == 1 or _keeps_extension(job) else _with_whole_name(job) for job in once]
+    claimants = defaultdict(list)
+    for job in apart:
+        claimants[job.target].append(job.source)
+    return [
+        replace(job, rival=next((other for other in claimants[job.target] if other != job.source), None))
+        for job in apart
+    ]
+
+
+def _keeps_extension(job: Job) -> bool:
+    return job.source.suffix.lower() == job.target.suffix.lower()
+
+
+def _with_whole_name(job: Job) -> Job:
+    """The job with the photo's extension in its target's name, which begins with the rest of the photo's name."""
+    return replace(job, target=job.target.with_name(job.source.name + job.target.name[len(job.source.stem) :]))

@@ -17,6 +17,7 @@ from denoise_cli.io.raw import RawFile
 from denoise_cli.pipeline.jobs import DNG, FALLBACK_FORMAT, Job, check
 from denoise_cli.pipeline.model_choice import model_for
 from denoise_cli.pipeline.raw import Output, denoise_raw
+from denoise_cli.pipeline.sidecar import carry
 from denoise_cli.version import __version__
 
 Load = Callable[[str], Denoiser]
@@ -80,7 +81,7 @@ def run(job: Job, load: Load, settings: Settings, progress: Progress | None = No
         progress: called with the fraction done.
 
     Raises:
-        DenoiseError: something that the user can act upon; nothing was written.
+        DenoiseError: something that the user can act upon; nothing was written, unless a sidecar is what failed.
     """
     started = time.perf_counter()
     check(job, settings.overwrite)
@@ -96,10 +97,13 @@ def run(job: Job, load: Load, settings: Settings, progress: Progress | None = No
         else:
             photo = development.developed(source) if isinstance(source, RawFile) else source
             done = _denoise_photo(photo, load(model), settings, progress)
+        is_raw = isinstance(source, RawFile)
     if job.makes_folder:
         _make_folder(job.target.parent)
     software = f"denoise {__version__} ({Path(model).name}, {done.words(settings.strength)})"
     image.write(job.target, done.picture, kind, software, settings.quality, settings.overwrite)
+    sidecars = carry(job.source, job.target, settings.overwrite, turned=kind != DNG, developed=is_raw and kind != DNG)
+    notes = (*done.notes, *sidecars)
     return Result(
         source=str(job.source),
         target=str(job.target),
@@ -107,7 +111,7 @@ def run(job: Job, load: Load, settings: Settings, progress: Progress | None = No
         width=W,
         height=H,
         seconds=round(time.perf_counter() - started, 3),
-        notes=done.notes,
+        notes=notes,
         **done.facts(),
     )
 

@@ -180,9 +180,31 @@ def test_two_photos_of_one_name_do_not_overwrite_each_other(cli: Cli, photo: Pat
     (tmp_path / "other").mkdir()
     other = tmp_path / "other" / "photo.png"
     shutil.copy(photo, other)
-    done = cli("image", photo, other, "-o", f"{tmp_path}/out/")
-    assert done.code == 2
-    assert done.err == f"denoise: {tmp_path}/out/photo.png: both {photo} and {other} would be written there\n"
+    third = tmp_path / "third.png"
+    shutil.copy(photo, third)
+    done = cli("image", photo, other, third, "-o", f"{tmp_path}/out/")
+    assert done.code == 1
+    reason = f"would become {tmp_path}/out/photo.png, and so would"
+    assert done.err.splitlines()[:2] == [
+        f"denoise: {photo}: {reason} {other}: write them into different folders",
+        f"denoise: {other}: {reason} {photo}: write them into different folders",
+    ]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["third.png"]
+
+
+def test_a_dry_run_shows_rivals_and_sidecars(cli: Cli, photo: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other" / "photo.png"
+    other.parent.mkdir()
+    shutil.copy(photo, other)
+    third = tmp_path / "third.png"
+    shutil.copy(photo, third)
+    sidecar = tmp_path / "third.png.xmp"
+    sidecar.write_bytes(b"<x/>")
+    done = cli("image", photo, other, third, "-o", f"{tmp_path}/out/", "--dry-run")
+    assert done.code == 1
+    assert len(done.err.splitlines()) == 2
+    assert done.out == f"{third} -> {tmp_path}/out/third.png\n{sidecar} -> {tmp_path}/out/third.png.xmp\n"
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_photo_that_is_too_large_is_refused(cli: Cli, photo: Path, tmp_path: Path) -> None:

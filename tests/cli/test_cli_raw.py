@@ -52,6 +52,20 @@ def test_raw_becomes_what_the_name_says(cli: Cli, negative: Path, name: str) -> 
     assert grain(target) < 0.7 * grain(negative)
 
 
+def test_sidecars_go_along(cli: Cli, negative: Path, tmp_path: Path) -> None:
+    for name in ("in.xmp", "in.dng.xmp"):
+        (tmp_path / name).write_bytes(b"<x xmlns:d='http://darktable.sf.net/' d:history_end='3' tiff:Orientation='6'/>")
+    for target in ("out/a.dng", "out/b.png"):
+        (tmp_path / "out").mkdir(exist_ok=True)
+        done = cli("image", negative, "-o", tmp_path / target, "--strength", "0", "--json")
+        places = [tmp_path / f"{target[:-4]}.xmp", tmp_path / f"{target}.xmp"]
+        expected = [f"{name} becomes {place}" for name, place in zip(("in.xmp", "in.dng.xmp"), places, strict=True)]
+        assert json.loads(done.out)["notes"] == expected
+        assert all(note in done.err for note in expected)
+        is_same = [place.read_bytes() == (tmp_path / "in.xmp").read_bytes() for place in places]
+        assert is_same == [target.endswith(".dng")] * 2  # settings for RAW do not apply to a picture
+
+
 def test_raw_without_a_name_becomes_a_picture(cli: Cli, negative: Path) -> None:
     assert cli("image", negative, "-q").code == 0
     assert image.read(negative.with_name("in-denoised.png")).bits == 16
@@ -210,8 +224,10 @@ def test_inspect_shows_what_is_in_raw(cli: Cli, negative: Path) -> None:
     assert done.code == 0
     assert "noise     shot 0.003, read 0.006 (--noise 0.003,0.006), from the file" in done.out
     assert "values    14 bits, RGGB mosaic, black 1024, white 16383" in done.out
+    assert f"taken by  {dng.SIMULATED_CAMERA}\n" in done.out
     record = json.loads(cli("inspect", negative, "--json").out)
     assert (record["format"], record["model"], record["noise_from"]) == ("dng", "mallenet-raw", "file")
+    assert record["camera"] == dng.SIMULATED_CAMERA
 
 
 def test_inspect_shows_what_is_in_photos(cli: Cli, photo: Path, tmp_path: Path) -> None:

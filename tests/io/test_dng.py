@@ -20,8 +20,9 @@ from denoise_cli.io import dng, dng_tiles
 from denoise_cli.io.development import developed
 from denoise_cli.io.dng_builder import camera_light, compressed_as, linear_dng, mosaic_dng
 from denoise_cli.io.exif import ASCII, BYTE, RATIONAL, SRATIONAL, UNDEFINED, Directory, Exif, Value
-from denoise_cli.io.metadata import XMP_TAG, mark_denoised
+from denoise_cli.io.metadata import XMP_TAG
 from denoise_cli.io.raw import RawFile
+from denoise_cli.io.xmp import mark_denoised
 
 LIMIT = 10**9
 SENSOR = Sensor(ShotRead(3e-3, 6e-3))

@@ -13,6 +13,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from denoise_cli.errors import UnreadableFile
+from denoise_cli.imaging.filters import ColourFilters
 from denoise_cli.io import dng
 from denoise_cli.io.dng_builder import camera_light, linear_dng, mosaic_dng
 from denoise_cli.io.dng_pixels import jpeg_xl_bits
@@ -291,7 +292,7 @@ def test_the_active_area_is_cut_out_wherever_it_begins(mosaic: NDArray[np.float6
         (ACTIVE_AREA, 4, 4, (3, 5, H - 5, W - 4), True),
     ]
     with RawFile(make_dng(values.astype(np.uint16), tags), LIMIT) as raw:
-        assert raw.phase == (0, 0)
+        assert raw.filters == ColourFilters("bayer", (0, 0))
         np.testing.assert_array_equal(raw.numbers, inside - rows[:, None] + rows.max())
 
 

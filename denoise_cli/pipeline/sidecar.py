@@ -1,0 +1,93 @@
+"""XMP sidecars: files beside a photo in which editors keep what they know about it, and which go along with a result.
+
+Two conventions name them: `IMG_1.xmp` (Adobe) and `IMG_1.DNG.xmp` (darktable and others). A result gets its own by the
+same convention.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from denoise_cli.files import write_atomically
+from denoise_cli.io import raw
+from denoise_cli.io.xmp import renamed_sidecar, reset_xmp, sidecar_extension, without_raw_settings
+from denoise_cli.pipeline.jobs import STDIO
+
+SUFFIXES = (".xmp", ".XMP")
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """A sidecar of a photo, and where the one of its result belongs."""
+
+    source: Path
+    target: Path
+
+
+def sidecars_of(source: Path, target: Path) -> list[Sidecar]:
+    """The sidecars of a photo that is written to `target`, except those that serve both files as they are."""
+    if STDIO in (source, target):
+        return []
+    by_stem = [path for path in _existing(source.with_suffix("")) if _owns(source, path)]
+    found = [Sidecar(path, target.with_suffix(path.suffix)) for path in by_stem]
+    found += [Sidecar(path, target.with_name(target.name + path.suffix)) for path in _existing(source)]
+    pairs = {pair.source: pair for pair in found}  # of a photo without extension, both are one
+    return [pair for pair in pairs.values() if not (pair.target.exists() and pair.target.samefile(pair.source))]
+
+
+def carry(source: Path, target: Path, overwrite: bool, *, turned: bool, developed: bool) -> Iterator[str]:
+    """Write the sidecars of a result.
+
+    Args:
+        source: the photo.
+        target: the result.
+        overwrite: whether existing sidecars are replaced.
+        turned: whether the result is upright whatever the photo's orientation was.
+        developed: whether a RAW file has become a picture, to which its settings do not apply.
+
+    Yields:
+        What the user should hear about each.
+
+    Raises:
+        UnwritableFile: a sidecar cannot be written; the result is there.
+    """
+    for sidecar in sidecars_of(source, target):
+        if sidecar.target.exists() and not overwrite:
+            yield f"{sidecar.target} already exists and is not replaced by {sidecar.source.name}: use --overwrite"
+            continue
+        try:
+            packet = sidecar.source.read_bytes()
+        except OSError as error:
+            yield f"{sidecar.source} cannot be read: {error.strerror}"
+            continue
+        packet = reset_xmp(packet) if turned else packet
+        packet = without_raw_settings(packet) if developed else packet
+        packet = renamed_sidecar(packet, target.name, target.suffix[1:])
+        write_atomically(sidecar.target, packet, overwrite)
+        yield f"{sidecar.source.name} becomes {sidecar.target}"
+
+
+def _existing(stem: Path) -> list[Path]:
+    paths = (stem.with_name(stem.name + suffix) for suffix in SUFFIXES)
+    return [path for path in paths if path.is_file()][:1]  # one file, where capitals make no difference
+
+
+def _owns(source: Path, sidecar: Path) -> bool:
+    """Whether `IMG_1.xmp` is this photo's: with RAW and JPEG side by side, it is usually that of the RAW file."""
+    try:
+        extension = sidecar_extension(sidecar.read_bytes())
+    except OSError:
+        return True
+    if extension is not None:
+        return extension.lower() == source.suffix[1:].lower()
+    siblings = source.parent.glob(f"{_literal(source.stem)}.*")
+    return _is_raw(source) or not any(_is_raw(path) for path in siblings)
+
+
+def _is_raw(path: Path) -> bool:
+    return path.suffix.lower() in raw.EXTENSIONS
+
+
+def _literal(name: str) -> str:
+    """A name as a pattern that matches only itself."""
+    return "".join(f"[{character}]" if character in "*?[" else character for character in name)

@@ -1,0 +1,96 @@
+from pathlib import Path
+
+import pytest
+
+from denoise_cli.errors import UnwritableFile
+from denoise_cli.pipeline.jobs import Job, check, plan
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, empty, so that names in it are short."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def made(*names: str) -> list[str]:
+    for name in names:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+    return list(names)
+
+
+def targets(jobs: list[Job]) -> dict[str, str]:
+    return {str(job.source): str(job.target) for job in jobs}
+
+
+@pytest.mark.usefixtures("folder")
+class TestPairs:
+    """RAW and JPEG of the same name in one folder."""
+
+    def test_they_become_files_of_their_own_formats(self) -> None:
+        made("in/a.dng", "in/a.jpg")
+
+        assert targets(plan(["in"], "out/")) == {"in/a.dng": "out/a.png", "in/a.jpg": "out/a.jpg"}
+
+    def test_in_one_format_the_other_keeps_its_extension_too(self) -> None:
+        made("in/a.dng", "in/a.JPG", "in/b.dng", "in/c.jpg", "in/sub/a.dng")
+
+        jobs = plan(["in"], "out/", recursive=True, kind="jpeg")
+
+        assert targets(jobs) == {
+            "in/a.JPG": "out/a.JPG",
+            "in/a.dng": "out/a.jpg",
+            "in/b.dng": "out/b.jpg",
+            "in/c.jpg": "out/c.jpg",
+            "in/sub/a.dng": "out/sub/a.jpg",
+        }
+        assert targets(plan(made("d/x.dng", "d/x.jpg"), "out/", kind="jpeg")) == {
+            "d/x.dng": "out/x.dng.jpg",
+            "d/x.jpg": "out/x.jpg",
+        }
+
+    def test_in_a_third_format_both_keep_their_extensions(self) -> None:
+        made("in/a.dng", "in/a.jpg", "in/a.nef")
+
+        assert targets(plan(["in"], "out/", kind="tiff")) == {
+            "in/a.dng": "out/a.dng.tif",
+            "in/a.jpg": "out/a.jpg.tif",
+            "in/a.nef": "out/a.nef.tif",
+        }
+
+    def test_the_same_beside_the_photos(self) -> None:
+        assert targets(plan(made("a.dng", "a.png", "b.dng"), None)) == {
+            "a.dng": "a.dng-denoised.png",
+            "a.png": "a-denoised.png",
+            "b.dng": "b-denoised.png",
+        }
+
+
+@pytest.mark.usefixtures("folder")
+def test_photos_of_one_name_from_two_folders_are_rivals_and_others_are_not() -> None:
+    jobs = plan(made("one/a.png", "two/a.png", "two/a.dng", "two/b.png"), "out/")
+
+    assert [job.rival for job in jobs] == [Path("two/a.png"), Path("one/a.png"), None, None]
+    assert str(jobs[2].target) == "out/a.dng.png"
+    with pytest.raises(UnwritableFile, match=r"^one/a.png: would become out/a.png, and so would two/a.png: write them"):
+        check(jobs[0], overwrite=True)
+    check(jobs[3], overwrite=False)
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_longer_name_that_another_photo_has_makes_rivals() -> None:
+    jobs = plan(made("a.dng", "a.png", "a.dng.png"), "out/")
+
+    assert {str(job.source): job.rival and str(job.rival) for job in jobs} == {
+        "a.dng": "a.dng.png",
+        "a.png": None,
+        "a.dng.png": "a.dng",
+    }
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_photo_that_is_named_twice_is_denoised_once() -> None:
+    made("in/a.png", "in/b.png")
+
+    assert targets(plan(["in", "in/a.png", "./in/b.png"], "out/")) == {"in/a.png": "out/a.png", "in/b.png": "out/b.png"}
