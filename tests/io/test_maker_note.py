@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from denoise_cli.imaging.filters import ColourFilters
 from denoise_cli.io import dng, image
 from denoise_cli.io.exif import parse
 from denoise_cli.io.maker_note import moved
@@ -169,7 +170,7 @@ def with_note(maker: Maker, target: str, read_bytes: Read) -> bytes:
     exif = parse(photo.metadata.exif or b"")
     negative = dng.DigitalNegative(
         values=np.full((64, 64), 900, np.uint16),
-        phase=(0, 0),
+        filters=ColourFilters("bayer", (0, 0)),
         black=(64.0,) * 4,
         white=4095,
         camera=dng.colour_tags(exif, np.eye(3), np.ones(3), maker.model),
