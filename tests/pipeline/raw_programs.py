@@ -26,7 +26,7 @@ Rendering = NDArray[np.float32]  # (H, W, 3), on the scale of 255
 Renderings = dict[Path, Rendering | str]  # of each file, or why there is none
 Readings = dict[Path, dict[str, str] | str]  # the tags of each file, or why it is not valid
 
-TIMEOUT = 600  # seconds for all the files of a test
+TIMEOUT = 1800  # seconds for all the files of a test, on a busy machine
 FRACTION = re.compile(r"-?\d+/[1-9]\d*")
 PPM = re.compile(rb"P([56])\s+(\d+) (\d+)\s+65535\n")
 # What is read of a file, besides its picture: the same in the denoised one.
