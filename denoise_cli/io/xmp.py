@@ -17,12 +17,6 @@ SIDECAR_FOR = re.compile(rb"(photoshop:SidecarForExtension(?:=[\"']|>))([^\"'<]*
 RAW_NAME = re.compile(rb"(crs:RawFileName(?:=[\"']|>))[^\"'<]*")
 
 
-def reset_xmp(xmp: bytes) -> bytes:
-    """Set the orientation in an XMP packet to 1, and remove the thumbnail, which shows the old picture."""
-    xmp = re.sub(rb"(tiff:Orientation(?:=[\"']|>)\s*)[2-8]", rb"\g<1>1", xmp)
-    return re.sub(rb"<(xmp|xap):Thumbnails>.*?</\1:Thumbnails>", b"", xmp, flags=re.DOTALL)
-
-
 def without_raw_settings(xmp: bytes) -> bytes:
     """An XMP packet without the settings for developing a RAW file: editors would apply them to the picture again.
 
