@@ -16,9 +16,8 @@ from denoise_cli.io import development, dng, heif, pillow, png, raw, tiff
 from denoise_cli.io.decoding import decoder_errors, one_line
 from denoise_cli.io.formats import FORMATS, TARGETS, WRITABLE, is_photo, kind_for, kind_named
 from denoise_cli.io.limits import MAX_PIXELS
-from denoise_cli.io.metadata import Metadata
+from denoise_cli.io.metadata import Metadata, reset_xmp
 from denoise_cli.io.photo import Photo, convert, to_float
-from denoise_cli.io.xmp import reset_xmp
 
 __all__ = [
     "FORMATS",

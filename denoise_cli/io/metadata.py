@@ -26,6 +26,7 @@ DESCRIPTIVE_TAGS = {
     *(ExifTags.Base[name].value for name in ("Copyright", "HostComputer", "Rating", "RatingPercent", "XPTitle")),
     *(ExifTags.Base[name].value for name in ("XPComment", "XPAuthor", "XPKeywords", "XPSubject")),
     ORIENTATION,
+    50341,  # PrintIM, how to print the picture
 }
 # Tags in any file's first directory that point at data which is not carried along: strips, tiles, thumbnails.
 OFFSET_TAGS = {273, 279, 288, 289, 324, 325, 330, 513, 514}
@@ -128,3 +129,9 @@ def exif_for_result(meta: Metadata, software: str, width: int, height: int) -> E
         exif.main[X_RESOLUTION], exif.main[Y_RESOLUTION] = (exif.rational(dots) for dots in meta.dpi)
         exif.main[RESOLUTION_UNIT] = exif.short(2)
     return exif
+
+
+def reset_xmp(xmp: bytes) -> bytes:
+    """Set the orientation in an XMP packet to 1, and remove the thumbnail, which shows the old picture."""
+    xmp = re.sub(rb"(tiff:Orientation(?:=[\"']|>)\s*)[2-8]", rb"\g<1>1", xmp)
+    return re.sub(rb"<(xmp|xap):Thumbnails>.*?</\1:Thumbnails>", b"", xmp, flags=re.DOTALL)

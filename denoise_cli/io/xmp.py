@@ -23,12 +23,6 @@ EMPTY_XMP = (
 DENOISED = 'xmlns:darktable="http://darktable.sf.net/" darktable:neural_restore="raw-denoise"'
 
 
-def reset_xmp(xmp: bytes) -> bytes:
-    """Set the orientation in an XMP packet to 1, and remove the thumbnail, which shows the old picture."""
-    xmp = re.sub(rb"(tiff:Orientation(?:=[\"']|>)\s*)[2-8]", rb"\g<1>1", xmp)
-    return re.sub(rb"<(xmp|xap):Thumbnails>.*?</\1:Thumbnails>", b"", xmp, flags=re.DOTALL)
-
-
 def mark_denoised(xmp: bytes | None) -> bytes:
     """An XMP packet with the note that darktable leaves in a RAW file that a neural network has denoised.
 

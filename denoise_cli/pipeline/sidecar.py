@@ -10,7 +10,8 @@ from pathlib import Path
 
 from denoise_cli.files import write_atomically
 from denoise_cli.io import raw
-from denoise_cli.io.xmp import renamed_sidecar, reset_xmp, sidecar_extension, without_raw_settings
+from denoise_cli.io.metadata import reset_xmp
+from denoise_cli.io.xmp import renamed_sidecar, sidecar_extension, without_raw_settings
 from denoise_cli.pipeline.jobs import STDIO
 
 SUFFIXES = (".xmp", ".XMP")

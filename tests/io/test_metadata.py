@@ -12,9 +12,8 @@ from PIL import ExifTags, Image, ImageCms, ImageOps, IptcImagePlugin, PngImagePl
 
 from denoise_cli.io import image
 from denoise_cli.io.exif import Exif, Value, pack, parse
-from denoise_cli.io.metadata import Metadata, dpi_of, split_orientation
+from denoise_cli.io.metadata import Metadata, dpi_of, reset_xmp, split_orientation
 from denoise_cli.io.photo import Photo
-from denoise_cli.io.xmp import reset_xmp
 
 Encode = Callable[..., bytes]
 Read = Callable[..., Photo]
