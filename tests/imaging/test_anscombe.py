@@ -39,6 +39,22 @@ def test_noise_is_as_strong_as_said_wherever_there_is_light(
     assert transformed.std() == pytest.approx(transform.level, rel=0.12)
 
 
+@pytest.mark.parametrize("noise", NOISES, ids=str)
+@pytest.mark.parametrize("headroom", [1.5, 8])
+def test_merged_exposures_end_at_one_with_noise_of_the_same_kind(noise: ShotRead, headroom: float) -> None:
+    transform, plain = AnscombeTransform(noise, headroom), AnscombeTransform(noise)
+    light = np.linspace(-0.1, headroom, 5001, dtype=np.float32)
+    transformed = transform.forward(light)
+    assert transformed[-1] == pytest.approx(1)
+    np.testing.assert_allclose(transformed / transform.level, plain.forward(light) / plain.level, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(transform.inverse(transformed), light, rtol=2e-6, atol=2e-6)
+
+
+def test_headroom_below_white_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"expected 1 or more, got 0\.5"):
+        AnscombeTransform(ShotRead(1e-3, 1e-3), 0.5)
+
+
 def test_no_noise_at_all_is_refused() -> None:
     with pytest.raises(ValueError, match="expected more than 0 and 0"):
         AnscombeTransform(ShotRead(0, 0))

@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Callable, Iterator
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import imagecodecs
@@ -17,6 +18,7 @@ from denoise_cli.imaging.filters import ColourFilters
 from denoise_cli.io import dng
 from denoise_cli.io.dng_builder import camera_light, linear_dng, mosaic_dng
 from denoise_cli.io.dng_pixels import jpeg_xl_bits
+from denoise_cli.io.formats import is_photo
 from denoise_cli.io.raw import RawFile
 
 LIMIT = 10**9
@@ -469,3 +471,7 @@ def test_damaged_jpeg_xl_is_refused_in_one_line(mosaic: NDArray[np.float64], rng
 def test_too_many_pixels_are_refused_before_they_are_decoded(mosaic: NDArray[np.float64]) -> None:
     with pytest.raises(UnreadableFile, match=rf"{W} x {H} pixels, more than --max-pixels allows$"):
         RawFile(in_jpeg_xl(as_numbers(mosaic), [*black(BLACK), white(WHITE)], lossless=True), H * W - 1)
+
+
+def test_gopro_s_files_are_recognised_by_their_name() -> None:
+    assert is_photo(Path("GOPR0001.GPR"))

@@ -346,3 +346,85 @@ def test_a_sensor_without_filters_gives_a_grey_picture(tmp_path: Path, rng: np.r
 
 def encoded(linear: NDArray[np.uint16]) -> NDArray[np.float32]:
     return linear_to_srgb(linear[..., :1].astype(np.float32) / 65535)
+
+
+# Merged exposures: floating point beyond white
+
+
+def merged(numbers: NDArray[np.uint16], brightest: float) -> bytes:
+    """A DNG in floating point of a simulated sensor's numbers, with a spot of light beyond white."""
+    light = (numbers - np.float32(SENSOR.black)) / (SENSOR.white - SENSOR.black)
+    light[64:72, 64:72] = brightest
+    negative = dng.simulated_dng(SENSOR, numbers, np.zeros((8, 8, 3), np.uint8))
+    return dng.encode(replace(negative, values=light, black=(0,) * 4, white=1, compression="deflate"), "test")
+
+
+@pytest.mark.parametrize("brightest", [3.0, 1000.0])
+def test_light_far_beyond_white_does_not_stop_the_rest_from_being_denoised(
+    brightest: float, simulate: Simulate, mosaic_denoiser: Denoiser
+) -> None:
+    with RawFile(simulate(noisy=False), LIMIT) as raw:
+        truth = raw.mosaic.light
+    with RawFile(simulate(), LIMIT) as raw:
+        noisy = raw.numbers
+    with RawFile(merged(noisy, brightest), LIMIT) as raw:
+        before = raw.mosaic.light
+        after = denoise_mosaic(raw.mosaic, SENSOR.noise, mosaic_denoiser)
+    np.testing.assert_allclose(after[66:70, 66:70], brightest, rtol=0.02)
+    rest = np.ones(truth.shape, bool)
+    rest[60:76, 60:76] = False
+    assert psnr(after[rest], truth[rest]) > psnr(before[rest], truth[rest]) + 5
+
+
+def test_a_picture_says_that_light_beyond_white_is_clipped_and_a_dng_keeps_it(
+    simulate: Simulate, mosaic_denoiser: Denoiser
+) -> None:
+    with RawFile(simulate(), LIMIT) as raw:
+        data = merged(raw.numbers, 5.0)
+    with RawFile(data, LIMIT) as raw:
+        done = denoise_raw(raw, mosaic_denoiser, "photo", SENSOR.noise)
+        assert done.notes == ("light beyond white is clipped: a .dng keeps it",)
+        done = denoise_raw(raw, mosaic_denoiser, "mosaic_dng", SENSOR.noise)
+        assert done.notes == ()
+    assert isinstance(done.picture, dng.DigitalNegative)
+    with RawFile(dng.encode(done.picture, "test"), LIMIT) as again:
+        np.testing.assert_allclose(again.numbers[66:70, 66:70], 5, rtol=0.02)
+        assert again.noise is not None
+        assert again.noise.shot < SENSOR.noise.shot / 4
+
+
+def test_a_linear_picture_beyond_white_is_denoised_and_kept(simulate: Simulate) -> None:
+    with RawFile(simulate(), LIMIT) as raw:
+        linear = camera_light(raw).astype(np.float32) / 65535 / raw.gains
+        negative = linear_dng(raw, camera_light(raw), SENSOR.noise)
+    linear[64:72, 64:72] = 5
+    values = (linear * 1000).astype(np.float32)
+    data = dng.encode(replace(negative, values=values, white=1000, compression="deflate"), "test")
+    with RawFile(data, LIMIT) as raw:
+        done = denoise_raw(raw, load_denoiser("mallenet-linear", "cpu", "fp32"), "linear_dng", SENSOR.noise)
+        before = raw.numbers
+    assert isinstance(done.picture, dng.DigitalNegative)
+    with RawFile(dng.encode(done.picture, "test"), LIMIT) as again:
+        np.testing.assert_allclose(again.numbers[66:70, 66:70], 5, rtol=0.03)
+        flat = slice(8, 40), slice(270, 310)  # the wall behind the astronaut
+        assert again.numbers[flat].std((0, 1)).max() < before[flat].std((0, 1)).max()
+        np.testing.assert_allclose(again.numbers[flat].mean((0, 1)), before[flat].mean((0, 1)), rtol=0.02)
+
+
+@pytest.mark.skipif(shutil.which("darktable-cli") is None, reason="darktable is not here")
+def test_darktable_shows_a_denoised_merge_as_bright_as_the_original(
+    simulate: Simulate, mosaic_denoiser: Denoiser, tmp_path: Path
+) -> None:
+    with RawFile(simulate(), LIMIT) as raw:
+        source = merged(raw.numbers, 5.0)
+    with RawFile(source, LIMIT) as raw:
+        done = denoise_raw(raw, mosaic_denoiser, "mosaic_dng", SENSOR.noise)
+    assert isinstance(done.picture, dng.DigitalNegative)
+    means = []
+    for name, data in (("original", source), ("denoised", dng.encode(done.picture, "test"))):
+        file, shown = tmp_path / f"{name}.dng", tmp_path / f"{name}.png"
+        file.write_bytes(data)
+        options = ["--core", "--disable-opencl", "--library", ":memory:", "--configdir", tmp_path / f"{name}.config"]
+        subprocess.run(["darktable-cli", file, shown, *options], check=True, capture_output=True)
+        means.append(image.read(shown).as_float().mean((0, 1)) * 255)
+    np.testing.assert_allclose(means[1], means[0], atol=1.5)
