@@ -92,7 +92,7 @@ def _build(
     white: int,
 ) -> DigitalNegative:
     """A DNG of these values, with the file's tags and a preview of `numbers`; without a phase, not a mosaic."""
-    camera, picture = _tags(raw, numbers, is_mosaic=phase is not None)
+    camera, picture = _tags(raw, is_mosaic=phase is not None)
     return DigitalNegative(
         values=values,
         phase=phase,
@@ -107,23 +107,23 @@ def _build(
     )
 
 
-def _tags(raw: RawFile, numbers: Numbers | None, is_mosaic: bool) -> tuple[Directory, Directory]:
+def _tags(raw: RawFile, is_mosaic: bool) -> tuple[Directory, Directory]:
     """Tags about the camera, with XMP and IPTC, and tags about the picture."""
     exif = raw.exif
     camera, picture = (
-        tags_to_keep(raw.data, is_mosaic) if raw.is_dng else (_camera_tags(raw, numbers, exif), _crop_tags(raw, exif))
+        tags_to_keep(raw.data, is_mosaic) if raw.is_dng else (_camera_tags(raw, exif), _crop_tags(raw, exif))
     )
     if not {AS_SHOT_NEUTRAL, AS_SHOT_WHITE} & set(camera):
         camera = camera | {AS_SHOT_NEUTRAL: exif.packed(RATIONAL, raw.gains.min() / raw.gains)}
     return {tag: value for tag, value in exif.main.items() if tag in (XMP_TAG, IPTC_TAG)} | camera, picture
 
 
-def _camera_tags(raw: RawFile, numbers: Numbers | None, exif: Exif) -> Directory:
+def _camera_tags(raw: RawFile, exif: Exif) -> Directory:
     matrix = raw.xyz_to_camera
     if raw.is_grey:
         matrix = np.linalg.inv(SRGB_TO_XYZ)
     elif not matrix.any():
-        matrix = np.diag(1 / raw.gains) @ np.linalg.inv(SRGB_TO_XYZ @ camera_to_srgb(raw, numbers))
+        matrix = np.diag(1 / raw.gains) @ np.linalg.inv(SRGB_TO_XYZ @ camera_to_srgb(raw))
     neutral = 1 / raw.gains
     return colour_tags(exif, matrix, neutral / neutral.max(), camera_name(exif) or UNKNOWN_CAMERA)
 

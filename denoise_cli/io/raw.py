@@ -20,9 +20,12 @@ from numpy.typing import NDArray
 from denoise_cli.errors import MissingDependency
 from denoise_cli.imaging.bayer import Phase
 from denoise_cli.io.decoding import decoder_errors
-from denoise_cli.io.dng import filter_pattern, is_dng, noise_profile
+from denoise_cli.io.dng import filter_pattern, is_dng, noise_profile, tags_of_picture
 from denoise_cli.io.exif import PREFIX, Exif, parse, picture_directories
+from denoise_cli.io.frame import SWAPS_AXES, frame_of_dng, frame_of_libraw
 from denoise_cli.io.limits import refuse_too_large
+from denoise_cli.io.opcodes import Curve, Operations, parse_operations
+from denoise_cli.io.white_balance import neutral_of_white
 
 if TYPE_CHECKING:
     from rawpy import RawPy
@@ -43,7 +46,10 @@ RGB = 3
 WHITE = 65535  # of developed pictures
 QUAD = ((0, 0), (0, 1), (1, 0), (1, 1))
 GREEN_BESIDE_BLUE = 3  # LibRaw's number for the second green
-SWAPS_AXES = 4  # a bit of LibRaw's `flip`: rows become columns
+COMPRESSION = 259  # tag
+LOSSY_JPEG = 34892
+OPCODE_LISTS = (51009, 51022)  # tags: before and after demosaicing
+STRIP = 240  # rows that are converted to light at a time; patterns of filters repeat in it
 # Patterns of colour filters that LibRaw can develop, as rows and columns in a DNG; None in other files. It takes every
 # other pattern for a Bayer mosaic, and would show wrong colours.
 KNOWN_PATTERNS = (None, (2, 2), (6, 6))
@@ -87,6 +93,9 @@ class RawFile:
         black: (4,), the numbers that stand for no light: red, green beside red, blue, green beside blue.
         white: the number of a saturated photosite.
         noise: what the file says about its noise, as shares of white; None if it says nothing.
+        frame: which part of the picture is to be seen.
+        before_demosaicing: what a DNG asks to be done to its values; `develop` does it.
+        after_demosaicing: what it asks to be done to the developed picture; `develop` does not.
 
     Raises:
         MissingDependency: rawpy is not installed.
@@ -123,8 +132,9 @@ class RawFile:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and columns of the upright picture."""
-        H, W = self.sizes.height, self.sizes.width
+        """Rows and columns of the upright picture, as far as it is to be seen."""
+        (top, bottom), (left, right) = self.frame.rows, self.frame.columns
+        H, W = bottom - top, right - left
         return (W, H) if self.sizes.flip & SWAPS_AXES else (H, W)
 
     @property
@@ -237,7 +247,7 @@ class RawFile:
         upright: bool = True,
         half_size: bool = False,
     ) -> Numbers:
-        """The picture in linear light, in the camera's white balance.
+        """The picture in linear light, in the camera's white balance: all of it, also what is not to be seen.
 
         Args:
             numbers: of the photosites; None for the file's own.
@@ -252,8 +262,8 @@ class RawFile:
             UnreadableFile: LibRaw cannot develop it.
         """
         with self._libraw():
-            if self._is_flat:
-                self._buffer[:] = self.numbers if numbers is None else numbers
+            if self._is_flat or self.before_demosaicing.known:
+                self._buffer[:] = self._operated(self.numbers if numbers is None else numbers)
             picture = self._raw.postprocess(
                 output_color=self._spaces[colours],
                 user_flip=None if upright else 0,
@@ -279,7 +289,8 @@ class RawFile:
         self.sizes = self._raw.sizes
         self._is_grey = self._raw.num_colors == 1
         self._buffer = self._raw.raw_image_visible
-        self.numbers = self._buffer.copy() if self._is_flat else self._buffer
+        self._read_picture_tags()
+        self.numbers = self._buffer.copy() if self._is_flat or self.before_demosaicing.known else self._buffer
         self._saturation: int | None = None
         self._balance: list[float] | None = None
         if self.black.max() >= self.white:
@@ -289,13 +300,50 @@ class RawFile:
             if not self.is_dng:
                 self._adjust_white()
         if not self._is_grey and min(self._raw.camera_whitebalance[:RGB]) <= 0:
-            # LibRaw then estimates the white balance from the picture, noise included. What it finds in the file's own
-            # numbers is used from now on.
-            self.develop()
-            found = self._raw.auto_whitebalance
-            assert found is not None  # the picture has just been developed
-            red, green, blue, _ = found
+            red, green, blue = self._find_balance()
             self._balance = [red, green, blue, green]  # its own value for the second green would show as a pattern
+
+    def _read_picture_tags(self) -> None:
+        tags = tags_of_picture(self.data) if self.is_dng else Exif()
+        self.frame = frame_of_dng(tags, self.sizes) if self.is_dng else frame_of_libraw(self.sizes)
+        self.before_demosaicing, self.after_demosaicing = (
+            parse_operations(tags.main[tag].data) if tag in tags.main else Operations() for tag in OPCODE_LISTS
+        )
+        if tags.number(tags.main.get(COMPRESSION)) == LOSSY_JPEG:
+            # LibRaw does not give the values that the file holds, but what its curves make of them.
+            known = tuple(each for each in self.before_demosaicing.known if not isinstance(each, Curve))
+            self.before_demosaicing = Operations(known, self.before_demosaicing.unknown)
+
+    def _find_balance(self) -> tuple[float, float, float]:
+        """The white balance of a file for which LibRaw knows none."""
+        neutral = neutral_of_white(tags_of_picture(self.data)) if self.is_dng else None
+        if neutral is not None:
+            red, green, blue = (1 / neutral).tolist()
+            return red, green, blue
+        # LibRaw then estimates it from the picture, noise included. What it finds in the file's own numbers is used
+        # from now on.
+        self.develop()
+        found = self._raw.auto_whitebalance
+        assert found is not None  # the picture has just been developed
+        red, green, blue, _ = found
+        return red, green, blue
+
+    def _operated(self, numbers: Numbers) -> Numbers:
+        """Numbers, (H, W) or (H, W, C), after what the file asks to be done to them before demosaicing."""
+        if not self.before_demosaicing.known:
+            return numbers
+        result, (H, W) = numbers.copy(), numbers.shape[:2]
+        black = self.black[:RGB].astype(np.float32)  # of the values of a pixel
+        if self._is_flat:
+            rows, columns = self._filters.shape
+            black = np.tile(self.black_of_pattern, (STRIP // rows, -(-W // columns)))[:, :W, None].astype(np.float32)
+        for top in range(0, H, STRIP):
+            strip = result[top : top + STRIP].reshape(-1, W, *numbers.shape[2:] or (1,))[..., :RGB]
+            dark = black[: len(strip)] if self._is_flat else black
+            light = (strip - dark) / (self.white - dark)
+            self.before_demosaicing.apply(light, self.frame.from_pixel(top))
+            strip[:] = np.rint(light * (self.white - dark) + dark).clip(0, self.white)
+        return result
 
     def _find_filters(self) -> None:
         if self.is_dng and filter_pattern(self.data) not in KNOWN_PATTERNS:

@@ -182,7 +182,8 @@ def _denoise_mosaic_of(
     changed = light is not raw.mosaic.light
     numbers = raw.numbers_of(light) if changed else raw.numbers
     if output == "photo":
-        return DenoisedRaw(as_photo(raw, raw.develop(numbers)), known)
+        photo = as_photo(raw, raw.develop(numbers))
+        return DenoisedRaw(photo, known, photo.notes)
     left = estimate_mosaic_noise(raw.mosaic_of(numbers)) if changed else known.noise
     if output == "mosaic_dng":
         return DenoisedRaw(mosaic_dng(raw, numbers, left), known)
@@ -198,7 +199,8 @@ def _denoise_picture_of(
     linear = raw.develop() if output == "photo" else camera_light(raw)
     clean = denoise_picture(linear, known.noise, raw.gains, denoise, strength, progress)
     if output == "photo":
-        return DenoisedRaw(as_photo(raw, clean), known, notes)
+        photo = as_photo(raw, clean)
+        return DenoisedRaw(photo, known, notes + photo.notes)
     return DenoisedRaw(linear_dng(raw, clean, estimate_picture_noise(clean, raw.gains)), known, notes)
 
 
