@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from denoise_cli.inference.denoiser import Denoiser
     from denoise_cli.pipeline.jobs import Job
     from denoise_cli.pipeline.photo import Result, Settings
+    from denoise_cli.pipeline.photo import Tone as ToneName
 
 Inputs = Annotated[
     list[str], typer.Argument(metavar="PHOTO", help="Photos, folders of photos, or - for standard input.")
@@ -70,6 +71,14 @@ Format = Annotated[
 Linear = Annotated[
     bool, typer.Option("--linear", help="Write demosaiced, linear light to .dng files instead of a mosaic.")
 ]
+Tone = Annotated[
+    str,
+    typer.Option(
+        metavar="TONE",
+        help="Tone of pictures from camera RAW: flat, for sRGB's curve alone; or camera, for the curves of the file's "
+        "preview.",
+    ),
+]
 Recursive = Annotated[
     bool, typer.Option("--recursive", "-r", help="Include subfolders, and recreate them in the output folder.")
 ]
@@ -84,6 +93,7 @@ def image(
     quality: Quality = 95,
     format: Format = None,  # noqa: A002 - the option's name
     linear: Linear = False,
+    tone: Tone = "flat",
     recursive: Recursive = False,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
@@ -109,9 +119,12 @@ def image(
     if format is not None and format not in TARGETS:
         raise UsageError(f"--format {format}: choose one of {', '.join(TARGETS)}")
     planned = jobs.plan(inputs, output, recursive, format)
-    settings = photo.Settings(model, level, strength, quality, overwrite, max_pixels, linear)
+    tone_name = _read_tone(tone)
+    settings = photo.Settings(model, level, strength, quality, overwrite, max_pixels, linear, tone_name)
     if linear and all(job.kind != jobs.DNG for job in planned):
         raise UsageError("--linear: only for .dng files: name a .dng file as the output, or add --format dng")
+    if tone == "camera" and all(job.kind == jobs.DNG for job in planned):
+        raise UsageError("--tone camera: a .dng file holds light without a tone: leave it out, or write a picture")
     if model != AUTO:
         check_takes_noise(model, level, noise)
     if dry_run:
@@ -133,6 +146,12 @@ def image(
     failures = _denoise_all(planned, load, settings, quiet, as_json)
     if failures:
         raise typer.Exit(1)
+
+
+def _read_tone(tone: str) -> "ToneName":
+    if tone not in ("flat", "camera"):
+        raise UsageError(f"--tone {tone}: choose flat or camera")
+    return tone  # type: ignore[return-value]
 
 
 def _denoise_all(

@@ -280,6 +280,19 @@ class RawFile:
         deep: Numbers = picture.view(np.uint16)  # as it is: rawpy's own annotation knows only 8 bits
         return np.repeat(deep, RGB, axis=2) if deep.shape[2] == 1 else deep
 
+    @property
+    def embedded_preview(self) -> bytes | NDArray[np.uint8] | None:
+        """The largest preview in the file, which the camera has made: a JPEG, or (h, w, 3) pixels; None without."""
+        with self._libraw() as rawpy:
+            try:
+                preview = self._raw.extract_thumb()
+            except rawpy.LibRawError:
+                return None
+        if preview.format == rawpy.ThumbFormat.JPEG:
+            return bytes(preview.data)
+        pixels = np.asarray(preview.data)
+        return pixels if pixels.ndim == RGB and pixels.shape[2] == RGB and pixels.dtype == np.uint8 else None
+
     def _describe(self) -> None:
         self.is_dng = is_dng(self.data)
         self.black = np.array(self._raw.black_level_per_channel, np.int64)

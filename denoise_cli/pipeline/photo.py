@@ -2,14 +2,15 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from denoise_cli.errors import DenoiseError, UnwritableFile
+from denoise_cli.errors import DenoiseError, UnwritableFile, UsageError
 from denoise_cli.imaging.noise import ShotRead, estimate_sigma
 from denoise_cli.inference.denoiser import Denoiser, Progress
 from denoise_cli.io import development, image
+from denoise_cli.io.camera_tone import with_camera_tone
 from denoise_cli.io.dng import DigitalNegative
 from denoise_cli.io.photo import Photo
 from denoise_cli.io.raw import RawFile
@@ -19,6 +20,7 @@ from denoise_cli.pipeline.raw import Output, denoise_raw
 from denoise_cli.version import __version__
 
 Load = Callable[[str], Denoiser]
+Tone = Literal["flat", "camera"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Settings:
         overwrite: whether existing files are replaced.
         max_pixels: larger photos are refused.
         linear: whether a DNG holds linear light, demosaiced, instead of the mosaic.
+        tone: of pictures from camera RAW: "flat", or "camera" for that of the file's preview.
     """
 
     model: str
@@ -43,6 +46,7 @@ class Settings:
     overwrite: bool = False
     max_pixels: int = image.MAX_PIXELS
     linear: bool = False
+    tone: Tone = "flat"
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,8 @@ def run(job: Job, load: Load, settings: Settings, progress: Progress | None = No
     started = time.perf_counter()
     check(job, settings.overwrite)
     with image.opened(job.source, settings.max_pixels) as source:
+        if settings.tone == "camera" and not isinstance(source, RawFile):
+            raise UsageError(f"{job.source}: --tone camera is only for camera RAW: leave it out")
         H, W = source.shape
         model = model_for(source, job.source, settings.model, settings.noise)
         kind = job.kind or (source.kind if source.kind in image.WRITABLE else FALLBACK_FORMAT)
@@ -93,6 +99,8 @@ def run(job: Job, load: Load, settings: Settings, progress: Progress | None = No
         else:
             photo = development.developed(source) if isinstance(source, RawFile) else source
             done = _denoise_photo(photo, load(model), settings, progress)
+        if settings.tone == "camera" and isinstance(source, RawFile) and isinstance(done.picture, Photo):
+            done = _in_camera_tone(done, source, done.picture)
     if job.makes_folder:
         _make_folder(job.target.parent)
     software = f"denoise {__version__} ({Path(model).name}, {done.words(settings.strength)})"
@@ -145,6 +153,11 @@ def _denoise_raw(raw: RawFile, kind: str, denoise: Denoiser, settings: Settings,
     output: Output = "photo" if kind != DNG else "linear_dng" if settings.linear else "mosaic_dng"
     done = denoise_raw(raw, denoise, output, given, settings.strength, progress)
     return _Done(done.picture, done.noise.noise, done.noise.source, done.notes)
+
+
+def _in_camera_tone(done: _Done, raw: RawFile, photo: Photo) -> _Done:
+    toned = with_camera_tone(raw, photo)
+    return replace(done, picture=toned, notes=done.notes + toned.notes[len(photo.notes) :])
 
 
 def failed(job: Job, settings: Settings, error: DenoiseError) -> Result:
