@@ -3,7 +3,7 @@
 Legend: H x W pixels.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,8 +45,15 @@ def as_photo(raw: RawFile, linear: Numbers) -> Photo:
     exif = raw.exif
     xmp, iptc = (exif.main[tag].data if tag in exif.main else None for tag in (XMP_TAG, IPTC_TAG))
     _, packed = split_orientation(keep_descriptive(exif))  # LibRaw has already turned the picture upright
+    notes = unmade_note((*raw.unmade_operations, *raw.after_demosaicing.unknown))
     metadata = Metadata(exif=packed, xmp=xmp, iptc=iptc)
-    return Photo(pixels, alpha=None, kind="raw", metadata=metadata, notes=_unheeded(raw))
+    return Photo(pixels, alpha=None, kind="raw", metadata=metadata, notes=notes)
+
+
+def unmade_note(operations: Iterable[str]) -> tuple[str, ...]:
+    """What to tell the user about operations, by their names, that the file asks for in vain."""
+    names = ", ".join(dict.fromkeys(operations))
+    return (f"corrections that the file asks for and that are not made: {names}",) if names else ()
 
 
 def preview(raw: RawFile, numbers: Numbers | None) -> NDArray[np.uint8]:
@@ -142,8 +149,3 @@ def _correction(raw: RawFile) -> Callable[[Numbers, int], Numbers] | None:
         return np.rint(light * WHITE).clip(0, WHITE).astype(np.uint16)
 
     return correct
-
-
-def _unheeded(raw: RawFile) -> tuple[str, ...]:
-    names = dict.fromkeys((*raw.before_demosaicing.unknown, *raw.after_demosaicing.unknown))
-    return (f"corrections that the file asks for and that are not made: {', '.join(names)}",) if names else ()

@@ -214,10 +214,19 @@ def parse_operations(data: bytes) -> Operations:
         except (struct.error, ValueError):  # fewer parameters than it announces
             operation = None
         if operation is None:
-            unknown.append(NAMES.get(number, f"operation {number}"))
+            unknown.append(_name(number))
         else:
             known.append(operation)
     return Operations(tuple(known), tuple(dict.fromkeys(unknown)))
+
+
+def operation_names(data: bytes) -> tuple[str, ...]:
+    """The names of all operations in the value of a tag OpcodeList, each of them once."""
+    return tuple(dict.fromkeys(_name(number) for number, _ in _entries(data)))
+
+
+def _name(number: int) -> str:
+    return NAMES.get(number, f"operation {number}")
 
 
 def _entries(data: bytes) -> Iterable[tuple[int, bytes]]:
@@ -233,7 +242,7 @@ def _entries(data: bytes) -> Iterable[tuple[int, bytes]]:
 
 def _operation(number: int, parameters: bytes) -> Operation | None:
     """The operation of a number; None if it is not understood."""
-    name = NAMES.get(number, "")
+    name = _name(number)
     if name == "FixVignetteRadial":
         *terms, x, y = struct.unpack_from(">7d", parameters)
         return Vignette(tuple(terms), (y, x))

@@ -24,7 +24,7 @@ from denoise_cli.io.dng import filter_pattern, is_dng, noise_profile, tags_of_pi
 from denoise_cli.io.exif import PREFIX, Exif, parse, picture_directories
 from denoise_cli.io.frame import SWAPS_AXES, frame_of_dng, frame_of_libraw
 from denoise_cli.io.limits import refuse_too_large
-from denoise_cli.io.opcodes import Curve, Operations, parse_operations
+from denoise_cli.io.opcodes import Curve, Operations, operation_names, parse_operations
 from denoise_cli.io.white_balance import neutral_of_white
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ QUAD = ((0, 0), (0, 1), (1, 0), (1, 1))
 GREEN_BESIDE_BLUE = 3  # LibRaw's number for the second green
 COMPRESSION = 259  # tag
 LOSSY_JPEG = 34892
-OPCODE_LISTS = (51009, 51022)  # tags: before and after demosaicing
+OPCODE_LISTS = (51008, 51009, 51022)  # tags: for the values as they are stored, and before and after demosaicing
 STRIP = 240  # rows that are converted to light at a time; patterns of filters repeat in it
 # Patterns of colour filters that LibRaw can develop, as rows and columns in a DNG; None in other files. It takes every
 # other pattern for a Bayer mosaic, and would show wrong colours.
@@ -96,6 +96,7 @@ class RawFile:
         frame: which part of the picture is to be seen.
         before_demosaicing: what a DNG asks to be done to its values; `develop` does it.
         after_demosaicing: what it asks to be done to the developed picture; `develop` does not.
+        unmade_operations: the names of what it asks to be done to its values, and `develop` does not do.
 
     Raises:
         MissingDependency: rawpy is not installed.
@@ -319,9 +320,9 @@ class RawFile:
     def _read_picture_tags(self) -> None:
         tags = tags_of_picture(self.data) if self.is_dng else Exif()
         self.frame = frame_of_dng(tags, self.sizes) if self.is_dng else frame_of_libraw(self.sizes)
-        self.before_demosaicing, self.after_demosaicing = (
-            parse_operations(tags.main[tag].data) if tag in tags.main else Operations() for tag in OPCODE_LISTS
-        )
+        stored, before, after = (tags.main[tag].data if tag in tags.main else b"" for tag in OPCODE_LISTS)
+        self.before_demosaicing, self.after_demosaicing = parse_operations(before), parse_operations(after)
+        self.unmade_operations = operation_names(stored) + self.before_demosaicing.unknown
         if tags.number(tags.main.get(COMPRESSION)) == LOSSY_JPEG:
             # LibRaw does not give the values that the file holds, but what its curves make of them.
             known = tuple(each for each in self.before_demosaicing.known if not isinstance(each, Curve))

@@ -20,7 +20,7 @@ from denoise_cli.imaging.bayer import PLANES, pack, replace_stuck, unpack
 from denoise_cli.imaging.noise import ShotRead, developed_noise
 from denoise_cli.imaging.photon_transfer import estimate_shot_read
 from denoise_cli.inference.denoiser import Denoiser, Progress
-from denoise_cli.io.development import as_photo
+from denoise_cli.io.development import as_photo, unmade_note
 from denoise_cli.io.dng import DigitalNegative
 from denoise_cli.io.dng_builder import camera_light, linear_dng, mosaic_dng
 from denoise_cli.io.photo import Photo
@@ -187,7 +187,8 @@ def _denoise_mosaic_of(
     left = estimate_mosaic_noise(raw.mosaic_of(numbers)) if changed else known.noise
     if output == "mosaic_dng":
         return DenoisedRaw(mosaic_dng(raw, numbers, left), known)
-    return DenoisedRaw(linear_dng(raw, camera_light(raw, numbers), left, numbers), known)
+    written = linear_dng(raw, camera_light(raw, numbers), left, numbers)
+    return DenoisedRaw(written, known, unmade_note(raw.unmade_operations))
 
 
 def _denoise_picture_of(
@@ -201,7 +202,8 @@ def _denoise_picture_of(
     if output == "photo":
         photo = as_photo(raw, clean)
         return DenoisedRaw(photo, known, notes + photo.notes)
-    return DenoisedRaw(linear_dng(raw, clean, estimate_picture_noise(clean, raw.gains)), known, notes)
+    written = linear_dng(raw, clean, estimate_picture_noise(clean, raw.gains))
+    return DenoisedRaw(written, known, notes + unmade_note(raw.unmade_operations))
 
 
 def _mostly(saturated: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -20,7 +20,7 @@ from denoise_cli.io.raw import RawFile
 LIMIT = 10**9
 UNDEFINED = 7
 H, W = 128, 160
-BEFORE, AFTER = 51009, 51022  # OpcodeList2 and 3
+STORED, BEFORE, AFTER = 51008, 51009, 51022  # OpcodeList1 to 3
 EVERYWHERE = (0, 0, H, W, 0, 3, 1, 1)
 
 Simulate = Callable[..., bytes]
@@ -200,8 +200,13 @@ def test_the_preview_is_the_picture_in_small(simulate: Simulate) -> None:
 
 def test_corrections_that_are_not_made_are_named(simulate: Simulate) -> None:
     warp = struct.pack(">4I", 1, 0x01030000, 1, 20) + bytes(20)
-    lists = {AFTER: opcodes(warp, gain_map(np.full((1, 1, 1), 0.5)))}
+    stuck = struct.pack(">5I", 4, 0x01030000, 1, 4, 0)
+    halves = gain_map(np.full((1, 1, 1), 0.5))
+    lists = {STORED: opcodes(stuck, halves), BEFORE: opcodes(warp), AFTER: opcodes(warp, halves)}
     with RawFile(simulate(picture=lists), LIMIT) as raw:
         photo = developed(raw)
-    assert photo.notes == ("corrections that the file asks for and that are not made: WarpRectilinear",)
+        assert raw.unmade_operations == ("FixBadPixelsConstant", "GainMap", "WarpRectilinear")
+    assert photo.notes == (
+        "corrections that the file asks for and that are not made: FixBadPixelsConstant, GainMap, WarpRectilinear",
+    )
     assert photo.as_float().mean() < rendering(simulate()).mean() - 0.05
