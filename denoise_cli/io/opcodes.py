@@ -22,7 +22,7 @@ NAMES = {
     6: "TrimBounds", 7: "MapTable", 8: "MapPolynomial", 9: "GainMap", 10: "DeltaPerRow", 11: "DeltaPerColumn",
     12: "ScalePerRow", 13: "ScalePerColumn", 14: "WarpRectilinear2",
 }  # fmt: skip
-WHITE = 65535  # of tables
+WHITE = 65535  # of tables and of summands
 AREA = ">8I"
 
 
@@ -272,7 +272,7 @@ def _map_polynomial(area: Area, rest: bytes) -> Curve:
 
 
 def _deltas(area: Area, rest: bytes, is_rows: bool) -> Lines:
-    values = _counted(">f4", rest)
+    values = _counted(">f4", rest) / np.float32(WHITE)  # Adobe's SDK takes them for numbers of 16 bits
     return Lines(area, is_rows, np.ones_like(values), values)
 
 

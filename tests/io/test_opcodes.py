@@ -112,8 +112,9 @@ def test_curves_and_lines_do_as_they_say() -> None:
     polynomial = struct.pack(">I3d", 2, 0.1, 0.2, 0.4)
     np.testing.assert_allclose(after(8, polynomial), 0.1 + 0.1 + 0.1, rtol=1e-6)
     two, six = struct.pack(">I2f", 2, 0.1, 0.2), struct.pack(">I6f", 6, *(np.arange(6) / 10))
-    np.testing.assert_allclose(after(10, two)[:, 0], [0.6, 0.7], rtol=1e-6)
-    np.testing.assert_allclose(after(11, six)[0], 0.5 + np.arange(6) / 10, rtol=1e-6)
+    summands = struct.pack(">I2f", 2, 6553.5, -6553.5), struct.pack(">I6f", 6, *(6553.5 * np.arange(6)))
+    np.testing.assert_allclose(after(10, summands[0])[:, 0], [0.6, 0.4], rtol=1e-6)
+    np.testing.assert_allclose(after(11, summands[1])[0], 0.5 + np.arange(6) / 10, rtol=1e-6)
     np.testing.assert_allclose(after(12, two)[:, 0], [0.05, 0.1], rtol=1e-6)
     np.testing.assert_allclose(after(13, six)[0], np.arange(6) / 20, rtol=1e-6)
 
