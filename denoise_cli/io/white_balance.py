@@ -40,15 +40,22 @@ def neutral_of_white(tags: Exif) -> NDArray[np.float64] | None:
 
 
 def correlated_temperature(x: float, y: float) -> float:
-    """The temperature, in kelvin, of a black body that looks like light of this chromaticity.
+    """The temperature, in kelvin, of the black body whose colour is nearest to a chromaticity.
 
-    Source: McCamy, "Correlated color temperature as an explicit function of chromaticity coordinates" (1992).
+    Source: Krystek, "An algorithm to calculate correlated colour temperature" (1985), for the colours of black bodies.
 
-    >>> round(correlated_temperature(0.3127, 0.3290))
-    6505
+    >>> round(correlated_temperature(0.3127, 0.3290), -2)
+    6500
     """
-    n = (x - 0.3320) / (0.1858 - y)
-    return float(np.polyval([449.0, 3525.0, 6823.3, 5520.33], n))
+    kelvin = 1e6 / np.arange(20, 600, 0.25)  # evenly spaced in what the eye sees
+    u = (0.860117757 + 1.54118254e-4 * kelvin + 1.28641212e-7 * kelvin**2) / (
+        1 + 8.42420235e-4 * kelvin + 7.08145163e-7 * kelvin**2
+    )
+    v = (0.317398726 + 4.22806245e-5 * kelvin + 4.20481691e-8 * kelvin**2) / (
+        1 - 2.89741816e-5 * kelvin + 1.61456053e-7 * kelvin**2
+    )
+    own_u, own_v = 4 * x / (-2 * x + 12 * y + 3), 6 * y / (-2 * x + 12 * y + 3)  # CIE 1960
+    return float(kelvin[np.argmin((u - own_u) ** 2 + (v - own_v) ** 2)])
 
 
 def _matrix_at(tags: Exif, temperature: float) -> NDArray[np.float64] | None:
@@ -68,7 +75,7 @@ def _matrix_at(tags: Exif, temperature: float) -> NDArray[np.float64] | None:
     (cold, first), (warm, second) = found[0], found[-1]
     if min(cold, warm) <= 0 or cold == warm:
         return first
-    share = (1 / temperature - 1 / cold) / (1 / warm - 1 / cold) if temperature > 0 else 0.0
+    share = (1 / temperature - 1 / cold) / (1 / warm - 1 / cold)
     share = min(max(share, 0.0), 1.0)
     return (1 - share) * first + share * second
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from denoise_cli.imaging.colour import SRGB_TO_XYZ
 from denoise_cli.imaging.noise import ShotRead
 from denoise_cli.imaging.sensor import Sensor
 from denoise_cli.imaging.transfer import linear_to_srgb, srgb_to_linear
@@ -156,7 +157,6 @@ def test_gains_before_demosaicing_lighten_the_corner_that_a_lens_has_darkened(si
 
 
 def test_each_colour_of_a_mosaic_meets_its_own_gains(simulate: Simulate) -> None:
-    """Even where the active area begins inside a quad, LibRaw's picture does not."""
     scene = np.full((H, W, 3), 100, np.uint8)
     sensor = Sensor(ShotRead(1e-4, 1e-3), phase=(0, 1))
     reds = {BEFORE: opcodes(gain_map(np.full((1, 1, 1), 1.5), (0, 1, H, W, 0, 1, 2, 2)))}
@@ -164,6 +164,37 @@ def test_each_colour_of_a_mosaic_meets_its_own_gains(simulate: Simulate) -> None
     light, red = (srgb_to_linear(picture[20:-20, 20:-20]).mean(axis=(0, 1)) for picture in (neutral, reddish))
     assert red[0] / light[0] > 1.2
     assert abs(red[2] / light[2] - 1) < 0.2
+
+
+def test_crop_and_gains_keep_their_places_where_the_active_area_begins_inside_a_quad(with_tifffile: Simulate) -> None:
+    """LibRaw's picture then begins one row and one column later."""
+    neutral = np.array([0.5, 1.0, 0.6])
+    light = np.full((65, 97, 3), 0.2)
+    light[21:31, 41:61] = 0.8
+    numbers = np.empty((65, 97), np.uint16)
+    for y, x in np.ndindex(2, 2):  # red, green, green, blue from the second row and column on
+        numbers[1 - y :: 2, 1 - x :: 2] = 4000 * neutral[y + x] * light[1 - y :: 2, 1 - x :: 2, y + x]
+    matrix = np.diag(neutral) @ np.linalg.inv(SRGB_TO_XYZ)
+    doubled = opcodes(gain_map(np.full((1, 1, 1), 1.5), (0, 0, 64, 96, 0, 1, 2, 2)))
+    tags = [
+        (50706, 1, 4, bytes([1, 4, 0, 0]), True),  # DNGVersion
+        (33421, 3, 2, (2, 2), True),  # CFARepeatPatternDim
+        (33422, 1, 4, bytes([0, 1, 1, 2]), True),  # CFAPattern
+        (50721, 10, 9, [part for one in matrix.ravel() for part in (round(one * 10_000), 10_000)], True),
+        (50728, 5, 3, [5, 10, 1, 1, 6, 10], True),  # AsShotNeutral
+        (50778, 3, 1, 21, True),  # CalibrationIlluminant1
+        (50717, 3, 1, 4000, True),  # WhiteLevel
+        (50829, 4, 4, (1, 1, 65, 97), True),  # ActiveArea
+        (50719, 4, 2, (30, 10), True),  # DefaultCropOrigin
+        (50720, 4, 2, (40, 30), True),  # DefaultCropSize
+        (BEFORE, UNDEFINED, len(doubled.data), doubled.data, True),
+    ]
+    data = with_tifffile(numbers, photometric="cfa", extratags=tags, software=False)
+    red, green, blue = np.moveaxis(srgb_to_linear(rendering(data)), -1, 0)
+    assert red.shape == (30, 40)
+    bright = np.argwhere(green > 0.5)
+    np.testing.assert_allclose([bright.min(axis=0), bright.max(axis=0)], [(10, 10), (19, 29)], atol=1)
+    np.testing.assert_allclose([red[2, 2], green[2, 2], blue[2, 2]], [0.3, 0.2, 0.2], atol=0.005)
 
 
 def test_gains_of_single_colours_after_demosaicing_are_about_the_camera_s_colours(simulate: Simulate) -> None:
