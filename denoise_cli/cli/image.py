@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from denoise_cli.inference.denoiser import Denoiser
     from denoise_cli.pipeline.jobs import Job
     from denoise_cli.pipeline.photo import Result, Settings
+    from denoise_cli.pipeline.photo import Tone as ToneName
 
 Inputs = Annotated[
     list[str], typer.Argument(metavar="PHOTO", help="Photos, folders of photos, or - for standard input.")
@@ -78,6 +79,14 @@ Compression = Annotated[
         "read by newer ones), or auto: jpeg, but lossy for lossy linear DNGs.",
     ),
 ]
+Tone = Annotated[
+    str,
+    typer.Option(
+        metavar="TONE",
+        help="Tone of pictures from camera RAW: flat, for sRGB's curve alone; or camera, for the curves of the file's "
+        "preview.",
+    ),
+]
 Recursive = Annotated[
     bool, typer.Option("--recursive", "-r", help="Include subfolders, and recreate them in the output folder.")
 ]
@@ -93,6 +102,7 @@ def image(
     format: Format = None,  # noqa: A002 - the option's name
     linear: Linear = False,
     compression: Compression = "auto",
+    tone: Tone = "flat",
     recursive: Recursive = False,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
@@ -126,6 +136,9 @@ def image(
     only_for_dng = [name for name, given in (("--linear", linear), ("--compression", compression != "auto")) if given]
     if only_for_dng and all(job.kind != jobs.DNG for job in planned):
         raise UsageError(f"{only_for_dng[0]}: only for .dng files: name a .dng file as the output, or add --format dng")
+    settings = dataclasses.replace(settings, tone=_read_tone(tone))
+    if tone == "camera" and all(job.kind == jobs.DNG for job in planned):
+        raise UsageError("--tone camera: a .dng file holds light without a tone: leave it out, or write a picture")
     if model != AUTO:
         check_takes_noise(model, level, noise)
     if dry_run:
@@ -164,6 +177,12 @@ def _show(jobs: "Sequence[Job]") -> bool:
         for sidecar in sidecars_of(job.source, job.target):
             console.output(f"{sidecar.source} -> {sidecar.target}")
     return all(job.rival is None for job in jobs)
+
+
+def _read_tone(tone: str) -> "ToneName":
+    if tone not in ("flat", "camera"):
+        raise UsageError(f"--tone {tone}: choose flat or camera")
+    return tone  # type: ignore[return-value]
 
 
 def _denoise_all(

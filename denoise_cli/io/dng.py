@@ -244,6 +244,13 @@ def noise_profile(data: bytes) -> ShotRead | None:
     return None
 
 
+def tags_of_picture(data: bytes) -> Exif:
+    """The tags of the first directory and of the full-size picture's, which come first, as `main`."""
+    picture = _main_directory(data)
+    first = (picture_directories(data) or [picture])[0]
+    return Exif(picture.order, first.main | picture.main)
+
+
 def tags_to_keep(data: bytes, is_mosaic: bool) -> tuple[Directory, Directory]:
     """The tags about the camera, and about the picture, that remain true of a copy with other values.
 

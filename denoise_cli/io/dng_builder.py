@@ -183,7 +183,7 @@ def _build(
     camera, picture = (
         _tags_of_dng(raw, filters is not None, area is not None, shown)
         if raw.is_dng
-        else (_camera_tags(raw, numbers), _crop_tags(raw))
+        else (_camera_tags(raw), _crop_tags(raw))
     )
     if not raw.is_grey and not {AS_SHOT_NEUTRAL, AS_SHOT_WHITE} & set(camera):
         camera |= {AS_SHOT_NEUTRAL: exif.packed(RATIONAL, raw.gains.min() / raw.gains)}
@@ -244,14 +244,14 @@ def _crop_inside(picture: Directory, exif: Exif, own: Area, shown: Area) -> Dire
     return {CROP_ORIGIN: exif.packed(RATIONAL, starts), CROP_SIZE: exif.packed(RATIONAL, sizes)}
 
 
-def _camera_tags(raw: RawFile, numbers: Numbers | None) -> Directory:
+def _camera_tags(raw: RawFile) -> Directory:
     exif = raw.exif
     camera = camera_name(exif) or UNKNOWN_CAMERA
     if raw.is_grey:
         return {UNIQUE_CAMERA_MODEL: exif.text(camera)}
     matrix = raw.xyz_to_camera
     if not matrix.any():
-        matrix = np.diag(1 / raw.gains) @ np.linalg.inv(SRGB_TO_XYZ @ camera_to_srgb(raw, numbers))
+        matrix = np.diag(1 / raw.gains) @ np.linalg.inv(SRGB_TO_XYZ @ camera_to_srgb(raw))
     neutral = 1 / raw.gains
     return colour_tags(exif, matrix, neutral / neutral.max(), camera)
 

@@ -18,7 +18,6 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from denoise_cli.io import dng_opcodes
 from denoise_cli.io.dng import (
     ACTIVE_AREA,
     BLACK_DELTAS,
@@ -38,7 +37,9 @@ from denoise_cli.io.dng import (
     active_area,
 )
 from denoise_cli.io.exif import LONG, RATIONAL, SHORT, UNDEFINED, Directory, Exif, Value, pack, picture_directories
+from denoise_cli.io.frame import Frame
 from denoise_cli.io.limits import refuse_too_large
+from denoise_cli.io.opcodes import Curve, split_leading_curves
 
 Numbers = NDArray[np.uint16]
 
@@ -113,12 +114,13 @@ def decode(data: bytes, max_pixels: int) -> DecodedPicture | None:
     top, left, bottom, right = area
     values = _stored_values(data, picture, max_pixels)[top:bottom, left:right]
     bits = _number(picture, BITS_PER_SAMPLE, BITS)
-    is_float, maps = values.dtype.kind == "f", _maps(picture)
-    if not is_float and not maps:
+    is_float, (curves, _) = values.dtype.kind == "f", _curves(picture)
+    if not is_float and not curves:
         return DecodedPicture(_plain(first, picture, *_with_one_black(values, picture)), None, bits)
     light = _light(values, picture)
-    for one in maps:
-        dng_opcodes.apply_map(one, np.atleast_3d(light))
+    H, W = light.shape[:2]
+    for curve in curves:
+        curve.apply(np.atleast_3d(light), Frame(0, 0, H, W, (0, H), (0, W)))
     plain = _plain(first, picture, *_as_integers(light, 0 if is_float else PEDESTAL))
     return DecodedPicture(plain, light if is_float else None, bits)
 
@@ -198,16 +200,13 @@ def _is_beyond_libraw(picture: Exif) -> bool:
         or _compression(picture) in {JXL, *DEFLATE}
         or bool(picture.main.keys() & set(BLACK_DELTAS))
         or max(_black_repeat(picture)) > QUAD
-        or bool(_compression(picture) != LOSSY_JPEG and _maps(picture))
+        or bool(_compression(picture) != LOSSY_JPEG and _curves(picture)[0])
     )
 
 
-def _maps(picture: Exif) -> list[dng_opcodes.Opcode]:
-    return dng_opcodes.leading_maps(_opcodes(picture))
-
-
-def _opcodes(picture: Exif) -> list[dng_opcodes.Opcode]:
-    return dng_opcodes.read(picture.main[OPCODE_LIST_2].data) if OPCODE_LIST_2 in picture.main else []
+def _curves(picture: Exif) -> tuple[tuple[Curve, ...], bytes]:
+    """The curves that make the stored values linear light, and the value of the tag without them."""
+    return split_leading_curves(picture.main[OPCODE_LIST_2].data) if OPCODE_LIST_2 in picture.main else ((), b"")
 
 
 def _refuse_missing_pixels(picture: Exif, length: int) -> None:
@@ -404,8 +403,8 @@ def _plain(first: Exif, picture: Exif, numbers: Numbers, black: list[int], white
         ACTIVE_AREA: exif.packed(LONG, [0, 0, H, W]),
     }
     exif.main = kept | layout
-    if _maps(picture):
-        remaining = _opcodes(picture)[len(_maps(picture)) :]
-        exif.main[OPCODE_LIST_2] = Value(UNDEFINED, dng_opcodes.pack(remaining))
+    curves, others = _curves(picture)
+    if curves:
+        exif.main[OPCODE_LIST_2] = Value(UNDEFINED, others)
     exif.main[STRIP_OFFSETS] = exif.long(len(pack(exif)))
     return b"".join([pack(exif), np.ascontiguousarray(numbers, np.dtype(np.uint16).newbyteorder(order)).data])

@@ -140,8 +140,8 @@ def encode(photo: Photo | dng.DigitalNegative, kind: str, software: str, quality
     photo = Photo(pixels, alpha, kind, _for_output(photo.metadata, pixels.shape[2]))
     if kind == "tiff":
         return tiff.encode(photo, software)
-    if kind == "png" and depth == 16:
-        return png.encode16(photo, software)
+    if kind == "png":
+        return png.encode(photo, software)
     return pillow.encode(photo, kind, software, quality)
 
 

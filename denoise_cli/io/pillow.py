@@ -1,4 +1,4 @@
-"""JPEG, PNG, WebP, AVIF and BMP through Pillow; files of more than 8 bits through imagecodecs, which keeps them."""
+"""JPEG, WebP, AVIF, BMP and reading PNG through Pillow; more than 8 bits through imagecodecs, which keeps them."""
 
 import struct
 from collections.abc import Iterator
@@ -15,7 +15,6 @@ from denoise_cli.io.exif import MAKER_NOTE, PREFIX, pack, parse
 from denoise_cli.io.limits import refuse_too_large
 from denoise_cli.io.metadata import Metadata, apply_orientation, dpi_of, exif_for_result, split_orientation
 from denoise_cli.io.photo import Photo, scale_to_16_bits, split_alpha
-from denoise_cli.io.png import png_info
 
 READERS = ["JPEG", "PNG", "WEBP", "AVIF", "BMP"]
 KINDS = {"MPO": "jpeg"} | {reader: reader.lower() for reader in READERS}
@@ -72,9 +71,9 @@ def encode(photo: Photo, kind: str, software: str, quality: int) -> bytes:
     options: dict[str, Any] = {"exif": pack(exif)}
     if meta.icc:
         options["icc_profile"] = meta.icc
-    if meta.dpi and kind in ("jpeg", "png"):
+    if meta.dpi and kind == "jpeg":
         options["dpi"] = meta.dpi
-    if meta.xmp and kind != "png":
+    if meta.xmp:
         options["xmp"] = meta.xmp
     if kind == "jpeg":
         # Without "optimize": for that Pillow has to guess the file's size, and noisy pictures exceed its guess.
@@ -83,8 +82,6 @@ def encode(photo: Photo, kind: str, software: str, quality: int) -> bytes:
             options["extra"] = _iptc_segment(meta.iptc)
         if meta.xmp and len(XMP_PREFIX + meta.xmp) > MAX_JPEG_SEGMENT:
             del options["xmp"]
-    elif kind == "png":
-        options["pnginfo"] = png_info(meta, software)
     elif kind == "webp":
         options |= {"quality": quality, "lossless": quality == 100, "method": 4, "exact": True}
     elif kind == "avif":

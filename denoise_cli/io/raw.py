@@ -21,11 +21,14 @@ from denoise_cli.errors import MissingDependency
 from denoise_cli.imaging.filters import ColourFilters, filters_of
 from denoise_cli.io.camera_exif import exif_of
 from denoise_cli.io.decoding import decoder_errors
-from denoise_cli.io.dng import Area, active_area, filter_pattern, is_dng, noise_profile, picture_size
+from denoise_cli.io.dng import Area, active_area, filter_pattern, is_dng, noise_profile, picture_size, tags_of_picture
 from denoise_cli.io.dng_pixels import decode
 from denoise_cli.io.exif import PREFIX, Exif, parse, picture_directories
+from denoise_cli.io.frame import SWAPS_AXES, frame_of_dng, frame_of_libraw
 from denoise_cli.io.limits import refuse_too_large
 from denoise_cli.io.metadata import SOFTWARE
+from denoise_cli.io.opcodes import Curve, Operations, operation_names, parse_operations
+from denoise_cli.io.white_balance import neutral_of_white
 
 if TYPE_CHECKING:
     from rawpy import RawPy
@@ -50,7 +53,10 @@ PANASONIC_BITS, PANASONIC_SCHEME, PANASONIC_START = 10, 45, 280
 RGB = 3
 WHITE = 65535  # of developed pictures
 GREEN_BESIDE_BLUE = 3  # LibRaw's number for the second green
-SWAPS_AXES = 4  # a bit of LibRaw's `flip`: rows become columns
+COMPRESSION = 259  # tag
+LOSSY_JPEG = 34892
+OPCODE_LISTS = (51008, 51009, 51022)  # tags: for the values as they are stored, and before and after demosaicing
+STRIP = 240  # rows that are converted to light at a time; patterns of filters repeat in it
 # Patterns of colour filters that LibRaw can develop, as rows and columns in a DNG; None in other files. It takes every
 # other pattern for a Bayer mosaic, and would show wrong colours.
 KNOWN_PATTERNS = (None, (2, 2), (6, 6))
@@ -108,6 +114,10 @@ class RawFile:
         white: the number of a saturated photosite; merged exposures in floating point reach beyond it.
         noise: what the file says about its noise, as shares of white; None if it says nothing.
         notes: what the user should hear about how the file was read.
+        frame: which part of the picture is to be seen.
+        before_demosaicing: what a DNG asks to be done to its values; `develop` does it.
+        after_demosaicing: what it asks to be done to the developed picture; `develop` does not.
+        unmade_operations: the names of what it asks to be done to its values, and `develop` does not do.
 
     Raises:
         MissingDependency: rawpy is not installed.
@@ -148,8 +158,9 @@ class RawFile:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and columns of the upright picture."""
-        H, W = self.sizes.height, self.sizes.width
+        """Rows and columns of the upright picture, as far as it is to be seen."""
+        (top, bottom), (left, right) = self.frame.rows, self.frame.columns
+        H, W = bottom - top, right - left
         return (W, H) if self.sizes.flip & SWAPS_AXES else (H, W)
 
     @property
@@ -300,7 +311,7 @@ class RawFile:
         upright: bool = True,
         half_size: bool = False,
     ) -> Picture:
-        """The picture in linear light, in the camera's white balance.
+        """The picture in linear light, in the camera's white balance: all of it, also what is not to be seen.
 
         Args:
             numbers: of the photosites; None for the file's own.
@@ -316,7 +327,9 @@ class RawFile:
         """
         with self._libraw():
             if self._is_flat:
-                self._buffer[:] = self._integers(self.numbers if numbers is None else numbers)
+                self._buffer[:] = self._integers(self._operated(self.numbers if numbers is None else numbers))
+            elif self.before_demosaicing.known:
+                self._buffer[..., :RGB] = self._integers(self._operated(self.numbers)[..., :RGB])
             picture = self._raw.postprocess(
                 output_color=self._spaces[colours],
                 user_flip=None if upright else 0,
@@ -340,6 +353,19 @@ class RawFile:
         scaled = np.rint(numbers.clip(0, 1) * np.float32(WHITE)) if self.is_float else numbers
         return scaled.astype(np.uint16, copy=False)
 
+    @property
+    def embedded_preview(self) -> bytes | NDArray[np.uint8] | None:
+        """The largest preview in the file, which the camera has made: a JPEG, or (h, w, 3) pixels; None without."""
+        with self._libraw() as rawpy:
+            try:
+                preview = self._raw.extract_thumb()
+            except rawpy.LibRawError:
+                return None
+        if preview.format == rawpy.ThumbFormat.JPEG:
+            return bytes(preview.data)
+        pixels = np.asarray(preview.data)
+        return pixels if pixels.ndim == RGB and pixels.shape[2] == RGB and pixels.dtype == np.uint8 else None
+
     def _describe(self) -> None:
         self.black = np.array(self._raw.black_level_per_channel, np.int64)
         self.white = int(self._raw.white_level)
@@ -354,7 +380,9 @@ class RawFile:
             self.area = self._find_area()
             top, left, bottom, right = self.area
             self._buffer = self._frame[top:bottom, left:right]
-        self.numbers: Numbers = self._buffer.copy() if self._is_flat else self._buffer
+        self._read_picture_tags()
+        is_changed = self._is_flat or bool(self.before_demosaicing.known)
+        self.numbers: Numbers = self._buffer.copy() if is_changed else self._buffer
         self._user_black: list[int] | None = None
         self._saturation: int | None = None
         self._balance: list[float] | None = None
@@ -371,12 +399,7 @@ class RawFile:
             if not self.is_dng:
                 self._adjust_white()
         if not self._is_grey and self._balance is None and min(self._raw.camera_whitebalance[:RGB]) <= 0:
-            # LibRaw then estimates the white balance from the picture, noise included. What it finds in the file's own
-            # numbers is used from now on.
-            self.develop()
-            found = self._raw.auto_whitebalance
-            assert found is not None  # the picture has just been developed
-            red, green, blue, _ = found
+            red, green, blue = self._find_balance()
             self._balance = [red, green, blue, green]  # its own value for the second green would show as a pattern
 
     def _use_floating_point(self, light: NDArray[np.float32]) -> None:
@@ -418,6 +441,52 @@ class RawFile:
         missing = len(self.numbers) - (int(filled[-1]) + 1 if filled.size else 0)
         if missing > MOST_EMPTY * len(self.numbers):
             raise ValueError(f"it is not whole: its last {missing} rows are empty")
+
+    def _read_picture_tags(self) -> None:
+        tags = tags_of_picture(self.data) if self.is_dng else Exif()
+        self.frame = frame_of_dng(tags, self.sizes) if self.is_dng else frame_of_libraw(self.sizes)
+        stored, before, after = (tags.main[tag].data if tag in tags.main else b"" for tag in OPCODE_LISTS)
+        self.before_demosaicing, self.after_demosaicing = parse_operations(before), parse_operations(after)
+        self.unmade_operations = operation_names(stored) + self.before_demosaicing.unknown
+        if tags.number(tags.main.get(COMPRESSION)) == LOSSY_JPEG:
+            # LibRaw does not give the values that the file holds, but what its curves make of them.
+            known = tuple(each for each in self.before_demosaicing.known if not isinstance(each, Curve))
+            self.before_demosaicing = Operations(known, self.before_demosaicing.unknown)
+
+    def _find_balance(self) -> tuple[float, float, float]:
+        """The white balance of a file for which LibRaw knows none."""
+        neutral = neutral_of_white(tags_of_picture(self.data)) if self.is_dng else None
+        if neutral is not None:
+            red, green, blue = (1 / neutral).tolist()
+            return red, green, blue
+        # LibRaw then estimates it from the picture, noise included. What it finds in the file's own numbers is used
+        # from now on.
+        self.develop()
+        found = self._raw.auto_whitebalance
+        assert found is not None  # the picture has just been developed
+        red, green, blue, _ = found
+        return red, green, blue
+
+    def _operated(self, numbers: Numbers) -> Numbers:
+        """Numbers, (H, W) or (H, W, C), after what the file asks to be done to them before demosaicing."""
+        if not self.before_demosaicing.known:
+            return numbers
+        result, (H, W) = numbers.copy(), numbers.shape[:2]
+        black = self.black[:RGB].astype(np.float32)  # of the values of a pixel
+        if self._is_flat:
+            rows, columns = self._filters.shape
+            black = np.tile(self.black_of_pattern, (STRIP // rows, -(-W // columns)))[:, :W, None].astype(np.float32)
+        begin = self.frame.from_pixel(
+            *(own - moved for own, moved in zip(self.area, self.developed_area[:2], strict=False))
+        )
+        for top in range(0, H, STRIP):
+            strip = result[top : top + STRIP].reshape(-1, W, *numbers.shape[2:] or (1,))[..., :RGB]
+            dark = black[: len(strip)] if self._is_flat else black
+            light = (strip - dark) / (self.white - dark)
+            self.before_demosaicing.apply(light, begin.from_pixel(top))
+            changed = light * (self.white - dark) + dark
+            strip[:] = changed if self.is_float else np.rint(changed).clip(0, self.white)
+        return result
 
     def _find_filters(self) -> None:
         if self.is_dng and filter_pattern(self.data) not in KNOWN_PATTERNS:

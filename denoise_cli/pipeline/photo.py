@@ -2,14 +2,15 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from denoise_cli.errors import DenoiseError, UnwritableFile
+from denoise_cli.errors import DenoiseError, UnwritableFile, UsageError
 from denoise_cli.imaging.noise import ShotRead, estimate_sigma
 from denoise_cli.inference.denoiser import Denoiser, Progress
 from denoise_cli.io import development, image
+from denoise_cli.io.camera_tone import with_camera_tone
 from denoise_cli.io.dng import DigitalNegative
 from denoise_cli.io.dng_builder import CompressionChoice, compressed_as
 from denoise_cli.io.photo import Photo
@@ -21,6 +22,7 @@ from denoise_cli.pipeline.sidecar import carry
 from denoise_cli.version import __version__
 
 Load = Callable[[str], Denoiser]
+Tone = Literal["flat", "camera"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Settings:
         max_pixels: larger photos are refused.
         linear: whether a DNG holds linear light, demosaiced, instead of the mosaic.
         compression: of a DNG, without loss; "auto" compresses with loss where the RAW file is compressed so.
+        tone: of pictures from camera RAW: "flat", or "camera" for that of the file's preview.
     """
 
     model: str
@@ -47,6 +50,7 @@ class Settings:
     max_pixels: int = image.MAX_PIXELS
     linear: bool = False
     compression: CompressionChoice = "auto"
+    tone: Tone = "flat"
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,8 @@ def run(job: Job, load: Load, settings: Settings, progress: Progress | None = No
     started = time.perf_counter()
     check(job, settings.overwrite)
     with image.opened(job.source, settings.max_pixels) as source:
+        if settings.tone == "camera" and not isinstance(source, RawFile):
+            raise UsageError(f"{job.source}: --tone camera is only for camera RAW: leave it out")
         H, W = source.shape
         model = model_for(source, job.source, settings.model, settings.noise)
         kind = job.kind or (source.kind if source.kind in image.WRITABLE else FALLBACK_FORMAT)
@@ -97,6 +103,8 @@ def run(job: Job, load: Load, settings: Settings, progress: Progress | None = No
         else:
             photo = development.developed(source) if isinstance(source, RawFile) else source
             done = _denoise_photo(photo, load(model), settings, progress)
+        if settings.tone == "camera" and isinstance(source, RawFile) and isinstance(done.picture, Photo):
+            done = _in_camera_tone(done, source, done.picture)
         is_raw = isinstance(source, RawFile)
     if job.makes_folder:
         _make_folder(job.target.parent)
@@ -157,6 +165,11 @@ def _denoise_raw(raw: RawFile, kind: str, denoise: Denoiser, settings: Settings,
         if picture.is_lossy:
             notes += ("compressed with loss, as the RAW file is: --compression jpeg avoids it",)
     return _Done(picture, done.noise.noise, done.noise.source, notes)
+
+
+def _in_camera_tone(done: _Done, raw: RawFile, photo: Photo) -> _Done:
+    toned = with_camera_tone(raw, photo)
+    return replace(done, picture=toned, notes=done.notes + toned.notes[len(photo.notes) :])
 
 
 def failed(job: Job, settings: Settings, error: DenoiseError) -> Result:

@@ -20,7 +20,7 @@ from denoise_cli.imaging.bayer import replace_stuck
 from denoise_cli.imaging.noise import ShotRead, developed_noise
 from denoise_cli.imaging.photon_transfer import estimate_shot_read
 from denoise_cli.inference.denoiser import Denoiser, Progress
-from denoise_cli.io.development import as_photo
+from denoise_cli.io.development import as_photo, unmade_note
 from denoise_cli.io.dng import DigitalNegative
 from denoise_cli.io.dng_builder import camera_light, linear_dng, mosaic_dng
 from denoise_cli.io.photo import Photo
@@ -201,13 +201,14 @@ def _denoise_mosaic_of(
     changed = light is not raw.mosaic.light
     numbers = raw.numbers_of(light) if changed else raw.numbers
     if output == "photo":
-        return DenoisedRaw(as_photo(raw, raw.develop(numbers)), known, _notes(raw, output))
+        photo = as_photo(raw, raw.develop(numbers))
+        return DenoisedRaw(photo, known, _notes(raw, output) + photo.notes)
     left = estimate_mosaic_noise(raw.mosaic_of(numbers)) if changed else known.noise
     removed = strength if changed else 0.0
     if output == "mosaic_dng":
         return DenoisedRaw(mosaic_dng(raw, numbers, left, removed), known, _notes(raw, output))
     linear = linear_dng(raw, camera_light(raw, numbers), left, numbers, removed)
-    return DenoisedRaw(linear, known, _notes(raw, output))
+    return DenoisedRaw(linear, known, _notes(raw, output) + unmade_note(raw.unmade_operations))
 
 
 def _denoise_picture_of(
@@ -219,10 +220,12 @@ def _denoise_picture_of(
     linear = raw.develop() if output == "photo" else camera_light(raw)
     clean = denoise_picture(linear, known.noise, raw.gains, denoise, strength, progress)
     if output == "photo":
-        return DenoisedRaw(as_photo(raw, clean), known, notes)
+        photo = as_photo(raw, clean.astype(np.uint16, copy=False))
+        return DenoisedRaw(photo, known, notes + photo.notes)
     left = estimate_picture_noise(clean, raw.gains)
     removed = strength if clean is not linear else 0.0
-    return DenoisedRaw(linear_dng(raw, clean, left, removed=removed), known, notes)
+    written = linear_dng(raw, clean, left, removed=removed)
+    return DenoisedRaw(written, known, notes + unmade_note(raw.unmade_operations))
 
 
 def _notes(raw: RawFile, output: Output) -> tuple[str, ...]:

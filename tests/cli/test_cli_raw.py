@@ -190,6 +190,45 @@ def test_photos_are_no_raw(cli: Cli, photo: Path, arguments: tuple[str, ...], re
     assert not target.exists()
 
 
+@pytest.mark.parametrize("model", ["auto", "mallenet-s"])
+def test_the_picture_takes_the_camera_s_tone_if_told(
+    cli: Cli, tmp_path: Path, astronaut: NDArray[np.uint8], model: str
+) -> None:
+    scene = astronaut[:160, 100:292]
+    tone = (scene.astype(int) ** 2 // 255).astype(np.uint8)
+    source = tmp_path / "toned.dng"
+    numbers = SENSOR.capture(scene / 255, np.random.default_rng(0))
+    source.write_bytes(dng.encode(dng.simulated_dng(SENSOR, numbers, np.ascontiguousarray(tone)), "test"))
+    errors = []
+    for name in ("flat", "camera"):
+        target = tmp_path / f"{name}.png"
+        done = cli("image", source, "-o", target, "--tone", name, "--model", model, "--json")
+        assert (done.code, json.loads(done.out)["notes"]) == (0, []), done.err
+        errors.append(np.abs(image.read(target).as_float() * 255 - tone).mean())
+    assert errors[0] > 20
+    assert errors[1] < 10
+
+
+def test_without_a_preview_to_match_the_picture_stays_flat_and_a_note_says_so(cli: Cli, negative: Path) -> None:
+    flat, target = negative.with_name("flat.png"), negative.with_name("camera.png")
+    assert cli("image", negative, "-o", flat, "-q").code == 0
+    done = cli("image", negative, "-o", target, "--tone", "camera", "--json")  # the preview has 40 x 48 pixels
+    assert json.loads(done.out)["notes"] == ["not in the camera's tone: the file has no preview that can be read"]
+    assert "not in the camera's tone" in done.err
+    np.testing.assert_array_equal(image.read(target).pixels, image.read(flat).pixels)
+
+
+def test_tones_that_make_no_sense_are_refused_in_one_line(cli: Cli, negative: Path, photo: Path) -> None:
+    for source, name, tone, code, reason in [
+        (negative, "out.png", "warm", 2, "--tone warm: choose flat or camera"),
+        (negative, "out.dng", "camera", 2, "--tone camera: a .dng file holds light without a tone: "),
+        (photo, "out.png", "camera", 1, f"{photo}: --tone camera is only for camera RAW: leave it out"),
+    ]:
+        done = cli("image", source, "-o", negative.with_name(name), "--tone", tone)
+        assert (done.code, done.err.count("\n"), reason in done.err) == (code, 1, True), done.err
+        assert not negative.with_name(name).exists()
+
+
 @pytest.mark.parametrize("command", [("eval", "--data", "."), ("video", "clip.mp4")], ids=["eval", "video"])
 def test_other_commands_say_that_such_models_are_for_raw(cli: Cli, command: tuple[str, ...], photo: Path) -> None:
     arguments = [str(photo.parent) if part == "." else part for part in command]

@@ -24,6 +24,7 @@ from denoise_cli.io import dng, image
 from denoise_cli.io import raw as raw_module
 from denoise_cli.io.development import as_photo, developed
 from denoise_cli.io.dng_builder import camera_light, linear_dng, mosaic_dng
+from denoise_cli.io.exif import Value
 from denoise_cli.io.raw import Mosaic, Numbers, RawFile
 from denoise_cli.pipeline.raw import (
     denoise_mosaic,
@@ -120,6 +121,15 @@ def test_at_strength_0_nothing_is_touched(simulate: Simulate, mosaic_denoiser: D
         written = denoise_raw(raw, mosaic_denoiser, "mosaic_dng", strength=0.0).picture
         np.testing.assert_array_equal(written.values, raw.numbers)
         assert written.noise == raw.noise
+
+
+@pytest.mark.parametrize("output", ["photo", "mosaic_dng", "linear_dng"])
+def test_corrections_that_are_lost_are_named(output: str, simulate: Simulate, mosaic_denoiser: Denoiser) -> None:
+    warp = struct.pack(">5I", 1, 1, 0x01030000, 1, 20) + bytes(20)
+    with RawFile(simulate(picture={51009: Value(7, warp)}), LIMIT) as raw:
+        done = denoise_raw(raw, mosaic_denoiser, output, strength=0.0)  # type: ignore[arg-type]
+    named = ("corrections that the file asks for and that are not made: WarpRectilinear",)
+    assert done.notes == (() if output == "mosaic_dng" else named)  # the mosaic still asks for them
 
 
 def test_full_photosites_stay_full_and_without_colour(simulate: Simulate, mosaic_denoiser: Denoiser) -> None:
