@@ -110,7 +110,14 @@ def run(job: Job, load: Load, settings: Settings, progress: Progress | None = No
         _make_folder(job.target.parent)
     software = f"denoise {__version__} ({Path(model).name}, {done.words(settings.strength)})"
     image.write(job.target, done.picture, kind, software, settings.quality, settings.overwrite)
-    sidecars = carry(job.source, job.target, settings.overwrite, turned=kind != DNG, developed=is_raw and kind != DNG)
+    sidecars = carry(
+        job.source,
+        job.target,
+        settings.overwrite,
+        turned=kind != DNG,
+        developed=is_raw and kind != DNG,
+        marked=kind == DNG and settings.strength > 0,
+    )
     notes = (*done.notes, *sidecars)
     return Result(
         source=str(job.source),

@@ -11,7 +11,7 @@ from pathlib import Path
 from denoise_cli.files import write_atomically
 from denoise_cli.io import raw
 from denoise_cli.io.metadata import reset_xmp
-from denoise_cli.io.xmp import renamed_sidecar, sidecar_extension, without_raw_settings
+from denoise_cli.io.xmp import mark_denoised, renamed_sidecar, sidecar_extension, without_raw_settings
 from denoise_cli.pipeline.jobs import STDIO
 
 SUFFIXES = (".xmp", ".XMP")
@@ -36,7 +36,9 @@ def sidecars_of(source: Path, target: Path) -> list[Sidecar]:
     return [pair for pair in pairs.values() if not (pair.target.exists() and pair.target.samefile(pair.source))]
 
 
-def carry(source: Path, target: Path, overwrite: bool, *, turned: bool, developed: bool) -> Iterator[str]:
+def carry(
+    source: Path, target: Path, overwrite: bool, *, turned: bool, developed: bool, marked: bool = False
+) -> Iterator[str]:
     """Write the sidecars of a result.
 
     Args:
@@ -45,6 +47,7 @@ def carry(source: Path, target: Path, overwrite: bool, *, turned: bool, develope
         overwrite: whether existing sidecars are replaced.
         turned: whether the result is upright whatever the photo's orientation was.
         developed: whether a RAW file has become a picture, to which its settings do not apply.
+        marked: whether it says that the result is denoised, as a DNG does: programs read the sidecar in its place.
 
     Yields:
         What the user should hear about each.
@@ -63,6 +66,7 @@ def carry(source: Path, target: Path, overwrite: bool, *, turned: bool, develope
             continue
         packet = reset_xmp(packet) if turned else packet
         packet = without_raw_settings(packet) if developed else packet
+        packet = mark_denoised(packet) if marked else packet
         packet = renamed_sidecar(packet, target.name, target.suffix[1:])
         write_atomically(sidecar.target, packet, overwrite)
         yield f"{sidecar.source.name} becomes {sidecar.target}"

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from denoise_cli.io.xmp import EMPTY_XMP
 from denoise_cli.pipeline.sidecar import Sidecar, carry, sidecars_of
 
 PACKET = b'<x tiff:Orientation="6" photoshop:SidecarForExtension="CR2"/>'
@@ -112,3 +113,12 @@ def test_settings_for_raw_do_not_go_with_a_picture(developed: bool, folder: Path
     list(carry(folder / "a.nef", folder / "out" / "b.jpg", False, turned=developed, developed=developed))
 
     assert (b"Exposure2012" in (folder / "out" / "b.xmp").read_bytes()) == (not developed)
+
+
+def test_the_sidecar_of_a_dng_says_that_it_is_denoised(folder: Path) -> None:
+    write(folder, "a.nef")
+    write(folder, "a.nef.xmp", packet=EMPTY_XMP)
+
+    for marked in (True, False):
+        list(carry(folder / "a.nef", folder / "b.dng", True, turned=False, developed=False, marked=marked))
+        assert (b"neural_restore" in (folder / "b.dng.xmp").read_bytes()) == marked
