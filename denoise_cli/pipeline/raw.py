@@ -17,6 +17,7 @@ from scipy.ndimage import uniform_filter
 from denoise_cli.errors import OutOfMemory
 from denoise_cli.imaging.anscombe import AnscombeTransform
 from denoise_cli.imaging.bayer import PLANES, pack, replace_stuck, unpack
+from denoise_cli.imaging.clipping import ClippedNoise, clipped_at
 from denoise_cli.imaging.noise import ShotRead, developed_noise
 from denoise_cli.imaging.photon_transfer import estimate_shot_read
 from denoise_cli.inference.denoiser import Denoiser, Progress
@@ -136,6 +137,9 @@ def denoise_mosaic(
     transform = AnscombeTransform(noise)
     planes, _ = replace_stuck(pack(mosaic.light, mosaic.phase), noise)
     clean = transform.inverse(denoise(transform.forward(planes), transform.level, strength, progress))
+    floors = clipped_at(planes, noise.read)
+    if floors is not None:
+        clean = ClippedNoise(noise, floors).restore(clean, planes)
     # Light beyond saturation is lost: highlights would be tinted if one colour stayed saturated and another did not.
     saturated = _mostly(pack(mosaic.full, mosaic.phase))
     clean[saturated] = np.maximum(planes[saturated], 1)

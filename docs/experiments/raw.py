@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter
 from skimage import data
 from unusual_sensors import UNUSUAL, Unusual, make_files, surviving_stars
 
@@ -52,7 +53,8 @@ SHOT_AT_100 = 4e-5
 READ_AT_100 = 3e-4
 READ_EXPONENT = 0.65
 UNUSUAL_SIDE = 512  # pixels, of the photos for unusual sensors
-SHADOWS = 64 / 255  # the brightest colour of a pixel that counts as a shadow
+SHADOWS = 64 / 255  # the brightest value in a pixel that counts as a shadow, and
+SHADOW_SIDE = 9  # in the square of so many pixels around it: light from beside it is not its own error
 LARGE_SIZE = (4000, 6000)  # pixels: height and width
 MAX_PIXELS = 10**9
 GIGABYTE = 1e9
@@ -113,10 +115,11 @@ def quality(folder: Path, count: int | None) -> None:
         )
 
 
-def sensors(folder: Path, count: int | None, wanted: list[str]) -> None:
+def sensors(folder: Path, count: int, wanted: list[str]) -> None:
     """Print a row for each unusual sensor: PSNR after rendering, and the mean error of the worst colour in shadows."""
     denoise = load_denoiser("mallenet-raw", precision="fp32")
-    photos = find_photos([folder])[:count]
+    found = find_photos([folder])
+    photos = [found[len(found) * index // count] for index in range(count)]
     ways = ("auto", "noise told", "not denoised")
     columns = [*(f"{way}, dB" for way in ways), *(f"{way}, shadows" for way in ways), *(f"{way}, stars" for way in ways)]
     print(f"| sensor | {' | '.join(columns)} |")
@@ -129,7 +132,7 @@ def sensors(folder: Path, count: int | None, wanted: list[str]) -> None:
         for index, path in enumerate(some):
             results, truth = _denoise_unusual(unusual, image.read(path).as_rgb8(), index, denoise)
             scores.append([psnr(result, truth) for result in results])
-            dark = truth.max(axis=-1) < SHADOWS
+            dark = maximum_filter(truth.max(axis=-1), SHADOW_SIDE) < SHADOWS
             pixels += int(dark.sum())
             sums += [(result - truth)[dark].sum(axis=0) for result in results]
             if unusual.star_sigma is not None:
@@ -274,7 +277,7 @@ def main() -> None:
     names.add_parser("noise").add_argument("--repeats", type=int, default=8)
     sensors_parser = names.add_parser("sensors")
     sensors_parser.add_argument("folder", type=Path)
-    sensors_parser.add_argument("--photos", type=int)
+    sensors_parser.add_argument("--photos", type=int, default=8, help="so many, evenly spread over the folder")
     sensors_parser.add_argument("--only", nargs="*", default=[], help="words in the names of the sensors")
     names.add_parser("speed")
     given = parser.parse_args()
