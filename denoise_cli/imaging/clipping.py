@@ -48,7 +48,7 @@ FLATTEST = 0.02  # of these blocks are regarded as flat. In pure noise,
 FLATTEST_DEVIATION = 0.86  # times the true deviation is what they seem to have at most
 
 
-def clipped_at(planes: Array, read: float) -> NDArray[np.float32] | None:
+def clipped_at(planes: Values, read: float = np.inf) -> NDArray[np.float32] | None:
     """The light at which each plane's noise is clipped; None if no plane's shadows are changed by that.
 
     Args:
@@ -64,7 +64,7 @@ def clipped_at(planes: Array, read: float) -> NDArray[np.float32] | None:
     return floors if np.isfinite(floors).any() else None
 
 
-def clipped_noise(planes: Array, floors: NDArray[np.float32]) -> tuple[float, float] | None:
+def clipped_noise(planes: Values, floors: NDArray[np.float32]) -> tuple[float, float] | None:
     """Light and deviation of the noise in shadows, from the share of clipped values and the mean in flat blocks.
 
     Args:
@@ -173,7 +173,7 @@ def _unit_mean(u: Values) -> Values:
     return u * ndtr(u) + np.exp(-np.square(u) / 2) / (2 * np.pi) ** 0.5
 
 
-def _in_blocks(plane: Array, side: int) -> Array:
+def _in_blocks(plane: Values, side: int) -> Values:
     rows, columns = (length // side for length in plane.shape)
     return plane[: rows * side, : columns * side].reshape(rows, side, columns, side)
 

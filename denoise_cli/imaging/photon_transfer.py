@@ -13,17 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
+from denoise_cli.imaging.clipping import clipped_at, clipped_noise
 from denoise_cli.imaging.noise import ShotRead
 
 Array = NDArray[np.floating]
 
 BLOCK = 8  # quads
 FLAT_SHARE = 0.02  # of the blocks of one brightness are regarded as flat,
+FLATTEST_SHARE = 0.002  # the flattest of them
+EVEN = 0.9  # noise in the flattest, relative to that in the flat ones, that chance can explain
+TEXTURE_POWER = 3  # of less than that: a photo of leaves without noise then has a quarter of what it seems to have
 MIN_FLAT_BLOCKS = 4  # but at least so many,
 MAX_FLAT_SHARE = 0.5  # and at most this share
 BLOCKS_PER_BIN = 48
 MAX_BINS = 48
 MIN_BLOCKS = 8
+SHADOW_BINS = 3  # shadows with clipped noise count as much as one third of the bins
 FITTING_ROUNDS = 20
 SLACK = 0.1  # bins whose variance is above the line by less than this share have full weight
 REFINEMENTS = 4
@@ -49,13 +54,38 @@ def estimate_shot_read(planes: Array, full: NDArray[np.bool_]) -> ShotRead | Non
     light = np.maximum([means[some].mean() for some in bins], 0)
     flat = [min(max(FLAT_SHARE, MIN_FLAT_BLOCKS / len(some)), MAX_FLAT_SHARE) for some in bins]
     expected = np.quantile(_noise_variances(), flat)
+    shadows = _clipped_shadows(planes, len(bins))
     line = ShotRead(0.0, 1.0)
     for _ in range(REFINEMENTS):  # with a better line, the dark blocks of a bin are no longer mistaken for flat ones
         parts = zip(bins, flat, strict=True)
         shares = [np.quantile(variances[some] / _variance(means[some], line), share) for some, share in parts]
         found = shares / expected * _variance(light, line)
-        line = _fit_line(light, np.maximum(found, MIN_VARIANCE_SHARE * np.median(found)))
-    return line
+        found = np.maximum(found, MIN_VARIANCE_SHARE * np.median(found))
+        line = _fit_line(*(np.append(bright, dark) for bright, dark in zip((light, found), shadows, strict=True)))
+    return _less_for_texture(line, variances / _variance(means, line))
+
+
+def _less_for_texture(noise: ShotRead, variances: Array) -> ShotRead:
+    """Lower an estimate that comes from texture, because no block is flat; `variances` are relative to it.
+
+    Noise varies as much in the flattest blocks as chance has it. Texture varies more, so that the flattest of the flat
+    ones vary much less than expected.
+    """
+    expected, seen = (np.quantile(one, (FLATTEST_SHARE, FLAT_SHARE)) for one in (_noise_variances(), variances))
+    evenness = float(np.sqrt(seen[0] / seen[1] * (expected[1] / expected[0])))
+    factor = min(evenness / EVEN, 1.0) ** TEXTURE_POWER
+    return ShotRead(noise.shot * factor**2, noise.read * factor)
+
+
+def _clipped_shadows(planes: Array, bins: int) -> tuple[Array, Array]:
+    """Brightness and variance of shadows in which noise is clipped, so often that they count as much as some bins."""
+    floors = clipped_at(planes)
+    measured = None if floors is None else clipped_noise(planes, floors)
+    if measured is None:
+        return np.empty(0), np.empty(0)
+    light, deviation = measured
+    count = max(bins // SHADOW_BINS, 1)
+    return np.full(count, light), np.full(count, deviation**2)
 
 
 def _variance(light: Array, noise: ShotRead) -> Array:
@@ -70,7 +100,7 @@ def _fit_line(light: Array, variance: Array) -> ShotRead:
         scale = (weights / variance)[:, None]
         (shot, dark), _ = nnls(rows * scale, (variance[:, None] * scale)[:, 0])
         above = variance / np.maximum(rows @ (shot, dark), MIN_VARIANCE) - 1
-        weights = np.minimum(1, SLACK / np.maximum(above, SLACK))
+        weights = np.minimum(1, SLACK / np.maximum(above, SLACK)) ** 2
     return ShotRead(float(shot), float(np.sqrt(dark)))
 
 
