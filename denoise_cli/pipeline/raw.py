@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
 from denoise_cli.errors import OutOfMemory
+from denoise_cli.imaging import stuck
 from denoise_cli.imaging.anscombe import AnscombeTransform
-from denoise_cli.imaging.bayer import PLANES, pack, replace_stuck, unpack
+from denoise_cli.imaging.bayer import PLANES, pack, pattern_of, unpack
 from denoise_cli.imaging.clipping import ClippedNoise, clipped_at
 from denoise_cli.imaging.noise import ShotRead, developed_noise
 from denoise_cli.imaging.photon_transfer import estimate_shot_read
@@ -135,7 +136,9 @@ def denoise_mosaic(
     if strength == 0 or not (noise.shot or noise.read):
         return mosaic.light
     transform = AnscombeTransform(noise)
-    planes, _ = replace_stuck(pack(mosaic.light, mosaic.phase), noise)
+    pattern = pattern_of(mosaic.phase)
+    light = stuck.replace(mosaic.light, stuck.find_stuck(mosaic.light, pattern, noise), pattern)
+    planes = pack(light, mosaic.phase)
     clean = transform.inverse(denoise(transform.forward(planes), transform.level, strength, progress))
     floors = clipped_at(planes, noise.read)
     if floors is not None:
