@@ -4,7 +4,8 @@ import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -70,6 +71,14 @@ Format = Annotated[
 Linear = Annotated[
     bool, typer.Option("--linear", help="Write demosaiced, linear light to .dng files instead of a mosaic.")
 ]
+HotPixels = Annotated[
+    str,
+    typer.Option(
+        metavar="WHICH",
+        help="Stuck photosites of camera RAW to replace: auto, off, or a file that tells them: a dark frame, or a list "
+        "of columns and rows.",
+    ),
+]
 Recursive = Annotated[
     bool, typer.Option("--recursive", "-r", help="Include subfolders, and recreate them in the output folder.")
 ]
@@ -84,6 +93,7 @@ def image(
     quality: Quality = 95,
     format: Format = None,  # noqa: A002 - the option's name
     linear: Linear = False,
+    hot_pixels: HotPixels = "auto",
     recursive: Recursive = False,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
@@ -109,7 +119,8 @@ def image(
     if format is not None and format not in TARGETS:
         raise UsageError(f"--format {format}: choose one of {', '.join(TARGETS)}")
     planned = jobs.plan(inputs, output, recursive, format)
-    settings = photo.Settings(model, level, strength, quality, overwrite, max_pixels, linear)
+    which = _read_hot_pixels(hot_pixels)
+    settings = photo.Settings(model, level, strength, quality, overwrite, max_pixels, linear, which)
     if linear and all(job.kind != jobs.DNG for job in planned):
         raise UsageError("--linear: only for .dng files: name a .dng file as the output, or add --format dng")
     if model != AUTO:
@@ -133,6 +144,16 @@ def image(
     failures = _denoise_all(planned, load, settings, quiet, as_json)
     if failures:
         raise typer.Exit(1)
+
+
+def _read_hot_pixels(text: str) -> "Literal['auto', 'off'] | Path":
+    if text == "auto":
+        return "auto"
+    if text == "off":
+        return "off"
+    if not Path(text).is_file():
+        raise UsageError(f"--hot-pixels {text}: expected auto, off or a file, and there is no such file")
+    return Path(text)
 
 
 def _denoise_all(

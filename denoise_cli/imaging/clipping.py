@@ -126,7 +126,7 @@ class ClippedNoise:
         """The light that is so many deviations of its own noise above `floor`."""
         light = floor
         for _ in range(10):
-            light = floor + deviations * float(self._deviation(np.float64(light)))
+            light = floor + deviations * float(self._deviation(np.full(1, light))[0])
         return light
 
     def _without_mean_change(self, plane: Array, floor: float) -> Array:
@@ -157,15 +157,16 @@ class ClippedNoise:
                 return plane
             expected, density = ndtr(-u), np.exp(-u * u / 2) / np.float32((2 * np.pi) ** 0.5)
             means = floor + deviation * (u * (1 - expected) + density)
+            parts = (expected - (noisy <= floor), density / deviation, noisy - means, 1 - expected, u)
             number, share, share_slope, mean, mean_slope, height = (
-                _smoothed(np.where(dark, values, 0))
-                for values in (np.ones_like(u), expected - (noisy <= floor), density / deviation, noisy - means, 1 - expected, u)
+                _smoothed(np.where(dark, values, 0)) for values in (np.ones_like(u), *parts)
             )
             number = np.maximum(number, MIN_PLACES / BLOCK**2)
             weight = ((FAR - height / number) / (FAR - NEAR)).clip(0, 1)
             shift = weight * share / np.maximum(share_slope, 1e-6) + (1 - weight) * mean / np.maximum(mean_slope, 1e-6)
-            plane = plane + dark * np.minimum(2 * (1 - u / DARK), 1) * _enlarged(shift, plane.shape)
-        return np.maximum(plane, floor)
+            shifted = plane + dark * np.minimum(2 * (1 - u / DARK), 1) * _enlarged(shift, plane.shape)
+            plane = shifted.astype(np.float32)
+        return np.maximum(plane, np.float32(floor))
 
 
 def _unit_mean(u: Values) -> Values:

@@ -109,9 +109,7 @@ def _beyond_neighbours(light: Array, at: Step, pattern: NDArray[np.integer], noi
         return beyond(high, low), beyond(second_high, low) | beyond(high, second_low)
 
 
-def _confirmed(
-    light: Array, y: Indices, x: Indices, at: Step, pattern: NDArray[np.integer], noise: ShotRead
-) -> Mask:
+def _confirmed(light: Array, y: Indices, x: Indices, at: Step, pattern: NDArray[np.integer], noise: ShotRead) -> Mask:
     """Whether the photosites beside show the same as these, so that it is real: (N,)."""
     own = light[y, x] - _median(_values(light, y, x, _nearest(pattern, at)))
     differences, variances = [], []
@@ -134,7 +132,7 @@ def _stuck_columns(light: Array, period: int, noise: ShotRead) -> Mask:
         return np.zeros(light.shape, bool)
     whole = np.pad(light, ((0, 0), (2 * period, 2 * period)), mode="reflect")
     W = light.shape[1]
-    beside = [whole[:, 2 * period + step : 2 * period + step + W] for step in (-2 * period, -period, period, 2 * period)]
+    beside = [whole[:, step * period : step * period + W] for step in (0, 1, 3, 4)]
     high, low = np.maximum.reduce(beside), np.minimum.reduce(beside)
     deviation = _deviation(high, noise)
     found = np.zeros(light.shape, bool)
@@ -148,7 +146,9 @@ def _stuck_columns(light: Array, period: int, noise: ShotRead) -> Mask:
         excess = sense * (light[:, candidates] - median)
         for index, x in enumerate(candidates):
             part = parts[:, index]
-            if not part.any() or _lit_beside(whole, part, x + 2 * period, period, sense, float(excess[part, index].mean())):
+            if not part.any():
+                continue
+            if _lit_beside(whole, part, int(x) + 2 * period, period, sense, float(excess[part, index].mean())):
                 continue
             part = uniform_filter1d(part.astype(np.float32), LINE, mode="nearest") > 0
             found[:, x] |= part & (excess[:, index] > deviation[:, x])
@@ -213,8 +213,8 @@ def _median(values: Array) -> Array:
     """(N,) of (steps, N), without NaN; NaN if there is nothing else."""
     number = np.count_nonzero(~np.isnan(values), axis=0)
     ordered = np.sort(values, axis=0)  # NaN comes last
-    columns = np.arange(values.shape[1])
-    low, high = (ordered[np.maximum(one, 0), columns] for one in ((number - 1) // 2, np.maximum(number // 2, 0).clip(max=len(values) - 1)))
+    middle = ((number - 1) // 2, number // 2)
+    low, high = (np.take_along_axis(ordered, one.clip(0, len(values) - 1)[None], axis=0)[0] for one in middle)
     return np.where(number > 0, (low + high) / 2, np.nan).astype(np.float32)
 
 

@@ -4,18 +4,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from denoise_cli.errors import DenoiseError, UnwritableFile
+from denoise_cli.errors import DenoiseError, UnreadableFile, UnwritableFile
 from denoise_cli.imaging.noise import ShotRead, estimate_sigma
 from denoise_cli.inference.denoiser import Denoiser, Progress
 from denoise_cli.io import development, image
 from denoise_cli.io.dng import DigitalNegative
 from denoise_cli.io.photo import Photo
 from denoise_cli.io.raw import RawFile
+from denoise_cli.pipeline.hot_pixels import stuck_in
 from denoise_cli.pipeline.jobs import DNG, FALLBACK_FORMAT, Job, check
 from denoise_cli.pipeline.model_choice import model_for
-from denoise_cli.pipeline.raw import Output, denoise_raw
+from denoise_cli.pipeline.raw import HotPixels, Output, denoise_raw
 from denoise_cli.version import __version__
 
 Load = Callable[[str], Denoiser]
@@ -34,6 +35,8 @@ class Settings:
         overwrite: whether existing files are replaced.
         max_pixels: larger photos are refused.
         linear: whether a DNG holds linear light, demosaiced, instead of the mosaic.
+        hot_pixels: "auto" to find stuck photosites of RAW files and replace them, "off" to leave them, or the path of
+            a list or a dark frame, see `pipeline.hot_pixels`.
     """
 
     model: str
@@ -43,6 +46,7 @@ class Settings:
     overwrite: bool = False
     max_pixels: int = image.MAX_PIXELS
     linear: bool = False
+    hot_pixels: Literal["auto", "off"] | Path = "auto"
 
 
 @dataclass(frozen=True)
@@ -143,7 +147,14 @@ def _denoise_photo(photo: Photo, denoise: Denoiser, settings: Settings, progress
 def _denoise_raw(raw: RawFile, kind: str, denoise: Denoiser, settings: Settings, progress: Progress | None) -> _Done:
     given = settings.noise if isinstance(settings.noise, ShotRead) else None
     output: Output = "photo" if kind != DNG else "linear_dng" if settings.linear else "mosaic_dng"
-    done = denoise_raw(raw, denoise, output, given, settings.strength, progress)
+    hot_pixels: HotPixels
+    if not isinstance(settings.hot_pixels, Path):
+        hot_pixels = settings.hot_pixels
+    elif raw.obstacle is not None:
+        raise UnreadableFile(raw.name, f"--hot-pixels {settings.hot_pixels}: {raw.obstacle}: choose auto or off")
+    else:
+        hot_pixels = stuck_in(settings.hot_pixels, raw.mosaic.light.shape, settings.max_pixels)
+    done = denoise_raw(raw, denoise, output, given, settings.strength, progress, hot_pixels)
     return _Done(done.picture, done.noise.noise, done.noise.source, done.notes)
 
 
