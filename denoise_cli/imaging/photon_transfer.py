@@ -28,6 +28,7 @@ MAX_FLAT_SHARE = 0.5  # and at most this share
 BLOCKS_PER_BIN = 48
 MAX_BINS = 48
 MIN_BLOCKS = 8
+CLEAR = 2.5  # deviations above black: light whose noise is not clipped
 SHADOW_BINS = 3  # shadows with clipped noise count as much as one third of the bins
 FITTING_ROUNDS = 20
 SLACK = 0.1  # bins whose variance is above the line by less than this share have full weight
@@ -48,20 +49,27 @@ def estimate_shot_read(planes: Array, full: NDArray[np.bool_]) -> ShotRead | Non
         The noise; None for a picture that is too small or too bright.
     """
     means, variances = (np.concatenate(parts) for parts in zip(*map(_blocks, *_split(planes, full)), strict=True))
+    shadow = _clipped_shadow(planes)
+    if shadow is not None:  # blocks so near to it that only by chance none of their values was clipped vary too little
+        whole = means > CLEAR * shadow[1]
+        means, variances = means[whole], variances[whole]
     if len(means) < MIN_BLOCKS:
-        return None
+        return None if shadow is None else ShotRead(0.0, shadow[1])
     bins = np.array_split(np.argsort(means), min(max(len(means) // BLOCKS_PER_BIN, 1), MAX_BINS))
     light = np.maximum([means[some].mean() for some in bins], 0)
     flat = [min(max(FLAT_SHARE, MIN_FLAT_BLOCKS / len(some)), MAX_FLAT_SHARE) for some in bins]
     expected = np.quantile(_noise_variances(), flat)
-    shadows = _clipped_shadows(planes, len(bins))
     line = ShotRead(0.0, 1.0)
     for _ in range(REFINEMENTS):  # with a better line, the dark blocks of a bin are no longer mistaken for flat ones
         parts = zip(bins, flat, strict=True)
         shares = [np.quantile(variances[some] / _variance(means[some], line), share) for some, share in parts]
         found = shares / expected * _variance(light, line)
         found = np.maximum(found, MIN_VARIANCE_SHARE * np.median(found))
-        line = _fit_line(*(np.append(bright, dark) for bright, dark in zip((light, found), shadows, strict=True)))
+        if shadow is None:
+            line = _fit_line(light, found)
+        else:
+            count = max(len(bins) // SHADOW_BINS, 1)
+            line = _fit_line(np.append(light, [shadow[0]] * count), np.append(found, [shadow[1] ** 2] * count))
     return _less_for_texture(line, variances / _variance(means, line))
 
 
@@ -77,15 +85,10 @@ def _less_for_texture(noise: ShotRead, variances: Array) -> ShotRead:
     return ShotRead(noise.shot * factor**2, noise.read * factor)
 
 
-def _clipped_shadows(planes: Array, bins: int) -> tuple[Array, Array]:
-    """Brightness and variance of shadows in which noise is clipped, so often that they count as much as some bins."""
+def _clipped_shadow(planes: Array) -> tuple[float, float] | None:
+    """Light and deviation of the noise in shadows in which it is clipped; None if there are too few."""
     floors = clipped_at(planes)
-    measured = None if floors is None else clipped_noise(planes, floors)
-    if measured is None:
-        return np.empty(0), np.empty(0)
-    light, deviation = measured
-    count = max(bins // SHADOW_BINS, 1)
-    return np.full(count, light), np.full(count, deviation**2)
+    return None if floors is None else clipped_noise(planes, floors)
 
 
 def _variance(light: Array, noise: ShotRead) -> Array:

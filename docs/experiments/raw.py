@@ -116,10 +116,7 @@ def quality(folder: Path, count: int | None) -> None:
 
 
 def sensors(folder: Path, count: int, wanted: list[str]) -> None:
-    """Print a row for each unusual sensor: PSNR after rendering, and the error of shadows.
-
-    That is the error of the worst colour in the mean light of all shadows, on the scale of 0 to 255 after encoding.
-    """
+    """Print a row for each unusual sensor: PSNR after rendering, and the mean error of the worst colour in shadows."""
     denoise = load_denoiser("mallenet-raw", precision="fp32")
     found = find_photos([folder])
     photos = [found[len(found) * index // count] for index in range(count)]
@@ -131,18 +128,17 @@ def sensors(folder: Path, count: int, wanted: list[str]) -> None:
         if wanted and not any(word in unusual.name for word in wanted):
             continue
         some = photos if unusual.star_sigma is None else photos[:1]
-        scores, sums, pixels, stars = [], np.zeros((len(ways) + 1, 3)), 0, [""] * len(ways)
+        scores, sums, pixels, stars = [], np.zeros((len(ways), 3)), 0, [""] * len(ways)
         for index, path in enumerate(some):
             results, truth = _denoise_unusual(unusual, image.read(path).as_rgb8(), index, denoise)
             scores.append([psnr(result, truth) for result in results])
             dark = maximum_filter(truth.max(axis=-1), SHADOW_SIDE) < SHADOWS
             pixels += int(dark.sum())
-            sums += [srgb_to_linear(one)[dark].sum(axis=0) for one in (*results, truth)]
+            sums += [(result - truth)[dark].sum(axis=0) for result in results]
             if unusual.star_sigma is not None:
                 linear = [srgb_to_linear(one) for one in (*results, truth)]
                 stars = [f"{surviving_stars(one, linear[-1]):.0%}" for one in linear[:-1]]
-        means = linear_to_srgb((sums / max(pixels, 1)).clip(0, 1))
-        errors = 255 * (means[:-1] - means[-1])
+        errors = 255 * sums / max(pixels, 1)
         worst = errors[np.arange(len(ways)), np.abs(errors).argmax(axis=1)]
         cells = [*(f"{s:.2f}" for s in np.mean(scores, axis=0)), *(f"{w:+.1f}" for w in worst), *stars]
         print(f"| {unusual.name} | {' | '.join(cells)} |", flush=True)
