@@ -4,7 +4,8 @@ import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -87,6 +88,14 @@ Tone = Annotated[
         "preview.",
     ),
 ]
+HotPixels = Annotated[
+    str,
+    typer.Option(
+        metavar="WHICH",
+        help="Stuck photosites of camera RAW to replace: auto, off, or a file that tells them: a dark frame, or a list "
+        "of columns and rows.",
+    ),
+]
 Recursive = Annotated[
     bool, typer.Option("--recursive", "-r", help="Include subfolders, and recreate them in the output folder.")
 ]
@@ -103,6 +112,7 @@ def image(
     linear: Linear = False,
     compression: Compression = "auto",
     tone: Tone = "flat",
+    hot_pixels: HotPixels = "auto",
     recursive: Recursive = False,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
@@ -136,7 +146,7 @@ def image(
     only_for_dng = [name for name, given in (("--linear", linear), ("--compression", compression != "auto")) if given]
     if only_for_dng and all(job.kind != jobs.DNG for job in planned):
         raise UsageError(f"{only_for_dng[0]}: only for .dng files: name a .dng file as the output, or add --format dng")
-    settings = dataclasses.replace(settings, tone=_read_tone(tone))
+    settings = dataclasses.replace(settings, tone=_read_tone(tone), hot_pixels=_read_hot_pixels(hot_pixels))
     if tone == "camera" and all(job.kind == jobs.DNG for job in planned):
         raise UsageError("--tone camera: a .dng file holds light without a tone: leave it out, or write a picture")
     if model != AUTO:
@@ -183,6 +193,16 @@ def _read_tone(tone: str) -> "ToneName":
     if tone not in ("flat", "camera"):
         raise UsageError(f"--tone {tone}: choose flat or camera")
     return tone  # type: ignore[return-value]
+
+
+def _read_hot_pixels(text: str) -> "Literal['auto', 'off'] | Path":
+    if text == "auto":
+        return "auto"
+    if text == "off":
+        return "off"
+    if not Path(text).is_file():
+        raise UsageError(f"--hot-pixels {text}: expected auto, off or a file, and there is no such file")
+    return Path(text)
 
 
 def _denoise_all(

@@ -49,6 +49,12 @@ class ColourFilters:
         pattern: NDArray[np.intp] = self._module.pattern(self.phase)
         return pattern
 
+    @property
+    def pattern_of_planes(self) -> NDArray[np.intp]:
+        """(2, 2) or (6, 6), the plane that each of the first photosites goes to in `pack`."""
+        whole = np.broadcast_to(np.arange(self.planes), (self.side, self.side, self.planes))
+        return self.unpack(np.tile(whole, (2, 2, 1)), self.pattern.shape)
+
     def pack(self, mosaic: Values) -> Values:
         """A mosaic, (H, W), as planes of one colour each, (h, w, C)."""
         packed: Values = self._module.pack(mosaic, self.phase)

@@ -13,17 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
+from denoise_cli.imaging.clipping import clipped_at, clipped_noise
 from denoise_cli.imaging.noise import ShotRead
 
 Array = NDArray[np.floating]
 
 BLOCK = 8  # quads
 FLAT_SHARE = 0.02  # of the blocks of one brightness are regarded as flat,
+FLATTEST_SHARE = 0.002  # the flattest of them
+EVEN = 0.9  # noise in the flattest, relative to that in the flat ones, that chance can explain
+TEXTURE_POWER = 3  # of less than that: a photo of leaves without noise then has a quarter of what it seems to have
 MIN_FLAT_BLOCKS = 4  # but at least so many,
 MAX_FLAT_SHARE = 0.5  # and at most this share
 BLOCKS_PER_BIN = 48
 MAX_BINS = 48
 MIN_BLOCKS = 8
+CLEAR = 2.5  # deviations above black: light whose noise is not clipped
+SHADOW_BINS = 3  # shadows with clipped noise count as much as one third of the bins
 FITTING_ROUNDS = 20
 SLACK = 0.1  # bins whose variance is above the line by less than this share have full weight
 REFINEMENTS = 4
@@ -43,8 +49,12 @@ def estimate_shot_read(planes: Array, full: NDArray[np.bool_]) -> ShotRead | Non
         The noise; None for a picture that is too small or too bright.
     """
     means, variances = (np.concatenate(parts) for parts in zip(*map(_blocks, *_split(planes, full)), strict=True))
+    shadow = _clipped_shadow(planes)
+    if shadow is not None:  # blocks so near to it that only by chance none of their values was clipped vary too little
+        whole = means > CLEAR * shadow[1]
+        means, variances = means[whole], variances[whole]
     if len(means) < MIN_BLOCKS:
-        return None
+        return None if shadow is None else ShotRead(0.0, shadow[1])
     bins = np.array_split(np.argsort(means), min(max(len(means) // BLOCKS_PER_BIN, 1), MAX_BINS))
     light = np.maximum([means[some].mean() for some in bins], 0)
     flat = [min(max(FLAT_SHARE, MIN_FLAT_BLOCKS / len(some)), MAX_FLAT_SHARE) for some in bins]
@@ -54,8 +64,31 @@ def estimate_shot_read(planes: Array, full: NDArray[np.bool_]) -> ShotRead | Non
         parts = zip(bins, flat, strict=True)
         shares = [np.quantile(variances[some] / _variance(means[some], line), share) for some, share in parts]
         found = shares / expected * _variance(light, line)
-        line = _fit_line(light, np.maximum(found, MIN_VARIANCE_SHARE * np.median(found)))
-    return line
+        found = np.maximum(found, MIN_VARIANCE_SHARE * np.median(found))
+        if shadow is None:
+            line = _fit_line(light, found)
+        else:
+            count = max(len(bins) // SHADOW_BINS, 1)
+            line = _fit_line(np.append(light, [shadow[0]] * count), np.append(found, [shadow[1] ** 2] * count))
+    return _less_for_texture(line, variances / _variance(means, line))
+
+
+def _less_for_texture(noise: ShotRead, variances: Array) -> ShotRead:
+    """Lower an estimate that comes from texture, because no block is flat; `variances` are relative to it.
+
+    Noise varies as much in the flattest blocks as chance has it. Texture varies more, so that the flattest of the flat
+    ones vary much less than expected.
+    """
+    expected, seen = (np.quantile(one, (FLATTEST_SHARE, FLAT_SHARE)) for one in (_noise_variances(), variances))
+    evenness = float(np.sqrt(seen[0] / seen[1] * (expected[1] / expected[0])))
+    factor = min(evenness / EVEN, 1.0) ** TEXTURE_POWER
+    return ShotRead(noise.shot * factor**2, noise.read * factor)
+
+
+def _clipped_shadow(planes: Array) -> tuple[float, float] | None:
+    """Light and deviation of the noise in shadows in which it is clipped; None if there are too few."""
+    floors = clipped_at(planes)
+    return None if floors is None else clipped_noise(planes, floors)
 
 
 def _variance(light: Array, noise: ShotRead) -> Array:
@@ -70,7 +103,7 @@ def _fit_line(light: Array, variance: Array) -> ShotRead:
         scale = (weights / variance)[:, None]
         (shot, dark), _ = nnls(rows * scale, (variance[:, None] * scale)[:, 0])
         above = variance / np.maximum(rows @ (shot, dark), MIN_VARIANCE) - 1
-        weights = np.minimum(1, SLACK / np.maximum(above, SLACK))
+        weights = np.minimum(1, SLACK / np.maximum(above, SLACK)) ** 2
     return ShotRead(float(shot), float(np.sqrt(dark)))
 
 

@@ -358,7 +358,12 @@ class RawFile:
         """The largest preview in the file, which the camera has made: a JPEG, or (h, w, 3) pixels; None without."""
         with self._libraw() as rawpy:
             try:
-                preview = self._raw.extract_thumb()
+                # What was decoded here went to LibRaw without the file's preview.
+                with ExitStack() as opened:
+                    raw = self._raw
+                    if self._decoded is not None:
+                        raw = opened.enter_context(rawpy.imread(BytesIO(self.original)))
+                    preview = raw.extract_thumb()
             except rawpy.LibRawError:
                 return None
         if preview.format == rawpy.ThumbFormat.JPEG:

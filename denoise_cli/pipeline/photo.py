@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from denoise_cli.errors import DenoiseError, UnwritableFile, UsageError
+from denoise_cli.errors import DenoiseError, UnreadableFile, UnwritableFile, UsageError
 from denoise_cli.imaging.noise import ShotRead, estimate_sigma
 from denoise_cli.inference.denoiser import Denoiser, Progress
 from denoise_cli.io import development, image
@@ -15,9 +15,10 @@ from denoise_cli.io.dng import DigitalNegative
 from denoise_cli.io.dng_builder import CompressionChoice, compressed_as
 from denoise_cli.io.photo import Photo
 from denoise_cli.io.raw import RawFile
+from denoise_cli.pipeline.hot_pixels import stuck_in
 from denoise_cli.pipeline.jobs import DNG, FALLBACK_FORMAT, Job, check
 from denoise_cli.pipeline.model_choice import model_for
-from denoise_cli.pipeline.raw import Output, denoise_raw
+from denoise_cli.pipeline.raw import HotPixels, Output, denoise_raw
 from denoise_cli.pipeline.sidecar import carry
 from denoise_cli.version import __version__
 
@@ -40,6 +41,8 @@ class Settings:
         linear: whether a DNG holds linear light, demosaiced, instead of the mosaic.
         compression: of a DNG, without loss; "auto" compresses with loss where the RAW file is compressed so.
         tone: of pictures from camera RAW: "flat", or "camera" for that of the file's preview.
+        hot_pixels: "auto" to find stuck photosites of RAW files and replace them, "off" to leave them, or the path of
+            a list or a dark frame, see `pipeline.hot_pixels`.
     """
 
     model: str
@@ -51,6 +54,7 @@ class Settings:
     linear: bool = False
     compression: CompressionChoice = "auto"
     tone: Tone = "flat"
+    hot_pixels: Literal["auto", "off"] | Path = "auto"
 
 
 @dataclass(frozen=True)
@@ -165,7 +169,14 @@ def _denoise_photo(photo: Photo, denoise: Denoiser, settings: Settings, progress
 def _denoise_raw(raw: RawFile, kind: str, denoise: Denoiser, settings: Settings, progress: Progress | None) -> _Done:
     given = settings.noise if isinstance(settings.noise, ShotRead) else None
     output: Output = "photo" if kind != DNG else "linear_dng" if settings.linear else "mosaic_dng"
-    done = denoise_raw(raw, denoise, output, given, settings.strength, progress)
+    hot_pixels: HotPixels
+    if not isinstance(settings.hot_pixels, Path):
+        hot_pixels = settings.hot_pixels
+    elif raw.obstacle is not None:
+        raise UnreadableFile(raw.name, f"--hot-pixels {settings.hot_pixels}: {raw.obstacle}: choose auto or off")
+    else:
+        hot_pixels = stuck_in(settings.hot_pixels, raw.mosaic.light.shape, settings.max_pixels)
+    done = denoise_raw(raw, denoise, output, given, settings.strength, progress, hot_pixels)
     picture, notes = done.picture, done.notes
     if isinstance(picture, DigitalNegative):
         picture = compressed_as(raw, picture, settings.compression)

@@ -1,13 +1,14 @@
 """Camera RAW through a denoiser, from an open file to a photo or a DNG.
 
-A Bayer mosaic is denoised before LibRaw develops it: stuck photosites are replaced, the colours packed into planes,
-the noise made equally strong everywhere, and all of that undone again. Where there is no Bayer mosaic, LibRaw's
+A Bayer mosaic is denoised before LibRaw develops it: banding is removed, stuck photosites are replaced, the colours
+packed into planes, the noise made equally strong everywhere, and all of that undone again. Where the file has clipped
+the noise of shadows, they get back the light that they had. Where there is no Bayer mosaic, LibRaw's
 linear picture is denoised by a network that was trained on demosaiced noise.
 
 Legend: H x W photosites or pixels, h x w quads.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -15,8 +16,10 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
 from denoise_cli.errors import OutOfMemory
+from denoise_cli.imaging import stuck
 from denoise_cli.imaging.anscombe import AnscombeTransform
-from denoise_cli.imaging.bayer import replace_stuck
+from denoise_cli.imaging.banding import row_offsets
+from denoise_cli.imaging.clipping import ClippedNoise, clipped_at
 from denoise_cli.imaging.noise import ShotRead, developed_noise
 from denoise_cli.imaging.photon_transfer import estimate_shot_read
 from denoise_cli.inference.denoiser import Denoiser, Progress
@@ -29,6 +32,7 @@ from denoise_cli.io.raw import MOST_HEADROOM, WHITE, Mosaic, Numbers, RawFile
 Array = NDArray[np.float32]
 NoiseSource = Literal["given", "file", "estimated"]
 Output = Literal["photo", "mosaic_dng", "linear_dng"]
+HotPixels = Literal["auto", "off"] | NDArray[np.bool_]  # to find them, to leave them, or where they are: (H, W)
 
 # A saturated photosite stays saturated if this share of its neighbours of the same colour is: elsewhere, noise has
 # pushed it there.
@@ -60,6 +64,7 @@ def denoise_raw(
     noise: ShotRead | None = None,
     strength: float = 1.0,
     progress: Progress | None = None,
+    hot_pixels: HotPixels = "auto",
 ) -> DenoisedRaw:
     """Denoise an open RAW file.
 
@@ -71,6 +76,7 @@ def denoise_raw(
         noise: of its values, as shares of white; None to take it from the file or estimate it.
         strength: 0 to 1, the share of the noise that is removed.
         progress: called with the fraction done.
+        hot_pixels: which photosites of a mosaic are replaced, because they are stuck.
 
     Raises:
         OutOfMemory: even the smallest tile, or the whole picture, does not fit into memory.
@@ -79,7 +85,7 @@ def denoise_raw(
     try:
         known = noise_of(raw, noise)
         if denoise.is_for_mosaics:
-            return _denoise_mosaic_of(raw, denoise, output, known, strength, progress)
+            return _denoise_mosaic_of(raw, denoise, output, known, strength, progress, hot_pixels)
         return _denoise_picture_of(raw, denoise, output, known, strength, progress)
     except MemoryError as error:
         raise OutOfMemory(f"{raw.name}: does not fit into memory") from error
@@ -114,7 +120,12 @@ def estimate_picture_noise(linear: Numbers, gains: NDArray[np.float64]) -> ShotR
 
 
 def denoise_mosaic(
-    mosaic: Mosaic, noise: ShotRead, denoise: Denoiser, strength: float = 1.0, progress: Progress | None = None
+    mosaic: Mosaic,
+    noise: ShotRead,
+    denoise: Denoiser,
+    strength: float = 1.0,
+    progress: Progress | None = None,
+    hot_pixels: HotPixels = "auto",
 ) -> Array:
     """Denoise the light of a mosaic.
 
@@ -124,6 +135,7 @@ def denoise_mosaic(
         denoise: for mosaics.
         strength: 0 to 1, the share of the noise that is removed; 0 returns the light unchanged.
         progress: called with the fraction done.
+        hot_pixels: which photosites are replaced, because they are stuck.
 
     Returns:
         (H, W), as `mosaic.light`.
@@ -134,15 +146,49 @@ def denoise_mosaic(
     if strength == 0 or not (noise.shot or noise.read):
         return mosaic.light
     transform = AnscombeTransform(noise, mosaic.headroom)
-    planes, _ = replace_stuck(mosaic.filters.pack(mosaic.light), noise)
+    planes = mosaic.filters.pack(_without_stuck(mosaic, noise, hot_pixels))
     clean = transform.inverse(
         denoise(transform.forward(_within(planes, transform)), transform.level, strength, progress)
     )
     clean = _with_beyond(clean, planes, transform)
+    floors = clipped_at(planes, noise.read)
+    if floors is not None:
+        clean = ClippedNoise(noise, floors).restore(clean, planes)
     # Light beyond saturation is lost: highlights would be tinted if one colour stayed saturated and another did not.
     saturated = _mostly(mosaic.filters.pack(mosaic.full))
     clean[saturated] = np.maximum(planes[saturated], 1)
     return mosaic.filters.unpack(clean, mosaic.light.shape)
+
+
+def remove_banding(mosaic: Mosaic, noise: ShotRead) -> tuple[Mosaic, tuple[str, ...]]:
+    """Remove offsets of whole rows and columns.
+
+    Args:
+        mosaic: as `RawFile.mosaic` gives it.
+        noise: of its values, as shares of white.
+
+    Returns:
+        The mosaic, and what the user should hear about it.
+    """
+    notes = []
+    for name, axis in (("rows", 0), ("columns", 1)):
+        light = mosaic.light if axis == 0 else mosaic.light.T
+        offsets = row_offsets(light, mosaic.filters.pattern.shape[axis], noise)
+        if offsets is not None:
+            even = light - offsets[:, None].astype(np.float32)
+            even = np.where(mosaic.full if axis == 0 else mosaic.full.T, light, even)
+            mosaic = replace(mosaic, light=np.ascontiguousarray(even if axis == 0 else even.T))
+            notes.append(f"banding removed: {name} differed by {offsets.std():.2g} of white")
+    return mosaic, tuple(notes)
+
+
+def _without_stuck(mosaic: Mosaic, noise: ShotRead, hot_pixels: HotPixels) -> Array:
+    planes = mosaic.filters.pattern_of_planes
+    if isinstance(hot_pixels, str):
+        if hot_pixels == "off":
+            return mosaic.light
+        hot_pixels = stuck.find_stuck(mosaic.light, planes, noise)
+    return stuck.replace(mosaic.light, hot_pixels, planes)
 
 
 def denoise_picture(
@@ -195,20 +241,27 @@ def _with_beyond(clean: Array, light: Array, transform: AnscombeTransform) -> Ar
 
 
 def _denoise_mosaic_of(
-    raw: RawFile, denoise: Denoiser, output: Output, known: KnownNoise, strength: float, progress: Progress | None
+    raw: RawFile,
+    denoise: Denoiser,
+    output: Output,
+    known: KnownNoise,
+    strength: float,
+    progress: Progress | None,
+    hot_pixels: HotPixels,
 ) -> DenoisedRaw:
-    light = denoise_mosaic(raw.mosaic, known.noise, denoise, strength, progress)
+    mosaic, notes = (raw.mosaic, ()) if strength == 0 else remove_banding(raw.mosaic, known.noise)
+    light = denoise_mosaic(mosaic, known.noise, denoise, strength, progress, hot_pixels)
     changed = light is not raw.mosaic.light
     numbers = raw.numbers_of(light) if changed else raw.numbers
     if output == "photo":
         photo = as_photo(raw, raw.develop(numbers))
-        return DenoisedRaw(photo, known, _notes(raw, output) + photo.notes)
+        return DenoisedRaw(photo, known, (*_notes(raw, output), *notes, *photo.notes))
     left = estimate_mosaic_noise(raw.mosaic_of(numbers)) if changed else known.noise
     removed = strength if changed else 0.0
     if output == "mosaic_dng":
-        return DenoisedRaw(mosaic_dng(raw, numbers, left, removed), known, _notes(raw, output))
+        return DenoisedRaw(mosaic_dng(raw, numbers, left, removed), known, (*_notes(raw, output), *notes))
     linear = linear_dng(raw, camera_light(raw, numbers), left, numbers, removed)
-    return DenoisedRaw(linear, known, _notes(raw, output) + unmade_note(raw.unmade_operations))
+    return DenoisedRaw(linear, known, (*_notes(raw, output), *notes, *unmade_note(raw.unmade_operations)))
 
 
 def _denoise_picture_of(

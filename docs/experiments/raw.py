@@ -2,6 +2,7 @@
 
     python docs/experiments/raw.py quality FOLDER   # PSNR after rendering, denoised before or after it
     python docs/experiments/raw.py noise            # errors of the noise estimate, from ISO 100 to 25600
+    python docs/experiments/raw.py sensors FOLDER   # the same for sensors unlike those of the training
     python docs/experiments/raw.py speed            # time of each step and peak memory, for 24 megapixels
 
 Each prints its table as Markdown. FOLDER holds clean photos; the others use scikit-image's.
@@ -19,7 +20,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter
 from skimage import data
+from unusual_sensors import UNUSUAL, Unusual, make_files, surviving_stars
 
 from denoise_cli.benchmark.timing import max_rss_bytes
 from denoise_cli.data.photos import find_photos
@@ -30,12 +33,14 @@ from denoise_cli.imaging.filters import FilterKind
 from denoise_cli.imaging.metrics import psnr
 from denoise_cli.imaging.noise import ShotRead
 from denoise_cli.imaging.sensor import Sensor, draw_sensor
+from denoise_cli.imaging.transfer import linear_to_srgb, srgb_to_linear
 from denoise_cli.inference.denoiser import Denoiser, load_denoiser
 from denoise_cli.io import dng, image
 from denoise_cli.io.development import as_photo, developed
+from denoise_cli.io.photo import Photo
 from denoise_cli.io.raw import RawFile
 from denoise_cli.pipeline.model_choice import MOSAIC_MODELS
-from denoise_cli.pipeline.raw import denoise_mosaic, denoise_picture, estimate_noise
+from denoise_cli.pipeline.raw import denoise_mosaic, denoise_picture, denoise_raw, estimate_noise
 
 Pixels = NDArray[np.uint8]
 Picture = NDArray[np.float32]
@@ -49,6 +54,9 @@ ISOS = (100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600)
 SHOT_AT_100 = 4e-5
 READ_AT_100 = 3e-4
 READ_EXPONENT = 0.65
+UNUSUAL_SIDE = 512  # pixels, of the photos for unusual sensors
+SHADOWS = 64 / 255  # the brightest value in a pixel that counts as a shadow, and
+SHADOW_SIDE = 9  # in the square of so many pixels around it: light from beside it is not its own error
 LARGE_SIZE = (4000, 6000)  # pixels: height and width
 MAX_PIXELS = 10**9
 PHASES_OF: dict[FilterKind, list[Phase]] = {
@@ -120,6 +128,55 @@ def _enlarged(scene: Pixels, side: int) -> Pixels:
     """A scene whose rows and columns are mirrored until there are at least `side` of each."""
     rows, columns = (tiling.reflected(0, max(side, length), length) for length in scene.shape[:2])
     return scene[rows[:, None], columns]
+
+
+def sensors(folder: Path, count: int, wanted: list[str]) -> None:
+    """Print a row for each unusual sensor: PSNR after rendering, and the mean error of the worst colour in shadows."""
+    denoise = load_denoiser("mallenet-raw", precision="fp32")
+    found = find_photos([folder])
+    photos = [found[len(found) * index // count] for index in range(count)]
+    ways = ("auto", "noise told", "not denoised")
+    columns = [f"{way}, {what}" for what in ("dB", "shadows", "stars") for way in ways]
+    print(f"| sensor | {' | '.join(columns)} |")
+    print("|" + "---|" * (len(columns) + 1))
+    for unusual in UNUSUAL:
+        if wanted and not any(word in unusual.name for word in wanted):
+            continue
+        some = photos if unusual.star_sigma is None else photos[:1]
+        scores, sums, pixels, stars = [], np.zeros((len(ways), 3)), 0, [""] * len(ways)
+        for index, path in enumerate(some):
+            results, truth = _denoise_unusual(unusual, image.read(path).as_rgb8(), index, denoise)
+            scores.append([psnr(result, truth) for result in results])
+            dark = maximum_filter(truth.max(axis=-1), SHADOW_SIDE) < SHADOWS
+            pixels += int(dark.sum())
+            sums += [(result - truth)[dark].sum(axis=0) for result in results]
+            if unusual.star_sigma is not None:
+                linear = [srgb_to_linear(one) for one in (*results, truth)]
+                stars = [f"{surviving_stars(one, linear[-1]):.0%}" for one in linear[:-1]]
+        errors = 255 * sums / max(pixels, 1)
+        worst = errors[np.arange(len(ways)), np.abs(errors).argmax(axis=1)]
+        cells = [*(f"{s:.2f}" for s in np.mean(scores, axis=0)), *(f"{w:+.1f}" for w in worst), *stars]
+        print(f"| {unusual.name} | {' | '.join(cells)} |", flush=True)
+
+
+def _denoise_unusual(unusual: Unusual, photo: Pixels, index: int, denoise: Denoiser) -> tuple[list[Picture], Picture]:
+    """Rendered: the file denoised by itself, by its NoiseProfile, and not at all; and the truth."""
+    y, x = (tiling.reflected(0, UNUSUAL_SIDE, side) for side in photo.shape[:2])
+    rng = np.random.default_rng(index)
+    sensor = replace(draw_sensor(rng), phase=list(PHASES.values())[index % len(PHASES)], exposure=1.0)
+    untold, told, clean = make_files(unusual, sensor, photo[y[:, None], x], rng)
+    results = []
+    for file, strength in ((untold, 1.0), (told, 1.0), (told, 0.0)):
+        with RawFile(file, MAX_PIXELS) as raw:
+            picture = denoise_raw(raw, denoise, "photo", strength=strength).picture
+            assert isinstance(picture, Photo)
+            results.append(_pushed(picture.as_float(), unusual.push))
+    with RawFile(clean, MAX_PIXELS) as raw:
+        return results, developed(raw).as_float()
+
+
+def _pushed(picture: Picture, factor: int) -> Picture:
+    return linear_to_srgb(np.minimum(factor * srgb_to_linear(picture), 1)) if factor != 1 else picture
 
 
 def noise_at(iso: int) -> ShotRead:
@@ -232,11 +289,17 @@ def main() -> None:
     quality_parser.add_argument("--photos", type=int)
     quality_parser.add_argument("--filters", choices=list(MOSAIC_MODELS), default="bayer")
     names.add_parser("noise").add_argument("--repeats", type=int, default=8)
+    sensors_parser = names.add_parser("sensors")
+    sensors_parser.add_argument("folder", type=Path)
+    sensors_parser.add_argument("--photos", type=int, default=8, help="so many, evenly spread over the folder")
+    sensors_parser.add_argument("--only", nargs="*", default=[], help="words in the names of the sensors")
     names.add_parser("speed")
     given = parser.parse_args()
     match given.name:
         case "quality":
             quality(given.folder, given.photos, given.filters)
+        case "sensors":
+            sensors(given.folder, given.photos, given.only)
         case "noise":
             noise(given.repeats)
         case "speed":

@@ -1,13 +1,11 @@
-"""Mosaics of every phase and size are packed by colour and unpacked unchanged, and lose only stuck photosites."""
+"""Mosaics of every phase and size are packed by colour and unpacked unchanged."""
 
 import numpy as np
 import pytest
 
-from denoise_cli.imaging.bayer import PHASES, Phase, pack, replace_stuck, unpack
+from denoise_cli.imaging.bayer import PHASES, Phase, pack, unpack
 from denoise_cli.imaging.demosaic import sample_mosaic
-from denoise_cli.imaging.noise import ShotRead, sensor_noise
-
-NOISE = ShotRead(1e-3, 3e-3)
+from denoise_cli.imaging.filters import ColourFilters
 
 
 @pytest.mark.parametrize("phase", PHASES.values(), ids=PHASES)
@@ -24,33 +22,8 @@ def test_the_first_quad_is_packed_in_the_order_of_its_rows() -> None:
     np.testing.assert_array_equal(pack(np.arange(16).reshape(4, 4), (0, 0))[0, 0], [0, 1, 4, 5])
 
 
-@pytest.fixture
-def noisy(rng: np.random.Generator) -> np.ndarray:
-    """A slope with noise, (64, 64, 4)."""
-    light = np.broadcast_to(np.linspace(0.05, 0.6, 64, dtype=np.float32)[:, None, None], (64, 64, 4))
-    return light + sensor_noise(light, NOISE.shot, NOISE.read, rng)
-
-
-@pytest.mark.parametrize("place", [(20, 30, 0), (0, 0, 1), (63, 63, 2), (40, 0, 3)])
-@pytest.mark.parametrize("value", [1.0, -0.2])
-def test_a_stuck_photosite_becomes_what_is_around_it(
-    noisy: np.ndarray, place: tuple[int, int, int], value: float
-) -> None:
-    stuck = noisy.copy()
-    stuck[place] = value
-    clean, found = replace_stuck(stuck, NOISE)
-    changed = np.argwhere(clean != stuck)
-    assert found == len(changed) <= 3
-    assert place in {tuple(one) for one in changed}
-    assert abs(clean[place] - noisy[place]) < 0.15
-
-
-def test_noise_is_hardly_ever_taken_for_stuck(noisy: np.ndarray) -> None:
-    _, found = replace_stuck(noisy, NOISE)
-    assert found <= 2
-
-
-def test_a_star_stays(noisy: np.ndarray) -> None:
-    noisy[30, 30] += np.array([0.5, 0.4, 0.4, 0.3], np.float32)
-    clean, _ = replace_stuck(noisy, NOISE)
-    np.testing.assert_array_equal(clean[30, 30], noisy[30, 30])
+@pytest.mark.parametrize("phase", PHASES.values(), ids=PHASES)
+def test_the_pattern_names_the_plane_of_each_photosite(phase: Phase) -> None:
+    y, x = np.mgrid[:4, :6]
+    planes = pack(ColourFilters("bayer", phase).pattern_of_planes[y % 2, x % 2], phase)
+    np.testing.assert_array_equal(planes, np.broadcast_to(np.arange(4), planes.shape))

@@ -1,0 +1,50 @@
+"""Offsets of rows are found and nothing is taken for them that is not."""
+
+import numpy as np
+import pytest
+from skimage import data
+
+from denoise_cli.imaging.banding import row_offsets
+from denoise_cli.imaging.demosaic import sample_mosaic
+from denoise_cli.imaging.noise import ShotRead, sensor_noise
+from denoise_cli.imaging.transfer import srgb_to_linear
+
+NOISE = ShotRead(1e-3, 4e-3)
+
+
+@pytest.fixture
+def mosaic(rng: np.random.Generator) -> np.ndarray:
+    light = sample_mosaic(srgb_to_linear((data.astronaut() / 255).astype(np.float32)))
+    return light + sensor_noise(light, NOISE.shot, NOISE.read, rng)
+
+
+@pytest.mark.parametrize("period", [2, 6])
+def test_offsets_of_rows_are_found_in_a_photo(mosaic: np.ndarray, period: int, rng: np.random.Generator) -> None:
+    offsets = 2 * NOISE.read * rng.standard_normal(512)
+    found = row_offsets(mosaic + offsets[:, None].astype(np.float32), period, NOISE)
+    if period == 6:  # a Bayer mosaic repeats after six rows, too, but they are far apart
+        assert found is None or np.std(offsets - found) < np.std(offsets)
+        return
+    assert found is not None
+    assert np.corrcoef(offsets, found)[0, 1] > 0.85
+    assert np.std(offsets - found) < 0.6 * np.std(offsets)
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.2])
+def test_where_there_is_none_to_be_seen_none_is_found(
+    mosaic: np.ndarray, strength: float, rng: np.random.Generator
+) -> None:
+    offsets = (strength * NOISE.read * rng.standard_normal(512)).astype(np.float32)
+    assert row_offsets(mosaic + offsets[:, None], 2, NOISE) is None
+    assert row_offsets(np.ascontiguousarray(mosaic.T), 2, NOISE) is None
+
+
+def test_a_shading_stays(rng: np.random.Generator) -> None:
+    shade = (0.1 + 0.3 * np.sin(np.arange(512) / 60)[:, None] ** 2).astype(np.float32)
+    light = np.broadcast_to(shade, (512, 512))
+    assert row_offsets(light + sensor_noise(light, NOISE.shot, NOISE.read, rng), 2, NOISE) is None
+
+
+@pytest.mark.parametrize("shape", [(8, 512), (512, 40)])
+def test_too_small_a_mosaic_tells_nothing(shape: tuple[int, int], rng: np.random.Generator) -> None:
+    assert row_offsets(rng.random(shape, np.float32), 2, NOISE) is None
