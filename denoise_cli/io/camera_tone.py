@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from denoise_cli.imaging.tone import Curve, tone_curves
-from denoise_cli.io.photo import Photo, from_float, to_float
+from denoise_cli.io.photo import Photo, convert, from_float, to_float
 from denoise_cli.io.raw import RawFile
 
 LEAST_SIDE = 48  # pixels: smaller previews tell too little
@@ -25,11 +25,18 @@ def with_camera_tone(raw: RawFile, photo: Photo) -> Photo:
         return _as_it_is(photo, "the file has no preview that can be read")
     if photo.pixels.shape[2] == 1:
         model = np.asarray(Image.fromarray(model).convert("L"))[..., None]
-    curves = tone_curves(from_float(photo.as_float(), np.dtype(np.uint8)), model)  # type: ignore[arg-type]
+    curves = tone_curves(_eight_bits(photo.pixels), model)
     if curves is None:
         return _as_it_is(photo, "the file's preview shows another picture, or a uniform one")
     planes = [_toned(photo.pixels[..., c], curve) for c, curve in enumerate(curves)]
     return dataclasses.replace(photo, pixels=np.stack(planes, axis=-1))
+
+
+def _eight_bits(pixels: np.ndarray) -> NDArray[np.uint8]:
+    if pixels.dtype == np.uint16:
+        # Rounded, and much faster than by way of floating point.
+        return ((np.minimum(pixels, 65535 - 128) + np.uint16(128)) // np.uint16(257)).astype(np.uint8)
+    return convert(pixels, np.dtype(np.uint8))  # type: ignore[return-value]
 
 
 def _toned(values: np.ndarray, curve: Curve) -> np.ndarray:
