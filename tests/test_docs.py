@@ -16,6 +16,7 @@ MEASURED_ON = {
     "CBSD68, low sensor noise": ("cbsd68", "low"),
     "five clips, low sensor noise": ("clips", "low"),
     "CBSD68 as RAW, low noise": ("cbsd68-raw", "low"),
+    "CBSD68 as X-Trans, low noise": ("cbsd68-xtrans", "low"),
 }
 
 

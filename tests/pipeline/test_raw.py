@@ -98,6 +98,46 @@ def test_most_of_the_noise_goes_in_every_phase_and_size(
     assert shift.max() < 0.01
 
 
+@pytest.fixture(scope="module")
+def xtrans_denoiser() -> Denoiser:
+    return load_denoiser("mallenet-xtrans", "cpu", "fp32")
+
+
+@pytest.fixture
+def simulate_xtrans(astronaut: NDArray[np.uint8]) -> Callable[..., bytes]:
+    """A digital negative with an X-Trans mosaic of the astronaut, whose sides end inside a block."""
+
+    def make(phase: Phase, noisy: bool = True) -> bytes:
+        scene = np.pad(astronaut, ((0, 2), (0, 37), (0, 0)), mode="reflect")
+        sensor = replace(SENSOR, kind="xtrans", phase=phase)
+        numbers = sensor.capture(scene / 255, np.random.default_rng(0))
+        if not noisy:
+            levels = sensor.measure(scene / 255) * (sensor.white - sensor.black) + sensor.black
+            numbers = np.rint(levels).astype(np.uint16)
+        return dng.encode(dng.simulated_dng(sensor, numbers, np.ascontiguousarray(scene[::4, ::4])), "test")
+
+    return make
+
+
+@pytest.mark.parametrize("phase", [(0, 0), (2, 1), (1, 5)])
+def test_an_x_trans_mosaic_is_denoised_before_it_is_demosaiced(
+    phase: Phase, simulate_xtrans: Callable[..., bytes], xtrans_denoiser: Denoiser
+) -> None:
+    truth = rendering(simulate_xtrans(phase, noisy=False))
+    with RawFile(simulate_xtrans(phase), LIMIT) as raw:
+        assert raw.filters == ColourFilters("xtrans", phase)
+        before = developed(raw).as_float()
+        numbers = cleaned(raw, SENSOR.noise, xtrans_denoiser)
+        after = as_photo(raw, raw.develop(numbers)).as_float()
+        written = dng.encode(mosaic_dng(raw, numbers, SENSOR.noise), "test")
+    assert psnr(after, truth) > psnr(before, truth) + 5
+    assert np.abs((after - truth).mean(axis=(0, 1))).max() < 0.01
+    np.testing.assert_array_equal(rendering(written), after)
+    with RawFile(written, LIMIT) as again:
+        assert again.filters == ColourFilters("xtrans", phase)
+        np.testing.assert_array_equal(again.numbers, numbers)
+
+
 def test_numbers_become_light_and_the_same_numbers_again(simulate: Simulate) -> None:
     with RawFile(simulate(), LIMIT) as raw:
         np.testing.assert_array_equal(raw.numbers_of(raw.mosaic.light), raw.numbers)
