@@ -77,23 +77,23 @@ Compression = Annotated[
     typer.Option(
         metavar="NAME",
         help="Compression of .dng files: jpeg (lossless, read by every raw converter), jxl (lossless JPEG XL, smaller, "
-        "read by newer ones), or auto: jpeg, but lossy for lossy linear DNGs.",
+        "read by newer ones), or auto: jpeg, but lossy if the input is a lossy linear DNG.",
     ),
 ]
 Tone = Annotated[
     str,
     typer.Option(
         metavar="TONE",
-        help="Tone of pictures from camera RAW: flat, for sRGB's curve alone; or camera, for the curves of the file's "
-        "preview.",
+        help="Tone of pictures from camera RAW: flat, for sRGB's curve alone; or camera, to match the preview in the "
+        "file.",
     ),
 ]
 HotPixels = Annotated[
     str,
     typer.Option(
         metavar="WHICH",
-        help="Stuck photosites of camera RAW to replace: auto, off, or a file that tells them: a dark frame, or a list "
-        "of columns and rows.",
+        help="Stuck photosites of camera RAW to replace: auto, off, or a file with their positions: a dark frame, or "
+        "a list of columns and rows.",
     ),
 ]
 Recursive = Annotated[
@@ -141,12 +141,21 @@ def image(
     if compression not in COMPRESSION_CHOICES:
         raise UsageError(f"--compression {compression}: choose one of {', '.join(COMPRESSION_CHOICES)}")
     planned = jobs.plan(inputs, output, recursive, format)
-    settings = photo.Settings(model, level, strength, quality, overwrite, max_pixels, linear)
-    settings = dataclasses.replace(settings, compression=COMPRESSION_CHOICES[compression])
     only_for_dng = [name for name, given in (("--linear", linear), ("--compression", compression != "auto")) if given]
     if only_for_dng and all(job.kind != jobs.DNG for job in planned):
         raise UsageError(f"{only_for_dng[0]}: only for .dng files: name a .dng file as the output, or add --format dng")
-    settings = dataclasses.replace(settings, tone=_read_tone(tone), hot_pixels=_read_hot_pixels(hot_pixels))
+    settings = photo.Settings(
+        model,
+        level,
+        strength,
+        quality,
+        overwrite,
+        max_pixels,
+        linear,
+        COMPRESSION_CHOICES[compression],
+        _read_tone(tone),
+        _read_hot_pixels(hot_pixels),
+    )
     if tone == "camera" and all(job.kind == jobs.DNG for job in planned):
         raise UsageError("--tone camera: a .dng file holds light without a tone: leave it out, or write a picture")
     if model != AUTO:

@@ -12,7 +12,9 @@ from dataclasses import replace
 from denoise_cli.io import ciff
 from denoise_cli.io.exif import BYTE, MAKER_NOTE, ORDERS, PREFIX, UNDEFINED, Directory, Exif, Value, maker_note, parse
 from denoise_cli.io.metadata import XMP_TAG
+from denoise_cli.io.xmp import XMP_PREFIX
 
+# First bytes, except those of CR3, which are the fifth to twelfth.
 RAF = b"FUJIFILMCCD-RAW"
 RAF_JPEG = 84  # where the place and the length of the JPEG are
 RW2 = b"IIU\x00"
@@ -22,9 +24,8 @@ MRW_TIFF = b"\x00TTW"
 CR3 = b"ftypcrx "
 CR3_METADATA = bytes.fromhex("85c0b687820f11e08111f4ce462b6a48")
 CR3_XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
-XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\x00"
 APP1 = 0xE1
-# Tags about the shot, which belong into the EXIF directory and which some cameras write into the first one, as the
+# Tags about the shot, which belong in the EXIF directory and which some cameras write into the first one, as the
 # standard TIFF/EP (ISO 12234-2) has it: exposure, aperture, program, ISO, dates, then speed to focal length.
 SHOT_TAGS = {33434, 33437, 34850, 34855, *range(36867, 36869), *range(37377, 37387)}
 # By their DNG tags, which are in the first directory, EXIF's own for the camera's serial number and the lens's limits.

@@ -11,12 +11,12 @@ from PIL import Image
 
 from denoise_cli.imaging.transfer import linear_to_srgb
 from denoise_cli.io.camera_exif import with_adobe_note
-from denoise_cli.io.dng import tags_of_picture
+from denoise_cli.io.dng import RGB, tags_of_picture
 from denoise_cli.io.exif import Exif
 from denoise_cli.io.frame import sensor_view, upright
 from denoise_cli.io.metadata import IPTC_TAG, XMP_TAG, Metadata, keep_descriptive, split_orientation
 from denoise_cli.io.photo import Photo, from_float
-from denoise_cli.io.raw import RGB, WHITE, Numbers, Picture, RawFile
+from denoise_cli.io.raw import WHITE, Numbers, Picture, RawFile
 from denoise_cli.io.xmp import without_raw_settings
 
 BASELINE_EXPOSURE = 50730  # tags
@@ -40,7 +40,7 @@ def as_photo(raw: RawFile, linear: Picture) -> Photo:
 
     Returns:
         The part that is to be seen, brightened and corrected as the file asks for, with 16 bits. Its notes name what
-        the file asks for in vain.
+        the file asks for but did not get.
     """
     seen = _seen(raw, sensor_view(linear, raw.sizes.flip))
     pixels = np.ascontiguousarray(upright(_rendered(raw, seen), raw.sizes.flip))
@@ -53,7 +53,7 @@ def as_photo(raw: RawFile, linear: Picture) -> Photo:
 
 
 def unmade_note(operations: Iterable[str]) -> tuple[str, ...]:
-    """What to tell the user about operations, by their names, that the file asks for in vain."""
+    """What to tell the user about operations, by their names, that the file asks for and that are not made."""
     names = ", ".join(dict.fromkeys(operations))
     return (f"corrections that the file asks for and that are not made: {names}",) if names else ()
 

@@ -45,7 +45,7 @@ from denoise_cli.io.exif import (
     parse,
     picture_directories,
 )
-from denoise_cli.io.metadata import DESCRIPTIVE_TAGS, ORIENTATION, SOFTWARE
+from denoise_cli.io.metadata import DESCRIPTIVE_TAGS, ORIENTATION, SOFTWARE, UNIQUE_CAMERA_MODEL
 from denoise_cli.io.tiff import placeholders, with_directories
 
 # Tags.
@@ -58,7 +58,6 @@ CFA_REPEAT = 33421
 CFA_PATTERN = 33422
 DNG_VERSION = 50706
 DNG_BACKWARD_VERSION = 50707
-UNIQUE_CAMERA_MODEL = 50708
 CFA_PLANE_COLOUR = 50710
 CFA_LAYOUT = 50711
 LINEARIZATION_TABLE = 50712
@@ -78,6 +77,7 @@ NOISE_REDUCTION = 50935
 ROW_INTERLEAVE = 50975
 OPCODE_LIST_1 = 51008
 OPCODE_LIST_2 = 51009
+OPCODE_LIST_3 = 51022
 NOISE_PROFILE = 51041
 COLUMN_INTERLEAVE = 52547
 JXL_DISTANCE = 52553
@@ -102,7 +102,9 @@ CAMERA_TAGS = {
 }  # fmt: skip
 # The same for tags about the picture: scale, crop, anti-aliasing, and operations to apply; for a mosaic also those that
 # come before demosaicing.
-PICTURE_TAGS = {50718, CROP_ORIGIN, CROP_SIZE, 50732, 50733, 50734, 50737, 50738, 50739, NOISE_REDUCTION, 51022, 51125}
+PICTURE_TAGS = {
+    50718, CROP_ORIGIN, CROP_SIZE, 50732, 50733, 50734, 50737, 50738, 50739, NOISE_REDUCTION, OPCODE_LIST_3, 51125,
+}  # fmt: skip
 MOSAIC_TAGS = {OPCODE_LIST_2}
 # Those that refer to photosites by their positions in the whole frame, masked borders included.
 FRAME_TAGS = {MASKED_AREAS, OPCODE_LIST_1}

@@ -21,7 +21,7 @@ from denoise_cli.io.dng import (
     CROP_SIZE,
     FRAME_TAGS,
     LEVEL_TAGS,
-    UNIQUE_CAMERA_MODEL,
+    RGB,
     Area,
     DigitalNegative,
     active_area,
@@ -31,8 +31,9 @@ from denoise_cli.io.dng import (
     tags_to_keep,
 )
 from denoise_cli.io.exif import BYTE, LONG, RATIONAL, Directory, Exif, Value
-from denoise_cli.io.metadata import IPTC_TAG, ORIENTATION, XMP_TAG, camera_name
-from denoise_cli.io.raw import RGB, WHITE, Numbers, RawFile
+from denoise_cli.io.frame import crop_of_libraw
+from denoise_cli.io.metadata import IPTC_TAG, ORIENTATION, UNIQUE_CAMERA_MODEL, XMP_TAG, camera_name
+from denoise_cli.io.raw import WHITE, Numbers, RawFile
 from denoise_cli.io.xmp import mark_denoised
 
 CompressionChoice = Literal["auto", "jpeg", "jxl"]
@@ -258,15 +259,11 @@ def _camera_tags(raw: RawFile) -> Directory:
 
 def _crop_tags(raw: RawFile) -> Directory:
     """The crop that the camera's maker intends, if LibRaw knows it."""
-    exif, sizes = raw.exif, raw.sizes
-    left, top = sizes.crop_left_margin - sizes.left_margin, sizes.crop_top_margin - sizes.top_margin
-    right, bottom = left + sizes.crop_width, top + sizes.crop_height
-    if not (0 <= left < right <= sizes.width and 0 <= top < bottom <= sizes.height):
+    crop = crop_of_libraw(raw.sizes)
+    if crop is None:
         return {}
-    return {
-        CROP_ORIGIN: exif.packed(LONG, (left, top)),
-        CROP_SIZE: exif.packed(LONG, (sizes.crop_width, sizes.crop_height)),
-    }
+    exif, (top, left, height, width) = raw.exif, crop
+    return {CROP_ORIGIN: exif.packed(LONG, (left, top)), CROP_SIZE: exif.packed(LONG, (width, height))}
 
 
 def _orientation(raw: RawFile) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from denoise_cli.io.dng import ACTIVE_AREA, CROP_ORIGIN, CROP_SIZE
 from denoise_cli.io.exif import Exif
 
 if TYPE_CHECKING:
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
 
 Values = TypeVar("Values", bound=np.ndarray)
 
-CROP_ORIGIN = 50719
-CROP_SIZE = 50720
-ACTIVE_AREA = 50829
 # Bits of LibRaw's `flip`.
 MIRRORS_COLUMNS = 1
 MIRRORS_ROWS = 2
@@ -80,10 +78,16 @@ def frame_of_dng(tags: Exif, sizes: "ImageSizes") -> Frame:
 def frame_of_libraw(sizes: "ImageSizes") -> Frame:
     """The frame of another file, by what LibRaw knows about its maker's crop."""
     whole = Frame(0, 0, sizes.height, sizes.width, (0, sizes.height), (0, sizes.width))
+    crop = crop_of_libraw(sizes)
+    return whole if crop is None else _cropped(whole, *crop, sizes)
+
+
+def crop_of_libraw(sizes: "ImageSizes") -> tuple[int, int, int, int] | None:
+    """Top, left, height and width of the maker's crop in LibRaw's picture; None if LibRaw knows none inside it."""
     top, left = sizes.crop_top_margin - sizes.top_margin, sizes.crop_left_margin - sizes.left_margin
-    if min(top, left) < 0 or top + sizes.crop_height > sizes.height or left + sizes.crop_width > sizes.width:
-        return whole
-    return _cropped(whole, top, left, sizes.crop_height, sizes.crop_width, sizes)
+    height, width = sizes.crop_height, sizes.crop_width
+    is_inside = 0 <= top < top + height <= sizes.height and 0 <= left < left + width <= sizes.width
+    return (top, left, height, width) if is_inside else None
 
 
 def sensor_view(picture: Values, flip: int) -> Values:

@@ -13,6 +13,7 @@ from PIL import UnidentifiedImageError
 from denoise_cli.errors import UnreadableFile, UnwritableFile
 from denoise_cli.files import write_atomically
 from denoise_cli.io import development, dng, heif, pillow, png, raw, tiff
+from denoise_cli.io.camera_exif import CR3
 from denoise_cli.io.decoding import decoder_errors, one_line
 from denoise_cli.io.formats import FORMATS, TARGETS, WRITABLE, is_photo, kind_for, kind_named
 from denoise_cli.io.limits import MAX_PIXELS
@@ -152,7 +153,7 @@ def _decode(data: bytes, extension: str, max_pixels: int, name: object) -> Photo
         return tiff.decode(data, max_pixels)
     if data[4:8] == b"ftyp" and data[8:12] in heif.BRANDS and b"av01" not in data[:4096]:
         return heif.decode(data, max_pixels)
-    if data.startswith(raw.SIGNATURES) or data[4:12] == raw.CR3:
+    if data.startswith(raw.SIGNATURES) or data[4:12] == CR3:
         return raw.RawFile(data, max_pixels, name)
     try:
         return pillow.decode(data, max_pixels)

@@ -1,12 +1,12 @@
-"""Makers' notes moved from one place to another, with the places that they name inside themselves.
+"""Makers' notes moved from one place to another, with the offsets that they contain.
 
 A maker's note is a value in the EXIF directory whose layout each maker decides. Most are a directory like those of
-TIFF, behind a few bytes of the maker's name or none. Some count places from their own first bytes (newer ones of Nikon
-and Olympus, those of Fujifilm and Apple): these can be moved as they are. Others count from the start of the file
+TIFF, which may follow a few bytes with the maker's name. Some count offsets from their own first byte (newer ones of
+Nikon and Olympus, those of Fujifilm and Apple): these can be moved as they are. Others count from the start of the file
 (Canon's, Panasonic's, Sony's, older ones of Nikon and Olympus): if they are moved as they are, readers find other data
 there.
 
-No maker is known here by name. Which of the two a note does follows from where its values would be in either case.
+No maker is known here by name. Which of the two a note does is judged by where its values would be in either case.
 """
 
 import struct
@@ -36,7 +36,7 @@ def moved(note: bytes, order: str, old: int, new: int) -> bytes:
         new: where it will begin.
 
     Returns:
-        The note, of the same length; unchanged if it counts places from its own start, or is no directory.
+        The note, of the same length; unchanged if it counts offsets from its own start, or is no directory.
     """
     if old == new or any(header in note[: LONGEST_NAME - 4] for header in OWN_HEADERS):
         return note

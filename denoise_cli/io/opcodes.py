@@ -161,9 +161,7 @@ class Curve:
     table: Light | None
     coefficients: tuple[float, ...] = ()
 
-    treats_colours_alike = (
-        False  # it is no factor: what it does to developed colours is not what it does to the camera's
-    )
+    treats_colours_alike = False  # it is no factor: on developed colours it does not do what it does on the camera's
 
     def apply(self, light: Light, frame: Frame) -> None:
         """Change light, (H, W, C), in place."""

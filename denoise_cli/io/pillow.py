@@ -15,12 +15,12 @@ from denoise_cli.io.exif import MAKER_NOTE, PREFIX, pack, parse
 from denoise_cli.io.limits import refuse_too_large
 from denoise_cli.io.metadata import Metadata, apply_orientation, dpi_of, exif_for_result, split_orientation
 from denoise_cli.io.photo import Photo, scale_to_16_bits, split_alpha
+from denoise_cli.io.xmp import XMP_PREFIX
 
 READERS = ["JPEG", "PNG", "WEBP", "AVIF", "BMP"]
 KINDS = {"MPO": "jpeg"} | {reader: reader.lower() for reader in READERS}
 FIRST_FRAME_IS_THE_PHOTO = {"MPO"}  # a JPEG followed by a preview or by a stereo pair's second picture
 
-XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\x00"
 MAX_JPEG_SEGMENT = 65533  # bytes
 
 

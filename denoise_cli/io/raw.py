@@ -19,14 +19,29 @@ from numpy.typing import NDArray
 
 from denoise_cli.errors import MissingDependency
 from denoise_cli.imaging.filters import ColourFilters, filters_of
-from denoise_cli.io.camera_exif import exif_of
+from denoise_cli.io.camera_exif import MRW, RAF, RW2, exif_of
 from denoise_cli.io.decoding import decoder_errors
-from denoise_cli.io.dng import Area, active_area, filter_pattern, is_dng, noise_profile, picture_size, tags_of_picture
+from denoise_cli.io.dng import (
+    COMPRESSION,
+    LOSSY_JPEG,
+    OPCODE_LIST_1,
+    OPCODE_LIST_2,
+    OPCODE_LIST_3,
+    PHOTOMETRIC,
+    RGB,
+    Area,
+    active_area,
+    filter_pattern,
+    is_dng,
+    noise_profile,
+    picture_size,
+    tags_of_picture,
+)
 from denoise_cli.io.dng_pixels import decode
 from denoise_cli.io.exif import PREFIX, Exif, parse, picture_directories
 from denoise_cli.io.frame import SWAPS_AXES, frame_of_dng, frame_of_libraw
 from denoise_cli.io.limits import refuse_too_large
-from denoise_cli.io.metadata import SOFTWARE
+from denoise_cli.io.metadata import MODEL, SOFTWARE
 from denoise_cli.io.opcodes import Curve, Operations, operation_names, parse_operations
 from denoise_cli.io.white_balance import neutral_of_white
 
@@ -42,20 +57,14 @@ EXTENSIONS = {
     ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".gpr", ".iiq", ".kdc", ".mef", ".mos",
     ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
 }  # fmt: skip
-PANASONIC = b"IIU\0"
 # First bytes of RAW files that are not TIFF structures: Fujifilm, Panasonic, Olympus, Canon, Sigma, Minolta.
-SIGNATURES = (b"FUJIFILMCCD-RAW", PANASONIC, b"IIRO", b"IIRS", b"MMOR", b"II\x1a\0\0\0HEAPCCDR", b"FOVb", b"\0MRM")
-CR3 = b"ftypcrx "
-COLOUR_FILTER_ARRAY = 32803  # of the tag PhotometricInterpretation
-PHOTOMETRIC_INTERPRETATION = 262
-MODEL = 272
+SIGNATURES = (RAF, RW2, b"IIRO", b"IIRS", b"MMOR", b"II\x1a\0\0\0HEAPCCDR", b"FOVb", MRW)
+COLOUR_FILTER_ARRAY = 32803  # as a value of `PHOTOMETRIC`
 PANASONIC_BITS, PANASONIC_SCHEME, PANASONIC_START = 10, 45, 280
-RGB = 3
 WHITE = 65535  # of developed pictures
 GREEN_BESIDE_BLUE = 3  # LibRaw's number for the second green
-COMPRESSION = 259  # tag
-LOSSY_JPEG = 34892
-OPCODE_LISTS = (51008, 51009, 51022)  # tags: for the values as they are stored, and before and after demosaicing
+# For the values as they are stored, and before and after demosaicing.
+OPCODE_LISTS = (OPCODE_LIST_1, OPCODE_LIST_2, OPCODE_LIST_3)
 STRIP = 240  # rows that are converted to light at a time; patterns of filters repeat in it
 # Patterns of colour filters that LibRaw can develop, as rows and columns in a DNG; None in other files. It takes every
 # other pattern for a Bayer mosaic, and would show wrong colours.
@@ -262,7 +271,7 @@ class RawFile:
         return frame
 
     def planes(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Planes of one colour in which noise can be measured if there is no Bayer mosaic, and where they saturate.
+        """Planes of one colour in which noise can be measured if there is no mosaic, and where they saturate.
 
         Returns:
             (h, w, C) twice, light and saturation as in `Mosaic`: a plane for each place of the filters' pattern, or
@@ -355,7 +364,7 @@ class RawFile:
 
     @property
     def embedded_preview(self) -> bytes | NDArray[np.uint8] | None:
-        """The largest preview in the file, which the camera has made: a JPEG, or (h, w, 3) pixels; None without."""
+        """The largest preview in the file, made by the camera: a JPEG, or (h, w, 3) pixels; None if there is none."""
         with self._libraw() as rawpy:
             try:
                 # What was decoded here went to LibRaw without the file's preview.
@@ -429,23 +438,25 @@ class RawFile:
         """A file of Nikon's scanners, whose gamma and white balance are those that the person chose who scanned."""
         self._balance = [1.0] * 4
         gamma = 1.0
-        if self.white == EIGHT_BITS:  # LibRaw takes 8 bits for linear and lets them reach to 65535, but white be 255
+        if (
+            self.white == EIGHT_BITS
+        ):  # LibRaw takes 8 bits for linear and lets them reach to 65535, but takes 255 for white
             gamma = SCAN_GAMMA
             linear = np.rint(np.linspace(0, 1, EIGHT_BITS + 1) ** gamma * WHITE).astype(np.uint16)
             self.numbers[:] = linear[self.numbers // (WHITE // EIGHT_BITS)]
             self.white = self._saturation = WHITE
-        self.notes = (f"a scan, which does not state its gamma: taken for {gamma:g}",)
+        self.notes = (f"a scan, which does not state its gamma: taken to be {gamma:g}",)
 
     def _refuse_missing_rows(self) -> None:
         """Decoders fill what a file lacks at its end with zeros, which no sensor with a black level gives."""
-        if self.original.startswith(PANASONIC):
+        if self.original.startswith(RW2):
             _refuse_truncated_panasonic(self.original, self.sizes.raw_height, self.sizes.raw_width)
         if self.black[:RGB].min() <= 0:
             return
         filled = np.flatnonzero(self.numbers.reshape(len(self.numbers), -1).any(axis=1))
         missing = len(self.numbers) - (int(filled[-1]) + 1 if filled.size else 0)
         if missing > MOST_EMPTY * len(self.numbers):
-            raise ValueError(f"it is not whole: its last {missing} rows are empty")
+            raise ValueError(f"it is incomplete: its last {missing} rows are empty")
 
     def _read_picture_tags(self) -> None:
         tags = tags_of_picture(self.data) if self.is_dng else Exif()
@@ -563,7 +574,7 @@ class RawFile:
 
 def is_tiff_of_camera(data: bytes) -> bool:
     """Whether a TIFF structure is camera RAW, whatever its name: Canon's have a signature, others hold a mosaic."""
-    found = (one.number(one.main.get(PHOTOMETRIC_INTERPRETATION)) for one in picture_directories(data))
+    found = (one.number(one.main.get(PHOTOMETRIC)) for one in picture_directories(data))
     return data[8:10] == b"CR" or COLOUR_FILTER_ARRAY in found
 
 

@@ -6,13 +6,13 @@ Source: Adobe, "Digital Negative (DNG) Specification" 1.7, chapter 6, "Mapping C
 import numpy as np
 from numpy.typing import NDArray
 
+from denoise_cli.io.dng import AS_SHOT_WHITE, COLOUR_MATRIX, ILLUMINANT
 from denoise_cli.io.exif import Exif
 
-COLOUR_MATRICES = (50721, 50722)
+COLOUR_MATRICES = (COLOUR_MATRIX, 50722)
 CALIBRATIONS = (50723, 50724)
 ANALOG_BALANCE = 50727
-AS_SHOT_WHITE_XY = 50729
-ILLUMINANTS = (50778, 50779)
+ILLUMINANTS = (ILLUMINANT, 50779)
 CAMERA_SIGNATURE = 50931
 PROFILE_SIGNATURE = 50932
 # Kelvin, by EXIF's number for a kind of light; the middle for those that are a range.
@@ -28,7 +28,7 @@ def neutral_of_white(tags: Exif) -> NDArray[np.float64] | None:
     Args:
         tags: of the file's first and full-size directories, as `main`.
     """
-    white = tags.numbers(tags.main.get(AS_SHOT_WHITE_XY))
+    white = tags.numbers(tags.main.get(AS_SHOT_WHITE))
     if len(white) != 2 or white[1] <= 0:
         return None
     x, y = white

@@ -1,4 +1,4 @@
-"""XMP packets: what of them is true of a result.
+"""XMP packets: the parts of them that remain true of a result.
 
 Source: Adobe, "XMP Specification" parts 1 and 2 (2012, 2016).
 """
@@ -7,10 +7,11 @@ import re
 from xml.dom.minidom import Attr, Element, parseString
 from xml.parsers.expat import ExpatError
 
+XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\x00"  # of the segment of a JPEG that holds a packet
 CAMERA_RAW = "http://ns.adobe.com/camera-raw-settings/1.0/"
 SAVED_SETTINGS = "http://ns.adobe.com/camera-raw-saved-settings/1.0/"
 DARKTABLE = "http://darktable.sf.net/"
-# Of darktable's, what is not about development.
+# Those of darktable's properties that are not about development.
 LABELS = {"xmp_version", "colorlabels", *(f"{what}_timestamp" for what in ("import", "change", "export", "print"))}
 DECLARATION = b'<?xml version="1.0" encoding="utf-8"?>'
 SIDECAR_FOR = re.compile(rb"(photoshop:SidecarForExtension(?:=[\"']|>))([^\"'<]*)")

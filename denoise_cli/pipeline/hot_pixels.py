@@ -1,7 +1,8 @@
 """Positions of stuck photosites from a file of the user's: a list in text, or a dark frame.
 
-The list is that of dcraw's option -P, which RawTherapee and LibRaw read, too: column, row and, if known, the time of
-death in each line, and # before a comment. Rows and columns begin at 0, in the visible part of the sensor, not turned.
+The list is that of dcraw's option -P, which RawTherapee and LibRaw read, too: each line holds a column, a row and, if
+known, the time when the photosite died; # begins a comment. Rows and columns begin at 0, in the visible part of the
+sensor, not turned.
 """
 
 from functools import lru_cache

@@ -1,11 +1,11 @@
 """Camera RAW through a denoiser, from an open file to a photo or a DNG.
 
-A Bayer mosaic is denoised before LibRaw develops it: banding is removed, stuck photosites are replaced, the colours
-packed into planes, the noise made equally strong everywhere, and all of that undone again. Where the file has clipped
-the noise of shadows, they get back the light that they had. Where there is no Bayer mosaic, LibRaw's
-linear picture is denoised by a network that was trained on demosaiced noise.
+A mosaic is denoised before LibRaw develops it: banding is removed, stuck photosites are replaced, the colours are
+packed into planes, the noise is made equally strong everywhere, and after the network the last two steps are undone.
+Where the file has clipped the noise of shadows, they get back the light that they had. Where there is no mosaic,
+LibRaw's linear picture is denoised by a network that was trained on demosaiced noise.
 
-Legend: H x W photosites or pixels, h x w quads.
+Legend: H x W photosites or pixels, h x w quads or blocks.
 """
 
 from dataclasses import dataclass, replace

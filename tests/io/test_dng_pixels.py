@@ -447,7 +447,7 @@ def test_a_stub_without_pixels_is_refused(
 def test_a_picture_whose_end_is_empty_is_refused(mosaic: NDArray[np.float64]) -> None:
     numbers = as_numbers(mosaic)
     numbers[H // 2 :] = 0
-    with pytest.raises(UnreadableFile, match=f"it is not whole: its last {H // 2} rows are empty$"):
+    with pytest.raises(UnreadableFile, match=f"it is incomplete: its last {H // 2} rows are empty$"):
         RawFile(make_dng(numbers, [*black(BLACK), white(WHITE)]), LIMIT)
 
 

@@ -248,6 +248,6 @@ def test_a_scan_is_shown_as_it_was_scanned(bits: int, astronaut: NDArray[np.uint
         tags = [(271, 2, 0, "Nikon", True), (272, 2, 0, "LS-5000 ED", True)]
         writer.write(values, photometric="rgb", metadata=None, software="Nikon Scan 4.0", extratags=tags)
     with RawFile(buffer.getvalue(), 10**9) as raw:
-        assert raw.notes == (f"a scan, which does not state its gamma: taken for {2.2 if bits == 8 else 1:g}",)
+        assert raw.notes == (f"a scan, which does not state its gamma: taken to be {2.2 if bits == 8 else 1:g}",)
         pixels = developed(raw).as_float()
     np.testing.assert_allclose(pixels.mean((0, 1)), (scan / 255).mean((0, 1)), atol=0.01)
