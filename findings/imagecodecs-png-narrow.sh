@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# imagecodecs 2026.3.6: `png_encode` cannot write some valid pictures of one or a few columns. It makes its buffer by the
+# imagecodecs 2026.3.6: `png_encode` cannot write some valid pictures of one or a few columns. It sizes its buffer by the
 # pixels' bytes and leaves no room for the byte with which a PNG begins each row, so that noise of 5000 x 1 pixels with
 # 16 bits, which does not compress, ends in PngError "png_write_data_fn output stream too small", at every level. With a
 # buffer of another size (`out=`) the same picture is written and read back.

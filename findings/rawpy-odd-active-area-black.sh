@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # rawpy 0.28.0 (LibRaw 0.22): if a DNG's ActiveArea begins at an odd row or column, LibRaw develops the mosaic from the next
 # even one on, and also counts the BlackLevel pattern from there, although the tag counts it from the ActiveArea's own first
-# photosite. Black levels that differ by colour are then subtracted from other colours: a grey surface gets a cast. With an
+# photosite. Black levels that differ by colour are then subtracted from the wrong colours: a grey surface gets a cast. With an
 # even start the levels are right. `raw_image_visible` begins at the moved row, and `raw_colors` is right for both.
 #
 # Seen: black of red, green, blue, second green: even start [10, 20, 40, 30], odd row [30, 40, 20, 10]; grey, less black, in

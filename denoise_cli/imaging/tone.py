@@ -22,7 +22,7 @@ LEAST_LIKENESS = 0.8  # the correlation of two pictures of the same scene
 
 
 def tone_curves(picture: Pixels, model: Pixels) -> list[Curve] | None:
-    """The curve of each colour that makes as many pixels of a picture as dark as they are in its model.
+    """For each colour, the curve that brings as many pixels of a picture below each level as there are in its model.
 
     Comparing numbers of pixels, instead of pixels with each other, does without exact alignment: one of the pictures
     may be corrected for its lens, or sharpened.

@@ -1,7 +1,7 @@
-"""CIFF, the format of Canon's CRW files: a heap of records, translated into EXIF and a maker's note of today.
+"""CIFF, the format of Canon's CRW files: a heap of records, translated into EXIF and a modern maker's note.
 
-Source: Canon, "CIFF Specification on Image Data File" 1.0 (1997). What the camera wrote about itself are the same
-records as in the maker's notes of its JPEGs, under other numbers.
+Source: Canon, "CIFF Specification on Image Data File" 1.0 (1997). What the camera wrote about itself is in
+the same records as in the maker's notes of JPEGs, under other numbers.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Where the picture that LibRaw develops lies on the sensor, and which part of it the camera's maker wants to be seen.
+"""Where the picture that LibRaw develops lies on the sensor, and which part of it is meant to be seen.
 
 Source: Adobe, "Digital Negative (DNG) Specification" 1.7, chapter 4: ActiveArea, DefaultCropOrigin, DefaultCropSize.
 

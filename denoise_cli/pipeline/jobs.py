@@ -23,7 +23,7 @@ class Job:
         source, target: files, or "-" for standard input and output.
         kind: the format to write; None for the photo's own.
         makes_folder: whether the target's folder is made if it is missing.
-        rival: another photo that would become the same file, for which reason neither can.
+        rival: another photo that would become the same file; neither is then denoised.
     """
 
     source: Path

@@ -39,7 +39,7 @@ class Settings:
         overwrite: whether existing files are replaced.
         max_pixels: larger photos are refused.
         linear: whether a DNG holds linear light, demosaiced, instead of the mosaic.
-        compression: of a DNG, without loss; "auto" compresses with loss where the RAW file is compressed so.
+        compression: of a DNG, without loss; "auto" compresses with loss where the RAW file is.
         tone: of pictures from camera RAW: "flat", or "camera" for that of the file's preview.
         hot_pixels: "auto" to find stuck photosites of RAW files and replace them, "off" to leave them, or the path of
             a list or a dark frame, see `pipeline.hot_pixels`.
