@@ -253,7 +253,7 @@ def _denoise_mosaic_of(
     notes: tuple[str, ...] = ()
     if strength and (noise.shot or noise.read):
         # Before banding, for which columns of stuck photosites would be taken.
-        light = _without_stuck(mosaic.light, pattern_of(mosaic.phase), noise, hot_pixels)
+        light = _without_stuck(mosaic, noise, hot_pixels)
         mosaic, notes = remove_banding(replace(mosaic, light=light), noise)
     light = denoise_mosaic(mosaic, noise, denoise, strength, progress, "off")
     changed = light is not raw.mosaic.light
