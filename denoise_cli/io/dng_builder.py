@@ -217,7 +217,9 @@ def _tags_of_dng(raw: RawFile, is_mosaic: bool, is_whole: bool, shown: Area) -> 
     """Tags about the camera, and about the picture, of a copy that holds the whole frame or only what is shown."""
     camera, picture = tags_to_keep(raw.data, is_mosaic)
     untrue = set() if is_whole else FRAME_TAGS
-    if not is_whole or not _has_black_of_file(raw):
+    # RawTherapee takes a single black level for that of a few photosites of an X-Trans mosaic only.
+    each_told = is_mosaic and raw.filters.kind == "xtrans"
+    if not is_whole or each_told or not _has_black_of_file(raw):
         untrue = untrue | LEVEL_TAGS
     own = active_area(raw.data)
     crop = _crop_inside(picture, raw.exif, own, shown) if own and {CROP_ORIGIN, CROP_SIZE} <= set(picture) else {}

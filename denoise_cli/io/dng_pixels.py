@@ -199,7 +199,7 @@ def _is_beyond_libraw(picture: Exif) -> bool:
         _number(picture, SAMPLE_FORMAT, 1) == FLOATING_POINT
         or _compression(picture) in {JXL, *DEFLATE}
         or bool(picture.main.keys() & set(BLACK_DELTAS))
-        or max(_black_repeat(picture)) > QUAD
+        or (max(_black_repeat(picture)) > QUAD and len(set(picture.numbers(picture.main.get(BLACK_LEVEL)))) > 1)
         or bool(_compression(picture) != LOSSY_JPEG and _curves(picture)[0])
     )
 

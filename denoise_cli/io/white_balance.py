@@ -44,8 +44,8 @@ def correlated_temperature(x: float, y: float) -> float:
 
     Source: Krystek, "An algorithm to calculate correlated colour temperature" (1985), for the colours of black bodies.
 
-    >>> round(correlated_temperature(0.3127, 0.3290), -2)
-    6500.0
+    >>> round(correlated_temperature(0.3127, 0.3290) / 100)  # daylight
+    65
     """
     kelvin = 1e6 / np.arange(20, 600, 0.25)  # evenly spaced in what the eye sees
     u = (0.860117757 + 1.54118254e-4 * kelvin + 1.28641212e-7 * kelvin**2) / (

@@ -43,7 +43,7 @@ def model_for(source: Photo | RawFile, path: Path, asked: str = AUTO, noise: Noi
     if spec.is_for_mosaics and isinstance(source, RawFile):
         fitting = _model_for_raw(source)
         if spec.space != find_model(fitting).space:
-            raise UnreadableFile(path, f"{asked} does not take this kind of file ({source.layout}): choose {fitting}")
+            raise UnreadableFile(path, f"{asked} is not for this kind of file ({source.layout}): choose {fitting}")
     return asked
 
 

@@ -1,6 +1,6 @@
 """Camera RAW through a denoiser, from an open file to a photo or a DNG.
 
-A mosaic is denoised before LibRaw develops it: banding is removed, stuck photosites are replaced, the colours are
+A mosaic is denoised before LibRaw develops it: stuck photosites are replaced, banding is removed, the colours are
 packed into planes, the noise is made equally strong everywhere, and after the network the last two steps are undone.
 Where the file has clipped the noise of shadows, they get back the light that they had. Where there is no mosaic,
 LibRaw's linear picture is denoised by a network that was trained on demosaiced noise.
@@ -249,8 +249,13 @@ def _denoise_mosaic_of(
     progress: Progress | None,
     hot_pixels: HotPixels,
 ) -> DenoisedRaw:
-    mosaic, notes = (raw.mosaic, ()) if strength == 0 else remove_banding(raw.mosaic, known.noise)
-    light = denoise_mosaic(mosaic, known.noise, denoise, strength, progress, hot_pixels)
+    mosaic, noise = raw.mosaic, known.noise
+    notes: tuple[str, ...] = ()
+    if strength and (noise.shot or noise.read):
+        # Before banding, for which columns of stuck photosites would be taken.
+        light = _without_stuck(mosaic, noise, hot_pixels)
+        mosaic, notes = remove_banding(replace(mosaic, light=light), noise)
+    light = denoise_mosaic(mosaic, noise, denoise, strength, progress, "off")
     changed = light is not raw.mosaic.light
     numbers = raw.numbers_of(light) if changed else raw.numbers
     if output == "photo":

@@ -353,3 +353,24 @@ def test_other_sensors_are_denoised_after_developing_or_refused_in_a_line(
     assert record["model"] == "mallenet-linear"
     assert "denoised after LibRaw has developed it" in record["notes"][0]
     assert record["notes"][0] in done.err
+
+
+def test_hot_pixels_are_found_left_or_told(cli: Cli, negative: Path) -> None:
+    with RawFile(negative.read_bytes(), 10**9) as raw:
+        numbers = raw.numbers.copy()
+    numbers[40, 60] = SENSOR.white
+    preview = np.zeros((40, 48, 3), np.uint8)
+    negative.write_bytes(dng.encode(dng.simulated_dng(SENSOR, numbers, preview), "test"))
+    listed = negative.with_name("bad.txt")
+    listed.write_text("60 40 0\n")
+    left = {}
+    for which in ("auto", "off", str(listed)):
+        target = negative.with_name("out.dng")
+        assert cli("image", negative, "-o", target, "-q", "--overwrite", "--hot-pixels", which).code == 0
+        with RawFile(target.read_bytes(), 10**9) as raw:
+            left[which] = abs(float(raw.mosaic.light[40, 60]) - float(np.median(raw.mosaic.light[36:45:2, 56:65:2])))
+    assert left["off"] > 0.3
+    assert max(left["auto"], left[str(listed)]) < 0.15
+    refused = cli("image", negative, "-o", negative.with_name("b.dng"), "--hot-pixels", "no-such-file")
+    assert refused.code == 2
+    assert "--hot-pixels no-such-file: expected auto, off or a file, and there is no such file" in refused.err

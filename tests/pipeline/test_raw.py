@@ -24,7 +24,7 @@ from denoise_cli.io import dng, image
 from denoise_cli.io import raw as raw_module
 from denoise_cli.io.development import as_photo, developed
 from denoise_cli.io.dng_builder import camera_light, linear_dng, mosaic_dng
-from denoise_cli.io.exif import Value
+from denoise_cli.io.exif import RATIONAL, Directory, Value
 from denoise_cli.io.raw import Mosaic, Numbers, RawFile
 from denoise_cli.pipeline.raw import (
     denoise_mosaic,
@@ -114,7 +114,9 @@ def simulate_xtrans(astronaut: NDArray[np.uint8]) -> Callable[..., bytes]:
         if not noisy:
             levels = sensor.measure(scene / 255) * (sensor.white - sensor.black) + sensor.black
             numbers = np.rint(levels).astype(np.uint16)
-        return dng.encode(dng.simulated_dng(sensor, numbers, np.ascontiguousarray(scene[::4, ::4])), "test")
+        negative = dng.simulated_dng(sensor, numbers, np.ascontiguousarray(scene[::4, ::4]))
+        one_level: Directory = {dng.BLACK_LEVEL: negative.exif.packed(RATIONAL, [SENSOR.black])}
+        return dng.encode(replace(negative, picture=one_level), "test")
 
     return make
 
@@ -130,11 +132,15 @@ def test_an_x_trans_mosaic_is_denoised_before_it_is_demosaiced(
         numbers = cleaned(raw, SENSOR.noise, xtrans_denoiser)
         after = as_photo(raw, raw.develop(numbers)).as_float()
         written = dng.encode(mosaic_dng(raw, numbers, SENSOR.noise), "test")
+        assert raw.data is raw.original  # LibRaw reads it as it is
     assert psnr(after, truth) > psnr(before, truth) + 5
     assert np.abs((after - truth).mean(axis=(0, 1))).max() < 0.01
     np.testing.assert_array_equal(rendering(written), after)
     with RawFile(written, LIMIT) as again:
         assert again.filters == ColourFilters("xtrans", phase)
+        # RawTherapee takes a single level for that of a few photosites only.
+        picture = dng.tags_of_picture(written)
+        assert picture.numbers(picture.main[dng.BLACK_LEVEL]) == (SENSOR.black,) * 36
         np.testing.assert_array_equal(again.numbers, numbers)
 
 
