@@ -29,7 +29,7 @@ Array = NDArray[np.float32]
 Values = NDArray[np.floating]
 
 MIN_SHARE = 1e-4  # of a plane: so many photosites at its smallest value show that it is clipped there
-REACH = 3.0  # deviations of the noise at black: noise that is clipped further down has hardly changed
+REACH = 1.0  # deviations of the noise at black: further down, networks have seen noise clipped, and do better alone
 TOP = 5.0  # deviations: light this far above the clipping is not changed,
 FADE = 2.0  # and over so many below that, less and less
 WINDOW = 3  # places, the side of the square over which shadows are averaged before (1) is inverted
