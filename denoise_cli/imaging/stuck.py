@@ -23,16 +23,16 @@ Step = tuple[int, int]  # rows and columns
 NEIGHBOURS = 8  # of the same colour, the nearest ones
 AROUND = [(down, across) for down in (-1, 0, 1) for across in (-1, 0, 1) if down or across]
 BESIDE = [(-1, 0), (0, -1), (0, 1), (1, 0)]
-# A stuck photosite is this many deviations of the noise beyond its neighbours, and beyond them by this share of the
+# A stuck photosite is this many deviations of the noise beyond its neighbours, and beyond them by so many times the
 # differences among them, so that it is no texture...
 STUCK = 5.0
-CONTRAST = 1.0
+CONTRAST = 2.0
 # ...and those beside it differ from what is around them by less than this many deviations of their mean, or by less
 # than this share of the photosite's own difference, the least that a lens leaves there.
 CONFIRMED = 3.0
 SPREAD_LIGHT = 0.01
-LINE = 64  # photosites of one line: so many are judged together,
-LINE_SHARE = 0.7  # of which this share has to be stuck in the same sense
+LINE = 128  # photosites of one line: so many are judged together,
+LINE_SHARE = 0.8  # of which this share has to be stuck in the same sense
 LINE_SPREAD = 0.04  # of its difference: less than a lens leaves beside a bright line
 
 
@@ -136,8 +136,11 @@ def _stuck_columns(light: Array, period: int, noise: ShotRead) -> Mask:
     high, low = np.maximum.reduce(beside), np.minimum.reduce(beside)
     deviation = _deviation(high, noise)
     found = np.zeros(light.shape, bool)
-    for sense, beyond in ((1, light > high + 2 * deviation), (-1, light < low - 2 * deviation)):
+    margin = np.maximum(2 * deviation, high - low)
+    for sense, beyond in ((1, light > high + margin), (-1, light < low - margin)):
         candidates = np.flatnonzero(beyond.mean(axis=0) > LINE_SHARE / 8)
+        # The first and the last columns have no neighbours on one side; pictures often have a dark edge.
+        candidates = candidates[(candidates >= 2 * period) & (candidates < W - 2 * period)]
         if not len(candidates):
             continue
         shares = uniform_filter1d(beyond[:, candidates].astype(np.float32), LINE, axis=0, mode="nearest")

@@ -21,6 +21,7 @@ MAX_TEXT = 10_000_000  # bytes
 HOT = 10.0  # deviations above the median of their colour: photosites of a dark frame that are hot
 MAD_TO_DEVIATION = 1.4826
 COMMENT = "#"
+OUTSIDE = 2**31  # beyond every sensor
 
 
 def stuck_in(path: Path, shape: tuple[int, int], max_pixels: int = image.MAX_PIXELS) -> Mask:
@@ -60,7 +61,7 @@ def _listed(path: Path) -> NDArray[np.intp] | None:
     if len(data) > MAX_TEXT or b"\0" in data:
         return None
     places = []
-    for number, line in enumerate(data.decode("utf-8", "replace").splitlines(), start=1):
+    for number, line in enumerate(data.decode("utf-8-sig", "replace").splitlines(), start=1):
         words = line.split(COMMENT)[0].split()
         if not words:
             continue
@@ -69,8 +70,12 @@ def _listed(path: Path) -> NDArray[np.intp] | None:
         except ValueError as error:
             reason = f"line {number}: expected a column and a row, got {line.strip()[:40]}"
             raise UnreadableFile(path, reason) from error
-        places.append((row, column))
+        places.append((_bounded(row), _bounded(column)))
     return np.array(places, np.intp).reshape(-1, 2)
+
+
+def _bounded(place: int) -> int:
+    return place if abs(place) < OUTSIDE else -1
 
 
 @lru_cache(maxsize=1)

@@ -101,8 +101,12 @@ def run(job: Job, load: Load, settings: Settings, progress: Progress | None = No
         kind = job.kind or (source.kind if source.kind in image.WRITABLE else FALLBACK_FORMAT)
         if isinstance(source, RawFile) and load(model).is_for_raw:
             done = _denoise_raw(source, kind, load(model), settings, progress)
+        elif isinstance(settings.hot_pixels, Path):
+            raise UsageError(f"{job.source}: --hot-pixels {settings.hot_pixels}: only for models for camera RAW")
         elif kind == DNG:
             reason = f"{model} needs a developed photo" if isinstance(source, RawFile) else f"{job.source} is not RAW"
+            if isinstance(source, RawFile) and isinstance(settings.noise, float):
+                reason = "its noise is given as --noise SHOT,READ"
             raise UnwritableFile(job.target, f"a DNG is made from camera RAW, but {reason}: choose .tif or .png")
         else:
             photo = development.developed(source) if isinstance(source, RawFile) else source

@@ -280,8 +280,9 @@ def _denoise_picture_of(
     if output == "photo":
         photo = as_photo(raw, clean.astype(np.uint16, copy=False))
         return DenoisedRaw(photo, known, notes + photo.notes)
-    left = estimate_picture_noise(clean, raw.gains)
-    removed = strength if clean is not linear else 0.0
+    changed = clean is not linear
+    left = estimate_picture_noise(clean, raw.gains) if changed else known.noise
+    removed = strength if changed else 0.0
     written = linear_dng(raw, clean, left, removed=removed)
     return DenoisedRaw(written, known, notes + unmade_note(raw.unmade_operations))
 

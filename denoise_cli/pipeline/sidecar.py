@@ -30,7 +30,11 @@ def sidecars_of(source: Path, target: Path) -> list[Sidecar]:
     if STDIO in (source, target):
         return []
     by_stem = [path for path in _existing(source.with_suffix("")) if _owns(source, path)]
-    found = [Sidecar(path, target.with_suffix(path.suffix)) for path in by_stem]
+    is_anothers = any(_is_raw(path) for path in _siblings(target) if path not in (source, target))
+    found = [
+        Sidecar(path, target.with_name(target.name + path.suffix) if is_anothers else target.with_suffix(path.suffix))
+        for path in by_stem
+    ]
     found += [Sidecar(path, target.with_name(target.name + path.suffix)) for path in _existing(source)]
     pairs = {pair.source: pair for pair in found}  # of a photo without extension, both are one
     return [pair for pair in pairs.values() if not (pair.target.exists() and pair.target.samefile(pair.source))]
@@ -85,8 +89,12 @@ def _owns(source: Path, sidecar: Path) -> bool:
         return True
     if extension is not None:
         return extension.lower() == source.suffix[1:].lower()
-    siblings = source.parent.glob(f"{_literal(source.stem)}.*")
-    return _is_raw(source) or not any(_is_raw(path) for path in siblings)
+    return _is_raw(source) or not any(_is_raw(path) for path in _siblings(source))
+
+
+def _siblings(path: Path) -> Iterator[Path]:
+    """The files beside a photo that differ from it in the extension only."""
+    return path.parent.glob(f"{_literal(path.stem)}.*")
 
 
 def _is_raw(path: Path) -> bool:

@@ -374,3 +374,14 @@ def test_hot_pixels_are_found_left_or_told(cli: Cli, negative: Path) -> None:
     refused = cli("image", negative, "-o", negative.with_name("b.dng"), "--hot-pixels", "no-such-file")
     assert refused.code == 2
     assert "--hot-pixels no-such-file: expected auto, off or a file, and there is no such file" in refused.err
+
+
+def test_a_list_of_hot_pixels_is_refused_where_it_has_no_effect(cli: Cli, negative: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "bad.txt"
+    listed.write_text("60 40\n")
+    done = cli("image", negative, "-o", tmp_path / "out.png", "--model", "mallenet-s", "--hot-pixels", listed)
+    assert done.code != 0
+    assert "only for models for camera RAW" in done.err
+    done = cli("image", negative, "-o", tmp_path / "out.dng", "--noise", "25")
+    assert (done.code, done.err.count("\n")) == (1, 1)
+    assert "a DNG is made from camera RAW, but its noise is given as --noise SHOT,READ" in done.err

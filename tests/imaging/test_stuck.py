@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 from denoise_cli.imaging.filters import ColourFilters
 from denoise_cli.imaging.noise import ShotRead, sensor_noise
+from denoise_cli.imaging.sensor import Sensor
 from denoise_cli.imaging.stuck import find_stuck, replace
 
 NOISE = ShotRead(1e-3, 3e-3)
@@ -96,3 +97,15 @@ def test_what_is_told_is_replaced_even_where_all_around_is_stuck(noisy: Mosaic) 
     assert np.abs(replace(broken, stuck, BAYER) - noisy)[stuck].max() < 0.15
     everything = np.ones((20, 20), bool)
     np.testing.assert_array_equal(replace(noisy[:20, :20], everything, BAYER), noisy[:20, :20])
+
+
+@PATTERNS
+def test_sharp_detail_at_base_sensitivity_stays(pattern: NDArray[np.intp], astronaut: NDArray[np.uint8]) -> None:
+    kind = "bayer" if len(pattern) == 2 else "xtrans"
+    sensor = Sensor(ShotRead(1e-4, 1e-3), kind=kind, black=1024)
+    scene = astronaut[::2, ::2] / 255  # sharper than any lens would show it
+    scene[:, 0] = 0  # and with a dark edge
+    light = sensor.normalise(sensor.capture(scene, np.random.default_rng(0)))
+    stuck = find_stuck(light, pattern, sensor.noise)
+    assert stuck.mean() < 5e-4
+    assert not stuck[:, 0].any()

@@ -33,6 +33,12 @@ def test_a_list_is_read_as_dcraw_reads_it(tmp_path: Path) -> None:
     assert np.argwhere(stuck).tolist() == [[0, 79], [5, 7], [63, 12]]
 
 
+def test_a_list_may_begin_with_a_byte_order_mark_and_name_places_beyond_any_sensor(tmp_path: Path) -> None:
+    path = tmp_path / "bad.txt"
+    path.write_text("\ufeff7 5\n99999999999999999999 5\n-99999999999999999999 5\n", encoding="utf-8")
+    assert np.argwhere(stuck_in(path, SHAPE)).tolist() == [[5, 7]]
+
+
 def test_a_dark_frame_shows_where_it_is_hot(tmp_path: Path) -> None:
     hot = [(3, 4), (30, 31), (63, 79)]
     stuck = stuck_in(dark_frame(tmp_path / "dark.dng", hot), SHAPE)

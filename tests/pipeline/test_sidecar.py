@@ -46,6 +46,12 @@ def test_a_sidecar_beside_raw_and_jpeg_is_that_of_the_raw(folder: Path) -> None:
     assert sidecars_of(folder / "b[1].jpg", folder / "out" / "b.jpg")
 
 
+def test_the_sidecar_of_another_raw_beside_the_result_stays(folder: Path) -> None:
+    write(folder, "a.dng", "a.xmp", "b.dng", "b.xmp")
+
+    assert sidecars_of(folder / "a.dng", folder / "b.png") == [Sidecar(folder / "a.xmp", folder / "b.png.xmp")]
+
+
 def test_a_sidecar_that_names_an_extension_is_that_file_s(folder: Path) -> None:
     write(folder, "a.cr2", "a.dng", "a.jpg")
     write(folder, "a.xmp", packet=PACKET)
