@@ -108,4 +108,4 @@ def test_sharp_detail_at_base_sensitivity_stays(pattern: NDArray[np.intp], astro
     light = sensor.normalise(sensor.capture(scene, np.random.default_rng(0)))
     stuck = find_stuck(light, pattern, sensor.noise)
     assert stuck.mean() < 5e-4
-    assert stuck[:, 0].mean() < 0.02
+    assert stuck[:, 0].mean() < 0.05
