@@ -21,7 +21,6 @@ Indices = NDArray[np.intp]
 Step = tuple[int, int]  # rows and columns
 
 NEIGHBOURS = 8  # of the same colour, the nearest ones
-AROUND = [(down, across) for down in (-1, 0, 1) for across in (-1, 0, 1) if down or across]
 BESIDE = [(-1, 0), (0, -1), (0, 1), (1, 0)]
 # A stuck photosite is this many deviations of the noise beyond its neighbours, and beyond them by so many times the
 # differences among them, so that it is no texture...
