@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from denoise_cli.inference.denoiser import Denoiser
     from denoise_cli.pipeline.jobs import Job
     from denoise_cli.pipeline.photo import Result, Settings
-    from denoise_cli.pipeline.photo import Tone as ToneName
 
 Inputs = Annotated[
     list[str], typer.Argument(metavar="PHOTO", help="Photos, folders of photos, or - for standard input.")
@@ -140,6 +139,8 @@ def image(
         raise UsageError(f"--format {format}: choose one of {', '.join(TARGETS)}")
     if compression not in COMPRESSION_CHOICES:
         raise UsageError(f"--compression {compression}: choose one of {', '.join(COMPRESSION_CHOICES)}")
+    if tone not in photo.TONES:
+        raise UsageError(f"--tone {tone}: choose {' or '.join(photo.TONES)}")
     planned = jobs.plan(inputs, output, recursive, format)
     only_for_dng = [name for name, given in (("--linear", linear), ("--compression", compression != "auto")) if given]
     if only_for_dng and all(job.kind != jobs.DNG for job in planned):
@@ -153,7 +154,7 @@ def image(
         max_pixels,
         linear,
         COMPRESSION_CHOICES[compression],
-        _read_tone(tone),
+        photo.TONES[tone],
         _read_hot_pixels(hot_pixels),
     )
     if tone == "camera" and all(job.kind == jobs.DNG for job in planned):
@@ -196,12 +197,6 @@ def _show(jobs: "Sequence[Job]") -> bool:
         for sidecar in sidecars_of(job.source, job.target):
             console.output(f"{sidecar.source} -> {sidecar.target}")
     return all(job.rival is None for job in jobs)
-
-
-def _read_tone(tone: str) -> "ToneName":
-    if tone not in ("flat", "camera"):
-        raise UsageError(f"--tone {tone}: choose flat or camera")
-    return tone  # type: ignore[return-value]
 
 
 def _read_hot_pixels(text: str) -> "Literal['auto', 'off'] | Path":

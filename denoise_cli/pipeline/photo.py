@@ -24,6 +24,7 @@ from denoise_cli.version import __version__
 
 Load = Callable[[str], Denoiser]
 Tone = Literal["flat", "camera"]
+TONES: dict[str, Tone] = {"flat": "flat", "camera": "camera"}
 
 
 @dataclass(frozen=True)
