@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import tifffile
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
-from denoise_cli.imaging.bayer import PHASES, Phase
+from denoise_cli.imaging.bayer import PHASES, Phase, pack, unpack
 from denoise_cli.imaging.filters import ColourFilters
 from denoise_cli.imaging.metrics import psnr
-from denoise_cli.imaging.noise import ShotRead
+from denoise_cli.imaging.noise import ShotRead, sensor_noise
 from denoise_cli.imaging.sensor import Sensor
 from denoise_cli.imaging.transfer import linear_to_srgb
 from denoise_cli.inference.denoiser import Denoiser, load_denoiser
@@ -210,6 +211,31 @@ def test_noise_comes_from_whom_it_should(simulate: Simulate) -> None:
         known = noise_of(raw)
         assert known.source == "estimated"
         assert known.noise.shot == pytest.approx(3e-3, rel=0.25)
+
+
+def test_smoothed_noise_is_removed_with_less_than_its_file_states(
+    astronaut: NDArray[np.uint8], mosaic_denoiser: Denoiser
+) -> None:
+    sensor = replace(SENSOR, noise=ShotRead(1e-2, 2e-2))
+    light = sensor.measure(astronaut[:256, 100:420] / 255)
+    grain = pack(sensor_noise(light, 1e-2, 2e-2, np.random.default_rng(0)), (0, 0))
+    smoothed = unpack(gaussian_filter(grain, (1, 1, 0)), (0, 0), light.shape)
+    numbers = np.rint((light + smoothed) * (sensor.white - sensor.black) + sensor.black).clip(0, sensor.white)
+    negative = dng.simulated_dng(sensor, numbers.astype(np.uint16), np.ascontiguousarray(astronaut[:64, :80]))
+    with RawFile(dng.encode(negative, "test"), LIMIT) as raw:
+        known = noise_of(raw)
+        assert known.source == "file"
+        assert known.notes[0].startswith("the noise has been smoothed before:")
+        result = denoise_raw(raw, mosaic_denoiser, "mosaic_dng")
+        assert known.notes[0] in result.notes
+        ways = {
+            "as smoothed": denoise_mosaic(raw.mosaic, known.noise, mosaic_denoiser),
+            "as stated": denoise_mosaic(raw.mosaic, sensor.noise, mosaic_denoiser),
+            "left alone": raw.mosaic.light,
+        }
+    scores = {way: psnr(values.clip(0, 1), light) for way, values in ways.items()}
+    assert scores["as smoothed"] > scores["left alone"] + 1
+    assert scores["as smoothed"] > scores["as stated"] + 1
 
 
 @pytest.mark.parametrize("linear", [False, True])
