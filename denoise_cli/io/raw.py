@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from denoise_cli.errors import MissingDependency
+from denoise_cli.imaging import xtrans
 from denoise_cli.imaging.filters import ColourFilters, filters_of
 from denoise_cli.io.camera_exif import MRW, RAF, RW2, exif_of
 from denoise_cli.io.decoding import decoder_errors
@@ -339,21 +341,24 @@ class RawFile:
                 self._buffer[:] = self._integers(self._operated(self.numbers if numbers is None else numbers))
             elif self.before_demosaicing.known:
                 self._buffer[..., :RGB] = self._integers(self._operated(self.numbers)[..., :RGB])
-            picture = self._raw.postprocess(
-                output_color=self._spaces[colours],
-                user_flip=None if upright else 0,
-                half_size=half_size,
-                use_camera_wb=self._balance is None,
-                user_wb=self._balance,
-                gamma=(1, 1),
-                output_bps=16,
-                # A denoised picture must not become brighter because the largest value of the noisy one was noise.
-                no_auto_bright=True,
-                adjust_maximum_thr=0.0,
-                user_sat=self._saturation,
-                user_black=None if self._user_black is None else 0,
-                user_cblack=self._user_black,
-            )
+            # Threads of LibRaw's X-Trans demosaicing overwrite what others still read, where its tiles overlap.
+            is_xtrans = self._is_flat and self._filters.shape == (xtrans.PERIOD, xtrans.PERIOD)
+            with threadpool_limits(limits=1 if is_xtrans else None, user_api="openmp"):
+                picture = self._raw.postprocess(
+                    output_color=self._spaces[colours],
+                    user_flip=None if upright else 0,
+                    half_size=half_size,
+                    use_camera_wb=self._balance is None,
+                    user_wb=self._balance,
+                    gamma=(1, 1),
+                    output_bps=16,
+                    # A denoised picture must not become brighter because the largest value of the noisy one was noise.
+                    no_auto_bright=True,
+                    adjust_maximum_thr=0.0,
+                    user_sat=self._saturation,
+                    user_black=None if self._user_black is None else 0,
+                    user_cblack=self._user_black,
+                )
         deep: Picture = picture.view(np.uint16)  # as it is: rawpy's own annotation knows only 8 bits
         return np.repeat(deep, RGB, axis=2) if deep.shape[2] == 1 else deep
 
