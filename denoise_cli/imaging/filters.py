@@ -16,6 +16,8 @@ from denoise_cli.imaging.bayer import Phase
 Values = TypeVar("Values", bound=NDArray[np.generic])
 FilterKind = Literal["bayer", "xtrans"]
 
+LONGEST_PERIOD = 12  # photosites after which a pattern repeats
+
 
 @dataclass(frozen=True)
 class ColourFilters:
@@ -77,6 +79,22 @@ class ColourFilters:
         return bayer if self.kind == "bayer" else xtrans
 
 
+def repeated_part(colours: Values) -> Values:
+    """The pattern of which a mosaic is made.
+
+    >>> repeated_part(np.tile([[0, 1], [1, 2]], (20, 20))).tolist()
+    [[0, 1], [1, 2]]
+
+    Args:
+        colours: (H, W), the number of each photosite's colour.
+
+    Returns:
+        The least rows and columns that repeat; `LONGEST_PERIOD` of them if they do not.
+    """
+    first = colours[: 2 * LONGEST_PERIOD, : 2 * LONGEST_PERIOD]
+    return first[: _period(first), : _period(first.T)].copy()  # type: ignore[return-value]
+
+
 def filters_of(pattern: NDArray[np.integer]) -> ColourFilters | None:
     """The filters whose pattern is (2, 2) or (6, 6) colours, as `ColourFilters.pattern` has them; None if unknown.
 
@@ -87,3 +105,9 @@ def filters_of(pattern: NDArray[np.integer]) -> ColourFilters | None:
         return ColourFilters("xtrans", phase)
     quads = (ColourFilters("bayer", phase) for phase in bayer.PHASES.values())
     return next((one for one in quads if np.array_equal(one.pattern, pattern)), None)
+
+
+def _period(colours: NDArray[np.generic]) -> int:
+    """The number of rows after which a pattern repeats."""
+    lengths = range(1, min(len(colours), LONGEST_PERIOD + 1))
+    return next((length for length in lengths if (colours[length:] == colours[:-length]).all()), LONGEST_PERIOD)

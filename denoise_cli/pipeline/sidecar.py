@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from denoise_cli.files import write_atomically
-from denoise_cli.io import raw
+from denoise_cli.io import raw_formats
 from denoise_cli.io.metadata import reset_xmp
 from denoise_cli.io.xmp import mark_denoised, renamed_sidecar, sidecar_extension, without_raw_settings
 from denoise_cli.pipeline.jobs import STDIO
@@ -98,7 +98,7 @@ def _siblings(path: Path) -> Iterator[Path]:
 
 
 def _is_raw(path: Path) -> bool:
-    return path.suffix.lower() in raw.EXTENSIONS
+    return path.suffix.lower() in raw_formats.EXTENSIONS
 
 
 def _literal(name: str) -> str:
