@@ -69,10 +69,11 @@ class ColourFilters:
 
     def sample(self, light: Values) -> Values:
         """Keep of each pixel the one colour that the sensor measures there: (H, W, 3) to (H, W)."""
-        H, W, _ = light.shape
-        rows, columns = self.pattern.shape
-        colours = np.tile(self.pattern, (-(-H // rows), -(-W // columns)))[:H, :W]
-        return np.take_along_axis(light, colours[..., None], axis=2)[..., 0]  # type: ignore[return-value]
+        pattern, mosaic = self.pattern, np.empty(light.shape[:2], light.dtype)
+        rows, columns = pattern.shape
+        for y, x in np.ndindex(rows, columns):
+            mosaic[y::rows, x::columns] = light[y::rows, x::columns, pattern[y, x]]
+        return mosaic  # type: ignore[return-value]
 
     @property
     def _module(self) -> ModuleType:

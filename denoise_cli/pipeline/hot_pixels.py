@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from denoise_cli.errors import UnreadableFile
+from denoise_cli.imaging.noise import MAD_TO_DEVIATION
 from denoise_cli.io import image
 from denoise_cli.io.raw import RawFile
 
@@ -19,7 +20,6 @@ Mask = NDArray[np.bool_]
 
 MAX_TEXT = 10_000_000  # bytes
 HOT = 10.0  # deviations above the median of their colour: photosites of a dark frame that are hot
-MAD_TO_DEVIATION = 1.4826
 COMMENT = "#"
 OUTSIDE = 2**31  # beyond every sensor
 

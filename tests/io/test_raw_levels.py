@@ -23,9 +23,7 @@ def test_one_black_level_is_that_of_every_colour() -> None:
     assert black_of_moved_area(np.full(4, 64), PATTERN, (1, 1)) is None
 
 
-@pytest.mark.parametrize(
-    ("largest", "expected"), [(900, (890, 900)), (1000, None), (1023, None), (600, None)], ids=str
-)
+@pytest.mark.parametrize(("largest", "expected"), [(900, (890, 900)), (1000, None), (1023, None), (600, None)], ids=str)
 def test_the_largest_number_is_saturation_if_it_is_a_little_below_white(
     largest: int, expected: tuple[int, int] | None
 ) -> None:
