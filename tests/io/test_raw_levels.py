@@ -23,10 +23,10 @@ def test_one_black_level_is_that_of_every_colour() -> None:
     assert black_of_moved_area(np.full(4, 64), PATTERN, (1, 1)) is None
 
 
-@pytest.mark.parametrize(("largest", "expected"), [(900, (890, 900)), (1000, None), (1023, None), (600, None)], ids=str)
+@pytest.mark.parametrize(("largest", "expected"), [(900, (890, 900)), (1010, None), (1023, None), (600, None)], ids=str)
 def test_the_largest_number_is_saturation_if_it_is_a_little_below_white(
     largest: int, expected: tuple[int, int] | None
 ) -> None:
     numbers = np.full((8, 8), 100, np.uint16)
     numbers[2, 4] = largest
-    assert saturation_below_white(numbers, np.array([[10, 0], [0, 10]]), 1000) == expected
+    assert saturation_below_white(numbers, np.array([[10, 20], [20, 10]]), 1010) == expected
