@@ -382,9 +382,10 @@ def test_hot_pixels_are_found_left_or_told(cli: Cli, negative: Path) -> None:
             left[which] = abs(float(raw.mosaic.light[40, 60]) - float(np.median(raw.mosaic.light[36:45:2, 56:65:2])))
     assert left["off"] > 0.3
     assert max(left["auto"], left[str(listed)]) < 0.15
-    listed.write_text("60 40\n60 400\n")
-    again = cli("image", negative, "-o", negative.with_name("a.dng"), "--json", "--hot-pixels", listed)
-    note = f"{listed}: outside the 192 x 160 photosites: 1 of 2 entries"
+    longer = negative.with_name("longer.txt")
+    longer.write_text("60 40\n60 400\n")
+    again = cli("image", negative, "-o", negative.with_name("a.dng"), "--json", "--hot-pixels", longer)
+    note = f"{longer}: outside the 192 x 160 photosites: 1 of 2 entries"
     assert json.loads(again.out)["notes"] == [note]
     assert note in again.err
     refused = cli("image", negative, "-o", negative.with_name("b.dng"), "--hot-pixels", "no-such-file")
