@@ -26,8 +26,8 @@ from denoise_cli.inference.denoiser import Denoiser, Progress
 from denoise_cli.io.development import as_photo, unmade_note
 from denoise_cli.io.dng import DigitalNegative
 from denoise_cli.io.dng_builder import camera_light, linear_dng, mosaic_dng
-from denoise_cli.io.photo import Photo
-from denoise_cli.io.raw import MOST_HEADROOM, WHITE, Mosaic, Numbers, RawFile
+from denoise_cli.io.photo import WHITE, Photo
+from denoise_cli.io.raw import MOST_HEADROOM, Mosaic, Numbers, RawFile
 
 Array = NDArray[np.float32]
 NoiseSource = Literal["given", "file", "estimated"]

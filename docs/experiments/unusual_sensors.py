@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from denoise_cli.imaging.bayer import Phase, pack, unpack
-from denoise_cli.imaging.demosaic import sample_mosaic
 from denoise_cli.imaging.noise import ShotRead, sensor_noise
 from denoise_cli.imaging.sensor import Sensor
 from denoise_cli.io import dng
@@ -167,7 +166,7 @@ def make_files(
     else:
         neutral = sensor.matrix().sum(axis=1).astype(np.float32)
         colours = draw_stars(scene.shape[:2], unusual.star_sigma)[..., None] * neutral
-    light = sample_mosaic(colours, sensor.phase)
+    light = sensor.filters.sample(colours)
     truth = light if unusual.optics is None else unusual.optics(light, unusual, sensor.phase, rng)
     clean = replace(sensor, noise=ShotRead(0, 0), black=CLEAN_BLACK, white=CLEAN_WHITE)
     of_file = replace(sensor, noise=unusual.noise, black=unusual.black, white=unusual.white)
