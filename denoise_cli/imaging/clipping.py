@@ -37,7 +37,7 @@ BLOCK = 8  # places, the side of a block of which shares and means are taken
 SPREAD = 3.0  # blocks: the deviation of the Gaussian over which they are averaged further
 ROUNDS = 3
 MIN_PLACES = 64.0  # in the dark, that a correction is based upon
-FEW = 0.3  # of the places around: if so few are dark, half of the correction is made
+FEW = 0.1  # of the places around: if so few are dark, half of the correction is made
 
 MEASURED_BLOCK = 16  # places, the side of a block in which the noise of clipped shadows is measured
 MEASURED_SHARES = (0.1, 0.6)  # of clipped values in such a block
