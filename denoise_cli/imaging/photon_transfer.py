@@ -101,7 +101,7 @@ def _fit(planes: Array, full: NDArray[np.bool_]) -> tuple[ShotRead | None, Array
             line = _fit_line(light, found)
         else:
             count = max(len(bins) // SHADOW_BINS, 1)
-            line = _fit_line(np.append(light, [shadow[0]] * count), np.append(found, [shadow[1] ** 2] * count))
+            line = _fit_line(np.append(light, [shadow[0]] * count), np.append(found, [shadow[1] ** 2] * count), count)
     return line, variances / _variance(means, line)
 
 
@@ -129,8 +129,11 @@ def _variance(light: Array, noise: ShotRead) -> Array:
     return np.maximum(noise.shot * np.maximum(light, 0) + noise.read**2, MIN_VARIANCE)
 
 
-def _fit_line(light: Array, variance: Array) -> ShotRead:
-    """Fit a line to variances, whose errors are proportional to them; those above it are texture and count less."""
+def _fit_line(light: Array, variance: Array, sure: int = 0) -> ShotRead:
+    """Fit a line to variances, whose errors are proportional to them.
+
+    Those above it are texture and count less, except for the `sure` last ones.
+    """
     rows = np.stack([light, np.ones_like(light)], axis=1)
     weights = np.ones_like(light)
     for _ in range(FITTING_ROUNDS):
@@ -138,6 +141,7 @@ def _fit_line(light: Array, variance: Array) -> ShotRead:
         (shot, dark), _ = nnls(rows * scale, (variance[:, None] * scale)[:, 0])
         above = variance / np.maximum(rows @ (shot, dark), MIN_VARIANCE) - 1
         weights = np.minimum(1, SLACK / np.maximum(above, SLACK)) ** 2
+        weights[len(weights) - sure :] = 1
     return ShotRead(float(shot), float(np.sqrt(dark)))
 
 
