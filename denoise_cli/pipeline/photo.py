@@ -4,23 +4,24 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from denoise_cli.errors import DenoiseError, UnreadableFile, UnwritableFile, UsageError
 from denoise_cli.imaging.noise import ShotRead, estimate_sigma
-from denoise_cli.inference.denoiser import Denoiser, Progress
+from denoise_cli.inference.denoiser import Denoiser
+from denoise_cli.inference.tiles import Progress
 from denoise_cli.io import development, image
-from denoise_cli.io.camera_tone import with_camera_tone
 from denoise_cli.io.dng import DigitalNegative
 from denoise_cli.io.dng_builder import CompressionChoice, compressed_as
 from denoise_cli.io.photo import Photo
 from denoise_cli.io.raw import RawFile
-from denoise_cli.pipeline.hot_pixels import stuck_in
 from denoise_cli.pipeline.jobs import DNG, FALLBACK_FORMAT, Job, check
 from denoise_cli.pipeline.model_choice import model_for
-from denoise_cli.pipeline.raw import HotPixels, Output, denoise_raw
 from denoise_cli.pipeline.sidecar import carry
 from denoise_cli.version import __version__
+
+if TYPE_CHECKING:
+    from denoise_cli.pipeline.raw import HotPixels, Output
 
 Load = Callable[[str], Denoiser]
 Tone = Literal["flat", "camera"]
@@ -172,6 +173,10 @@ def _denoise_photo(photo: Photo, denoise: Denoiser, settings: Settings, progress
 
 
 def _denoise_raw(raw: RawFile, kind: str, denoise: Denoiser, settings: Settings, progress: Progress | None) -> _Done:
+    # Imported for RAW alone, as SciPy takes longer to import than a small photo to denoise.
+    from denoise_cli.pipeline.hot_pixels import stuck_in
+    from denoise_cli.pipeline.raw import denoise_raw
+
     given = settings.noise if isinstance(settings.noise, ShotRead) else None
     output: Output = "photo" if kind != DNG else "linear_dng" if settings.linear else "mosaic_dng"
     hot_pixels: HotPixels
@@ -191,6 +196,8 @@ def _denoise_raw(raw: RawFile, kind: str, denoise: Denoiser, settings: Settings,
 
 
 def _in_camera_tone(done: _Done, raw: RawFile, photo: Photo) -> _Done:
+    from denoise_cli.io.camera_tone import with_camera_tone  # imports SciPy, too
+
     toned = with_camera_tone(raw, photo)
     return replace(done, picture=toned, notes=done.notes + toned.notes[len(photo.notes) :])
 

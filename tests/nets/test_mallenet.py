@@ -6,7 +6,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from denoise_cli.models.registry import load_net
-from denoise_cli.nets.mallenet import WIDTHS, MalleNet, MalleNetConfig
+from denoise_cli.nets.configs import MalleNetConfig
+from denoise_cli.nets.mallenet import WIDTHS, MalleNet
 
 # What the paper allows each variant, in multiply-adds (1e9) for an image of 256 x 256.
 BUDGETS = {
