@@ -16,7 +16,7 @@ def check_target(path: Path, overwrite: bool, source: Path | None = None, create
         path: the file to write.
         overwrite: whether the file may exist.
         source: a file that must not be the target.
-        creates_folder: whether a missing folder will be created.
+        creates_folder: whether a missing folder, and those above it, will be created.
 
     Raises:
         UnwritableFile: the target exists, or is a folder or the source, or its folder is missing or refuses new files.
@@ -29,6 +29,7 @@ def check_target(path: Path, overwrite: bool, source: Path | None = None, create
         if not overwrite:
             raise UnwritableFile(path, "already exists: use --overwrite to replace it")
     if creates_folder and not path.parent.exists():
+        _check_can_make(path.parent)
         return
     try:
         with tempfile.TemporaryFile(dir=path.parent):  # permission bits do not show a read-only disk
@@ -153,6 +154,15 @@ def packaged_folder(name: str) -> Path:
     package = Path(__file__).parent
     installed = package / name
     return installed if installed.is_dir() else package.parent / name
+
+
+def _check_can_make(folder: Path) -> None:
+    existing = next(parent for parent in folder.parents if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise UnwritableFile(folder, f"cannot make the folder: {error.strerror}") from error
 
 
 def _folder_error(path: Path, error: OSError) -> UnwritableFile:

@@ -276,3 +276,13 @@ def test_a_folder_that_refuses_files_is_named_with_its_own_reason(
     with pytest.raises(UnwritableFile) as error:
         check_target(tmp_path / "new.csv", overwrite=False)
     assert str(error.value) == f"{tmp_path / 'new.csv'}: cannot write into {tmp_path}: Read-only file system"
+    with pytest.raises(UnwritableFile) as error:
+        check_target(tmp_path / "a" / "b" / "new.csv", overwrite=False, creates_folder=True)
+    assert str(error.value) == f"{tmp_path / 'a' / 'b'}: cannot make the folder: Read-only file system"
+
+
+@posix
+def test_a_folder_that_cannot_be_made_is_refused_at_once(old: Path) -> None:
+    with pytest.raises(UnwritableFile) as error:
+        check_target(old / "a" / "new.png", overwrite=False, creates_folder=True)
+    assert str(error.value) == f"{old / 'a'}: cannot make the folder: Not a directory"

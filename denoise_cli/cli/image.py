@@ -29,6 +29,7 @@ from denoise_cli.errors import DenoiseError, UsageError
 
 if TYPE_CHECKING:
     from denoise_cli.inference.denoiser import Denoiser
+    from denoise_cli.inference.tiles import Progress
     from denoise_cli.pipeline.jobs import Job
     from denoise_cli.pipeline.photo import Result, Settings
 
@@ -141,7 +142,7 @@ def image(
         raise UsageError(f"--compression {compression}: choose one of {', '.join(COMPRESSION_CHOICES)}")
     if tone not in photo.TONES:
         raise UsageError(f"--tone {tone}: choose {' or '.join(photo.TONES)}")
-    planned = jobs.plan(inputs, output, recursive, format)
+    planned = jobs.plan(inputs, output, recursive, format, None if quiet else console.status)
     only_for_dng = [name for name, given in (("--linear", linear), ("--compression", compression != "auto")) if given]
     if only_for_dng and all(job.kind != jobs.DNG for job in planned):
         raise UsageError(f"{only_for_dng[0]}: only for .dng files: name a .dng file as the output, or add --format dng")
@@ -161,13 +162,10 @@ def image(
         raise UsageError("--tone camera: a .dng file holds light without a tone: leave it out, or write a picture")
     if model != AUTO:
         check_takes_noise(model, level, noise)
-    if dry_run:
-        if not _show(planned):
-            raise typer.Exit(1)
-        return
 
     from denoise_cli.inference.denoiser import load_denoiser
     from denoise_cli.inference.device import choose_device, choose_precision
+    from denoise_cli.models.registry import load_net
 
     choose_precision(choose_device(device), precision_name)
 
@@ -175,28 +173,18 @@ def image(
     def load(name: str) -> "Denoiser":
         return load_denoiser(name, device, precision_name, tile_side)
 
+    check_weights = cache(load_net)
+
+    def run(job: "Job", progress: "Progress") -> "Result":
+        if dry_run:
+            return photo.preview(job, check_weights, settings)
+        return photo.run(job, load, settings, progress)
+
     if model != AUTO:
-        load(model)
-    failures = _denoise_all(planned, load, settings, quiet, as_json)
+        (check_weights if dry_run else load)(model)
+    failures = _run_all(planned, run, settings, quiet, as_json, dry_run)
     if failures:
         raise typer.Exit(1)
-
-
-def _show(jobs: "Sequence[Job]") -> bool:
-    """Print what would be written; whether nothing stands in the way of that."""
-    from denoise_cli.pipeline.jobs import refuse_rival
-    from denoise_cli.pipeline.sidecar import sidecars_of
-
-    for job in jobs:
-        try:
-            refuse_rival(job)
-        except DenoiseError as error:
-            console.error(str(error))
-            continue
-        console.output(f"{job.source} -> {job.target}")
-        for sidecar in sidecars_of(job.source, job.target):
-            console.output(f"{sidecar.source} -> {sidecar.target}")
-    return all(job.rival is None for job in jobs)
 
 
 def _read_hot_pixels(text: str) -> "Literal['auto', 'off'] | Path":
@@ -209,10 +197,15 @@ def _read_hot_pixels(text: str) -> "Literal['auto', 'off'] | Path":
     return Path(text)
 
 
-def _denoise_all(
-    jobs: "Sequence[Job]", load: "Callable[[str], Denoiser]", settings: "Settings", quiet: bool, as_json: bool
+def _run_all(
+    jobs: "Sequence[Job]",
+    run: "Callable[[Job, Progress], Result]",
+    settings: "Settings",
+    quiet: bool,
+    as_json: bool,
+    dry_run: bool,
 ) -> int:
-    """Denoise one photo after another; returns how many failed."""
+    """Run one job after another and report on each; returns how many failed."""
     from denoise_cli.pipeline import photo
 
     failures = 0
@@ -220,12 +213,14 @@ def _denoise_all(
         for job in jobs:
             bar.start(job.source.name)
             try:
-                result = photo.run(job, load, settings, bar.set_fraction)
-                if not quiet:
+                result = run(job, bar.set_fraction)
+                if dry_run and not as_json:  # then it is what was asked for
+                    console.output(_summary(result))
+                elif not quiet:
                     console.status(_summary(result))
             except DenoiseError as error:
                 failures += 1
-                result = photo.failed(job, settings, error)
+                result = photo.failed(job, settings, error, dry_run)
                 console.error(str(error))
             if as_json:
                 console.output(json.dumps(dataclasses.asdict(result)))
@@ -241,4 +236,5 @@ def _summary(result: "Result") -> str:
         origins = {"given": "", "file": " (from the file)", "estimated": " (estimated)"}
         noise = f"shot {result.shot:.2e}, read {result.read:.2e}{origins[result.noise_from or 'given']}"
     notes = "".join(f"; {note}" for note in result.notes)
-    return f"{result.source} -> {result.target}: {result.model}, {noise}, {result.seconds:.1f} s{notes}"
+    what = result.model if result.dry_run else f"{result.model}, {noise}, {result.seconds:.1f} s"
+    return f"{result.source} -> {result.target}: {what}{notes}"

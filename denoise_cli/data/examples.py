@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from denoise_cli.data.photos import CropSource, Source
 from denoise_cli.imaging import camera
 from denoise_cli.imaging.anscombe import AnscombeTransform
-from denoise_cli.imaging.demosaic import DemosaicMethod, sample_mosaic
+from denoise_cli.imaging.demosaic import DemosaicMethod
 from denoise_cli.imaging.filters import FilterKind
 from denoise_cli.imaging.noise import (
     GRAIN,
@@ -154,7 +154,8 @@ class DevelopedNoise:
         light = sensor.light(self.crops.draw(rng, patch + 2 * camera.MARGIN))
         method: DemosaicMethod | None = None
         if rng.random() >= DIRECT_SHARE:
-            light, method = sample_mosaic(light), "malvar" if rng.random() < camera.MALVAR_SHARE else "bilinear"
+            light = sensor.filters.sample(light)
+            method = "malvar" if rng.random() < camera.MALVAR_SHARE else "bilinear"
         noisy, clean = sensor.normalise(sensor.digitise(light, rng)), light.clip(0, 1)
         gains = np.array([sensor.red, 1, sensor.blue])
         transform = AnscombeTransform(developed_noise(sensor.noise, gains / gains.min()))

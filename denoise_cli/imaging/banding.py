@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solveh_banded
 
-from denoise_cli.imaging.noise import ShotRead
+from denoise_cli.imaging.noise import MAD_TO_DEVIATION, ShotRead
 
 Array = NDArray[np.float32]
 Offsets = NDArray[np.float64]
@@ -24,7 +24,6 @@ LEAST = 0.7  # deviations of the noise: weaker banding is left alone,
 MOST = 6.0  # as is stronger, which is the picture
 PICTURE = 0.05  # of the variance of the offsets: what the picture adds to differences, even in flat parts
 AGREEMENT = 0.8  # of the differences in half of the strips, the share that the other half shows, too, as a variance
-MAD_TO_DEVIATION = 1.4826  # from the median of the absolute differences of normal noise
 DIFFERENCE = 1.5  # variance of the difference of an offset to the mean of two others, if each has the variance 1
 
 

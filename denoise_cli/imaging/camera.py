@@ -17,7 +17,8 @@ from PIL import Image
 
 from denoise_cli.imaging.bayer import Phase
 from denoise_cli.imaging.colour import LUMA, camera_matrix, draw_colours
-from denoise_cli.imaging.demosaic import DemosaicMethod, demosaic, sample_mosaic, weighted_sum
+from denoise_cli.imaging.demosaic import DemosaicMethod, demosaic, weighted_sum
+from denoise_cli.imaging.filters import ColourFilters
 from denoise_cli.imaging.noise import READ_RANGE, SHOT_RANGE, sensor_noise
 from denoise_cli.imaging.sensor import BLUE_GAINS, RED_GAINS
 from denoise_cli.imaging.transfer import linear_to_srgb, srgb_to_linear
@@ -93,7 +94,7 @@ class Camera:
             Noisy and clean, each (scale * H - 2 * MARGIN, scale * W - 2 * MARGIN, 3), sRGB-encoded, [0, 1]; the noisy
             one in steps of 1/255.
         """
-        plane = sample_mosaic(self._light(scene), self.phase)
+        plane = ColourFilters("bayer", self.phase).sample(self._light(scene))
         planes = np.stack([plane + sensor_noise(plane, self.shot, self.read, rng), plane])
         noisy, clean = self._develop(planes)
         noisy = clean + self._blur_noise(noisy - clean)

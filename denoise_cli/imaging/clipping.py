@@ -1,17 +1,17 @@
 """Shadows of a mosaic whose noise is clipped: the light that they had.
 
 A file that holds no number below black loses the negative half of the noise there. The mean of what is left is too
-high, a denoiser keeps that mean, and the white balance then tints the shadows, as it multiplies red and blue.
+high, and the white balance then tints the shadows, as it multiplies red and blue. Networks have learnt to undo that,
+from the values around; but where half of the noise is lost, too little is around them, and an error of a tenth of the
+noise is a visible tint. So what is true on average over large parts of the shadows is taken from the noisy values.
 
 For normal noise of the deviation s that is clipped at f, a flat field of light x has the mean (1) and the share of
 clipped values (2),
 
     mean = f + s * (u * P(u) + p(u)),    share = P(-u),    u = (x - f) / s,
 
-where p and P are the normal density and distribution. The inverse of (1) corrects what a denoiser returns. It does not
-return exactly (1), though, and an error of a tenth of s is a visible tint, so that what is true on average over large
-parts of the shadows is then taken from the noisy values: from (2) close to f, where it hardly depends on s, and from
-(1) above. Both are Tobin's model: "Estimation of Relationships for Limited Dependent Variables" (Econometrica, 1958).
+where p and P are the normal density and distribution: (2) is used close to f, where it hardly depends on s, and (1)
+above. Both are Tobin's model: "Estimation of Relationships for Limited Dependent Variables" (Econometrica, 1958).
 
 Legend: h x w places of C planes, b x b blocks.
 """
@@ -29,17 +29,15 @@ Array = NDArray[np.float32]
 Values = NDArray[np.floating]
 
 MIN_SHARE = 1e-4  # of a plane: so many photosites at its smallest value show that it is clipped there
-REACH = 1.0  # deviations of the noise at black: further down, networks have seen noise clipped, and do better alone
-TOP = 5.0  # deviations: light this far above the clipping is not changed,
-FADE = 2.0  # and over so many below that, less and less
-WINDOW = 3  # places, the side of the square over which shadows are averaged before (1) is inverted
-DARK = 2.0  # deviations: light up to this far above the clipping is compared with the noisy values
+REACH = 0.3  # deviations of the noise at black: if noise is clipped further down, networks do better alone
+DARK = 2.0  # deviations: light up to this far above the clipping is compared with the noisy values;
+WINDOW = 3  # places, the side of the square over which it is averaged
 NEAR, FAR = 0.3, 1.0  # deviations: from one to the other, (1) gradually replaces (2)
 BLOCK = 8  # places, the side of a block of which shares and means are taken
 SPREAD = 3.0  # blocks: the deviation of the Gaussian over which they are averaged further
 ROUNDS = 3
 MIN_PLACES = 64.0  # in the dark, that a correction is based upon
-TABLE = 512
+FEW = 0.1  # of the places around: if so few are dark, half of the correction is made
 
 MEASURED_BLOCK = 16  # places, the side of a block in which the noise of clipped shadows is measured
 MEASURED_SHARES = (0.1, 0.6)  # of clipped values in such a block
@@ -114,37 +112,11 @@ class ClippedNoise:
         """
         restored = denoised.copy()
         for c in np.flatnonzero(np.isfinite(self.floors)):
-            floor = float(self.floors[c])
-            plane = self._without_mean_change(denoised[..., c], floor)
-            restored[..., c] = self._as_noisy(plane, noisy[..., c], floor)
+            restored[..., c] = self._as_noisy(restored[..., c], noisy[..., c], float(self.floors[c]))
         return restored
 
     def _deviation(self, light: Values) -> Values:
         return np.sqrt(self.noise.shot * np.maximum(light, 0) + self.noise.read**2)
-
-    def _above(self, floor: float, deviations: float) -> float:
-        """The light that is so many deviations of its own noise above `floor`."""
-        light = floor
-        for _ in range(10):
-            light = floor + deviations * float(self._deviation(np.full(1, light))[0])
-        return light
-
-    def _without_mean_change(self, plane: Array, floor: float) -> Array:
-        """Undo (1)."""
-        top = self._above(floor, TOP)
-        dark = plane < top
-        if not dark.any():
-            return plane
-        light = np.linspace(floor - self.noise.read, top, TABLE)
-        deviation = self._deviation(light)
-        seen = floor + deviation * _unit_mean((light - floor) / deviation)
-        # Only over other shadows: what is beside them in the light must not count as their brightness.
-        share = uniform_filter(dark.astype(np.float32), WINDOW, mode="nearest")[dark]
-        local = uniform_filter(np.where(dark, plane, 0), WINDOW, mode="nearest")[dark] / share
-        fade = np.minimum((top - plane[dark]) * (TOP / FADE / (top - floor)), 1)
-        restored = plane.copy()
-        restored[dark] += (fade * np.interp(local, seen, light - seen)).astype(np.float32)
-        return restored
 
     def _as_noisy(self, plane: Array, noisy: Array, floor: float) -> Array:
         """Shift the shadows gently until shares and means of clipped values are those of the noisy plane."""
@@ -152,7 +124,8 @@ class ClippedNoise:
             np.maximum(plane, floor, out=plane)  # the file holds nothing below
             deviation = self._deviation(plane)
             u = (plane - np.float32(floor)) / deviation
-            dark = u < DARK
+            # Of averages, since a place that is dark only by the noise left in it is dark in the noisy plane as well.
+            dark = uniform_filter(u, WINDOW, mode="nearest") < DARK
             if np.count_nonzero(dark) < MIN_PLACES:
                 return plane
             expected, density = ndtr(-u), np.exp(-u * u / 2) / np.float32((2 * np.pi) ** 0.5)
@@ -161,10 +134,11 @@ class ClippedNoise:
             number, share, share_slope, mean, mean_slope, height = (
                 _smoothed(np.where(dark, values, 0)) for values in (np.ones_like(u), *parts)
             )
-            number = np.maximum(number, MIN_PLACES / BLOCK**2)
+            number = np.maximum(number, 1e-6)
             weight = ((FAR - height / number) / (FAR - NEAR)).clip(0, 1)
             shift = weight * share / np.maximum(share_slope, 1e-6) + (1 - weight) * mean / np.maximum(mean_slope, 1e-6)
-            shifted = plane + dark * np.minimum(2 * (1 - u / DARK), 1) * _enlarged(shift, plane.shape)
+            shift = shift * number / (number + FEW)
+            shifted = plane + dark * np.clip(2 * (1 - u / DARK), 0, 1) * _enlarged(shift, plane.shape)
             plane = shifted.astype(np.float32)
         return np.maximum(plane, np.float32(floor))
 

@@ -1,4 +1,4 @@
-"""Converts RGB pictures to Bayer mosaics, and mosaics back to RGB pictures.
+"""RGB pictures from Bayer mosaics.
 
 Source: Malvar, He, Cutler, "High-Quality Linear Interpolation for Demosaicing of Bayer-Patterned Color Images" (2004).
 
@@ -32,15 +32,6 @@ DEMOSAICS = {
     "malvar": (MALVAR_GREEN, MALVAR_ROW, MALVAR_ROW.T, MALVAR_CROSS),
     "bilinear": (BILINEAR_GREEN, BILINEAR_ROW, BILINEAR_ROW.T, BILINEAR_CROSS),
 }
-
-
-def sample_mosaic(light: Array, phase: Phase = (0, 0)) -> Array:
-    """Keep of each pixel the one colour that a Bayer sensor measures there: (H, W, 3) to (H, W)."""
-    plane = light[..., 1].copy()
-    y, x = phase
-    plane[y::2, x::2] = light[y::2, x::2, 0]
-    plane[1 - y :: 2, 1 - x :: 2] = light[1 - y :: 2, 1 - x :: 2, 2]
-    return plane
 
 
 def demosaic(plane: Array, phase: Phase, method: DemosaicMethod = "malvar") -> Array:

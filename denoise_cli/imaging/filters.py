@@ -16,6 +16,8 @@ from denoise_cli.imaging.bayer import Phase
 Values = TypeVar("Values", bound=NDArray[np.generic])
 FilterKind = Literal["bayer", "xtrans"]
 
+LONGEST_PERIOD = 12  # photosites after which a pattern repeats
+
 
 @dataclass(frozen=True)
 class ColourFilters:
@@ -67,14 +69,31 @@ class ColourFilters:
 
     def sample(self, light: Values) -> Values:
         """Keep of each pixel the one colour that the sensor measures there: (H, W, 3) to (H, W)."""
-        H, W, _ = light.shape
-        rows, columns = self.pattern.shape
-        colours = np.tile(self.pattern, (-(-H // rows), -(-W // columns)))[:H, :W]
-        return np.take_along_axis(light, colours[..., None], axis=2)[..., 0]  # type: ignore[return-value]
+        pattern, mosaic = self.pattern, np.empty(light.shape[:2], light.dtype)
+        rows, columns = pattern.shape
+        for y, x in np.ndindex(rows, columns):
+            mosaic[y::rows, x::columns] = light[y::rows, x::columns, pattern[y, x]]
+        return mosaic  # type: ignore[return-value]
 
     @property
     def _module(self) -> ModuleType:
         return bayer if self.kind == "bayer" else xtrans
+
+
+def repeated_part(colours: Values) -> Values:
+    """The pattern of which a mosaic is made.
+
+    >>> repeated_part(np.tile([[0, 1], [1, 2]], (20, 20))).tolist()
+    [[0, 1], [1, 2]]
+
+    Args:
+        colours: (H, W), the number of each photosite's colour.
+
+    Returns:
+        The least rows and columns that repeat; `LONGEST_PERIOD` of them if they do not.
+    """
+    first = colours[: 2 * LONGEST_PERIOD, : 2 * LONGEST_PERIOD]
+    return first[: _period(first), : _period(first.T)].copy()  # type: ignore[return-value]
 
 
 def filters_of(pattern: NDArray[np.integer]) -> ColourFilters | None:
@@ -87,3 +106,9 @@ def filters_of(pattern: NDArray[np.integer]) -> ColourFilters | None:
         return ColourFilters("xtrans", phase)
     quads = (ColourFilters("bayer", phase) for phase in bayer.PHASES.values())
     return next((one for one in quads if np.array_equal(one.pattern, pattern)), None)
+
+
+def _period(colours: NDArray[np.generic]) -> int:
+    """The number of rows after which a pattern repeats."""
+    lengths = range(1, min(len(colours), LONGEST_PERIOD + 1))
+    return next((length for length in lengths if (colours[length:] == colours[:-length]).all()), LONGEST_PERIOD)

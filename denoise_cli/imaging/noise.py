@@ -17,6 +17,8 @@ from denoise_cli.imaging.transfer import srgb_slope, srgb_to_linear
 SHOT_RANGE = (1e-4, 1e-2)
 READ_RANGE = (1e-3, 10**-1.5)
 
+MAD_TO_DEVIATION = 1.4826  # of normal noise, from the median of its absolute differences from its median
+
 UNKNOWN_LEVEL = 0.0  # the level map of networks that find the level themselves
 
 PATCH = 8  # pixels

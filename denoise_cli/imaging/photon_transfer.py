@@ -36,6 +36,7 @@ REFINEMENTS = 4
 MIN_VARIANCE = 1e-12
 MIN_VARIANCE_SHARE = 1e-4  # of the median variance: less would outweigh everything else
 SIMULATED_BLOCKS = 4000
+SMOOTHED = 0.75  # of the deviation that a file states: if less is measured, the noise has been smoothed
 
 
 def estimate_shot_read(planes: Array, full: NDArray[np.bool_]) -> ShotRead | None:
@@ -48,13 +49,44 @@ def estimate_shot_read(planes: Array, full: NDArray[np.bool_]) -> ShotRead | Non
     Returns:
         The noise; None for a picture that is too small or too bright.
     """
+    line, variances = _fit(planes, full)
+    return line if line is None else _less_for_texture(line, variances)
+
+
+def smoothed_noise(stated: ShotRead, planes: Array, full: NDArray[np.bool_]) -> ShotRead | None:
+    """The noise of a mosaic that a camera or an editor has smoothed, although its file still states white noise.
+
+    Smoothing removes more of the finest detail, in which noise is measured, than of the noise as a whole. After
+    Gaussians of up to one photosite, the whole has about the geometric mean of what is stated and measured.
+
+    Args:
+        stated: white noise, more than 0.
+        planes: see `estimate_shot_read`.
+        full: the same.
+
+    Returns:
+        The noise; None if it is as white as stated, or cannot be measured.
+    """
+    measured, _ = _fit(planes, full)
+    if measured is None:
+        return None
+    light = np.array([np.median(planes)])
+    share = float(np.sqrt(_variance(light, measured) / _variance(light, stated))[0])
+    return ShotRead(stated.shot * share, stated.read * share**0.5) if share < SMOOTHED else None
+
+
+def _fit(planes: Array, full: NDArray[np.bool_]) -> tuple[ShotRead | None, Array]:
+    """The noise in flat blocks, or in the flattest ones if there is texture everywhere; and all blocks' variances.
+
+    The variances are relative to that noise.
+    """
     means, variances = (np.concatenate(parts) for parts in zip(*map(_blocks, *_split(planes, full)), strict=True))
     shadow = _clipped_shadow(planes)
     if shadow is not None:  # blocks so near to it that only by chance none of their values was clipped vary too little
         whole = means > CLEAR * shadow[1]
         means, variances = means[whole], variances[whole]
     if len(means) < MIN_BLOCKS:
-        return None if shadow is None else ShotRead(0.0, shadow[1])
+        return None if shadow is None else ShotRead(0.0, shadow[1]), np.empty(0)
     bins = np.array_split(np.argsort(means), min(max(len(means) // BLOCKS_PER_BIN, 1), MAX_BINS))
     light = np.maximum([means[some].mean() for some in bins], 0)
     flat = [min(max(FLAT_SHARE, MIN_FLAT_BLOCKS / len(some)), MAX_FLAT_SHARE) for some in bins]
@@ -70,7 +102,7 @@ def estimate_shot_read(planes: Array, full: NDArray[np.bool_]) -> ShotRead | Non
         else:
             count = max(len(bins) // SHADOW_BINS, 1)
             line = _fit_line(np.append(light, [shadow[0]] * count), np.append(found, [shadow[1] ** 2] * count))
-    return _less_for_texture(line, variances / _variance(means, line))
+    return line, variances / _variance(means, line)
 
 
 def _less_for_texture(noise: ShotRead, variances: Array) -> ShotRead:
@@ -79,6 +111,8 @@ def _less_for_texture(noise: ShotRead, variances: Array) -> ShotRead:
     Noise varies as much in the flattest blocks as chance has it. Texture varies more, so that the flattest of the flat
     ones vary much less than expected.
     """
+    if not len(variances):
+        return noise
     expected, seen = (np.quantile(one, (FLATTEST_SHARE, FLAT_SHARE)) for one in (_noise_variances(), variances))
     evenness = float(np.sqrt(seen[0] / seen[1] * (expected[1] / expected[0])))
     factor = min(evenness / EVEN, 1.0) ** TEXTURE_POWER

@@ -27,8 +27,9 @@ SHOTS = (4e-6, 2e-2)  # variance per unit of light
 READS = (1e-4, 10**-1)  # standard deviation, a share of white
 EXPOSURES = (0.25, 2.0)  # from two stops under to one over
 BLACKS = (256, 2049)  # of 16383: black levels that clip more or less of the noise
-LOW_BLACKS = (0, 256)  # the same for files from which most of the black level has been subtracted,
-LOW_SHARE = 0.25  # this share of all
+# The same for files from which most of the black level has been subtracted; if more has been, it is 0.
+LOW_BLACKS = (-256, 257)
+LOW_SHARE = 0.25  # of all
 
 
 @dataclass(frozen=True)
@@ -124,5 +125,5 @@ def draw_sensor(rng: np.random.Generator) -> Sensor:
         blue=rng.uniform(*BLUE_GAINS),
         colours=draw_colours(rng),
         exposure=float(np.exp(rng.uniform(*np.log(EXPOSURES)))),
-        black=int(rng.integers(*(LOW_BLACKS if rng.random() < LOW_SHARE else BLACKS))),
+        black=max(int(rng.integers(*(LOW_BLACKS if rng.random() < LOW_SHARE else BLACKS))), 0),
     )

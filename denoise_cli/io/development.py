@@ -15,8 +15,8 @@ from denoise_cli.io.dng import RGB, tags_of_picture
 from denoise_cli.io.exif import Exif
 from denoise_cli.io.frame import sensor_view, upright
 from denoise_cli.io.metadata import IPTC_TAG, XMP_TAG, Metadata, keep_descriptive, split_orientation
-from denoise_cli.io.photo import Photo, from_float
-from denoise_cli.io.raw import WHITE, Numbers, Picture, RawFile
+from denoise_cli.io.photo import WHITE, Photo, from_float
+from denoise_cli.io.raw import Numbers, Picture, RawFile
 from denoise_cli.io.xmp import without_raw_settings
 
 BASELINE_EXPOSURE = 50730  # tags

@@ -171,6 +171,13 @@ class DigitalNegative:
         return 1 if self.filters is None and self.values.ndim == 2 else RGB
 
 
+def main_directories(data: bytes) -> tuple[Exif, Exif]:
+    """The first directory, and that of the full-size picture: the largest that is no preview."""
+    found = picture_directories(data) or [Exif()]
+    full = [each for each in found if not first_number(each, NEW_SUBFILE_TYPE, 0)]
+    return found[0], max(full, key=lambda each: math.prod(stated_size(each)), default=found[0])
+
+
 def is_dng(data: bytes) -> bool:
     """Whether a TIFF structure is a digital negative."""
     return DNG_VERSION in parse(data).main
@@ -178,28 +185,47 @@ def is_dng(data: bytes) -> bool:
 
 def filter_pattern(data: bytes) -> tuple[int, int] | None:
     """Rows and columns of a mosaic's colour filter pattern; None if the file states none."""
-    directory = _main_directory(data)
+    _, directory = main_directories(data)
     numbers = directory.numbers(directory.main.get(CFA_REPEAT))
     return (int(numbers[0]), int(numbers[1])) if len(numbers) == 2 else None
 
 
 def picture_size(data: bytes) -> tuple[int, int]:
     """Rows and columns of the full-size picture, masked borders included; zeros if the file states none."""
-    directory = _main_directory(data)
-    H, W = (directory.number(directory.main.get(tag)) or 0 for tag in (IMAGE_LENGTH, IMAGE_WIDTH))
-    return H, W
+    return stated_size(main_directories(data)[1])
+
+
+def stated_size(directory: Exif) -> tuple[int, int]:
+    """Rows and columns of a directory's picture; zeros if it states none."""
+    return first_number(directory, IMAGE_LENGTH, 0), first_number(directory, IMAGE_WIDTH, 0)
+
+
+def first_number(directory: Exif, tag: int, otherwise: int) -> int:
+    """The first number of a tag; directories that LibRaw reads may have it in any integer type."""
+    numbers = directory.numbers(directory.main.get(tag))
+    return int(numbers[0]) if numbers else otherwise
 
 
 def active_area(data: bytes) -> Area | None:
     """Top, left, bottom and right of the photosites that make the picture; None if the file states nothing sensible."""
-    directory, (H, W) = _main_directory(data), picture_size(data)
+    _, directory = main_directories(data)
+    H, W = stated_size(directory)
     if ACTIVE_AREA not in directory.main:
         return (0, 0, H, W) if H and W else None
-    numbers = tuple(int(number) for number in directory.numbers(directory.main[ACTIVE_AREA]))
+    area = stated_area(directory)
+    if area is None:
+        return None
+    top, left, bottom, right = area
+    return area if 0 <= top < bottom <= H and 0 <= left < right <= W else None
+
+
+def stated_area(directory: Exif) -> Area | None:
+    """A directory's ActiveArea, whether or not it lies within the picture; None if it has none of four numbers."""
+    numbers = [int(number) for number in directory.numbers(directory.main.get(ACTIVE_AREA))]
     if len(numbers) != 4:
         return None
     top, left, bottom, right = numbers
-    return (top, left, bottom, right) if 0 <= top < bottom <= H and 0 <= left < right <= W else None
+    return top, left, bottom, right
 
 
 def stated_black(data: bytes, pattern: tuple[int, int]) -> NDArray[np.float64] | None:
@@ -212,7 +238,7 @@ def stated_black(data: bytes, pattern: tuple[int, int]) -> NDArray[np.float64] |
     Returns:
         The pattern's shape; None if the file contradicts itself.
     """
-    directory = _main_directory(data)
+    _, directory = main_directories(data)
     levels, repeats = (directory.numbers(directory.main.get(tag)) for tag in (BLACK_LEVEL, BLACK_REPEAT))
     rows, columns = (int(number) for number in repeats) if len(repeats) == 2 else (1, 1)
     if len(levels or (0.0,)) != rows * columns:
@@ -225,7 +251,7 @@ def stated_black(data: bytes, pattern: tuple[int, int]) -> NDArray[np.float64] |
 
 def lossy_compression(data: bytes) -> Compression | None:
     """How the picture has been compressed with loss; None if it has not been, or if its JPEG XL does not say so."""
-    directory = _main_directory(data)
+    _, directory = main_directories(data)
     scheme = directory.number(directory.main.get(COMPRESSION))
     if scheme == LOSSY_JPEG:
         return "lossy-jpeg"
@@ -238,7 +264,7 @@ def noise_profile(data: bytes) -> ShotRead | None:
 
     The tag holds pairs (S, O): at a value x, as a share of white, noise has the variance S * x + O.
     """
-    for directory in (_main_directory(data), *picture_directories(data)):
+    for directory in (main_directories(data)[1], *picture_directories(data)):
         numbers = directory.numbers(directory.main.get(NOISE_PROFILE))
         if len(numbers) >= 2 and len(numbers) % 2 == 0 and all(math.isfinite(number) for number in numbers):
             shot, variance = (max(sum(values) / len(values), 0.0) for values in (numbers[::2], numbers[1::2]))
@@ -248,8 +274,7 @@ def noise_profile(data: bytes) -> ShotRead | None:
 
 def tags_of_picture(data: bytes) -> Exif:
     """The tags of the first directory and of the full-size picture's, which come first, as `main`."""
-    picture = _main_directory(data)
-    first = (picture_directories(data) or [picture])[0]
+    first, picture = main_directories(data)
     return Exif(picture.order, first.main | picture.main)
 
 
@@ -260,7 +285,7 @@ def tags_to_keep(data: bytes, is_mosaic: bool) -> tuple[Directory, Directory]:
         data: the file.
         is_mosaic: whether the copy is the whole frame of a mosaic, in the same range of numbers.
     """
-    first, main = (picture_directories(data) or [Exif()])[0].main, _main_directory(data).main
+    first, main = (directory.main for directory in main_directories(data))
     wanted = PICTURE_TAGS | MOSAIC_TAGS | FRAME_TAGS | LEVEL_TAGS if is_mosaic else PICTURE_TAGS
     if LINEARIZATION_TABLE in main:
         wanted = wanted - {OPCODE_LIST_1}  # it is for numbers that the table has not been applied to
@@ -386,12 +411,6 @@ def _with_what_tifffile_cannot_write(data: bytes, negative: DigitalNegative) -> 
             photometric = first.pages[0].aspage().tags[PHOTOMETRIC].valueoffset
             struct.pack_into(order + "H", corrected, photometric, tifffile.PHOTOMETRIC.LINEAR_RAW)
     return bytes(corrected)
-
-
-def _main_directory(data: bytes) -> Exif:
-    """The directory of the full-size picture, as opposed to previews."""
-    found = picture_directories(data) or [Exif()]
-    return next((each for each in found if not each.number(each.main.get(NEW_SUBFILE_TYPE))), found[0])
 
 
 def _first_directory(negative: DigitalNegative) -> Directory:

@@ -33,7 +33,8 @@ from denoise_cli.io.dng import (
 from denoise_cli.io.exif import BYTE, LONG, RATIONAL, Directory, Exif, Value
 from denoise_cli.io.frame import crop_of_libraw
 from denoise_cli.io.metadata import IPTC_TAG, ORIENTATION, UNIQUE_CAMERA_MODEL, XMP_TAG, camera_name
-from denoise_cli.io.raw import WHITE, Numbers, RawFile
+from denoise_cli.io.photo import WHITE
+from denoise_cli.io.raw import Numbers, RawFile
 from denoise_cli.io.xmp import mark_denoised
 
 CompressionChoice = Literal["auto", "jpeg", "jxl"]

@@ -10,6 +10,7 @@ light); ISO/IEC 18181-1, annex D (the header of JPEG XL).
 Legend: H x W photosites or pixels, h x w the pattern of black levels, C values a pixel, 1 of a mosaic.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
@@ -35,11 +36,15 @@ from denoise_cli.io.dng import (
     ROW_INTERLEAVE,
     WHITE_LEVEL,
     active_area,
+    first_number,
+    main_directories,
+    stated_size,
 )
-from denoise_cli.io.exif import LONG, RATIONAL, SHORT, UNDEFINED, Directory, Exif, Value, pack, picture_directories
+from denoise_cli.io.exif import LONG, RATIONAL, SHORT, UNDEFINED, Directory, Exif, Value, pack
 from denoise_cli.io.frame import Frame
 from denoise_cli.io.limits import refuse_too_large
 from denoise_cli.io.opcodes import Curve, split_leading_curves
+from denoise_cli.io.photo import WHITE
 
 Numbers = NDArray[np.uint16]
 
@@ -66,7 +71,6 @@ LAYOUT_TAGS = {
 }  # fmt: skip
 QUAD = 2  # photosites: LibRaw reports black levels that repeat after so many rows and columns
 BITS = 16
-WHITE = 65535
 PEDESTAL = 1024  # the black level of values that have been mapped, for the noise below it
 
 
@@ -100,7 +104,7 @@ def decode(data: bytes, max_pixels: int) -> DecodedPicture | None:
         ValueError: there is no whole picture, or it cannot be decoded; with a message for the user.
         tifffile.TiffFileError, RuntimeError and others: it is damaged.
     """
-    first, picture = _directories(data)
+    first, picture = main_directories(data)
     _refuse_missing_pixels(picture, len(data))
     compression = _compression(picture)
     if compression in UNKNOWN_COMPRESSIONS:
@@ -113,7 +117,7 @@ def decode(data: bytes, max_pixels: int) -> DecodedPicture | None:
         raise ValueError("its active area is not within the picture")
     top, left, bottom, right = area
     values = _stored_values(data, picture, max_pixels)[top:bottom, left:right]
-    bits = _number(picture, BITS_PER_SAMPLE, BITS)
+    bits = first_number(picture, BITS_PER_SAMPLE, BITS)
     is_float, (curves, _) = values.dtype.kind == "f", _curves(picture)
     if not is_float and not curves:
         return DecodedPicture(_plain(first, picture, *_with_one_black(values, picture)), None, bits)
@@ -173,30 +177,13 @@ def _skip_size(read: _BitReader) -> None:
         read(5 if is_small else lengths[read(2)])
 
 
-def _directories(data: bytes) -> tuple[Exif, Exif]:
-    """The first directory, and that of the full-size picture."""
-    found = picture_directories(data) or [Exif()]
-    full = [each for each in found if not _number(each, NEW_SUBFILE_TYPE, 0)]
-    return found[0], max(full, key=_area, default=found[0])
-
-
-def _area(directory: Exif) -> int:
-    return _number(directory, IMAGE_WIDTH, 0) * _number(directory, IMAGE_LENGTH, 0)
-
-
-def _number(directory: Exif, tag: int, otherwise: int) -> int:
-    """The first number of a tag; directories that LibRaw reads may have it in any integer type."""
-    numbers = directory.numbers(directory.main.get(tag))
-    return int(numbers[0]) if numbers else otherwise
-
-
 def _compression(picture: Exif) -> int:
-    return _number(picture, COMPRESSION, UNCOMPRESSED)
+    return first_number(picture, COMPRESSION, UNCOMPRESSED)
 
 
 def _is_beyond_libraw(picture: Exif) -> bool:
     return (
-        _number(picture, SAMPLE_FORMAT, 1) == FLOATING_POINT
+        first_number(picture, SAMPLE_FORMAT, 1) == FLOATING_POINT
         or _compression(picture) in {JXL, *DEFLATE}
         or bool(picture.main.keys() & set(BLACK_DELTAS))
         or (max(_black_repeat(picture)) > QUAD and len(set(picture.numbers(picture.main.get(BLACK_LEVEL)))) > 1)
@@ -214,8 +201,8 @@ def _refuse_missing_pixels(picture: Exif, length: int) -> None:
     offsets = picture.numbers(picture.main.get(TILE_OFFSETS) or picture.main.get(STRIP_OFFSETS))
     counts = picture.numbers(picture.main.get(TILE_BYTE_COUNTS) or picture.main.get(STRIP_BYTE_COUNTS))
     if _compression(picture) == UNCOMPRESSED and len(offsets) == 1 and TILE_OFFSETS not in picture.main:
-        samples, bits = _number(picture, SAMPLES_PER_PIXEL, 1), _number(picture, BITS_PER_SAMPLE, 1)
-        counts = (_area(picture) * samples * bits // 8,)  # some writers state another one
+        samples, bits = first_number(picture, SAMPLES_PER_PIXEL, 1), first_number(picture, BITS_PER_SAMPLE, 1)
+        counts = (math.prod(stated_size(picture)) * samples * bits // 8,)  # some writers state another one
     if not all(offsets) or not sum(counts):
         raise ValueError("it holds no pixels")
     if any(offset + count > length for offset, count in zip(offsets, counts, strict=False)):
@@ -224,12 +211,12 @@ def _refuse_missing_pixels(picture: Exif, length: int) -> None:
 
 def _stored_values(data: bytes, picture: Exif, max_pixels: int) -> np.ndarray:
     """(H, W) or (H, W, C), as numbers that black and white levels refer to; with masked borders."""
-    size = _number(picture, IMAGE_WIDTH, 0), _number(picture, IMAGE_LENGTH, 0)
-    refuse_too_large(size, max_pixels)
-    refuse_too_large((_number(picture, TILE_WIDTH, 0), _number(picture, TILE_LENGTH, 0)), max_pixels)
+    H, W = stated_size(picture)
+    refuse_too_large((W, H), max_pixels)
+    refuse_too_large((first_number(picture, TILE_WIDTH, 0), first_number(picture, TILE_LENGTH, 0)), max_pixels)
     with tifffile.TiffFile(BytesIO(data)) as file:
         page = _page(file)
-        if (page.imagewidth, page.imagelength) != size:
+        if (page.imagelength, page.imagewidth) != (H, W):
             raise ValueError("its directories contradict each other")
         values = page.asarray()
         if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and values.ndim == 3:
@@ -237,7 +224,7 @@ def _stored_values(data: bytes, picture: Exif, max_pixels: int) -> np.ndarray:
         if values.dtype.kind != "f":
             values = _in_full_range(values, page)
     for axis, tag in enumerate((ROW_INTERLEAVE, COLUMN_INTERLEAVE)):
-        values = _woven(values, _number(picture, tag, 1), axis)
+        values = _woven(values, first_number(picture, tag, 1), axis)
     if values.dtype.kind == "f":
         if not np.isfinite(values).all():
             raise ValueError("it holds values that are not numbers (NaN or infinity)")

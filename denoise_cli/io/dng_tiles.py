@@ -15,6 +15,8 @@ import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
+from denoise_cli.io.photo import WHITE
+
 # The first two are lossless. Floating point is compressed by Deflate, as tifffile does.
 Compression = Literal["jpeg", "jxl", "lossy-jpeg", "lossy-jxl", "deflate"]
 Numbers = NDArray[np.uint16]
@@ -27,7 +29,6 @@ FIELDS = 2  # JPEG XL: a mosaic's rows, and its columns, are stored as two field
 EFFORT = 3  # JPEG XL: more of it takes longer, and saves nothing on mosaics
 DISTANCE = 0.2  # lossy JPEG XL: 1 is just visible
 QUALITY = 95  # lossy JPEG
-WHITE = 65535  # of linear light
 SQUARE_ROOT_WHITE = 255
 MAP_POLYNOMIAL = 8  # the number of an opcode
 OPCODE_VERSION = bytes([1, 3, 0, 0])

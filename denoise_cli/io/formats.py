@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from denoise_cli.errors import UsageError
-from denoise_cli.io import raw
+from denoise_cli.io import raw_formats
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ FORMATS = {
 }
 WRITABLE = [name for name, known in FORMATS.items() if known.depths]
 TARGETS = [*WRITABLE, "dng"]  # a DNG can only be made from camera RAW
-EXTENSIONS = {extension for known in FORMATS.values() for extension in known.extensions} | raw.EXTENSIONS
+EXTENSIONS = {extension for known in FORMATS.values() for extension in known.extensions} | raw_formats.EXTENSIONS
 
 
 def is_photo(path: Path) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from denoise_cli.io.dng import ACTIVE_AREA, CROP_ORIGIN, CROP_SIZE
+from denoise_cli.io.dng import CROP_ORIGIN, CROP_SIZE, Area, active_area, picture_size, stated_area
 from denoise_cli.io.exif import Exif
 
 if TYPE_CHECKING:
@@ -51,6 +51,25 @@ class Frame:
         return picture[top // scale : -(-bottom // scale), left // scale : -(-right // scale)]  # type: ignore[return-value]
 
 
+def area_of_dng(data: bytes, developed: Area, shape: tuple[int, ...]) -> Area:
+    """The photosites that make the picture of a digital negative.
+
+    Args:
+        data: the file.
+        developed: those that LibRaw makes a picture of.
+        shape: rows and columns of all photosites, as LibRaw has read them.
+
+    Returns:
+        The file's ActiveArea; `developed` if that is not inside it, or if the file is not of this shape.
+    """
+    own = active_area(data)
+    if own is None or picture_size(data) != shape:
+        return developed
+    top, left, bottom, right = developed
+    is_around = own[0] <= top and own[1] <= left and own[2] >= bottom and own[3] >= right
+    return own if is_around else developed
+
+
 def frame_of_dng(tags: Exif, sizes: "ImageSizes") -> Frame:
     """The frame by the tags of a digital negative.
 
@@ -58,8 +77,7 @@ def frame_of_dng(tags: Exif, sizes: "ImageSizes") -> Frame:
         tags: those of its full-size picture, as `main`.
         sizes: LibRaw's picture, which begins at an even row and column, even if the active area does not.
     """
-    area = [int(number) for number in tags.numbers(tags.main.get(ACTIVE_AREA))]
-    top, left, bottom, right = area if len(area) == 4 else (0, 0, *_far_corner(sizes))
+    top, left, bottom, right = stated_area(tags) or (0, 0, *_far_corner(sizes))
     origin, size = (tags.numbers(tags.main.get(tag)) for tag in (CROP_ORIGIN, CROP_SIZE))
     whole = Frame(
         sizes.top_margin - top,

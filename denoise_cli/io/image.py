@@ -12,13 +12,14 @@ from PIL import UnidentifiedImageError
 
 from denoise_cli.errors import UnreadableFile, UnwritableFile
 from denoise_cli.files import write_atomically
-from denoise_cli.io import development, dng, heif, pillow, png, raw, tiff
+from denoise_cli.io import development, dng, heif, pillow, png, raw_formats, tiff
 from denoise_cli.io.camera_exif import CR3
 from denoise_cli.io.decoding import decoder_errors, one_line
 from denoise_cli.io.formats import FORMATS, TARGETS, WRITABLE, is_photo, kind_for, kind_named
 from denoise_cli.io.limits import MAX_PIXELS
 from denoise_cli.io.metadata import Metadata, reset_xmp
 from denoise_cli.io.photo import Photo, convert, to_float
+from denoise_cli.io.raw import RawFile
 
 __all__ = [
     "FORMATS",
@@ -48,7 +49,7 @@ def read(source: Path, max_pixels: int = MAX_PIXELS) -> Photo:
 
 
 @contextmanager
-def opened(source: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Photo | raw.RawFile]:
+def opened(source: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Photo | RawFile]:
     """Read a photo of any format, recognised by its content, or open a RAW file for the length of the `with` statement.
 
     Args:
@@ -146,21 +147,21 @@ def encode(photo: Photo | dng.DigitalNegative, kind: str, software: str, quality
     return pillow.encode(photo, kind, software, quality)
 
 
-def _decode(data: bytes, extension: str, max_pixels: int, name: object) -> Photo | raw.RawFile:
+def _decode(data: bytes, extension: str, max_pixels: int, name: object) -> Photo | RawFile:
     if data[:4] in (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"):
-        if extension in raw.EXTENSIONS or dng.is_dng(data) or raw.is_tiff_of_camera(data):
-            return raw.RawFile(data, max_pixels, name)
+        if extension in raw_formats.EXTENSIONS or dng.is_dng(data) or raw_formats.is_tiff_of_camera(data):
+            return RawFile(data, max_pixels, name)
         return tiff.decode(data, max_pixels)
     if data[4:8] == b"ftyp" and data[8:12] in heif.BRANDS and b"av01" not in data[:4096]:
         return heif.decode(data, max_pixels)
-    if data.startswith(raw.SIGNATURES) or data[4:12] == CR3:
-        return raw.RawFile(data, max_pixels, name)
+    if data.startswith(raw_formats.SIGNATURES) or data[4:12] == CR3:
+        return RawFile(data, max_pixels, name)
     try:
         return pillow.decode(data, max_pixels)
     except UnidentifiedImageError:
-        if extension not in raw.EXTENSIONS:
+        if extension not in raw_formats.EXTENSIONS:
             raise
-    return raw.RawFile(data, max_pixels, name)
+    return RawFile(data, max_pixels, name)
 
 
 def _for_output(meta: Metadata, channels: int) -> Metadata:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from denoise_cli.io.frame import Frame
+from denoise_cli.io.photo import WHITE
 
 Light = NDArray[np.float32]
 
@@ -22,7 +23,6 @@ NAMES = {
     6: "TrimBounds", 7: "MapTable", 8: "MapPolynomial", 9: "GainMap", 10: "DeltaPerRow", 11: "DeltaPerColumn",
     12: "ScalePerRow", 13: "ScalePerColumn", 14: "WarpRectilinear2",
 }  # fmt: skip
-WHITE = 65535  # of tables and of summands
 AREA = ">8I"
 HEAD = 16  # bytes before the parameters of an operation
 CURVES = ("MapTable", "MapPolynomial")

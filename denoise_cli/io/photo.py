@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from denoise_cli.io.metadata import Metadata
 
+WHITE = 65535  # of 16 bits
+
 Pixels = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
 
 
@@ -94,7 +96,7 @@ def convert(pixels: Pixels, dtype: np.dtype[Any]) -> Pixels:
 
 def scale_to_16_bits(values: np.ndarray, bits: int) -> np.ndarray:
     """Scale integers of more than 8 bits so that 65535 is white; 8 bits are returned unchanged."""
-    return values if values.dtype == np.uint8 else np.rint(values * (65535 / (2**bits - 1))).astype(np.uint16)
+    return values if values.dtype == np.uint8 else np.rint(values * (WHITE / (2**bits - 1))).astype(np.uint16)
 
 
 def split_alpha(values: np.ndarray) -> tuple[Pixels, Pixels | None]:

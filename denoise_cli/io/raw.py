@@ -3,23 +3,19 @@
 Legend: H x W photosites or pixels, h x w repetitions of the colour filters' pattern, C planes.
 """
 
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
-from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
-from denoise_cli.errors import MissingDependency
-from denoise_cli.imaging.filters import ColourFilters, filters_of
-from denoise_cli.io.camera_exif import MRW, RAF, RW2, exif_of
+from denoise_cli.imaging import xtrans
+from denoise_cli.imaging.filters import ColourFilters, filters_of, repeated_part
+from denoise_cli.io.camera_exif import exif_of
 from denoise_cli.io.decoding import decoder_errors
 from denoise_cli.io.dng import (
     COMPRESSION,
@@ -27,56 +23,43 @@ from denoise_cli.io.dng import (
     OPCODE_LIST_1,
     OPCODE_LIST_2,
     OPCODE_LIST_3,
-    PHOTOMETRIC,
     RGB,
     Area,
-    active_area,
-    filter_pattern,
     is_dng,
     noise_profile,
-    picture_size,
     tags_of_picture,
 )
 from denoise_cli.io.dng_pixels import decode
-from denoise_cli.io.exif import PREFIX, Exif, parse, picture_directories
-from denoise_cli.io.frame import SWAPS_AXES, frame_of_dng, frame_of_libraw
+from denoise_cli.io.exif import PREFIX, Exif, parse
+from denoise_cli.io.frame import SWAPS_AXES, area_of_dng, frame_of_dng, frame_of_libraw
+from denoise_cli.io.libraw import libraw
 from denoise_cli.io.limits import refuse_too_large
-from denoise_cli.io.metadata import MODEL, SOFTWARE
+from denoise_cli.io.nikon_scan import EIGHT_BITS, GAMMA_OF_8_BITS, is_nikon_scan, linear_light
 from denoise_cli.io.opcodes import Curve, Operations, operation_names, parse_operations
+from denoise_cli.io.photo import WHITE
+from denoise_cli.io.raw_checks import (
+    refuse_black_above_white,
+    refuse_missing_rows,
+    refuse_truncated_panasonic,
+    refuse_unknown_pattern,
+)
+from denoise_cli.io.raw_levels import black_of_moved_area, saturation_below_white
 from denoise_cli.io.white_balance import neutral_of_white
 
 if TYPE_CHECKING:
     from rawpy import RawPy
+
 
 # Photosites in the file's own scale, from `black` to `white`: integers, or floating point.
 Numbers = NDArray[np.uint16 | np.floating]
 Picture = NDArray[np.uint16]  # developed
 Colours = Literal["srgb", "camera"]
 
-EXTENSIONS = {
-    ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".gpr", ".iiq", ".kdc", ".mef", ".mos",
-    ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
-}  # fmt: skip
-# First bytes of RAW files that are not TIFF structures: Fujifilm, Panasonic, Olympus, Canon, Sigma, Minolta.
-SIGNATURES = (RAF, RW2, b"IIRO", b"IIRS", b"MMOR", b"II\x1a\0\0\0HEAPCCDR", b"FOVb", MRW)
-COLOUR_FILTER_ARRAY = 32803  # as a value of `PHOTOMETRIC`
-PANASONIC_BITS, PANASONIC_SCHEME, PANASONIC_START = 10, 45, 280
-WHITE = 65535  # of developed pictures
 GREEN_BESIDE_BLUE = 3  # LibRaw's number for the second green
 # For the values as they are stored, and before and after demosaicing.
 OPCODE_LISTS = (OPCODE_LIST_1, OPCODE_LIST_2, OPCODE_LIST_3)
 STRIP = 240  # rows that are converted to light at a time; patterns of filters repeat in it
-# Patterns of colour filters that LibRaw can develop, as rows and columns in a DNG; None in other files. It takes every
-# other pattern for a Bayer mosaic, and would show wrong colours.
-KNOWN_PATTERNS = (None, (2, 2), (6, 6))
 SMALLEST_SIDE = 16  # photosites
-EIGHT_BITS = 255
-SCAN_GAMMA = 2.2
-LONGEST_PERIOD = 12  # photosites
-MOST_EMPTY = 1 / 16  # of the rows: a few at the edge can belong to the sensor's border
-# A sensor can be saturated below the white level. LibRaw takes the largest value of a file for saturation if it is
-# above this share of the white level, and so do we.
-LEAST_SATURATION = 0.75
 # Merged exposures reach beyond white. Networks are shown light up to this multiple of it: more would make the rest so
 # dark, and its noise so weak, that they no longer see it.
 MOST_HEADROOM = 8.0
@@ -144,7 +127,7 @@ class RawFile:
             self._decoded = decode(data, max_pixels) if self.is_dng else None
         self.data = data if self._decoded is None else self._decoded.plain
         with ExitStack() as on_failure:
-            with self._libraw() as rawpy:
+            with libraw(name) as rawpy:
                 self._raw: RawPy = rawpy.imread(BytesIO(self.data))
                 on_failure.callback(self.close)
                 refuse_too_large((self._raw.sizes.width, self._raw.sizes.height), max_pixels)
@@ -197,6 +180,12 @@ class RawFile:
         """Top, left, bottom and right of what `develop` makes a picture of."""
         top, left = self.sizes.top_margin, self.sizes.left_margin
         return top, left, top + self.sizes.height, left + self.sizes.width
+
+    @property
+    def _moved(self) -> tuple[int, int]:
+        """Rows and columns from what `develop` makes a picture of to the file's own `area`."""
+        (top, left, *_), (own_top, own_left, *_) = self.developed_area, self.area
+        return own_top - top, own_left - left
 
     @property
     def is_grey(self) -> bool:
@@ -334,26 +323,29 @@ class RawFile:
         Raises:
             UnreadableFile: LibRaw cannot develop it.
         """
-        with self._libraw():
+        with libraw(self.name):
             if self._is_flat:
                 self._buffer[:] = self._integers(self._operated(self.numbers if numbers is None else numbers))
             elif self.before_demosaicing.known:
                 self._buffer[..., :RGB] = self._integers(self._operated(self.numbers)[..., :RGB])
-            picture = self._raw.postprocess(
-                output_color=self._spaces[colours],
-                user_flip=None if upright else 0,
-                half_size=half_size,
-                use_camera_wb=self._balance is None,
-                user_wb=self._balance,
-                gamma=(1, 1),
-                output_bps=16,
-                # A denoised picture must not become brighter because the largest value of the noisy one was noise.
-                no_auto_bright=True,
-                adjust_maximum_thr=0.0,
-                user_sat=self._saturation,
-                user_black=None if self._user_black is None else 0,
-                user_cblack=self._user_black,
-            )
+            # Threads of LibRaw's X-Trans demosaicing overwrite what others still read, where its tiles overlap.
+            is_xtrans = self._is_flat and self._filters.shape == (xtrans.PERIOD, xtrans.PERIOD)
+            with threadpool_limits(limits=1 if is_xtrans else None, user_api="openmp"):
+                picture = self._raw.postprocess(
+                    output_color=self._spaces[colours],
+                    user_flip=None if upright else 0,
+                    half_size=half_size,
+                    use_camera_wb=self._balance is None,
+                    user_wb=self._balance,
+                    gamma=(1, 1),
+                    output_bps=16,
+                    # A denoised picture must not become brighter because the largest value of the noisy one was noise.
+                    no_auto_bright=True,
+                    adjust_maximum_thr=0.0,
+                    user_sat=self._saturation,
+                    user_black=None if self._user_black is None else 0,
+                    user_cblack=self._user_black,
+                )
         deep: Picture = picture.view(np.uint16)  # as it is: rawpy's own annotation knows only 8 bits
         return np.repeat(deep, RGB, axis=2) if deep.shape[2] == 1 else deep
 
@@ -365,7 +357,7 @@ class RawFile:
     @property
     def embedded_preview(self) -> bytes | NDArray[np.uint8] | None:
         """The largest preview in the file, made by the camera: a JPEG, or (h, w, 3) pixels; None if there is none."""
-        with self._libraw() as rawpy:
+        with libraw(self.name) as rawpy:
             try:
                 # What was decoded here went to LibRaw without the file's preview.
                 with ExitStack() as opened:
@@ -391,7 +383,8 @@ class RawFile:
         self.area = self.developed_area
         if self._is_flat:
             self._frame = self._raw.raw_image
-            self.area = self._find_area()
+            if self.is_dng:
+                self.area = area_of_dng(self.data, self.developed_area, self._frame.shape)
             top, left, bottom, right = self.area
             self._buffer = self._frame[top:bottom, left:right]
         self._read_picture_tags()
@@ -401,9 +394,9 @@ class RawFile:
         self._saturation: int | None = None
         self._balance: list[float] | None = None
         self.notes: tuple[str, ...] = ()
-        if self.black.max() >= self.white:
-            raise ValueError(f"its black level, {self.black.max()}, is not below its white level, {self.white}")
-        self._refuse_missing_rows()
+        refuse_black_above_white(self.black, self.white)
+        refuse_truncated_panasonic(self.original, self.sizes.raw_height, self.sizes.raw_width)
+        refuse_missing_rows(self.numbers, self.black[:RGB])
         if self._decoded is not None and self._decoded.light is not None:
             self._use_floating_point(self._decoded.light)
         elif not self._is_flat:
@@ -426,37 +419,17 @@ class RawFile:
         black = int(self.black[0])
         if self.is_dng and black:
             self._saturation = self.white - black
-        elif not self.is_dng and self._is_scan():
-            self._describe_scan()
+        elif not self.is_dng and is_nikon_scan(self.original):
+            self._read_scan()
 
-    def _is_scan(self) -> bool:
-        exif = parse(self.original)
-        software, model = (exif.string(exif.main.get(tag)) for tag in (SOFTWARE, MODEL))
-        return software.startswith("Nikon Scan") or "COOLSCAN" in model.upper()
-
-    def _describe_scan(self) -> None:
-        """A file of Nikon's scanners, whose gamma and white balance are those that the person chose who scanned."""
+    def _read_scan(self) -> None:
         self._balance = [1.0] * 4
         gamma = 1.0
-        if (
-            self.white == EIGHT_BITS
-        ):  # LibRaw takes 8 bits for linear and lets them reach to 65535, but takes 255 for white
-            gamma = SCAN_GAMMA
-            linear = np.rint(np.linspace(0, 1, EIGHT_BITS + 1) ** gamma * WHITE).astype(np.uint16)
-            self.numbers[:] = linear[self.numbers // (WHITE // EIGHT_BITS)]
+        if self.white == EIGHT_BITS:
+            gamma = GAMMA_OF_8_BITS
+            self.numbers[:] = linear_light(self.numbers)
             self.white = self._saturation = WHITE
         self.notes = (f"a scan, which does not state its gamma: taken to be {gamma:g}",)
-
-    def _refuse_missing_rows(self) -> None:
-        """Decoders fill what a file lacks at its end with zeros, which no sensor with a black level gives."""
-        if self.original.startswith(RW2):
-            _refuse_truncated_panasonic(self.original, self.sizes.raw_height, self.sizes.raw_width)
-        if self.black[:RGB].min() <= 0:
-            return
-        filled = np.flatnonzero(self.numbers.reshape(len(self.numbers), -1).any(axis=1))
-        missing = len(self.numbers) - (int(filled[-1]) + 1 if filled.size else 0)
-        if missing > MOST_EMPTY * len(self.numbers):
-            raise ValueError(f"it is incomplete: its last {missing} rows are empty")
 
     def _read_picture_tags(self) -> None:
         tags = tags_of_picture(self.data) if self.is_dng else Exif()
@@ -492,9 +465,7 @@ class RawFile:
         if self._is_flat:
             rows, columns = self._filters.shape
             black = np.tile(self.black_of_pattern, (STRIP // rows, -(-W // columns)))[:, :W, None].astype(np.float32)
-        begin = self.frame.from_pixel(
-            *(own - moved for own, moved in zip(self.area, self.developed_area[:2], strict=False))
-        )
+        begin = self.frame.from_pixel(*self._moved)
         for top in range(0, H, STRIP):
             strip = result[top : top + STRIP].reshape(-1, W, *numbers.shape[2:] or (1,))[..., :RGB]
             dark = black[: len(strip)] if self._is_flat else black
@@ -505,43 +476,20 @@ class RawFile:
         return result
 
     def _find_filters(self) -> None:
-        if self.is_dng and filter_pattern(self.data) not in KNOWN_PATTERNS:
-            raise ValueError("LibRaw cannot develop its pattern of colour filters")
-        colours = self._raw.raw_colors[self.area[0] :, self.area[1] :][: 2 * LONGEST_PERIOD, : 2 * LONGEST_PERIOD]
-        if self._is_grey:
-            colours = np.zeros_like(colours)
-        self._filters = colours[: _period(colours), : _period(colours.T)].copy()
+        if self.is_dng:
+            refuse_unknown_pattern(self.data)
+        colours = self._raw.raw_colors[self.area[0] :, self.area[1] :]
+        self._filters = np.zeros((1, 1), np.uint8) if self._is_grey else repeated_part(colours)
         self._known_filters = filters_of(np.where(self._filters == GREEN_BESIDE_BLUE, 1, self._filters))
-        self._correct_black()
-
-    def _find_area(self) -> Area:
-        known, own = self.developed_area, active_area(self.data) if self.is_dng else None
-        if own is None or picture_size(self.data) != self._frame.shape:
-            return known
-        is_around = own[0] <= known[0] and own[1] <= known[1] and own[2] >= known[2] and own[3] >= known[3]
-        return own if is_around else known
-
-    def _correct_black(self) -> None:
-        """LibRaw takes the black levels of a quad for those of its own area, even if that begins a row or column later.
-
-        They are then those of other colours.
-        """
-        dy, dx = (own - moved for own, moved in zip(self.area, self.developed_area[:2], strict=False))
-        if self._filters.shape != (2, 2) or not (dy % 2 or dx % 2) or len(set(self.black)) == 1:
-            return
-        black = self.black.copy()
-        black[self._filters] = self.black[np.roll(self._filters, (dy, dx), (0, 1))]
-        self.black = black
-        self._user_black = black.tolist()
+        black = black_of_moved_area(self.black, self._filters, self._moved)
+        if black is not None:
+            self.black = black
+            self._user_black = black.tolist()
 
     def _adjust_white(self) -> None:
-        """Take the largest number for saturation, as LibRaw does: sensors saturate before their numbers end."""
-        black = self.black_of_pattern
-        rows, columns = black.shape
-        peak = max(int(self.numbers[y::rows, x::columns].max()) - int(black[y, x]) for y, x in np.ndindex(black.shape))
-        least = int(black.min())
-        if LEAST_SATURATION * (self.white - least) < peak < self.white - least:
-            self._saturation, self.white = peak, int(self.numbers.max())
+        found = saturation_below_white(self.numbers, self.black_of_pattern, self.white)
+        if found is not None:
+            self._saturation, self.white = found
 
     @cached_property
     def _exif_of_preview(self) -> Exif:
@@ -555,58 +503,3 @@ class RawFile:
         jpeg = bytes(preview.data) if preview.format == rawpy.ThumbFormat.JPEG else b""
         start = jpeg.find(PREFIX)
         return parse(jpeg[start:]) if start >= 0 else Exif()
-
-    @contextmanager
-    def _libraw(self) -> Iterator[ModuleType]:
-        """The module rawpy, its errors turned into `UnreadableFile`, and LibRaw's own messages silenced."""
-        try:
-            import rawpy
-        except ImportError as error:
-            raise MissingDependency("reading camera RAW", "rawpy") from error
-        with decoder_errors(self.name):
-            try:
-                with _silenced_stderr():
-                    yield rawpy
-            except rawpy.LibRawError as error:
-                reason = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)
-                raise ValueError(f"LibRaw cannot read it ({reason})") from error
-
-
-def is_tiff_of_camera(data: bytes) -> bool:
-    """Whether a TIFF structure is camera RAW, whatever its name: Canon's have a signature, others hold a mosaic."""
-    found = (one.number(one.main.get(PHOTOMETRIC)) for one in picture_directories(data))
-    return data[8:10] == b"CR" or COLOUR_FILTER_ARRAY in found
-
-
-def _refuse_truncated_panasonic(data: bytes, H: int, W: int) -> None:
-    """Refuse a Panasonic file that ends before its H x W photosites: LibRaw repeats the last that there are."""
-    exif = parse(data)
-    bits, scheme, start = (
-        exif.number(exif.main.get(tag)) for tag in (PANASONIC_BITS, PANASONIC_SCHEME, PANASONIC_START)
-    )
-    packed = {4: 14, 5: 10 if bits == 12 else 9}.get(scheme or 0)  # photosites in 16 bytes
-    if start and packed and start + H * -(-W // packed) * 16 > len(data):
-        raise ValueError("the file ends before its pixel data does")
-
-
-def _period(colours: NDArray[np.uint8]) -> int:
-    """The number of rows after which a pattern repeats."""
-    lengths = range(1, min(len(colours), LONGEST_PERIOD + 1))
-    return next((length for length in lengths if (colours[length:] == colours[:-length]).all()), LONGEST_PERIOD)
-
-
-@contextmanager
-def _silenced_stderr() -> Iterator[None]:
-    """Discard what is written to file descriptor 2; if that is closed, it stays closed."""
-    # LibRaw, and libjpeg inside it, print there about damaged data, and rawpy offers no switch: the user is promised
-    # one line per failure. The descriptor is the whole process's, so two threads must not be in here at once.
-    with ExitStack() as restored:
-        with suppress(OSError, ValueError):
-            if sys.stderr is not None:
-                sys.stderr.flush()
-            stderr = os.dup(2)
-            restored.callback(os.close, stderr)
-            with Path(os.devnull).open("wb") as nowhere:
-                restored.callback(os.dup2, stderr, 2)
-                os.dup2(nowhere.fileno(), 2)
-        yield

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from denoise_cli.errors import UnreadableFile
+from denoise_cli.imaging.noise import MAD_TO_DEVIATION
 from denoise_cli.io import image
 from denoise_cli.io.raw import RawFile
 
@@ -19,12 +20,12 @@ Mask = NDArray[np.bool_]
 
 MAX_TEXT = 10_000_000  # bytes
 HOT = 10.0  # deviations above the median of their colour: photosites of a dark frame that are hot
-MAD_TO_DEVIATION = 1.4826
+MOST_LIGHT = 0.05  # of white, the median of a dark frame
 COMMENT = "#"
 OUTSIDE = 2**31  # beyond every sensor
 
 
-def stuck_in(path: Path, shape: tuple[int, int], max_pixels: int = image.MAX_PIXELS) -> Mask:
+def stuck_in(path: Path, shape: tuple[int, int], max_pixels: int = image.MAX_PIXELS) -> tuple[Mask, tuple[str, ...]]:
     """Where photosites are stuck.
 
     Args:
@@ -33,10 +34,10 @@ def stuck_in(path: Path, shape: tuple[int, int], max_pixels: int = image.MAX_PIX
         max_pixels: larger dark frames are refused.
 
     Returns:
-        Of `shape`.
+        Of `shape`, and what the user should hear about the file.
 
     Raises:
-        UnreadableFile: it is neither, or belongs to another sensor.
+        UnreadableFile: it is neither, a RAW file that is not dark, or a dark frame of another sensor.
     """
     listed = _listed(path)
     if listed is None:
@@ -44,11 +45,13 @@ def stuck_in(path: Path, shape: tuple[int, int], max_pixels: int = image.MAX_PIX
         if hot.shape != shape:
             sizes = " x ".join(map(str, hot.shape[::-1])), " x ".join(map(str, shape[::-1]))
             raise UnreadableFile(path, f"a dark frame of {sizes[0]} photosites is of no use for {sizes[1]}")
-        return hot
+        return hot, ()
     stuck = np.zeros(shape, bool)
     inside = ((listed >= 0) & (listed < shape)).all(axis=1)
     stuck[tuple(listed[inside].T)] = True
-    return stuck
+    outside = len(listed) - np.count_nonzero(inside)
+    size = f"{shape[1]} x {shape[0]}"
+    return stuck, (f"{path}: outside the {size} photosites: {outside} of {len(listed)} entries",) if outside else ()
 
 
 @lru_cache(maxsize=4)
@@ -83,6 +86,9 @@ def _hot_in_dark_frame(path: Path, max_pixels: int) -> Mask:
     with image.opened(path, max_pixels) as dark:
         if not isinstance(dark, RawFile) or dark.obstacle is not None:
             raise UnreadableFile(path, "neither a list of columns and rows, nor a dark frame with a mosaic")
+        light = float(np.median(dark.mosaic.light))
+        if light > MOST_LIGHT:
+            raise UnreadableFile(path, f"no dark frame, with a median of {light:.0%} of white: cover the lens")
         planes = dark.filters.pack(dark.mosaic.light)
         hot = np.empty(planes.shape, bool)
         for c in range(dark.filters.planes):

@@ -2,13 +2,13 @@
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from denoise_cli.errors import UnwritableFile, UsageError
 from denoise_cli.files import check_target
-from denoise_cli.io import image
+from denoise_cli.io import image, raw_formats
 
 STDIO = Path(image.STDIN)
 DNG = "dng"
@@ -33,7 +33,13 @@ class Job:
     rival: Path | None = None
 
 
-def plan(inputs: Sequence[str], output: str | None, recursive: bool = False, kind: str | None = None) -> list[Job]:
+def plan(
+    inputs: Sequence[str],
+    output: str | None,
+    recursive: bool = False,
+    kind: str | None = None,
+    notice: Callable[[str], None] | None = None,
+) -> list[Job]:
     """Decide which file becomes which; a photo that is named twice is denoised once.
 
     If several photos would become the same file, those whose extension is not the file's keep theirs in the name as
@@ -45,12 +51,15 @@ def plan(inputs: Sequence[str], output: str | None, recursive: bool = False, kin
         output: a file, a folder (an existing one, or a name that ends in a slash), or "-" for standard output; None to
             write each result beside its input.
         recursive: take folders with everything below them, and build the same tree under the output.
-        kind: the format of the results, if the output's name does not say it.
+        kind: the format of the results, if the output's name does not say it. For DNGs, photos in folders that are not
+            camera RAW by their names are left out.
+        notice: called with what the user should hear.
 
     Raises:
-        UsageError: several photos for one file, a name whose format is not written here, or a folder without photos.
+        UsageError: several photos for one file, a name whose format is not written here or is not `kind`, or a folder
+            without photos.
     """
-    sources = [pair for name in inputs for pair in _sources(Path(name), recursive)]
+    sources = [pair for name in inputs for pair in _sources(Path(name), recursive, kind, notice)]
     if output is None:
         return _apart(_beside(source, kind) for source, _ in sources)
     if output.endswith(("/", os.sep)) or Path(output).is_dir():
@@ -58,7 +67,7 @@ def plan(inputs: Sequence[str], output: str | None, recursive: bool = False, kin
     if len(sources) != 1:
         raise UsageError(f"{output}: {len(sources)} photos cannot become one file: give a folder, ending in /")
     target = Path(output)
-    return [Job(sources[0][0], target, kind if kind or target == STDIO else image.kind_for(target))]
+    return [Job(sources[0][0], target, kind if target == STDIO else _kind_of(target, kind))]
 
 
 def check(job: Job, overwrite: bool) -> None:
@@ -68,33 +77,41 @@ def check(job: Job, overwrite: bool) -> None:
         UnwritableFile: the target is the input itself, exists, or is no place for a file, or another photo would
             become it.
     """
-    refuse_rival(job)
+    if job.rival is not None:
+        raise UnwritableFile(
+            job.source, f"would become {job.target}, and so would {job.rival}: write them into different folders"
+        )
     if job.target != STDIO:
         source = None if job.source == STDIO else job.source
         check_target(job.target, overwrite, source, creates_folder=job.makes_folder)
 
 
-def refuse_rival(job: Job) -> None:
-    """Refuse a photo that would become the same file as another.
-
-    Raises:
-        UnwritableFile: it would.
-    """
-    if job.rival is not None:
-        raise UnwritableFile(
-            job.source, f"would become {job.target}, and so would {job.rival}: write them into different folders"
-        )
+def _kind_of(target: Path, asked: str | None) -> str:
+    """The format to write into a file; the name may be any that does not stand for another format."""
+    if asked is None:
+        return image.kind_for(target)
+    known = image.FORMATS[asked].extensions
+    if image.is_photo(target) and target.suffix.lower() not in known:
+        raise UsageError(f"{target}: contradicts --format {asked}: name a {known[0]} file, or leave out --format")
+    return asked
 
 
-def _sources(path: Path, recursive: bool) -> list[tuple[Path, Path]]:
+def _sources(
+    path: Path, recursive: bool, kind: str | None, notice: Callable[[str], None] | None
+) -> list[tuple[Path, Path]]:
     """Each photo of an input, and its path below the folder that was named."""
     if path == STDIO or not path.is_dir():
         return [(path, Path(path.name))]
-    found = sorted(file for file in (path.rglob("*") if recursive else path.iterdir()) if image.is_photo(file))
-    photos = [file for file in found if file.is_file()]
-    if not photos:
-        raise UsageError(f"{path}: holds no photos" + ("" if recursive else ": add --recursive to search subfolders"))
-    return [(file, file.relative_to(path)) for file in photos]
+    inside = sorted(file for file in (path.rglob("*") if recursive else path.iterdir()) if image.is_photo(file))
+    photos = [file for file in inside if file.is_file()]
+    wanted = [file for file in photos if kind != DNG or file.suffix.lower() in raw_formats.EXTENSIONS]
+    if not wanted:
+        found = "camera RAW, which a DNG is made from" if kind == DNG else "photos"
+        raise UsageError(f"{path}: holds no {found}" + ("" if recursive else ": add --recursive to search subfolders"))
+    if notice is not None and (others := len(photos) - len(wanted)):
+        count = "1 photo" if others == 1 else f"{others} photos"
+        notice(f"{path}: left out {count}: a DNG is made only from camera RAW")
+    return [(file, file.relative_to(path)) for file in wanted]
 
 
 def _beside(source: Path, kind: str | None) -> Job:

@@ -1,7 +1,8 @@
 """A photo from file to file: read, denoised and written, with a record of the outcome."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,9 +16,11 @@ from denoise_cli.io.dng import DigitalNegative
 from denoise_cli.io.dng_builder import CompressionChoice, compressed_as
 from denoise_cli.io.photo import Photo
 from denoise_cli.io.raw import RawFile
+from denoise_cli.models.registry import find_model
+from denoise_cli.pipeline.hot_pixels import stuck_in
 from denoise_cli.pipeline.jobs import DNG, FALLBACK_FORMAT, Job, check
 from denoise_cli.pipeline.model_choice import model_for
-from denoise_cli.pipeline.sidecar import carry
+from denoise_cli.pipeline.sidecar import carry, foretell
 from denoise_cli.version import __version__
 
 if TYPE_CHECKING:
@@ -61,7 +64,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Result:
-    """The outcome of a job; `error` is None on success.
+    """The outcome of a job; `error` is None on success. If `dry_run`, nothing was denoised or written.
 
     The noise is `sigma`, on the scale of 255, or `shot` and `read`, as shares of white; `noise_from` is "given",
     "file" or "estimated".
@@ -79,6 +82,7 @@ class Result:
     noise_from: str | None = None
     seconds: float | None = None
     notes: tuple[str, ...] = ()
+    dry_run: bool = False
 
 
 def run(job: Job, load: Load, settings: Settings, progress: Progress | None = None) -> Result:
@@ -94,22 +98,11 @@ def run(job: Job, load: Load, settings: Settings, progress: Progress | None = No
         DenoiseError: something that the user can act upon; nothing was written, unless a sidecar is what failed.
     """
     started = time.perf_counter()
-    check(job, settings.overwrite)
-    with image.opened(job.source, settings.max_pixels) as source:
-        if settings.tone == "camera" and not isinstance(source, RawFile):
-            raise UsageError(f"{job.source}: --tone camera is only for camera RAW: leave it out")
+    with _checked(job, settings) as task:
+        source, model, kind = task.source, task.model, task.kind
         H, W = source.shape
-        model = model_for(source, job.source, settings.model, settings.noise)
-        kind = job.kind or (source.kind if source.kind in image.WRITABLE else FALLBACK_FORMAT)
-        if isinstance(source, RawFile) and load(model).is_for_raw:
-            done = _denoise_raw(source, kind, load(model), settings, progress)
-        elif isinstance(settings.hot_pixels, Path):
-            raise UsageError(f"{job.source}: --hot-pixels {settings.hot_pixels}: only for models for camera RAW")
-        elif kind == DNG:
-            reason = f"{model} needs a developed photo" if isinstance(source, RawFile) else f"{job.source} is not RAW"
-            if isinstance(source, RawFile) and isinstance(settings.noise, float):
-                reason = "its noise is given as --noise SHOT,READ"
-            raise UnwritableFile(job.target, f"a DNG is made from camera RAW, but {reason}: choose .tif or .png")
+        if isinstance(source, RawFile) and task.is_for_raw:
+            done = _denoise_raw(source, task, load(model), settings, progress)
         else:
             photo = development.developed(source) if isinstance(source, RawFile) else source
             done = _denoise_photo(photo, load(model), settings, progress)
@@ -139,6 +132,78 @@ def run(job: Job, load: Load, settings: Settings, progress: Progress | None = No
         notes=notes,
         **done.facts(),
     )
+
+
+def preview(job: Job, load: Callable[[str], object], settings: Settings) -> Result:
+    """What `run` would do: nothing is denoised or written, but the photo is read and checked in the same way.
+
+    Args:
+        job: the photo and its target.
+        load: called with the name of the model; raises if that cannot be used.
+        settings: how to denoise.
+
+    Raises:
+        DenoiseError: what `run` would raise before it begins to denoise.
+    """
+    with _checked(job, settings) as task:
+        load(task.model)
+        H, W = task.source.shape
+        notes = (*task.source.notes, *task.notes, *foretell(job.source, job.target, settings.overwrite))
+    return Result(str(job.source), str(job.target), task.model, width=W, height=H, notes=notes, dry_run=True)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A photo that was read and checked, and what is to be done with it.
+
+    Attributes:
+        source: what was read; a RAW file is open.
+        model: the name of the one that denoises it.
+        is_for_raw: whether that takes the contents of RAW files, before they become a photo.
+        kind: the format to write.
+        hot_pixels: which photosites of a RAW file are replaced.
+        notes: what the user should hear about the checks.
+    """
+
+    source: Photo | RawFile
+    model: str
+    is_for_raw: bool
+    kind: str
+    hot_pixels: "HotPixels"
+    notes: tuple[str, ...]
+
+
+@contextmanager
+def _checked(job: Job, settings: Settings) -> Iterator[_Task]:
+    """Read the photo of a job, and refuse what is known not to succeed before it is denoised."""
+    check(job, settings.overwrite)
+    with image.opened(job.source, settings.max_pixels) as source:
+        if settings.tone == "camera" and not isinstance(source, RawFile):
+            raise UsageError(f"{job.source}: --tone camera is only for camera RAW: leave it out")
+        model = model_for(source, job.source, settings.model, settings.noise)
+        kind = job.kind or (source.kind if source.kind in image.WRITABLE else FALLBACK_FORMAT)
+        is_for_raw = find_model(model).is_for_raw
+        hot_pixels: HotPixels = "auto"
+        notes: tuple[str, ...] = ()
+        if isinstance(source, RawFile) and is_for_raw:
+            hot_pixels, notes = _hot_pixels_of(source, settings)
+        elif isinstance(settings.hot_pixels, Path):
+            raise UsageError(f"{job.source}: --hot-pixels {settings.hot_pixels}: only for models for camera RAW")
+        elif kind == DNG:
+            reason = f"{model} needs a developed photo" if isinstance(source, RawFile) else f"{job.source} is not RAW"
+            if isinstance(source, RawFile) and isinstance(settings.noise, float):
+                reason = "its noise is given as --noise SHOT,READ"
+            raise UnwritableFile(job.target, f"a DNG is made from camera RAW, but {reason}: choose .tif or .png")
+        yield _Task(source, model, is_for_raw, kind, hot_pixels, notes)
+
+
+def _hot_pixels_of(raw: RawFile, settings: Settings) -> "tuple[HotPixels, tuple[str, ...]]":
+    """Which photosites of a file to replace, and what the user should hear about the list of them."""
+    if not isinstance(settings.hot_pixels, Path):
+        return settings.hot_pixels, ()
+    if raw.obstacle is not None:
+        raise UnreadableFile(raw.name, f"--hot-pixels {settings.hot_pixels}: {raw.obstacle}: choose auto or off")
+    return stuck_in(settings.hot_pixels, raw.mosaic.light.shape, settings.max_pixels)
 
 
 @dataclass(frozen=True)
@@ -172,22 +237,13 @@ def _denoise_photo(photo: Photo, denoise: Denoiser, settings: Settings, progress
     return _Done(clean, noise, noise_from, photo.notes)
 
 
-def _denoise_raw(raw: RawFile, kind: str, denoise: Denoiser, settings: Settings, progress: Progress | None) -> _Done:
-    # Imported for RAW alone, as SciPy takes longer to import than a small photo to denoise.
-    from denoise_cli.pipeline.hot_pixels import stuck_in
-    from denoise_cli.pipeline.raw import denoise_raw
+def _denoise_raw(raw: RawFile, task: _Task, denoise: Denoiser, settings: Settings, progress: Progress | None) -> _Done:
+    from denoise_cli.pipeline.raw import denoise_raw  # for RAW alone: SciPy takes long to import
 
     given = settings.noise if isinstance(settings.noise, ShotRead) else None
-    output: Output = "photo" if kind != DNG else "linear_dng" if settings.linear else "mosaic_dng"
-    hot_pixels: HotPixels
-    if not isinstance(settings.hot_pixels, Path):
-        hot_pixels = settings.hot_pixels
-    elif raw.obstacle is not None:
-        raise UnreadableFile(raw.name, f"--hot-pixels {settings.hot_pixels}: {raw.obstacle}: choose auto or off")
-    else:
-        hot_pixels = stuck_in(settings.hot_pixels, raw.mosaic.light.shape, settings.max_pixels)
-    done = denoise_raw(raw, denoise, output, given, settings.strength, progress, hot_pixels)
-    picture, notes = done.picture, done.notes
+    output: Output = "photo" if task.kind != DNG else "linear_dng" if settings.linear else "mosaic_dng"
+    done = denoise_raw(raw, denoise, output, given, settings.strength, progress, task.hot_pixels)
+    picture, notes = done.picture, task.notes + done.notes
     if isinstance(picture, DigitalNegative):
         picture = compressed_as(raw, picture, settings.compression)
         if picture.is_lossy:
@@ -202,9 +258,9 @@ def _in_camera_tone(done: _Done, raw: RawFile, photo: Photo) -> _Done:
     return replace(done, picture=toned, notes=done.notes + toned.notes[len(photo.notes) :])
 
 
-def failed(job: Job, settings: Settings, error: DenoiseError) -> Result:
-    """The record of a job that failed."""
-    return Result(str(job.source), str(job.target), settings.model, error=str(error))
+def failed(job: Job, settings: Settings, error: DenoiseError, dry_run: bool = False) -> Result:
+    """The record of a job that failed, or would."""
+    return Result(str(job.source), str(job.target), settings.model, error=str(error), dry_run=dry_run)
 
 
 def denoise_photo(

@@ -21,14 +21,14 @@ from denoise_cli.imaging.anscombe import AnscombeTransform
 from denoise_cli.imaging.banding import row_offsets
 from denoise_cli.imaging.clipping import ClippedNoise, clipped_at
 from denoise_cli.imaging.noise import ShotRead, developed_noise
-from denoise_cli.imaging.photon_transfer import estimate_shot_read
+from denoise_cli.imaging.photon_transfer import estimate_shot_read, smoothed_noise
 from denoise_cli.inference.denoiser import Denoiser
 from denoise_cli.inference.tiles import Progress
 from denoise_cli.io.development import as_photo, unmade_note
 from denoise_cli.io.dng import DigitalNegative
 from denoise_cli.io.dng_builder import camera_light, linear_dng, mosaic_dng
-from denoise_cli.io.photo import Photo
-from denoise_cli.io.raw import MOST_HEADROOM, WHITE, Mosaic, Numbers, RawFile
+from denoise_cli.io.photo import WHITE, Photo
+from denoise_cli.io.raw import MOST_HEADROOM, Mosaic, Numbers, RawFile
 
 Array = NDArray[np.float32]
 NoiseSource = Literal["given", "file", "estimated"]
@@ -43,10 +43,11 @@ MOSTLY = 0.5
 
 @dataclass(frozen=True)
 class KnownNoise:
-    """The noise of a RAW file's values, as shares of white, and where it is known from."""
+    """The noise of a RAW file's values, as shares of white, where it is known from, and what to note about it."""
 
     noise: ShotRead
     source: NoiseSource
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,19 +87,36 @@ def denoise_raw(
     try:
         known = noise_of(raw, noise)
         if denoise.is_for_mosaics:
-            return _denoise_mosaic_of(raw, denoise, output, known, strength, progress, hot_pixels)
-        return _denoise_picture_of(raw, denoise, output, known, strength, progress)
+            denoised = _denoise_mosaic_of(raw, denoise, output, known, strength, progress, hot_pixels)
+        else:
+            denoised = _denoise_picture_of(raw, denoise, output, known, strength, progress)
+        return replace(denoised, notes=known.notes + denoised.notes)
     except MemoryError as error:
         raise OutOfMemory(f"{raw.name}: does not fit into memory") from error
 
 
 def noise_of(raw: RawFile, given: ShotRead | None = None) -> KnownNoise:
-    """The given noise, or else what the file says, or else an estimate."""
+    """The given noise, or else what the file says (less, if the mosaic has been smoothed), or else an estimate."""
     if given is not None:
         return KnownNoise(given, "given")
     if raw.noise is not None:
-        return KnownNoise(raw.noise, "file")
+        smoothed = _smoothed(raw, raw.noise)
+        return KnownNoise(raw.noise, "file") if smoothed is None else smoothed
     return KnownNoise(estimate_noise(raw), "estimated")
+
+
+def _smoothed(raw: RawFile, stated: ShotRead) -> KnownNoise | None:
+    """What smoothing has left of the stated noise; None if nothing shows that the mosaic has been smoothed."""
+    if raw.obstacle is not None or not (stated.shot or stated.read):  # without a mosaic, demosaicing has smoothed it
+        return None
+    pack = raw.mosaic.filters.pack
+    left = smoothed_noise(stated, pack(raw.mosaic.light), pack(raw.mosaic.full))
+    if left is None:
+        return None
+    share = np.sqrt(left.read / stated.read if stated.read else left.shot / stated.shot)
+    return KnownNoise(
+        left, "file", (f"the noise has been smoothed before: {share:.0%} of the file's NoiseProfile used",)
+    )
 
 
 def estimate_noise(raw: RawFile) -> ShotRead:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from denoise_cli.files import write_atomically
-from denoise_cli.io import raw
+from denoise_cli.io import raw_formats
 from denoise_cli.io.metadata import reset_xmp
 from denoise_cli.io.xmp import mark_denoised, renamed_sidecar, sidecar_extension, without_raw_settings
 from denoise_cli.pipeline.jobs import STDIO
@@ -60,8 +60,9 @@ def carry(
         UnwritableFile: a sidecar cannot be written; the result is there.
     """
     for sidecar in sidecars_of(source, target):
-        if sidecar.target.exists() and not overwrite:
-            yield f"{sidecar.target} already exists and is not replaced by {sidecar.source.name}: use --overwrite"
+        note = _note(sidecar, overwrite)  # before there is a new one
+        if _stays(sidecar, overwrite):
+            yield note
             continue
         try:
             packet = sidecar.source.read_bytes()
@@ -73,7 +74,23 @@ def carry(
         packet = mark_denoised(packet) if marked else packet
         packet = renamed_sidecar(packet, target.name, target.suffix[1:])
         write_atomically(sidecar.target, packet, overwrite)
-        yield f"{sidecar.source.name} becomes {sidecar.target}"
+        yield note
+
+
+def foretell(source: Path, target: Path, overwrite: bool) -> list[str]:
+    """What `carry` would say of each sidecar that can be read and written."""
+    return [_note(sidecar, overwrite) for sidecar in sidecars_of(source, target)]
+
+
+def _stays(sidecar: Sidecar, overwrite: bool) -> bool:
+    """Whether there is already a sidecar of the result, which is not replaced."""
+    return sidecar.target.exists() and not overwrite
+
+
+def _note(sidecar: Sidecar, overwrite: bool) -> str:
+    if _stays(sidecar, overwrite):
+        return f"{sidecar.target} already exists and is not replaced by {sidecar.source.name}: use --overwrite"
+    return f"{sidecar.source.name} becomes {sidecar.target}"
 
 
 def _existing(stem: Path) -> list[Path]:
@@ -98,7 +115,7 @@ def _siblings(path: Path) -> Iterator[Path]:
 
 
 def _is_raw(path: Path) -> bool:
-    return path.suffix.lower() in raw.EXTENSIONS
+    return path.suffix.lower() in raw_formats.EXTENSIONS
 
 
 def _literal(name: str) -> str:

@@ -14,8 +14,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -77,25 +78,11 @@ def simulate_dng(scene: Pixels, sensor: Sensor, rng: np.random.Generator | None)
     return dng.encode(dng.simulated_dng(sensor, numbers, np.ascontiguousarray(scene[::4, ::4])), "denoise, simulated")
 
 
-def quality(folder: Path, count: int | None, kind: FilterKind) -> None:
+def quality(folder: Path, count: int | None, kind: FilterKind, wanted: list[str]) -> None:
     """Print the PSNR after rendering of the first `count` photos, or of all, for each noise and each way to denoise."""
-    of_mosaics = MOSAIC_MODELS[kind]
-    mosaic_denoiser, mallenet_linear, mallenet_r, mallenet_m = (
-        load_denoiser(name, precision="fp32") for name in (of_mosaics, "mallenet-linear", "mallenet-r", "mallenet-m")
-    )
-    nlm = load_baseline("nlm")
-    assert nlm is not None
-    names = (
-        f"{of_mosaics}, level given",
-        f"{of_mosaics}, level estimated",
-        "mallenet-linear, level given",
-        "mallenet-r after rendering",
-        "mallenet-m after rendering, level estimated",
-        "OpenCV non-local means after rendering",
-        "not denoised",
-    )
-    print("| shot, read | " + " | ".join(names) + " |")
-    print("|" + "---|" * (len(names) + 1))
+    ways = {name: way for name, way in _ways(MOSAIC_MODELS[kind]).items() if _is_wanted(name, wanted)}
+    print("| shot, read | " + " | ".join(ways) + " |")
+    print("|" + "---|" * (len(ways) + 1))
     photos = find_photos([folder])[:count]
     for noise in NOISES:
         scores = []
@@ -109,19 +96,43 @@ def quality(folder: Path, count: int | None, kind: FilterKind) -> None:
             with RawFile(simulate_dng(scene, sensor, None), MAX_PIXELS) as clean:
                 truth = developed(clean).as_float()
             with RawFile(simulate_dng(scene, sensor, rng), MAX_PIXELS) as noisy:
-                rendered, linear = developed(noisy).as_float(), noisy.develop()
-                results = []
-                for known in (noise, estimate_noise(noisy)):
-                    numbers = noisy.numbers_of(denoise_mosaic(noisy.mosaic, known, mosaic_denoiser))
-                    results.append(as_photo(noisy, noisy.develop(numbers)).as_float())
-                clean_linear = denoise_picture(linear, noise, noisy.gains, mallenet_linear)
-                results.append(as_photo(noisy, clean_linear).as_float())
-            results += [mallenet_r(rendered), mallenet_m(rendered), nlm(rendered, None), rendered]
-            scores.append([psnr(result.clip(0, 1), truth) for result in results])
+                scores.append([psnr(way(noisy, noise).clip(0, 1), truth) for way in ways.values()])
         print(
             f"| {noise.shot:g}, {noise.read:.3g} | " + " | ".join(f"{s:.2f}" for s in np.mean(scores, axis=0)) + " |",
             flush=True,
         )
+
+
+def _ways(of_mosaics: str) -> dict[str, Callable[[RawFile, ShotRead], Picture]]:
+    """Ways to denoise and render a file, the noise given."""
+    load = cache(partial(load_denoiser, precision="fp32"))
+
+    def before_demosaicing(raw: RawFile, noise: ShotRead) -> Picture:
+        numbers = raw.numbers_of(denoise_mosaic(raw.mosaic, noise, load(of_mosaics)))
+        return as_photo(raw, raw.develop(numbers)).as_float()
+
+    def in_linear_light(raw: RawFile, noise: ShotRead) -> Picture:
+        clean = denoise_picture(raw.develop(), noise, raw.gains, load("mallenet-linear"))
+        return as_photo(raw, clean).as_float()
+
+    def by_non_local_means(raw: RawFile, noise: ShotRead) -> Picture:
+        nlm = load_baseline("nlm")
+        assert nlm is not None
+        return nlm(developed(raw).as_float(), None)
+
+    return {
+        f"{of_mosaics}, level given": before_demosaicing,
+        f"{of_mosaics}, level estimated": lambda raw, _: before_demosaicing(raw, estimate_noise(raw)),
+        "mallenet-linear, level given": in_linear_light,
+        "mallenet-r after rendering": lambda raw, _: load("mallenet-r")(developed(raw).as_float()),
+        "mallenet-m after rendering, level estimated": lambda raw, _: load("mallenet-m")(developed(raw).as_float()),
+        "OpenCV non-local means after rendering": by_non_local_means,
+        "not denoised": lambda raw, _: developed(raw).as_float(),
+    }
+
+
+def _is_wanted(name: str, words: list[str]) -> bool:
+    return not words or any(word in name for word in words)
 
 
 def _enlarged(scene: Pixels, side: int) -> Pixels:
@@ -140,7 +151,7 @@ def sensors(folder: Path, count: int, wanted: list[str]) -> None:
     print(f"| sensor | {' | '.join(columns)} |")
     print("|" + "---|" * (len(columns) + 1))
     for unusual in UNUSUAL:
-        if wanted and not any(word in unusual.name for word in wanted):
+        if not _is_wanted(unusual.name, wanted):
             continue
         some = photos if unusual.star_sigma is None else photos[:1]
         scores, sums, pixels, stars = [], np.zeros((len(ways), 3)), 0, [""] * len(ways)
@@ -288,6 +299,7 @@ def main() -> None:
     quality_parser.add_argument("folder", type=Path)
     quality_parser.add_argument("--photos", type=int)
     quality_parser.add_argument("--filters", choices=list(MOSAIC_MODELS), default="bayer")
+    quality_parser.add_argument("--only", nargs="*", default=[], help="words in the names of the columns")
     names.add_parser("noise").add_argument("--repeats", type=int, default=8)
     sensors_parser = names.add_parser("sensors")
     sensors_parser.add_argument("folder", type=Path)
@@ -297,7 +309,7 @@ def main() -> None:
     given = parser.parse_args()
     match given.name:
         case "quality":
-            quality(given.folder, given.photos, given.filters)
+            quality(given.folder, given.photos, given.filters, given.only)
         case "sensors":
             sensors(given.folder, given.photos, given.only)
         case "noise":

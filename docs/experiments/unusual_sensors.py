@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from denoise_cli.imaging.bayer import Phase, pack, unpack
-from denoise_cli.imaging.demosaic import sample_mosaic
 from denoise_cli.imaging.noise import ShotRead, sensor_noise
 from denoise_cli.imaging.sensor import Sensor
 from denoise_cli.io import dng
@@ -46,6 +45,7 @@ class Unusual:
         push: factor by which the exposure is less, and the picture brightened later.
         optics: changes the light before the noise; the change belongs to the truth as well.
         gain: changes the light before the noise; unlike `optics`, a fault.
+        grain: changes the noise.
         fault: changes the noisy values.
         star_sigma: of the stars that replace the photo, in photosites; None for the photo.
     """
@@ -57,6 +57,7 @@ class Unusual:
     push: int = 1
     optics: Change | None = None
     gain: Change | None = None
+    grain: Change | None = None
     fault: Change | None = None
     star_sigma: float | None = None
 
@@ -130,6 +131,8 @@ UNUSUAL = (
     Unusual("black at 16 of 4095", black=16, white=4095),
     Unusual("black at 0", black=0),
     Unusual("smoothed, sigma 1", optics=smooth, fault=smooth),
+    Unusual("noise smoothed, sigma 1", grain=smooth),
+    Unusual("strong noise smoothed, sigma 1", ShotRead(1e-2, 0.02), grain=smooth),
     Unusual("10 bits", black=64, white=1023),
     Unusual("8 bits", black=16, white=255),
     Unusual("pushed 16 times", push=16),
@@ -163,14 +166,15 @@ def make_files(
     else:
         neutral = sensor.matrix().sum(axis=1).astype(np.float32)
         colours = draw_stars(scene.shape[:2], unusual.star_sigma)[..., None] * neutral
-    light = sample_mosaic(colours, sensor.phase)
+    light = sensor.filters.sample(colours)
     truth = light if unusual.optics is None else unusual.optics(light, unusual, sensor.phase, rng)
     clean = replace(sensor, noise=ShotRead(0, 0), black=CLEAN_BLACK, white=CLEAN_WHITE)
     of_file = replace(sensor, noise=unusual.noise, black=unusual.black, white=unusual.white)
     values = light / np.float32(unusual.push)
     if unusual.gain is not None:
         values = unusual.gain(values, unusual, sensor.phase, rng)
-    values = values + sensor_noise(values, unusual.noise.shot, unusual.noise.read, rng)
+    grain = sensor_noise(values, unusual.noise.shot, unusual.noise.read, rng)
+    values = values + (grain if unusual.grain is None else unusual.grain(grain, unusual, sensor.phase, rng))
     if unusual.fault is not None:
         values = unusual.fault(values, unusual, sensor.phase, rng)
     numbers = replace(of_file, noise=ShotRead(0, 0)).digitise(values, rng)

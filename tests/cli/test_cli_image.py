@@ -139,8 +139,48 @@ def test_json_gives_a_record_for_each_file(cli: Cli, photo: Path, tmp_path: Path
 
 def test_a_dry_run_writes_nothing(cli: Cli, photo: Path, tmp_path: Path) -> None:
     done = cli("image", photo, "-o", f"{tmp_path}/out/", "--dry-run")
-    assert done.out == f"{photo} -> {tmp_path}/out/photo.png\n"
+    assert (done.code, done.err) == (0, "")
+    assert done.out == f"{photo} -> {tmp_path}/out/photo.png: mallenet-s\n"
     assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_gives_the_records_of_a_run(cli: Cli, photo: Path, tmp_path: Path) -> None:
+    arguments = "image", photo, tmp_path / "missing.png", "-o", f"{tmp_path}/out/", "--json", "-q"
+    foretold, missing = map(json.loads, cli(*arguments, "--dry-run").out.splitlines())
+    assert not (tmp_path / "out").exists()
+    done, failed = map(json.loads, cli(*arguments).out.splitlines())
+    only_after_denoising = {"sigma": None, "noise_from": None, "seconds": None}
+    assert foretold == done | only_after_denoising | {"dry_run": True}
+    assert missing == failed | {"dry_run": True}
+    assert not done["dry_run"]
+
+
+@pytest.mark.parametrize(
+    ("target", "arguments"),
+    [
+        ("there.png", []),
+        ("none/clean.png", []),
+        ("photo.png", ["--overwrite"]),
+        ("photo.png/out/", []),
+        ("clean.png", ["--model", "mallenet-raw"]),
+        ("clean.png", ["--model", "best"]),
+        ("clean.png", ["--model", "mallenet-xl"]),
+        ("clean.png", ["--max-pixels", "5000"]),
+        ("clean.png", ["--device", "cuda:99"]),
+        ("clean", ["--format", "dng"]),
+    ],
+)
+def test_a_dry_run_refuses_what_a_run_refuses(
+    cli: Cli, photo: Path, tmp_path: Path, target: str, arguments: list[str]
+) -> None:
+    (tmp_path / "there.png").touch()
+    files = sorted(tmp_path.iterdir())
+    run = "image", photo, "-o", f"{tmp_path}/{target}", *arguments
+    foretold, done = cli(*run, "--dry-run"), cli(*run)
+    assert foretold == done
+    assert done.code > 0
+    assert done.err.count("\n") == 1
+    assert sorted(tmp_path.iterdir()) == files
 
 
 @pytest.mark.parametrize(
@@ -154,6 +194,7 @@ def test_a_dry_run_writes_nothing(cli: Cli, photo: Path, tmp_path: Path) -> None
         (["--format", "gif"], "--format gif: choose one of jpeg, png, tiff, webp, avif"),
         (["-o", "clean.gif"], "clean.gif: cannot write .gif: choose one of .jpg, .png, .tif, .webp, .avif"),
         (["-o", "clean"], "clean: cannot write a file without extension: choose one of .jpg, "),
+        (["--format", "png", "-o", "clean.dng"], "clean.dng: contradicts --format png: name a .png file, or "),
         (["--json", "-o", "-"], "--json and -o - both write to standard output: choose one"),
     ],
 )
@@ -203,8 +244,13 @@ def test_a_dry_run_shows_rivals_and_sidecars(cli: Cli, photo: Path, tmp_path: Pa
     done = cli("image", photo, other, third, "-o", f"{tmp_path}/out/", "--dry-run")
     assert done.code == 1
     assert len(done.err.splitlines()) == 2
-    assert done.out == f"{third} -> {tmp_path}/out/third.png\n{sidecar} -> {tmp_path}/out/third.png.xmp\n"
+    becomes = f"third.png.xmp becomes {tmp_path}/out/third.png.xmp"
+    assert done.out == f"{third} -> {tmp_path}/out/third.png: mallenet-s; {becomes}\n"
     assert not (tmp_path / "out").exists()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "third.png.xmp").touch()
+    done = cli("image", third, "-o", f"{tmp_path}/out/", "--dry-run")
+    assert f"{tmp_path}/out/third.png.xmp already exists and is not replaced by third.png.xmp" in done.out
 
 
 def test_a_photo_that_is_too_large_is_refused(cli: Cli, photo: Path, tmp_path: Path) -> None:

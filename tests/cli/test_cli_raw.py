@@ -66,6 +66,17 @@ def test_sidecars_go_along(cli: Cli, negative: Path, tmp_path: Path) -> None:
         assert is_same == [target.endswith(".dng")] * 2  # settings for RAW do not apply to a picture
 
 
+def test_of_pairs_in_a_folder_the_raw_files_become_dngs(cli: Cli, negative: Path, photo: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "pairs"
+    folder.mkdir()
+    negative.rename(folder / "in.dng")
+    photo.rename(folder / "in.png")
+    done = cli("image", folder, "-o", f"{tmp_path}/out/", "--format", "dng", "--strength", "0")
+    assert (done.code, len(done.err.splitlines())) == (0, 2), done.err
+    assert done.err.splitlines()[0] == f"{folder}: left out 1 photo: a DNG is made only from camera RAW"
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["in.dng"]
+
+
 def test_raw_without_a_name_becomes_a_picture(cli: Cli, negative: Path) -> None:
     assert cli("image", negative, "-q").code == 0
     assert image.read(negative.with_name("in-denoised.png")).bits == 16
@@ -371,6 +382,12 @@ def test_hot_pixels_are_found_left_or_told(cli: Cli, negative: Path) -> None:
             left[which] = abs(float(raw.mosaic.light[40, 60]) - float(np.median(raw.mosaic.light[36:45:2, 56:65:2])))
     assert left["off"] > 0.3
     assert max(left["auto"], left[str(listed)]) < 0.15
+    longer = negative.with_name("longer.txt")
+    longer.write_text("60 40\n60 400\n")
+    again = cli("image", negative, "-o", negative.with_name("a.dng"), "--json", "--hot-pixels", longer)
+    note = f"{longer}: outside the 192 x 160 photosites: 1 of 2 entries"
+    assert json.loads(again.out)["notes"] == [note]
+    assert note in again.err
     refused = cli("image", negative, "-o", negative.with_name("b.dng"), "--hot-pixels", "no-such-file")
     assert refused.code == 2
     assert "--hot-pixels no-such-file: expected auto, off or a file, and there is no such file" in refused.err

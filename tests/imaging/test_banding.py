@@ -5,7 +5,7 @@ import pytest
 from skimage import data
 
 from denoise_cli.imaging.banding import row_offsets
-from denoise_cli.imaging.demosaic import sample_mosaic
+from denoise_cli.imaging.filters import ColourFilters
 from denoise_cli.imaging.noise import ShotRead, sensor_noise
 from denoise_cli.imaging.transfer import srgb_to_linear
 
@@ -14,7 +14,7 @@ NOISE = ShotRead(1e-3, 4e-3)
 
 @pytest.fixture
 def mosaic(rng: np.random.Generator) -> np.ndarray:
-    light = sample_mosaic(srgb_to_linear((data.astronaut() / 255).astype(np.float32)))
+    light = ColourFilters("bayer", (0, 0)).sample(srgb_to_linear((data.astronaut() / 255).astype(np.float32)))
     return light + sensor_noise(light, NOISE.shot, NOISE.read, rng)
 
 

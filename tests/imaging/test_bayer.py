@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from denoise_cli.imaging.bayer import PHASES, Phase, pack, unpack
-from denoise_cli.imaging.demosaic import sample_mosaic
 from denoise_cli.imaging.filters import ColourFilters
 
 
@@ -12,7 +11,7 @@ from denoise_cli.imaging.filters import ColourFilters
 @pytest.mark.parametrize("shape", [(8, 12), (7, 12), (8, 11), (7, 9), (2, 2), (3, 2)])
 def test_planes_are_of_one_colour_and_all_comes_back(phase: Phase, shape: tuple[int, int]) -> None:
     colours = np.broadcast_to(np.array([1.0, 2.0, 3.0], np.float32), (*shape, 3))
-    planes = pack(sample_mosaic(colours, phase), phase)
+    planes = pack(ColourFilters("bayer", phase).sample(colours), phase)
     assert [set(planes[..., c].flat) for c in range(4)] == [{1.0}, {2.0}, {2.0}, {3.0}]
     numbers = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
     np.testing.assert_array_equal(unpack(pack(numbers, phase), phase, shape), numbers)

@@ -7,18 +7,10 @@ import pytest
 from numpy.typing import NDArray
 
 from denoise_cli.imaging.bayer import PHASES as NAMED_PHASES
-from denoise_cli.imaging.demosaic import demosaic, sample_mosaic
+from denoise_cli.imaging.demosaic import demosaic
+from denoise_cli.imaging.filters import ColourFilters
 
 PHASES = list(NAMED_PHASES.values())
-
-
-@pytest.mark.parametrize("phase", PHASES)
-def test_a_photosite_sees_one_colour_of_the_quad(phase: tuple[int, int], rng: np.random.Generator) -> None:
-    light = rng.random((6, 8, 3), dtype=np.float32)
-    plane = sample_mosaic(light, phase)
-    for y, x in np.ndindex(6, 8):
-        colour = {(0, 0): 0, (1, 1): 2}.get(((y - phase[0]) % 2, (x - phase[1]) % 2), 1)
-        assert plane[y, x] == light[y, x, colour]
 
 
 def malvar(plane: NDArray[np.float64], phase: tuple[int, int]) -> NDArray[np.float64]:
@@ -54,10 +46,11 @@ def test_malvars_filters_are_those_of_the_paper(phase: tuple[int, int], rng: np.
 @pytest.mark.parametrize("phase", PHASES)
 def test_bilinear_is_the_mean_of_the_nearest(phase: tuple[int, int], rng: np.random.Generator) -> None:
     light = rng.random((10, 12, 3), dtype=np.float32)
-    plane = sample_mosaic(light, phase)
+    filters = ColourFilters("bayer", phase)
+    plane = filters.sample(light)
     colours = demosaic(plane, phase, "bilinear")
     measured = np.stack(
-        [sample_mosaic(np.eye(3, dtype=np.float32)[c] * np.ones((10, 12, 1), np.float32), phase) for c in range(3)]
+        [filters.sample(np.eye(3, dtype=np.float32)[c] * np.ones((10, 12, 1), np.float32)) for c in range(3)]
     )
     for y, x, c in product(range(1, 9), range(1, 11), range(3)):
         window = np.s_[y - 1 : y + 2, x - 1 : x + 2]
@@ -70,11 +63,12 @@ def test_bilinear_is_the_mean_of_the_nearest(phase: tuple[int, int], rng: np.ran
 @pytest.mark.parametrize("phase", PHASES)
 def test_an_even_colour_and_an_even_slope_are_found_exactly(phase: tuple[int, int], method: str) -> None:
     y, x = np.mgrid[:12, :14]
+    sample = ColourFilters("bayer", phase).sample
     even = np.broadcast_to(np.float32([0.2, 0.5, 0.7]), (12, 14, 3))
     slope = np.stack([y / 20, (x + y) / 40, 1 - x / 30], axis=-1).astype(np.float32)
-    np.testing.assert_allclose(demosaic(sample_mosaic(even, phase), phase, "bilinear"), even, atol=1e-6)
+    np.testing.assert_allclose(demosaic(sample(even), phase, "bilinear"), even, atol=1e-6)
     if method == "malvar":  # its correction only keeps grey at the borders
         even = np.full((12, 14, 3), 0.4, np.float32)
-        np.testing.assert_allclose(demosaic(sample_mosaic(even, phase), phase), even, atol=1e-6)
-    found = demosaic(sample_mosaic(slope, phase), phase, method)  # type: ignore[arg-type]
+        np.testing.assert_allclose(demosaic(sample(even), phase), even, atol=1e-6)
+    found = demosaic(sample(slope), phase, method)  # type: ignore[arg-type]
     np.testing.assert_allclose(found[2:-2, 2:-2], slope[2:-2, 2:-2], atol=1e-6)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from denoise_cli.imaging.bayer import PHASES
-from denoise_cli.imaging.filters import ColourFilters, filters_of
+from denoise_cli.imaging.filters import LONGEST_PERIOD, ColourFilters, filters_of, repeated_part
 from denoise_cli.imaging.xtrans import PATTERN
 
 XTRANS = [ColourFilters("xtrans", (y, x)) for y in range(3) for x in range(6)]
@@ -23,6 +23,35 @@ def test_each_plane_has_one_colour_and_nothing_is_lost(filters: ColourFilters, s
     )
     mosaic = np.random.default_rng(0).random(shape)
     np.testing.assert_array_equal(filters.unpack(filters.pack(mosaic), shape), mosaic)
+
+
+@pytest.mark.parametrize("filters", ALL, ids=str)
+@pytest.mark.parametrize("shape", [(6, 8), (7, 11)])
+def test_a_photosite_sees_the_colour_of_its_filter(
+    filters: ColourFilters, shape: tuple[int, int], rng: np.random.Generator
+) -> None:
+    light = rng.random((*shape, 3), dtype=np.float32)
+    plane = filters.sample(light)
+    rows, columns = filters.pattern.shape
+    for y, x in np.ndindex(shape):
+        assert plane[y, x] == light[y, x, filters.pattern[y % rows, x % columns]]
+
+
+@pytest.mark.parametrize("phase", PHASES.values(), ids=PHASES)
+def test_the_phase_of_a_bayer_pattern_is_where_red_is(phase: tuple[int, int]) -> None:
+    pattern = ColourFilters("bayer", phase).pattern
+    for y, x in np.ndindex(2, 2):
+        assert pattern[y, x] == {(0, 0): 0, (1, 1): 2}.get(((y - phase[0]) % 2, (x - phase[1]) % 2), 1)
+
+
+@pytest.mark.parametrize("filters", ALL, ids=str)
+def test_a_mosaic_shows_its_pattern(filters: ColourFilters) -> None:
+    colours = filters.sample(np.broadcast_to(np.arange(3), (40, 52, 3)))
+    np.testing.assert_array_equal(repeated_part(colours), filters.pattern)
+
+
+def test_what_does_not_repeat_is_cut(rng: np.random.Generator) -> None:
+    assert repeated_part(rng.integers(0, 3, (40, 40))).shape == (LONGEST_PERIOD, LONGEST_PERIOD)
 
 
 @pytest.mark.parametrize("filters", ALL, ids=str)

@@ -75,6 +75,14 @@ def again(negative: dng.DigitalNegative, linear: bool = False, removed: float = 
         return mosaic_dng(raw, raw.numbers, None, removed)
 
 
+def test_the_largest_picture_is_the_file_s_even_if_the_preview_is_not_marked_as_one(negative: Negative) -> None:
+    data = bytearray(dng.encode(negative(), "test"))
+    with tifffile.TiffFile(BytesIO(data)) as file:
+        place = file.pages[0].aspage().tags[254].valueoffset  # NewSubfileType
+    data[place : place + 4] = bytes(4)
+    assert dng.picture_size(bytes(data)) == (250, 330)
+
+
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("linear", [False, True])
 def test_the_file_states_16_bits_in_both_byte_orders(order: str, linear: bool, negative: Negative) -> None:

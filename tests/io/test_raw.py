@@ -1,22 +1,16 @@
-import struct
 import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
-import tifffile
-from numpy.typing import NDArray
 
 from denoise_cli.errors import MissingDependency, UnreadableFile
 from denoise_cli.io import image
-from denoise_cli.io.development import developed
 from denoise_cli.io.exif import EXIF_IFD, Exif, Value, parse
 from denoise_cli.io.photo import Photo
-from denoise_cli.io.raw import RawFile
 
 Encode = Callable[..., bytes]
 Read = Callable[..., Photo]
@@ -196,58 +190,3 @@ def test_a_raw_without_exif_has_what_libraw_found_out(shared_data: Path, monkeyp
     assert exif.main[271].data.startswith(b"Canon")
     assert EXIF_IFD not in exif.main
     assert exif.number(exif.exif[34855]) == 100  # ISO
-
-
-# Files of other makers, as far as they can be made here
-
-
-def directory(tags: dict[int, tuple[int, bytes | list[int]]], start: int) -> bytes:
-    """A TIFF directory, little-endian, of numbers (types 3 and 4) and bytes."""
-    entries, values = b"", b""
-    after = start + 2 + 12 * len(tags) + 4
-    for tag, (kind, value) in sorted(tags.items()):
-        data = value if isinstance(value, bytes) else struct.pack(f"<{len(value)}{' HI'[kind - 2]}", *value)
-        count = len(data) // {2: 1, 3: 2, 4: 4}[kind]
-        place = data.ljust(4, b"\0") if len(data) <= 4 else struct.pack("<I", after + len(values))
-        values += data if len(data) > 4 else b""
-        entries += struct.pack("<HHI", tag, kind, count) + place
-    return struct.pack("<H", len(tags)) + entries + bytes(4) + values
-
-
-@pytest.mark.parametrize(("bits", "packed"), [(12, 10), (14, 9)])
-@pytest.mark.parametrize("share", [0.22, 0.6, 0.99, 1])
-def test_a_panasonic_file_is_read_if_it_is_whole(
-    share: float, bits: int, packed: int, read_bytes: Read, rng: np.random.Generator
-) -> None:
-    H, W, start = 120, 180, 2048
-    pixels = rng.integers(0, 256, H * W // packed * 16).astype(np.uint8).tobytes()
-    numbers = {2: W, 3: H, 4: 4, 5: 8, 6: H - 4, 7: W - 8, 9: 1, 10: bits, 28: 128, 29: 128, 30: 128, 45: 5, 274: 1}
-    tags: dict[int, tuple[int, bytes | list[int]]] = {tag: (3, [number]) for tag, number in numbers.items()}
-    tags |= {
-        1: (2, b"0310"),
-        271: (2, b"Panasonic\0"),
-        272: (2, b"DC-GH5S\0"),
-        273: (4, [0xFFFFFFFF]),
-        280: (4, [start]),
-    }
-    tags |= {36: (3, [500]), 37: (3, [256]), 38: (3, [400])}  # white balance
-    whole = (b"IIU\0" + struct.pack("<I", 8) + directory(tags, 8)).ljust(start, b"\0") + pixels
-    if share == 1:
-        assert read_bytes(whole, "photo.rw2").pixels.shape == (H - 8, W - 16, 3)  # without its borders
-        return
-    with pytest.raises(UnreadableFile, match=r"(the file ends before its pixel data does|LibRaw cannot read it .*)$"):
-        read_bytes(whole[: int(start + len(pixels) * share)], "photo.rw2")
-
-
-@pytest.mark.parametrize("bits", [8, 16])
-def test_a_scan_is_shown_as_it_was_scanned(bits: int, astronaut: NDArray[np.uint8], tmp_path: Path) -> None:
-    scan = astronaut[::4, ::4]
-    values = scan if bits == 8 else np.rint((scan / 255) ** 2.2 * 65535).astype(np.uint16)
-    buffer = BytesIO()
-    with tifffile.TiffWriter(buffer, byteorder=">") as writer:
-        tags = [(271, 2, 0, "Nikon", True), (272, 2, 0, "LS-5000 ED", True)]
-        writer.write(values, photometric="rgb", metadata=None, software="Nikon Scan 4.0", extratags=tags)
-    with RawFile(buffer.getvalue(), 10**9) as raw:
-        assert raw.notes == (f"a scan, which does not state its gamma: taken to be {2.2 if bits == 8 else 1:g}",)
-        pixels = developed(raw).as_float()
-    np.testing.assert_allclose(pixels.mean((0, 1)), (scan / 255).mean((0, 1)), atol=0.01)

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from denoise_cli.errors import UnwritableFile
+from denoise_cli.errors import UnwritableFile, UsageError
 from denoise_cli.pipeline.jobs import Job, check, plan
 
 
@@ -59,6 +59,30 @@ class TestPairs:
             "in/a.nef": "out/a.nef.tif",
         }
 
+    def test_only_the_raw_files_of_a_folder_become_dngs_and_a_line_counts_the_others(self) -> None:
+        made("in/a.cr2", "in/a.jpg", "in/b.NEF", "in/c.png", "in/sub/d.dng", "in/sub/d.JPG")
+        heard: list[str] = []
+
+        jobs = plan(["in"], "out/", kind="dng", notice=heard.append)
+
+        assert targets(jobs) == {"in/a.cr2": "out/a.dng", "in/b.NEF": "out/b.dng"}
+        assert heard == ["in: left out 2 photos: a DNG is made only from camera RAW"]
+        plan(["in/sub"], None, kind="dng", notice=heard.append)
+        assert heard[1:] == ["in/sub: left out 1 photo: a DNG is made only from camera RAW"]
+        assert plan(["in"], "out/", recursive=True, kind="dng", notice=None)[2].source == Path("in/sub/d.dng")
+
+    def test_a_photo_that_is_named_is_not_left_out(self) -> None:
+        assert targets(plan(made("a.cr2", "a.tif"), "out/", kind="dng")) == {
+            "a.cr2": "out/a.cr2.dng",
+            "a.tif": "out/a.tif.dng",
+        }
+
+    def test_a_folder_without_raw_files_becomes_no_dngs(self) -> None:
+        made("in/a.jpg")
+
+        with pytest.raises(UsageError, match=r"^in: holds no camera RAW, which a DNG is made from: add --recursive"):
+            plan(["in"], "out/", kind="dng")
+
     def test_the_same_beside_the_photos(self) -> None:
         assert targets(plan(made("a.dng", "a.png", "b.dng"), None)) == {
             "a.dng": "a.dng-denoised.png",
@@ -94,3 +118,22 @@ def test_a_photo_that_is_named_twice_is_denoised_once() -> None:
     made("in/a.png", "in/b.png")
 
     assert targets(plan(["in", "in/a.png", "./in/b.png"], "out/")) == {"in/a.png": "out/a.png", "in/b.png": "out/b.png"}
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("target", "kind", "extension"),
+    [("y.dng", "png", ".png"), ("y.PNG", "jpeg", ".jpg"), ("y.tif", "dng", ".dng"), ("y.heic", "webp", ".webp")],
+)
+def test_a_name_that_stands_for_another_format_is_refused(target: str, kind: str, extension: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        plan(made("x.dng"), target, kind=kind)
+
+    expected = f"{target}: contradicts --format {kind}: name a {extension} file, or leave out --format"
+    assert str(caught.value) == expected
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(("target", "kind"), [("y.JPE", "jpeg"), ("y", "png"), ("y.2024", "tiff"), ("-", "webp")])
+def test_a_name_that_stands_for_no_other_format_gets_the_one_that_is_asked_for(target: str, kind: str) -> None:
+    assert plan(made("x.dng"), target, kind=kind) == [Job(Path("x.dng"), Path(target), kind)]
