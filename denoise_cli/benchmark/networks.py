@@ -23,9 +23,10 @@ from denoise_cli.benchmark.operators import CELL
 from denoise_cli.benchmark.timing import PeakMemory, time_runs
 from denoise_cli.errors import DenoiseError, MissingDependency
 from denoise_cli.inference.cuda_graph import CudaGraphNet
-from denoise_cli.inference.denoiser import prepare, prepare_in_pytorch
-from denoise_cli.inference.device import Precision, choose_device, choose_precision, is_out_of_memory
-from denoise_cli.inference.openvino_net import CompiledKernels, CompiledNet
+from denoise_cli.inference.device import Precision, choose_device, is_gpu, is_out_of_memory
+from denoise_cli.inference.openvino_conversion import CompiledKernels, CompiledNet
+from denoise_cli.inference.pytorch_net import prepare, prepare_in_pytorch
+from denoise_cli.inference.torch_device import choose_dtype, choose_torch_device
 from denoise_cli.models.registry import MODELS, find_model, multiple_of
 
 NON_LOCAL_MEANS = "opencv-nlm"
@@ -69,7 +70,7 @@ class Job:
         name: one of `known_networks`.
         size: side of the square pictures in pixels.
         batch: how many pictures are computed at once.
-        device: see `choose_device`.
+        device: see `device.choose_device`.
         precision: of the arithmetic; on a CPU, other architectures always compute in float32.
     """
 
@@ -105,7 +106,7 @@ def _try_to_time(job: Job) -> Speed | str:
 
 
 def _time_network(job: Job) -> Speed:
-    device = choose_device(job.device)
+    device = choose_torch_device(job.device)
     size = (job.batch, job.size, job.size)
     megapixels = job.batch * job.size**2 / 1e6
     if job.name == NON_LOCAL_MEANS:
@@ -114,7 +115,7 @@ def _time_network(job: Job) -> Speed:
     net = ARCHITECTURES[job.name]() if is_other else find_model(job.name).config.build()
     channels = RGB if is_other else find_model(job.name).inputs
     # Other architectures run as they do for their authors: in PyTorch, and on a CPU in full precision.
-    arithmetic = torch.float32 if is_other and device.type == "cpu" else choose_precision(device, job.precision)
+    arithmetic = torch.float32 if is_other and device.type == "cpu" else choose_dtype(device, job.precision)
     multiply_adds = _multiply_adds(net, channels) * job.batch * (job.size / COUNTED) ** 2
     ready = prepare_in_pytorch(net, device) if is_other else prepare(net, device, arithmetic)
     image, sigma = _inputs(*size, channels, device)
@@ -174,7 +175,7 @@ def usual_networks(device: str) -> list[str]:
     Raises:
         DeviceUnavailable: this machine has no such device.
     """
-    return known_networks() if choose_device(device).type == "cpu" else [*MODELS, *ARCHITECTURES]
+    return [*MODELS, *ARCHITECTURES] if is_gpu(choose_device(device)) else known_networks()
 
 
 def multiple_of_sides(names: Sequence[str]) -> int:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from denoise_cli.benchmark.timing import PeakMemory, median_seconds
-from denoise_cli.inference.device import Precision, choose_device, choose_precision
+from denoise_cli.inference.device import Precision
+from denoise_cli.inference.torch_device import choose_dtype, choose_torch_device
 from denoise_cli.ops import deformable, malleable
 
 CHANNELS = 32  # of malleable convolutions
@@ -66,15 +67,15 @@ def time_operators(size: int, device: str, precision: Precision) -> Iterator[Ope
 
     Args:
         size: side of the picture in pixels.
-        device: see `choose_device`.
+        device: see `device.choose_device`.
         precision: of the arithmetic on a GPU.
 
     Raises:
         DeviceUnavailable: this machine has no such device or precision.
     """
-    torch_device = choose_device(device)
+    torch_device = choose_torch_device(device)
     is_cpu = torch_device.type == "cpu"
-    arithmetic = torch.float32 if is_cpu else choose_precision(torch_device, precision)
+    arithmetic = torch.float32 if is_cpu else choose_dtype(torch_device, precision)
     for name, operator in operators().items():
         tensors = [tensor.to(torch_device, arithmetic) for tensor in operator.inputs(size)]
         side = CPU_REFERENCE_SIDE if is_cpu else min(size, operator.max_reference_side)

@@ -34,10 +34,11 @@ PARAMETERS = "mbtree=0"
 
 @dataclass(frozen=True)
 class Timing:
-    """How long a program took, and its peak memory."""
+    """How long a program took, how long its threads computed, all together, and its peak memory."""
 
     name: str
     seconds: float
+    cpu_seconds: float
     peak_bytes: int
 
 
@@ -101,4 +102,4 @@ def _time(name: str, command: list[str]) -> Timing:
             messages.seek(0)
             lines = messages.read().decode(errors="replace").strip().splitlines() or ["no message"]
             raise DenoiseError(f"{name}: exit code {process.returncode}: {lines[-1]}")
-    return Timing(name, seconds, max_rss_bytes(usage))
+    return Timing(name, seconds, usage.ru_utime + usage.ru_stime, max_rss_bytes(usage))

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from denoise_cli.inference.device import Precision, choose_device, choose_precision
+from denoise_cli.inference.device import Precision
+from denoise_cli.inference.torch_device import choose_dtype, choose_torch_device
 
 MIN_RUNS = 5
 MAX_RUNS = 50
@@ -48,8 +49,8 @@ def measure_machine(device: str, precision: Precision) -> Machine:
     Raises:
         DeviceUnavailable: this machine has no such device or precision.
     """
-    torch_device = choose_device(device)
-    arithmetic = choose_precision(torch_device, precision)
+    torch_device = choose_torch_device(device)
+    arithmetic = choose_dtype(torch_device, precision)
     side = MATRIX_SIDE if torch_device.type == "cpu" else GPU_MATRIX_SIDE
     matrix = torch.rand(side, side, device=torch_device).to(arithmetic)
     source = torch.zeros(COPIED_BYTES, dtype=torch.uint8, device=torch_device)

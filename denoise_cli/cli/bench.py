@@ -1,5 +1,6 @@
 """`denoise bench`: time networks and operators, or whole programs on a photo or a clip, in comparison with others."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -288,15 +289,16 @@ def _print_timings(timings: "Sequence[Timing]", size: str, facts: dict[str, Any]
     """Print what each program took; `timings` begins with the one that the others are compared with."""
     if as_json:
         for timing in timings:
-            record = {"program": timing.name} | facts | {"seconds": timing.seconds, "peak_bytes": timing.peak_bytes}
-            console.output(json.dumps(record))
+            taken = {key: value for key, value in dataclasses.asdict(timing).items() if key != "name"}
+            console.output(json.dumps({"program": timing.name} | facts | taken))
         return
-    numbers = [f"seconds at {size}", "times the speed", "peak MB"]
+    numbers = [f"seconds at {size}", "times the speed", "CPU seconds", "peak MB"]
     rows = [
         [
             timing.name,
             f"{timing.seconds:.1f}",
             f"{timings[0].seconds / timing.seconds:.2f}",
+            f"{timing.cpu_seconds:.1f}",
             f"{timing.peak_bytes / 1e6:.0f}",
         ]
         for timing in timings

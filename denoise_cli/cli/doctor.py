@@ -36,12 +36,12 @@ def _facts() -> dict[str, str]:
     import torch
 
     from denoise_cli.inference import openvino_net
-    from denoise_cli.inference.device import choose_device, choose_precision
+    from denoise_cli.inference.device import choose_device, choose_precision, is_gpu
     from denoise_cli.ops import cuda
 
     device = choose_device("auto")
-    precision = str(choose_precision(device, "auto")).removeprefix("torch.")
-    engine = "OpenVINO" if device.type == "cpu" and openvino_net.is_available() else "PyTorch"
+    precision = choose_precision(device, "auto")
+    engine = "OpenVINO" if not is_gpu(device) and openvino_net.is_available() else "PyTorch"
     obstacle = cuda.obstacle_of_machine()
     facts = {
         "denoise": __version__,

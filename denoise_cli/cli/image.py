@@ -28,7 +28,8 @@ from denoise_cli.cli.options import (
 from denoise_cli.errors import DenoiseError, UsageError
 
 if TYPE_CHECKING:
-    from denoise_cli.inference.denoiser import Denoiser, Progress
+    from denoise_cli.inference.denoiser import Denoiser
+    from denoise_cli.inference.tiles import Progress
     from denoise_cli.pipeline.jobs import Job
     from denoise_cli.pipeline.photo import Result, Settings
 

@@ -43,9 +43,9 @@ def models(context: typer.Context, as_json: Json = False) -> None:
 @app.command()
 def show(name: ModelArgument, as_json: Json = False) -> None:
     """Show everything known about a model."""
-    from denoise_cli.models.checkpoint import read_metadata
     from denoise_cli.models.manifest import card_of, read_manifest
     from denoise_cli.models.registry import find_model, is_weight_file
+    from denoise_cli.models.weight_file import read_metadata
 
     spec = find_model(name)
     entries = read_manifest()

@@ -17,6 +17,7 @@ from denoise_cli.evaluation.baselines import Denoise
 from denoise_cli.evaluation.samples import Sample, describe_size
 from denoise_cli.imaging.metrics import colour_shift, psnr, ssim
 from denoise_cli.inference.denoiser import Denoiser
+from denoise_cli.inference.device import is_gpu
 from denoise_cli.ops.motion import box_blur
 from denoise_cli.pipeline.frames import find_noise
 
@@ -204,7 +205,7 @@ def _outputs_of_clip(denoise: Denoiser, frames: Iterator[Sample], T: int, blind:
     started = time.perf_counter()
     for sample, _, noise in find_noise(pictures(), denoise, T, sigma):
         pixels = sample.noisy if noise is None else sample.noisy - noise().permute(1, 2, 0).numpy()
-        if denoise.device.type == "cuda":
+        if is_gpu(denoise.device):
             # Otherwise the GPU would go on while the frame is scored, and that time would be missing.
             torch.cuda.synchronize(denoise.device)
         yield _Output(pixels, time.perf_counter() - started - reading_seconds)

@@ -14,7 +14,7 @@ from torch import nn
 
 from denoise_cli.errors import MissingDependency, NotExportable, UnwritableFile, UsageError
 from denoise_cli.files import folder_beside, move_both_into_place, write_atomically
-from denoise_cli.inference import openvino_net
+from denoise_cli.inference import openvino_conversion
 from denoise_cli.models.manifest import read_manifest
 from denoise_cli.models.registry import (
     ModelSpec,
@@ -25,7 +25,7 @@ from denoise_cli.models.registry import (
     multiple_of,
     name_of,
 )
-from denoise_cli.nets.deformable import DeformableKernelNetConfig
+from denoise_cli.nets.configs import DeformableKernelNetConfig
 from denoise_cli.version import __version__
 
 if TYPE_CHECKING:
@@ -200,12 +200,12 @@ def _as_onnx(net: nn.Module, spec: ModelSpec, facts: dict[str, str]) -> "onnx.Mo
     channels = spec.inputs
     any_size = {0: "B", 2: "H", 3: "W"}
     traced = io.BytesIO()
-    with openvino_net.tracing():
+    with openvino_conversion.tracing():
         # PyTorch's newer exporter takes up to half a minute instead of a second, makes larger files and needs more
         # libraries.
         torch.onnx.export(
             net,
-            openvino_net.example_of(channels, multiple_of(net)),
+            openvino_conversion.example_of(channels, multiple_of(net)),
             traced,  # type: ignore[arg-type]
             dynamo=False,
             opset_version=OPSET,
@@ -229,7 +229,7 @@ def _as_onnx(net: nn.Module, spec: ModelSpec, facts: dict[str, str]) -> "onnx.Mo
 
 def _as_openvino(net: nn.Module, spec: ModelSpec, facts: dict[str, str]) -> "openvino.Model":
     channels = spec.inputs
-    model = openvino_net.convert(net, channels, multiple_of(net))
+    model = openvino_conversion.convert(net, channels, multiple_of(net))
     for port, name in zip(model.inputs, INPUTS, strict=True):
         port.get_tensor().set_names({name})
         port.get_node().set_friendly_name(name)

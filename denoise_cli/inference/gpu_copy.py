@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from denoise_cli.inference.device import fits
+from denoise_cli.inference.torch_device import fits
 
 
 class GpuCopier:

@@ -2,18 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, cast
-
-from torch import nn
+from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 from denoise_cli.errors import DamagedWeights, UnknownModel
 from denoise_cli.imaging import bayer, xtrans
-from denoise_cli.models.checkpoint import load_weights, read_metadata, read_tensors, sha256_of
-from denoise_cli.models.manifest import read_manifest
-from denoise_cli.nets.deformable import DeformableKernelNetConfig
-from denoise_cli.nets.kpn import KPNConfig
-from denoise_cli.nets.mallenet import MalleNetConfig
-from denoise_cli.nets.mallenet_video import MalleNetVideoConfig
+from denoise_cli.models.manifest import ManifestEntry, read_manifest
+from denoise_cli.models.weight_file import read_metadata, read_weight_file, sha256_of
+from denoise_cli.nets.configs import DeformableKernelNetConfig, KPNConfig, MalleNetConfig, MalleNetVideoConfig
+
+if TYPE_CHECKING:
+    from torch import nn
 
 DEFAULT_IMAGE_MODEL = "mallenet-s"
 DEFAULT_VIDEO_MODEL = "mallenet-v"
@@ -22,7 +20,7 @@ DEFAULT_VIDEO_MODEL = "mallenet-v"
 class Config(Protocol):
     """The interface of every network's configuration."""
 
-    def build(self) -> nn.Module:
+    def build(self) -> "nn.Module":
         """A network with fresh weights, from noisy images and their level maps to denoised images.
 
         The shapes are (B, inputs, H, W), (B, 1, H, W) and (B, channels, H, W); `ModelSpec` has the numbers of channels.
@@ -208,7 +206,7 @@ def checksum_of(name: str) -> str:
     return entries[name].sha256 if name in entries else ""
 
 
-def load_net(name: str) -> nn.Module:
+def load_net(name: str) -> "nn.Module":
     """A model's network with its trained weights.
 
     Args:
@@ -219,19 +217,43 @@ def load_net(name: str) -> nn.Module:
         UnknownModel: there is no such name, or the model has no weights yet.
         DamagedWeights: the file is missing, altered or truncated, or belongs to another network.
     """
+    from denoise_cli.models.checkpoint import load_weights, read_tensors
+
     net = find_model(name).config.build()
     if is_weight_file(name):
         load_weights(net, read_tensors(Path(name)), name)
         return net
-    entries = read_manifest()
-    if name not in entries:
-        trained = ", ".join(entries) or "none"
-        raise UnknownModel(f"{name} has no trained weights yet: choose from {trained}, or train it with denoise train")
-    entry = entries[name]
+    entry = _entry_of(name)
     load_weights(net, read_tensors(entry.path, entry.sha256), entry.path)
     return net
 
 
-def multiple_of(net: nn.Module) -> int:
+def verified_checksum(name: str) -> str:
+    """The SHA-256 of a model's weight file as it is on disk.
+
+    Args:
+        name: as for `load_net`.
+
+    Raises:
+        UnknownModel: there is no such name, or the model has no weights yet.
+        DamagedWeights: the file is missing, or does not match the manifest's checksum.
+    """
+    find_model(name)
+    if is_weight_file(name):
+        return sha256_of(read_weight_file(Path(name)))
+    entry = _entry_of(name)
+    read_weight_file(entry.path, entry.sha256)
+    return entry.sha256
+
+
+def _entry_of(name: str) -> ManifestEntry:
+    entries = read_manifest()
+    if name not in entries:
+        trained = ", ".join(entries) or "none"
+        raise UnknownModel(f"{name} has no trained weights yet: choose from {trained}, or train it with denoise train")
+    return entries[name]
+
+
+def multiple_of(net: "nn.Module") -> int:
     """What the sides of an image must be multiples of for a network; 1 where it takes any."""
     return cast("int", getattr(net, "multiple", 1))

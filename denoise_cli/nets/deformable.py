@@ -6,42 +6,13 @@ Legend: B batch, T frames (odd; 1 for photos), H x W image, K side of the rigid 
 photo, K*K*K in a clip.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
+from denoise_cli.nets.configs import DeformableKernelNetConfig
 from denoise_cli.nets.kernel_prediction import KernelHead, KernelPredictor, Trunk, stage
 from denoise_cli.nets.residual import conv, zeroed
 from denoise_cli.ops.deformable import sample2d, sample3d, sample_rigid2d, sample_rigid3d
-
-
-@dataclass(frozen=True)
-class DeformableKernelNetConfig:
-    """One variant.
-
-    The paper's width is 64; a quarter of that can be trained on a CPU.
-
-    Attributes:
-        width: channels at the image's own size.
-        side: K.
-        blind: whether the network is given no noise level.
-        deformable: whether the points move; False keeps them on the rigid grid and changes nothing else.
-        reach: how far a point can move to each side, in pixels. The paper's points end up 4 to 15 pixels away, and 16
-            is the side of the trunk's largest cells. In time, a point can reach every frame.
-        frames: T.
-    """
-
-    width: int = 64
-    side: int = 5
-    blind: bool = False
-    deformable: bool = True
-    reach: float = 16.0
-    frames: int = 1
-
-    def build(self) -> "DeformableKernelNet":
-        """A network with fresh weights."""
-        return DeformableKernelNet(self)
 
 
 class DeformableKernelNet(KernelPredictor):

@@ -4,34 +4,12 @@ Source: Mildenhall et al., "Burst Denoising with Kernel Prediction Networks" (20
 deformable kernel network, so that a comparison shows the effect of the kernels alone.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
+from denoise_cli.nets.configs import KPNConfig
 from denoise_cli.nets.kernel_prediction import KernelHead, KernelPredictor, Trunk
 from denoise_cli.ops.deformable import sample_rigid2d
-
-
-@dataclass(frozen=True)
-class KPNConfig:
-    """One variant.
-
-    Attributes:
-        width: channels at the image's own size.
-        side: side of the kernels, odd.
-        blind: whether the network is given no noise level.
-        frames: number of frames, odd, each with its own kernel; 1 for photos.
-    """
-
-    width: int = 64
-    side: int = 5
-    blind: bool = False
-    frames: int = 1
-
-    def build(self) -> "KPN":
-        """A network with fresh weights."""
-        return KPN(self)
 
 
 class KPN(KernelPredictor):

@@ -5,14 +5,15 @@ Source: Jiang et al., "Fast and High-quality Image Denoising via Malleable Convo
 Legend: B batch, C channels, H x W image, K kernel size (odd), f the width of the finest level.
 """
 
-from dataclasses import dataclass, replace
-from typing import Literal, cast
+from dataclasses import replace
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from denoise_cli.nets.malleconv import MalleConv, cell_side
+from denoise_cli.nets.configs import MALLENET_MULTIPLE, MalleNetConfig
+from denoise_cli.nets.malleconv import MalleConv
 from denoise_cli.nets.residual import ResidualBlock, ResidualNet, conv, zeroed
 
 LEVELS = 4  # sizes of the pyramid, each half the one before
@@ -20,40 +21,6 @@ WIDTHS = (1, 1, 2, 4)  # times f, finest level first
 # For each number of channels, their colours: RGB, the planes of a Bayer mosaic, and those of an X-Trans mosaic.
 COLOURS = {3: (0, 1, 2), 4: (0, 1, 1, 2), 9: (0, 0, 1, 1, 1, 1, 1, 2, 2)}
 FIRST_LAYERS = {f"encoders.{level}.0.weight" for level in range(LEVELS)}
-MULTIPLE = cell_side() * 2 ** (LEVELS - 1)  # 64: the side of a grid cell at the coarsest level, in pixels of the image
-
-
-@dataclass(frozen=True)
-class MalleNetConfig:
-    """One variant.
-
-    The paper's S, M, L and XL have "inverted" blocks, K = 1 and widths 16, 32, 64 and 144; its R has "residual" blocks
-    and K = 3.
-
-    Attributes:
-        width: f, the channels of the finest level.
-        block: the building block of each level: inverted bottlenecks or pairs of dense 3x3 convolutions.
-        kernel: K of the malleable convolutions.
-        expansion: factor by which the inverted bottlenecks widen.
-        channels: channels of the input; those beyond the denoised ones are additional information.
-        outputs: how many of the input's channels are denoised, counted from the first: 3 for RGB, 4 or 9 for the planes
-            of a mosaic.
-        lean: omit the block in the finest level's encoder, and merge the levels with 1x1 convolutions only.
-        checkerboard: look at a checkerboard as well, which tells the two kinds of blocks of an X-Trans mosaic apart.
-    """
-
-    width: int
-    block: Literal["inverted", "residual"] = "inverted"
-    kernel: int = 1
-    expansion: int = 3
-    channels: int = 3
-    lean: bool = False
-    outputs: int = 3
-    checkerboard: bool = False
-
-    def build(self) -> "MalleNet":
-        """A network with fresh weights."""
-        return MalleNet(self)
 
 
 class MalleNet(ResidualNet):
@@ -63,7 +30,7 @@ class MalleNet(ResidualNet):
     start without normalisation.
     """
 
-    multiple = MULTIPLE
+    multiple = MALLENET_MULTIPLE
 
     def __init__(self, config: MalleNetConfig) -> None:
         super().__init__()

@@ -12,13 +12,13 @@ Legend: B batch, T frames, H x W frame, h x w grid.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from denoise_cli.nets.mallenet import MULTIPLE, MalleNet, MalleNetConfig
+from denoise_cli.nets.configs import MALLENET_MULTIPLE, MalleNetConfig, MalleNetVideoConfig
+from denoise_cli.nets.mallenet import MalleNet
 from denoise_cli.nets.residual import NoisePredictor, ResidualBlock, conv, layer, zeroed
 from denoise_cli.ops.motion import align, box_blur
 
@@ -28,33 +28,13 @@ MAX_SQUARE = 100.0  # squared difference in units of the noise's variance; large
 EPSILON = 1e-6  # added below a square root, whose slope at zero is infinite
 
 
-@dataclass(frozen=True)
-class MalleNetVideoConfig:
-    """One variant.
-
-    Attributes:
-        width: of the MalleNet.
-        trust_width: channels of the network that predicts how far to trust a neighbour.
-        follows_motion: whether neighbours are aligned by their motion; otherwise the same pixel of each is used, for
-            comparison.
-    """
-
-    width: int = 16
-    trust_width: int = 16
-    follows_motion: bool = True
-
-    def build(self) -> "MalleNetVideo":
-        """A network with fresh weights."""
-        return MalleNetVideo(self)
-
-
 class MalleNetVideo(nn.Module):
     """Denoises the first of several frames; its weights do not depend on the number or the order of the others.
 
     Untrained, it averages pixels that differ by no more than the noise, and does not remove the remaining noise.
     """
 
-    multiple = MULTIPLE
+    multiple = MALLENET_MULTIPLE
 
     def __init__(self, config: MalleNetVideoConfig) -> None:
         super().__init__()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import count, groupby
 from typing import Generic, TypeVar
 
+import torch
 from torch import Tensor
 
 from denoise_cli.imaging.noise import ShotRead
@@ -87,7 +88,7 @@ def find_noise(
     """
     indices = count()
     level = sigma
-    copier = GpuCopier(denoise.device, T + 2 * STEADY_FRAMES)
+    copier = GpuCopier(torch.device(denoise.device), T + 2 * STEADY_FRAMES)
     finished: deque[tuple[Item, Level, Callable[[], Tensor] | None]] = deque()
 
     def denoised(scene: Iterator[_Noisy[Item]]) -> Iterator[_Denoised[Item]]:

@@ -13,7 +13,6 @@ from denoise_cli.io.metadata import camera_name
 from denoise_cli.io.photo import Photo
 from denoise_cli.io.raw import RawFile
 from denoise_cli.pipeline.model_choice import model_for
-from denoise_cli.pipeline.raw import noise_of
 
 
 @dataclass(frozen=True)
@@ -94,6 +93,8 @@ def _of_photo(photo: Photo, path: Path, model: str) -> Facts:
 
 
 def _of_raw(raw: RawFile, path: Path, model: str) -> Facts:
+    from denoise_cli.pipeline.raw import noise_of  # for RAW alone: SciPy takes long to import
+
     exif, known = raw.exif, noise_of(raw)
     H, W = raw.shape
     return Facts(

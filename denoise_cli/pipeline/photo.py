@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from denoise_cli.errors import DenoiseError, UnreadableFile, UnwritableFile, UsageError
 from denoise_cli.imaging.noise import ShotRead, estimate_sigma
-from denoise_cli.inference.denoiser import Denoiser, Progress
+from denoise_cli.inference.denoiser import Denoiser
+from denoise_cli.inference.tiles import Progress
 from denoise_cli.io import development, image
-from denoise_cli.io.camera_tone import with_camera_tone
 from denoise_cli.io.dng import DigitalNegative
 from denoise_cli.io.dng_builder import CompressionChoice, compressed_as
 from denoise_cli.io.photo import Photo
@@ -20,9 +20,11 @@ from denoise_cli.models.registry import find_model
 from denoise_cli.pipeline.hot_pixels import stuck_in
 from denoise_cli.pipeline.jobs import DNG, FALLBACK_FORMAT, Job, check
 from denoise_cli.pipeline.model_choice import model_for
-from denoise_cli.pipeline.raw import HotPixels, Output, denoise_raw
 from denoise_cli.pipeline.sidecar import carry, foretell
 from denoise_cli.version import __version__
+
+if TYPE_CHECKING:
+    from denoise_cli.pipeline.raw import HotPixels, Output
 
 Load = Callable[[str], Denoiser]
 Tone = Literal["flat", "camera"]
@@ -167,7 +169,7 @@ class _Task:
     model: str
     is_for_raw: bool
     kind: str
-    hot_pixels: HotPixels
+    hot_pixels: "HotPixels"
     notes: tuple[str, ...]
 
 
@@ -195,7 +197,7 @@ def _checked(job: Job, settings: Settings) -> Iterator[_Task]:
         yield _Task(source, model, is_for_raw, kind, hot_pixels, notes)
 
 
-def _hot_pixels_of(raw: RawFile, settings: Settings) -> tuple[HotPixels, tuple[str, ...]]:
+def _hot_pixels_of(raw: RawFile, settings: Settings) -> "tuple[HotPixels, tuple[str, ...]]":
     """Which photosites of a file to replace, and what the user should hear about the list of them."""
     if not isinstance(settings.hot_pixels, Path):
         return settings.hot_pixels, ()
@@ -236,6 +238,8 @@ def _denoise_photo(photo: Photo, denoise: Denoiser, settings: Settings, progress
 
 
 def _denoise_raw(raw: RawFile, task: _Task, denoise: Denoiser, settings: Settings, progress: Progress | None) -> _Done:
+    from denoise_cli.pipeline.raw import denoise_raw  # for RAW alone: SciPy takes long to import
+
     given = settings.noise if isinstance(settings.noise, ShotRead) else None
     output: Output = "photo" if task.kind != DNG else "linear_dng" if settings.linear else "mosaic_dng"
     done = denoise_raw(raw, denoise, output, given, settings.strength, progress, task.hot_pixels)
@@ -248,6 +252,8 @@ def _denoise_raw(raw: RawFile, task: _Task, denoise: Denoiser, settings: Setting
 
 
 def _in_camera_tone(done: _Done, raw: RawFile, photo: Photo) -> _Done:
+    from denoise_cli.io.camera_tone import with_camera_tone  # imports SciPy, too
+
     toned = with_camera_tone(raw, photo)
     return replace(done, picture=toned, notes=done.notes + toned.notes[len(photo.notes) :])
 

@@ -22,7 +22,8 @@ from denoise_cli.imaging.banding import row_offsets
 from denoise_cli.imaging.clipping import ClippedNoise, clipped_at
 from denoise_cli.imaging.noise import ShotRead, developed_noise
 from denoise_cli.imaging.photon_transfer import estimate_shot_read, smoothed_noise
-from denoise_cli.inference.denoiser import Denoiser, Progress
+from denoise_cli.inference.denoiser import Denoiser
+from denoise_cli.inference.tiles import Progress
 from denoise_cli.io.development import as_photo, unmade_note
 from denoise_cli.io.dng import DigitalNegative
 from denoise_cli.io.dng_builder import camera_light, linear_dng, mosaic_dng

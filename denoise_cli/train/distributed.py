@@ -11,7 +11,7 @@ import torch.distributed.nn
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from denoise_cli.inference.device import choose_device
+from denoise_cli.inference.torch_device import choose_torch_device
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def device_for(name: str) -> torch.device:
     local_rank = os.environ.get("LOCAL_RANK")
     if name in ("auto", "cuda") and local_rank is not None and torch.cuda.is_available():
         name = f"cuda:{local_rank}"
-    device = choose_device(name)
+    device = choose_torch_device(name)
     if device.index is not None:
         torch.cuda.set_device(device)
     return device

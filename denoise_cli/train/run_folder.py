@@ -16,7 +16,8 @@ from torch import Tensor
 
 from denoise_cli.errors import TrainingError, UnwritableFile
 from denoise_cli.files import write_atomically
-from denoise_cli.models.checkpoint import read_metadata, read_tensors, write_tensors
+from denoise_cli.models.checkpoint import read_tensors, write_tensors
+from denoise_cli.models.weight_file import read_metadata
 from denoise_cli.train.recipe import read_settings
 
 LOG_COLUMNS = ("step", "loss", "learning_rate", "psnr", "seconds", "megapixels_per_second", "waiting")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from denoise_cli.errors import OutOfMemory, TrainingError, UsageError
-from denoise_cli.inference.denoiser import Denoiser
+from denoise_cli.inference.denoiser import denoiser_of
 from denoise_cli.inference.device import has_native_bf16, is_out_of_memory
 from denoise_cli.models.checkpoint import load_weights
 from denoise_cli.models.registry import ModelSpec, find_model, load_net, multiple_of
@@ -133,7 +133,7 @@ class Trainer:
         if recipe.start and not resume:
             self._load_start(recipe.start)
         self.average.load_state_dict(self.net.state_dict())
-        self._arithmetic = torch.bfloat16 if has_native_bf16(device) else torch.float32
+        self._arithmetic = torch.bfloat16 if has_native_bf16(str(device)) else torch.float32
         # Sampling points in other frames all settle in one place unless each group has to predict the picture alone.
         self._net_options = (
             {"groups": self.net.groups} if self.spec.window > 1 and isinstance(self.net, KernelPredictor) else {}
@@ -274,7 +274,7 @@ class Trainer:
 
     def _score(self) -> tuple[float | None, list[str]]:
         assert self._validation is not None
-        denoise = Denoiser(self.average, self.spec, self.device, torch.float32)
+        denoise = denoiser_of(self.average, self.spec, self.device, torch.float32)
         return mean_psnr(denoise, self.spec, self._validation)
 
     def _open(self, resume: bool) -> None:

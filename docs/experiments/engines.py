@@ -29,7 +29,7 @@ MEGABYTE = 1e6
 
 def load_pytorch(model: str, precision: torch.dtype) -> Run:
     """The model in PyTorch."""
-    from denoise_cli.inference.denoiser import prepare_in_pytorch
+    from denoise_cli.inference.pytorch_net import prepare_in_pytorch
     from denoise_cli.models.registry import load_net
 
     return _under_autocast(prepare_in_pytorch(load_net(model), torch.device("cpu")), precision)
@@ -37,7 +37,7 @@ def load_pytorch(model: str, precision: torch.dtype) -> Run:
 
 def load_torch_compile(model: str, precision: torch.dtype) -> Run:
     """The model compiled by PyTorch."""
-    from denoise_cli.inference.denoiser import prepare_in_pytorch
+    from denoise_cli.inference.pytorch_net import prepare_in_pytorch
     from denoise_cli.models.registry import load_net
 
     return _under_autocast(torch.compile(prepare_in_pytorch(load_net(model), torch.device("cpu"))), precision)
@@ -45,7 +45,7 @@ def load_torch_compile(model: str, precision: torch.dtype) -> Run:
 
 def load_openvino(model: str, precision: torch.dtype) -> Run:
     """The model compiled by OpenVINO, as in the program."""
-    from denoise_cli.inference.openvino_net import compile_for_cpu
+    from denoise_cli.inference.openvino_conversion import compile_for_cpu
     from denoise_cli.models.registry import load_net
 
     return compile_for_cpu(load_net(model), precision)

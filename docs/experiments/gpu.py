@@ -28,9 +28,9 @@ sys.path.insert(0, str(ROOT))  # so that the project need not be installed, only
 
 from denoise_cli.benchmark.operators import operators  # noqa: E402
 from denoise_cli.benchmark.timing import machine_name, median_seconds  # noqa: E402
-from denoise_cli.inference import denoiser  # noqa: E402
-from denoise_cli.inference.denoiser import Denoiser  # noqa: E402
-from denoise_cli.inference.device import choose_precision  # noqa: E402
+from denoise_cli.inference.denoiser import GPU_TILE, Denoiser, denoiser_of  # noqa: E402
+from denoise_cli.inference.pytorch_net import prepare, prepare_in_pytorch  # noqa: E402
+from denoise_cli.inference.torch_device import choose_dtype  # noqa: E402
 from denoise_cli.models.registry import find_model, load_net  # noqa: E402
 from denoise_cli.ops import cuda  # noqa: E402
 
@@ -124,7 +124,7 @@ def time_photo(
     """
     image = torch.rand(1, 3, *size)
     spec = find_model(model)
-    exact, usual = None, choose_precision(device, "auto")
+    exact, usual = None, choose_dtype(device, "auto")
     for name, precision, is_plain in (
         ("PyTorch, float32", torch.float32, True),
         ("PyTorch, 16 bits by autocast", usual, True),
@@ -132,8 +132,8 @@ def time_photo(
     ):
         net = load_net(model)
         with _without_kernels() if is_plain else nullcontext():
-            ready = denoiser.prepare_in_pytorch(net, device) if is_plain else denoiser.prepare(net, device, precision)
-            denoise = Denoiser(ready, spec, device, precision, denoiser.GPU_TILE)
+            ready = prepare_in_pytorch(net, device) if is_plain else prepare(net, device, precision)
+            denoise = denoiser_of(ready, spec, device, precision, GPU_TILE)
             clean, first, later, megabytes = _time(denoise, image, device)
         exact = clean if exact is None else exact
         error = float((clean - exact).square().mean())

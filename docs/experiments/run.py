@@ -31,17 +31,15 @@ from denoise_cli.evaluation.samples import Sample, ShotReadNoise, WhiteNoise, ad
 from denoise_cli.evaluation.scores import mean, score, score_all
 from denoise_cli.imaging.metrics import psnr
 from denoise_cli.imaging.windows import window
-from denoise_cli.inference.denoiser import Denoiser, load_denoiser
+from denoise_cli.inference.denoiser import Denoiser, denoiser_of, load_denoiser
 from denoise_cli.io import image
 from denoise_cli.io.photo import Photo, to_float
 from denoise_cli.models.checkpoint import load_weights, read_tensors
 from denoise_cli.models.registry import Config, ModelSpec, find_model, load_net
-from denoise_cli.nets.deformable import DeformableKernelNetConfig
+from denoise_cli.nets.configs import DeformableKernelNetConfig, KPNConfig, MalleNetVideoConfig
 from denoise_cli.nets.dncnn import DnCNNConfig
 from denoise_cli.nets.dynamic import HyperConv
-from denoise_cli.nets.kpn import KPNConfig
 from denoise_cli.nets.malleconv import MalleConv, split_kernels
-from denoise_cli.nets.mallenet_video import MalleNetVideoConfig
 from denoise_cli.nets.rdn import RDNConfig
 from denoise_cli.nets.unet import UNetConfig
 from denoise_cli.ops.malleable import malleable_conv2d
@@ -97,7 +95,7 @@ class Bench:
         return Row(name, _giga_multiply_adds(net, spec.window), milliseconds, json.loads(saved.read_text()))
 
     def _scores(self, net: nn.Module, spec: ModelSpec, noises: Sequence[WhiteNoise | ShotReadNoise]) -> list[float]:
-        denoise = Denoiser(net, spec, CPU, torch.float32)
+        denoise = denoiser_of(net, spec, CPU, torch.float32)
         if spec.window > 1:
             paths = find_photos([self.data / "eval" / "clips"])
             return [statistics.mean(_score_frames(denoise, spec.window, paths, noise)) for noise in noises]
@@ -277,7 +275,7 @@ def one_kernel(_bench: Bench) -> None:
     from skimage import data
 
     net, spec = load_net("mallenet-s"), find_model("mallenet-s")
-    denoise = Denoiser(net, spec, CPU, torch.float32)
+    denoise = denoiser_of(net, spec, CPU, torch.float32)
     clean = to_float(data.astronaut())
     noisy = add_gaussian_noise(clean, SIGMA, 0)
     pictures = [noisy, denoise(noisy, sigma=SIGMA)]

@@ -276,6 +276,7 @@ def test_a_photo_is_timed_beside_non_local_means(cli: Cli, photos: Path) -> None
     assert baseline["width"] * baseline["height"] == pytest.approx(20_000, rel=0.02)
     for record in (baseline, ours):
         assert record["seconds"] > 0
+        assert record["cpu_seconds"] > 0
         assert record["peak_bytes"] > 10e6
 
 
@@ -287,6 +288,7 @@ def test_a_clip_is_timed_beside_ffmpegs_non_local_means(cli: Cli, ffmpeg: FFmpeg
     for record in (baseline, ours):
         assert (record["frames"], record["width"], record["height"]) == (5, 64, 64)
         assert record["seconds"] > 0
+        assert record["cpu_seconds"] > 0
         assert record["peak_bytes"] > 10e6
     assert sorted(tmp_path.iterdir()) == [clip]
 

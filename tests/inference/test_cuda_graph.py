@@ -9,13 +9,12 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from denoise_cli.imaging.tiling import Span
-from denoise_cli.inference import denoiser
 from denoise_cli.inference.cuda_graph import MAX_RECORDINGS, CudaGraphNet
-from denoise_cli.inference.denoiser import prepare
+from denoise_cli.inference.pytorch_net import prepare
+from denoise_cli.inference.tensors import Tensors
 from denoise_cli.models.registry import load_net
-from denoise_cli.nets.deformable import DeformableKernelNetConfig
-from denoise_cli.nets.mallenet import MalleNet, MalleNetConfig
-from denoise_cli.nets.mallenet_video import MalleNetVideoConfig
+from denoise_cli.nets.configs import DeformableKernelNetConfig, MalleNetConfig, MalleNetVideoConfig
+from denoise_cli.nets.mallenet import MalleNet
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
@@ -144,9 +143,10 @@ def test_networks_of_photos_and_the_last_part_of_a_clips_are_recorded(recorder, 
 def test_a_photo_goes_to_a_gpu_whole_where_that_has_room(monkeypatch, free, goes):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 2**33))
     with FakeTensorMode():
-        (frame,) = denoiser._on_gpu([torch.zeros(1, 3, 300, 400)], GPU)
+        tensors = Tensors(GPU)
+        (frame,) = tensors.hold([torch.zeros(1, 3, 300, 400)])
         assert frame.device == (GPU if goes else CPU)
-        tile = denoiser._crop(frame, Span(0, 320, 0, 0), Span(256, 448, 0, 0))
+        tile = tensors.crop(frame, Span(0, 320, 0, 0), Span(256, 448, 0, 0))
         assert (tile.device, tuple(tile.shape)) == (frame.device, (1, 3, 320, 192))
 
 

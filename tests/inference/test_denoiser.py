@@ -12,9 +12,10 @@ from denoise_cli.imaging import tiling, transfer
 from denoise_cli.imaging.metrics import psnr
 from denoise_cli.imaging.noise import UNKNOWN_LEVEL, ShotRead, estimate_sigma
 from denoise_cli.imaging.torch_transfer import sigma_in_linear, srgb_to_linear
+from denoise_cli.inference import denoiser as module
 from denoise_cli.inference.denoiser import Denoiser
 from denoise_cli.models.registry import ModelSpec
-from denoise_cli.nets.mallenet import MalleNetConfig
+from denoise_cli.nets.configs import MalleNetConfig
 
 SIGMA = 25 / 255
 
@@ -147,15 +148,15 @@ def test_the_default_tile_differs_from_the_whole_by_less_than_one_step_of_8_bits
 def test_memory_that_runs_out_halves_the_tile(noisy: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch) -> None:
     denoise = load_denoiser("mallenet-s", "cpu", "fp32", tile=512)
     seen: list[int] = []
-    forward = denoise._net.forward
+    infer = denoise._engine._infer
 
-    def short_of_memory(image: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+    def short_of_memory(image: NDArray[np.float32], sigma: NDArray[np.float32]) -> NDArray[np.float32]:
         seen.append(max(image.shape[2:]))
         if seen[-1] > 256:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate a lot")
-        return forward(image, sigma)
+        return infer(image, sigma)
 
-    monkeypatch.setattr(denoise._net, "forward", short_of_memory)
+    monkeypatch.setattr(denoise._engine, "_infer", short_of_memory)
     result = denoise(noisy, sigma=SIGMA)
     assert seen[0] > 256 >= seen[-1]
     assert psnr(result, load_denoiser("mallenet-s", "cpu", "fp32")(noisy, sigma=SIGMA)) > 55
@@ -164,10 +165,10 @@ def test_memory_that_runs_out_halves_the_tile(noisy: NDArray[np.float32], monkey
 def test_memory_that_never_suffices_is_said(noisy: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch) -> None:
     denoise = load_denoiser("mallenet-s", "cpu", "fp32")
 
-    def no_memory(image: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+    def no_memory(image: NDArray[np.float32], sigma: NDArray[np.float32]) -> NDArray[np.float32]:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(denoise._net, "forward", no_memory)
+    monkeypatch.setattr(denoise._engine, "_infer", no_memory)
     with pytest.raises(OutOfMemory, match="even with tiles of"):
         denoise(noisy, sigma=SIGMA)
 
@@ -177,10 +178,10 @@ def test_other_errors_of_the_network_are_not_swallowed(
 ) -> None:
     denoise = load_denoiser("mallenet-s", "cpu", "fp32")
 
-    def bug(image: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+    def bug(image: NDArray[np.float32], sigma: NDArray[np.float32]) -> NDArray[np.float32]:
         raise RuntimeError("sizes do not match")
 
-    monkeypatch.setattr(denoise._net, "forward", bug)
+    monkeypatch.setattr(denoise._engine, "_infer", bug)
     with pytest.raises(RuntimeError, match="sizes do not match"):
         denoise(noisy, sigma=SIGMA)
 
@@ -251,7 +252,7 @@ class Recorder(nn.Module):
 
 def denoiser_of(net: nn.Module, tile: int = 1024, **spec: str | float) -> Denoiser:
     whole = ModelSpec(MalleNetConfig(16), "", **spec)  # type: ignore[arg-type]
-    return Denoiser(net, whole, torch.device("cpu"), torch.float32, tile)
+    return module.denoiser_of(net, whole, torch.device("cpu"), torch.float32, tile)
 
 
 @pytest.mark.parametrize(("multiple", "shape"), [(None, (70, 50)), (8, (72, 56)), (64, (128, 64))])

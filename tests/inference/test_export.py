@@ -13,9 +13,10 @@ from torch import Tensor
 
 from denoise_cli.errors import MissingDependency, NotExportable, UnwritableFile, UsageError
 from denoise_cli.inference.export import EXTENSIONS, Format, Target, check, facts_of, plan, write
-from denoise_cli.models.checkpoint import sha256_of, write_tensors
+from denoise_cli.models.checkpoint import write_tensors
 from denoise_cli.models.manifest import read_manifest
 from denoise_cli.models.registry import MODELS, load_net
+from denoise_cli.models.weight_file import sha256_of
 from denoise_cli.version import __version__
 
 # How far a test's weights are from the initial ones. It is small for deformable kernels: points that are moved far

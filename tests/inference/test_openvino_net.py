@@ -9,14 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from denoise_cli.inference import openvino_conversion
 from denoise_cli.inference import openvino_net as module
 from denoise_cli.inference.denoiser import load_denoiser
-from denoise_cli.inference.openvino_net import CompiledKernels, CompiledNet, compile_for_cpu
+from denoise_cli.inference.openvino_conversion import CompiledKernels, CompiledNet, compile_for_cpu
 from denoise_cli.models.registry import load_net
-from denoise_cli.nets.deformable import DeformableKernelNetConfig
-from denoise_cli.nets.kpn import KPNConfig
-from denoise_cli.nets.mallenet import MalleNetConfig
-from denoise_cli.nets.mallenet_video import MalleNetVideoConfig
+from denoise_cli.nets.configs import DeformableKernelNetConfig, KPNConfig, MalleNetConfig, MalleNetVideoConfig
 
 CONFIGS = {
     "residual": MalleNetConfig(4, block="residual"),
@@ -148,7 +146,7 @@ def test_what_was_compiled_is_kept(
     image, sigma = noisy((64, 64))
     assert len(list(filled_cache.iterdir())) == 1
     with monkeypatch.context() as patch:
-        patch.setattr(module, "convert", lambda *_: pytest.fail("was not cached"))
+        patch.setattr(openvino_conversion, "convert", lambda *_: pytest.fail("was not cached"))
         torch.testing.assert_close(CompiledNet(small_net(), torch.float32).noise(image, sigma), expected)
     net = small_net()
     net.to_noise.weight.mul_(2)
@@ -171,7 +169,7 @@ def test_a_damaged_cache_is_made_anew(
     whole = kept.read_bytes()
     kept.write_bytes(whole[:-1] if damage is None else damage)
     torch.testing.assert_close(CompiledNet(small_net(), torch.float32).noise(image, sigma), expected)
-    monkeypatch.setattr(module, "convert", lambda *_: pytest.fail("was not cached"))
+    monkeypatch.setattr(openvino_conversion, "convert", lambda *_: pytest.fail("was not cached"))
     torch.testing.assert_close(CompiledNet(small_net(), torch.float32).noise(image, sigma), expected)
 
 

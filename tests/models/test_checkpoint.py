@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from denoise_cli.errors import DamagedWeights, DenoiseError, UnwritableFile
-from denoise_cli.models.checkpoint import load_weights, read_metadata, read_tensors, sha256_of, write_tensors
-from denoise_cli.nets.mallenet import MalleNetConfig
+from denoise_cli.models.checkpoint import load_weights, read_tensors, write_tensors
+from denoise_cli.models.weight_file import read_metadata, sha256_of
+from denoise_cli.nets.configs import MalleNetConfig
 
 METADATA = {"model": "mallenet-s", "step": "7", "licence": "CC BY 4.0, © someone"}
 

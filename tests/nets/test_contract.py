@@ -9,11 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from denoise_cli.models.registry import Config
-from denoise_cli.nets.deformable import DeformableKernelNetConfig
+from denoise_cli.nets.configs import DeformableKernelNetConfig, KPNConfig, MalleNetConfig, MalleNetVideoConfig
 from denoise_cli.nets.dncnn import DnCNNConfig
-from denoise_cli.nets.kpn import KPNConfig
-from denoise_cli.nets.mallenet import MalleNetConfig
-from denoise_cli.nets.mallenet_video import MalleNetVideoConfig
 from denoise_cli.nets.rdn import RDNConfig
 from denoise_cli.nets.unet import UNetConfig
 

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from denoise_cli.nets.deformable import DeformableKernelNet, DeformableKernelNetConfig
+from denoise_cli.nets.configs import DeformableKernelNetConfig
+from denoise_cli.nets.deformable import DeformableKernelNet
 from denoise_cli.ops.deformable import sample2d, sample_rigid2d
 
 CONFIG = DeformableKernelNetConfig(width=4, side=3, reach=5)

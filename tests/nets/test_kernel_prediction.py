@@ -4,9 +4,8 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from denoise_cli.nets.deformable import DeformableKernelNetConfig
+from denoise_cli.nets.configs import DeformableKernelNetConfig, KPNConfig
 from denoise_cli.nets.kernel_prediction import KernelPredictor, Trunk
-from denoise_cli.nets.kpn import KPNConfig
 from denoise_cli.ops.deformable import sample_rigid2d, sample_rigid3d
 from denoise_cli.train.losses import annealed_gamma_l1, gamma_l1
 

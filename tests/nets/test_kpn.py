@@ -1,7 +1,7 @@
 import torch
 import torch.nn.functional as F
 
-from denoise_cli.nets.kpn import KPNConfig
+from denoise_cli.nets.configs import KPNConfig
 
 
 def test_no_pixel_beyond_the_kernel_is_averaged() -> None:

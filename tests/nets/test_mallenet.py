@@ -6,7 +6,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from denoise_cli.models.registry import load_net
-from denoise_cli.nets.mallenet import WIDTHS, MalleNet, MalleNetConfig
+from denoise_cli.nets.configs import MALLENET_MULTIPLE, MalleNetConfig
+from denoise_cli.nets.malleconv import cell_side
+from denoise_cli.nets.mallenet import LEVELS, WIDTHS, MalleNet
 
 # What the paper allows each variant, in multiply-adds (1e9) for an image of 256 x 256.
 BUDGETS = {
@@ -121,3 +123,7 @@ def test_every_variant_keeps_within_the_papers_multiply_adds(capsys: pytest.Capt
     with capsys.disabled():
         print("", *rows, sep="\n")
     assert above == []
+
+
+def test_sides_are_multiples_of_a_cell_at_the_coarsest_level() -> None:
+    assert MALLENET_MULTIPLE == MalleNet.multiple == cell_side() * 2 ** (LEVELS - 1)

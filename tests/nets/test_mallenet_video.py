@@ -3,8 +3,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from denoise_cli.nets.mallenet import MalleNetConfig
-from denoise_cli.nets.mallenet_video import MalleNetVideo, MalleNetVideoConfig, Trust
+from denoise_cli.nets.configs import MalleNetConfig, MalleNetVideoConfig
+from denoise_cli.nets.mallenet_video import MalleNetVideo, Trust
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import av
 import numpy as np
 import pytest
-import torch
 from torch import Tensor
 
 from denoise_cli.io.video import Frame
@@ -19,7 +18,7 @@ class Witness:
 
     def __init__(self, takes_neighbours: bool = True, is_blind: bool = False) -> None:
         self.takes_neighbours, self.is_blind = takes_neighbours, is_blind
-        self.device = torch.device("cpu")
+        self.device = "cpu"
         self.windows: list[list[float]] = []
         self.levels: list[float | None] = []
         self.steadied: list[list[float]] = []

@@ -28,7 +28,8 @@ from denoise_cli.errors import (
     UsageError,
 )
 from denoise_cli.models import registry
-from denoise_cli.models.checkpoint import load_weights, read_metadata, read_tensors, write_tensors
+from denoise_cli.models.checkpoint import load_weights, read_tensors, write_tensors
+from denoise_cli.models.weight_file import read_metadata
 from denoise_cli.train import run_folder, trainer
 from denoise_cli.train.distributed import ProcessGroup, device_for
 from denoise_cli.train.recipe import Recipe

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from denoise_cli.imaging.metrics import psnr
-from denoise_cli.inference.denoiser import Denoiser
+from denoise_cli.inference.denoiser import denoiser_of
 from denoise_cli.pipeline.frames import find_noise
 from denoise_cli.train.validation import SENSOR_NOISE, WHITE_NOISE, find_validation, mean_psnr
 from tests.train.tiny import CPU, SPECS
@@ -17,7 +17,7 @@ from tests.train.tiny import CPU, SPECS
 
 def untrained(folder: Path, model: str = "tiny") -> tuple[float | None, list[str]]:
     spec = SPECS[model]
-    denoise = Denoiser(spec.config.build(), spec, CPU, torch.float32)
+    denoise = denoiser_of(spec.config.build(), spec, CPU, torch.float32)
     return mean_psnr(denoise, spec, find_validation(folder, spec))
 
 
@@ -49,7 +49,7 @@ def test_a_model_for_clips_is_scored_on_what_becomes_of_clips(photos: Path, tmp_
     for place in range(4):
         shutil.copy(photos / "a.png", held_back / f"{place}.png")
     spec = SPECS["clips"]
-    denoise = Denoiser(spec.config.build(), spec, CPU, torch.float32)
+    denoise = denoiser_of(spec.config.build(), spec, CPU, torch.float32)
     score, _ = mean_psnr(denoise, spec, find_validation(held_back, spec))
     samples = [WHITE_NOISE.sample(path, index) for index, path in enumerate(sorted(held_back.iterdir()))]
     pictures = [(sample, torch.from_numpy(sample.noisy).permute(2, 0, 1)) for sample in samples]

@@ -7,8 +7,7 @@ from torch import Tensor, nn
 
 from denoise_cli.models import registry
 from denoise_cli.models.checkpoint import read_tensors
-from denoise_cli.nets.mallenet import MalleNetConfig
-from denoise_cli.nets.mallenet_video import MalleNetVideoConfig
+from denoise_cli.nets.configs import MalleNetConfig, MalleNetVideoConfig
 from denoise_cli.nets.residual import ResidualNet, conv, zeroed
 from denoise_cli.train.recipe import Recipe
 from denoise_cli.train.trainer import Trainer

@@ -1,0 +1,153 @@
+"""PyTorch's networks converted to OpenVINO's models, and compiled networks as modules that take tensors.
+
+Legend: B batch, C channels, H x W image.
+"""
+
+import hashlib
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor, nn
+
+from denoise_cli.inference.openvino_net import Inference, compile_cached, openvino_core
+from denoise_cli.inference.torch_device import name_of_dtype
+from denoise_cli.models.registry import load_net
+from denoise_cli.nets.deformable import DeformableKernelNet
+from denoise_cli.nets.kpn import KPN
+from denoise_cli.nets.mallenet import MalleNet
+from denoise_cli.nets.mallenet_video import MalleNetVideo
+from denoise_cli.nets.residual import NoisePredictor, check_inputs
+
+if TYPE_CHECKING:
+    import openvino
+
+Compilable = MalleNet | DeformableKernelNet | KPN
+
+COLOURS = 3
+TRACED_MULTIPLES = 2  # side of the traced image, in units of the network's `multiple`; other sizes work, too
+
+
+def compile_for_cpu(net: nn.Module, precision: torch.dtype) -> nn.Module:
+    """Compile a network; of one for clips, only its MalleNet. Networks that are not supported are returned unchanged.
+
+    Args:
+        net: with its weights, on the CPU; it may be changed and cannot be trained afterwards.
+        precision: of the arithmetic, float32 or bfloat16.
+    """
+    if isinstance(net, MalleNet):
+        return CompiledNet(net, precision)
+    if isinstance(net, MalleNetVideo) and isinstance(net.finish, MalleNet):
+        net.finish = CompiledNet(net.finish, precision)
+    if isinstance(net, DeformableKernelNet | KPN) and net.frames == 1:
+        return CompiledKernels(net, precision)
+    return net
+
+
+class CompiledNet(NoisePredictor):
+    """A compiled MalleNet. It cannot be trained.
+
+    Args:
+        net: with its weights.
+        precision: of the arithmetic, float32 or bfloat16.
+    """
+
+    def __init__(self, net: MalleNet, precision: torch.dtype) -> None:
+        super().__init__()
+        self.multiple, self.channels = net.multiple, net.channels
+        self._infer = _Inference(net, _PredictNoise(net), net.config.channels, precision)
+
+    def forward(self, image: Tensor, sigma: Tensor) -> Tensor:
+        """See `NoisePredictor`."""
+        check_inputs(image, sigma, self.multiple, self.channels)
+        return image - self._infer(image, sigma)
+
+    def noise(self, image: Tensor, sigma: Tensor) -> Tensor:
+        """See `NoisePredictor`."""
+        return self._infer(image, sigma).clone()
+
+
+class CompiledKernels(nn.Module):
+    """A compiled network that predicts kernels for photos. It cannot be trained.
+
+    Args:
+        net: with its weights.
+        precision: of the arithmetic, float32 or bfloat16.
+    """
+
+    def __init__(self, net: DeformableKernelNet | KPN, precision: torch.dtype) -> None:
+        super().__init__()
+        self.multiple = net.multiple
+        self._infer = _Inference(net, net, COLOURS, precision)
+
+    def forward(self, image: Tensor, sigma: Tensor) -> Tensor:
+        """See `KernelPredictor`."""
+        check_inputs(image, sigma, self.multiple)
+        return self._infer(image, sigma).clone()
+
+
+class _PredictNoise(nn.Module):
+    def __init__(self, net: MalleNet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, image: Tensor, sigma: Tensor) -> Tensor:
+        return self.net.noise(image, sigma)
+
+
+class _Inference:
+    """Runs a compiled module on tensors; each result is overwritten by the next.
+
+    Args:
+        net: identifies the module in the cache by its weights and configuration.
+        module: what is compiled: the network, or a module that calls it.
+        channels: of its image.
+        precision: of the arithmetic.
+    """
+
+    def __init__(self, net: Compilable, module: nn.Module, channels: int, precision: torch.dtype) -> None:
+        digest = hashlib.sha256()
+        for name, tensor in net.state_dict().items():
+            digest.update(name.encode() + tensor.numpy().tobytes())
+        compiled = compile_cached(
+            lambda: convert(module, channels, net.multiple), net.config, digest.hexdigest(), name_of_dtype(precision)
+        )
+        self._infer = Inference(compiled)
+
+    def __call__(self, image: Tensor, sigma: Tensor) -> Tensor:
+        return torch.from_numpy(self._infer(*(tensor.float().contiguous().numpy() for tensor in (image, sigma))))
+
+
+def convert_mallenet(model: str) -> "openvino.Model":
+    """The noise that a model's MalleNet predicts, as an OpenVINO model; arguments and errors as in `load_net`."""
+    net = cast("MalleNet", load_net(model).eval())
+    return convert(_PredictNoise(net), net.config.channels, net.multiple)
+
+
+def convert(net: nn.Module, channels: int, multiple: int) -> "openvino.Model":
+    """Convert a network to an OpenVINO model that takes any number of pictures of any size.
+
+    Args:
+        net: takes (B, channels, H, W) and (B, 1, H, W), H and W multiples of `multiple`; with its weights, on the CPU.
+        channels: of the image.
+        multiple: what the sides of the image must be multiples of.
+    """
+    ov, _ = openvino_core()
+    with tracing():
+        return ov.convert_model(net, example_input=example_of(channels, multiple))
+
+
+def example_of(channels: int, multiple: int) -> tuple[Tensor, Tensor]:
+    """Inputs for tracing a network: an image and its level map."""
+    side = TRACED_MULTIPLES * multiple
+    return torch.zeros(1, channels, side, side), torch.zeros(1, 1, side, side)
+
+
+@contextmanager
+def tracing() -> Iterator[None]:
+    """Without gradients, and without the warnings that checks of shapes are not traced."""
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        yield

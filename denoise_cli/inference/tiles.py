@@ -1,0 +1,179 @@
+"""Pictures processed tile by tile: the loop, which is the same for NumPy's arrays and PyTorch's tensors, and arrays.
+
+Legend: B batch, C channels, H x W picture.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from denoise_cli.errors import OutOfMemory
+from denoise_cli.imaging import tiling
+from denoise_cli.inference.device import is_out_of_memory
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Picture = Any  # a NumPy array or a PyTorch tensor, (B, C, H, W)
+Progress = Callable[[float], None]
+TileFunction = Callable[[Sequence[Picture], tiling.Span, tiling.Span], Picture]  # (frames, rows, columns) to one tile
+
+# Pixels that two tiles share. Measured (docs/architecture.md): the end of a tile hardly affects pixels 64 away from it.
+OVERLAP = 192
+SMALLEST_TILE = 256  # pixels
+
+
+class Pictures(Protocol):
+    """What a library of arrays does in its own way with the pictures that are cut into tiles.
+
+    Attributes:
+        device: where the tiles are processed: "cpu", "cuda" or "cuda:N".
+    """
+
+    device: str
+
+    def from_array(self, array: NDArray[Any], like: Picture | None = None) -> Picture:
+        """A picture that shares the array's memory if it can; on the device of `like`."""
+
+    def to_array(self, picture: Picture) -> NDArray[Any]:
+        """A picture as an array."""
+
+    def from_tensor(self, tensor: "Tensor") -> Picture:
+        """A picture that shares the tensor's memory if it can."""
+
+    def to_tensor(self, picture: Picture, like: "Tensor") -> "Tensor":
+        """A picture as a tensor, on the device of `like`."""
+
+    def copy(self, picture: Picture) -> Picture:
+        """A copy in float32."""
+
+    def full(self, shape: tuple[int, ...], value: float, like: Picture) -> Picture:
+        """A picture of one value, in float32, on the device of `like`."""
+
+    def crop(self, picture: Picture, rows: tiling.Span, columns: tiling.Span) -> Picture:
+        """One tile of a picture, padded by reflection beyond the border; it may share the picture's memory."""
+
+    def hold(self, frames: Sequence[Picture]) -> Sequence[Picture]:
+        """The frames from which tiles are cut, where that is fastest."""
+
+    def release(self, picture: Picture, like: Picture) -> Picture:
+        """A result on the device of `like`."""
+
+
+class Arrays:
+    """`Pictures` that are NumPy's arrays."""
+
+    device = "cpu"
+
+    def from_array(self, array: NDArray[Any], like: Picture | None = None) -> Picture:  # noqa: ARG002 - the protocol's
+        """See `Pictures`."""
+        return array
+
+    def to_array(self, picture: Picture) -> NDArray[Any]:
+        """See `Pictures`."""
+        return picture
+
+    def from_tensor(self, tensor: "Tensor") -> Picture:
+        """See `Pictures`."""
+        return tensor.detach().float().cpu().numpy()
+
+    def to_tensor(self, picture: Picture, like: "Tensor") -> "Tensor":
+        """See `Pictures`."""
+        import torch
+
+        return torch.from_numpy(picture).to(like.device)
+
+    def copy(self, picture: Picture) -> Picture:
+        """See `Pictures`."""
+        return np.array(picture, np.float32)
+
+    def full(self, shape: tuple[int, ...], value: float, like: Picture) -> Picture:  # noqa: ARG002 - the protocol's
+        """See `Pictures`."""
+        return np.full(shape, value, np.float32)
+
+    def crop(self, picture: Picture, rows: tiling.Span, columns: tiling.Span) -> Picture:
+        """See `Pictures`."""
+        y, x = (
+            slice(span.start, span.stop) if span.stop <= length else tiling.reflected(span.start, span.stop, length)
+            for span, length in zip((rows, columns), picture.shape[-2:], strict=True)
+        )
+        return picture[..., y, :][..., x]
+
+    def hold(self, frames: Sequence[Picture]) -> Sequence[Picture]:
+        """See `Pictures`."""
+        return frames
+
+    def release(self, picture: Picture, like: Picture) -> Picture:  # noqa: ARG002 - the protocol's
+        """See `Pictures`."""
+        return picture
+
+
+def process(
+    frames: Sequence[Picture],
+    tile_function: TileFunction,
+    pictures: Pictures,
+    tile: int,
+    multiple: int,
+    progress: Progress | None = None,
+) -> Picture:
+    """Process frames tile by tile, in smaller tiles if memory runs out.
+
+    Args:
+        frames: each (B, C, H, W).
+        tile_function: processes one tile; the result may not share the frames' memory.
+        pictures: what the frames are.
+        tile: maximum side of a tile in pixels, at least `SMALLEST_TILE`; rounded down to a multiple.
+        multiple: what the sides of tiles are multiples of.
+        progress: called with the fraction done, [0, 1].
+
+    Returns:
+        (B, C, H, W), float32, on the frames' device.
+
+    Raises:
+        OutOfMemory: even the smallest tile does not fit in memory.
+    """
+    tile = tile // multiple * multiple
+    while True:
+        try:
+            return pictures.release(
+                _run(pictures.hold(frames), tile_function, pictures, tile, multiple, progress), frames[0]
+            )
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if tile == SMALLEST_TILE:
+                smallest = f"even with tiles of {tile} pixels"
+                raise OutOfMemory(f"out of memory on {pictures.device}, {smallest}: use another device") from error
+        tile = max(tile // 2 // multiple * multiple, SMALLEST_TILE)
+
+
+def _run(
+    frames: Sequence[Picture],
+    tile_function: TileFunction,
+    pictures: Pictures,
+    tile: int,
+    multiple: int,
+    progress: Progress | None,
+) -> Picture:
+    H, W = frames[0].shape[-2:]
+    clean = pictures.full(frames[0].shape, 0.0, frames[0])
+    overlap = min(OVERLAP, tile // 2) // multiple * multiple
+    margin = overlap // 3
+    spans = list(tiling.grid(_padded(H, multiple), _padded(W, multiple), tile, overlap, multiple))
+    for done, (rows, columns) in enumerate(spans, start=1):
+        result = tile_function(frames, rows, columns)
+        row_weights, column_weights = (pictures.from_array(span.weights(margin), clean) for span in (rows, columns))
+        result *= row_weights[:, None] * column_weights
+        bottom, right = min(rows.stop, H), min(columns.stop, W)
+        clean[:, :, rows.start : bottom, columns.start : right] += result[
+            :, :, : bottom - rows.start, : right - columns.start
+        ]
+        if progress is not None:
+            progress(done / len(spans))
+    return clean
+
+
+def _padded(length: int, multiple: int) -> int:
+    return -(-length // multiple) * multiple

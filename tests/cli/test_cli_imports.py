@@ -1,0 +1,74 @@
+"""The libraries that take long to import: which of them each command imports, once a compiled network is kept."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parents[2]
+PHOTO, RAW = ROOT / "docs" / "images" / "noisy.jpg", ROOT / "docs" / "images" / "noisy.dng"
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="elsewhere, PyTorch is asked for the number of threads and for bfloat16"
+)
+
+HEAVY = {"av", "cv2", "matplotlib", "onnx", "openvino", "rawpy", "safetensors", "scipy", "skimage", "torch"}
+SCRIPT = """
+import sys
+from denoise_cli.__main__ import main
+
+sys.argv = ["denoise", *sys.argv[1:]]
+try:
+    main()
+except SystemExit as ended:
+    assert not ended.code, ended.code
+print("imported:", *sorted({name.partition(".")[0] for name, module in sys.modules.items() if module is not None}))
+"""
+
+
+def imported_by(*arguments: object, **environment: str) -> set[str]:
+    """The heavy libraries that a command imports in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | environment,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return HEAVY & set(done.stdout.splitlines()[-1].removeprefix("imported: ").split())
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corner of the example photo, as a JPEG and a PNG."""
+    folder = tmp_path_factory.mktemp("small")
+    with Image.open(PHOTO) as photo:
+        corner = photo.crop((0, 0, 100, 70))
+    corner.save(folder / "small.jpg")
+    corner.save(folder / "small.png")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["small.jpg", "small.png"])
+def test_photos_need_openvino_alone(small: Path, tmp_path: Path, name: str) -> None:
+    command = "image", small / name, "-o", tmp_path / name, "--device", "cpu"
+    imported_by(*command)  # compiles the network
+    assert imported_by(*command, "--overwrite") == {"openvino"}
+    assert imported_by("inspect", small / name) == set()
+    assert imported_by("image", small / name, "--dry-run") == set()
+
+
+def test_raw_needs_scipy_and_libraw_as_well(tmp_path: Path) -> None:
+    command = "image", RAW, "-o", tmp_path / "developed.tif", "--device", "cpu"
+    imported_by(*command)
+    assert imported_by(*command, "--overwrite") == {"openvino", "rawpy", "scipy"}
+    assert imported_by("inspect", RAW) == {"rawpy", "scipy"}
+
+
+def test_pytorch_compiles_what_is_not_kept(small: Path, tmp_path: Path) -> None:
+    command = "image", small / "small.png", "-o", tmp_path / "clean.png", "--device", "cpu"
+    assert imported_by(*command, XDG_CACHE_HOME=str(tmp_path / "empty")) == {"openvino", "safetensors", "torch"}
