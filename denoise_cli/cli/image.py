@@ -165,7 +165,7 @@ def image(
 
     from denoise_cli.inference.denoiser import load_denoiser
     from denoise_cli.inference.device import choose_device, choose_precision
-    from denoise_cli.models.registry import load_net
+    from denoise_cli.models import registry
 
     choose_precision(choose_device(device), precision_name)
 
@@ -173,7 +173,7 @@ def image(
     def load(name: str) -> "Denoiser":
         return load_denoiser(name, device, precision_name, tile_side)
 
-    check_weights = cache(load_net)
+    check_weights = cache(registry.check_weights)
 
     def run(job: "Job", progress: "Progress") -> "Result":
         if dry_run:

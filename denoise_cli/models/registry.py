@@ -246,6 +246,18 @@ def verified_checksum(name: str) -> str:
     return entry.sha256
 
 
+def check_weights(name: str) -> None:
+    """Check that a model's weights can be loaded; PyTorch is only needed for a file that the manifest does not list.
+
+    Args:
+        name: as for `load_net`, whose errors are raised.
+    """
+    if is_weight_file(name):
+        load_net(name)
+    else:
+        verified_checksum(name)
+
+
 def _entry_of(name: str) -> ManifestEntry:
     entries = read_manifest()
     if name not in entries:

@@ -10,7 +10,7 @@ from torch import nn
 from denoise_cli.errors import DamagedWeights, UnknownModel
 from denoise_cli.models.checkpoint import write_tensors
 from denoise_cli.models.manifest import card_of, read_manifest, weights_folder
-from denoise_cli.models.registry import MODELS, find_model, load_net, name_of
+from denoise_cli.models.registry import MODELS, check_weights, find_model, load_net, name_of
 
 SECTIONS = ["What it is for", "Network", "Training data", "Provenance", "Scores", "Limits", "Licence"]
 
@@ -41,7 +41,7 @@ def test_a_file_says_which_model_it_holds(net: nn.Module, path: Path) -> None:
 
 
 def test_a_file_that_is_not_there_is_said(path: Path) -> None:
-    for use in (find_model, load_net, name_of):
+    for use in (check_weights, find_model, load_net, name_of):
         with pytest.raises(DamagedWeights, match=rf"{path}: No such file or directory"):
             use(str(path))
 
@@ -63,16 +63,18 @@ def test_a_file_without_its_models_name_is_said(net: nn.Module, path: Path, meta
 
 def test_a_file_of_another_network_is_said(net: nn.Module, path: Path) -> None:
     write_tensors(path, net.state_dict(), {"model": "mallenet-m"})
-    with pytest.raises(DamagedWeights, match=rf"{path}: weights of another network: .* should be .*, is .*"):
-        load_net(str(path))
+    for use in (check_weights, load_net):
+        with pytest.raises(DamagedWeights, match=rf"{path}: weights of another network: .* should be .*, is .*"):
+            use(str(path))
 
 
 def test_a_truncated_file_is_said(net: nn.Module, path: Path) -> None:
     write_tensors(path, net.state_dict(), {"model": "mallenet-s"})
     path.write_bytes(path.read_bytes()[:-100])
     assert find_model(str(path)) is MODELS["mallenet-s"]
-    with pytest.raises(DamagedWeights, match=rf"{path}: not a complete safetensors file"):
-        load_net(str(path))
+    for use in (check_weights, load_net):
+        with pytest.raises(DamagedWeights, match=rf"{path}: not a complete safetensors file"):
+            use(str(path))
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
