@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from denoise_cli import load_denoiser
 from denoise_cli.imaging import tiling
-from denoise_cli.inference.denoiser import OVERLAP
+from denoise_cli.inference.tiles import OVERLAP
 
 SIGMA = 25 / 255
 SIDE = 1024

@@ -27,6 +27,7 @@ from denoise_cli.errors import (
     UnwritableFile,
     UsageError,
 )
+from denoise_cli.inference import device as device_module
 from denoise_cli.models import registry
 from denoise_cli.models.checkpoint import load_weights, read_tensors, write_tensors
 from denoise_cli.models.weight_file import read_metadata
@@ -539,6 +540,7 @@ def test_each_process_has_its_own_gpu(
     monkeypatch: pytest.MonkeyPatch, name: str, rank: str | None, device: str
 ) -> None:
     chosen: list[torch.device] = []
+    monkeypatch.setattr(device_module, "has_gpu_driver", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
