@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-Values = TypeVar("Values", bound=NDArray[np.generic])
+Scalar = TypeVar("Scalar", bound=np.generic)
 Phase = tuple[int, int]  # row and column, 0 or 1, of the red photosite in the first quad
 
 PHASES: dict[str, Phase] = {"RGGB": (0, 0), "GRBG": (0, 1), "GBRG": (1, 0), "BGGR": (1, 1)}
@@ -24,7 +24,7 @@ def pattern(phase: Phase) -> NDArray[np.intp]:
     return colours
 
 
-def pack(mosaic: Values, phase: Phase) -> Values:
+def pack(mosaic: NDArray[Scalar], phase: Phase) -> NDArray[Scalar]:
     """The four planes of a mosaic: red, green beside red, green beside blue, blue.
 
     A mosaic that begins or ends inside a quad is mirrored there, which keeps every colour in its place.
@@ -47,10 +47,10 @@ def pack(mosaic: Values, phase: Phase) -> Values:
     (y, x), (bottom, right) = phase, _missing(mosaic.shape, phase)
     whole = np.pad(mosaic, ((y, bottom), (x, right)), mode="reflect")
     quads = whole.reshape((H + y + bottom) // 2, 2, (W + x + right) // 2, 2).transpose(0, 2, 1, 3)
-    return quads.reshape(*quads.shape[:2], PLANES)  # type: ignore[return-value]
+    return quads.reshape(*quads.shape[:2], PLANES)
 
 
-def unpack(planes: Values, phase: Phase, shape: tuple[int, int]) -> Values:
+def unpack(planes: NDArray[Scalar], phase: Phase, shape: tuple[int, int]) -> NDArray[Scalar]:
     """Undo `pack`: (h, w, 4) to a mosaic of `shape`, (H, W).
 
     >>> mosaic = np.arange(15).reshape(5, 3)
@@ -60,7 +60,7 @@ def unpack(planes: Values, phase: Phase, shape: tuple[int, int]) -> Values:
     h, w, _ = planes.shape
     (y, x), (H, W) = phase, shape
     whole = planes.reshape(h, w, 2, 2).transpose(0, 2, 1, 3).reshape(2 * h, 2 * w)
-    return np.ascontiguousarray(whole[y : y + H, x : x + W])  # type: ignore[return-value]
+    return np.ascontiguousarray(whole[y : y + H, x : x + W])
 
 
 def _missing(shape: tuple[int, ...], phase: Phase) -> tuple[int, int]:

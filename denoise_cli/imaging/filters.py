@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from denoise_cli.imaging import bayer, xtrans
 from denoise_cli.imaging.bayer import Phase
 
-Values = TypeVar("Values", bound=NDArray[np.generic])
+Scalar = TypeVar("Scalar", bound=np.generic)
 FilterKind = Literal["bayer", "xtrans"]
 
 LONGEST_PERIOD = 12  # photosites after which a pattern repeats
@@ -57,30 +57,30 @@ class ColourFilters:
         whole = np.broadcast_to(np.arange(self.planes), (self.side, self.side, self.planes))
         return self.unpack(np.tile(whole, (2, 2, 1)), self.pattern.shape)
 
-    def pack(self, mosaic: Values) -> Values:
+    def pack(self, mosaic: NDArray[Scalar]) -> NDArray[Scalar]:
         """A mosaic, (H, W), as planes of one colour each, (h, w, C)."""
-        packed: Values = self._module.pack(mosaic, self.phase)
+        packed: NDArray[Scalar] = self._module.pack(mosaic, self.phase)
         return packed
 
-    def unpack(self, planes: Values, shape: tuple[int, int]) -> Values:
+    def unpack(self, planes: NDArray[Scalar], shape: tuple[int, int]) -> NDArray[Scalar]:
         """Undo `pack`, for a mosaic of a shape (H, W)."""
-        mosaic: Values = self._module.unpack(planes, self.phase, shape)
+        mosaic: NDArray[Scalar] = self._module.unpack(planes, self.phase, shape)
         return mosaic
 
-    def sample(self, light: Values) -> Values:
+    def sample(self, light: NDArray[Scalar]) -> NDArray[Scalar]:
         """Keep of each pixel the one colour that the sensor measures there: (H, W, 3) to (H, W)."""
         pattern, mosaic = self.pattern, np.empty(light.shape[:2], light.dtype)
         rows, columns = pattern.shape
         for y, x in np.ndindex(rows, columns):
             mosaic[y::rows, x::columns] = light[y::rows, x::columns, pattern[y, x]]
-        return mosaic  # type: ignore[return-value]
+        return mosaic
 
     @property
     def _module(self) -> ModuleType:
         return bayer if self.kind == "bayer" else xtrans
 
 
-def repeated_part(colours: Values) -> Values:
+def repeated_part(colours: NDArray[Scalar]) -> NDArray[Scalar]:
     """The pattern of which a mosaic is made.
 
     >>> repeated_part(np.tile([[0, 1], [1, 2]], (20, 20))).tolist()
@@ -93,7 +93,7 @@ def repeated_part(colours: Values) -> Values:
         The least rows and columns that repeat; `LONGEST_PERIOD` of them if they do not.
     """
     first = colours[: 2 * LONGEST_PERIOD, : 2 * LONGEST_PERIOD]
-    return first[: _period(first), : _period(first.T)].copy()  # type: ignore[return-value]
+    return first[: _period(first), : _period(first.T)].copy()
 
 
 def filters_of(pattern: NDArray[np.integer]) -> ColourFilters | None:

@@ -63,6 +63,10 @@ class ShotRead:
         if min(self.shot, self.read) < 0:
             raise ValueError(f"shot, read: expected 0 or more, got {self.shot} and {self.read}")
 
+    def scaled(self, factor: float) -> "ShotRead":
+        """Noise whose deviation is `factor` times this one's at every brightness."""
+        return ShotRead(self.shot * factor**2, self.read * factor)
+
     def level_of_light(self, noisy: NDArray[np.floating]) -> NDArray[np.float32]:
         """The noise level at each pixel, sqrt(read^2 + shot * q), where q is the mean of the noisy channels.
 

@@ -53,8 +53,8 @@ def estimate_shot_read(planes: Array, full: NDArray[np.bool_]) -> ShotRead | Non
     return line if line is None else _less_for_texture(line, variances)
 
 
-def smoothed_noise(stated: ShotRead, planes: Array, full: NDArray[np.bool_]) -> ShotRead | None:
-    """The noise of a mosaic that a camera or an editor has smoothed, although its file still states white noise.
+def share_after_smoothing(stated: ShotRead, planes: Array, full: NDArray[np.bool_]) -> float | None:
+    """How much is left of a mosaic's noise that a camera or an editor has smoothed, although its file does not say so.
 
     Smoothing removes more of the finest detail, in which noise is measured, than of the noise as a whole. After
     Gaussians of up to one photosite, the whole has about the geometric mean of what is stated and measured.
@@ -65,14 +65,14 @@ def smoothed_noise(stated: ShotRead, planes: Array, full: NDArray[np.bool_]) -> 
         full: the same.
 
     Returns:
-        The noise; None if it is as white as stated, or cannot be measured.
+        The share of the stated deviation; None if the noise is as white as stated, or cannot be measured.
     """
     measured, _ = _fit(planes, full)
     if measured is None:
         return None
     light = np.array([np.median(planes)])
     share = float(np.sqrt(_variance(light, measured) / _variance(light, stated))[0])
-    return ShotRead(stated.shot * share, stated.read * share**0.5) if share < SMOOTHED else None
+    return share**0.5 if share < SMOOTHED else None
 
 
 def _fit(planes: Array, full: NDArray[np.bool_]) -> tuple[ShotRead | None, Array]:
@@ -116,7 +116,7 @@ def _less_for_texture(noise: ShotRead, variances: Array) -> ShotRead:
     expected, seen = (np.quantile(one, (FLATTEST_SHARE, FLAT_SHARE)) for one in (_noise_variances(), variances))
     evenness = float(np.sqrt(seen[0] / seen[1] * (expected[1] / expected[0])))
     factor = min(evenness / EVEN, 1.0) ** TEXTURE_POWER
-    return ShotRead(noise.shot * factor**2, noise.read * factor)
+    return noise.scaled(factor)
 
 
 def _clipped_shadow(planes: Array) -> tuple[float, float] | None:

@@ -8,6 +8,7 @@ Legend: H x W photosites, N of them.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -204,7 +205,7 @@ def _values(light: Array, y: Indices, x: Indices, steps: list[Step]) -> Array:
     return np.stack([_shifted(light, y, x, step, np.nan) for step in steps])
 
 
-def _shifted(values: NDArray, y: Indices, x: Indices, step: Step, outside: float) -> NDArray:  # type: ignore[type-arg]
+def _shifted(values: NDArray[Any], y: Indices, x: Indices, step: Step, outside: float) -> NDArray[Any]:
     H, W = values.shape
     v, u = y + step[0], x + step[1]
     inside = (v >= 0) & (v < H) & (u >= 0) & (u < W)

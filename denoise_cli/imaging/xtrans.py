@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from denoise_cli.imaging.bayer import Phase
 
-Values = TypeVar("Values", bound=NDArray[np.generic])
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 PERIOD = 6  # photosites after which the pattern repeats
 BLOCK = 3
@@ -48,7 +48,7 @@ def pattern(phase: Phase) -> NDArray[np.intp]:
     return np.roll(PATTERN, (-y, -x), axis=(0, 1))
 
 
-def pack(mosaic: Values, phase: Phase) -> Values:
+def pack(mosaic: NDArray[Scalar], phase: Phase) -> NDArray[Scalar]:
     """The planes of a mosaic: two of red, five of green, two of blue, one value of each for each block.
 
     A mosaic that begins or ends inside a block is continued with what is six photosites further inside, so that every
@@ -74,10 +74,10 @@ def pack(mosaic: Values, phase: Phase) -> Values:
         for row in (0, 1):
             planes[row::2, row::2, plane] = of_place[row::2, row::2]
             planes[row::2, 1 - row :: 2, swapped] = of_place[row::2, 1 - row :: 2]
-    return planes  # type: ignore[return-value]
+    return planes
 
 
-def unpack(planes: Values, phase: Phase, shape: tuple[int, int]) -> Values:
+def unpack(planes: NDArray[Scalar], phase: Phase, shape: tuple[int, int]) -> NDArray[Scalar]:
     """Undo `pack`: (h, w, 9) to a mosaic of `shape`, (H, W).
 
     >>> mosaic = np.arange(80).reshape(10, 8)
@@ -92,7 +92,7 @@ def unpack(planes: Values, phase: Phase, shape: tuple[int, int]) -> Values:
             of_place[row::2, row::2] = planes[row::2, row::2, plane]
             of_place[row::2, 1 - row :: 2] = planes[row::2, 1 - row :: 2, swapped]
     (y, x), (H, W) = phase, shape
-    return np.ascontiguousarray(whole[y : y + H, x : x + W])  # type: ignore[return-value]
+    return np.ascontiguousarray(whole[y : y + H, x : x + W])
 
 
 def _continued(side: int, first: int) -> NDArray[np.intp]:

@@ -21,7 +21,7 @@ from denoise_cli.imaging.anscombe import AnscombeTransform
 from denoise_cli.imaging.banding import row_offsets
 from denoise_cli.imaging.clipping import ClippedNoise, clipped_at
 from denoise_cli.imaging.noise import ShotRead, developed_noise
-from denoise_cli.imaging.photon_transfer import estimate_shot_read, smoothed_noise
+from denoise_cli.imaging.photon_transfer import estimate_shot_read, share_after_smoothing
 from denoise_cli.inference.denoiser import Denoiser
 from denoise_cli.inference.tiles import Progress
 from denoise_cli.io.development import as_photo, unmade_note
@@ -110,13 +110,11 @@ def _smoothed(raw: RawFile, stated: ShotRead) -> KnownNoise | None:
     if raw.obstacle is not None or not (stated.shot or stated.read):  # without a mosaic, demosaicing has smoothed it
         return None
     pack = raw.mosaic.filters.pack
-    left = smoothed_noise(stated, pack(raw.mosaic.light), pack(raw.mosaic.full))
-    if left is None:
+    share = share_after_smoothing(stated, pack(raw.mosaic.light), pack(raw.mosaic.full))
+    if share is None:
         return None
-    share = np.sqrt(left.read / stated.read if stated.read else left.shot / stated.shot)
-    return KnownNoise(
-        left, "file", (f"the noise has been smoothed before: {share:.0%} of the file's NoiseProfile used",)
-    )
+    note = f"the noise has been smoothed before: {share:.0%} of the file's NoiseProfile used"
+    return KnownNoise(stated.scaled(share), "file", (note,))
 
 
 def estimate_noise(raw: RawFile) -> ShotRead:
