@@ -64,11 +64,10 @@ def test_share_after_smoothing_is_about_what_its_smoothing_leaves(scene: np.ndar
     light = sensor.measure(scene)
     grain = pack(sensor_noise(light, stated.shot, stated.read, np.random.default_rng(0)), (0, 0))
     planes = pack(light, (0, 0)).clip(0.02, 0.8)  # no noise is clipped
-    share = share_after_smoothing(
-        stated, planes + gaussian_filter(grain, (sigma, sigma, 0)), np.zeros(planes.shape, bool)
-    )
+    smoothed, full = gaussian_filter(grain, (sigma, sigma, 0)), np.zeros(planes.shape, bool)
+    share = share_after_smoothing(stated, planes + smoothed, full)
     assert share is not None
-    left = gaussian_filter(grain, (sigma, sigma, 0)).std() / grain.std()
+    left = smoothed.std() / grain.std()
     assert 0.5 * left < share < 1.5 * left
     assert share_after_smoothing(stated, planes + grain, full) is None
 
