@@ -59,7 +59,7 @@ def test_a_picture_without_noise_has_next_to_none() -> None:
 
 
 @pytest.mark.parametrize("sigma", [0.5, 0.7, 1.0])
-def test_share_after_smoothing_is_about_what_its_smoothing_leaves(scene: np.ndarray, sigma: float) -> None:
+def test_the_share_is_about_what_smoothing_leaves(scene: np.ndarray, sigma: float) -> None:
     sensor, stated = Sensor(ShotRead(0, 0)), ShotRead(1e-2, 2e-2)
     light = sensor.measure(scene)
     grain = pack(sensor_noise(light, stated.shot, stated.read, np.random.default_rng(0)), (0, 0))
