@@ -95,10 +95,16 @@ class MovingPhotos:
 
 
 class Mixture:
-    """Crops from several sources, which are equally likely."""
+    """Crops from several sources.
 
-    def __init__(self, sources: Sequence[Source]) -> None:
+    Args:
+        sources: the sources.
+        shares: how often each is drawn from; they add up to 1. By default, all are equally likely.
+    """
+
+    def __init__(self, sources: Sequence[Source], shares: Sequence[float] | None = None) -> None:
         self._sources = sources
+        self._shares = shares
 
     @property
     def skipped(self) -> dict[tuple[Path, ...], UnreadableFile]:
@@ -110,7 +116,9 @@ class Mixture:
 
     def draw(self, rng: np.random.Generator, patch: int) -> Array:
         """Draw a crop from a random source."""
-        return self._sources[int(rng.integers(len(self._sources)))].draw(rng, patch)
+        if self._shares is None:
+            return self._sources[int(rng.integers(len(self._sources)))].draw(rng, patch)
+        return self._sources[int(rng.choice(len(self._sources), p=self._shares))].draw(rng, patch)
 
 
 @dataclass(frozen=True)

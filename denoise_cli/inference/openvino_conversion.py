@@ -19,12 +19,13 @@ from denoise_cli.nets.deformable import DeformableKernelNet
 from denoise_cli.nets.kpn import KPN
 from denoise_cli.nets.mallenet import MalleNet
 from denoise_cli.nets.mallenet_video import MalleNetVideo
+from denoise_cli.nets.malleunet import MalleUNet
 from denoise_cli.nets.residual import NoisePredictor, check_inputs
 
 if TYPE_CHECKING:
     import openvino
 
-Compilable = MalleNet | DeformableKernelNet | KPN
+Compilable = MalleNet | MalleUNet | DeformableKernelNet | KPN
 
 COLOURS = 3
 TRACED_MULTIPLES = 2  # side of the traced image, in units of the network's `multiple`; other sizes work, too
@@ -37,7 +38,7 @@ def compile_for_cpu(net: nn.Module, precision: torch.dtype) -> nn.Module:
         net: with its weights, on the CPU; it may be changed and cannot be trained afterwards.
         precision: of the arithmetic, float32 or bfloat16.
     """
-    if isinstance(net, MalleNet):
+    if isinstance(net, MalleNet | MalleUNet):
         return CompiledNet(net, precision)
     if isinstance(net, MalleNetVideo) and isinstance(net.finish, MalleNet):
         net.finish = CompiledNet(net.finish, precision)
@@ -47,14 +48,14 @@ def compile_for_cpu(net: nn.Module, precision: torch.dtype) -> nn.Module:
 
 
 class CompiledNet(NoisePredictor):
-    """A compiled MalleNet. It cannot be trained.
+    """A compiled MalleNet or MalleUNet. It cannot be trained.
 
     Args:
         net: with its weights.
         precision: of the arithmetic, float32 or bfloat16.
     """
 
-    def __init__(self, net: MalleNet, precision: torch.dtype) -> None:
+    def __init__(self, net: MalleNet | MalleUNet, precision: torch.dtype) -> None:
         super().__init__()
         self.multiple, self.channels = net.multiple, net.channels
         self._infer = _Inference(net, _PredictNoise(net), net.config.channels, precision)
@@ -89,7 +90,7 @@ class CompiledKernels(nn.Module):
 
 
 class _PredictNoise(nn.Module):
-    def __init__(self, net: MalleNet) -> None:
+    def __init__(self, net: MalleNet | MalleUNet) -> None:
         super().__init__()
         self.net = net
 
@@ -121,8 +122,8 @@ class _Inference:
 
 
 def convert_mallenet(model: str) -> "openvino.Model":
-    """The noise that a model's MalleNet predicts, as an OpenVINO model; arguments and errors as in `load_net`."""
-    net = cast("MalleNet", load_net(model).eval())
+    """The noise that a model's network predicts, as an OpenVINO model; arguments and errors as in `load_net`."""
+    net = cast("MalleNet | MalleUNet", load_net(model).eval())
     return convert(_PredictNoise(net), net.config.channels, net.multiple)
 
 

@@ -12,7 +12,7 @@ from denoise_cli.inference.device import Arithmetic
 from denoise_cli.inference.openvino_net import Inference, compile_cached
 from denoise_cli.inference.tiles import Arrays, Picture
 from denoise_cli.models.registry import ModelSpec, verified_checksum
-from denoise_cli.nets.configs import MALLENET_MULTIPLE, MalleNetConfig
+from denoise_cli.nets.configs import MALLENET_MULTIPLE, MalleNetConfig, MalleUNetConfig
 
 if TYPE_CHECKING:
     import openvino
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def runs_without_pytorch(spec: ModelSpec) -> bool:
     """Whether `OpenVINOEngine` can run a model: a MalleNet that needs no conversion to linear light."""
-    return isinstance(spec.config, MalleNetConfig) and spec.space != "linear"
+    return isinstance(spec.config, MalleNetConfig | MalleUNetConfig) and spec.space != "linear"
 
 
 class OpenVINOEngine:

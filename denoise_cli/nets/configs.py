@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from denoise_cli.nets.kpn import KPN
     from denoise_cli.nets.mallenet import MalleNet
     from denoise_cli.nets.mallenet_video import MalleNetVideo
+    from denoise_cli.nets.malleunet import MalleUNet
 
-MALLENET_MULTIPLE = 64  # pixels of the image: the side of a cell in a MalleNet's coarsest grid
+MALLENET_MULTIPLE = 64  # pixels of the image: the side of a cell in the coarsest grid of a MalleNet or MalleUNet
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,25 @@ class MalleNetConfig:
         from denoise_cli.nets.mallenet import MalleNet
 
         return MalleNet(self)
+
+
+@dataclass(frozen=True)
+class MalleUNetConfig:
+    """One variant of the MalleUNet, for photos and mosaics.
+
+    Attributes:
+        width: f, the channels of the finest level; the predictors of the kernels have half as many.
+        channels: channels of the input, all of which are denoised.
+    """
+
+    width: int
+    channels: int = 3
+
+    def build(self) -> "MalleUNet":
+        """A network with fresh weights."""
+        from denoise_cli.nets.malleunet import MalleUNet
+
+        return MalleUNet(self)
 
 
 @dataclass(frozen=True)

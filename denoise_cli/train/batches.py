@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from denoise_cli.data.clips import Mixture, MovingPhotos, find_clips, windows
+from denoise_cli.data.drawings import Drawings
 from denoise_cli.data.examples import (
     CameraNoise,
     DevelopedNoise,
@@ -23,6 +24,7 @@ from denoise_cli.data.examples import (
     SensorNoise,
 )
 from denoise_cli.data.photos import CropSource, Source, find_pairs, find_photos
+from denoise_cli.data.recolour import Recoloured
 from denoise_cli.errors import TrainingError, UnreadableFile
 from denoise_cli.models.registry import ModelSpec
 from denoise_cli.train.distributed import ProcessGroup
@@ -32,7 +34,7 @@ from denoise_cli.train.recipe import Recipe
 Batch = tuple[list[Tensor], list[str]]
 
 
-def find_examples(data: Sequence[Path], spec: ModelSpec, scratch: Path) -> Examples:
+def find_examples(data: Sequence[Path], spec: ModelSpec, scratch: Path, recipe: Recipe) -> Examples:
     """The examples that a model can learn from the photos, pairs or clips in some folders.
 
     Args:
@@ -40,6 +42,7 @@ def find_examples(data: Sequence[Path], spec: ModelSpec, scratch: Path) -> Examp
             is a clip, and photos directly in the folders are used too.
         spec: the model.
         scratch: a folder for decoded photos that do not fit in memory; it must exist when crops are drawn.
+        recipe: the settings; what they say about crops applies to photos and clips, but not to pairs.
 
     Raises:
         UnreadableFile: a folder has no photos.
@@ -54,7 +57,19 @@ def find_examples(data: Sequence[Path], spec: ModelSpec, scratch: Path) -> Examp
             raise TrainingError("pairs are sRGB-encoded, but this model works in linear light: give clean photos")
         both = CropSource([pair for several in pairs for pair in several], scratch=scratch)
         return Pairs(both, spec.is_blind)
-    crops: Source = _windows(data, spec.window, scratch) if spec.window > 1 else _photos(find_photos(data), scratch)
+    crops: Source
+    if spec.window > 1:
+        if recipe.drawings:
+            raise TrainingError(
+                f"{recipe.model}: a model for clips cannot learn from drawings: omit them from the recipe"
+            )
+        crops = _windows(data, spec.window, scratch)
+    else:
+        crops = _photos(find_photos(data), scratch)
+    if recipe.recolour:
+        crops = Recoloured(crops, recipe.recolour)
+    if recipe.drawings:
+        crops = Mixture([crops, Drawings()], [1 - recipe.drawings, recipe.drawings])
     return examples_of(crops, spec)
 
 

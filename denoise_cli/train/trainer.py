@@ -115,7 +115,7 @@ class Trainer:
                 size = self.processes.size
                 raise TrainingError(f"{count} crops cannot be divided among {size} processes: change --batch")
         self._data = data
-        self._examples = find_examples(data, self.spec, folder)
+        self._examples = find_examples(data, self.spec, folder, recipe)
         self._validation = find_validation(validation, self.spec) if validation is not None else None
         self._validate_every, self._save_every = validate_every, save_every
         self._workers = workers

@@ -9,7 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from denoise_cli.models.registry import Config
-from denoise_cli.nets.configs import DeformableKernelNetConfig, KPNConfig, MalleNetConfig, MalleNetVideoConfig
+from denoise_cli.nets.configs import (
+    DeformableKernelNetConfig,
+    KPNConfig,
+    MalleNetConfig,
+    MalleNetVideoConfig,
+    MalleUNetConfig,
+)
 from denoise_cli.nets.dncnn import DnCNNConfig
 from denoise_cli.nets.rdn import RDNConfig
 from denoise_cli.nets.unet import UNetConfig
@@ -32,6 +38,8 @@ NOISE_PREDICTORS = [
     Case(MalleNetConfig(8, block="residual", lean=True)),
     Case(MalleNetConfig(8, block="residual", kernel=3)),
     Case(MalleNetConfig(8, block="residual", channels=4, outputs=4), inputs=4, outputs=4),
+    Case(MalleUNetConfig(16)),
+    Case(MalleUNetConfig(16, channels=4), inputs=4, outputs=4),
     Case(DnCNNConfig(3, 8)),
     Case(DnCNNConfig(6, 8, "malleable")),
     Case(DnCNNConfig(3, 8, "malleable", pool=0)),

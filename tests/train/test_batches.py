@@ -9,8 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
+from denoise_cli.data.drawings import Drawings
 from denoise_cli.data.examples import CameraNoise, GaussianNoise, Pairs, SensorNoise
+from denoise_cli.data.recolour import Recoloured
 from denoise_cli.errors import TrainingError
 from denoise_cli.train.batches import Batch, find_examples, load_batches
 from denoise_cli.train.distributed import ProcessGroup
@@ -21,7 +24,7 @@ ALONE = ProcessGroup()
 
 
 def batches_of(photos: Path, first_step: int = 0, processes: ProcessGroup = ALONE, workers: int = 0) -> list[Batch]:
-    examples = find_examples([photos], SPECS["tiny"], photos)
+    examples = find_examples([photos], SPECS["tiny"], photos, RECIPE)
     return list(load_batches(examples, RECIPE, processes, first_step, workers))
 
 
@@ -38,6 +41,21 @@ def test_the_model_decides_which_noise_clean_photos_get(start: Start, model: str
     assert 0 < report.loss < 1
 
 
+def test_a_recipe_varies_colours_and_adds_drawings(photos: Path) -> None:
+    whole = find_examples([photos], SPECS["tiny"], photos, RECIPE).draw(np.random.default_rng(2), 32)
+    varied = find_examples([photos], SPECS["tiny"], photos, dataclasses.replace(RECIPE, recolour=1.0))
+    assert isinstance(varied.crops, Recoloured)
+    assert not np.array_equal(varied.draw(np.random.default_rng(2), 32).clean, whole.clean)
+    drawn = find_examples([photos], SPECS["tiny"], photos, dataclasses.replace(RECIPE, drawings=1.0))
+    assert np.array_equal(drawn.draw(np.random.default_rng(2), 32).clean, _first_drawing(2, 32))
+
+
+def _first_drawing(seed: int, patch: int) -> NDArray[np.float32]:
+    rng = np.random.default_rng(seed)
+    rng.choice(2, p=[0.0, 1.0])  # the choice between photos and drawings
+    return Drawings().draw(rng, patch)
+
+
 @pytest.mark.parametrize(("model", "sees"), [("tiny", False), ("blind", True)])
 def test_only_a_model_that_sees_the_noise_is_not_told_that_of_pairs(
     start: Start, pairs: Path, model: str, sees: bool
@@ -51,13 +69,13 @@ def test_only_a_model_that_sees_the_noise_is_not_told_that_of_pairs(
 
 def test_pairs_and_clean_photos_do_not_go_together(photos: Path, pairs: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError) as error:
-        find_examples([pairs, photos], SPECS["tiny"], tmp_path)
+        find_examples([pairs, photos], SPECS["tiny"], tmp_path, RECIPE)
     assert str(error.value) == f"{photos}: has no pairs, unlike the other folders: give folders of one kind only"
 
 
 def test_a_model_for_linear_light_does_not_learn_from_encoded_pairs(pairs: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="works in linear light"):
-        find_examples([pairs], SPECS["linear"], tmp_path)
+        find_examples([pairs], SPECS["linear"], tmp_path, RECIPE)
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
