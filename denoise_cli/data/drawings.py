@@ -59,7 +59,8 @@ def _pattern(rng: np.random.Generator, patch: int) -> Crop:
     else:
         y, x = np.mgrid[:cells, :cells]
         which = (y * int(rng.integers(3)) + x) % len(colours)
-    return np.repeat(np.repeat(colours[which], side, axis=0), side, axis=1)[:patch, :patch]
+    drawn: Crop = np.repeat(np.repeat(colours[which], side, axis=0), side, axis=1)[:patch, :patch]
+    return drawn
 
 
 def _drawing(rng: np.random.Generator, patch: int) -> Crop:
@@ -72,7 +73,7 @@ def _drawing(rng: np.random.Generator, patch: int) -> Crop:
         _draw_shape(canvas, rng, side, scale, palette[int(rng.integers(1, len(palette)))])
     if scale > 1:
         picture = picture.resize((patch, patch), Image.Resampling.BOX)
-    return np.asarray(picture, np.float32) / 255
+    return np.divide(np.asarray(picture), 255, dtype=np.float32)
 
 
 def _background(rng: np.random.Generator, side: int, colour: Colour) -> NDArray[np.uint8]:
@@ -110,7 +111,7 @@ def _draw_shape(canvas: ImageDraw.ImageDraw, rng: np.random.Generator, side: int
 def _colour(rng: np.random.Generator) -> Colour:
     """Any colour; black, white and greys more often."""
     if rng.random() < GREY_SHARE:
-        grey = int(rng.choice([0, 255, rng.integers(256)]))
+        grey = (0, 255, int(rng.integers(256)))[int(rng.integers(3))]
         return grey, grey, grey
     red, green, blue = (int(value) for value in rng.integers(256, size=COLOURS))
     return red, green, blue

@@ -42,8 +42,9 @@ class MalleUNet(ResidualNet):
         first = conv(config.channels * SQUARE**2 + 1, widths[0])
         downward = [nn.Conv2d(*pair, kernel_size=2, stride=2) for pair in pairwise(widths)]
         self.encoders = nn.ModuleList(
-            nn.Sequential(shrink, ResidualBlock(width))
-            for shrink, width in zip([first, *downward], widths, strict=True)
+            # A block costs most at the finest level, and achieves more on the way back.
+            nn.Sequential(shrink, ResidualBlock(width)) if level else nn.Sequential(shrink)
+            for level, (shrink, width) in enumerate(zip([first, *downward], widths, strict=True))
         )
         self.upward = nn.ModuleList(conv(coarse, fine, kernel=1) for fine, coarse in pairwise(widths))
         self.decoders = nn.ModuleList(_decoder(level, width, config) for level, width in enumerate(widths))
@@ -74,8 +75,7 @@ class MalleUNet(ResidualNet):
 
 def _decoder(level: int, width: int, config: MalleUNetConfig) -> nn.Sequential:
     malleable = MalleConv(width, config.width // 2, kernel=1, pool=POOLS[level])
-    before = [ResidualBlock(width)] if level else []  # a block costs most at the finest level
-    return nn.Sequential(*before, malleable, ResidualBlock(width))
+    return nn.Sequential(ResidualBlock(width), malleable, ResidualBlock(width))
 
 
 assert cell_side(POOLS[-1]) * SQUARE * 2 ** (len(WIDTHS) - 1) == MALLENET_MULTIPLE
