@@ -20,7 +20,7 @@ DRAFT_SIDE = 512  # pixels: a JPEG is decoded at the next larger size that it of
 
 def with_camera_tone(raw: RawFile, photo: Photo) -> Photo:
     """A developed photo with the tone curves of the file's preview; with a note instead if none is usable."""
-    model = _preview(raw)
+    model = preview_of(raw)
     if model is None:
         return _as_it_is(photo, "the file has no preview that can be read")
     if photo.pixels.shape[2] == 1:
@@ -51,7 +51,7 @@ def _as_it_is(photo: Photo, reason: str) -> Photo:
     return dataclasses.replace(photo, notes=(*photo.notes, f"not in the camera's tone: {reason}"))
 
 
-def _preview(raw: RawFile) -> NDArray[np.uint8] | None:
+def preview_of(raw: RawFile) -> NDArray[np.uint8] | None:
     """(h, w, 3), encoded, in any orientation; None if there is none, or one that is damaged or as small as an icon."""
     found = raw.embedded_preview
     if isinstance(found, bytes):

@@ -4,8 +4,11 @@
     python docs/experiments/raw.py noise            # errors of the noise estimate, from ISO 100 to 25600
     python docs/experiments/raw.py sensors FOLDER   # the same for sensors unlike those of the training
     python docs/experiments/raw.py speed            # time of each step and peak memory, for 24 megapixels
+    python docs/experiments/raw.py tone FILES       # how far pictures are from the previews in the files
+    python docs/experiments/raw.py sizes FILES      # sizes of denoised DNGs with each kind of compression
 
-Each prints its table as Markdown. FOLDER holds clean photos; the others use scikit-image's.
+Each prints its table as Markdown. FOLDER holds clean photos, FILES are camera RAW; the others use
+scikit-image's photos.
 """
 
 import argparse
@@ -21,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from scipy.ndimage import maximum_filter
 from skimage import data
 from unusual_sensors import UNUSUAL, Unusual, make_files, surviving_stars
@@ -37,6 +41,7 @@ from denoise_cli.imaging.sensor import Sensor, draw_sensor
 from denoise_cli.imaging.transfer import linear_to_srgb, srgb_to_linear
 from denoise_cli.inference.denoiser import Denoiser, load_denoiser
 from denoise_cli.io import dng, image
+from denoise_cli.io.camera_tone import preview_of, with_camera_tone
 from denoise_cli.io.development import as_photo, developed
 from denoise_cli.io.photo import Photo
 from denoise_cli.io.raw import RawFile
@@ -66,6 +71,9 @@ PHASES_OF: dict[FilterKind, list[Phase]] = {
 }
 SMALLEST_XTRANS = 576  # photosites, the shorter side: LibRaw develops no smaller X-Trans mosaics than 512
 GIGABYTE = 1e9
+MEGABYTE = 1e6
+TONE_WIDTH = 192  # pixels, at which pictures are compared with previews
+COMPRESSIONS = ("auto", "jpeg", "jxl")
 
 
 def simulate_dng(scene: Pixels, sensor: Sensor, rng: np.random.Generator | None) -> bytes:
@@ -258,6 +266,38 @@ def speed() -> None:
             )
 
 
+def tone(files: list[Path]) -> None:
+    """Print the mean difference from the preview in each file, of 255, with both kinds of tone."""
+    print("| file | flat | camera |")
+    print("|---|---|---|")
+    for path in files:
+        with RawFile(path.read_bytes(), MAX_PIXELS) as raw:
+            preview, flat = preview_of(raw), developed(raw)
+            if preview is None:
+                print(f"| {path.name} | no preview | |")
+                continue
+            pictures = (flat, with_camera_tone(raw, flat))
+        size = (TONE_WIDTH, TONE_WIDTH * preview.shape[0] // preview.shape[1])
+        small = [np.asarray(Image.fromarray(each.as_rgb8()).resize(size), int) for each in pictures]
+        errors = [np.abs(each - np.asarray(Image.fromarray(preview).resize(size), int)).mean() for each in small]
+        print(f"| {path.name} | {errors[0]:.1f} | {errors[1]:.1f} |")
+
+
+def sizes(files: list[Path]) -> None:
+    """Print the megabytes of denoised DNGs with each kind of compression."""
+    with tempfile.TemporaryDirectory() as folder:
+        print(f"| file | MB | {' | '.join(f'`--compression {name}`' for name in COMPRESSIONS)} |")
+        print("|---|---|" + "---|" * len(COMPRESSIONS))
+        for path in files:
+            cells = []
+            for compression in COMPRESSIONS:
+                target = Path(folder, f"{compression}.dng")
+                denoise = [sys.executable, "-m", "denoise_cli", "image", str(path), "-o", str(target), "--quiet"]
+                _run([*denoise, "--compression", compression, "--overwrite"])
+                cells.append(f"{target.stat().st_size / MEGABYTE:.2f}")
+            print(f"| {path.name} | {path.stat().st_size / MEGABYTE:.2f} | {' | '.join(cells)} |", flush=True)
+
+
 def _time_steps(file: bytes, denoise: Denoiser) -> Iterator[tuple[str, float]]:
     started = time.perf_counter()
 
@@ -306,6 +346,8 @@ def main() -> None:
     sensors_parser.add_argument("--photos", type=int, default=8, help="so many, evenly spread over the folder")
     sensors_parser.add_argument("--only", nargs="*", default=[], help="words in the names of the sensors")
     names.add_parser("speed")
+    for name in ("tone", "sizes"):
+        names.add_parser(name).add_argument("files", type=Path, nargs="+")
     given = parser.parse_args()
     match given.name:
         case "quality":
@@ -316,6 +358,10 @@ def main() -> None:
             noise(given.repeats)
         case "speed":
             speed()
+        case "tone":
+            tone(given.files)
+        case "sizes":
+            sizes(given.files)
 
 
 if __name__ == "__main__":
