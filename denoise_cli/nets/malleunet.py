@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from denoise_cli.nets.configs import MALLENET_MULTIPLE, MalleUNetConfig
-from denoise_cli.nets.malleconv import MalleConv, Pool, cell_side
+from denoise_cli.nets.malleconv import MalleConv, Pool
 from denoise_cli.nets.residual import ResidualBlock, ResidualNet, conv, zeroed
 
 SQUARE = 2  # side in pixels of the squares that are one pixel of the finest level
@@ -76,6 +76,3 @@ class MalleUNet(ResidualNet):
 def _decoder(level: int, width: int, config: MalleUNetConfig) -> nn.Sequential:
     malleable = MalleConv(width, config.width // 2, kernel=1, pool=POOLS[level])
     return nn.Sequential(ResidualBlock(width), malleable, ResidualBlock(width))
-
-
-assert cell_side(POOLS[-1]) * SQUARE * 2 ** (len(WIDTHS) - 1) == MALLENET_MULTIPLE

@@ -1,0 +1,40 @@
+import pytest
+import torch
+
+from denoise_cli.nets.configs import MALLENET_MULTIPLE, MalleUNetConfig
+from denoise_cli.nets.malleconv import MalleConv, cell_side
+from denoise_cli.nets.malleunet import POOLS, SQUARE, MalleUNet
+
+
+@pytest.fixture
+def net() -> MalleUNet:
+    """A network like one after some training."""
+    made = MalleUNetConfig(32).build().eval()
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.05)
+    return made
+
+
+def test_sides_are_multiples_of_a_cell_at_every_level(net: MalleUNet) -> None:
+    cells = [cell_side(pool) * SQUARE * 2**level for level, pool in enumerate(POOLS)]
+    assert MALLENET_MULTIPLE == MalleUNet.multiple == cells[-1] == max(cells)
+    found = [module.cell for decoder in net.decoders for module in decoder.modules() if isinstance(module, MalleConv)]
+    assert found == [cell_side(pool) for pool in POOLS]
+
+
+@torch.no_grad()
+def test_every_pixel_of_a_square_has_its_own_result(net: MalleUNet) -> None:
+    image, sigma = torch.full((1, 3, 64, 64), 0.5), torch.full((1, 1, 64, 64), 0.1)
+    noise = net.noise(image, sigma)[0, 0, 24:40, 24:40]
+    squares = noise.unfold(0, SQUARE, SQUARE).unfold(1, SQUARE, SQUARE).flatten(2)
+    assert squares.std(dim=-1).min() > 1e-3
+
+
+@torch.no_grad()
+def test_the_level_map_is_seen_in_place(net: MalleUNet) -> None:
+    image, sigma = torch.full((1, 3, 256, 256), 0.5), torch.full((1, 1, 256, 256), 0.1)
+    noisier = sigma.clone()
+    noisier[..., :128, :128] = 0.3
+    change = (net(image, sigma) - net(image, noisier)).abs().mean(dim=(0, 1))
+    assert change[:96, :96].mean() > 10 * change[160:, 160:].mean()
