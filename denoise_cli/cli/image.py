@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -25,13 +24,12 @@ from denoise_cli.cli.options import (
     read_precision,
     read_tile,
 )
-from denoise_cli.errors import DenoiseError, UsageError
+from denoise_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from denoise_cli.inference.denoiser import Denoiser
-    from denoise_cli.inference.tiles import Progress
     from denoise_cli.pipeline.jobs import Job
-    from denoise_cli.pipeline.photo import Result, Settings
+    from denoise_cli.pipeline.photo import Result
 
 Inputs = Annotated[
     list[str], typer.Argument(metavar="PHOTO", help="Photos, folders of photos, or - for standard input.")
@@ -175,15 +173,19 @@ def image(
 
     check_weights = cache(registry.check_weights)
 
-    def run(job: "Job", progress: "Progress") -> "Result":
-        if dry_run:
-            return photo.preview(job, check_weights, settings)
-        return photo.run(job, load, settings, progress)
-
     if model != AUTO:
         (check_weights if dry_run else load)(model)
-    failures = _run_all(planned, run, settings, quiet, as_json, dry_run)
-    if failures:
+    with console.progress_bar(len(planned), quiet) as bar:
+
+        def begin(job: "Job") -> None:
+            bar.start(job.source.name)
+
+        if dry_run:
+            results = photo.preview_all(planned, check_weights, settings, begin)
+        else:
+            results = photo.run_all(planned, load, settings, begin, bar.set_fraction)
+        succeeded = [_report(result, bar, quiet, as_json) for result in results]
+    if not all(succeeded):
         raise typer.Exit(1)
 
 
@@ -197,35 +199,18 @@ def _read_hot_pixels(text: str) -> "Literal['auto', 'off'] | Path":
     return Path(text)
 
 
-def _run_all(
-    jobs: "Sequence[Job]",
-    run: "Callable[[Job, Progress], Result]",
-    settings: "Settings",
-    quiet: bool,
-    as_json: bool,
-    dry_run: bool,
-) -> int:
-    """Run one job after another and report on each; returns how many failed."""
-    from denoise_cli.pipeline import photo
-
-    failures = 0
-    with console.progress_bar(len(jobs), quiet) as bar:
-        for job in jobs:
-            bar.start(job.source.name)
-            try:
-                result = run(job, bar.set_fraction)
-                if dry_run and not as_json:  # then it is what was asked for
-                    console.output(_summary(result))
-                elif not quiet:
-                    console.status(_summary(result))
-            except DenoiseError as error:
-                failures += 1
-                result = photo.failed(job, settings, error, dry_run)
-                console.error(str(error))
-            if as_json:
-                console.output(json.dumps(dataclasses.asdict(result)))
-            bar.finish()
-    return failures
+def _report(result: "Result", bar: console.ProgressBar, quiet: bool, as_json: bool) -> bool:
+    """Report on a photo; returns whether it succeeded."""
+    if result.error is not None:
+        console.error(result.error)
+    elif result.dry_run and not as_json:  # then it is what was asked for
+        console.output(_summary(result))
+    elif not quiet:
+        console.status(_summary(result))
+    if as_json:
+        console.output(json.dumps(dataclasses.asdict(result)))
+    bar.finish()
+    return result.error is None
 
 
 def _summary(result: "Result") -> str:

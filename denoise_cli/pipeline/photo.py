@@ -1,7 +1,8 @@
 """A photo from file to file: read, denoised and written, with a record of the outcome."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -97,10 +98,73 @@ def run(job: Job, load: Load, settings: Settings, progress: Progress | None = No
     Raises:
         DenoiseError: something that the user can act upon; nothing was written, unless a sidecar is what failed.
     """
+    return _write(_denoise(job, load, settings, progress), settings)
+
+
+def run_all(
+    jobs: Iterable[Job], load: Load, settings: Settings, begin: Callable[[Job], None], progress: Progress | None = None
+) -> Iterator[Result]:
+    """Run jobs one after another, but write each photo while the next one is read and denoised.
+
+    Args:
+        jobs: the photos and their targets.
+        load: returns the denoiser of a model, given its name; called by this thread.
+        settings: how to denoise.
+        begin: called before each job.
+        progress: called with the fraction of the job that is done.
+
+    Yields:
+        The result of each job, in their order, also of those that failed.
+    """
+    with ThreadPoolExecutor(1) as writer:
+        writing: tuple[Job, Future[Result]] | None = None
+        for job in jobs:
+            begin(job)
+            try:
+                denoised = _denoise(job, load, settings, progress)
+            except DenoiseError as error:
+                outcome: Future[Result] = Future()
+                outcome.set_exception(error)
+            else:
+                if writing is not None:
+                    wait([writing[1]])  # so that there are never more than two photos in memory
+                outcome = writer.submit(_write, denoised, settings)
+                del denoised
+            if writing is not None:
+                yield _result_of(*writing, settings)
+            writing = job, outcome
+        if writing is not None:
+            yield _result_of(*writing, settings)
+
+
+@dataclass(frozen=True)
+class _Denoised:
+    """A photo that is denoised and not yet written.
+
+    Attributes:
+        job: the photo and its target.
+        model: the name of the one that denoised it.
+        kind: the format to write.
+        size: H and W of the photo that was read.
+        is_raw: whether that was camera RAW.
+        done: the result.
+        seconds: that it took so far.
+    """
+
+    job: Job
+    model: str
+    kind: str
+    size: tuple[int, int]
+    is_raw: bool
+    done: "_Done"
+    seconds: float
+
+
+def _denoise(job: Job, load: Load, settings: Settings, progress: Progress | None) -> _Denoised:
     started = time.perf_counter()
     with _checked(job, settings) as task:
         source, model, kind = task.source, task.model, task.kind
-        H, W = source.shape
+        size = source.shape
         if isinstance(source, RawFile) and task.is_for_raw:
             done = _denoise_raw(source, task, load(model), settings, progress)
         else:
@@ -109,6 +173,12 @@ def run(job: Job, load: Load, settings: Settings, progress: Progress | None = No
         if settings.tone == "camera" and isinstance(source, RawFile) and isinstance(done.picture, Photo):
             done = _in_camera_tone(done, source, done.picture)
         is_raw = isinstance(source, RawFile)
+    return _Denoised(job, model, kind, size, is_raw, done, time.perf_counter() - started)
+
+
+def _write(denoised: _Denoised, settings: Settings) -> Result:
+    started = time.perf_counter()
+    job, model, kind, done = denoised.job, denoised.model, denoised.kind, denoised.done
     if job.makes_folder:
         _make_folder(job.target.parent)
     software = f"denoise {__version__} ({Path(model).name}, {done.words(settings.strength)})"
@@ -118,7 +188,7 @@ def run(job: Job, load: Load, settings: Settings, progress: Progress | None = No
         job.target,
         settings.overwrite,
         turned=kind != DNG,
-        developed=is_raw and kind != DNG,
+        developed=denoised.is_raw and kind != DNG,
         marked=kind == DNG and settings.strength > 0,
     )
     notes = (*done.notes, *sidecars)
@@ -126,12 +196,35 @@ def run(job: Job, load: Load, settings: Settings, progress: Progress | None = No
         source=str(job.source),
         target=str(job.target),
         model=model,
-        width=W,
-        height=H,
-        seconds=round(time.perf_counter() - started, 3),
+        width=denoised.size[1],
+        height=denoised.size[0],
+        seconds=round(denoised.seconds + time.perf_counter() - started, 3),
         notes=notes,
         **done.facts(),
     )
+
+
+def _result_of(job: Job, outcome: Future[Result], settings: Settings) -> Result:
+    try:
+        return outcome.result()
+    except DenoiseError as error:
+        return _failed(job, settings, error)
+
+
+def _failed(job: Job, settings: Settings, error: DenoiseError) -> Result:
+    return Result(str(job.source), str(job.target), settings.model, error=str(error))
+
+
+def preview_all(
+    jobs: Iterable[Job], load: Callable[[str], object], settings: Settings, begin: Callable[[Job], None]
+) -> Iterator[Result]:
+    """What `run_all` would do: see `preview`. Yields the result of each job, also of those that would fail."""
+    for job in jobs:
+        begin(job)
+        try:
+            yield preview(job, load, settings)
+        except DenoiseError as error:
+            yield replace(_failed(job, settings, error), dry_run=True)
 
 
 def preview(job: Job, load: Callable[[str], object], settings: Settings) -> Result:
@@ -256,11 +349,6 @@ def _in_camera_tone(done: _Done, raw: RawFile, photo: Photo) -> _Done:
 
     toned = with_camera_tone(raw, photo)
     return replace(done, picture=toned, notes=done.notes + toned.notes[len(photo.notes) :])
-
-
-def failed(job: Job, settings: Settings, error: DenoiseError, dry_run: bool = False) -> Result:
-    """The record of a job that failed, or would."""
-    return Result(str(job.source), str(job.target), settings.model, error=str(error), dry_run=dry_run)
 
 
 def denoise_photo(
