@@ -145,6 +145,7 @@ def test_networks_are_timed_beside_others(cli: Cli) -> None:
     for record in networks:
         assert record["machine"] == machine["machine"]
         assert 0 < record["fastest"] <= record["milliseconds"] <= record["slowest"]
+        assert record["cpu_milliseconds"] > 0
         assert record["megapixels_per_second"] == pytest.approx(2 * 64 * 64 / 1e3 / record["milliseconds"])
     # FFDNet at half the size: 15 channels to 96 (its level is one of them), ten times 96 to 96, 96 to 12; 3 x 3 each.
     expected = 9 * (13 * 96 + 10 * 96 * 96 + 96 * 12) * 2 * 32 * 32
