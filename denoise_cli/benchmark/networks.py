@@ -9,9 +9,11 @@ Legend: H x W image.
 import math
 import multiprocessing
 import statistics
+import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,6 +44,7 @@ class Speed:
         runs_in: the library that computes it, and the precision.
         milliseconds: the median of the runs.
         fastest, slowest: runs, in milliseconds.
+        cpu_milliseconds: how long its threads compute in the median run, all together.
         megapixels: in one run.
         multiply_adds: in one run; None if they cannot be counted.
         peak_bytes: memory that the first run needs in addition to the network.
@@ -52,6 +55,7 @@ class Speed:
     milliseconds: float
     fastest: float
     slowest: float
+    cpu_milliseconds: float
     megapixels: float
     multiply_adds: float | None
     peak_bytes: int
@@ -125,7 +129,7 @@ def _time_network(job: Job) -> Speed:
             ready(image, sigma)
             if uses_graphs:  # the second run makes the recording
                 ready(image, sigma)
-        runs = time_runs(lambda: ready(image, sigma), device)
+        runs = _time_runs(lambda: ready(image, sigma), device)
     is_compiled = any(isinstance(module, CompiledNet | CompiledKernels) for module in ready.modules())
     runs_in = f"{'OpenVINO' if is_compiled else 'PyTorch'}, {str(arithmetic).removeprefix('torch.')}"
     # While a recording is made, choosing the fastest convolutions takes more memory than the recording then holds.
@@ -141,15 +145,29 @@ def _time_non_local_means(job: Job, megapixels: float) -> Speed:
     picture = np.random.default_rng(0).integers(0, 256, (job.size, job.size * job.batch, 3), dtype=np.uint8)
     with PeakMemory(torch.device("cpu")) as peak:
         cv2.fastNlMeansDenoisingColored(picture)
-    runs = time_runs(lambda: cv2.fastNlMeansDenoisingColored(picture), torch.device("cpu"))
+    runs = _time_runs(lambda: cv2.fastNlMeansDenoisingColored(picture), torch.device("cpu"))
     return _speed(job.name, "OpenCV, uint8", runs, megapixels, None, peak.bytes)
 
 
+@dataclass(frozen=True)
+class _Runs:
+    seconds: list[float]
+    busy_threads: float  # their mean number
+
+
+def _time_runs(work: Callable[[], Any], device: torch.device) -> _Runs:
+    started, cpu_started = time.perf_counter(), time.process_time()
+    seconds = time_runs(work, device)
+    return _Runs(seconds, (time.process_time() - cpu_started) / (time.perf_counter() - started))
+
+
 def _speed(
-    name: str, runs_in: str, runs: list[float], megapixels: float, multiply_adds: float | None, peak_bytes: int
+    name: str, runs_in: str, runs: _Runs, megapixels: float, multiply_adds: float | None, peak_bytes: int
 ) -> Speed:
-    median, fastest, slowest = (1e3 * seconds for seconds in (statistics.median(runs), min(runs), max(runs)))
-    return Speed(name, runs_in, median, fastest, slowest, megapixels, multiply_adds, peak_bytes)
+    seconds = statistics.median(runs.seconds), min(runs.seconds), max(runs.seconds)
+    median, fastest, slowest = (1e3 * one for one in seconds)
+    cpu = median * runs.busy_threads
+    return Speed(name, runs_in, median, fastest, slowest, cpu, megapixels, multiply_adds, peak_bytes)
 
 
 def _multiply_adds(net: nn.Module, channels: int) -> float:

@@ -156,9 +156,9 @@ class PeakMemory:
             self.bytes = max(_peak_bytes() - self._before, 0)
 
 
-def max_rss_bytes(usage: resource.struct_rusage) -> int:
-    """The peak memory of a process in bytes, from its resource usage."""
-    return usage.ru_maxrss * (1 if sys.platform == "darwin" else KIBIBYTE)  # macOS counts bytes, Linux KiB
+def max_rss_bytes(ru_maxrss: int) -> int:
+    """The peak memory of a process in bytes, from the number in its resource usage."""
+    return ru_maxrss * (1 if sys.platform == "darwin" else KIBIBYTE)  # macOS counts bytes, Linux KiB
 
 
 def _current_bytes() -> int:
@@ -174,4 +174,4 @@ def _peak_bytes() -> int:
     if status.exists():
         (line,) = (line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) * KIBIBYTE
-    return max_rss_bytes(resource.getrusage(resource.RUSAGE_SELF))
+    return max_rss_bytes(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

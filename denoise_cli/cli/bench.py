@@ -1,28 +1,30 @@
-"""`denoise bench`: time networks and operators, or whole programs on a photo or a clip, in comparison with others."""
+"""`denoise bench`: time networks and operators, or whole programs on files, beside those of others or another build."""
 
 import dataclasses
 import json
+import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from denoise_cli.cli import console
 from denoise_cli.cli.options import Device, Json, Precision, Quiet, read_precision
-from denoise_cli.errors import UnreadableFile, UsageError
+from denoise_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from denoise_cli.benchmark.networks import Speed
+    from denoise_cli.benchmark.builds import Comparison, Figures
+    from denoise_cli.benchmark.networks import Job, Speed
     from denoise_cli.benchmark.operators import OperatorSpeed
-    from denoise_cli.benchmark.programs import Timing
+    from denoise_cli.benchmark.programs import Timing, Workload
     from denoise_cli.benchmark.timing import Machine
 
 Item = TypeVar("Item")
 
-DEFAULT_MEGAPIXELS = 12.0
 DEFAULT_SIZE = 256  # pixels
+DEFAULT_REPEATS = 5
 SMALLEST_SIZE = 64  # pixels
 LARGEST_SIZE = 8192  # pixels
 SCORED_ON = "cbsd68"  # the test set of --plot
@@ -30,7 +32,10 @@ SCORED_AT = "25"  # its noise level, on the scale of 0 to 255
 
 Source = Annotated[
     Path | None,
-    typer.Argument(metavar="FILE", help="Photo or clip on which to time whole programs, from file to file."),
+    typer.Argument(
+        metavar="FILE",
+        help="Photo, camera RAW, folder of photos or clip on which to time whole programs, from file to file.",
+    ),
 ]
 Megapixels = Annotated[
     float | None,
@@ -58,7 +63,7 @@ Models = Annotated[
         "--model",
         metavar="MODEL",
         help="Model: a name from `denoise models` or, without FILE, that of a network by others. Repeatable.",
-        show_default="all; mallenet-s with a photo, mallenet-v with a clip",
+        show_default="all (ours, with --against); mallenet-s with a photo, mallenet-v with a clip, else by the file",
     ),
 ]
 Plot = Annotated[
@@ -67,6 +72,17 @@ Plot = Annotated[
         metavar="FILE",
         help="PNG file to write, with PSNR against time for every model that has a score. Only without FILE.",
     ),
+]
+Against = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="CHECKOUT",
+        help="Folder of another checkout of this project, to compare its build with this one instead of with others.",
+    ),
+]
+Repeat = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, help="Number of runs of each build. Only with --against.", show_default="5"),
 ]
 
 
@@ -77,59 +93,74 @@ def bench(
     batch: Batch = 1,
     model: Models = [],  # noqa: B006 - typer copies it
     plot: Plot = None,
+    against: Against = None,
+    repeat: Repeat = None,
     device: Device = "auto",
     precision: Precision = "auto",
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Time networks or whole programs, and compare them with others.
+    """Time networks or whole programs, and compare them with others, or with another build of this program.
 
     Without FILE, times networks and operators on random pictures. With FILE, times `denoise image` or `denoise video`.
     """
-    if source is None:
-        if megapixels is not None:
-            raise UsageError("--megapixels: only with a photo: name one")
-        _bench_networks(size or DEFAULT_SIZE, batch, model, plot, device, precision, quiet, as_json)
-        return
-    if size is not None or plot is not None or batch != 1 or precision != "auto":
+    if source is None and megapixels is not None:
+        raise UsageError("--megapixels: only with a photo: name one")
+    if source is not None and (size is not None or plot is not None or batch != 1 or precision != "auto"):
         raise UsageError(f"--size, --batch, --precision, --plot: only without a file: drop them, or drop {source}")
-    _bench_programs(source, megapixels, model, device, quiet, as_json)
+    if against is None and repeat is not None:
+        raise UsageError("--repeat: only with --against: name another checkout")
+    if against is not None:
+        if plot is not None:
+            raise UsageError("--plot: not with --against: drop one of them")
+        from denoise_cli.benchmark.builds import check_checkout
+
+        check_checkout(against)
+    repeats = repeat or DEFAULT_REPEATS
+    if source is not None:
+        _bench_programs(source, megapixels, model, device, against, repeats, quiet, as_json)
+        return
+    jobs = _jobs(size or DEFAULT_SIZE, batch, model, device, precision, is_against=against is not None)
+    if against is None:
+        _bench_networks(jobs, model, plot, quiet, as_json)
+    else:
+        _compare_networks(jobs, against, repeats, quiet, as_json)
 
 
-def _bench_networks(
-    size: int,
-    batch: int,
-    models: "Sequence[str]",
-    plot: Path | None,
-    device: str,
-    precision: str,
-    quiet: bool,
-    as_json: bool,
-) -> None:
+def _jobs(size: int, batch: int, models: "Sequence[str]", device: str, precision: str, is_against: bool) -> "list[Job]":
     precision_name = read_precision(precision)
 
     from denoise_cli.benchmark import networks
-    from denoise_cli.benchmark.operators import time_operators
-    from denoise_cli.benchmark.timing import measure_machine
+    from denoise_cli.models.registry import MODELS
 
     for name in models:
         if name not in networks.known_networks():
             raise UsageError(f"--model {name}: choose from {', '.join(networks.known_networks())}")
-    names = list(models) or networks.usual_networks(device)
+    names = list(models) or (list(MODELS) if is_against else networks.usual_networks(device))
     multiple = networks.multiple_of_sides(names)
     if not SMALLEST_SIZE <= size <= LARGEST_SIZE or size % multiple:
         raise UsageError(f"--size {size}: expected a multiple of {multiple} from {SMALLEST_SIZE} to {LARGEST_SIZE}")
-    scores = _scores(names)
+    return [networks.Job(name, size, batch, device, precision_name) for name in names]
+
+
+def _bench_networks(
+    jobs: "Sequence[Job]", models: "Sequence[str]", plot: Path | None, quiet: bool, as_json: bool
+) -> None:
+    from denoise_cli.benchmark import networks
+    from denoise_cli.benchmark.operators import time_operators
+    from denoise_cli.benchmark.timing import measure_machine
+
+    scores = _scores(job.name for job in jobs)
     if plot is not None:
         _check_plot(plot, scores)
-    machine = measure_machine(device, precision_name)
-    jobs = [networks.Job(name, size, batch, device, precision_name) for name in names]
+    size, batch, device, precision = jobs[0].size, jobs[0].batch, jobs[0].device, jobs[0].precision
+    machine = measure_machine(device, precision)
     outcomes = _with_bar(networks.time_networks(jobs), len(jobs), quiet)
     for outcome in outcomes:
         if isinstance(outcome, str):
             console.error(outcome)
     speeds = [outcome for outcome in outcomes if isinstance(outcome, networks.Speed)]
-    operators = list(time_operators(size, device, precision_name))
+    operators = list(time_operators(size, device, precision))
     if as_json:
         _print_records(machine, speeds, operators)
     else:
@@ -183,7 +214,7 @@ def _print_records(machine: "Machine", speeds: "Iterable[Speed]", operators: "It
         console.output(
             json.dumps(
                 {"network": speed.name, "runs_in": speed.runs_in, "milliseconds": speed.milliseconds}
-                | {"fastest": speed.fastest, "slowest": speed.slowest}
+                | {"fastest": speed.fastest, "slowest": speed.slowest, "cpu_milliseconds": speed.cpu_milliseconds}
                 | {"megapixels_per_second": speed.megapixels_per_second, "peak_bytes": speed.peak_bytes}
                 | {"multiply_adds": speed.multiply_adds}
                 | where
@@ -208,7 +239,7 @@ def _print_tables(
         f"{machine.copied / 1e9:.1f} GB copied per second"
     )
     console.output("")
-    numbers = ["ms", "from", "to", "MP/s", "peak MB", "G multiply-adds", "% of the machine's"]
+    numbers = ["ms", "from", "to", "CPU ms", "MP/s", "peak MB", "G multiply-adds", "% of the machine's"]
     console.table(
         [f"network, {batch} x {size} x {size}", "runs in", *numbers],
         [[speed.name, speed.runs_in, *_network_cells(speed, machine)] for speed in speeds],
@@ -230,6 +261,7 @@ def _network_cells(speed: "Speed", machine: "Machine") -> list[str]:
         f"{speed.milliseconds:.1f}",
         f"{speed.fastest:.1f}",
         f"{speed.slowest:.1f}",
+        f"{speed.cpu_milliseconds:.1f}",
         f"{speed.megapixels_per_second:.3f}",
         f"{speed.peak_bytes / 1e6:.0f}",
         "-" if multiply_adds is None else f"{multiply_adds / 1e9:.2f}",
@@ -247,63 +279,92 @@ def _operator_cells(operator: "OperatorSpeed", machine: "Machine") -> list[str]:
     ]
 
 
+def _compare_networks(jobs: "Sequence[Job]", other: Path, repeats: int, quiet: bool, as_json: bool) -> None:
+    from denoise_cli.benchmark.builds import compare_networks
+
+    size, batch = jobs[0].size, jobs[0].batch
+    outcomes = _with_bar(compare_networks(jobs, other, repeats), len(jobs), quiet)
+    _print_comparisons(outcomes, "network", f"{batch} x {size} x {size}", {"size": size, "batch": batch}, as_json)
+
+
 def _bench_programs(
-    source: Path, megapixels: float | None, models: "Sequence[str]", device: str, quiet: bool, as_json: bool
+    source: Path,
+    megapixels: float | None,
+    models: "Sequence[str]",
+    device: str,
+    other: Path | None,
+    repeats: int,
+    quiet: bool,
+    as_json: bool,
 ) -> None:
-    from denoise_cli.benchmark import programs
-    from denoise_cli.io import image
+    from denoise_cli.benchmark.builds import compare_programs
+    from denoise_cli.benchmark.programs import time_program, workload_for
     from denoise_cli.models.registry import load_net
-    from denoise_cli.pipeline.model_choice import model_for_timing
 
-    is_photo = image.is_photo(source)
-    names = list(models) or [model_for_timing(is_photo)]
-    for name in names:
-        load_net(name)  # fails here rather than after the other programs have been timed
-    if is_photo:
-        photo = programs.enlarge(image.read(source), megapixels or DEFAULT_MEGAPIXELS)
-        H, W, _ = photo.pixels.shape
-        timings = programs.time_photo(photo, names, device)
-        size, facts = f"{H * W / 1e6:.1f} MP", {"width": W, "height": H}
-    elif megapixels is not None:
-        raise UsageError(f"--megapixels {megapixels:g}: only with a photo: drop it for a clip")
-    else:
-        frames, W, H = _measure_clip(source)
-        timings = programs.time_clip(source, names, device)
-        size, facts = f"{frames} frames of {W} x {H}", {"width": W, "height": H, "frames": frames}
-    _print_timings(_with_bar(timings, len(names) + 1, quiet), size, facts, as_json)
+    for name in models:
+        load_net(name)  # fails here rather than after other programs have been timed
+    with tempfile.TemporaryDirectory() as folder:
+        work = workload_for(source, megapixels, models, device, Path(folder))
+        if other is None:
+            programs = [work.peer, *work.ours]
+            _print_timings(_with_bar(map(time_program, programs), len(programs), quiet), work, as_json)
+        else:
+            outcomes = _with_bar(compare_programs(work.ours, other, repeats), len(work.ours), quiet)
+            _print_comparisons(outcomes, "program", work.size, work.facts, as_json)
 
 
-def _measure_clip(source: Path) -> tuple[int, int, int]:
-    """The number of frames, and their width and height in pixels."""
-    from denoise_cli.io.video import Reader
-
-    with Reader(source) as clip:
-        frames = sum(1 for _ in clip.frames())
-        width, height = clip.stream.width, clip.stream.height
-    if not frames:
-        raise UnreadableFile(source, "has no frames that can be decoded")
-    return frames, width, height
-
-
-def _print_timings(timings: "Sequence[Timing]", size: str, facts: dict[str, Any], as_json: bool) -> None:
+def _print_timings(timings: "Sequence[Timing]", work: "Workload", as_json: bool) -> None:
     """Print what each program took; `timings` begins with the one that the others are compared with."""
+    ratios = [timing.seconds / timings[0].seconds for timing in timings]
     if as_json:
-        for timing in timings:
+        for timing, ratio in zip(timings, ratios, strict=True):
             taken = {key: value for key, value in dataclasses.asdict(timing).items() if key != "name"}
-            console.output(json.dumps({"program": timing.name} | facts | taken))
+            console.output(json.dumps({"program": timing.name} | dict(work.facts) | taken | {"seconds_ratio": ratio}))
         return
-    numbers = [f"seconds at {size}", "times the speed", "CPU seconds", "peak MB"]
+    numbers = [f"seconds at {work.size}", "times the first's", "CPU seconds", "peak MB"]
     rows = [
         [
             timing.name,
             f"{timing.seconds:.1f}",
-            f"{timings[0].seconds / timing.seconds:.2f}",
+            f"{ratio:.2f}",
             f"{timing.cpu_seconds:.1f}",
             f"{timing.peak_bytes / 1e6:.0f}",
         ]
-        for timing in timings
+        for timing, ratio in zip(timings, ratios, strict=True)
     ]
     console.table(["program", *numbers], rows, numbers=numbers)
+
+
+def _print_comparisons(
+    outcomes: "Sequence[Comparison | str]", kind: str, size: str, facts: "Mapping[str, int]", as_json: bool
+) -> None:
+    """Print what each program or network takes in both builds, and why others could not be compared."""
+    failures = [outcome for outcome in outcomes if isinstance(outcome, str)]
+    comparisons = [outcome for outcome in outcomes if not isinstance(outcome, str)]
+    for failure in failures:
+        console.error(failure)
+    if as_json:
+        for comparison in comparisons:
+            taken = {"here": comparison.here, "there": comparison.there, "ratios": comparison.ratios}
+            console.output(json.dumps({kind: comparison.name} | dict(facts) | taken))
+    elif comparisons:
+        columns = {"seconds": "seconds", "cpu_seconds": "CPU seconds", "peak_bytes": "peak MB"}
+        numbers = [part for column in columns.values() for part in (f"{column} here", "there", "there / here")]
+        rows = [
+            [one.name, *(cell for figure in columns for cell in _comparison_cells(one, figure))] for one in comparisons
+        ]
+        console.table([f"{kind}, {size}", *numbers], rows, numbers=numbers)
+    if failures:
+        raise typer.Exit(1)
+
+
+def _comparison_cells(comparison: "Comparison", figure: str) -> list[str]:
+    def cell(figures: "Figures", spec: str, unit: float = 1) -> str:
+        return "-" if figure not in figures else format(figures[figure] / unit, spec)
+
+    unit, spec = (1e6, ".0f") if figure == "peak_bytes" else (1, ".4f")
+    here, there = cell(comparison.here, spec, unit), cell(comparison.there, spec, unit)
+    return [here, there, cell(comparison.ratios, ".2f")]
 
 
 def _with_bar(items: "Iterator[Item]", count: int, quiet: bool) -> "list[Item]":

@@ -328,7 +328,7 @@ def _run(command: list[str]) -> tuple[float, int]:
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"{command}: failed")
-    return time.perf_counter() - started, max_rss_bytes(usage)
+    return time.perf_counter() - started, max_rss_bytes(usage.ru_maxrss)
 
 
 def main() -> None:

@@ -250,7 +250,7 @@ def memory_of(method: str, channels: int) -> float:
     before = resource.getrusage(resource.RUSAGE_SELF)
     layer(features).sum().backward()
     after = resource.getrusage(resource.RUSAGE_SELF)
-    return (max_rss_bytes(after) - max_rss_bytes(before)) / 2**20
+    return (max_rss_bytes(after.ru_maxrss) - max_rss_bytes(before.ru_maxrss)) / 2**20
 
 
 class OnTheFly(MalleConv):

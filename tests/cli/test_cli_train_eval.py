@@ -1,4 +1,4 @@
-"""`denoise train`, `denoise eval` and `denoise bench`, on a few tiny photos."""
+"""`denoise train` and `denoise eval`, on a few tiny photos."""
 
 import dataclasses
 import json
@@ -17,9 +17,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from denoise_cli.benchmark import networks, timing
 from denoise_cli.cli import console
-from tests.conftest import FFmpeg
 
 Cli = Callable[..., Any]
 
@@ -267,130 +265,3 @@ def test_a_model_is_scored_on_a_folder(cli: Cli, photos: Path) -> None:
     assert record["noisy"] == pytest.approx(20.17, abs=0.05)  # 10 log10 (255^2 / 25^2)
     assert record["denoised"] > record["noisy"] + 8
     assert "mallenet-s" in cli("eval", "--data", photos, "--sigma", "25", "-q").out
-
-
-def test_a_photo_is_timed_beside_non_local_means(cli: Cli, photos: Path) -> None:
-    done = cli("bench", photos / "0.png", "--megapixels", "0.02", "--json", "-q", "--device", "cpu")
-    baseline, ours = map(json.loads, done.out.splitlines())
-    assert (baseline["program"], ours["program"]) == ("OpenCV non-local means", "mallenet-s")
-    assert baseline["width"] * baseline["height"] == pytest.approx(20_000, rel=0.02)
-    for record in (baseline, ours):
-        assert record["seconds"] > 0
-        assert record["cpu_seconds"] > 0
-        assert record["peak_bytes"] > 10e6
-
-
-def test_a_clip_is_timed_beside_ffmpegs_non_local_means(cli: Cli, ffmpeg: FFmpeg, tmp_path: Path) -> None:
-    clip = ffmpeg.make(tmp_path / "a.mp4", size="64x64", frames=5)
-    done = cli("bench", clip, "--json", "-q", "--device", "cpu")
-    baseline, ours = map(json.loads, done.out.splitlines())
-    assert (baseline["program"], ours["program"]) == ("FFmpeg non-local means", "mallenet-v")
-    for record in (baseline, ours):
-        assert (record["frames"], record["width"], record["height"]) == (5, 64, 64)
-        assert record["seconds"] > 0
-        assert record["cpu_seconds"] > 0
-        assert record["peak_bytes"] > 10e6
-    assert sorted(tmp_path.iterdir()) == [clip]
-
-
-def test_a_clip_is_not_mirrored(cli: Cli, ffmpeg: FFmpeg, tmp_path: Path) -> None:
-    done = cli("bench", ffmpeg.make(tmp_path / "a.mp4"), "--megapixels", "1")
-    assert (done.code, done.err) == (2, "denoise: --megapixels 1: only with a photo: drop it for a clip\n")
-
-
-def test_what_is_neither_photo_nor_clip_is_not_timed(cli: Cli, tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("not a clip")
-    done = cli("bench", tmp_path / "a.txt")
-    assert done.code == 1
-    assert done.err.startswith(f"denoise: {tmp_path}/a.txt: ")
-    assert done.err.count("\n") == 1
-
-
-@pytest.fixture
-def quick_timing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The figures do not matter: what is measured in this process takes a fraction of the time."""
-    monkeypatch.setattr(timing, "ENOUGH_SECONDS", 0.0)
-    monkeypatch.setattr(timing, "MIN_RUNS", 1)
-    monkeypatch.setattr(timing, "MATRIX_SIDE", 512)
-    monkeypatch.setattr(timing, "COPIED_BYTES", 2**24)
-
-
-@pytest.mark.usefixtures("quick_timing")
-def test_networks_are_timed_beside_others(cli: Cli) -> None:
-    names = ["mallenet-s", "ffdnet", "opencv-nlm"]
-    models = [part for name in names for part in ("--model", name)]
-    done = cli("bench", "--size", "64", *models, "--batch", "2", "--device", "cpu", "--json", "-q")
-    machine, *records = map(json.loads, done.out.splitlines())
-    assert machine["multiply_adds_per_second"] > 1e8
-    assert machine["copied_bytes_per_second"] > 1e8
-    networks = [record for record in records if "network" in record]
-    assert [record["network"] for record in networks] == names
-    for record in networks:
-        assert record["machine"] == machine["machine"]
-        assert 0 < record["fastest"] <= record["milliseconds"] <= record["slowest"]
-        assert record["megapixels_per_second"] == pytest.approx(2 * 64 * 64 / 1e3 / record["milliseconds"])
-    # FFDNet at half the size: 15 channels to 96 (its level is one of them), ten times 96 to 96, 96 to 12; 3 x 3 each.
-    expected = 9 * (13 * 96 + 10 * 96 * 96 + 96 * 12) * 2 * 32 * 32
-    assert networks[1]["multiply_adds"] == expected
-    operators = {record["operator"]: record for record in records if "operator" in record}
-    sliced = {f"malleable, K = {K}{layout}" for K in (1, 3) for layout in ("", ", channels-last")}
-    assert set(operators) == sliced | {"deformable 2D", "deformable 3D"}
-    assert operators["malleable, K = 1"]["bytes_moved"] == 4 * 32 * (2 * 64 * 64 + 2 * 8 * 8)
-
-
-@pytest.mark.usefixtures("quick_timing")
-def test_speed_is_drawn_against_quality(cli: Cli, tmp_path: Path) -> None:
-    plot = tmp_path / "a.png"
-    done = cli("bench", "--size", "64", "--model", "mallenet-s", "--device", "cpu", "--plot", plot, "-q")
-    assert done.code == 0
-    first, _, header, row = done.out.splitlines()[:4]
-    assert " multiply-adds per second in " in first
-    assert header.startswith("network, 1 x 64 x 64")
-    assert row.startswith("mallenet-s")
-    assert Image.open(plot).size[0] > 100
-
-
-@pytest.mark.parametrize(
-    ("options", "line"),
-    [
-        (["--size", "100"], "--size 100: expected a multiple of 64 from 64 to 8192"),
-        (["--size", "100", "--model", "deformable-2d"], "--size 100: expected a multiple of 16 from 64 to 8192"),
-        (["--size", "100", "--model", "ffdnet"], "--size 100: expected a multiple of 8 from 64 to 8192"),
-        (["--model", "dncn"], "--model dncn: choose from "),
-        (["--megapixels", "1"], "--megapixels: only with a photo: name one"),
-        (
-            ["a.png", "--size", "64"],
-            "--size, --batch, --precision, --plot: only without a file: drop them, or drop a.png",
-        ),
-        (
-            ["--model", "ffdnet", "--plot", "a.png"],
-            "--plot: none of these networks has a score on CBSD68: choose others with --model",
-        ),
-        (["--precision", "int3"], "--precision int3: choose one of "),
-    ],
-)
-def test_what_cannot_be_timed_is_refused_at_once(cli: Cli, options: list[str], line: str) -> None:
-    done = cli("bench", *options)
-    assert done.code == 2
-    assert done.err.startswith(f"denoise: {line}")
-
-
-@pytest.mark.usefixtures("quick_timing")
-def test_a_network_that_cannot_be_timed_leaves_the_others(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    timed = networks.Speed("ffdnet", "PyTorch, float32", 2.0, 1.0, 3.0, 0.004, 1e9, 1000)
-    monkeypatch.setattr(networks, "time_networks", lambda _: iter(["timing DRUNet needs spandrel", timed]))
-    named = cli("bench", "--size", "64", "--model", "drunet", "--model", "ffdnet", "--device", "cpu", "-q")
-    assert (named.code, named.err) == (1, "denoise: timing DRUNet needs spandrel\n")
-    assert "\nffdnet " in named.out
-    assert cli("bench", "--size", "64", "--device", "cpu", "-q").code == 0  # the network was not asked for by name
-
-
-@pytest.mark.usefixtures("quick_timing")
-def test_bench_without_opencv_says_so(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "cv2.py").write_text("raise ImportError")
-    monkeypatch.syspath_prepend(tmp_path)
-    done = cli("bench", "--size", "64", "--model", "opencv-nlm", "--device", "cpu", "-q")
-    assert done.code == 1
-    line = "timing non-local means needs opencv-python-headless, which is not installed"
-    assert done.err.startswith(f"denoise: {line}")
-    assert done.err.count("\n") == 1
