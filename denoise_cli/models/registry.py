@@ -8,7 +8,13 @@ from denoise_cli.errors import DamagedWeights, UnknownModel
 from denoise_cli.imaging import bayer, xtrans
 from denoise_cli.models.manifest import ManifestEntry, read_manifest
 from denoise_cli.models.weight_file import read_metadata, read_weight_file, sha256_of
-from denoise_cli.nets.configs import DeformableKernelNetConfig, KPNConfig, MalleNetConfig, MalleNetVideoConfig
+from denoise_cli.nets.configs import (
+    DeformableKernelNetConfig,
+    KPNConfig,
+    MalleNetConfig,
+    MalleNetVideoConfig,
+    MalleUNetConfig,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -94,6 +100,7 @@ MODELS = {
     "mallenet-l": ModelSpec(MalleNetConfig(64), "for a GPU"),
     "mallenet-xl": ModelSpec(MalleNetConfig(144), "for a GPU, the paper's best"),
     "mallenet-r": ModelSpec(MalleNetConfig(16, block="residual"), "for photos straight from a camera", noise="camera"),
+    "mallenet-u": ModelSpec(MalleUNetConfig(32), "like s, in two thirds of the time"),
     "mallenet-s-paper": ModelSpec(MalleNetConfig(16), "s with the paper's blocks"),
     "mallenet-m-paper": ModelSpec(MalleNetConfig(32), "m with the paper's blocks"),
     "mallenet-r-paper": ModelSpec(

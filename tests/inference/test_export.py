@@ -23,12 +23,13 @@ from denoise_cli.version import __version__
 # differ by PyTorch's own rounding.
 FRESH = {
     "mallenet-s": 0.3,
+    "mallenet-u": 0.3,
     "mallenet-s-paper": 0.3,
     "mallenet-r-paper": 0.3,
     "deformable-2d-quarter-blind": 0.03,
     "kpn-quarter": 0.3,
 }
-EVERY_FORMAT = ["mallenet-s", "deformable-2d-quarter", "deformable-2d-quarter-blind", "kpn-quarter"]
+EVERY_FORMAT = ["mallenet-s", "mallenet-u", "deformable-2d-quarter", "deformable-2d-quarter-blind", "kpn-quarter"]
 EXPORTED: list[tuple[str, Format]] = [
     *((model, kind) for model in EVERY_FORMAT for kind in get_args(Format)),
     *(("mallenet-v", kind) for kind in get_args(Format)),

@@ -14,13 +14,20 @@ from denoise_cli.inference import openvino_net as module
 from denoise_cli.inference.denoiser import load_denoiser
 from denoise_cli.inference.openvino_conversion import CompiledKernels, CompiledNet, compile_for_cpu
 from denoise_cli.models.registry import load_net
-from denoise_cli.nets.configs import DeformableKernelNetConfig, KPNConfig, MalleNetConfig, MalleNetVideoConfig
+from denoise_cli.nets.configs import (
+    DeformableKernelNetConfig,
+    KPNConfig,
+    MalleNetConfig,
+    MalleNetVideoConfig,
+    MalleUNetConfig,
+)
 
 CONFIGS = {
     "residual": MalleNetConfig(4, block="residual"),
     "inverted": MalleNetConfig(4),
     "3x3 kernels": MalleNetConfig(4, kernel=3),
     "six channels": MalleNetConfig(4, block="residual", channels=6),
+    "U": MalleUNetConfig(8),
 }
 
 
@@ -69,7 +76,7 @@ def noisy(size: tuple[int, int], batch: int = 1, channels: int = 3) -> tuple[Ten
 
 @torch.no_grad()
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
-def test_it_does_what_pytorch_does_at_any_size(config: MalleNetConfig) -> None:
+def test_it_does_what_pytorch_does_at_any_size(config: MalleNetConfig | MalleUNetConfig) -> None:
     net = with_weights(config.build())
     fast = CompiledNet(net, torch.float32)
     for size, batch in (((64, 64), 1), ((192, 64), 2), ((128, 320), 1)):

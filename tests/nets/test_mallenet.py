@@ -6,15 +6,18 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from denoise_cli.models.registry import load_net
-from denoise_cli.nets.configs import MALLENET_MULTIPLE, MalleNetConfig
+from denoise_cli.nets.configs import MALLENET_MULTIPLE, MalleNetConfig, MalleUNetConfig
 from denoise_cli.nets.malleconv import cell_side
 from denoise_cli.nets.mallenet import LEVELS, WIDTHS, MalleNet
+from denoise_cli.nets.malleunet import SQUARE
+from denoise_cli.nets.malleunet import WIDTHS as U_WIDTHS
 
 # What the paper allows each variant, in multiply-adds (1e9) for an image of 256 x 256.
-BUDGETS = {
+BUDGETS: dict[str, tuple[MalleNetConfig | MalleUNetConfig, float]] = {
     "mallenet-s": (MalleNetConfig(width=16, block="residual", lean=True), 2.93),
     "mallenet-r": (MalleNetConfig(width=16, block="residual"), 29.11),
     "mallenet-m": (MalleNetConfig(width=32, block="residual"), 9.36),
+    "mallenet-u": (MalleUNetConfig(width=32), 2.93),
     "mallenet-s-paper": (MalleNetConfig(width=16, block="inverted"), 2.93),
     "mallenet-m-paper": (MalleNetConfig(width=32, block="inverted"), 9.36),
     "mallenet-l": (MalleNetConfig(width=64, block="inverted"), 33.47),
@@ -86,7 +89,7 @@ def test_a_checkerboard_tells_even_places_from_odd_ones() -> None:
     assert different.abs().mean() > 20 * alike.abs().mean()  # the border is felt a little everywhere
 
 
-def convolution_multiply_adds(config: MalleNetConfig, side: int) -> int:
+def convolution_multiply_adds(config: MalleNetConfig | MalleUNetConfig, side: int) -> int:
     counter = FlopCounterMode(display=False)
     with FakeTensorMode(), torch.no_grad():
         net, image, sigma = config.build(), torch.empty(1, 3, side, side), torch.empty(1, 1, side, side)
@@ -95,10 +98,11 @@ def convolution_multiply_adds(config: MalleNetConfig, side: int) -> int:
     return counter.get_total_flops() // 2
 
 
-def malleable_multiply_adds(config: MalleNetConfig, side: int) -> int:
+def malleable_multiply_adds(config: MalleNetConfig | MalleUNetConfig, side: int) -> int:
     """Those that the counter misses: K*K taps at each value, and four cells blended for each tap and for the bias."""
-    values = sum(config.width * factor * (side >> level) ** 2 for level, factor in enumerate(WIDTHS))
-    taps = config.kernel**2
+    is_u = isinstance(config, MalleUNetConfig)
+    finest, widths, taps = (side // SQUARE, U_WIDTHS, 1) if is_u else (side, WIDTHS, config.kernel**2)
+    values = sum(config.width * factor * (finest >> level) ** 2 for level, factor in enumerate(widths))
     return values * (taps + 4 * (taps + 1))
 
 
