@@ -3,7 +3,7 @@
 Legend: B batch, C channels, H x W picture.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from denoise_cli.errors import OutOfMemory
 from denoise_cli.imaging import tiling
+from denoise_cli.imaging.pixels import to_float
 from denoise_cli.inference.device import is_out_of_memory
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 Picture = Any  # a NumPy array or a PyTorch tensor, (B, C, H, W)
 Progress = Callable[[float], None]
 TileFunction = Callable[[Sequence[Picture], tiling.Span, tiling.Span], Picture]  # (frames, rows, columns) to one tile
+Receiver = Callable[[slice, Picture], None]  # (rows, their values)
 
 # Pixels that two tiles share. Measured (docs/architecture.md): the end of a tile hardly affects pixels 64 away from it.
 OVERLAP = 192
@@ -54,6 +56,9 @@ class Pictures(Protocol):
 
     def crop(self, picture: Picture, rows: tiling.Span, columns: tiling.Span) -> Picture:
         """One tile of a picture, padded by reflection beyond the border; it may share the picture's memory."""
+
+    def scaled(self, picture: Picture, white: float) -> Picture:
+        """A picture divided by the value of white, in float32; unchanged if that is 1."""
 
     def hold(self, frames: Sequence[Picture]) -> Sequence[Picture]:
         """The frames from which tiles are cut, where that is fastest."""
@@ -101,6 +106,10 @@ class Arrays:
         )
         return picture[..., y, :][..., x]
 
+    def scaled(self, picture: Picture, white: float) -> Picture:
+        """See `Pictures`."""
+        return to_float(picture, white)
+
     def hold(self, frames: Sequence[Picture]) -> Sequence[Picture]:
         """See `Pictures`."""
         return frames
@@ -120,16 +129,46 @@ def process(
 ) -> Picture:
     """Process frames tile by tile, in smaller tiles if memory runs out.
 
-    Args:
-        frames: each (B, C, H, W).
-        tile_function: processes one tile; the result may not share the frames' memory.
-        pictures: what the frames are.
-        tile: maximum side of a tile in pixels, at least `SMALLEST_TILE`; rounded down to a multiple.
-        multiple: what the sides of tiles are multiples of.
-        progress: called with the fraction done, [0, 1].
+    Arguments and errors are those of `process_bands`.
 
     Returns:
         (B, C, H, W), float32, on the frames' device.
+    """
+    whole = pictures.full(frames[0].shape, 0.0, frames[0])
+    process_bands(frames, tile_function, pictures, tile, multiple, into(whole), progress)
+    return whole
+
+
+def into(whole: Picture) -> Receiver:
+    """A function for `process_bands` that puts the bands into a picture of the frames' shape."""
+
+    def receive(rows: slice, values: Picture) -> None:
+        whole[:, :, rows] = values
+
+    return receive
+
+
+def process_bands(
+    frames: Sequence[Picture],
+    tile_function: TileFunction,
+    pictures: Pictures,
+    tile: int,
+    multiple: int,
+    receive: Receiver,
+    progress: Progress | None = None,
+) -> None:
+    """Process frames tile by tile, and hand over each band of rows when it is finished.
+
+    Args:
+        frames: each (B, C, H, W).
+        tile_function: processes one tile, in float32; the result may not share the frames' memory.
+        pictures: what the frames are.
+        tile: maximum side of a tile in pixels, at least `SMALLEST_TILE`; rounded down to a multiple.
+        multiple: what the sides of tiles are multiples of.
+        receive: called with rows, from the first to the last, and their values, (B, C, rows, W), float32, on the
+            frames' device, which it may overwrite, but not keep. If memory runs out, it is called from the first row
+            again, with what has become of smaller tiles.
+        progress: called with the fraction done, [0, 1].
 
     Raises:
         OutOfMemory: even the smallest tile does not fit in memory.
@@ -137,42 +176,51 @@ def process(
     tile = tile // multiple * multiple
     while True:
         try:
-            return pictures.release(
-                _run(pictures.hold(frames), tile_function, pictures, tile, multiple, progress), frames[0]
-            )
+            for rows, values in _bands(pictures.hold(frames), tile_function, pictures, tile, multiple, progress):
+                receive(rows, pictures.release(values, frames[0]))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             if tile == SMALLEST_TILE:
                 smallest = f"even with tiles of {tile} pixels"
                 raise OutOfMemory(f"out of memory on {pictures.device}, {smallest}: use another device") from error
+        else:
+            return
         tile = max(tile // 2 // multiple * multiple, SMALLEST_TILE)
 
 
-def _run(
+def _bands(
     frames: Sequence[Picture],
     tile_function: TileFunction,
     pictures: Pictures,
     tile: int,
     multiple: int,
     progress: Progress | None,
-) -> Picture:
-    H, W = frames[0].shape[-2:]
-    clean = pictures.full(frames[0].shape, 0.0, frames[0])
+) -> Iterator[tuple[slice, Picture]]:
+    """Rows that no further tile adds to, and their values, from the first to the last."""
+    B, C, H, W = frames[0].shape
     overlap = min(OVERLAP, tile // 2) // multiple * multiple
     margin = overlap // 3
-    spans = list(tiling.grid(_padded(H, multiple), _padded(W, multiple), tile, overlap, multiple))
-    for done, (rows, columns) in enumerate(spans, start=1):
-        result = tile_function(frames, rows, columns)
-        row_weights, column_weights = (pictures.from_array(span.weights(margin), clean) for span in (rows, columns))
-        result *= row_weights[:, None] * column_weights
-        bottom, right = min(rows.stop, H), min(columns.stop, W)
-        clean[:, :, rows.start : bottom, columns.start : right] += result[
-            :, :, : bottom - rows.start, : right - columns.start
-        ]
-        if progress is not None:
-            progress(done / len(spans))
-    return clean
+    bands = tiling.split(_padded(H, multiple), tile, overlap, multiple)
+    spans = tiling.split(_padded(W, multiple), tile, overlap, multiple)
+    tallest = max(min(rows.stop, H) - rows.start for rows in bands)
+    buffer = pictures.full((B, C, tallest, W), 0.0, frames[0])
+    for above, rows in enumerate(bands):
+        bottom = min(rows.stop, H)
+        band = buffer[:, :, : bottom - rows.start]
+        for before, columns in enumerate(spans):
+            result = tile_function(frames, rows, columns)
+            row_weights, column_weights = (pictures.from_array(span.weights(margin), band) for span in (rows, columns))
+            result *= row_weights[:, None] * column_weights
+            right = min(columns.stop, W)
+            band[..., columns.start : right] += result[:, :, : bottom - rows.start, : right - columns.start]
+            if progress is not None:
+                progress((above * len(spans) + before + 1) / (len(bands) * len(spans)))
+        finished = bottom - rows.shared_after
+        yield slice(rows.start, finished), band[:, :, : finished - rows.start]
+        shared = pictures.copy(band[:, :, finished - rows.start :])
+        buffer[:, :, : rows.shared_after] = shared
+        buffer[:, :, rows.shared_after :] = 0.0
 
 
 def _padded(length: int, multiple: int) -> int:

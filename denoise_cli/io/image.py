@@ -12,13 +12,14 @@ from PIL import UnidentifiedImageError
 
 from denoise_cli.errors import UnreadableFile, UnwritableFile
 from denoise_cli.files import write_atomically
+from denoise_cli.imaging.pixels import convert, to_float
 from denoise_cli.io import development, dng, heif, pillow, png, raw_formats, tiff
 from denoise_cli.io.camera_exif import CR3
 from denoise_cli.io.decoding import decoder_errors, one_line
 from denoise_cli.io.formats import FORMATS, TARGETS, WRITABLE, is_photo, kind_for, kind_named
 from denoise_cli.io.limits import MAX_PIXELS
 from denoise_cli.io.metadata import Metadata, reset_xmp
-from denoise_cli.io.photo import Photo, convert, to_float
+from denoise_cli.io.photo import Photo
 from denoise_cli.io.raw import RawFile
 
 __all__ = [

@@ -6,6 +6,7 @@ from io import BytesIO
 import numpy as np
 import tifffile
 
+from denoise_cli.imaging.pixels import Pixels, white_value
 from denoise_cli.io.exif import BYTE, EXIF_IFD, GPS_IFD, LONG, UNDEFINED, Exif, directory_bytes, parse
 from denoise_cli.io.metadata import (
     DESCRIPTIVE_TAGS,
@@ -19,7 +20,7 @@ from denoise_cli.io.metadata import (
     keep_descriptive,
     split_orientation,
 )
-from denoise_cli.io.photo import Photo, Pixels, unpremultiply, white_value
+from denoise_cli.io.photo import Photo, unpremultiply
 
 ICC_TAG = 34675
 PLACEHOLDER = 1  # added to the tag of a directory pointer, which tifffile cannot write; sorts into the same position

@@ -7,8 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from denoise_cli.errors import DenoiseError, UnreadableFile, UnwritableFile, UsageError
 from denoise_cli.imaging.noise import ShotRead, estimate_sigma
+from denoise_cli.imaging.pixels import white_value
 from denoise_cli.inference.denoiser import Denoiser
 from denoise_cli.inference.tiles import Progress
 from denoise_cli.io import development, image
@@ -272,20 +275,15 @@ def denoise_photo(
         The photo, and the given or estimated noise, a level on [0, 1] or a sensor's noise; None if the model finds the
         level itself.
     """
-    pixels = photo.as_float()
-    # Floating-point files can exceed 1, but the networks are trained on [0, 1].
-    peak = max(float(pixels.max()), 1.0)
-    if peak > 1:
-        pixels = pixels / peak
+    pixels = photo.pixels
+    white: float = white_value(pixels.dtype)
+    if pixels.dtype == np.float32:  # it can exceed 1, but the networks are trained on [0, 1]
+        white = max(float(pixels.max()), 1.0)
     noise = settings.noise
     if noise is None and not denoise.is_blind:
-        noise = estimate_sigma(pixels)
-    if settings.strength == 0:
-        return photo, noise
-    clean = denoise(pixels, noise, settings.strength, progress)
-    if peak > 1:
-        clean *= peak
-    return photo.with_pixels(clean), noise
+        noise = estimate_sigma(pixels, white)
+    clean = denoise.denoise_stored(pixels, white, noise, settings.strength, progress)
+    return replace(photo, pixels=clean), noise
 
 
 def _make_folder(folder: Path) -> None:
