@@ -22,7 +22,7 @@ from denoise_cli.imaging.pixels import Pixels, from_float, to_float
 from denoise_cli.inference import openvino_net
 from denoise_cli.inference.device import Arithmetic, Precision, choose_device, choose_precision, is_gpu
 from denoise_cli.inference.openvino_engine import OpenVINOEngine, runs_without_pytorch
-from denoise_cli.inference.tiles import SMALLEST_TILE, Picture, Pictures, Progress, Receiver, into, process_bands
+from denoise_cli.inference.tiles import SMALLEST_TILE, Picture, Pictures, Progress, Receiver, into, process_each
 from denoise_cli.models.registry import DEFAULT_IMAGE_MODEL, ModelSpec, find_model
 
 if TYPE_CHECKING:
@@ -62,6 +62,9 @@ class Engine(Protocol):
             image: (B, C, H, W).
             level: a number, or (B or 1, 1, H, W), or (B, 1, 1, 1); the result is one of these, too.
         """
+
+    def release_memory(self) -> None:
+        """Free what is only kept to be used again by the next tile."""
 
     def __call__(self, frames: Sequence[Picture], level: Picture) -> Picture:
         """Denoise the first of the frames.
@@ -171,8 +174,8 @@ class Denoiser:
     ) -> Pixels:
         """Denoise a photo's pixels as its file stores them.
 
-        The same as to divide them by `white`, to denoise the result and to multiply it by `white`, but only a band of
-        tiles at a time is in floating point.
+        The same as to divide them by `white`, to denoise the result and to multiply it by `white`, but only a tile at
+        a time is in floating point.
 
         Args:
             pixels: (H, W, C), C = 1 or 3: uint8, uint16 or float32.
@@ -194,11 +197,16 @@ class Denoiser:
             return pixels
         clean = np.empty_like(pixels)
 
-        def receive(rows: slice, values: Picture) -> None:
-            clean[rows] = from_float(self._pictures.to_array(values)[0].transpose(1, 2, 0), pixels.dtype, white)
+        def receive(rows: slice, columns: slice, values: Picture) -> None:
+            tile = self._pictures.to_array(values)[0].transpose(1, 2, 0)
+            clean[rows, columns] = from_float(tile, pixels.dtype, white)
 
         self._process(frames, level, strength, white, progress, receive)
         return clean
+
+    def release_memory(self) -> None:
+        """Free what the network keeps between tiles, until the next picture."""
+        self._engine.release_memory()
 
     @overload
     def steady(self, image: Array, noisy: Array, neighbours: Sequence[Array]) -> Array: ...
@@ -294,18 +302,18 @@ class Denoiser:
         progress: Progress | None,
         receive: Receiver,
     ) -> None:
-        """Denoise the first frame, and hand over each band of rows when it is finished, as shares of white."""
+        """Denoise the first frame, and hand over the part of each tile that is finished, as shares of white."""
 
-        def receive_blended(rows: slice, values: Picture) -> None:
-            noisy = self._pictures.scaled(frames[0][:, :, rows], white)
-            receive(rows, values - (values - self._pictures.copy(noisy)) * (1 - strength))
+        def receive_blended(rows: slice, columns: slice, values: Picture) -> None:
+            noisy = self._pictures.scaled(frames[0][:, :, rows, columns], white)
+            receive(rows, columns, values - (values - self._pictures.copy(noisy)) * (1 - strength))
 
         level: float | Picture = UNKNOWN_LEVEL
         if not self.is_blind:
             level = self._level_for_net(frames[0], sigma, white) * strength
         function = partial(self._denoise_tile, level, white)
         is_blended = self.is_blind and strength < 1
-        process_bands(
+        process_each(
             frames,
             function,
             self._pictures,

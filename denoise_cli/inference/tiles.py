@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Picture = Any  # a NumPy array or a PyTorch tensor, (B, C, H, W)
 Progress = Callable[[float], None]
 TileFunction = Callable[[Sequence[Picture], tiling.Span, tiling.Span], Picture]  # (frames, rows, columns) to one tile
-Receiver = Callable[[slice, Picture], None]  # (rows, their values)
+Receiver = Callable[[slice, slice, Picture], None]  # (rows, columns, their values)
 
 # Pixels that two tiles share. Measured (docs/architecture.md): the end of a tile hardly affects pixels 64 away from it.
 OVERLAP = 192
@@ -129,26 +129,26 @@ def process(
 ) -> Picture:
     """Process frames tile by tile, in smaller tiles if memory runs out.
 
-    Arguments and errors are those of `process_bands`.
+    Arguments and errors are those of `process_each`.
 
     Returns:
         (B, C, H, W), float32, on the frames' device.
     """
     whole = pictures.full(frames[0].shape, 0.0, frames[0])
-    process_bands(frames, tile_function, pictures, tile, multiple, into(whole), progress)
+    process_each(frames, tile_function, pictures, tile, multiple, into(whole), progress)
     return whole
 
 
 def into(whole: Picture) -> Receiver:
-    """A function for `process_bands` that puts the bands into a picture of the frames' shape."""
+    """A function for `process_each` that puts the tiles into a picture of the frames' shape."""
 
-    def receive(rows: slice, values: Picture) -> None:
-        whole[:, :, rows] = values
+    def receive(rows: slice, columns: slice, values: Picture) -> None:
+        whole[:, :, rows, columns] = values
 
     return receive
 
 
-def process_bands(
+def process_each(
     frames: Sequence[Picture],
     tile_function: TileFunction,
     pictures: Pictures,
@@ -157,7 +157,7 @@ def process_bands(
     receive: Receiver,
     progress: Progress | None = None,
 ) -> None:
-    """Process frames tile by tile, and hand over each band of rows when it is finished.
+    """Process frames tile by tile, and hand over the part of each tile that no further one adds to.
 
     Args:
         frames: each (B, C, H, W).
@@ -165,9 +165,9 @@ def process_bands(
         pictures: what the frames are.
         tile: maximum side of a tile in pixels, at least `SMALLEST_TILE`; rounded down to a multiple.
         multiple: what the sides of tiles are multiples of.
-        receive: called with rows, from the first to the last, and their values, (B, C, rows, W), float32, on the
-            frames' device, which it may overwrite, but not keep. If memory runs out, it is called from the first row
-            again, with what has become of smaller tiles.
+        receive: called with rows, columns and their values, (B, C, rows, columns), float32, on the frames' device,
+            which it may not keep; in the end, with every pixel. If memory runs out, it is called for the first rows
+            and columns again, with what has become of smaller tiles.
         progress: called with the fraction done, [0, 1].
 
     Raises:
@@ -176,8 +176,9 @@ def process_bands(
     tile = tile // multiple * multiple
     while True:
         try:
-            for rows, values in _bands(pictures.hold(frames), tile_function, pictures, tile, multiple, progress):
-                receive(rows, pictures.release(values, frames[0]))
+            held = pictures.hold(frames)
+            for rows, columns, values in _finished(held, tile_function, pictures, tile, multiple, progress):
+                receive(rows, columns, pictures.release(values, frames[0]))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -189,38 +190,41 @@ def process_bands(
         tile = max(tile // 2 // multiple * multiple, SMALLEST_TILE)
 
 
-def _bands(
+def _finished(
     frames: Sequence[Picture],
     tile_function: TileFunction,
     pictures: Pictures,
     tile: int,
     multiple: int,
     progress: Progress | None,
-) -> Iterator[tuple[slice, Picture]]:
-    """Rows that no further tile adds to, and their values, from the first to the last."""
+) -> Iterator[tuple[slice, slice, Picture]]:
+    """The rows and columns of each tile that no further tile adds to, and their values."""
     B, C, H, W = frames[0].shape
     overlap = min(OVERLAP, tile // 2) // multiple * multiple
     margin = overlap // 3
-    bands = tiling.split(_padded(H, multiple), tile, overlap, multiple)
-    spans = tiling.split(_padded(W, multiple), tile, overlap, multiple)
-    tallest = max(min(rows.stop, H) - rows.start for rows in bands)
-    buffer = pictures.full((B, C, tallest, W), 0.0, frames[0])
-    for above, rows in enumerate(bands):
-        bottom = min(rows.stop, H)
-        band = buffer[:, :, : bottom - rows.start]
-        for before, columns in enumerate(spans):
-            result = tile_function(frames, rows, columns)
-            row_weights, column_weights = (pictures.from_array(span.weights(margin), band) for span in (rows, columns))
-            result *= row_weights[:, None] * column_weights
-            right = min(columns.stop, W)
-            band[..., columns.start : right] += result[:, :, : bottom - rows.start, : right - columns.start]
-            if progress is not None:
-                progress((above * len(spans) + before + 1) / (len(bands) * len(spans)))
-        finished = bottom - rows.shared_after
-        yield slice(rows.start, finished), band[:, :, : finished - rows.start]
-        shared = pictures.copy(band[:, :, finished - rows.start :])
-        buffer[:, :, : rows.shared_after] = shared
-        buffer[:, :, rows.shared_after :] = 0.0
+    spans = list(tiling.grid(_padded(H, multiple), _padded(W, multiple), tile, overlap, multiple))
+    # What tiles have added so far to the pixels that they share with those below, and with the one to the right.
+    below, beside = pictures.full((B, C, overlap, W), 0.0, frames[0]), frames[0]
+    for done, (rows, columns) in enumerate(spans, start=1):
+        result = tile_function(frames, rows, columns)
+        row_weights, column_weights = (pictures.from_array(span.weights(margin), result) for span in (rows, columns))
+        result *= row_weights[:, None] * column_weights
+        bottom, right = min(rows.stop, H), min(columns.stop, W)
+        result = result[:, :, : bottom - rows.start, : right - columns.start]
+        top, left = rows.shared_before, columns.shared_before
+        if left:
+            result[..., :left] += beside
+        result[:, :, :top, left:] += below[:, :, :top, columns.start + left : right]
+        last_row, last_column = bottom - rows.shared_after, right - columns.shared_after
+        values = result[:, :, : last_row - rows.start, : last_column - columns.start]
+        yield slice(rows.start, last_row), slice(columns.start, last_column), values
+        beside = pictures.copy(result[..., last_column - columns.start :])
+        if rows.shared_after:
+            below[..., columns.start : last_column] = result[
+                :, :, last_row - rows.start :, : last_column - columns.start
+            ]
+        if progress is not None:
+            progress(done / len(spans))
 
 
 def _padded(length: int, multiple: int) -> int:

@@ -102,11 +102,12 @@ def encode(photo: Photo, software: str) -> bytes:
             metadata=None,
             extratags=extra,
         )
-    return with_directories(buffer.getvalue(), exif)
+    add_directories(buffer, exif)
+    return buffer.getvalue()
 
 
 def placeholders(exif: Exif) -> list[tuple[int, int, int, bytes, bool]]:
-    """Tags for tifffile that reserve room for pointers to the EXIF and GPS directories: see `with_directories`."""
+    """Tags for tifffile that reserve room for pointers to the EXIF and GPS directories: see `add_directories`."""
     return [
         (tag + PLACEHOLDER, LONG, 1, exif.long(0).data, True)
         for tag in (EXIF_IFD, GPS_IFD)
@@ -114,10 +115,10 @@ def placeholders(exif: Exif) -> list[tuple[int, int, int, bytes, bool]]:
     ]
 
 
-def with_directories(data: bytes, exif: Exif) -> bytes:
+def add_directories(buffer: BytesIO, exif: Exif) -> None:
     """Append the EXIF and GPS directories to a TIFF file, and make its placeholders point at them."""
-    buffer = BytesIO(data)
-    with tifffile.TiffFile(BytesIO(data)) as file:
+    buffer.seek(0)
+    with tifffile.TiffFile(buffer) as file:
         places = {tag.code - PLACEHOLDER: tag.offset for tag in file.pages[0].aspage().tags}
     for tag in {EXIF_IFD, GPS_IFD} & set(places):
         start = buffer.seek(0, 2)
@@ -125,7 +126,6 @@ def with_directories(data: bytes, exif: Exif) -> bytes:
         buffer.write(directory_bytes(exif, tag, start))
         buffer.seek(places[tag])
         buffer.write(struct.pack(exif.order + "HHII", tag, LONG, 1, start))
-    return buffer.getvalue()
 
 
 def _only_page(file: tifffile.TiffFile) -> tifffile.TiffPage:
@@ -195,7 +195,7 @@ def _to_photo_type(values: np.ndarray, bits: int) -> np.ndarray:
     if bits < 8:
         return (values.astype(np.uint16) * 255 // top).astype(np.uint8)
     if bits in (8, 16):
-        return values.astype(np.uint8 if bits == 8 else np.uint16)
+        return values.astype(np.uint8 if bits == 8 else np.uint16, copy=False)
     return np.rint(values.astype(np.float64) * (65535 / top)).astype(np.uint16)
 
 

@@ -22,6 +22,7 @@ from denoise_cli.io.raw import RawFile
 from denoise_cli.models.registry import find_model
 from denoise_cli.pipeline.hot_pixels import stuck_in
 from denoise_cli.pipeline.jobs import DNG, FALLBACK_FORMAT, Job, check
+from denoise_cli.pipeline.memory import return_freed_memory
 from denoise_cli.pipeline.model_choice import model_for
 from denoise_cli.pipeline.sidecar import carry, foretell
 from denoise_cli.version import __version__
@@ -102,16 +103,10 @@ def run(job: Job, load: Load, settings: Settings, progress: Progress | None = No
     """
     started = time.perf_counter()
     with _checked(job, settings) as task:
-        source, model, kind = task.source, task.model, task.kind
-        H, W = source.shape
-        if isinstance(source, RawFile) and task.is_for_raw:
-            done = _denoise_raw(source, task, load(model), settings, progress)
-        else:
-            photo = development.developed(source) if isinstance(source, RawFile) else source
-            done = _denoise_photo(photo, load(model), settings, progress)
-        if settings.tone == "camera" and isinstance(source, RawFile) and isinstance(done.picture, Photo):
-            done = _in_camera_tone(done, source, done.picture)
-        is_raw = isinstance(source, RawFile)
+        model, kind, is_raw, (H, W) = task.model, task.kind, isinstance(task.source, RawFile), task.source.shape
+        done = _denoised(task, load(model), settings, progress)
+    del task  # the source's pixels need not stay in memory while the result is encoded
+    return_freed_memory()
     if job.makes_folder:
         _make_folder(job.target.parent)
     software = f"denoise {__version__} ({Path(model).name}, {done.words(settings.strength)})"
@@ -234,6 +229,18 @@ class _Done:
         return {"sigma": sigma, "noise_from": self.noise_from}
 
 
+def _denoised(task: _Task, denoise: Denoiser, settings: Settings, progress: Progress | None) -> _Done:
+    source = task.source
+    if isinstance(source, RawFile) and task.is_for_raw:
+        done = _denoise_raw(source, task, denoise, settings, progress)
+    else:
+        photo = development.developed(source) if isinstance(source, RawFile) else source
+        done = _denoise_photo(photo, denoise, settings, progress)
+    if settings.tone == "camera" and isinstance(source, RawFile) and isinstance(done.picture, Photo):
+        done = _in_camera_tone(done, source, done.picture)
+    return done
+
+
 def _denoise_photo(photo: Photo, denoise: Denoiser, settings: Settings, progress: Progress | None) -> _Done:
     clean, noise = denoise_photo(photo, denoise, settings, progress)
     noise_from = None if noise is None else "given" if settings.noise is not None else "estimated"
@@ -282,7 +289,9 @@ def denoise_photo(
     noise = settings.noise
     if noise is None and not denoise.is_blind:
         noise = estimate_sigma(pixels, white)
+    return_freed_memory()
     clean = denoise.denoise_stored(pixels, white, noise, settings.strength, progress)
+    denoise.release_memory()
     return replace(photo, pixels=clean), noise
 
 
