@@ -14,7 +14,7 @@ def keep_freed_memory() -> None:
     Otherwise they are returned to the system and come back as pages that are zeroed each time: docs/benchmarks.md.
     """
     libc = _libc()
-    if hasattr(libc, "mallopt"):  # not in musl
+    if libc is not None and hasattr(libc, "mallopt"):  # not in musl
         for parameter in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
             libc.mallopt(parameter, LARGEST_INT)
 
@@ -25,7 +25,7 @@ def return_freed_memory() -> None:
     What decoding a large photo has left would not fit the network, which would take more beside it.
     """
     libc = _libc()
-    if hasattr(libc, "malloc_trim"):  # not in musl
+    if libc is not None and hasattr(libc, "malloc_trim"):  # not in musl
         libc.malloc_trim(0)
 
 
