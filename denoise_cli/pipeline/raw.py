@@ -284,6 +284,7 @@ def _denoise_mosaic_of(
         return DenoisedRaw(photo, known, (*_notes(raw, output), *notes, *photo.notes))
     left = estimate_mosaic_noise(raw.mosaic_of(numbers)) if changed else known.noise
     removed = strength if changed else 0.0
+    return_freed_memory()
     if output == "mosaic_dng":
         return DenoisedRaw(mosaic_dng(raw, numbers, left, removed), known, (*_notes(raw, output), *notes))
     linear = linear_dng(raw, camera_light(raw, numbers), left, numbers, removed)
