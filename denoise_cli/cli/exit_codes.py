@@ -3,7 +3,6 @@
 0 for success, 1 for a failure, 2 for wrong usage, 130 for Ctrl-C, 143 for SIGTERM.
 """
 
-import ctypes
 import logging
 import os
 import signal
@@ -15,11 +14,9 @@ from typing import NoReturn
 from denoise_cli.cli import console
 from denoise_cli.cli.app import app
 from denoise_cli.errors import DenoiseError
+from denoise_cli.pipeline.memory import keep_freed_memory
 
 TERMINATED = 128 + signal.SIGTERM  # the exit code, by the shells' convention
-M_TRIM_THRESHOLD = -1  # from malloc.h
-M_MMAP_THRESHOLD = -3  # from malloc.h
-LARGEST_INT = 2**31 - 1
 
 
 def run() -> NoReturn:
@@ -27,7 +24,7 @@ def run() -> NoReturn:
     # Decoders warn about damaged files in their own words; the commands report what matters in one line.
     warnings.simplefilter("ignore")
     logging.getLogger().addHandler(logging.NullHandler())
-    _keep_freed_memory()
+    keep_freed_memory()
     # For OpenBLAS, which NumPy brings along, before it is loaded: between matrices as small as here its threads wait by
     # spinning, for which `denoise inspect` took 2.3 seconds of two processors' time instead of 0.2 on a busy machine.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -39,19 +36,6 @@ def run() -> NoReturn:
         console.error(str(error))
         sys.exit(error.exit_code)
     sys.exit(0)
-
-
-def _keep_freed_memory() -> None:
-    """Let glibc reuse large blocks, since every layer of every tile asks for the same ones.
-
-    Otherwise they are returned to the system and come back as pages that are zeroed each time: docs/benchmarks.md.
-    """
-    if sys.platform != "linux":
-        return
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):  # not in musl
-        for parameter in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
-            libc.mallopt(parameter, LARGEST_INT)
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from denoise_cli.imaging.noise import ShotRead
+from denoise_cli.imaging.pixels import strips
 
 Array = NDArray[np.float32]
 
@@ -61,10 +62,19 @@ class AnscombeTransform:
 
     def forward(self, light: Array) -> Array:
         """Transform linear light: any shape, nominally [0, headroom], to [0, 1]; 0 is kept."""
-        return self._curve(light) * np.float32(self.level)
+        transformed = np.empty(light.shape, np.float32)
+        for rows in strips(len(light)):
+            transformed[rows] = self._curve(light[rows]) * np.float32(self.level)
+        return transformed
 
     def inverse(self, transformed: Array) -> Array:
         """Undo `forward`: any shape, nominally [0, 1], to linear light in [0, headroom]."""
+        light = np.empty(transformed.shape, np.float32)
+        for rows in strips(len(transformed)):
+            light[rows] = self._inverse_curve(transformed[rows])
+        return light
+
+    def _inverse_curve(self, transformed: Array) -> Array:
         shot, dark = self.noise.shot, self._dark
         curve = transformed / np.float32(self.level)
         light = curve * (shot / 4 * curve + dark)

@@ -138,7 +138,7 @@ def sensor_noise(
     return rng.standard_normal(light.shape, np.float32) * deviation
 
 
-def estimate_sigma(image: NDArray[np.floating]) -> float:
+def estimate_sigma(image: NDArray[np.integer | np.floating], white: float = 1.0) -> float:
     """Estimate the noise level from the picture alone, as the standard deviation of white noise.
 
     White noise shows in the smallest eigenvalues of the covariance of the picture's patches. Fine texture can be
@@ -153,21 +153,22 @@ def estimate_sigma(image: NDArray[np.floating]) -> float:
 
     Args:
         image: (H, W, C), any range.
+        white: the value of white; only the samples of the image that are used are divided by it.
 
     Returns:
-        Sigma in the image's unit; 0 for an image that is too small.
+        Sigma in the unit in which white is 1; 0 for an image that is too small.
     """
-    white = _white_sigma(image)
-    blocks = _blocks(image)
+    of_patches = _white_sigma(image, white)
+    blocks = _blocks(image, white)
     if len(blocks) < MIN_BLOCKS:
-        return white
+        return of_patches
     deviations = _deviations(blocks)
     low, high = np.quantile(deviations, EVEN_SHARES)
     flat = deviations <= np.quantile(deviations, FLATTEST)
     even = high < EVEN_RATIO * low
-    if even and deviations[flat].max() > HIDDEN_RATIO * white:
+    if even and deviations[flat].max() > HIDDEN_RATIO * of_patches:
         return float(np.sqrt(np.mean(np.square(_deviations(blocks[flat], GRAIN)))))
-    return min(white, MAX_FLAT_RATIO * float(high))
+    return min(of_patches, MAX_FLAT_RATIO * float(high))
 
 
 def _box_mean(image: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -180,13 +181,13 @@ def _box_mean(image: NDArray[np.floating]) -> NDArray[np.floating]:
     return image
 
 
-def _white_sigma(image: NDArray[np.floating]) -> float:
+def _white_sigma(image: NDArray[np.integer | np.floating], white: float) -> float:
     """The deviation of white noise, from the smallest eigenvalues of the covariance of patches.
 
     Patches of photos lie near a low-dimensional plane, so most eigenvalues are only noise. The largest are dropped
     until the mean of the rest is at most their median.
     """
-    covariance = _patch_covariance(image)
+    covariance = _patch_covariance(image, white)
     if covariance is None:
         return 0.0
     eigenvalues = np.linalg.eigvalsh(covariance)[::-1]
@@ -197,17 +198,16 @@ def _white_sigma(image: NDArray[np.floating]) -> float:
     return 0.0
 
 
-def _blocks(image: NDArray[np.floating]) -> NDArray[np.float64]:
+def _blocks(image: NDArray[np.integer | np.floating], white: float) -> NDArray[np.float64]:
     """(N, BLOCK, BLOCK, C), without blocks that reach the darkest or brightest value."""
     H, W, C = image.shape
     rows, columns = H // BLOCK, W // BLOCK
     step = max(1, math.ceil(math.sqrt(rows * columns / MAX_BLOCKS)))
     blocks = image[: rows * BLOCK, : columns * BLOCK].reshape(rows, BLOCK, columns, BLOCK, C).swapaxes(1, 2)
-    some: NDArray[np.float64] = blocks[::step, ::step].reshape(-1, BLOCK, BLOCK, C).astype(np.float64)
-    if not len(some):
-        return some
-    inside = (some.min(axis=(1, 2, 3)) > image.min()) & (some.max(axis=(1, 2, 3)) < image.max())
-    return some[inside]
+    some = blocks[::step, ::step].reshape(-1, BLOCK, BLOCK, C)
+    if len(some):
+        some = some[(some.min(axis=(1, 2, 3)) > image.min()) & (some.max(axis=(1, 2, 3)) < image.max())]
+    return _scaled(some, white)
 
 
 def _deviations(blocks: NDArray[np.float64], grain: int = 1) -> NDArray[np.float64]:
@@ -224,7 +224,7 @@ def _deviations(blocks: NDArray[np.float64], grain: int = 1) -> NDArray[np.float
     return grain * np.sqrt(np.maximum(energy, 0) / (C * (side * side - 3)))
 
 
-def _patch_covariance(image: NDArray[np.floating]) -> NDArray[np.float64] | None:
+def _patch_covariance(image: NDArray[np.integer | np.floating], white: float) -> NDArray[np.float64] | None:
     """None if there are fewer patches than values in a patch, because most eigenvalues would then be zero."""
     H, W, C = image.shape
     if min(H, W) < PATCH or (H - PATCH + 1) * (W - PATCH + 1) <= C * PATCH**2:
@@ -232,4 +232,9 @@ def _patch_covariance(image: NDArray[np.floating]) -> NDArray[np.float64] | None
     windows = np.lib.stride_tricks.sliding_window_view(image, (PATCH, PATCH), axis=(0, 1))
     step = math.ceil(math.sqrt(H * W / MAX_PATCHES))  # before the copy: every patch of a photo is 21 times its size
     patches = windows[::step, ::step].reshape(-1, C * PATCH**2)
-    return np.cov(patches.astype(np.float64), rowvar=False)
+    return np.cov(_scaled(patches, white), rowvar=False)
+
+
+def _scaled(values: NDArray[np.integer | np.floating], white: float) -> NDArray[np.float64]:
+    """Values as shares of white, with the rounding of a photo in float32."""
+    return (values if white == 1 else np.divide(values, white, dtype=np.float32)).astype(np.float64)

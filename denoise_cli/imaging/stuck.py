@@ -31,6 +31,7 @@ CONTRAST = 2.0
 # than this share of the photosite's own difference, the least that a lens leaves there.
 CONFIRMED = 3.0
 SPREAD_LIGHT = 0.01
+COLUMNS = 256  # photosites that are searched for lines at a time, so that large mosaics take little memory
 LINE = 128  # photosites of one line: so many are judged together,
 LINE_SHARE = 0.8  # of which this share has to be stuck in the same sense
 LINE_SPREAD = 0.04  # of its difference: less than a lens leaves beside a bright line
@@ -132,15 +133,25 @@ def _stuck_columns(light: Array, period: int, noise: ShotRead) -> Mask:
         return np.zeros(light.shape, bool)
     whole = np.pad(light, ((0, 0), (2 * period, 2 * period)), mode="reflect")
     W = light.shape[1]
-    beside = [whole[:, step * period : step * period + W] for step in (0, 1, 3, 4)]
+    found = np.zeros(light.shape, bool)
+    for left in range(0, W, COLUMNS):
+        _find_in_columns(found, light, whole, slice(left, min(left + COLUMNS, W)), period, noise)
+    return found
+
+
+def _find_in_columns(found: Mask, light: Array, whole: Array, columns: slice, period: int, noise: ShotRead) -> None:
+    """Mark the stuck parts of some columns; `whole` is the light, with two periods more on both sides."""
+    W = light.shape[1]
+    beside = [whole[:, step * period + columns.start : step * period + columns.stop] for step in (0, 1, 3, 4)]
+    light, found = light[:, columns], found[:, columns]
     high, low = np.maximum.reduce(beside), np.minimum.reduce(beside)
     deviation = _deviation(high, noise)
-    found = np.zeros(light.shape, bool)
     margin = np.maximum(2 * deviation, high - low)
     for sense, beyond in ((1, light > high + margin), (-1, light < low - margin)):
         candidates = np.flatnonzero(beyond.mean(axis=0) > LINE_SHARE / 8)
         # The first and the last columns have no neighbours on one side; pictures often have a dark edge.
-        candidates = candidates[(candidates >= 2 * period) & (candidates < W - 2 * period)]
+        place = candidates + columns.start
+        candidates = candidates[(place >= 2 * period) & (place < W - 2 * period)]
         if not len(candidates):
             continue
         shares = uniform_filter1d(beyond[:, candidates].astype(np.float32), LINE, axis=0, mode="nearest")
@@ -151,11 +162,12 @@ def _stuck_columns(light: Array, period: int, noise: ShotRead) -> Mask:
             part = parts[:, index]
             if not part.any():
                 continue
-            if _lit_beside(whole, part, int(x) + 2 * period, period, sense, float(excess[part, index].mean())):
+            if _lit_beside(
+                whole, part, int(x) + columns.start + 2 * period, period, sense, float(excess[part, index].mean())
+            ):
                 continue
             part = uniform_filter1d(part.astype(np.float32), LINE, mode="nearest") > 0
             found[:, x] |= part & (excess[:, index] > deviation[:, x])
-    return found
 
 
 def _lit_beside(whole: Array, part: Mask, x: int, period: int, sense: int, excess: float) -> bool:

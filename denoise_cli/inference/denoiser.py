@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from denoise_cli.imaging import tiling, transfer
 from denoise_cli.imaging.noise import UNKNOWN_LEVEL, ShotRead, estimate_sigma
+from denoise_cli.imaging.pixels import Pixels, from_float, to_float
 from denoise_cli.inference import openvino_net
 from denoise_cli.inference.device import Arithmetic, Precision, choose_device, choose_precision, is_gpu
 from denoise_cli.inference.openvino_engine import OpenVINOEngine, runs_without_pytorch
-from denoise_cli.inference.tiles import SMALLEST_TILE, Picture, Pictures, Progress, process
+from denoise_cli.inference.tiles import SMALLEST_TILE, Picture, Pictures, Progress, Receiver, into, process_each
 from denoise_cli.models.registry import DEFAULT_IMAGE_MODEL, ModelSpec, find_model
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float32]
 
-DEFAULT_TILE = 1024  # pixels; the larger the tiles, the less is computed twice
+DEFAULT_TILE = 832  # pixels; larger tiles compute less twice, but take more memory: 1024 takes 180 MB more
 GPU_TILE = 2048  # pixels; a GPU has memory for larger ones
 RGB_CHANNELS = 3
 # How much the residual noise differs between denoised frames, as a share of the noise that was removed. Chosen on
@@ -61,6 +62,9 @@ class Engine(Protocol):
             image: (B, C, H, W).
             level: a number, or (B or 1, 1, H, W), or (B, 1, 1, 1); the result is one of these, too.
         """
+
+    def release_memory(self) -> None:
+        """Free what is only kept to be used again by the next tile."""
 
     def __call__(self, frames: Sequence[Picture], level: Picture) -> Picture:
         """Denoise the first of the frames.
@@ -160,6 +164,50 @@ class Denoiser:
         clean = self._pictures.to_array(self._batch(frames, level, strength, progress))
         return clean[0].transpose(1, 2, 0).reshape(pixels.shape)
 
+    def denoise_stored(
+        self,
+        pixels: Pixels,
+        white: float,
+        sigma: float | ShotRead | None = None,
+        strength: float = 1.0,
+        progress: Progress | None = None,
+    ) -> Pixels:
+        """Denoise a photo's pixels as its file stores them.
+
+        The same as to divide them by `white`, to denoise the result and to multiply it by `white`, but only a tile at
+        a time is in floating point.
+
+        Args:
+            pixels: (H, W, C), C = 1 or 3: uint8, uint16 or float32.
+            white: the value of white.
+            sigma: see `__call__`; in the unit in which white is 1.
+            strength: see `__call__`.
+            progress: see `__call__`.
+
+        Returns:
+            The same type and shape; integers are rounded and clipped.
+
+        Raises:
+            ValueError: a shape is wrong, or sigma or strength is negative.
+            OutOfMemory: even the smallest tile does not fit in memory.
+        """
+        frames = self._checked([self._pictures.from_array(pixels.transpose(2, 0, 1)[None])], strength)
+        level = self._as_level(sigma, frames[0].shape)
+        if strength == 0 or (isinstance(level, float) and level == 0):
+            return pixels
+        clean = np.empty_like(pixels)
+
+        def receive(rows: slice, columns: slice, values: Picture) -> None:
+            tile = self._pictures.to_array(values)[0].transpose(1, 2, 0)
+            clean[rows, columns] = from_float(tile, pixels.dtype, white)
+
+        self._process(frames, level, strength, white, progress, receive)
+        return clean
+
+    def release_memory(self) -> None:
+        """Free what the network keeps between tiles, until the next picture."""
+        self._engine.release_memory()
+
     @overload
     def steady(self, image: Array, noisy: Array, neighbours: Sequence[Array]) -> Array: ...
 
@@ -218,6 +266,16 @@ class Denoiser:
         strength: float,
         progress: Progress | None,
     ) -> Picture:
+        frames = self._checked(frames, strength)
+        image = frames[0]
+        if strength == 0 or (isinstance(sigma, float) and sigma == 0):
+            return self._pictures.copy(image)
+        clean = self._pictures.full(image.shape, 0.0, image)
+        self._process(frames, sigma, strength, 1.0, progress, into(clean))
+        return clean
+
+    def _checked(self, frames: Sequence[Picture], strength: float) -> Sequence[Picture]:
+        """Check shapes and strength; as many frames as the network takes."""
         image, *neighbours = frames
         C = self._spec.channels
         accepted = (1, C) if C == RGB_CHANNELS else (C,)
@@ -228,43 +286,74 @@ class Denoiser:
             raise ValueError(f"neighbours: expected {tuple(image.shape)} each")
         if neighbours and not self.takes_neighbours:
             raise ValueError("neighbours: expected none, this network takes single photos")
-        if not self._spec.any_window:  # in a clip that is too short, the frame itself replaces missing neighbours
-            frames = [*frames, *[image] * self._spec.window][: self._spec.window]
         if strength < 0:
             raise ValueError(f"strength: expected 0 or more, got {strength}")
-        if strength == 0 or (isinstance(sigma, float) and sigma == 0):
-            return self._pictures.copy(image)
-        if self.is_blind:
-            clean = self._tiled(frames, UNKNOWN_LEVEL, progress)
-            return clean if strength >= 1 else clean - (clean - self._pictures.copy(image)) * (1 - strength)
-        return self._tiled(frames, self._level_for_net(image, sigma) * strength, progress)
+        if self._spec.any_window:
+            return frames
+        # In a clip that is too short, the frame itself replaces missing neighbours.
+        return [*frames, *[image] * self._spec.window][: self._spec.window]
 
-    def _level_for_net(self, image: Picture, sigma: float | Picture | ShotRead | None) -> float | Picture:
-        """The noise level in the network's own space, for `_tiled`; estimated if sigma is None."""
+    def _process(
+        self,
+        frames: Sequence[Picture],
+        sigma: float | Picture | ShotRead | None,
+        strength: float,
+        white: float,
+        progress: Progress | None,
+        receive: Receiver,
+    ) -> None:
+        """Denoise the first frame, and hand over the part of each tile that is finished, as shares of white."""
+
+        def receive_blended(rows: slice, columns: slice, values: Picture) -> None:
+            noisy = self._pictures.scaled(frames[0][:, :, rows, columns], white)
+            receive(rows, columns, values - (values - self._pictures.copy(noisy)) * (1 - strength))
+
+        level: float | Picture = UNKNOWN_LEVEL
+        if not self.is_blind:
+            level = self._level_for_net(frames[0], sigma, white) * strength
+        function = partial(self._denoise_tile, level, white)
+        is_blended = self.is_blind and strength < 1
+        process_each(
+            frames,
+            function,
+            self._pictures,
+            self.tile,
+            self._engine.multiple,
+            receive_blended if is_blended else receive,
+            progress,
+        )
+
+    def _level_for_net(self, image: Picture, sigma: float | Picture | ShotRead | None, white: float) -> float | Picture:
+        """The noise level in the network's own space: a number, (B or 1, 1, H, W), or (B, 1, 1, 1) for one per picture.
+
+        It is estimated if sigma is None.
+        """
+        is_linear = self._spec.space == "linear"
         if sigma is None or isinstance(sigma, ShotRead):
             pictures = self._pictures.to_array(image).transpose(0, 2, 3, 1)  # (B, H, W, C)
         if isinstance(sigma, ShotRead):
-            is_linear = self._spec.space == "linear"
             maps = [
                 sigma.level_of_light(transfer.srgb_to_linear(picture)) if is_linear else sigma.level_of_photo(picture)
-                for picture in pictures
+                for picture in (to_float(picture, white) for picture in pictures)
             ]
             return self._pictures.from_array(np.stack(maps)[:, None], image)
         if sigma is None:
-            levels = np.array([estimate_sigma(picture) for picture in pictures], np.float32)
+            levels = np.array([estimate_sigma(picture, white) for picture in pictures], np.float32)
             sigma = self._pictures.from_array(levels.reshape(-1, 1, 1, 1), image)
+        if is_linear:  # otherwise the image is not looked at, and need not be in floating point
+            image = self._pictures.scaled(image, white)
         return self._engine.level_in_its_space(image, sigma)
 
-    def _tiled(self, frames: Sequence[Picture], level: float | Picture, progress: Progress | None) -> Picture:
-        """Denoise the first frame; the level is a number or (B or 1, 1, H, W), or (B, 1, 1, 1) for one per picture."""
-        function = partial(self._denoise_tile, level)
-        return process(frames, function, self._pictures, self.tile, self._engine.multiple, progress)
-
     def _denoise_tile(
-        self, level: float | Picture, frames: Sequence[Picture], rows: tiling.Span, columns: tiling.Span
+        self,
+        level: float | Picture,
+        white: float,
+        frames: Sequence[Picture],
+        rows: tiling.Span,
+        columns: tiling.Span,
     ) -> Picture:
-        """Denoise one tile: (B, C, rows, columns), on the frames' device."""
-        crops = [self._pictures.crop(frame, rows, columns) for frame in frames]
+        """Denoise one tile: (B, C, rows, columns), on the frames' device, as shares of white."""
+        crops = [self._pictures.scaled(self._pictures.crop(frame, rows, columns), white) for frame in frames]
         if isinstance(level, float):
             level = self._pictures.full((1, 1, *crops[0].shape[-2:]), level, frames[0])
         else:
@@ -321,7 +410,7 @@ def load_denoiser(
         device: "auto" (a GPU if there is one, else the CPU), "cpu", "cuda" or "cuda:1".
         precision: "fp32", "bf16", "fp16", or "auto" for 16 bits if the device computes in them natively.
         tile: maximum side of a tile in pixels, at least 256, rounded down to a multiple that the network accepts;
-            smaller tiles need less memory. By default 1024 on a CPU and 2048 on a GPU.
+            smaller tiles need less memory. By default 832 on a CPU and 2048 on a GPU.
 
     Raises:
         ValueError: the tile is too small.

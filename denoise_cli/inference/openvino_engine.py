@@ -53,6 +53,10 @@ class OpenVINOEngine:
         """See `denoiser.Engine`."""
         return level
 
+    def release_memory(self) -> None:
+        """See `denoiser.Engine`."""
+        self._infer.release_memory()
+
     def __call__(self, frames: Sequence[Picture], level: Picture) -> Picture:
         """See `denoiser.Engine`."""
         (image,) = frames

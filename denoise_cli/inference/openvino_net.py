@@ -46,11 +46,16 @@ class Inference:
     """Runs a compiled network, in one thread at a time; each result is overwritten by the next."""
 
     def __init__(self, compiled: "openvino.CompiledModel") -> None:
+        self._compiled = compiled
         self._request = compiled.create_infer_request()
 
     def __call__(self, image: Array, sigma: Array) -> Array:
         """(B, C, H, W) and (B, 1, H, W), contiguous, to the network's output."""
         return self._request.infer([image, sigma], share_inputs=True, share_outputs=True)[0]
+
+    def release_memory(self) -> None:
+        """Free what the layers' outputs are computed in; the next run allocates it again."""
+        self._compiled.release_memory()
 
 
 def compile_cached(

@@ -44,6 +44,9 @@ class PyTorchEngine:
         known = torch.as_tensor(level, dtype=torch.float32).to(image.device)
         return sigma_in_linear(image, known.expand(B, 1, H, W))
 
+    def release_memory(self) -> None:
+        """See `denoiser.Engine`: PyTorch frees the outputs of layers by itself."""
+
     @torch.no_grad()
     def __call__(self, frames: Sequence[Tensor], level: Tensor) -> Tensor:
         """See `denoiser.Engine`."""

@@ -55,7 +55,17 @@ class Tensors:
         H, W = picture.shape[-2:]
         y = torch.from_numpy(tiling.reflected(rows.start, rows.stop, H)).to(picture.device)
         x = torch.from_numpy(tiling.reflected(columns.start, columns.stop, W)).to(picture.device)
+        if picture.dtype == torch.uint16:  # PyTorch does little with it
+            picture = picture.view(torch.int16)
+            return picture.index_select(-1, x).index_select(-2, y).view(torch.uint16)
         return picture.index_select(-1, x).index_select(-2, y)
+
+    def scaled(self, picture: Tensor, white: float) -> Tensor:
+        """See `tiles.Pictures`."""
+        if white == 1:
+            return picture
+        # A GPU would multiply by the reciprocal of a number, and round differently.
+        return picture.to(torch.float32) / torch.tensor(white, dtype=torch.float32, device=picture.device)
 
     def hold(self, frames: Sequence[Tensor]) -> Sequence[Tensor]:
         """Copy whole frames to a GPU if they fit: copying overlapping tiles would take longer. Else return them."""

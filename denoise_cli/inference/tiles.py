@@ -3,7 +3,7 @@
 Legend: B batch, C channels, H x W picture.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from denoise_cli.errors import OutOfMemory
 from denoise_cli.imaging import tiling
+from denoise_cli.imaging.pixels import to_float
 from denoise_cli.inference.device import is_out_of_memory
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 Picture = Any  # a NumPy array or a PyTorch tensor, (B, C, H, W)
 Progress = Callable[[float], None]
 TileFunction = Callable[[Sequence[Picture], tiling.Span, tiling.Span], Picture]  # (frames, rows, columns) to one tile
+Receiver = Callable[[slice, slice, Picture], None]  # (rows, columns, their values)
 
 # Pixels that two tiles share. Measured (docs/architecture.md): the end of a tile hardly affects pixels 64 away from it.
 OVERLAP = 192
@@ -54,6 +56,9 @@ class Pictures(Protocol):
 
     def crop(self, picture: Picture, rows: tiling.Span, columns: tiling.Span) -> Picture:
         """One tile of a picture, padded by reflection beyond the border; it may share the picture's memory."""
+
+    def scaled(self, picture: Picture, white: float) -> Picture:
+        """A picture divided by the value of white, in float32; unchanged if that is 1."""
 
     def hold(self, frames: Sequence[Picture]) -> Sequence[Picture]:
         """The frames from which tiles are cut, where that is fastest."""
@@ -101,6 +106,10 @@ class Arrays:
         )
         return picture[..., y, :][..., x]
 
+    def scaled(self, picture: Picture, white: float) -> Picture:
+        """See `Pictures`."""
+        return to_float(picture, white)
+
     def hold(self, frames: Sequence[Picture]) -> Sequence[Picture]:
         """See `Pictures`."""
         return frames
@@ -120,16 +129,46 @@ def process(
 ) -> Picture:
     """Process frames tile by tile, in smaller tiles if memory runs out.
 
-    Args:
-        frames: each (B, C, H, W).
-        tile_function: processes one tile; the result may not share the frames' memory.
-        pictures: what the frames are.
-        tile: maximum side of a tile in pixels, at least `SMALLEST_TILE`; rounded down to a multiple.
-        multiple: what the sides of tiles are multiples of.
-        progress: called with the fraction done, [0, 1].
+    Arguments and errors are those of `process_each`.
 
     Returns:
         (B, C, H, W), float32, on the frames' device.
+    """
+    whole = pictures.full(frames[0].shape, 0.0, frames[0])
+    process_each(frames, tile_function, pictures, tile, multiple, into(whole), progress)
+    return whole
+
+
+def into(whole: Picture) -> Receiver:
+    """A function for `process_each` that puts the tiles into a picture of the frames' shape."""
+
+    def receive(rows: slice, columns: slice, values: Picture) -> None:
+        whole[:, :, rows, columns] = values
+
+    return receive
+
+
+def process_each(
+    frames: Sequence[Picture],
+    tile_function: TileFunction,
+    pictures: Pictures,
+    tile: int,
+    multiple: int,
+    receive: Receiver,
+    progress: Progress | None = None,
+) -> None:
+    """Process frames tile by tile, and hand over the part of each tile that no further one adds to.
+
+    Args:
+        frames: each (B, C, H, W).
+        tile_function: processes one tile, in float32; the result may not share the frames' memory.
+        pictures: what the frames are.
+        tile: maximum side of a tile in pixels, at least `SMALLEST_TILE`; rounded down to a multiple.
+        multiple: what the sides of tiles are multiples of.
+        receive: called with rows, columns and their values, (B, C, rows, columns), float32, on the frames' device,
+            which it may not keep; in the end, with every pixel. If memory runs out, it is called for the first rows
+            and columns again, with what has become of smaller tiles.
+        progress: called with the fraction done, [0, 1].
 
     Raises:
         OutOfMemory: even the smallest tile does not fit in memory.
@@ -137,42 +176,55 @@ def process(
     tile = tile // multiple * multiple
     while True:
         try:
-            return pictures.release(
-                _run(pictures.hold(frames), tile_function, pictures, tile, multiple, progress), frames[0]
-            )
+            held = pictures.hold(frames)
+            for rows, columns, values in _finished(held, tile_function, pictures, tile, multiple, progress):
+                receive(rows, columns, pictures.release(values, frames[0]))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             if tile == SMALLEST_TILE:
                 smallest = f"even with tiles of {tile} pixels"
                 raise OutOfMemory(f"out of memory on {pictures.device}, {smallest}: use another device") from error
+        else:
+            return
         tile = max(tile // 2 // multiple * multiple, SMALLEST_TILE)
 
 
-def _run(
+def _finished(
     frames: Sequence[Picture],
     tile_function: TileFunction,
     pictures: Pictures,
     tile: int,
     multiple: int,
     progress: Progress | None,
-) -> Picture:
-    H, W = frames[0].shape[-2:]
-    clean = pictures.full(frames[0].shape, 0.0, frames[0])
+) -> Iterator[tuple[slice, slice, Picture]]:
+    """The rows and columns of each tile that no further tile adds to, and their values."""
+    B, C, H, W = frames[0].shape
     overlap = min(OVERLAP, tile // 2) // multiple * multiple
     margin = overlap // 3
     spans = list(tiling.grid(_padded(H, multiple), _padded(W, multiple), tile, overlap, multiple))
+    # What tiles have added so far to the pixels that they share with those below, and with the one to the right.
+    below, beside = pictures.full((B, C, overlap, W), 0.0, frames[0]), frames[0]
     for done, (rows, columns) in enumerate(spans, start=1):
         result = tile_function(frames, rows, columns)
-        row_weights, column_weights = (pictures.from_array(span.weights(margin), clean) for span in (rows, columns))
+        row_weights, column_weights = (pictures.from_array(span.weights(margin), result) for span in (rows, columns))
         result *= row_weights[:, None] * column_weights
         bottom, right = min(rows.stop, H), min(columns.stop, W)
-        clean[:, :, rows.start : bottom, columns.start : right] += result[
-            :, :, : bottom - rows.start, : right - columns.start
-        ]
+        result = result[:, :, : bottom - rows.start, : right - columns.start]
+        top, left = rows.shared_before, columns.shared_before
+        if left:
+            result[..., :left] += beside
+        result[:, :, :top, left:] += below[:, :, :top, columns.start + left : right]
+        last_row, last_column = bottom - rows.shared_after, right - columns.shared_after
+        values = result[:, :, : last_row - rows.start, : last_column - columns.start]
+        yield slice(rows.start, last_row), slice(columns.start, last_column), values
+        beside = pictures.copy(result[..., last_column - columns.start :])
+        if rows.shared_after:
+            below[..., columns.start : last_column] = result[
+                :, :, last_row - rows.start :, : last_column - columns.start
+            ]
         if progress is not None:
             progress(done / len(spans))
-    return clean
 
 
 def _padded(length: int, multiple: int) -> int:

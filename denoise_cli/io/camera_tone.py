@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from denoise_cli.imaging.pixels import convert, from_float, to_float
 from denoise_cli.imaging.tone import Curve, tone_curves
-from denoise_cli.io.photo import Photo, convert, from_float, to_float
+from denoise_cli.io.photo import Photo
 from denoise_cli.io.raw import RawFile
 
 LEAST_SIDE = 48  # pixels: smaller previews tell too little

@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from denoise_cli.imaging.pixels import from_float
 from denoise_cli.imaging.transfer import linear_to_srgb
 from denoise_cli.io.camera_exif import with_adobe_note
 from denoise_cli.io.dng import RGB, tags_of_picture
 from denoise_cli.io.exif import Exif
 from denoise_cli.io.frame import sensor_view, upright
 from denoise_cli.io.metadata import IPTC_TAG, XMP_TAG, Metadata, keep_descriptive, split_orientation
-from denoise_cli.io.photo import WHITE, Photo, from_float
+from denoise_cli.io.photo import WHITE, Photo
 from denoise_cli.io.raw import Numbers, Picture, RawFile
 from denoise_cli.io.xmp import without_raw_settings
 

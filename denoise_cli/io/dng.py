@@ -46,7 +46,7 @@ from denoise_cli.io.exif import (
     picture_directories,
 )
 from denoise_cli.io.metadata import DESCRIPTIVE_TAGS, ORIENTATION, SOFTWARE, UNIQUE_CAMERA_MODEL
-from denoise_cli.io.tiff import placeholders, with_directories
+from denoise_cli.io.tiff import add_directories, placeholders
 
 # Tags.
 NEW_SUBFILE_TYPE = 254
@@ -384,7 +384,9 @@ def encode(negative: DigitalNegative, software: str) -> bytes:
             metadata=None,
             extratags=_for_tifffile(_picture_directory(negative), exif.order),
         )
-    return with_directories(_with_what_tifffile_cannot_write(buffer.getvalue(), negative), exif)
+    _correct_tags(buffer, negative)
+    add_directories(buffer, exif)
+    return buffer.getvalue()
 
 
 def _predictor(negative: DigitalNegative) -> int | None:
@@ -400,17 +402,18 @@ def _photometric(negative: DigitalNegative) -> str:
     return "linear_raw" if negative.colours == RGB else "minisblack"
 
 
-def _with_what_tifffile_cannot_write(data: bytes, negative: DigitalNegative) -> bytes:
-    """The pointer to the picture's directory gets the type that every reader expects; grey becomes linear raw."""
-    order, corrected = negative.exif.order, bytearray(data)
-    with tifffile.TiffFile(BytesIO(data)) as file:
+def _correct_tags(buffer: BytesIO, negative: DigitalNegative) -> None:
+    """What tifffile cannot write: the type of the pointer that every reader expects, and linear raw of grey."""
+    buffer.seek(0)
+    with tifffile.TiffFile(buffer) as file:
         first = file.pages[0].aspage()
-        struct.pack_into(order + "H", corrected, first.tags[SUB_IFDS].offset + 2, LONG)
+        places = {first.tags[SUB_IFDS].offset + 2: LONG}
         if negative.colours != RGB:
             assert first.pages is not None  # the picture's own directory
-            photometric = first.pages[0].aspage().tags[PHOTOMETRIC].valueoffset
-            struct.pack_into(order + "H", corrected, photometric, tifffile.PHOTOMETRIC.LINEAR_RAW)
-    return bytes(corrected)
+            places[first.pages[0].aspage().tags[PHOTOMETRIC].valueoffset] = tifffile.PHOTOMETRIC.LINEAR_RAW
+    for place, number in places.items():
+        buffer.seek(place)
+        buffer.write(struct.pack(negative.exif.order + "H", number))
 
 
 def _first_directory(negative: DigitalNegative) -> Directory:

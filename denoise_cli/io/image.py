@@ -12,13 +12,14 @@ from PIL import UnidentifiedImageError
 
 from denoise_cli.errors import UnreadableFile, UnwritableFile
 from denoise_cli.files import write_atomically
+from denoise_cli.imaging.pixels import convert, white_value
 from denoise_cli.io import development, dng, heif, pillow, png, raw_formats, tiff
 from denoise_cli.io.camera_exif import CR3
 from denoise_cli.io.decoding import decoder_errors, one_line
 from denoise_cli.io.formats import FORMATS, TARGETS, WRITABLE, is_photo, kind_for, kind_named
 from denoise_cli.io.limits import MAX_PIXELS
 from denoise_cli.io.metadata import Metadata, reset_xmp
-from denoise_cli.io.photo import Photo, convert, to_float
+from denoise_cli.io.photo import Photo
 from denoise_cli.io.raw import RawFile
 
 __all__ = [
@@ -71,6 +72,7 @@ def opened(source: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Photo | RawFi
         raise UnreadableFile(name, "is empty")
     with decoder_errors(name):
         found = _decode(data, source.suffix.lower(), max_pixels, name)
+    del data  # a large file need not stay in memory beside its pixels
     if isinstance(found, Photo):
         yield found
     else:
@@ -133,12 +135,12 @@ def encode(photo: Photo | dng.DigitalNegative, kind: str, software: str, quality
     dtype = np.dtype({8: np.uint8, 16: np.uint16, 32: np.float32}[depth])
     alpha = None if photo.alpha is None else convert(photo.alpha, dtype)
     if alpha is not None and not known.alpha:
-        if (to_float(alpha) < 1).any():
+        if (alpha < white_value(dtype)).any():
             raise ValueError("it cannot hold transparency: choose .png, .tif, .webp or .avif")
         alpha = None
     pixels = convert(photo.pixels, dtype)
-    if not known.grey:
-        pixels = np.repeat(pixels, 3 // pixels.shape[2], axis=2)  # type: ignore[assignment]
+    if not known.grey and pixels.shape[2] == 1:
+        pixels = np.repeat(pixels, 3, axis=2)  # type: ignore[assignment]
     photo = Photo(pixels, alpha, kind, _for_output(photo.metadata, pixels.shape[2]))
     if kind == "tiff":
         return tiff.encode(photo, software)

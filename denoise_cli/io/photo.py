@@ -1,17 +1,14 @@
-"""`Photo`: a decoded still picture, with everything that has to be written again, and conversions of its pixels."""
+"""`Photo`: a decoded still picture, with everything that has to be written again, and its transparency."""
 
-import dataclasses
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from denoise_cli.imaging.pixels import Pixels, convert, from_float, to_float
 from denoise_cli.io.metadata import Metadata
 
 WHITE = 65535  # of 16 bits
-
-Pixels = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -54,44 +51,12 @@ class Photo:
         )
         return values
 
-    def with_pixels(self, pixels: NDArray[np.float32]) -> "Photo":
-        """The same photo with other pixels: (H, W, C), nominally [0, 1], converted to the photo's own type."""
-        return dataclasses.replace(self, pixels=from_float(pixels, self.pixels.dtype))
-
-
-def to_float(pixels: Pixels) -> NDArray[np.float32]:
-    """Scale integers to [0, 1]; floating point is returned unchanged."""
-    if pixels.dtype == np.float32:
-        return pixels.astype(np.float32, copy=False)
-    return np.divide(pixels, white_value(pixels.dtype), dtype=np.float32)
-
-
-def from_float(pixels: NDArray[np.float32], dtype: np.dtype[Any]) -> Pixels:
-    """Undo `to_float`: integers are rounded and clipped, floating point is returned unchanged."""
-    if dtype == np.float32:
-        return pixels
-    top = white_value(dtype)
-    scaled = np.multiply(pixels, np.float32(top))
-    np.rint(scaled, out=scaled)
-    whole: Pixels = np.clip(scaled, 0, top, out=scaled).astype(dtype)
-    return whole
-
-
-def white_value(dtype: np.dtype[Any]) -> int:
-    """The value of white in a type: its maximum for integers, 1 for floating point."""
-    return 1 if dtype.kind == "f" else 2 ** (8 * dtype.itemsize) - 1
-
 
 def unpremultiply(pixels: Pixels, alpha: Pixels) -> Pixels:
     """Divide pixels, (H, W, C), by the alpha, (H, W), that they were multiplied by, except where that is zero."""
     opacity = to_float(alpha)[..., None]
     straight = np.divide(to_float(pixels), opacity, out=to_float(pixels).copy(), where=opacity > 0)
     return from_float(straight, pixels.dtype)
-
-
-def convert(pixels: Pixels, dtype: np.dtype[Any]) -> Pixels:
-    """Convert pixels to another type; black and white are kept."""
-    return pixels if pixels.dtype == dtype else from_float(to_float(pixels), dtype)
 
 
 def scale_to_16_bits(values: np.ndarray, bits: int) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from denoise_cli.imaging.pixels import strips
 from denoise_cli.io.cicp import cicp_of_heif, cicp_of_png, refuse_unusual_colours
 from denoise_cli.io.codecs import load_imagecodecs
 from denoise_cli.io.exif import MAKER_NOTE, PREFIX, pack, parse
@@ -36,6 +37,18 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         ValueError: the picture is too large or of an unsupported kind; with a message for the user.
         OSError and others: the file is damaged.
     """
+    values, kind, metadata, orientation = _decoded(data, max_pixels)
+    pixels, alpha = split_alpha(values)
+    return Photo(
+        apply_orientation(pixels, orientation),
+        None if alpha is None else apply_orientation(alpha, orientation),
+        kind,
+        metadata,
+    )
+
+
+def _decoded(data: bytes, max_pixels: int) -> tuple[np.ndarray, str, Metadata, int]:
+    """Values as stored, (H, W, C), the format, the metadata and the orientation."""
     Image.init()  # registers the readers that are not imported by default
     with _without_pillow_limit(), Image.open(BytesIO(data), formats=READERS) as picture:
         refuse_too_large(picture.size, max_pixels)
@@ -51,13 +64,7 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         else:
             picture.load()  # for metadata that follows the pixels, and to find damage that the other decoder ignores
         metadata, orientation = _read_metadata(picture)
-    pixels, alpha = split_alpha(values)
-    return Photo(
-        apply_orientation(pixels, orientation),
-        None if alpha is None else apply_orientation(alpha, orientation),
-        kind,
-        metadata,
-    )
+    return values, kind, metadata, orientation
 
 
 def encode(photo: Photo, kind: str, software: str, quality: int) -> bytes:
@@ -114,8 +121,14 @@ def _pixel_values(picture: Image.Image) -> np.ndarray:
     if picture.mode in ("CMYK", "LAB", "YCbCr", "HSV", "F", "I"):
         raise ValueError(f"{picture.mode} colours: convert it to RGB or grey first")
     transparent = "transparency" in picture.info or picture.mode in ("LA", "RGBA", "PA")
-    picture = picture.convert(("LA" if grey else "RGBA") if transparent else ("L" if grey else "RGB"))
-    return np.atleast_3d(np.asarray(picture))
+    mode = ("LA" if grey else "RGBA") if transparent else ("L" if grey else "RGB")
+    if picture.mode != mode:
+        picture = picture.convert(mode)
+    values = np.empty((picture.height, picture.width, len(mode)), np.uint8)
+    for rows in strips(picture.height):  # of the whole, Pillow would make two more copies
+        strip = picture.crop((0, rows.start, picture.width, min(rows.stop, picture.height)))
+        values[rows] = np.atleast_3d(np.asarray(strip))
+    return values
 
 
 def _read_metadata(picture: Image.Image) -> tuple[Metadata, int]:

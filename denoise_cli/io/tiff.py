@@ -6,6 +6,7 @@ from io import BytesIO
 import numpy as np
 import tifffile
 
+from denoise_cli.imaging.pixels import Pixels, white_value
 from denoise_cli.io.exif import BYTE, EXIF_IFD, GPS_IFD, LONG, UNDEFINED, Exif, directory_bytes, parse
 from denoise_cli.io.metadata import (
     DESCRIPTIVE_TAGS,
@@ -19,7 +20,7 @@ from denoise_cli.io.metadata import (
     keep_descriptive,
     split_orientation,
 )
-from denoise_cli.io.photo import Photo, Pixels, unpremultiply, white_value
+from denoise_cli.io.photo import Photo, unpremultiply
 
 ICC_TAG = 34675
 PLACEHOLDER = 1  # added to the tag of a directory pointer, which tifffile cannot write; sorts into the same position
@@ -101,11 +102,12 @@ def encode(photo: Photo, software: str) -> bytes:
             metadata=None,
             extratags=extra,
         )
-    return with_directories(buffer.getvalue(), exif)
+    add_directories(buffer, exif)
+    return buffer.getvalue()
 
 
 def placeholders(exif: Exif) -> list[tuple[int, int, int, bytes, bool]]:
-    """Tags for tifffile that reserve room for pointers to the EXIF and GPS directories: see `with_directories`."""
+    """Tags for tifffile that reserve room for pointers to the EXIF and GPS directories: see `add_directories`."""
     return [
         (tag + PLACEHOLDER, LONG, 1, exif.long(0).data, True)
         for tag in (EXIF_IFD, GPS_IFD)
@@ -113,10 +115,10 @@ def placeholders(exif: Exif) -> list[tuple[int, int, int, bytes, bool]]:
     ]
 
 
-def with_directories(data: bytes, exif: Exif) -> bytes:
+def add_directories(buffer: BytesIO, exif: Exif) -> None:
     """Append the EXIF and GPS directories to a TIFF file, and make its placeholders point at them."""
-    buffer = BytesIO(data)
-    with tifffile.TiffFile(BytesIO(data)) as file:
+    buffer.seek(0)
+    with tifffile.TiffFile(buffer) as file:
         places = {tag.code - PLACEHOLDER: tag.offset for tag in file.pages[0].aspage().tags}
     for tag in {EXIF_IFD, GPS_IFD} & set(places):
         start = buffer.seek(0, 2)
@@ -124,7 +126,6 @@ def with_directories(data: bytes, exif: Exif) -> bytes:
         buffer.write(directory_bytes(exif, tag, start))
         buffer.seek(places[tag])
         buffer.write(struct.pack(exif.order + "HHII", tag, LONG, 1, start))
-    return buffer.getvalue()
 
 
 def _only_page(file: tifffile.TiffFile) -> tifffile.TiffPage:
@@ -194,7 +195,7 @@ def _to_photo_type(values: np.ndarray, bits: int) -> np.ndarray:
     if bits < 8:
         return (values.astype(np.uint16) * 255 // top).astype(np.uint8)
     if bits in (8, 16):
-        return values.astype(np.uint8 if bits == 8 else np.uint16)
+        return values.astype(np.uint8 if bits == 8 else np.uint16, copy=False)
     return np.rint(values.astype(np.float64) * (65535 / top)).astype(np.uint16)
 
 

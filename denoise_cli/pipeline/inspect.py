@@ -7,6 +7,7 @@ from pathlib import Path
 from PIL import ExifTags, ImageCms
 
 from denoise_cli.imaging.noise import estimate_sigma
+from denoise_cli.imaging.pixels import white_value
 from denoise_cli.io import image
 from denoise_cli.io.exif import Exif, parse
 from denoise_cli.io.metadata import camera_name
@@ -84,7 +85,7 @@ def _of_photo(photo: Photo, path: Path, model: str) -> Facts:
         exposure=_exposure(exif),
         black=None,
         white=None,
-        sigma=round(estimate_sigma(photo.as_float()) * 255, 3),
+        sigma=round(estimate_sigma(photo.pixels, white_value(photo.pixels.dtype)) * 255, 3),
         shot=None,
         read=None,
         noise_from="estimated",

@@ -8,8 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from denoise_cli.errors import DenoiseError, UnreadableFile, UnwritableFile, UsageError
 from denoise_cli.imaging.noise import ShotRead, estimate_sigma
+from denoise_cli.imaging.pixels import white_value
 from denoise_cli.inference.denoiser import Denoiser
 from denoise_cli.inference.tiles import Progress
 from denoise_cli.io import development, image
@@ -20,6 +23,7 @@ from denoise_cli.io.raw import RawFile
 from denoise_cli.models.registry import find_model
 from denoise_cli.pipeline.hot_pixels import stuck_in
 from denoise_cli.pipeline.jobs import DNG, FALLBACK_FORMAT, Job, check
+from denoise_cli.pipeline.memory import return_freed_memory
 from denoise_cli.pipeline.model_choice import model_for
 from denoise_cli.pipeline.sidecar import carry, foretell
 from denoise_cli.version import __version__
@@ -163,16 +167,10 @@ class _Denoised:
 def _denoise(job: Job, load: Load, settings: Settings, progress: Progress | None) -> _Denoised:
     started = time.perf_counter()
     with _checked(job, settings) as task:
-        source, model, kind = task.source, task.model, task.kind
-        size = source.shape
-        if isinstance(source, RawFile) and task.is_for_raw:
-            done = _denoise_raw(source, task, load(model), settings, progress)
-        else:
-            photo = development.developed(source) if isinstance(source, RawFile) else source
-            done = _denoise_photo(photo, load(model), settings, progress)
-        if settings.tone == "camera" and isinstance(source, RawFile) and isinstance(done.picture, Photo):
-            done = _in_camera_tone(done, source, done.picture)
-        is_raw = isinstance(source, RawFile)
+        model, kind, is_raw, size = task.model, task.kind, isinstance(task.source, RawFile), task.source.shape
+        done = _outcome_of(task, load(model), settings, progress)
+    del task  # the source's pixels need not stay in memory while the result is encoded
+    return_freed_memory()
     return _Denoised(job, model, kind, size, is_raw, done, time.perf_counter() - started)
 
 
@@ -324,6 +322,18 @@ class _Done:
         return {"sigma": sigma, "noise_from": self.noise_from}
 
 
+def _outcome_of(task: _Task, denoise: Denoiser, settings: Settings, progress: Progress | None) -> _Done:
+    source = task.source
+    if isinstance(source, RawFile) and task.is_for_raw:
+        done = _denoise_raw(source, task, denoise, settings, progress)
+    else:
+        photo = development.developed(source) if isinstance(source, RawFile) else source
+        done = _denoise_photo(photo, denoise, settings, progress)
+    if settings.tone == "camera" and isinstance(source, RawFile) and isinstance(done.picture, Photo):
+        done = _in_camera_tone(done, source, done.picture)
+    return done
+
+
 def _denoise_photo(photo: Photo, denoise: Denoiser, settings: Settings, progress: Progress | None) -> _Done:
     clean, noise = denoise_photo(photo, denoise, settings, progress)
     noise_from = None if noise is None else "given" if settings.noise is not None else "estimated"
@@ -360,20 +370,17 @@ def denoise_photo(
         The photo, and the given or estimated noise, a level on [0, 1] or a sensor's noise; None if the model finds the
         level itself.
     """
-    pixels = photo.as_float()
-    # Floating-point files can exceed 1, but the networks are trained on [0, 1].
-    peak = max(float(pixels.max()), 1.0)
-    if peak > 1:
-        pixels = pixels / peak
+    pixels = photo.pixels
+    white: float = white_value(pixels.dtype)
+    if pixels.dtype == np.float32:  # it can exceed 1, but the networks are trained on [0, 1]
+        white = max(float(pixels.max()), 1.0)
     noise = settings.noise
     if noise is None and not denoise.is_blind:
-        noise = estimate_sigma(pixels)
-    if settings.strength == 0:
-        return photo, noise
-    clean = denoise(pixels, noise, settings.strength, progress)
-    if peak > 1:
-        clean *= peak
-    return photo.with_pixels(clean), noise
+        noise = estimate_sigma(pixels, white)
+    return_freed_memory()
+    clean = denoise.denoise_stored(pixels, white, noise, settings.strength, progress)
+    denoise.release_memory()
+    return replace(photo, pixels=clean), noise
 
 
 def _make_folder(folder: Path) -> None:

@@ -29,6 +29,7 @@ from denoise_cli.io.dng import DigitalNegative
 from denoise_cli.io.dng_builder import camera_light, linear_dng, mosaic_dng
 from denoise_cli.io.photo import WHITE, Photo
 from denoise_cli.io.raw import MOST_HEADROOM, Mosaic, Numbers, RawFile
+from denoise_cli.pipeline.memory import return_freed_memory
 
 Array = NDArray[np.float32]
 NoiseSource = Literal["given", "file", "estimated"]
@@ -272,7 +273,10 @@ def _denoise_mosaic_of(
         # Before banding, for which columns of stuck photosites would be taken.
         light = _without_stuck(mosaic, noise, hot_pixels)
         mosaic, notes = remove_banding(replace(mosaic, light=light), noise)
+    return_freed_memory()
     light = denoise_mosaic(mosaic, noise, denoise, strength, progress, "off")
+    denoise.release_memory()
+    return_freed_memory()
     changed = light is not raw.mosaic.light
     numbers = raw.numbers_of(light) if changed else raw.numbers
     if output == "photo":
@@ -280,6 +284,7 @@ def _denoise_mosaic_of(
         return DenoisedRaw(photo, known, (*_notes(raw, output), *notes, *photo.notes))
     left = estimate_mosaic_noise(raw.mosaic_of(numbers)) if changed else known.noise
     removed = strength if changed else 0.0
+    return_freed_memory()
     if output == "mosaic_dng":
         return DenoisedRaw(mosaic_dng(raw, numbers, left, removed), known, (*_notes(raw, output), *notes))
     linear = linear_dng(raw, camera_light(raw, numbers), left, numbers, removed)
@@ -293,7 +298,10 @@ def _denoise_picture_of(
     if raw.obstacle is not None:
         notes = (f"{raw.obstacle}: denoised after LibRaw has developed it", *notes)
     linear = raw.develop() if output == "photo" else camera_light(raw)
+    return_freed_memory()
     clean = denoise_picture(linear, known.noise, raw.gains, denoise, strength, progress)
+    denoise.release_memory()
+    return_freed_memory()
     if output == "photo":
         photo = as_photo(raw, clean.astype(np.uint16, copy=False))
         return DenoisedRaw(photo, known, notes + photo.notes)

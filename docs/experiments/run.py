@@ -30,10 +30,11 @@ from denoise_cli.evaluation.plots import plot_trade_off
 from denoise_cli.evaluation.samples import Sample, ShotReadNoise, WhiteNoise, add_gaussian_noise
 from denoise_cli.evaluation.scores import mean, score, score_all
 from denoise_cli.imaging.metrics import psnr
+from denoise_cli.imaging.pixels import to_float
 from denoise_cli.imaging.windows import window
 from denoise_cli.inference.denoiser import Denoiser, denoiser_of, load_denoiser
 from denoise_cli.io import image
-from denoise_cli.io.photo import Photo, to_float
+from denoise_cli.io.photo import Photo
 from denoise_cli.models.checkpoint import load_weights, read_tensors
 from denoise_cli.models.registry import Config, ModelSpec, find_model, load_net
 from denoise_cli.nets.configs import DeformableKernelNetConfig, KPNConfig, MalleNetVideoConfig

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from denoise_cli.evaluation.samples import add_gaussian_noise, add_sensor_noise
 from denoise_cli.imaging.noise import ShotRead, estimate_sigma, sensor_noise
+from denoise_cli.imaging.pixels import from_float, to_float
 from denoise_cli.imaging.transfer import linear_to_srgb
 from denoise_cli.io import image
 
@@ -63,6 +64,13 @@ def test_a_picture_too_small_to_tell_counts_as_clean(shape: tuple[int, ...], rng
 def test_the_estimate_is_in_the_unit_of_the_picture(camera: Pixels, scale: float, rng: np.random.Generator) -> None:
     picture = noisy(camera, 25, rng)
     assert estimate_sigma(picture * scale) == pytest.approx(estimate_sigma(picture) * scale, rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_integers_have_the_level_of_their_floating_point(rng: np.random.Generator, dtype: type) -> None:
+    white = np.iinfo(dtype).max
+    stored = from_float(noisy(np.full((200, 300, 3), 0.5), 25, rng).astype(np.float32), np.dtype(dtype))
+    assert estimate_sigma(stored, white) == estimate_sigma(to_float(stored))
 
 
 def test_brightness_does_not_matter(camera: Pixels, rng: np.random.Generator) -> None:

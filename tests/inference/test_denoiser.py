@@ -11,6 +11,7 @@ from denoise_cli.errors import DamagedWeights, OutOfMemory, UnknownModel
 from denoise_cli.imaging import tiling, transfer
 from denoise_cli.imaging.metrics import psnr
 from denoise_cli.imaging.noise import UNKNOWN_LEVEL, ShotRead, estimate_sigma
+from denoise_cli.imaging.pixels import from_float, to_float
 from denoise_cli.imaging.torch_transfer import sigma_in_linear, srgb_to_linear
 from denoise_cli.inference import denoiser as module
 from denoise_cli.inference.denoiser import Denoiser
@@ -143,6 +144,37 @@ def test_the_default_tile_differs_from_the_whole_by_less_than_one_step_of_8_bits
     whole = load_denoiser("mallenet-s", "cpu", "fp32", tile=2304)(noisy, sigma=SIGMA)
     tiled = load_denoiser("mallenet-s", "cpu", "fp32")(noisy, sigma=SIGMA)
     assert np.abs(tiled - whole).max() <= 1 / 255
+
+
+@pytest.mark.parametrize("model", ["mallenet-s", "mallenet-r"])
+@pytest.mark.parametrize(("dtype", "white"), [(np.uint8, 255), (np.uint16, 65535), (np.float32, 1.5)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_stored_pixels_become_what_the_whole_picture_in_floating_point_does(
+    noisy: NDArray[np.float32], model: str, dtype: type, white: float, channels: int
+) -> None:
+    stored = from_float(noisy[..., :channels], np.dtype(dtype), white)
+    denoise = load_denoiser(model, "cpu", tile=256)
+    expected = from_float(denoise(to_float(stored, white), SIGMA, 0.5), np.dtype(dtype), white)
+    result = denoise.denoise_stored(stored, white, SIGMA, 0.5)
+    assert result.dtype == dtype
+    np.testing.assert_array_equal(result, expected)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_pytorch_gets_the_same_of_stored_pixels(rng: np.random.Generator, dtype: type) -> None:
+    net, white = Recorder(), np.iinfo(dtype).max
+    stored = rng.integers(0, white, (300, 420, 3), dtype, endpoint=True)
+    denoise = denoiser_of(net, 256)
+    np.testing.assert_array_equal(denoise.denoise_stored(stored, white, SIGMA), stored)
+    last = net.image
+    denoise(to_float(stored), SIGMA)
+    assert torch.equal(net.image, last)
+
+
+def test_the_networks_memory_can_be_released_between_pictures(denoise: Denoiser, noisy: NDArray[np.float32]) -> None:
+    before = denoise(noisy, SIGMA)
+    denoise.release_memory()
+    np.testing.assert_array_equal(denoise(noisy, SIGMA), before)
 
 
 def test_memory_that_runs_out_halves_the_tile(noisy: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from denoise_cli.errors import MissingDependency, UnreadableFile, UnwritableFile, UsageError
+from denoise_cli.imaging.pixels import from_float, to_float
 from denoise_cli.io import image
 from denoise_cli.io.metadata import Metadata
-from denoise_cli.io.photo import Photo, from_float, to_float
+from denoise_cli.io.photo import Photo
 
 Encode = Callable[..., bytes]
 Read = Callable[..., Photo]

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from denoise_cli.errors import UnreadableFile
+from denoise_cli.imaging.pixels import to_float
 from denoise_cli.io import image
-from denoise_cli.io.photo import Photo, to_float
+from denoise_cli.io.photo import Photo
 
 Encode = Callable[..., bytes]
 Read = Callable[..., Photo]
