@@ -52,10 +52,7 @@ class Tensors:
 
     def crop(self, picture: Tensor, rows: tiling.Span, columns: tiling.Span) -> Tensor:
         """See `tiles.Pictures`."""
-        H, W = picture.shape[-2:]
-        y = torch.from_numpy(tiling.reflected(rows.start, rows.stop, H)).to(picture.device)
-        x = torch.from_numpy(tiling.reflected(columns.start, columns.stop, W)).to(picture.device)
-        return picture.index_select(-1, x).index_select(-2, y)
+        return _cropped(_cropped(picture, -2, rows), -1, columns)
 
     def hold(self, frames: Sequence[Tensor]) -> Sequence[Tensor]:
         """Copy whole frames to a GPU if they fit: copying overlapping tiles would take longer. Else return them."""
@@ -68,3 +65,13 @@ class Tensors:
     def release(self, picture: Tensor, like: Tensor) -> Tensor:
         """See `tiles.Pictures`."""
         return picture.to(like.device)
+
+
+def _cropped(picture: Tensor, dim: int, span: tiling.Span) -> Tensor:
+    length = picture.shape[dim]
+    inside = picture.narrow(dim, span.start, min(span.stop, length) - span.start)
+    if span.stop <= length:
+        return inside
+    # Only the padding is gathered value by value, which takes many times as long as copying.
+    beyond = torch.from_numpy(tiling.reflected(length, span.stop, length)).to(picture.device)
+    return torch.cat([inside, picture.index_select(dim, beyond)], dim)
