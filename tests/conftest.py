@@ -4,6 +4,8 @@ import os
 
 # Before NumPy is imported: in several processes of tests, threads of its linear algebra get in each other's way.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# Likewise before PyTorch is imported: as in the program, threads do not wait by spinning.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import subprocess
 from collections.abc import Callable, Iterator

@@ -28,6 +28,9 @@ def run() -> NoReturn:
     # For OpenBLAS, which NumPy brings along, before it is loaded: between matrices as small as here its threads wait by
     # spinning, for which `denoise inspect` took 2.3 seconds of two processors' time instead of 0.2 on a busy machine.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # For OpenMP, which PyTorch brings along, likewise: on a busy machine, threads that wait by spinning take the time
+    # of those that they wait for. docs/benchmarks.md has what that costs a clip.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # SystemExit, unlike a signal's default action, lets the program remove its half-written files.
     signal.signal(signal.SIGTERM, _terminate)
     try:

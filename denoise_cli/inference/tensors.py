@@ -52,13 +52,9 @@ class Tensors:
 
     def crop(self, picture: Tensor, rows: tiling.Span, columns: tiling.Span) -> Tensor:
         """See `tiles.Pictures`."""
-        H, W = picture.shape[-2:]
-        y = torch.from_numpy(tiling.reflected(rows.start, rows.stop, H)).to(picture.device)
-        x = torch.from_numpy(tiling.reflected(columns.start, columns.stop, W)).to(picture.device)
         if picture.dtype == torch.uint16:  # PyTorch does little with it
-            picture = picture.view(torch.int16)
-            return picture.index_select(-1, x).index_select(-2, y).view(torch.uint16)
-        return picture.index_select(-1, x).index_select(-2, y)
+            return self.crop(picture.view(torch.int16), rows, columns).view(torch.uint16)
+        return _cropped(_cropped(picture, -2, rows), -1, columns)
 
     def scaled(self, picture: Tensor, white: float) -> Tensor:
         """See `tiles.Pictures`."""
@@ -78,3 +74,13 @@ class Tensors:
     def release(self, picture: Tensor, like: Tensor) -> Tensor:
         """See `tiles.Pictures`."""
         return picture.to(like.device)
+
+
+def _cropped(picture: Tensor, dim: int, span: tiling.Span) -> Tensor:
+    length = picture.shape[dim]
+    inside = picture.narrow(dim, span.start, min(span.stop, length) - span.start)
+    if span.stop <= length:
+        return inside
+    # Only the padding is gathered value by value, which takes many times as long as copying.
+    beyond = torch.from_numpy(tiling.reflected(length, span.stop, length)).to(picture.device)
+    return torch.cat([inside, picture.index_select(dim, beyond)], dim)

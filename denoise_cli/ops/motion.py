@@ -29,13 +29,16 @@ DAMPING = (0.1, 0.1, 0.3, 1.0, 3.0)  # per level, times the noise's variance: gr
 NOISE_FLOOR = 1 / 255  # added to sigma, so that a noise-free frame causes no division by zero
 
 
-def align(frame: Tensor, others: Sequence[Tensor], sigma: Tensor) -> list[tuple[Tensor, Tensor]]:
+def align(
+    frame: Tensor, others: Sequence[Tensor], sigma: Tensor, iterations: Sequence[int] = ITERATIONS
+) -> list[tuple[Tensor, Tensor]]:
     """Warp other frames so that they show the same things as a frame at the same pixels.
 
     Args:
         frame: (B, C, H, W), any range; H and W multiples of `MULTIPLE`.
         others: frames of the same shape.
         sigma: (B, 1, H, W), see `estimate_motion`.
+        iterations: see `estimate_motion`.
 
     Returns:
         For each of the others, the warped frame, (B, C, H, W), and a mask, (B, 1, H, W): one inside the other frame,
@@ -48,8 +51,7 @@ def align(frame: Tensor, others: Sequence[Tensor], sigma: Tensor) -> list[tuple[
         return []
     # All others in one batch: for small frames, the number of calls determines the time.
     stacked, n = torch.cat(list(others)), len(others)
-    frame_pyramid = [level.repeat(n, 1, 1, 1) for level in brightness_pyramid(frame)]
-    motion = estimate_motion(frame_pyramid, brightness_pyramid(stacked), sigma.repeat(n, 1, 1, 1))
+    motion = estimate_motion(brightness_pyramid(frame), brightness_pyramid(stacked), sigma, iterations)
     warped = sample2d(stacked, motion).flatten(1, 2)  # squeezing would become a branch in ONNX
     return list(zip(warped.chunk(n), _inside(motion).chunk(n), strict=True))
 
@@ -75,40 +77,49 @@ def brightness_pyramid(frame: Tensor) -> list[Tensor]:
 
 
 @torch.no_grad()
-def estimate_motion(frame_pyramid: Sequence[Tensor], other_pyramid: Sequence[Tensor], sigma: Tensor) -> Tensor:
-    """The offset from each pixel of a frame to the position in another frame that shows the same thing.
+def estimate_motion(
+    frame_pyramid: Sequence[Tensor],
+    other_pyramid: Sequence[Tensor],
+    sigma: Tensor,
+    iterations: Sequence[int] = ITERATIONS,
+) -> Tensor:
+    """The offset from each pixel of a frame to the position in another frame, or several, that shows the same thing.
 
     Args:
         frame_pyramid: `brightness_pyramid` of the frame.
-        other_pyramid: `brightness_pyramid` of the other frame, of the same shapes.
+        other_pyramid: `brightness_pyramid` of the n other frames, (n * B, 3, H, W), one after another.
         sigma: (B, 1, H, W), the standard deviation of both frames' noise in each of three channels, in their unit.
+        iterations: refinements per level, the largest level first; zero leaves out a level.
 
     Returns:
-        (B, 2, H, W), in pixels: how far to the right, then how far down.
+        (n * B, 2, H, W), in pixels: how far to the right, then how far down.
 
     Raises:
         ValueError: the shapes do not match.
     """
-    shapes = [level.shape for level in frame_pyramid]
-    if len(shapes) != HALVINGS + 1 or shapes != [level.shape for level in other_pyramid]:
+    shapes, others = ([tuple(level.shape) for level in pyramid] for pyramid in (frame_pyramid, other_pyramid))
+    n = other_pyramid[0].shape[0] // frame_pyramid[0].shape[0]
+    if len(shapes) != HALVINGS + 1 or [(n * B, *rest) for B, *rest in shapes] != others:
         raise ValueError(
-            f"pyramids: expected two of {HALVINGS + 1} levels of the same shapes, got {list(map(tuple, shapes))} "
-            f"and {[tuple(level.shape) for level in other_pyramid]}"
+            f"pyramids: expected two of {HALVINGS + 1} levels of the same shapes, got {shapes} and {others}"
         )
     if sigma.shape != frame_pyramid[0].shape:
         raise ValueError(f"sigma: expected {tuple(frame_pyramid[0].shape)}, got {tuple(sigma.shape)}")
     noise = [sigma.to(frame_pyramid[0].dtype) / 3**0.5 + NOISE_FLOOR]  # of the mean of three channels
     for _ in range(HALVINGS):  # the mean of four independent values has half the deviation
         noise.append(_halved(noise[-1]) / 2)
-    offsets = torch.zeros_like(frame_pyramid[-1]).repeat(1, 2, 1, 1)
+    offsets = torch.zeros_like(other_pyramid[-1]).repeat(1, 2, 1, 1)
     for level in reversed(range(HALVINGS + 1)):
         stride = STRIDE if level < HALVINGS else 1  # the smallest level has no pixel to spare
         height, width = (side // stride for side in frame_pyramid[level].shape[-2:])
         if level < HALVINGS:
             offsets = 2 * _resized(offsets, height, width)
-        damping = DAMPING[level] * F.avg_pool2d(noise[level], stride).square()
-        for _ in range(ITERATIONS[level]):
-            offsets = offsets + _step(frame_pyramid[level], other_pyramid[level], offsets, damping, stride)
+        if not iterations[level]:
+            continue
+        frame = _repeated(frame_pyramid[level], n)
+        damping = _repeated(DAMPING[level] * F.avg_pool2d(noise[level], stride).square(), n)
+        for _ in range(iterations[level]):
+            offsets = offsets + _step(frame, other_pyramid[level], offsets, damping, stride)
             offsets = box_blur(offsets, SMOOTHING)
     return _resized(offsets, *frame_pyramid[0].shape[-2:])
 
@@ -153,6 +164,11 @@ def _reciprocal_counts(length: int, side: int, dim: int, dtype: torch.dtype, dev
     return reciprocals if dim == -1 else reciprocals.unsqueeze(1)
 
 
+def _repeated(image: Tensor, n: int) -> Tensor:
+    """(n * B, C, h, w); a single image is not copied."""
+    return image.expand(n, *image.shape).flatten(0, 1)
+
+
 def _step(frame: Tensor, other: Tensor, offsets: Tensor, damping: Tensor, stride: int) -> Tensor:
     """(B, 2, h / stride, w / stride): the least-squares change of the offsets per window, at most a pixel."""
     h, w = frame.shape[-2:]
@@ -183,22 +199,23 @@ def _warp(image: Tensor, offsets: Tensor) -> Tensor:
     """(B, 1, h, w): the image at the position that each pixel's offset points to; the border is repeated."""
     h, w = image.shape[-2:]
     x, y = _positions(offsets)
-    grid = torch.stack([(2 * x + 1) / w - 1, (2 * y + 1) / h - 1], dim=-1)
-    return F.grid_sample(image, grid, padding_mode="border", align_corners=False)
+    # Sampling reads planes of coordinates as fast as pairs, and pairs take longer to write.
+    grid = torch.stack([(2 * x + 1) / w - 1, (2 * y + 1) / h - 1], dim=1)
+    return F.grid_sample(image, grid.movedim(1, -1), padding_mode="border", align_corners=False)
 
 
 def _inside(offsets: Tensor) -> Tensor:
     """(B, 1, h, w): one where an offset points to a position between pixel centres, zero beyond the border."""
     h, w = offsets.shape[-2:]
     x, y = _positions(offsets)
-    return ((x >= 0) & (x <= w - 1) & (y >= 0) & (y <= h - 1)).to(offsets.dtype).unsqueeze(1)
+    return ((x.clamp(0, w - 1) == x) & (y.clamp(0, h - 1) == y)).to(offsets.dtype).unsqueeze(1)
 
 
 def _positions(offsets: Tensor) -> tuple[Tensor, Tensor]:
     """The positions x and y that offsets point to, each (B, h, w)."""
     # affine_grid would be computed in 16 bits under autocast, which is too coarse for positions.
     h, w = offsets.shape[-2:]
-    x, y = (torch.arange(side, device=offsets.device) for side in (w, h))
+    x, y = (torch.arange(side, dtype=offsets.dtype, device=offsets.device) for side in (w, h))
     return offsets[:, 0] + x, offsets[:, 1] + y[:, None]
 
 

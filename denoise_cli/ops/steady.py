@@ -14,6 +14,9 @@ from torch import Tensor
 from denoise_cli.ops.motion import align, box_blur
 
 RESIDUAL_NOISE = 0.3  # share of the removed noise, the level at which motion is estimated
+# See `motion.estimate_motion`. In denoised frames, refining the motion of single pixels follows what noise has left in
+# them: without it, the averages are slightly better.
+ITERATIONS = (0, 1, 2, 2, 2)
 NOISE_WINDOW = 33  # pixels, the side of the box over which the removed noise is measured
 DIFFERENCE_WINDOW = 3  # pixels, the side of the box over which frames are compared
 # If, within a box of this side, the motion explains less than this share of the noise, the pixel is taken to be static:
@@ -41,10 +44,11 @@ def average_over_frames(frame: Tensor, noisy: Tensor, others: Sequence[Tensor], 
     """
     noise = _mean_square(noisy - frame, NOISE_WINDOW).sqrt()
     total, weights = frame, torch.ones_like(noise)
-    for other, (aligned, inside) in zip(others, align(frame, others, RESIDUAL_NOISE * noise), strict=True):
+    for other, (aligned, inside) in zip(others, align(frame, others, RESIDUAL_NOISE * noise, ITERATIONS), strict=True):
         explained = _mean_square(frame - other, STATIC_WINDOW) - _mean_square(frame - aligned, STATIC_WINDOW)
         is_static = explained <= (STATIC_SHARE * noise).square()
-        match = torch.where(is_static, other, aligned)
+        # One or the other: `where` would be ten times as slow with a mask that the channels share.
+        match = torch.lerp(aligned, other, is_static.to(frame.dtype))
         difference = _mean_square(frame - match, DIFFERENCE_WINDOW) / (tolerance * noise + DIFFERENCE_FLOOR).square()
         trust = inside.logical_or(is_static) * torch.exp(-difference)
         total, weights = total + trust * match, weights + trust

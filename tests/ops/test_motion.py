@@ -77,6 +77,22 @@ def test_each_of_a_batch_is_for_itself(scene: Tensor) -> None:
         torch.testing.assert_close(both[i : i + 1], motion(frames[i : i + 1], others[i : i + 1], 0.05))
 
 
+def test_the_motion_to_several_frames_is_that_to_each(scene: Tensor) -> None:
+    frames = torch.cat([shown(scene, 0, 0), shown(scene, 5, 5)])
+    others = [torch.cat([shown(scene, right, 0), shown(scene, 5, right)]) for right in (2, 3)]
+    pyramid, sigma = brightness_pyramid(frames), torch.full_like(frames[:, :1], 0.05)
+    found = estimate_motion(pyramid, brightness_pyramid(torch.cat(others)), sigma)
+    for one, other in zip(found.chunk(2), others, strict=True):
+        torch.testing.assert_close(one, motion(frames, other, 0.05))
+
+
+def test_levels_without_refinements_are_left_out(scene: Tensor) -> None:
+    pyramids = [brightness_pyramid(shown(scene, right, 0)) for right in (0, 3)]
+    unread = [[torch.full_like(level, torch.nan), *coarser] for level, *coarser in pyramids]
+    found = estimate_motion(*unread, torch.full_like(pyramids[0][0], 0.02), iterations=(0, 2, 3, 3, 3))
+    assert (inner(found)[:, 0] + 3).abs().median() < 0.1
+
+
 def test_places_are_as_exact_where_other_things_are_computed_in_16_bits(scene: Tensor) -> None:
     frame, other = shown(scene, 0, 0), shown(scene, 2, 1)
     with torch.autocast("cpu", torch.bfloat16):
