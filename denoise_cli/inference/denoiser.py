@@ -22,8 +22,19 @@ from denoise_cli.imaging.pixels import Pixels, from_float, to_float
 from denoise_cli.inference import openvino_net
 from denoise_cli.inference.device import Arithmetic, Precision, choose_device, choose_precision, is_gpu
 from denoise_cli.inference.openvino_engine import OpenVINOEngine, runs_without_pytorch
-from denoise_cli.inference.tiles import SMALLEST_TILE, Picture, Pictures, Progress, Receiver, into, process_each
+from denoise_cli.inference.tiles import (
+    OVERLAP,
+    OVERLAP_OF_TOLD,
+    SMALLEST_TILE,
+    Picture,
+    Pictures,
+    Progress,
+    Receiver,
+    into,
+    process_each,
+)
 from denoise_cli.models.registry import DEFAULT_IMAGE_MODEL, ModelSpec, find_model
+from denoise_cli.nets.configs import MalleNetConfig, MalleUNetConfig
 
 if TYPE_CHECKING:
     import torch
@@ -32,6 +43,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float32]
 
 DEFAULT_TILE = 832  # pixels; larger tiles compute less twice, but take more memory: 1024 takes 180 MB more
+MOSAIC_TILE = 576  # pixels of a plane; networks for mosaics are wider
 GPU_TILE = 2048  # pixels; a GPU has memory for larger ones
 RGB_CHANNELS = 3
 # How much the residual noise differs between denoised frames, as a share of the noise that was removed. Chosen on
@@ -102,6 +114,8 @@ class Denoiser:
         self._spec = spec
         self._engine = engine
         self._pictures = engine.pictures
+        is_told = isinstance(spec.config, MalleNetConfig | MalleUNetConfig) and not spec.is_blind
+        self._overlap = OVERLAP_OF_TOLD if is_told else OVERLAP
 
     @overload
     def __call__(
@@ -321,6 +335,7 @@ class Denoiser:
             self._engine.multiple,
             receive_blended if is_blended else receive,
             progress,
+            self._overlap,
         )
 
     def _level_for_net(self, image: Picture, sigma: float | Picture | ShotRead | None, white: float) -> float | Picture:
@@ -410,7 +425,7 @@ def load_denoiser(
         device: "auto" (a GPU if there is one, else the CPU), "cpu", "cuda" or "cuda:1".
         precision: "fp32", "bf16", "fp16", or "auto" for 16 bits if the device computes in them natively.
         tile: maximum side of a tile in pixels, at least 256, rounded down to a multiple that the network accepts;
-            smaller tiles need less memory. By default 832 on a CPU and 2048 on a GPU.
+            smaller tiles need less memory. By default 832 on a CPU (576 of a mosaic's planes) and 2048 on a GPU.
 
     Raises:
         ValueError: the tile is too small.
@@ -438,4 +453,10 @@ def load_denoiser(
         from denoise_cli.inference.pytorch_net import load_engine
 
         engine = load_engine(model, spec, chosen, arithmetic)
-    return Denoiser(engine, spec, tile or (GPU_TILE if is_gpu(chosen) else DEFAULT_TILE))
+    return Denoiser(engine, spec, tile or _default_tile(spec, chosen))
+
+
+def _default_tile(spec: ModelSpec, device: str) -> int:
+    if is_gpu(device):
+        return GPU_TILE
+    return MOSAIC_TILE if spec.is_for_mosaics else DEFAULT_TILE

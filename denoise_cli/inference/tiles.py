@@ -24,6 +24,8 @@ Receiver = Callable[[slice, slice, Picture], None]  # (rows, columns, their valu
 
 # Pixels that two tiles share. Measured (docs/architecture.md): the end of a tile hardly affects pixels 64 away from it.
 OVERLAP = 192
+# The same for a network that is told the noise level: it looks less far.
+OVERLAP_OF_TOLD = 128
 SMALLEST_TILE = 256  # pixels
 
 
@@ -156,6 +158,7 @@ def process_each(
     multiple: int,
     receive: Receiver,
     progress: Progress | None = None,
+    overlap: int = OVERLAP,
 ) -> None:
     """Process frames tile by tile, and hand over the part of each tile that no further one adds to.
 
@@ -169,6 +172,7 @@ def process_each(
             which it may not keep; in the end, with every pixel. If memory runs out, it is called for the first rows
             and columns again, with what has become of smaller tiles.
         progress: called with the fraction done, [0, 1].
+        overlap: pixels that two tiles share, at most; a multiple of `multiple`.
 
     Raises:
         OutOfMemory: even the smallest tile does not fit in memory.
@@ -177,7 +181,7 @@ def process_each(
     while True:
         try:
             held = pictures.hold(frames)
-            for rows, columns, values in _finished(held, tile_function, pictures, tile, multiple, progress):
+            for rows, columns, values in _finished(held, tile_function, pictures, tile, multiple, overlap, progress):
                 receive(rows, columns, pictures.release(values, frames[0]))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
@@ -196,11 +200,12 @@ def _finished(
     pictures: Pictures,
     tile: int,
     multiple: int,
+    most: int,
     progress: Progress | None,
 ) -> Iterator[tuple[slice, slice, Picture]]:
     """The rows and columns of each tile that no further tile adds to, and their values."""
     B, C, H, W = frames[0].shape
-    overlap = min(OVERLAP, tile // 2) // multiple * multiple
+    overlap = min(most, tile // 2) // multiple * multiple
     margin = overlap // 3
     spans = list(tiling.grid(_padded(H, multiple), _padded(W, multiple), tile, overlap, multiple))
     # What tiles have added so far to the pixels that they share with those below, and with the one to the right.
