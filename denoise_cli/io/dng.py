@@ -267,8 +267,9 @@ def noise_profile(data: bytes) -> ShotRead | None:
     for directory in (main_directories(data)[1], *picture_directories(data)):
         numbers = directory.numbers(directory.main.get(NOISE_PROFILE))
         if len(numbers) >= 2 and len(numbers) % 2 == 0 and all(math.isfinite(number) for number in numbers):
-            shot, variance = (max(sum(values) / len(values), 0.0) for values in (numbers[::2], numbers[1::2]))
-            return ShotRead(shot, math.sqrt(variance)) if shot or variance else None
+            shot, variance = (sum(values) / len(values) for values in (numbers[::2], numbers[1::2]))
+            is_noise = min(shot, variance) >= 0 and shot + variance > 0
+            return ShotRead(shot, math.sqrt(variance)) if is_noise else None
     return None
 
 

@@ -8,11 +8,13 @@ from dataclasses import replace
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from denoise_cli.errors import UnreadableFile
 from denoise_cli.imaging.colour import SRGB_TO_XYZ
 from denoise_cli.imaging.filters import ColourFilters
 from denoise_cli.imaging.noise import ShotRead
+from denoise_cli.io.camera_tone import with_camera_tone
 from denoise_cli.io.development import camera_to_srgb, preview
 from denoise_cli.io.dng import (
     AS_SHOT_NEUTRAL,
@@ -33,7 +35,7 @@ from denoise_cli.io.dng import (
 from denoise_cli.io.exif import BYTE, LONG, RATIONAL, Directory, Exif, Value
 from denoise_cli.io.frame import crop_of_libraw
 from denoise_cli.io.metadata import IPTC_TAG, ORIENTATION, UNIQUE_CAMERA_MODEL, XMP_TAG, camera_name
-from denoise_cli.io.photo import WHITE
+from denoise_cli.io.photo import WHITE, Photo
 from denoise_cli.io.raw import Numbers, RawFile
 from denoise_cli.io.xmp import mark_denoised
 
@@ -198,12 +200,18 @@ def _build(
         exif=exif,
         orientation=_orientation(raw),
         noise=noise,
-        preview=preview(raw, numbers),
+        preview=_in_camera_tone(raw, preview(raw, numbers)),
         picture=picture,
         area=area,
         removed=removed,
         compression="deflate" if raw.is_float else "jpeg",
     )
+
+
+def _in_camera_tone(raw: RawFile, small: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A preview in the tone of the file's own, from which other programs may take their tone curve."""
+    toned: NDArray[np.uint8] = with_camera_tone(raw, Photo(small, None, "raw")).pixels  # type: ignore[assignment]
+    return toned
 
 
 def _notes(exif: Exif, removed: float) -> Directory:

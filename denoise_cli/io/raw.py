@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from denoise_cli.errors import UnreadableFile
 from denoise_cli.imaging import xtrans
 from denoise_cli.imaging.filters import ColourFilters, filters_of, repeated_part
 from denoise_cli.io.camera_exif import exif_of
@@ -59,6 +60,7 @@ GREEN_BESIDE_BLUE = 3  # LibRaw's number for the second green
 # For the values as they are stored, and before and after demosaicing.
 OPCODE_LISTS = (OPCODE_LIST_1, OPCODE_LIST_2, OPCODE_LIST_3)
 STRIP = 240  # rows that are converted to light at a time; patterns of filters repeat in it
+SMALLEST_XTRANS = 512  # photosites, the shorter side, for LibRaw's demosaicing
 SMALLEST_SIDE = 16  # photosites
 # Merged exposures reach beyond white. Networks are shown light up to this multiple of it: more would make the rest so
 # dark, and its noise so weak, that they no longer see it.
@@ -302,6 +304,21 @@ class RawFile:
         exif = exif_of(self.original)
         return exif if exif else self._exif_of_preview
 
+    def check_develops(self) -> None:
+        """Check that LibRaw can demosaic the file.
+
+        Raises:
+            UnreadableFile: it is a mosaic that is too small.
+        """
+        if self._is_xtrans and min(self.shape) < SMALLEST_XTRANS:
+            least = f"{SMALLEST_XTRANS} x {SMALLEST_XTRANS} photosites"
+            reason = f"LibRaw develops no X-Trans mosaics of less than {least}: choose a .dng without --linear"
+            raise UnreadableFile(self.name, reason)
+
+    @property
+    def _is_xtrans(self) -> bool:
+        return self._is_flat and self._filters.shape == (xtrans.PERIOD, xtrans.PERIOD)
+
     def develop(
         self,
         numbers: Numbers | None = None,
@@ -329,8 +346,7 @@ class RawFile:
             elif self.before_demosaicing.known:
                 self._buffer[..., :RGB] = self._integers(self._operated(self.numbers)[..., :RGB])
             # Threads of LibRaw's X-Trans demosaicing overwrite what others still read, where its tiles overlap.
-            is_xtrans = self._is_flat and self._filters.shape == (xtrans.PERIOD, xtrans.PERIOD)
-            with threadpool_limits(limits=1 if is_xtrans else None, user_api="openmp"):
+            with threadpool_limits(limits=1 if self._is_xtrans else None, user_api="openmp"):
                 picture = self._raw.postprocess(
                     output_color=self._spaces[colours],
                     user_flip=None if upright else 0,

@@ -278,6 +278,8 @@ def _checked(job: Job, settings: Settings) -> Iterator[_Task]:
         notes: tuple[str, ...] = ()
         if isinstance(source, RawFile) and is_for_raw:
             hot_pixels, notes = _hot_pixels_of(source, settings)
+            if source.obstacle is not None:
+                notes += (f"{source.obstacle}: denoised after LibRaw has developed it",)
         elif isinstance(settings.hot_pixels, Path):
             raise UsageError(f"{job.source}: --hot-pixels {settings.hot_pixels}: only for models for camera RAW")
         elif kind == DNG:
@@ -285,6 +287,8 @@ def _checked(job: Job, settings: Settings) -> Iterator[_Task]:
             if isinstance(source, RawFile) and isinstance(settings.noise, float):
                 reason = "its noise is given as --noise SHOT,READ"
             raise UnwritableFile(job.target, f"a DNG is made from camera RAW, but {reason}: choose .tif or .png")
+        if isinstance(source, RawFile) and (kind != DNG or settings.linear):
+            source.check_develops()
         yield _Task(source, model, is_for_raw, kind, hot_pixels, notes)
 
 

@@ -36,6 +36,9 @@ NoiseSource = Literal["given", "file", "estimated"]
 Output = Literal["photo", "mosaic_dng", "linear_dng"]
 HotPixels = Literal["auto", "off"] | NDArray[np.bool_]  # to find them, to leave them, or where they are: (H, W)
 
+# Smoothing leaves more of the stated noise than this share (of the geometric mean, see `photon_transfer`); with less,
+# the statement is wrong.
+LEAST_AFTER_SMOOTHING = 0.3
 # A saturated photosite stays saturated if this share of its neighbours of the same colour is: elsewhere, noise has
 # pushed it there.
 NEIGHBOURHOOD = 5  # photosites of one colour, the side of a square
@@ -107,13 +110,16 @@ def noise_of(raw: RawFile, given: ShotRead | None = None) -> KnownNoise:
 
 
 def _smoothed(raw: RawFile, stated: ShotRead) -> KnownNoise | None:
-    """What smoothing has left of the stated noise; None if nothing shows that the mosaic has been smoothed."""
+    """What smoothing has left of the stated noise; None if nothing shows that there is less than stated."""
     if raw.obstacle is not None or not (stated.shot or stated.read):  # without a mosaic, demosaicing has smoothed it
         return None
     pack = raw.mosaic.filters.pack
     share = share_after_smoothing(stated, pack(raw.mosaic.light), pack(raw.mosaic.full))
     if share is None:
         return None
+    if share < LEAST_AFTER_SMOOTHING:
+        note = "the file's NoiseProfile states far more noise than there is: estimated instead"
+        return KnownNoise(estimate_noise(raw), "estimated", (note,))
     note = f"the noise has been smoothed before: {share:.0%} of the file's NoiseProfile used"
     return KnownNoise(stated.scaled(share), "file", (note,))
 
@@ -295,8 +301,6 @@ def _denoise_picture_of(
     raw: RawFile, denoise: Denoiser, output: Output, known: KnownNoise, strength: float, progress: Progress | None
 ) -> DenoisedRaw:
     notes = _notes(raw, output)
-    if raw.obstacle is not None:
-        notes = (f"{raw.obstacle}: denoised after LibRaw has developed it", *notes)
     linear = raw.develop() if output == "photo" else camera_light(raw)
     return_freed_memory()
     clean = denoise_picture(linear, known.noise, raw.gains, denoise, strength, progress)

@@ -357,6 +357,8 @@ def test_other_sensors_are_denoised_after_developing_or_refused_in_a_line(
     assert done.code == 0, done.err
     record = json.loads(done.out)
     assert image.read(tmp_path / target).shape == (520, 640)
+    foretold = json.loads(cli("image", source, "-o", tmp_path / f"other-{target}", "--json", "--dry-run").out)
+    assert foretold["notes"] == record["notes"]
     if name == "X-Trans":
         assert record["model"] == "mallenet-xtrans"
         assert not record["notes"]

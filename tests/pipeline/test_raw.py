@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import tifffile
 from numpy.typing import NDArray
+from PIL import Image
 from scipy.ndimage import gaussian_filter
 from threadpoolctl import threadpool_limits
 
+from denoise_cli.errors import UnreadableFile
 from denoise_cli.imaging.bayer import PHASES, Phase, pack, unpack
 from denoise_cli.imaging.filters import ColourFilters
 from denoise_cli.imaging.metrics import psnr
@@ -24,9 +26,10 @@ from denoise_cli.imaging.transfer import linear_to_srgb
 from denoise_cli.inference.denoiser import Denoiser, load_denoiser
 from denoise_cli.io import dng, image
 from denoise_cli.io import raw as raw_module
+from denoise_cli.io.camera_tone import with_camera_tone
 from denoise_cli.io.development import as_photo, developed
 from denoise_cli.io.dng_builder import camera_light, linear_dng, mosaic_dng
-from denoise_cli.io.exif import RATIONAL, Directory, Value
+from denoise_cli.io.exif import DOUBLE, RATIONAL, Directory, Exif, Value
 from denoise_cli.io.raw import Mosaic, Numbers, RawFile
 from denoise_cli.pipeline.raw import (
     denoise_mosaic,
@@ -121,6 +124,14 @@ def simulate_xtrans(astronaut: NDArray[np.uint8]) -> Callable[..., bytes]:
         return dng.encode(replace(negative, picture=one_level), "test")
 
     return make
+
+
+def test_an_x_trans_mosaic_too_small_for_libraw_is_refused_with_the_way_out() -> None:
+    sensor = replace(SENSOR, kind="xtrans")
+    numbers = sensor.capture(np.full((300, 306, 3), 0.5), np.random.default_rng(0))
+    data = dng.encode(dng.simulated_dng(sensor, numbers, np.zeros((75, 76, 3), np.uint8)), "test")
+    with RawFile(data, LIMIT) as raw, pytest.raises(UnreadableFile, match=r"less than 512 x 512 .* choose a \.dng"):
+        raw.check_develops()
 
 
 @pytest.mark.parametrize("phase", [(0, 0), (2, 1), (1, 5)])
@@ -223,6 +234,38 @@ def test_noise_comes_from_whom_it_should(simulate: Simulate) -> None:
         known = noise_of(raw)
         assert known.source == "estimated"
         assert known.noise.shot == pytest.approx(3e-3, rel=0.25)
+
+
+@pytest.mark.parametrize("stated", [ShotRead(0.5, 0.5), ShotRead(30.0, 30.0)])
+def test_a_profile_that_cannot_be_true_is_replaced_by_an_estimate(stated: ShotRead, simulate: Simulate) -> None:
+    with RawFile(simulate(noise=stated), LIMIT) as raw:
+        known = noise_of(raw)
+    assert known.source == "estimated"
+    assert known.noise.shot == pytest.approx(3e-3, rel=0.25)
+    assert known.notes == ("the file's NoiseProfile states far more noise than there is: estimated instead",)
+
+
+@pytest.mark.parametrize("numbers", [[-1e-3, 1e-5], [1e-3, -1e-5], [0, 0]])
+def test_a_profile_of_less_than_no_noise_is_none(numbers: list[float], simulate: Simulate) -> None:
+    exif = Exif()
+    profile: Directory = {dng.NOISE_PROFILE: exif.packed(DOUBLE, numbers)}
+    with RawFile(simulate(noise=None, picture=profile), LIMIT) as raw:
+        assert raw.noise is None
+
+
+def test_the_preview_keeps_the_camera_s_tone(simulate: Simulate) -> None:
+    """Programs that take their tone from the preview show the denoised file as they showed the file."""
+    with RawFile(simulate(), LIMIT) as raw:
+        flat = developed(raw).as_rgb8()
+    small = np.asarray(Image.fromarray(flat).resize((160, 128)))
+    darker = np.rint(255 * (small / 255) ** 1.5).astype(np.uint8)
+    with RawFile(simulate(preview=darker), LIMIT) as raw:
+        expected = with_camera_tone(raw, developed(raw)).as_float()
+        written = dng.encode(as_dng(raw, False, None), "test")
+    with RawFile(written, LIMIT) as again:
+        plain = developed(again)
+        result = with_camera_tone(again, plain).as_float()
+    assert np.abs(result - expected).mean() < 0.1 * np.abs(plain.as_float() - expected).mean()
 
 
 def test_smoothed_noise_is_removed_with_less_than_its_file_states(
