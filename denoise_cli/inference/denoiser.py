@@ -24,6 +24,7 @@ from denoise_cli.inference.device import Arithmetic, Precision, choose_device, c
 from denoise_cli.inference.openvino_engine import OpenVINOEngine, runs_without_pytorch
 from denoise_cli.inference.tiles import (
     OVERLAP,
+    OVERLAP_OF_MOSAICS,
     OVERLAP_OF_TOLD,
     SMALLEST_TILE,
     Picture,
@@ -114,8 +115,7 @@ class Denoiser:
         self._spec = spec
         self._engine = engine
         self._pictures = engine.pictures
-        is_told = isinstance(spec.config, MalleNetConfig | MalleUNetConfig) and not spec.is_blind
-        self._overlap = OVERLAP_OF_TOLD if is_told else OVERLAP
+        self._overlap = _overlap_of(spec)
 
     @overload
     def __call__(
@@ -454,6 +454,14 @@ def load_denoiser(
 
         engine = load_engine(model, spec, chosen, arithmetic)
     return Denoiser(engine, spec, tile or _default_tile(spec, chosen))
+
+
+def _overlap_of(spec: ModelSpec) -> int:
+    """How many pixels two tiles share: a network that judges the noise for itself looks further around."""
+    if spec.is_for_mosaics:
+        return OVERLAP_OF_MOSAICS
+    is_told = isinstance(spec.config, MalleNetConfig | MalleUNetConfig) and not spec.is_blind
+    return OVERLAP_OF_TOLD if is_told else OVERLAP
 
 
 def _default_tile(spec: ModelSpec, device: str) -> int:

@@ -26,6 +26,7 @@ Receiver = Callable[[slice, slice, Picture], None]  # (rows, columns, their valu
 OVERLAP = 192
 # The same for a network that is told the noise level: it looks less far.
 OVERLAP_OF_TOLD = 128
+OVERLAP_OF_MOSAICS = 64  # and for one that works on the planes of a mosaic, which are half as wide and high
 SMALLEST_TILE = 256  # pixels
 
 
