@@ -100,7 +100,7 @@ def bench(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Time networks or whole programs, and compare them with others, or with another build of this program.
+    """Time networks or whole programs, in comparison with others.
 
     Without FILE, times networks and operators on random pictures. With FILE, times `denoise image` or `denoise video`.
     """
