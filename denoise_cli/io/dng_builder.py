@@ -14,7 +14,6 @@ from denoise_cli.errors import UnreadableFile
 from denoise_cli.imaging.colour import SRGB_TO_XYZ
 from denoise_cli.imaging.filters import ColourFilters
 from denoise_cli.imaging.noise import ShotRead
-from denoise_cli.io.camera_tone import with_camera_tone
 from denoise_cli.io.development import camera_to_srgb, preview
 from denoise_cli.io.dng import (
     AS_SHOT_NEUTRAL,
@@ -210,6 +209,8 @@ def _build(
 
 def _in_camera_tone(raw: RawFile, small: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """A preview in the tone of the file's own, from which other programs may take their tone curve."""
+    from denoise_cli.io.camera_tone import with_camera_tone  # imports SciPy, which photos do without
+
     toned: NDArray[np.uint8] = with_camera_tone(raw, Photo(small, None, "raw")).pixels  # type: ignore[assignment]
     return toned
 
