@@ -32,7 +32,7 @@ for source, target in zip(sys.argv[1::2], sys.argv[2::2]):
     os.makedirs(os.path.dirname(target), exist_ok=True)
     cv2.imwrite(target, cv2.fastNlMeansDenoisingColored(noisy), [cv2.IMWRITE_JPEG_QUALITY, 95])
 """
-# LibRaw's other noise reduction, wavelets, ends in a crash: findings/rawpy-wavelets.sh. LibRaw applies FBDD to Bayer
+# LibRaw has two kinds of noise reduction; this one works in every version that was tried. LibRaw applies it to Bayer
 # mosaics only. The PNG has 16 bits, as ours has, and is compressed as little.
 LIBRAW_FBDD = """
 import sys, imagecodecs, rawpy
