@@ -38,7 +38,7 @@ HotPixels = Literal["auto", "off"] | NDArray[np.bool_]  # to find them, to leave
 
 # Smoothing leaves more of the stated noise than this share (of the geometric mean, see `photon_transfer`); with less,
 # the statement is wrong.
-LEAST_AFTER_SMOOTHING = 0.3
+LEAST_AFTER_SMOOTHING = 0.12
 # A saturated photosite stays saturated if this share of its neighbours of the same colour is: elsewhere, noise has
 # pushed it there.
 NEIGHBOURHOOD = 5  # photosites of one colour, the side of a square
