@@ -201,12 +201,12 @@ def _finished(
     pictures: Pictures,
     tile: int,
     multiple: int,
-    most: int,
+    largest_overlap: int,
     progress: Progress | None,
 ) -> Iterator[tuple[slice, slice, Picture]]:
     """The rows and columns of each tile that no further tile adds to, and their values."""
     B, C, H, W = frames[0].shape
-    overlap = min(most, tile // 2) // multiple * multiple
+    overlap = min(largest_overlap, tile // 2) // multiple * multiple
     margin = overlap // 3
     spans = list(tiling.grid(_padded(H, multiple), _padded(W, multiple), tile, overlap, multiple))
     # What tiles have added so far to the pixels that they share with those below, and with the one to the right.

@@ -211,8 +211,7 @@ def _in_camera_tone(raw: RawFile, small: NDArray[np.uint8]) -> NDArray[np.uint8]
     """A preview in the tone of the file's own, from which other programs may take their tone curve."""
     from denoise_cli.io.camera_tone import with_camera_tone  # imports SciPy, which photos do without
 
-    toned: NDArray[np.uint8] = with_camera_tone(raw, Photo(small, None, "raw")).pixels  # type: ignore[assignment]
-    return toned
+    return with_camera_tone(raw, Photo(small, None, "raw")).as_rgb8()
 
 
 def _notes(exif: Exif, removed: float) -> Directory:

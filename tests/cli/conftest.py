@@ -44,3 +44,13 @@ def photo(tmp_path: Path, rng: np.random.Generator) -> Path:
     path = tmp_path / "photo.png"
     Image.fromarray(noisy).save(path)
     return path
+
+
+@pytest.fixture
+def photos(tmp_path: Path, astronaut: np.ndarray) -> Path:
+    """A folder of two small photos."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for index in range(2):
+        Image.fromarray(astronaut[index * 128 : index * 128 + 128, 100:260]).save(folder / f"{index}.png")
+    return folder

@@ -16,15 +16,6 @@ from tests.conftest import FFmpeg
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture
-def photos(tmp_path: Path, astronaut: np.ndarray) -> Path:
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for index in range(2):
-        Image.fromarray(astronaut[index * 128 : index * 128 + 128, 100:260]).save(folder / f"{index}.png")
-    return folder
-
-
 def test_a_photo_is_timed_beside_non_local_means(cli: Cli, photos: Path) -> None:
     done = cli("bench", photos / "0.png", "--megapixels", "0.02", "--json", "-q", "--device", "cpu")
     baseline, ours = map(json.loads, done.out.splitlines())

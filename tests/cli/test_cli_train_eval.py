@@ -22,15 +22,6 @@ from denoise_cli.cli import console
 Cli = Callable[..., Any]
 
 
-@pytest.fixture
-def photos(tmp_path: Path, astronaut: np.ndarray) -> Path:
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for index in range(2):
-        Image.fromarray(astronaut[index * 128 : index * 128 + 128, 100:260]).save(folder / f"{index}.png")
-    return folder
-
-
 # A run short enough for a test: two steps of one crop.
 LITTLE = ["--steps", "2", "--batch", "1", "--patch", "64", "--device", "cpu"]
 
