@@ -150,7 +150,8 @@ def _enlarged(scene: Pixels, side: int) -> Pixels:
 
 
 def sensors(folder: Path, count: int, wanted: list[str]) -> None:
-    """Print a row for each unusual sensor: PSNR after rendering, and the mean error of the worst colour in shadows."""
+    """Print a row for each unusual sensor: PSNR after rendering; in shadows, the mean error of the worst colour and the
+    cast, the largest difference between the mean errors of two colours; and the share of stars that are left."""
     denoise = load_denoiser("mallenet-raw", precision="fp32")
     found = find_photos([folder])
     photos = [found[len(found) * index // count] for index in range(count)]
@@ -174,7 +175,9 @@ def sensors(folder: Path, count: int, wanted: list[str]) -> None:
                 stars = [f"{surviving_stars(one, linear[-1]):.0%}" for one in linear[:-1]]
         errors = 255 * sums / max(pixels, 1)
         worst = errors[np.arange(len(ways)), np.abs(errors).argmax(axis=1)]
-        cells = [*(f"{s:.2f}" for s in np.mean(scores, axis=0)), *(f"{w:+.1f}" for w in worst), *stars]
+        casts = np.ptp(errors, axis=1)
+        shadows = [f"{w:+.1f}, {cast:.1f}" for w, cast in zip(worst, casts, strict=True)]
+        cells = [*(f"{s:.2f}" for s in np.mean(scores, axis=0)), *shadows, *stars]
         print(f"| {unusual.name} | {' | '.join(cells)} |", flush=True)
 
 
