@@ -1,7 +1,8 @@
 """Pictures of DNGs that LibRaw reads wrongly or not at all: decoded here, and put into plain DNGs that it reads right.
 
 LibRaw divides floating point by the file's largest value, takes the mean of black levels that differ from row to row,
-and knows neither JPEG XL nor integers that are compressed by Deflate. It applies the opcodes that map the values of a
+loses rows of some mosaics in two columns of tiles, and knows neither JPEG XL nor integers that are compressed by
+Deflate. It applies the opcodes that map the values of a
 lossy file to linear light only to lossy JPEG.
 
 Source: Adobe, "Digital Negative (DNG) Specification" 1.7.1, chapter 4 (tags) and chapter 5 (from raw values to linear
@@ -28,6 +29,7 @@ from denoise_cli.io.dng import (
     COMPRESSION,
     IMAGE_LENGTH,
     IMAGE_WIDTH,
+    JPEG,
     JXL,
     LINEARIZATION_TABLE,
     LOSSY_JPEG,
@@ -61,6 +63,8 @@ SAMPLE_FORMAT = 339
 UNCOMPRESSED = 1
 DEFLATE = {8, 32946}
 FLOATING_POINT = 3
+LOSSLESS_FRAME = b"\xff\xc3"  # marker of a lossless JPEG's frame header, whose tenth byte counts the components
+FRAME_WITHIN = 4096  # bytes from the start of a JPEG
 # Compressions that neither LibRaw nor anything here decodes.
 UNKNOWN_COMPRESSIONS = {9: "VC-5, as GoPro's cameras do"}
 # What describes a file rather than its picture, what refers to positions or values as they were stored, and pointers.
@@ -110,7 +114,7 @@ def decode(data: bytes, max_pixels: int) -> DecodedPicture | None:
     if compression in UNKNOWN_COMPRESSIONS:
         way = UNKNOWN_COMPRESSIONS[compression]
         raise ValueError(f"its pixels are compressed by {way}, which is not supported: convert it to another DNG first")
-    if not _is_beyond_libraw(picture):
+    if not _is_beyond_libraw(picture) and not _loses_rows(data, picture):
         return None
     area = active_area(data)
     if area is None:
@@ -189,6 +193,21 @@ def _is_beyond_libraw(picture: Exif) -> bool:
         or (max(_black_repeat(picture)) > QUAD and len(set(picture.numbers(picture.main.get(BLACK_LEVEL)))) > 1)
         or bool(_compression(picture) != LOSSY_JPEG and _curves(picture)[0])
     )
+
+
+def _loses_rows(data: bytes, picture: Exif) -> bool:
+    """Whether LibRaw takes the components of a mosaic's tiles for rows, and so loses rows.
+
+    It does that if a row of the picture has as many values as a tile's row has, times its components.
+    """
+    offsets = picture.numbers(picture.main.get(TILE_OFFSETS))
+    if _compression(picture) != JPEG or first_number(picture, SAMPLES_PER_PIXEL, 1) != 1 or not offsets:
+        return False
+    tile = data[offsets[0] :][:FRAME_WITHIN]
+    frame = tile.find(LOSSLESS_FRAME)
+    components = tile[frame + 9 : frame + 10] if frame >= 0 else b""
+    _, W = stated_size(picture)
+    return components > b"\1" and W == components[0] * first_number(picture, TILE_WIDTH, 0)
 
 
 def _curves(picture: Exif) -> tuple[tuple[Curve, ...], bytes]:

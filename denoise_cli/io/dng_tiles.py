@@ -37,13 +37,17 @@ OPCODE_VERSION = bytes([1, 3, 0, 0])
 def tile_shape(H: int, W: int, compression: Compression = "jpeg") -> tuple[int, int]:
     """Rows and columns of each tile of a picture of H x W, W at least `UNIT`.
 
-    Tiles are not wider than the picture: LibRaw and dcraw would start a new row in the middle of them. Those of Deflate
-    are not higher either: LibRaw would take them for strips.
+    Tiles are not wider than the picture: LibRaw and dcraw would start a new row in the middle of them. Nor are they
+    exactly half as wide: LibRaw would take a mosaic's two components for two rows, and lose every other row. Those of
+    Deflate are not higher than the picture either: LibRaw would take them for strips.
     """
     w = W // UNIT * UNIT
     if compression == "deflate":
         return min(LARGEST_DEFLATED_SIDE, max(H // UNIT, 1) * UNIT), min(LARGEST_DEFLATED_SIDE, w)
-    return min(LARGEST_SIDE, math.ceil(H / UNIT) * UNIT), min(LARGEST_SIDE, w)
+    w = min(LARGEST_SIDE, w)
+    if W == 2 * w:
+        w = math.ceil(W / 3 / UNIT) * UNIT
+    return min(LARGEST_SIDE, math.ceil(H / UNIT) * UNIT), w
 
 
 def compressed_tiles(values: Numbers, compression: Compression, is_mosaic: bool) -> Iterator[bytes]:

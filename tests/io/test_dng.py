@@ -106,7 +106,7 @@ def test_lossless_jpeg_has_predictor_1_and_frames_as_large_as_the_tile(
         assert tile[scan + 5 + 2 * count] == 1  # the predictor
 
 
-@pytest.mark.parametrize("width", [33, 100, 330, 515, 1030])
+@pytest.mark.parametrize("width", [33, 100, 330, 515, 1024, 1030])
 def test_any_numbers_in_any_width_are_read_back(width: int, negative: Negative, rng: np.random.Generator) -> None:
     numbers = rng.integers(0, 65536, (61, width), dtype=np.uint16)
     data = dng.encode(negative(values=numbers, white=65535, black=(0.0,) * 4), "test")

@@ -378,6 +378,18 @@ def test_a_linearization_table_comes_before_black_and_white(mosaic: NDArray[np.f
 # Opcodes
 
 
+def test_the_components_of_tiles_are_not_taken_for_rows(mosaic: NDArray[np.float64]) -> None:
+    values = as_numbers(np.tile(mosaic, (1, 2))[:, :224])
+    tiles = [np.ascontiguousarray(values[:80, left : left + 112]) for left in (0, 112)]
+    stored = (
+        imagecodecs.jpeg_encode(tile.reshape(80, 56, 2), lossless=True, predictor=1, bitspersample=16) for tile in tiles
+    )
+    tiled = make_dng(
+        stored, [*black(BLACK), white(WHITE)], shape=(80, 224), dtype=np.uint16, tile=(80, 112), compression="jpeg"
+    )
+    np.testing.assert_array_equal(light_of(tiled), light_of(make_dng(values[:80], [*black(BLACK), white(WHITE)])))
+
+
 def opcodes(*each: tuple[int, bytes]) -> Tag:
     body = [struct.pack(">I4sII", kind, b"\1\3\0\0", 0, len(data)) + data for kind, data in each]
     whole = struct.pack(">I", len(each)) + b"".join(body)
