@@ -203,11 +203,13 @@ def _loses_rows(data: bytes, picture: Exif) -> bool:
     offsets = picture.numbers(picture.main.get(TILE_OFFSETS))
     if _compression(picture) != JPEG or first_number(picture, SAMPLES_PER_PIXEL, 1) != 1 or not offsets:
         return False
-    tile = data[offsets[0] :][:FRAME_WITHIN]
+    tile = data[int(offsets[0]) :][:FRAME_WITHIN]
     frame = tile.find(LOSSLESS_FRAME)
-    components = tile[frame + 9 : frame + 10] if frame >= 0 else b""
+    if not 0 <= frame < len(tile) - 9:
+        return False
+    components = tile[frame + 9]
     _, W = stated_size(picture)
-    return components > b"\1" and W == components[0] * first_number(picture, TILE_WIDTH, 0)
+    return components > 1 and components * first_number(picture, TILE_WIDTH, 0) == W
 
 
 def _curves(picture: Exif) -> tuple[tuple[Curve, ...], bytes]:

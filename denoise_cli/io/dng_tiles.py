@@ -45,7 +45,7 @@ def tile_shape(H: int, W: int, compression: Compression = "jpeg") -> tuple[int, 
     if compression == "deflate":
         return min(LARGEST_DEFLATED_SIDE, max(H // UNIT, 1) * UNIT), min(LARGEST_DEFLATED_SIDE, w)
     w = min(LARGEST_SIDE, w)
-    if W == 2 * w:
+    if 2 * w == W:
         w = math.ceil(W / 3 / UNIT) * UNIT
     return min(LARGEST_SIDE, math.ceil(H / UNIT) * UNIT), w
 

@@ -151,7 +151,8 @@ def _enlarged(scene: Pixels, side: int) -> Pixels:
 
 def sensors(folder: Path, count: int, wanted: list[str]) -> None:
     """Print a row for each unusual sensor: PSNR after rendering; in shadows, the mean error of the worst colour and the
-    cast, the largest difference between the mean errors of two colours; and the share of stars that are left."""
+    cast, the largest difference between the mean errors of two colours; and the share of stars that are left.
+    """
     denoise = load_denoiser("mallenet-raw", precision="fp32")
     found = find_photos([folder])
     photos = [found[len(found) * index // count] for index in range(count)]
