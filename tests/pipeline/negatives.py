@@ -336,6 +336,7 @@ NEGATIVES: Mapping[str, Negative] = {
     "gain-map-odd-area": Negative("GBRG", (319, 399), borders=(3, 5, 2, 4), has_gain_map=True),
     "lossless-jpeg": Negative(compressed=True),
     "several-tiles": Negative("BGGR", (531, 701)),
+    "two-columns-of-tiles": Negative("RGGB", (300, 1024)),
     "monochrome": Negative("M", model=UNKNOWN),
     "monochrome-12-bit-crop": Negative(
         "M", model=UNKNOWN, bits=12, black=(256,), white=4095, crop=(8, 8, 300, 380), order=">"

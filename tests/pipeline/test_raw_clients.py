@@ -21,6 +21,7 @@ SOME = (
     "black-per-colour-odd-area",
     "gain-map",
     "several-tiles",
+    "two-columns-of-tiles",
     "monochrome",
     "crop, linear",
 )
