@@ -83,6 +83,14 @@ Models = Annotated[
         show_default="mallenet-r for pairs, otherwise mallenet-s",
     ),
 ]
+Kinds = Annotated[
+    bool,
+    typer.Option(
+        "--kinds",
+        help="Score on several kinds of pictures, made from the photos or drawn, each also with the noise of simulated "
+        "cameras and with none; name the worst.",
+    ),
+]
 Blind = Annotated[bool, typer.Option("--blind", help="Estimate the noise level instead of giving models the true one.")]
 Each = Annotated[bool, typer.Option("--each", help="Print the scores of every photo as well.")]
 Csv = Annotated[
@@ -113,6 +121,7 @@ def evaluate(
     sigma: Sigmas = [],  # noqa: B006 - typer copies it
     shot_read: ShotReads = [],  # noqa: B006
     model: Models = [],  # noqa: B006
+    kinds: Kinds = False,
     blind: Blind = False,
     each: Each = False,
     csv: Csv = None,
@@ -147,18 +156,21 @@ def evaluate(
 
     for target in targets.values():
         check_target(target, overwrite)
-    photos, noises = _find_photos(data, levels, sensors)
+    photos, noises = _find_photos(data, levels, sensors, kinds)
     has_pairs = isinstance(noises[0], RealNoise)
     names = model or [model_for_scores(has_pairs)]
     denoisers = {name: _load(name, device, precision_name, tile_side) for name in names}
     if frames is None and any(getattr(denoise, "takes_neighbours", False) for denoise in denoisers.values()):
         frames = DEFAULT_FRAMES
-    if frames is not None and has_pairs:
-        raise UsageError(f"{data}: contains pairs of photos, not clips: choose models for photos, and drop --frames")
+    if frames is not None and (has_pairs or kinds):
+        reason = "contains pairs of photos, not clips" if has_pairs else "--kinds makes photos, not clips"
+        raise UsageError(f"{data}: {reason}: choose models for photos, and drop --frames")
     pictures = _Pictures(photos, noises, grid, profile)
     scores, failed = _score(photos, noises, denoisers, frames, blind, pictures, quiet)
     singles, means = _records(scores, {"data": str(data), "blind": blind})
     _print(singles if each else [], means, as_json)
+    if kinds and not as_json:
+        _print_worst(means)
     if csv and singles:
         report.write_table(csv, singles, overwrite)
     pictures.write(overwrite)
@@ -176,20 +188,33 @@ def _check_names(targets: Mapping[str, Path]) -> None:
 
 
 def _find_photos(
-    data: Path, levels: Sequence[float], sensors: "Sequence[ShotRead]"
+    data: Path, levels: Sequence[float], sensors: "Sequence[ShotRead]", kinds: bool
 ) -> tuple[list[Path], "list[Noise]"]:
-    """The photos in a folder, and each noise to score them with."""
+    """The photos in a folder, and each noise to score them with; with `kinds`, on each kind of pictures."""
     from denoise_cli.data.photos import find_pairs, find_photos
-    from denoise_cli.evaluation.samples import RealNoise, ShotReadNoise, WhiteNoise
+    from denoise_cli.evaluation.kinds import KINDS, NoiseOnKind
+    from denoise_cli.evaluation.samples import (
+        CameraNoise,
+        NoNoise,
+        RealNoise,
+        ShotReadNoise,
+        SimulatedNoise,
+        WhiteNoise,
+    )
 
     pairs = dict(find_pairs(data))
     if not pairs:
         defaults = () if levels or sensors else DEFAULT_LEVELS
-        noises: list[Noise] = [WhiteNoise(level / 255) for level in (*levels, *defaults)]
+        noises: list[SimulatedNoise] = [WhiteNoise(level / 255) for level in (*levels, *defaults)]
         noises += [ShotReadNoise(sensor.shot, sensor.read) for sensor in sensors]
-        return find_photos([data]), list(dict.fromkeys(noises))
-    if levels or sensors:
-        raise UsageError(f"{data}: contains pairs, which have real noise: drop --sigma and --shot-read")
+        noises = list(dict.fromkeys(noises))
+        if kinds:
+            return find_photos([data]), [
+                NoiseOnKind(kind, noise) for kind in KINDS for noise in (*noises, CameraNoise(), NoNoise())
+            ]
+        return find_photos([data]), list(noises)
+    if levels or sensors or kinds:
+        raise UsageError(f"{data}: contains pairs, which have real noise: drop --sigma, --shot-read and --kinds")
     return list(pairs), [RealNoise(pairs)]
 
 
@@ -283,7 +308,7 @@ def _records(scores: Scores, common: Record) -> tuple[list[Record], list[Record]
 
     def record(pair: "tuple[Noise, str]", photos: Record, several: "Sequence[Score]") -> Record:
         noise, name = pair
-        return {"model": name} | common | photos | {"noise": str(noise)} | noise.facts | mean(several)
+        return {"model": name} | common | photos | {"noise": str(noise), **noise.facts} | mean(several)
 
     singles = [
         record(pair, {"photo": str(score.path)}, [score]) for pair, several in scores.items() for score in several
@@ -311,6 +336,28 @@ def _print(singles: Sequence[Record], means: Sequence[Record], as_json: bool) ->
     if means:
         rows = [[r["noise"], r["model"], str(r["photos"]), *_cells(r, columns)] for r in means]
         console.table(["noise", "model", "photos", *columns], rows, numbers=["photos", *columns])
+
+
+def _print_worst(means: Sequence[Record]) -> None:
+    """For each model: where it gains least, where another is furthest ahead, and what it changes most without noise."""
+    noisy = [record for record in means if record["noisy"] < math.inf]
+    for model in dict.fromkeys(record["model"] for record in means):
+        own = [record for record in noisy if record["model"] == model]
+        least = min(own, key=lambda record: record["denoised"] - record["noisy"])
+        words = [f"gains least on {least['noise']} ({least['denoised'] - least['noisy']:+.2f} dB)"]
+        gap, behind, ahead = max(
+            (other["denoised"] - record["denoised"], record["noise"], other["model"])
+            for record, other in product(own, noisy)
+            if record["noise"] == other["noise"]
+        )
+        if gap > 0:
+            words.append(f"is furthest behind on {behind} ({gap:.2f} dB below {ahead})")
+        clean = min(
+            (record for record in means if record["model"] == model and record["noisy"] == math.inf),
+            key=lambda record: record["denoised"],
+        )
+        words.append(f"changes clean pictures most if {clean['kind']} ({clean['denoised']:.2f} dB)")
+        console.output(f"{model} {', '.join(words[:-1])}, and {words[-1]}")
 
 
 def _cells(record: Record, columns: Mapping[str, tuple[str, str]]) -> list[str]:

@@ -26,7 +26,18 @@ from denoise_cli.imaging.transfer import srgb_to_linear
 Array = NDArray[np.float32]
 
 DIRECT_SHARE = 0.3  # of the examples of developed RAW are not demosaiced
-WHITE_SHARE = 0.1  # of the examples of real photos have white noise, as in scans, renderings and edited files
+# Of the examples of photos: the noise of a camera, white noise as in renderings and edited files, and film grain as in
+# scans. The others have no noise: what has none must stay as it is.
+CAMERA_SHARE = 0.6
+WHITE_SHARE = 0.22
+GRAIN_SHARE = 0.1
+UNEQUAL_SHARE = 0.3  # of the white noise differs from channel to channel
+EXACT_SHARE = 0.4  # of white noise and grain is neither clipped nor rounded; of the rest,
+COMPRESSED_SHARE = 0.4  # are JPEGs
+QUALITIES = (60, 99)  # of these
+MAX_GRAIN = 25 / 255  # standard deviation of film grain
+GRAIN_SIZES = (0.4, 1.5)  # pixels of blur
+COLOUR_GRAIN = 0.5  # the most of film grain's deviation that differs from channel to channel
 
 
 @dataclass(frozen=True)
@@ -95,8 +106,8 @@ class SensorNoise:
 
 
 @dataclass(frozen=True)
-class CameraNoise:
-    """Photos taken by simulated cameras, see `imaging.camera`; `WHITE_SHARE` of them have white noise instead.
+class PhotoNoise:
+    """What photos have: most often the noise of a camera; white noise, film grain, or no noise in the others.
 
     The level is never given: the network learns to estimate it.
     """
@@ -106,12 +117,19 @@ class CameraNoise:
 
     def draw(self, rng: np.random.Generator, patch: int) -> Example:
         """See `Examples`."""
-        if rng.random() < WHITE_SHARE:
-            white = GaussianNoise(self.crops, self.sigma_max).draw(rng, patch)
-            return Example(white.noisy, white.clean, np.full_like(white.level, UNKNOWN_LEVEL))
-        drawn = camera.draw_camera(rng)
-        scene = self.crops.draw(rng, int(np.ceil((patch + 2 * camera.MARGIN) / drawn.scale)))
-        noisy, clean = (picture[:patch, :patch] for picture in drawn.take(scene, rng))
+        kind = rng.random()
+        if kind < CAMERA_SHARE:
+            drawn = camera.draw_camera(rng)
+            scene = self.crops.draw(rng, int(np.ceil((patch + 2 * camera.MARGIN) / drawn.scale)))
+            noisy, clean = (picture[:patch, :patch] for picture in drawn.take(scene, rng))
+        else:
+            clean = self.crops.draw(rng, patch)
+            if kind < CAMERA_SHARE + WHITE_SHARE:
+                noisy = _stored(clean + _white_noise(clean, self.sigma_max, rng), rng)
+            elif kind < CAMERA_SHARE + WHITE_SHARE + GRAIN_SHARE:
+                noisy = _stored(clean + film_grain(clean, rng), rng)
+            else:
+                noisy = clean
         return Example(noisy, clean, np.full((patch, patch), UNKNOWN_LEVEL, np.float32))
 
 
@@ -181,6 +199,44 @@ class Pairs:
         noisy, clean = np.split(self.crops.draw(rng, patch), 2, axis=-1)
         level = UNKNOWN_LEVEL if self.is_blind else _grain(noisy - clean)
         return Example(noisy, clean, np.full((patch, patch), level, np.float32))
+
+
+def film_grain(clean: Array, rng: np.random.Generator) -> Array:
+    """Draw film grain: soft, most of it in brightness, strongest in the middle tones.
+
+    Args:
+        clean: (H, W, 3), encoded, [0, 1].
+        rng: random numbers, also for strength and size.
+
+    Returns:
+        The same shape, to be added.
+    """
+    size, colour = rng.uniform(*GRAIN_SIZES), rng.uniform(0, COLOUR_GRAIN)
+    white = rng.standard_normal((*clean.shape[:2], 4), np.float32)
+    soft = camera.gaussian_blur(white, size)
+    grain = (1 - colour) * soft[..., :1] + colour * soft[..., 1:]
+    middle = 1 - np.square(2 * clean.mean(axis=-1, keepdims=True) - 1)
+    strength = rng.uniform(0, MAX_GRAIN) * (1 - rng.random() * (1 - middle))
+    drawn: Array = (grain * strength / max(float(grain.std()), 1e-6)).astype(np.float32)
+    return drawn
+
+
+def _white_noise(clean: Array, sigma_max: float, rng: np.random.Generator) -> Array:
+    sigma = sigma_max * rng.random() ** 1.5  # weak noise is more frequent
+    if rng.random() < UNEQUAL_SHARE:
+        sigma = sigma * rng.random(clean.shape[-1])
+    drawn: Array = rng.standard_normal(clean.shape, np.float32) * np.float32(sigma)
+    return drawn
+
+
+def _stored(picture: Array, rng: np.random.Generator) -> Array:
+    """A picture as it is read back from its file; a share of the files hold what exceeds 8 bits and white."""
+    if rng.random() < EXACT_SHARE:
+        return picture
+    pixels = np.rint(picture.clip(0, 1) * 255).astype(np.uint8)
+    if rng.random() < COMPRESSED_SHARE:
+        pixels = camera.as_jpeg(pixels, int(rng.integers(QUALITIES[0], QUALITIES[1] + 1)), bool(rng.random() < 0.5))
+    return np.divide(pixels, 255, dtype=np.float32)
 
 
 def _first_frame(frames: Array) -> Array:

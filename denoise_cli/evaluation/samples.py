@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from denoise_cli.errors import UnreadableFile
+from denoise_cli.imaging import camera
 from denoise_cli.imaging.metrics import psnr, ssim
 from denoise_cli.imaging.noise import ShotRead, sensor_noise
 from denoise_cli.imaging.transfer import linear_to_srgb, srgb_to_linear
@@ -67,7 +69,10 @@ class WhiteNoise:
         Raises:
             UnreadableFile: the photo cannot be read.
         """
-        clean = image.read(path).as_float()
+        return self.add(path, image.read(path).as_float(), index)
+
+    def add(self, path: Path, clean: Array, index: int) -> Sample:
+        """Add noise to a picture, (H, W, C), [0, 1]; otherwise as `sample`."""
         return Sample(path, clean, add_gaussian_noise(clean, self.sigma, index), self.sigma)
 
 
@@ -85,9 +90,11 @@ class ShotReadNoise(ShotRead):
 
     def sample(self, path: Path, index: int) -> Sample:
         """See `WhiteNoise.sample`."""
-        clean = image.read(path).as_float()
-        noisy = add_sensor_noise(clean, self.shot, self.read, index)
-        return Sample(path, clean, noisy, self)
+        return self.add(path, image.read(path).as_float(), index)
+
+    def add(self, path: Path, clean: Array, index: int) -> Sample:
+        """See `WhiteNoise.add`."""
+        return Sample(path, clean, add_sensor_noise(clean, self.shot, self.read, index), self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +111,7 @@ class RealNoise:
         """See `WhiteNoise.facts`; the parameters are unknown."""
         return {"sigma": None, "shot": None, "read": None}
 
-    def sample(self, path: Path, _index: int) -> Sample:
+    def sample(self, path: Path, index: int) -> Sample:  # noqa: ARG002 - as for the others
         """Read a noisy photo and its truth.
 
         Raises:
@@ -116,7 +123,64 @@ class RealNoise:
         return Sample(path, clean, noisy, None)
 
 
-Noise = WhiteNoise | ShotReadNoise | RealNoise
+@dataclass(frozen=True)
+class CameraNoise:
+    """The noise that simulated cameras leave, see `imaging.camera`: another camera for each photo."""
+
+    def __str__(self) -> str:
+        return "camera"
+
+    @property
+    def facts(self) -> dict[str, float | None]:
+        """See `WhiteNoise.facts`; the parameters differ from photo to photo."""
+        return {"sigma": None, "shot": None, "read": None}
+
+    def sample(self, path: Path, index: int) -> Sample:
+        """See `WhiteNoise.sample`."""
+        return self.add(path, image.read(path).as_float(), index)
+
+    def add(self, path: Path, clean: Array, index: int) -> Sample:
+        """See `WhiteNoise.add`; the camera leaves out a margin, reduces some pictures, and keeps none grey."""
+        rng = np.random.default_rng(index)
+        noisy, truth = camera.draw_camera(rng).take(np.broadcast_to(clean, (*clean.shape[:2], 3)), rng)
+        return Sample(path, truth, noisy, None)
+
+
+@dataclass(frozen=True)
+class NoNoise:
+    """No noise: the photos are to stay as they are."""
+
+    def __str__(self) -> str:
+        return "none"
+
+    @property
+    def facts(self) -> dict[str, float | None]:
+        """See `WhiteNoise.facts`; the level is not told."""
+        return {"sigma": None, "shot": None, "read": None}
+
+    def sample(self, path: Path, index: int) -> Sample:
+        """See `WhiteNoise.sample`."""
+        return self.add(path, image.read(path).as_float(), index)
+
+    def add(self, path: Path, clean: Array, index: int) -> Sample:  # noqa: ARG002 - as for the others
+        """See `WhiteNoise.add`."""
+        return Sample(path, clean, clean, None)
+
+
+SimulatedNoise = WhiteNoise | ShotReadNoise | CameraNoise | NoNoise
+
+
+class Noise(Protocol):
+    """Noise that photos have or are given: the classes above, and `kinds.NoiseOnKind`."""
+
+    def __str__(self) -> str: ...
+
+    @property
+    def facts(self) -> Mapping[str, float | str | None]:
+        """See `WhiteNoise.facts`."""
+
+    def sample(self, path: Path, index: int) -> Sample:
+        """See `WhiteNoise.sample`."""
 
 
 def add_gaussian_noise(clean: Array, sigma: float, index: int) -> Array:

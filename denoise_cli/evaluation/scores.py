@@ -27,6 +27,7 @@ Array = NDArray[np.float32]
 STILL_WINDOW = 9  # pixels: the side of the square over which the change is averaged
 MAX_STILL_CHANGE = 1.5 / 255  # mean change of a still pixel's square
 MIN_STILL_SHARE = 0.01  # of a frame's pixels; if fewer stand still, flicker is not measured
+EXACT_PSNR = 100.0  # dB, of what differs by less than the rounding of float32
 MEASURES = ("noisy", "denoised", "noisy_ssim", "denoised_ssim", "shift", "flicker", "seconds")
 
 
@@ -258,6 +259,10 @@ def flicker(output: Array, clean: Array, output_before: Array, clean_before: Arr
 
 
 def mean(scores: Sequence[Score]) -> dict[str, float | None]:
-    """The mean of each of `MEASURES` over the photos that have it; None if none has it."""
+    """The mean of each of `MEASURES` over the photos that have it; None if none has it.
+
+    Results that equal their truth count as `EXACT_PSNR`, since a single one would make the mean infinite.
+    """
     values = {name: [value for one in scores if (value := getattr(one, name)) is not None] for name in MEASURES}
+    values["denoised"] = [min(value, EXACT_PSNR) for value in values["denoised"]]
     return {name: sum(known) / len(known) if known else None for name, known in values.items()}

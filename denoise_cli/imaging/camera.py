@@ -31,14 +31,17 @@ READ_INTERCEPT = 1.20
 READ_SPREAD = 0.26
 # Chosen by us, because makers do not publish how they process pictures: from nothing to what the worst phones do.
 MAX_LUMA_GRAIN = 1.0  # pixels of blur
-MAX_CHROMA_GRAIN = 2.5  # pixels of blur
+MAX_CHROMA_GRAIN = 2.5  # pixels of blur, but
+BLOTCHY_SHARE = 0.2  # of the cameras leave coarse blotches of colour:
+BLOTCHES = 5.0  # pixels of blur
 MAX_SHARPENING = 1.0  # amount of unsharp masking
 ABSENT_SHARE = 0.25  # of the cameras lack each of these three
 MALVAR_SHARE = 0.7  # of the cameras have this better demosaicing method
 FULL_SIZE_SHARE = 0.6  # of the photos keep their size; the others are reduced, as for a screen
 MIN_SCALE = 0.5  # of reduced photos
 UNCOMPRESSED_SHARE = 0.2  # of the files are not JPEGs
-QUALITY_RANGE = (70, 99)  # of JPEGs
+BEST_QUALITY = 99  # of JPEGs, and
+QUALITY_SPAN = 60  # how far it goes down from there; high qualities are more frequent
 TONE_STEPS = 8  # from no tone curve to the full one: few, so that their tables can be cached
 TABLE_SIZE = 1 << 14  # entries of a transfer table: finer than a tenth of an 8-bit step at the steepest point
 MARGIN = 16  # pixels lost on each side, where filters lack neighbours and JPEG's blocks are incomplete
@@ -127,10 +130,7 @@ class Camera:
         """The picture as it is read back from its file."""
         rounded = np.rint(picture * 255).astype(np.uint8)
         if self.quality is not None:
-            buffer = BytesIO()
-            subsampling = "4:2:0" if self.subsampled else "4:4:4"
-            Image.fromarray(rounded).save(buffer, "JPEG", quality=self.quality, subsampling=subsampling)
-            rounded = np.asarray(Image.open(buffer))
+            rounded = as_jpeg(rounded, self.quality, self.subsampled)
         return np.divide(rounded, 255, dtype=np.float32)
 
 
@@ -151,12 +151,10 @@ def draw_camera(rng: np.random.Generator) -> Camera:
         phase=(int(rng.integers(2)), int(rng.integers(2))),
         demosaic="malvar" if rng.random() < MALVAR_SHARE else "bilinear",
         luma_grain=_draw_amount(rng, MAX_LUMA_GRAIN),
-        chroma_grain=_draw_amount(rng, MAX_CHROMA_GRAIN),
+        chroma_grain=_draw_amount(rng, BLOTCHES if rng.random() < BLOTCHY_SHARE else MAX_CHROMA_GRAIN),
         sharpening=_draw_amount(rng, MAX_SHARPENING),
         scale=1.0 if rng.random() < FULL_SIZE_SHARE else rng.uniform(MIN_SCALE, 1.0),
-        quality=None
-        if rng.random() < UNCOMPRESSED_SHARE
-        else int(rng.integers(QUALITY_RANGE[0], QUALITY_RANGE[1] + 1)),
+        quality=None if rng.random() < UNCOMPRESSED_SHARE else round(BEST_QUALITY - QUALITY_SPAN * rng.random() ** 2),
         subsampled=bool(rng.random() < 0.5),
     )
 
@@ -197,6 +195,19 @@ def gaussian_blur(picture: Array, deviation: float) -> Array:
     picture = weighted_sum((rows[..., y : y + H, :, :] for y in range(len(taps))), taps)
     columns = np.pad(picture, [*free, (0, 0), (radius, radius), (0, 0)], mode="edge")
     return weighted_sum((columns[..., x : x + W, :] for x in range(len(taps))), taps)
+
+
+def as_jpeg(pixels: NDArray[np.uint8], quality: int, subsampled: bool) -> NDArray[np.uint8]:
+    """A picture as it is read back from a JPEG: (H, W, 3) to the same.
+
+    Args:
+        pixels: (H, W, 3), encoded.
+        quality: 1 to 100.
+        subsampled: whether the JPEG stores a quarter of the chroma samples.
+    """
+    buffer = BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality, subsampling="4:2:0" if subsampled else "4:4:4")
+    return np.asarray(Image.open(buffer))
 
 
 def sharpen(picture: Array, amount: float) -> Array:

@@ -15,12 +15,12 @@ from torch.utils.data import DataLoader, Dataset
 from denoise_cli.data.clips import Mixture, MovingPhotos, find_clips, windows
 from denoise_cli.data.drawings import Drawings
 from denoise_cli.data.examples import (
-    CameraNoise,
     DevelopedNoise,
     Examples,
     GaussianNoise,
     MosaicNoise,
     Pairs,
+    PhotoNoise,
     SensorNoise,
 )
 from denoise_cli.data.photos import CropSource, Source, find_pairs, find_photos
@@ -76,7 +76,7 @@ def find_examples(data: Sequence[Path], spec: ModelSpec, scratch: Path, recipe: 
 def examples_of(crops: Source, spec: ModelSpec) -> Examples:
     """Clean crops with simulated noise, of the kind that a model learns to remove."""
     if spec.noise == "camera":
-        return CameraNoise(crops, spec.sigma_max)
+        return PhotoNoise(crops, spec.sigma_max)
     if spec.space == "mosaic":
         return MosaicNoise(crops)
     if spec.space == "xtrans":

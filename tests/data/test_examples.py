@@ -10,14 +10,16 @@ from PIL import Image
 from denoise_cli.data import examples
 from denoise_cli.data.examples import (
     GRAIN,
-    CameraNoise,
+    MAX_GRAIN,
     DevelopedNoise,
     Example,
     Examples,
     GaussianNoise,
     MosaicNoise,
     Pairs,
+    PhotoNoise,
     SensorNoise,
+    film_grain,
 )
 from denoise_cli.data.photos import CropSource
 from denoise_cli.imaging.noise import READ_RANGE, SHOT_RANGE, UNKNOWN_LEVEL
@@ -57,10 +59,10 @@ def drawn_levels(examples: Examples, count: int, patch: int = 16) -> NDArray[np.
 
 
 def examples_of(kind: type, crops: CropSource) -> Examples:
-    return kind(crops, SIGMA_MAX) if kind in (GaussianNoise, CameraNoise) else kind(crops)
+    return kind(crops, SIGMA_MAX) if kind in (GaussianNoise, PhotoNoise) else kind(crops)
 
 
-@pytest.mark.parametrize("kind", [GaussianNoise, SensorNoise, CameraNoise, MosaicNoise, DevelopedNoise])
+@pytest.mark.parametrize("kind", [GaussianNoise, SensorNoise, PhotoNoise, MosaicNoise, DevelopedNoise])
 def test_shapes_types_and_ranges(crops: CropSource, kind: type) -> None:
     for seed in range(8):
         one = draw(examples_of(kind, crops), 40, seed)
@@ -73,7 +75,7 @@ def test_shapes_types_and_ranges(crops: CropSource, kind: type) -> None:
         assert np.isfinite(one.noisy).all()
 
 
-@pytest.mark.parametrize("kind", [GaussianNoise, SensorNoise, CameraNoise, MosaicNoise, DevelopedNoise])
+@pytest.mark.parametrize("kind", [GaussianNoise, SensorNoise, PhotoNoise, MosaicNoise, DevelopedNoise])
 def test_the_same_chance_draws_the_same_example(crops: CropSource, kind: type) -> None:
     for seed in range(4):
         first, again, other = (draw(examples_of(kind, crops), 24, s) for s in (seed, seed, seed + 100))
@@ -149,14 +151,35 @@ def test_noise_of_raw_is_about_as_strong_everywhere_as_is_told(
 
 
 def test_no_picture_of_a_camera_tells_its_level(crops: CropSource) -> None:
-    assert (drawn_levels(CameraNoise(crops, SIGMA_MAX), 50) == UNKNOWN_LEVEL).all()
+    assert (drawn_levels(PhotoNoise(crops, SIGMA_MAX), 50) == UNKNOWN_LEVEL).all()
 
 
-def test_a_camera_leaves_8_bits_and_some_pictures_have_white_noise(crops: CropSource) -> None:
-    drawn = [draw(CameraNoise(crops, SIGMA_MAX), 16, seed) for seed in range(200)]
+def test_photos_have_a_cameras_noise_white_noise_grain_or_none(crops: CropSource) -> None:
+    drawn = [draw(PhotoNoise(crops, SIGMA_MAX), 16, seed) for seed in range(400)]
+    clean = np.mean([np.array_equal(one.noisy, one.clean) for one in drawn])
+    assert clean == pytest.approx(0.08, abs=0.05)
     steps = [one.noisy * 255 for one in drawn]
-    white = np.mean([np.abs(step - np.rint(step)).max() > 1e-3 for step in steps])
-    assert white == pytest.approx(0.1, abs=0.08)
+    exact = np.mean([np.abs(step - np.rint(step)).max() > 1e-3 for step in steps])
+    assert exact == pytest.approx(0.4 * 0.32, abs=0.06)  # white noise and grain; whatever a camera stores has 8 bits
+
+
+def test_film_grain_is_soft_and_alike_in_the_channels(rng: np.random.Generator) -> None:
+    grey = np.full((96, 96, 3), 0.5, np.float32)
+    deviations, neighbours, channels = [], [], []
+    for _ in range(60):
+        grain = film_grain(grey, rng)
+        deviations.append(grain.std())
+        neighbours.append(np.corrcoef(grain[:, 1:, 0].ravel(), grain[:, :-1, 0].ravel())[0, 1])
+        channels.append(np.corrcoef(grain[..., 0].ravel(), grain[..., 2].ravel())[0, 1])
+    assert max(deviations) <= MAX_GRAIN * 1.01
+    assert np.mean(neighbours) > 0.4
+    assert np.mean(channels) > 0.6
+
+
+def test_film_grain_is_strongest_in_the_middle_tones(rng: np.random.Generator) -> None:
+    ramp = np.ascontiguousarray(np.broadcast_to(np.linspace(0, 1, 256, dtype=np.float32)[:, None, None], (256, 64, 3)))
+    energy = sum(np.square(film_grain(ramp, rng)).mean(axis=(1, 2)) for _ in range(20))
+    assert energy[96:160].mean() > 1.3 * max(energy[:32].mean(), energy[-32:].mean())
 
 
 def test_pairs_stay_together(pairs: CropSource) -> None:

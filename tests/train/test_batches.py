@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from denoise_cli.data.drawings import Drawings
-from denoise_cli.data.examples import CameraNoise, GaussianNoise, Pairs, SensorNoise
+from denoise_cli.data.examples import GaussianNoise, Pairs, PhotoNoise, SensorNoise
 from denoise_cli.data.recolour import Recoloured
 from denoise_cli.errors import TrainingError
 from denoise_cli.train.batches import Batch, find_examples, load_batches
@@ -33,7 +33,7 @@ def assert_same(some: list[Batch], others: list[Batch]) -> None:
         assert all(torch.equal(*both) for both in zip(tensors, its, strict=True))
 
 
-@pytest.mark.parametrize(("model", "kind"), [("tiny", GaussianNoise), ("blind", CameraNoise), ("linear", SensorNoise)])
+@pytest.mark.parametrize(("model", "kind"), [("tiny", GaussianNoise), ("blind", PhotoNoise), ("linear", SensorNoise)])
 def test_the_model_decides_which_noise_clean_photos_get(start: Start, model: str, kind: type) -> None:
     run = start(recipe=dataclasses.replace(RECIPE, model=model, steps=1))
     assert isinstance(run._examples, kind)
