@@ -154,8 +154,7 @@ class Denoiser:
             sigma: the noise's standard deviation in the image's unit, as a number or as a map of shape (H, W) or
                 (B, 1, H, W); or a sensor's shot and read noise; or None to estimate it. A blind network ignores it.
                 The number 0 returns the image unchanged.
-            strength: a factor of sigma; for a blind network, the share of the noise that is removed. 0 returns the
-                image unchanged.
+            strength: 0 to 1, the share of the noise that is removed; 0 returns the image unchanged.
             progress: called with the fraction done, [0, 1].
             neighbours: other frames of the same clip, each like the image; only for a network that takes them.
 
@@ -163,7 +162,7 @@ class Denoiser:
             The same type and shape, float32, not clipped.
 
         Raises:
-            ValueError: a shape is wrong, or sigma or strength is negative.
+            ValueError: a shape is wrong, sigma is negative, or strength is not from 0 to 1.
             OutOfMemory: even the smallest tile does not fit in memory.
         """
         if _is_tensor(image):
@@ -202,7 +201,7 @@ class Denoiser:
             The same type and shape; integers are rounded and clipped.
 
         Raises:
-            ValueError: a shape is wrong, or sigma or strength is negative.
+            ValueError: a shape is wrong, sigma is negative, or strength is not from 0 to 1.
             OutOfMemory: even the smallest tile does not fit in memory.
         """
         frames = self._checked([self._pictures.from_array(pixels.transpose(2, 0, 1)[None])], strength)
@@ -300,8 +299,8 @@ class Denoiser:
             raise ValueError(f"neighbours: expected {tuple(image.shape)} each")
         if neighbours and not self.takes_neighbours:
             raise ValueError("neighbours: expected none, this network takes single photos")
-        if strength < 0:
-            raise ValueError(f"strength: expected 0 or more, got {strength}")
+        if not 0 <= strength <= 1:
+            raise ValueError(f"strength: expected 0 to 1, got {strength}")
         if self._spec.any_window:
             return frames
         # In a clip that is too short, the frame itself replaces missing neighbours.
@@ -324,16 +323,15 @@ class Denoiser:
 
         level: float | Picture = UNKNOWN_LEVEL
         if not self.is_blind:
-            level = self._level_for_net(frames[0], sigma, white) * strength
+            level = self._level_for_net(frames[0], sigma, white)
         function = partial(self._denoise_tile, level, white)
-        is_blended = self.is_blind and strength < 1
         process_each(
             frames,
             function,
             self._pictures,
             self.tile,
             self._engine.multiple,
-            receive_blended if is_blended else receive,
+            receive_blended if strength < 1 else receive,
             progress,
             self._overlap,
         )

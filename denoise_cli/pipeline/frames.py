@@ -99,7 +99,7 @@ def find_noise(
                 level = scene_level.after(frame.picture)
             index, clean = next(indices), frame.picture[None]
             if strength > 0 and index > skip - STEADY_FRAMES:
-                clean = denoise(clean, level, strength, neighbours=[one.picture[None] for one in neighbours])
+                clean = denoise(clean, level, neighbours=[one.picture[None] for one in neighbours])
             yield _Denoised(frame, index, clean, level)
 
     for _, scene in groupby(_in_scenes(frames, copier), key=lambda frame: frame.scene):
@@ -109,7 +109,7 @@ def find_noise(
             picture, noise = frame.noisy.picture[None], None
             if strength > 0 and frame.level != 0:
                 steady = denoise.steady(frame.clean, picture, [one.clean for one in neighbours])
-                noise = copier.download((picture - steady)[0])
+                noise = copier.download(strength * (picture - steady)[0])
             finished.append((frame.noisy.item, frame.level, noise))
             if len(finished) > GPU_LEAD:
                 yield finished.popleft()

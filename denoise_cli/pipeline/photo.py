@@ -44,7 +44,7 @@ class Settings:
         model: a name from the registry, the path of a weight file, or "auto" to choose by the photo's format.
         noise: the level on [0, 1], or a sensor's shot and read noise; None to estimate it for each photo, or to leave
             that to the model.
-        strength: factor of the level; 0 leaves the pixels unchanged.
+        strength: 0 to 1, the share of the noise that is removed; 0 leaves the pixels unchanged.
         quality: 1 to 100, for lossy formats.
         overwrite: whether existing files are replaced.
         max_pixels: larger photos are refused.
@@ -316,7 +316,7 @@ class _Done:
             return f"strength {strength:g}"
         if isinstance(self.noise, ShotRead):
             return f"shot {self.noise.shot:.3g}, read {self.noise.read:.3g}, strength {strength:g}"
-        return f"sigma {self.noise * strength * 255:.1f}"
+        return f"sigma {self.noise * 255:.1f}, strength {strength:g}"
 
     def facts(self) -> dict[str, Any]:
         """The noise, for the record."""

@@ -23,12 +23,10 @@ class Witness:
         self.levels: list[float | None] = []
         self.steadied: list[list[float]] = []
 
-    def __call__(
-        self, image: Tensor, sigma: float | None, strength: float, neighbours: Sequence[Tensor] = ()
-    ) -> Tensor:
+    def __call__(self, image: Tensor, sigma: float | None, neighbours: Sequence[Tensor] = ()) -> Tensor:
         self.windows.append([round(float(one.mean()), 2) for one in (image, *neighbours)])
         self.levels.append(sigma)
-        return image - 0.1 * strength
+        return image - 0.1
 
     def steady(self, image: Tensor, noisy: Tensor, neighbours: Sequence[Tensor]) -> Tensor:
         self.steadied.append([round(float(one.mean()), 2) for one in (image, noisy, *neighbours)])
