@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,14 @@ class Span:
     stop: int
     shared_before: int
     shared_after: int
+
+    def around(self, margin: int, length: int) -> slice:
+        """The tile's pixels and those that are at most `margin` away from it, as far as the image has them."""
+        return slice(max(self.start - margin, 0), min(self.stop + margin, length))
+
+    def moved(self, distance: int) -> "Span":
+        """The same tile of an image that has so many more pixels at its beginning."""
+        return replace(self, start=self.start + distance, stop=self.stop + distance)
 
     def weights(self, margin: int) -> NDArray[np.float32]:
         """The weight of each of the tile's pixels; together with the neighbours' weights they add up to one.

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from denoise_cli.imaging import tiling, transfer
-from denoise_cli.imaging.noise import UNKNOWN_LEVEL, ShotRead, estimate_sigma
-from denoise_cli.imaging.pixels import Pixels, from_float, to_float
+from denoise_cli.imaging.noise import NEIGHBOURHOOD, UNKNOWN_LEVEL, ShotRead, estimate_sigma
+from denoise_cli.imaging.pixels import Pixels, from_float
 from denoise_cli.inference import openvino_net
 from denoise_cli.inference.device import Arithmetic, Precision, choose_device, choose_precision, is_gpu
 from denoise_cli.inference.openvino_engine import OpenVINOEngine, runs_without_pytorch
@@ -67,14 +67,6 @@ class Engine(Protocol):
     @property
     def precision(self) -> Arithmetic:
         """The data type of the convolutions."""
-
-    def level_in_its_space(self, image: Picture, level: float | Picture) -> float | Picture:
-        """Convert a noise level of an image to the space that the network works in.
-
-        Args:
-            image: (B, C, H, W).
-            level: a number, or (B or 1, 1, H, W), or (B, 1, 1, 1); the result is one of these, too.
-        """
 
     def release_memory(self) -> None:
         """Free what is only kept to be used again by the next tile."""
@@ -321,10 +313,11 @@ class Denoiser:
             noisy = self._pictures.scaled(frames[0][:, :, rows, columns], white)
             receive(rows, columns, values - (values - self._pictures.copy(noisy)) * (1 - strength))
 
-        level: float | Picture = UNKNOWN_LEVEL
-        if not self.is_blind:
-            level = self._level_for_net(frames[0], sigma, white)
-        function = partial(self._denoise_tile, level, white)
+        if self.is_blind:
+            sigma = UNKNOWN_LEVEL
+        elif sigma is None:
+            sigma = self._estimated(frames[0], white)
+        function = partial(self._denoise_tile, sigma, white)
         process_each(
             frames,
             function,
@@ -336,30 +329,52 @@ class Denoiser:
             self._overlap,
         )
 
-    def _level_for_net(self, image: Picture, sigma: float | Picture | ShotRead | None, white: float) -> float | Picture:
-        """The noise level in the network's own space: a number, (B or 1, 1, H, W), or (B, 1, 1, 1) for one per picture.
+    def _estimated(self, image: Picture, white: float) -> Picture:
+        """The noise level of each picture, (B, 1, 1, 1)."""
+        pictures = self._pictures.to_array(image).transpose(0, 2, 3, 1)  # (B, H, W, C)
+        levels = np.array([estimate_sigma(picture, white) for picture in pictures], np.float32)
+        return self._pictures.from_array(levels.reshape(-1, 1, 1, 1), image)
 
-        It is estimated if sigma is None.
-        """
-        is_linear = self._spec.space == "linear"
-        if sigma is None or isinstance(sigma, ShotRead):
-            pictures = self._pictures.to_array(image).transpose(0, 2, 3, 1)  # (B, H, W, C)
-        if isinstance(sigma, ShotRead):
-            maps = [
-                sigma.level_of_light(transfer.srgb_to_linear(picture)) if is_linear else sigma.level_of_photo(picture)
-                for picture in (to_float(picture, white) for picture in pictures)
-            ]
-            return self._pictures.from_array(np.stack(maps)[:, None], image)
-        if sigma is None:
-            levels = np.array([estimate_sigma(picture, white) for picture in pictures], np.float32)
-            sigma = self._pictures.from_array(levels.reshape(-1, 1, 1, 1), image)
-        if is_linear:  # otherwise the image is not looked at, and need not be in floating point
-            image = self._pictures.scaled(image, white)
-        return self._engine.level_in_its_space(image, sigma)
+    def _level_of_tile(
+        self,
+        sigma: float | Picture | ShotRead,
+        white: float,
+        image: Picture,
+        rows: tiling.Span,
+        columns: tiling.Span,
+    ) -> Picture:
+        """The noise level of one tile, in the network's own space: (B or 1, 1, rows, columns)."""
+        is_linear = self._spec.space == "linear" and not self.is_blind
+        if is_linear or isinstance(sigma, ShotRead):
+            # What is found for a pixel depends on those around it, also on those beyond the end of the tile.
+            H, W = image.shape[-2:]
+            y, x = rows.around(NEIGHBOURHOOD // 2, H), columns.around(NEIGHBOURHOOD // 2, W)
+            around = self._pictures.scaled(image[..., y, x], white)
+            if isinstance(sigma, ShotRead):
+                level = self._level_of_sensor(sigma, around)
+            else:
+                known = sigma if isinstance(sigma, float) or sigma.shape[-2:] != (H, W) else sigma[..., y, x]
+                level = _level_in_linear(known, around)
+            return self._pictures.crop(level, rows.moved(-y.start), columns.moved(-x.start))
+        shape = (1, 1, rows.stop - rows.start, columns.stop - columns.start)
+        if isinstance(sigma, float):
+            return self._pictures.full(shape, sigma, image)
+        if sigma.shape[-2:] == image.shape[-2:]:
+            return self._pictures.crop(sigma, rows, columns)
+        return self._pictures.full(shape, 1.0, sigma) * sigma
+
+    def _level_of_sensor(self, noise: ShotRead, image: Picture) -> Picture:
+        """The level of a sensor's noise at each pixel, in the network's own space: (B, 1, H, W)."""
+        pictures = self._pictures.to_array(image).transpose(0, 2, 3, 1)  # (B, H, W, C)
+        if self._spec.space == "linear":
+            levels = [noise.level_of_light(transfer.srgb_to_linear(picture)) for picture in pictures]
+        else:
+            levels = [noise.level_of_photo(picture) for picture in pictures]
+        return self._pictures.from_array(np.stack(levels)[:, None], image)
 
     def _denoise_tile(
         self,
-        level: float | Picture,
+        sigma: float | Picture | ShotRead,
         white: float,
         frames: Sequence[Picture],
         rows: tiling.Span,
@@ -367,10 +382,7 @@ class Denoiser:
     ) -> Picture:
         """Denoise one tile: (B, C, rows, columns), on the frames' device, as shares of white."""
         crops = [self._pictures.scaled(self._pictures.crop(frame, rows, columns), white) for frame in frames]
-        if isinstance(level, float):
-            level = self._pictures.full((1, 1, *crops[0].shape[-2:]), level, frames[0])
-        else:
-            level = self._pictures.crop(level, rows, columns)
+        level = self._level_of_tile(sigma, white, frames[0], rows, columns)
         is_grey = frames[0].shape[1] == 1
         if is_grey:
             # Three equal channels have sqrt(3) times the luminance noise of three independent ones.
@@ -382,6 +394,16 @@ class Denoiser:
 def as_batch(picture: Array) -> Array:
     """(H, W) or (H, W, C) to (1, C, H, W)."""
     return np.atleast_3d(np.asarray(picture, np.float32)).transpose(2, 0, 1)[None]
+
+
+def _level_in_linear(level: "float | Tensor", image: "Tensor") -> "Tensor":
+    """The noise level of an encoded image in linear light, for networks that work in it, which run in PyTorch."""
+    import torch
+
+    from denoise_cli.imaging.torch_transfer import sigma_in_linear
+
+    B, _, H, W = image.shape
+    return sigma_in_linear(image, torch.as_tensor(level, dtype=torch.float32, device=image.device).expand(B, 1, H, W))
 
 
 def _is_tensor(value: object) -> "TypeGuard[Tensor]":

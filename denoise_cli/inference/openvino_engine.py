@@ -49,10 +49,6 @@ class OpenVINOEngine:
 
         self._infer = Inference(compile_cached(convert, spec.config, verified_checksum(model), precision))
 
-    def level_in_its_space(self, image: Picture, level: float | Picture) -> float | Picture:  # noqa: ARG002 - the protocol's
-        """See `denoiser.Engine`."""
-        return level
-
     def release_memory(self) -> None:
         """See `denoiser.Engine`."""
         self._infer.release_memory()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from denoise_cli.imaging.torch_transfer import linear_to_srgb, sigma_in_linear, srgb_to_linear
+from denoise_cli.imaging.torch_transfer import linear_to_srgb, srgb_to_linear
 from denoise_cli.inference import cuda_graph, openvino_conversion, openvino_net
 from denoise_cli.inference.device import Arithmetic
 from denoise_cli.inference.tensors import Tensors
@@ -35,14 +35,6 @@ class PyTorchEngine:
         self._device = device
         self._dtype = precision
         self._net = prepare_in_pytorch(net, device)
-
-    def level_in_its_space(self, image: Tensor, level: float | Tensor) -> float | Tensor:
-        """See `denoiser.Engine`."""
-        if not self._is_linear:
-            return level
-        B, _, H, W = image.shape
-        known = torch.as_tensor(level, dtype=torch.float32).to(image.device)
-        return sigma_in_linear(image, known.expand(B, 1, H, W))
 
     def release_memory(self) -> None:
         """See `denoiser.Engine`: PyTorch frees the outputs of layers by itself."""

@@ -1,4 +1,4 @@
-"""LibRaw, through rawpy: its errors are translated, and what it prints is discarded."""
+"""LibRaw, through rawpy: its errors are translated, and what it prints can be discarded."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ from denoise_cli.io.decoding import decoder_errors
 
 @contextmanager
 def libraw(name: object) -> Iterator[ModuleType]:
-    """The module rawpy, for calls inside the `with` statement; for one thread at a time.
+    """The module rawpy, for calls inside the `with` statement.
 
     Args:
         name: the file's name in error messages.
@@ -28,18 +28,20 @@ def libraw(name: object) -> Iterator[ModuleType]:
         raise MissingDependency("reading camera RAW", "rawpy") from error
     with decoder_errors(name):
         try:
-            with _silenced_stderr():
-                yield rawpy
+            yield rawpy
         except rawpy.LibRawError as error:
             reason = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)
             raise ValueError(f"LibRaw cannot read it ({reason})") from error
 
 
 @contextmanager
-def _silenced_stderr() -> Iterator[None]:
-    """Discard what is written to file descriptor 2; if that is closed, it stays closed."""
-    # LibRaw, and libjpeg inside it, print there about damaged data, and rawpy offers no switch: the user is promised
-    # one line per failure. The descriptor is the whole process's, so two threads must not be in here at once.
+def silenced_stderr() -> Iterator[None]:
+    """Discard what is written to file descriptor 2; if that is closed, it stays closed.
+
+    The descriptor is the whole process's: two threads must not be in here at once, nor may another one write there.
+    """
+    # LibRaw, and libjpeg inside it, print there about damaged data when they decode it, and rawpy offers no switch: the
+    # user is promised one line per failure. They do not print when they develop what is decoded.
     with ExitStack() as restored:
         with suppress(OSError, ValueError):
             if sys.stderr is not None:

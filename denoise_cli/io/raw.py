@@ -33,7 +33,7 @@ from denoise_cli.io.dng import (
 from denoise_cli.io.dng_pixels import decode
 from denoise_cli.io.exif import PREFIX, Exif, parse
 from denoise_cli.io.frame import SWAPS_AXES, area_of_dng, frame_of_dng, frame_of_libraw
-from denoise_cli.io.libraw import libraw
+from denoise_cli.io.libraw import libraw, silenced_stderr
 from denoise_cli.io.limits import refuse_too_large
 from denoise_cli.io.nikon_scan import EIGHT_BITS, GAMMA_OF_8_BITS, is_nikon_scan, linear_light
 from denoise_cli.io.opcodes import Curve, Operations, operation_names, parse_operations
@@ -87,6 +87,9 @@ class Mosaic:
 class RawFile:
     """A RAW file, open in LibRaw until `close` is called or the `with` statement ends; for one thread at a time.
 
+    One thread at a time may open files, and nothing else may print on stderr meanwhile, for it would be discarded with
+    what LibRaw prints.
+
     Nothing here depends on what was called before. Whatever is developed or measured starts from the file's own
     numbers, or from those that are passed in.
 
@@ -108,6 +111,8 @@ class RawFile:
         white: the number of a saturated photosite; merged exposures in floating point reach beyond it.
         noise: what the file says about its noise, as shares of white; None if it says nothing.
         notes: what the user should hear about how the file was read.
+        embedded_preview: the largest preview in the file, made by the camera: a JPEG, or (h, w, 3) uint8; None if there
+            is none.
         frame: which part of the picture is to be seen.
         before_demosaicing: what a DNG asks to be done to its values; `develop` does it.
         after_demosaicing: what it asks to be done to the developed picture; `develop` does not.
@@ -129,13 +134,14 @@ class RawFile:
             self._decoded = decode(data, max_pixels) if self.is_dng else None
         self.data = data if self._decoded is None else self._decoded.plain
         with ExitStack() as on_failure:
-            with libraw(name) as rawpy:
+            with libraw(name) as rawpy, silenced_stderr():
                 self._raw: RawPy = rawpy.imread(BytesIO(self.data))
                 on_failure.callback(self.close)
                 refuse_too_large((self._raw.sizes.width, self._raw.sizes.height), max_pixels)
                 self._raw.unpack()
                 self._is_flat = self._raw.raw_type == rawpy.RawType.Flat
                 self._spaces = {"srgb": rawpy.ColorSpace.sRGB, "camera": rawpy.ColorSpace.raw}
+                self.embedded_preview = self._read_preview()
             with decoder_errors(name):
                 self._describe()
             on_failure.pop_all()
@@ -370,19 +376,15 @@ class RawFile:
         scaled = np.rint(numbers.clip(0, 1) * np.float32(WHITE)) if self.is_float else numbers
         return scaled.astype(np.uint16, copy=False)
 
-    @property
-    def embedded_preview(self) -> bytes | NDArray[np.uint8] | None:
-        """The largest preview in the file, made by the camera: a JPEG, or (h, w, 3) pixels; None if there is none."""
-        with libraw(self.name) as rawpy:
-            try:
-                # What was decoded here went to LibRaw without the file's preview.
-                with ExitStack() as opened:
-                    raw = self._raw
-                    if self._decoded is not None:
-                        raw = opened.enter_context(rawpy.imread(BytesIO(self.original)))
-                    preview = raw.extract_thumb()
-            except rawpy.LibRawError:
-                return None
+    def _read_preview(self) -> bytes | NDArray[np.uint8] | None:
+        import rawpy
+
+        try:
+            # A damaged preview makes LibRaw forget what it has unpacked, and what was decoded here came without one.
+            with rawpy.imread(BytesIO(self.original)) as own:
+                preview = own.extract_thumb()
+        except (rawpy.LibRawError, NotImplementedError):  # the latter by rawpy, for HEIF and JPEG XL
+            return None
         if preview.format == rawpy.ThumbFormat.JPEG:
             return bytes(preview.data)
         pixels = np.asarray(preview.data)
@@ -510,12 +512,6 @@ class RawFile:
     @cached_property
     def _exif_of_preview(self) -> Exif:
         """The EXIF of the embedded JPEG, which LibRaw writes itself if the camera did not."""
-        import rawpy
-
-        try:
-            preview = self._raw.extract_thumb()
-        except rawpy.LibRawError:
-            return Exif()
-        jpeg = bytes(preview.data) if preview.format == rawpy.ThumbFormat.JPEG else b""
+        jpeg = self.embedded_preview if isinstance(self.embedded_preview, bytes) else b""
         start = jpeg.find(PREFIX)
         return parse(jpeg[start:]) if start >= 0 else Exif()

@@ -3,8 +3,9 @@
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -29,7 +30,7 @@ from denoise_cli.pipeline.sidecar import carry, foretell
 from denoise_cli.version import __version__
 
 if TYPE_CHECKING:
-    from denoise_cli.pipeline.raw import HotPixels, Output
+    from denoise_cli.pipeline.raw import DenoisedValues, HotPixels, Output
 
 Load = Callable[[str], Denoiser]
 Tone = Literal["flat", "camera"]
@@ -108,7 +109,7 @@ def run(job: Job, load: Load, settings: Settings, progress: Progress | None = No
 def run_all(
     jobs: Iterable[Job], load: Load, settings: Settings, begin: Callable[[Job], None], progress: Progress | None = None
 ) -> Iterator[Result]:
-    """Run jobs one after another, but write each photo while the next one is read and denoised.
+    """Run jobs one after another, but develop (RAW) and write each photo while the next one is read and denoised.
 
     Args:
         jobs: the photos and their targets.
@@ -151,7 +152,8 @@ class _Denoised:
         kind: the format to write.
         size: H and W of the photo that was read.
         is_raw: whether that was camera RAW.
-        done: the result.
+        finish: develops what is not yet a picture.
+        opened: what that needs, to be closed after it.
         seconds: that it took so far.
     """
 
@@ -160,23 +162,27 @@ class _Denoised:
     kind: str
     size: tuple[int, int]
     is_raw: bool
-    done: "_Done"
+    finish: "Callable[[], _Done]"
+    opened: ExitStack
     seconds: float
 
 
 def _denoise(job: Job, load: Load, settings: Settings, progress: Progress | None) -> _Denoised:
     started = time.perf_counter()
-    with _checked(job, settings) as task:
+    with ExitStack() as source:
+        task = source.enter_context(_checked(job, settings))
         model, kind, is_raw, size = task.model, task.kind, isinstance(task.source, RawFile), task.source.shape
-        done = _outcome_of(task, load(model), settings, progress)
-    del task  # the source's pixels need not stay in memory while the result is encoded
-    return_freed_memory()
-    return _Denoised(job, model, kind, size, is_raw, done, time.perf_counter() - started)
+        finish = _denoise_source(task, load(model), settings, progress)
+        opened = source.pop_all() if is_raw else ExitStack()  # a photo's pixels need not stay in memory
+    return _Denoised(job, model, kind, size, is_raw, finish, opened, time.perf_counter() - started)
 
 
 def _write(denoised: _Denoised, settings: Settings) -> Result:
     started = time.perf_counter()
-    job, model, kind, done = denoised.job, denoised.model, denoised.kind, denoised.done
+    job, model, kind = denoised.job, denoised.model, denoised.kind
+    with denoised.opened:
+        done = denoised.finish()
+    return_freed_memory()
     if job.makes_folder:
         _make_folder(job.target.parent)
     software = f"denoise {__version__} ({Path(model).name}, {done.words(settings.strength)})"
@@ -326,43 +332,58 @@ class _Done:
         return {"sigma": sigma, "noise_from": self.noise_from}
 
 
-def _outcome_of(task: _Task, denoise: Denoiser, settings: Settings, progress: Progress | None) -> _Done:
+def _denoise_source(
+    task: _Task, denoise: Denoiser, settings: Settings, progress: Progress | None
+) -> Callable[[], _Done]:
+    """Denoise what was read; what is returned makes a picture of it, for which a RAW file must still be open."""
     source = task.source
-    if isinstance(source, RawFile) and task.is_for_raw:
-        done = _denoise_raw(source, task, denoise, settings, progress)
+    if not isinstance(source, RawFile):
+        return _denoise_developed(source, denoise, settings, progress)
+    if task.is_for_raw:
+        finish = _denoise_raw(source, task, denoise, settings, progress)
     else:
-        photo = development.developed(source) if isinstance(source, RawFile) else source
-        done = _denoise_photo(photo, denoise, settings, progress)
-    if settings.tone == "camera" and isinstance(source, RawFile) and isinstance(done.picture, Photo):
-        done = _in_camera_tone(done, source, done.picture)
-    return done
+        finish = _denoise_developed(development.developed(source), denoise, settings, progress)
+    return partial(_in_camera_tone, source, finish) if settings.tone == "camera" else finish
 
 
-def _denoise_photo(photo: Photo, denoise: Denoiser, settings: Settings, progress: Progress | None) -> _Done:
+def _denoise_developed(
+    photo: Photo, denoise: Denoiser, settings: Settings, progress: Progress | None
+) -> Callable[[], _Done]:
     clean, noise = denoise_photo(photo, denoise, settings, progress)
     noise_from = None if noise is None else "given" if settings.noise is not None else "estimated"
-    return _Done(clean, noise, noise_from, photo.notes)
+    done = _Done(clean, noise, noise_from, photo.notes)
+    return lambda: done
 
 
-def _denoise_raw(raw: RawFile, task: _Task, denoise: Denoiser, settings: Settings, progress: Progress | None) -> _Done:
+def _denoise_raw(
+    raw: RawFile, task: _Task, denoise: Denoiser, settings: Settings, progress: Progress | None
+) -> Callable[[], _Done]:
     from denoise_cli.pipeline.raw import denoise_raw  # for RAW alone: SciPy takes long to import
 
     given = settings.noise if isinstance(settings.noise, ShotRead) else None
     output: Output = "photo" if task.kind != DNG else "linear_dng" if settings.linear else "mosaic_dng"
-    done = denoise_raw(raw, denoise, output, given, settings.strength, progress, task.hot_pixels)
-    picture, notes = done.picture, task.notes + done.notes
+    denoised = denoise_raw(raw, denoise, output, given, settings.strength, progress, task.hot_pixels)
+    return partial(_finish_raw, denoised, task.notes, settings)
+
+
+def _finish_raw(denoised: "DenoisedValues", notes: tuple[str, ...], settings: Settings) -> _Done:
+    done = denoised.finish()
+    picture, notes = done.picture, notes + done.notes
     if isinstance(picture, DigitalNegative):
-        picture = compressed_as(raw, picture, settings.compression)
+        picture = compressed_as(denoised.raw, picture, settings.compression)
         if picture.is_lossy:
             notes += ("compressed with loss, as the RAW file is: --compression jpeg avoids it",)
     return _Done(picture, done.noise.noise, done.noise.source, notes)
 
 
-def _in_camera_tone(done: _Done, raw: RawFile, photo: Photo) -> _Done:
+def _in_camera_tone(raw: RawFile, finish: Callable[[], _Done]) -> _Done:
     from denoise_cli.io.camera_tone import with_camera_tone  # imports SciPy, too
 
-    toned = with_camera_tone(raw, photo)
-    return replace(done, picture=toned, notes=done.notes + toned.notes[len(photo.notes) :])
+    done = finish()
+    if isinstance(done.picture, DigitalNegative):  # which holds light without a tone
+        return done
+    toned = with_camera_tone(raw, done.picture)
+    return replace(done, picture=toned, notes=done.notes + toned.notes[len(done.picture.notes) :])
 
 
 def denoise_photo(

@@ -8,6 +8,8 @@ LibRaw's linear picture is denoised by a network that was trained on demosaiced 
 Legend: H x W photosites or pixels, h x w quads or blocks.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -63,6 +65,60 @@ class DenoisedRaw:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class DenoisedValues:
+    """The denoised values of a RAW file, of which LibRaw has still to make a picture.
+
+    Attributes:
+        raw: the file, which is open.
+        values: (H, W) of its photosites, in its own scale; or (H, W, 3) of a linear picture, if `is_developed`.
+        is_developed: whether LibRaw has demosaiced the values.
+        output: what is made of them.
+        noise: that they had.
+        removed: the share of it that was removed.
+        notes: what the user should hear about that.
+    """
+
+    raw: RawFile
+    values: Numbers
+    is_developed: bool
+    output: Output
+    noise: KnownNoise
+    removed: float
+    notes: tuple[str, ...]
+
+    def finish(self) -> DenoisedRaw:
+        """Make the photo or the DNG; in any thread, as long as the file is open.
+
+        Raises:
+            OutOfMemory: it does not fit into memory.
+            UnreadableFile: LibRaw cannot develop the file.
+        """
+        with _memory_for(self.raw):
+            return self._finished_picture() if self.is_developed else self._finished_mosaic()
+
+    def _finished_mosaic(self) -> DenoisedRaw:
+        raw, numbers = self.raw, self.values
+        if self.output == "photo":
+            photo = as_photo(raw, raw.develop(numbers))
+            return DenoisedRaw(photo, self.noise, self.notes + photo.notes)
+        left = estimate_mosaic_noise(raw.mosaic_of(numbers)) if self.removed else self.noise.noise
+        return_freed_memory()
+        if self.output == "mosaic_dng":
+            return DenoisedRaw(mosaic_dng(raw, numbers, left, self.removed), self.noise, self.notes)
+        linear = linear_dng(raw, camera_light(raw, numbers), left, numbers, self.removed)
+        return DenoisedRaw(linear, self.noise, self.notes + unmade_note(raw.unmade_operations))
+
+    def _finished_picture(self) -> DenoisedRaw:
+        raw, linear = self.raw, self.values
+        if self.output == "photo":
+            photo = as_photo(raw, linear.astype(np.uint16, copy=False))
+            return DenoisedRaw(photo, self.noise, self.notes + photo.notes)
+        left = estimate_picture_noise(linear, raw.gains) if self.removed else self.noise.noise
+        written = linear_dng(raw, linear, left, removed=self.removed)
+        return DenoisedRaw(written, self.noise, self.notes + unmade_note(raw.unmade_operations))
+
+
 def denoise_raw(
     raw: RawFile,
     denoise: Denoiser,
@@ -71,8 +127,8 @@ def denoise_raw(
     strength: float = 1.0,
     progress: Progress | None = None,
     hot_pixels: HotPixels = "auto",
-) -> DenoisedRaw:
-    """Denoise an open RAW file.
+) -> DenoisedValues:
+    """Denoise the values of an open RAW file.
 
     Args:
         raw: the file; without `obstacle` if `denoise` is for mosaics.
@@ -84,17 +140,24 @@ def denoise_raw(
         progress: called with the fraction done.
         hot_pixels: which photosites of a mosaic are replaced, because they are stuck.
 
+    Returns:
+        What becomes the output by `finish`, which needs no network: the next file can be denoised meanwhile.
+
     Raises:
         OutOfMemory: even the smallest tile, or the whole picture, does not fit into memory.
         UnreadableFile: LibRaw cannot develop the file.
     """
-    try:
+    with _memory_for(raw):
         known = noise_of(raw, noise)
         if denoise.is_for_mosaics:
-            denoised = _denoise_mosaic_of(raw, denoise, output, known, strength, progress, hot_pixels)
-        else:
-            denoised = _denoise_picture_of(raw, denoise, output, known, strength, progress)
-        return replace(denoised, notes=known.notes + denoised.notes)
+            return _denoise_mosaic_of(raw, denoise, output, known, strength, progress, hot_pixels)
+        return _denoise_picture_of(raw, denoise, output, known, strength, progress)
+
+
+@contextmanager
+def _memory_for(raw: RawFile) -> Iterator[None]:
+    try:
+        yield
     except MemoryError as error:
         raise OutOfMemory(f"{raw.name}: does not fit into memory") from error
 
@@ -272,7 +335,7 @@ def _denoise_mosaic_of(
     strength: float,
     progress: Progress | None,
     hot_pixels: HotPixels,
-) -> DenoisedRaw:
+) -> DenoisedValues:
     mosaic, noise = raw.mosaic, known.noise
     notes: tuple[str, ...] = ()
     if strength and (noise.shot or noise.read):
@@ -284,36 +347,21 @@ def _denoise_mosaic_of(
     denoise.release_memory()
     return_freed_memory()
     changed = light is not raw.mosaic.light
-    numbers = raw.numbers_of(light) if changed else raw.numbers
-    if output == "photo":
-        photo = as_photo(raw, raw.develop(numbers))
-        return DenoisedRaw(photo, known, (*_notes(raw, output), *notes, *photo.notes))
-    left = estimate_mosaic_noise(raw.mosaic_of(numbers)) if changed else known.noise
-    removed = strength if changed else 0.0
-    return_freed_memory()
-    if output == "mosaic_dng":
-        return DenoisedRaw(mosaic_dng(raw, numbers, left, removed), known, (*_notes(raw, output), *notes))
-    linear = linear_dng(raw, camera_light(raw, numbers), left, numbers, removed)
-    return DenoisedRaw(linear, known, (*_notes(raw, output), *notes, *unmade_note(raw.unmade_operations)))
+    del raw.mosaic  # it need not be in memory until the file is closed
+    numbers, removed = (raw.numbers_of(light), strength) if changed else (raw.numbers, 0.0)
+    return DenoisedValues(raw, numbers, False, output, known, removed, known.notes + _notes(raw, output) + notes)
 
 
 def _denoise_picture_of(
     raw: RawFile, denoise: Denoiser, output: Output, known: KnownNoise, strength: float, progress: Progress | None
-) -> DenoisedRaw:
-    notes = _notes(raw, output)
+) -> DenoisedValues:
     linear = raw.develop() if output == "photo" else camera_light(raw)
     return_freed_memory()
     clean = denoise_picture(linear, known.noise, raw.gains, denoise, strength, progress)
     denoise.release_memory()
     return_freed_memory()
-    if output == "photo":
-        photo = as_photo(raw, clean.astype(np.uint16, copy=False))
-        return DenoisedRaw(photo, known, notes + photo.notes)
-    changed = clean is not linear
-    left = estimate_picture_noise(clean, raw.gains) if changed else known.noise
-    removed = strength if changed else 0.0
-    written = linear_dng(raw, clean, left, removed=removed)
-    return DenoisedRaw(written, known, notes + unmade_note(raw.unmade_operations))
+    removed = strength if clean is not linear else 0.0
+    return DenoisedValues(raw, clean, True, output, known, removed, known.notes + _notes(raw, output))
 
 
 def _notes(raw: RawFile, output: Output) -> tuple[str, ...]:

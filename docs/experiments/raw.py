@@ -191,7 +191,7 @@ def _denoise_unusual(unusual: Unusual, photo: Pixels, index: int, denoise: Denoi
     results = []
     for file, strength in ((untold, 1.0), (told, 1.0), (told, 0.0)):
         with RawFile(file, MAX_PIXELS) as raw:
-            picture = denoise_raw(raw, denoise, "photo", strength=strength).picture
+            picture = denoise_raw(raw, denoise, "photo", strength=strength).finish().picture
             assert isinstance(picture, Photo)
             results.append(_pushed(picture.as_float(), unusual.push))
     with RawFile(clean, MAX_PIXELS) as raw:

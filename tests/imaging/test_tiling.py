@@ -85,6 +85,14 @@ def test_a_grid_covers_every_pixel_with_a_weight_of_one() -> None:
     np.testing.assert_allclose(total, 1, rtol=0, atol=1e-6)
 
 
+def test_the_surroundings_of_a_tile_end_where_the_image_does() -> None:
+    first, last = split(length=320, tile=192, overlap=64, multiple=64)
+    assert first.around(2, 300) == slice(0, 194)
+    assert last.around(2, 300) == slice(126, 300)
+    moved = last.moved(-126)
+    assert (moved.start, moved.stop, moved.shared_before) == (2, 194, 64)
+
+
 @pytest.mark.parametrize("length", [2, 3, 7, 64])
 def test_reflection_is_that_of_numpy_however_far(length: int) -> None:
     before, after = 5 * length + 1, 3 * length + 2

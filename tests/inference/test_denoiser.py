@@ -356,6 +356,31 @@ def test_of_a_sensors_noise_a_network_is_told_the_level_in_its_own_space(rng: np
     np.testing.assert_allclose(net.level[0, 0].numpy(), noise.level_of_photo(photo), rtol=1e-6)
 
 
+@pytest.mark.parametrize("space", ["srgb", "linear"])
+@pytest.mark.parametrize("is_known", [False, True])
+def test_the_level_at_a_pixel_does_not_depend_on_the_tile(rng: np.random.Generator, space: str, is_known: bool) -> None:
+    """Neither where tiles meet nor at the borders, beyond which they are extended."""
+    image = rng.random((330, 410, 3), dtype=np.float32)
+    sigma = ShotRead(4e-3, 0.02) if is_known else rng.uniform(0.01, 0.2, image.shape[:2]).astype(np.float32)
+
+    class Level(nn.Module):
+        def forward(self, image: Tensor, sigma: Tensor) -> Tensor:
+            return sigma.repeat(1, image.shape[1], 1, 1)
+
+    tiled, whole = (
+        denoiser_of(Level(), tile, space=space, noise="sensor")(image, sigma, strength=0.5) for tile in (256, 1024)
+    )
+    np.testing.assert_allclose(tiled, whole, atol=2e-6)
+
+
+def test_each_of_several_pictures_has_a_level_of_its_own_in_every_tile(rng: np.random.Generator) -> None:
+    net = Recorder(factor=0.0)
+    deviations = np.array([0.05, 0.1], np.float32)
+    noise = rng.standard_normal((2, 3, 330, 410), np.float32) * deviations[:, None, None, None]
+    assert not denoiser_of(net, 256)(torch.from_numpy(0.5 + noise)).any()
+    np.testing.assert_allclose(net.level.mean(dim=(1, 2, 3)), deviations, rtol=0.05)
+
+
 def test_a_network_that_cannot_see_the_noise_is_told_the_estimate(noisy: NDArray[np.float32]) -> None:
     net = Recorder()
     denoiser_of(net)(noisy, strength=0.5)

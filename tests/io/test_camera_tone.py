@@ -68,7 +68,7 @@ def test_a_damaged_preview_is_none(scene: Pixels, monkeypatch: pytest.MonkeyPatc
     with RawFile(file_with(scene, scene), 10**9) as raw:
         flat = developed(raw)
         for damaged in (b"", jpeg.getvalue()[:3000], b"\xff\xd8\xff" + bytes(100)):
-            monkeypatch.setattr(RawFile, "embedded_preview", damaged)
+            monkeypatch.setattr(raw, "embedded_preview", damaged)
             assert with_camera_tone(raw, flat).notes == (
                 "not in the camera's tone: the file has no preview that can be read",
             )

@@ -11,6 +11,7 @@ from denoise_cli.errors import MissingDependency, UnreadableFile
 from denoise_cli.io import image
 from denoise_cli.io.exif import EXIF_IFD, Exif, Value, parse
 from denoise_cli.io.photo import Photo
+from denoise_cli.io.raw import Numbers, RawFile
 
 Encode = Callable[..., bytes]
 Read = Callable[..., Photo]
@@ -136,6 +137,22 @@ def test_libraw_prints_nothing(share: float, dng: Encode, read_bytes: Read, capf
         read_bytes(whole[: int(len(whole) * share)], "photo.dng")
 
     print("heard", file=sys.stderr)
+    assert capfd.readouterr().err == "heard\n"
+
+
+def test_what_is_printed_while_a_file_is_developed_is_heard(
+    dng: Encode, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread may have to report something meanwhile."""
+    with RawFile(dng(), 10**6) as raw:
+        integers = raw._integers
+
+        def print_and_convert(numbers: Numbers) -> Numbers:
+            print("heard", file=sys.stderr)
+            return integers(numbers)
+
+        monkeypatch.setattr(raw, "_integers", print_and_convert)
+        raw.develop()
     assert capfd.readouterr().err == "heard\n"
 
 

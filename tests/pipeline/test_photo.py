@@ -1,3 +1,4 @@
+import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -6,14 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from denoise_cli.errors import UnreadableFile
 from denoise_cli.inference.denoiser import Denoiser, load_denoiser
 from denoise_cli.io import image
 from denoise_cli.io.photo import Photo
+from denoise_cli.io.raw import Numbers, Picture, RawFile
 from denoise_cli.pipeline import photo
 from denoise_cli.pipeline.jobs import Job
 
 SETTINGS = photo.Settings("mallenet-s", 0.1, strength=1.0, quality=95, overwrite=False, max_pixels=10**6)
+AUTO = replace(SETTINGS, model="auto", noise=None)
 PATIENCE = 60  # seconds until a test fails that waits for another thread
+RAW = Path(__file__).parents[2] / "docs" / "images" / "noisy.dng"
 
 
 @pytest.fixture
@@ -50,7 +55,75 @@ def test_a_photo_is_written_while_the_next_one_is_denoised(jobs: list[Job], monk
     assert all(job.target.exists() for job in jobs)
 
 
-def test_no_more_than_two_photos_are_held(jobs: list[Job], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def raw_jobs(tmp_path: Path) -> list[Job]:
+    for name in "abc":
+        shutil.copy(RAW, tmp_path / f"{name}.dng")
+    return [Job(tmp_path / f"{name}.dng", tmp_path / f"{name}-developed.png", "png") for name in "abc"]
+
+
+def intercept_development(monkeypatch: pytest.MonkeyPatch, before: Callable[[RawFile], None]) -> None:
+    """Call a function before each development of given numbers."""
+    develop = RawFile.develop
+
+    def intercepted(raw: RawFile, numbers: Numbers | None = None) -> Picture:
+        assert numbers is not None
+        before(raw)
+        return develop(raw, numbers)
+
+    monkeypatch.setattr(RawFile, "develop", intercepted)
+
+
+def test_a_raw_file_is_developed_while_the_next_one_is_denoised(
+    raw_jobs: list[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    denoising_second = threading.Event()
+
+    def wait_for_second(raw: RawFile) -> None:
+        if raw.name == raw_jobs[0].source:
+            assert denoising_second.wait(PATIENCE)
+
+    def begin(job: Job) -> None:
+        if job is raw_jobs[1]:
+            denoising_second.set()
+
+    intercept_development(monkeypatch, wait_for_second)
+    results = list(photo.run_all(raw_jobs, load, AUTO, begin))
+    assert [result.error for result in results] == [None] * 3
+    together = [job.target.read_bytes() for job in raw_jobs]
+    raw_jobs[0].target.unlink()
+    photo.run(raw_jobs[0], load, AUTO)
+    assert together == [raw_jobs[0].target.read_bytes()] * 3
+
+
+@pytest.mark.parametrize("failing", [0, 1, 2])
+def test_a_raw_file_that_cannot_be_developed_is_closed_and_does_not_stop_the_others(
+    raw_jobs: list[Job], failing: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[object] = []
+    close = RawFile.close
+
+    def fail(raw: RawFile) -> None:
+        if raw.name == raw_jobs[failing].source:
+            raise UnreadableFile(raw.name, "LibRaw cannot read it (in this test)")
+
+    def record(raw: RawFile) -> None:
+        close(raw)
+        closed.append(raw.name)
+
+    intercept_development(monkeypatch, fail)
+    monkeypatch.setattr(RawFile, "close", record)
+    results = list(photo.run_all(raw_jobs, load, AUTO, ignore))
+    expected: list[str | None] = [None] * 3
+    expected[failing] = f"{raw_jobs[failing].source}: LibRaw cannot read it (in this test)"
+    assert [result.error for result in results] == expected
+    assert closed == [job.source for job in raw_jobs]
+
+
+@pytest.mark.parametrize("kind", ["png", "raw"])
+def test_no_more_than_two_photos_are_held(
+    kind: str, jobs: list[Job], raw_jobs: list[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
     begun: list[Job] = []
     held: list[int] = []
     write = image.write
@@ -60,7 +133,7 @@ def test_no_more_than_two_photos_are_held(jobs: list[Job], monkeypatch: pytest.M
         held.append(len(begun) - len(held))
 
     monkeypatch.setattr(image, "write", count)
-    list(photo.run_all(jobs, load, SETTINGS, begun.append))
+    list(photo.run_all(raw_jobs if kind == "raw" else jobs, load, AUTO, begun.append))
     assert len(held) == 3
     assert max(held) <= 2
 

@@ -173,7 +173,7 @@ def test_an_unchanged_linear_negative_keeps_the_noise_that_it_states(simulate: S
     with RawFile(simulate(), LIMIT) as raw:
         linear = dng.encode(as_dng(raw, linear=True, noise=SENSOR.noise), "test")
     with RawFile(linear, LIMIT) as raw:
-        done = denoise_raw(raw, load_denoiser("mallenet-linear", "cpu", "fp32"), "linear_dng", strength=0)
+        done = denoise_raw(raw, load_denoiser("mallenet-linear", "cpu", "fp32"), "linear_dng", strength=0).finish()
         assert isinstance(done.picture, dng.DigitalNegative)
         assert done.picture.noise == pytest.approx(raw.noise)
 
@@ -198,7 +198,7 @@ def test_at_strength_0_nothing_is_touched(simulate: Simulate, mosaic_denoiser: D
         assert denoise_mosaic(raw.mosaic, SENSOR.noise, mosaic_denoiser, 0.0) is raw.mosaic.light
         linear = raw.develop()
         assert denoise_picture(linear, SENSOR.noise, raw.gains, mosaic_denoiser, 0.0) is linear
-        written = denoise_raw(raw, mosaic_denoiser, "mosaic_dng", strength=0.0).picture
+        written = denoise_raw(raw, mosaic_denoiser, "mosaic_dng", strength=0.0).finish().picture
         np.testing.assert_array_equal(written.values, raw.numbers)
         assert written.noise == raw.noise
 
@@ -207,7 +207,7 @@ def test_at_strength_0_nothing_is_touched(simulate: Simulate, mosaic_denoiser: D
 def test_corrections_that_are_lost_are_named(output: str, simulate: Simulate, mosaic_denoiser: Denoiser) -> None:
     warp = struct.pack(">5I", 1, 1, 0x01030000, 1, 20) + bytes(20)
     with RawFile(simulate(picture={51009: Value(7, warp)}), LIMIT) as raw:
-        done = denoise_raw(raw, mosaic_denoiser, output, strength=0.0)  # type: ignore[arg-type]
+        done = denoise_raw(raw, mosaic_denoiser, output, strength=0.0).finish()  # type: ignore[arg-type]
     named = ("corrections that the file asks for and that are not made: WarpRectilinear",)
     assert done.notes == (() if output == "mosaic_dng" else named)  # the mosaic still asks for them
 
@@ -281,7 +281,7 @@ def test_smoothed_noise_is_removed_with_less_than_its_file_states(
         known = noise_of(raw)
         assert known.source == "file"
         assert known.notes[0].startswith("the noise has been smoothed before:")
-        result = denoise_raw(raw, mosaic_denoiser, "mosaic_dng")
+        result = denoise_raw(raw, mosaic_denoiser, "mosaic_dng").finish()
         assert known.notes[0] in result.notes
         ways = {
             "as smoothed": denoise_mosaic(raw.mosaic, known.noise, mosaic_denoiser),
@@ -392,7 +392,7 @@ def test_all_of_an_area_that_libraw_cuts_is_denoised(simulate: Simulate, mosaic_
             frame[3:259, 7:327] = raw.numbers
             frames.append(frame)
     with RawFile(simulate(values=frames[0], area=area), LIMIT) as raw:
-        written = denoise_raw(raw, mosaic_denoiser, "mosaic_dng").picture
+        written = denoise_raw(raw, mosaic_denoiser, "mosaic_dng").finish().picture
     assert isinstance(written, dng.DigitalNegative)
     assert (written.area, written.removed) == (area, 1.0)
     before, after = (np.abs(one.astype(float) - frames[1]) for one in (frames[0], written.values))
@@ -529,9 +529,9 @@ def test_a_picture_says_that_light_beyond_white_is_clipped_and_a_dng_keeps_it(
     with RawFile(simulate(), LIMIT) as raw:
         data = merged(raw.numbers, 5.0)
     with RawFile(data, LIMIT) as raw:
-        done = denoise_raw(raw, mosaic_denoiser, "photo", SENSOR.noise)
+        done = denoise_raw(raw, mosaic_denoiser, "photo", SENSOR.noise).finish()
         assert done.notes == ("light beyond white is clipped: a .dng keeps it",)
-        done = denoise_raw(raw, mosaic_denoiser, "mosaic_dng", SENSOR.noise)
+        done = denoise_raw(raw, mosaic_denoiser, "mosaic_dng", SENSOR.noise).finish()
         assert done.notes == ()
     assert isinstance(done.picture, dng.DigitalNegative)
     with RawFile(dng.encode(done.picture, "test"), LIMIT) as again:
@@ -548,7 +548,7 @@ def test_a_linear_picture_beyond_white_is_denoised_and_kept(simulate: Simulate) 
     values = (linear * 1000).astype(np.float32)
     data = dng.encode(replace(negative, values=values, white=1000, compression="deflate"), "test")
     with RawFile(data, LIMIT) as raw:
-        done = denoise_raw(raw, load_denoiser("mallenet-linear", "cpu", "fp32"), "linear_dng", SENSOR.noise)
+        done = denoise_raw(raw, load_denoiser("mallenet-linear", "cpu", "fp32"), "linear_dng", SENSOR.noise).finish()
         before = raw.numbers
     assert isinstance(done.picture, dng.DigitalNegative)
     with RawFile(dng.encode(done.picture, "test"), LIMIT) as again:
@@ -565,7 +565,7 @@ def test_darktable_shows_a_denoised_merge_as_bright_as_the_original(
     with RawFile(simulate(), LIMIT) as raw:
         source = merged(raw.numbers, 5.0)
     with RawFile(source, LIMIT) as raw:
-        done = denoise_raw(raw, mosaic_denoiser, "mosaic_dng", SENSOR.noise)
+        done = denoise_raw(raw, mosaic_denoiser, "mosaic_dng", SENSOR.noise).finish()
     assert isinstance(done.picture, dng.DigitalNegative)
     means = []
     for name, data in (("original", source), ("denoised", dng.encode(done.picture, "test"))):
