@@ -225,7 +225,7 @@ def test_cameras_stay_in_their_ranges() -> None:
         assert 0 <= one.tone <= 1
         assert one.phase in PHASES
         assert 0 <= one.luma_grain <= 1
-        assert 0 <= one.chroma_grain <= 2.5
+        assert 0 <= one.chroma_grain <= 5
         assert 0 <= one.sharpening <= 1
         assert 0.5 <= one.scale <= 1
         assert one.quality is None or 1 <= one.quality <= 100
@@ -239,6 +239,8 @@ def test_every_kind_of_camera_is_drawn() -> None:
         share = np.mean([getattr(one, name) == 0 for one in DRAWN])
         assert 0.05 < share < 0.5
     assert np.mean([one.quality is None for one in DRAWN]) == pytest.approx(0.2, abs=0.05)
+    assert 0 < np.mean([one.chroma_grain > 2.5 for one in DRAWN]) < 0.2
+    assert min(one.quality for one in DRAWN if one.quality is not None) < 50
     assert np.mean([one.scale == 1 for one in DRAWN]) == pytest.approx(0.6, abs=0.06)
 
 
