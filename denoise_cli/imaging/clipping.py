@@ -56,8 +56,9 @@ def clipped_at(planes: Values, read: float = np.inf) -> NDArray[np.float32] | No
     Returns:
         (C,), -infinity for a plane that is not clipped.
     """
-    lowest = planes.min(axis=(0, 1))
-    shares = np.array([np.mean(planes[..., c] <= low) for c, low in enumerate(lowest)])
+    lowest = planes.min(axis=0).min(axis=0)  # one axis after the other: much faster than both at once
+    places = planes.shape[0] * planes.shape[1]
+    shares = np.array([np.count_nonzero(planes[..., c] <= low) / places for c, low in enumerate(lowest)])
     floors = np.where((shares > MIN_SHARE) & (np.abs(lowest) < REACH * read), lowest, -np.inf).astype(np.float32)
     return floors if np.isfinite(floors).any() else None
 

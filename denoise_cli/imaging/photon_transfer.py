@@ -147,7 +147,8 @@ def _fit_line(light: Array, variance: Array, sure: int = 0) -> ShotRead:
 
 def _split(planes: Array, full: NDArray[np.bool_]) -> tuple[list[Array], list[NDArray[np.bool_]]]:
     C = planes.shape[-1]
-    return [planes[..., c] for c in range(C)], [full[..., c] for c in range(C)]
+    # Arrays of their own: NumPy takes twice as long for values that are apart in memory.
+    return [planes[..., c].copy() for c in range(C)], [full[..., c].copy() for c in range(C)]
 
 
 def _blocks(plane: Array, full: NDArray[np.bool_]) -> tuple[Array, Array]:
@@ -158,7 +159,8 @@ def _blocks(plane: Array, full: NDArray[np.bool_]) -> tuple[Array, Array]:
     variance, mean = squares.mean(axis=(1, 3)), light.mean(axis=(1, 3))
     # Noise is clipped at the smallest and the largest value, whatever the reason. A constant block was never measured.
     ends = full | (plane <= plane.min()) | (plane >= plane.max())
-    whole = ~_in_blocks(ends[1:-1, 1:-1]).any(axis=(1, 3)) & (variance > 0)
+    # One axis after the other, which is faster than both at once.
+    whole = ~np.any(np.any(_in_blocks(ends[1:-1, 1:-1]), axis=1), axis=2) & (variance > 0)
     return mean[whole], variance[whole]
 
 

@@ -7,7 +7,8 @@ not come through a lens.
 Legend: H x W photosites, N of them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ CONTRAST = 2.0
 # than this share of the photosite's own difference, the least that a lens leaves there.
 CONFIRMED = 3.0
 SPREAD_LIGHT = 0.01
+STRIP = 16  # repetitions of the pattern that are searched at a time, so that they stay in the processor's cache
 COLUMNS = 256  # photosites that are searched for lines at a time, so that large mosaics take little memory
 LINE = 128  # photosites of one line: so many are judged together,
 LINE_SHARE = 0.8  # of which this share has to be stuck in the same sense
@@ -75,11 +77,7 @@ def replace(light: Array, stuck: Mask, pattern: NDArray[np.integer]) -> Array:
 
 def _stuck_singly(light: Array, pattern: NDArray[np.integer], noise: ShotRead) -> Mask:
     """Photosites that are alone, or in pairs; NaN stands for those that are known to be stuck."""
-    alone, paired = np.zeros(light.shape, bool), np.zeros(light.shape, bool)
-    rows, columns = pattern.shape
-    for at in np.ndindex(rows, columns):
-        site = np.s_[at[0] :: rows, at[1] :: columns]
-        alone[site], paired[site] = _beyond_neighbours(light, at, pattern, noise)
+    alone, paired = _beyond_neighbours(light, pattern, noise)
     for found in (alone, paired):
         for at, y, x in _places(found, pattern.shape):
             found[y, x] = ~_confirmed(light, y, x, at, pattern, noise)
@@ -90,24 +88,62 @@ def _stuck_singly(light: Array, pattern: NDArray[np.integer], noise: ShotRead) -
     return alone
 
 
-def _beyond_neighbours(light: Array, at: Step, pattern: NDArray[np.integer], noise: ShotRead) -> tuple[Mask, Mask]:
-    """Of the photosites in one place of the pattern: whether they are beyond all neighbours, and beyond all but one."""
+def _beyond_neighbours(light: Array, pattern: NDArray[np.integer], noise: ShotRead) -> tuple[Mask, Mask]:
+    """Which photosites are beyond all of their neighbours, and which are beyond all but one."""
+    alone, paired = np.zeros(light.shape, bool), np.zeros(light.shape, bool)
     rows, columns = pattern.shape
-    value = light[at[0] :: rows, at[1] :: columns]
+    nearest = [(at, _nearest(pattern, at)) for at in np.ndindex(rows, columns)]
+    reach = 2 * max(rows, columns)
+    for top in range(0, len(light), STRIP * rows):
+        bottom = min(top + STRIP * rows, len(light))
+        margins = (max(reach - top, 0), max(bottom + reach - len(light), 0)), (reach, reach)
+        around = np.pad(light[max(top - reach, 0) : bottom + reach], margins, constant_values=np.nan)
+        # Each place of the pattern on its own, so that what is compared lies side by side in memory.
+        sites = {(y, x): around[y::rows, x::columns].copy() for y, x in np.ndindex(rows, columns)}
+        for (y, x), steps in nearest:
+            site = np.s_[top + y : bottom : rows, x::columns]
+            shape = alone[site].shape
+            value, *neighbours = (
+                _repeated(sites, (reach + y + down, reach + x + across), pattern.shape)[: shape[0], : shape[1]]
+                for down, across in [(0, 0), *steps]
+            )
+            alone[site], paired[site] = _beyond(value, neighbours, noise)
+    return alone, paired
+
+
+def _repeated(sites: Mapping[Step, Array], first: Step, pattern: tuple[int, ...]) -> Array:
+    """The value of a photosite and of all that follow whole patterns on; `sites` has those of each place in it."""
+    (top, y), (left, x) = (divmod(start, period) for start, period in zip(first, pattern, strict=True))
+    return sites[y, x][top:, left:]
+
+
+def _beyond(value: Array, neighbours: list[Array], noise: ShotRead) -> tuple[Mask, Mask]:
+    """Where values are beyond all of their neighbours, and where they are beyond all but one."""
     high, second_high = (np.full(value.shape, -np.inf, np.float32) for _ in range(2))
     low, second_low = (np.full(value.shape, np.inf, np.float32) for _ in range(2))
-    for neighbour in _slices(light, at, _nearest(pattern, at), pattern.shape):
-        np.fmax(second_high, np.fmin(high, neighbour), out=second_high)
+    between = np.empty_like(value)
+    for neighbour in neighbours:
+        np.fmax(second_high, np.fmin(high, neighbour, out=between), out=second_high)
         np.fmax(high, neighbour, out=high)
-        np.fmin(second_low, np.fmax(low, neighbour), out=second_low)
+        np.fmin(second_low, np.fmax(low, neighbour, out=between), out=second_low)
         np.fmin(low, neighbour, out=low)
+    # Few are so far beyond their neighbours as they have to be at least: only these are looked at further.
+    least = STUCK * _deviation(np.zeros(1, np.float32), noise)
+    some = np.flatnonzero((value > second_high + least) | (value < second_low - least))
+    shape = value.shape
+    value, high, second_high, low, second_low = (
+        each.ravel()[some] for each in (value, high, second_high, low, second_low)
+    )
 
     def beyond(highest: Array, lowest: Array) -> Mask:
         margin = np.maximum(STUCK * _deviation(highest, noise), CONTRAST * (highest - lowest))
         return (value > highest + margin) | (value < lowest - margin)
 
+    alone, paired = np.zeros(between.size, bool), np.zeros(between.size, bool)
     with np.errstate(invalid="ignore"):  # differences of infinities, where there are no neighbours
-        return beyond(high, low), beyond(second_high, low) | beyond(high, second_low)
+        alone[some] = beyond(high, low)
+        paired[some] = beyond(second_high, low) | beyond(high, second_low)
+    return alone.reshape(shape), paired.reshape(shape)
 
 
 def _confirmed(light: Array, y: Indices, x: Indices, at: Step, pattern: NDArray[np.integer], noise: ShotRead) -> Mask:
@@ -144,7 +180,7 @@ def _find_in_columns(found: Mask, light: Array, whole: Array, columns: slice, pe
     W = light.shape[1]
     beside = [whole[:, step * period + columns.start : step * period + columns.stop] for step in (0, 1, 3, 4)]
     light, found = light[:, columns], found[:, columns]
-    high, low = np.maximum.reduce(beside), np.minimum.reduce(beside)
+    high, low = reduce(np.maximum, beside), reduce(np.minimum, beside)  # NumPy's own would copy them into one array
     deviation = _deviation(high, noise)
     margin = np.maximum(2 * deviation, high - low)
     for sense, beyond in ((1, light > high + margin), (-1, light < low - margin)):
@@ -200,16 +236,6 @@ def _nearest(pattern: NDArray[np.integer], at: Step, count: int = NEIGHBOURS) ->
         and pattern[(at[0] + down) % rows, (at[1] + across) % columns] == pattern[at[0] % rows, at[1] % columns]
     ]
     return sorted(steps, key=lambda step: (step[0] ** 2 + step[1] ** 2, step))[:count]
-
-
-def _slices(light: Array, at: Step, steps: list[Step], pattern: tuple[int, ...]) -> Iterator[Array]:
-    """For each step, the values that many photosites on from all those in one place of the pattern; NaN outside."""
-    reach = max(max(abs(down), abs(across)) for down, across in steps)
-    whole = np.pad(light, reach, constant_values=np.nan)
-    H, W = light.shape
-    for down, across in steps:
-        y, x = reach + at[0] + down, reach + at[1] + across
-        yield whole[y : reach + H + down : pattern[0], x : reach + W + across : pattern[1]]
 
 
 def _values(light: Array, y: Indices, x: Indices, steps: list[Step]) -> Array:
