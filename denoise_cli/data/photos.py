@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from denoise_cli.imaging.tiling import reflected
 from denoise_cli.io import image
 
 Pixels = NDArray[np.uint8]
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 def find_photos(folders: Sequence[Path]) -> list[Path]:
@@ -112,7 +113,7 @@ class CropSource:
         Raises:
             UnreadableFile: no group can be read.
         """
-        pixels = _reflect_to_size(patch, self._draw_group(rng))
+        pixels = reflect_to_size(patch, self._draw_group(rng))
         H, W = pixels.shape[:2]
         y, x = rng.integers(H - patch + 1), rng.integers(W - patch + 1)
         crop = np.rot90(pixels[y : y + patch, x : x + patch], int(rng.integers(4)))
@@ -152,7 +153,8 @@ def _memory_map(pixels: Pixels, scratch: Path | None) -> Pixels:
         return np.memmap(file, np.uint8, "r", shape=pixels.shape)
 
 
-def _reflect_to_size(side: int, pixels: Pixels) -> Pixels:
+def reflect_to_size(side: int, pixels: NDArray[Scalar]) -> NDArray[Scalar]:
+    """A picture, (H, W, C), continued by reflection to at least `side` rows and columns."""
     H, W = pixels.shape[:2]
     if min(H, W) >= side:
         return pixels

@@ -75,9 +75,9 @@ class NoiseOnKind:
 
     @property
     def facts(self) -> dict[str, float | str | None]:
-        """See `WhiteNoise.facts`; with the kind."""
-        return {"kind": self.kind} | self.noise.facts
+        """See `SimulatedNoise.facts`; with the kind."""
+        return {"kind": self.kind, **self.noise.facts}
 
     def sample(self, path: Path, index: int) -> Sample:
-        """See `WhiteNoise.sample`."""
+        """See `SimulatedNoise.sample`."""
         return self.noise.add(path, KINDS[self.kind](image.read(path).as_float(), index), index)

@@ -1,5 +1,6 @@
 """Samples: noisy pictures with their clean truth, made by adding noise or read as pairs."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,6 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from denoise_cli.data.photos import reflect_to_size
 from denoise_cli.errors import UnreadableFile
 from denoise_cli.imaging import camera
 from denoise_cli.imaging.metrics import psnr, ssim
@@ -17,6 +19,9 @@ from denoise_cli.imaging.transfer import linear_to_srgb, srgb_to_linear
 from denoise_cli.io import image
 
 Array = NDArray[np.float32]
+
+UNKNOWN: Mapping[str, float | None] = {"sigma": None, "shot": None, "read": None}
+SMALLEST_SCENE = 192  # pixels, a side, of which a simulated camera leaves at least 64
 
 
 @dataclass(frozen=True)
@@ -45,19 +50,16 @@ class Sample:
         return ssim(self.noisy, self.clean)
 
 
-@dataclass(frozen=True)
-class WhiteNoise:
-    """White noise with the standard deviation `sigma`, on [0, 1], added to clean photos."""
+class SimulatedNoise(ABC):
+    """Noise that is added to clean pictures."""
 
-    sigma: float
-
-    def __str__(self) -> str:
-        return f"sigma {self.sigma * 255:g}"
+    @abstractmethod
+    def __str__(self) -> str: ...
 
     @property
-    def facts(self) -> dict[str, float | None]:
-        """Its parameters, for records; sigma on the scale of 255."""
-        return {"sigma": round(self.sigma * 255, 6), "shot": None, "read": None}
+    def facts(self) -> Mapping[str, float | None]:
+        """Its parameters, for records; sigma on the scale of 255. None where they are not told to the denoiser."""
+        return UNKNOWN
 
     def sample(self, path: Path, index: int) -> Sample:
         """Read a photo and add noise to it.
@@ -71,30 +73,75 @@ class WhiteNoise:
         """
         return self.add(path, image.read(path).as_float(), index)
 
+    @abstractmethod
     def add(self, path: Path, clean: Array, index: int) -> Sample:
         """Add noise to a picture, (H, W, C), [0, 1]; otherwise as `sample`."""
+
+
+@dataclass(frozen=True)
+class WhiteNoise(SimulatedNoise):
+    """White noise with the standard deviation `sigma`, on [0, 1]."""
+
+    sigma: float
+
+    def __str__(self) -> str:
+        return f"sigma {self.sigma * 255:g}"
+
+    @property
+    def facts(self) -> Mapping[str, float | None]:
+        """See `SimulatedNoise.facts`."""
+        return {**UNKNOWN, "sigma": round(self.sigma * 255, 6)}
+
+    def add(self, path: Path, clean: Array, index: int) -> Sample:
+        """See `SimulatedNoise.add`."""
         return Sample(path, clean, add_gaussian_noise(clean, self.sigma, index), self.sigma)
 
 
 @dataclass(frozen=True)
-class ShotReadNoise(ShotRead):
-    """A sensor's noise, added to clean photos."""
+class ShotReadNoise(ShotRead, SimulatedNoise):
+    """A sensor's noise."""
 
     def __str__(self) -> str:
         return f"shot {self.shot:g}, read {self.read:g}"
 
     @property
-    def facts(self) -> dict[str, float | None]:
-        """See `WhiteNoise.facts`."""
-        return {"sigma": None, "shot": self.shot, "read": self.read}
-
-    def sample(self, path: Path, index: int) -> Sample:
-        """See `WhiteNoise.sample`."""
-        return self.add(path, image.read(path).as_float(), index)
+    def facts(self) -> Mapping[str, float | None]:
+        """See `SimulatedNoise.facts`."""
+        return {**UNKNOWN, "shot": self.shot, "read": self.read}
 
     def add(self, path: Path, clean: Array, index: int) -> Sample:
-        """See `WhiteNoise.add`."""
+        """See `SimulatedNoise.add`."""
         return Sample(path, clean, add_sensor_noise(clean, self.shot, self.read, index), self)
+
+
+@dataclass(frozen=True)
+class CameraNoise(SimulatedNoise):
+    """The noise that simulated cameras leave, see `imaging.camera`: another camera for each photo."""
+
+    def __str__(self) -> str:
+        return "camera"
+
+    def add(self, path: Path, clean: Array, index: int) -> Sample:
+        """See `SimulatedNoise.add`; the camera leaves out a margin, reduces some pictures, and keeps none grey.
+
+        Small pictures are continued by reflection.
+        """
+        rng = np.random.default_rng(index)
+        scene = reflect_to_size(SMALLEST_SCENE, np.broadcast_to(clean, (*clean.shape[:2], 3)))
+        noisy, truth = camera.draw_camera(rng).take(scene, rng)
+        return Sample(path, truth, noisy, None)
+
+
+@dataclass(frozen=True)
+class NoNoise(SimulatedNoise):
+    """No noise: the pictures are to stay as they are."""
+
+    def __str__(self) -> str:
+        return "none"
+
+    def add(self, path: Path, clean: Array, index: int) -> Sample:  # noqa: ARG002 - as for the others
+        """See `SimulatedNoise.add`."""
+        return Sample(path, clean, clean, None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,9 +154,9 @@ class RealNoise:
         return "real"
 
     @property
-    def facts(self) -> dict[str, float | None]:
-        """See `WhiteNoise.facts`; the parameters are unknown."""
-        return {"sigma": None, "shot": None, "read": None}
+    def facts(self) -> Mapping[str, float | None]:
+        """See `SimulatedNoise.facts`; the parameters are unknown."""
+        return UNKNOWN
 
     def sample(self, path: Path, index: int) -> Sample:  # noqa: ARG002 - as for the others
         """Read a noisy photo and its truth.
@@ -123,53 +170,6 @@ class RealNoise:
         return Sample(path, clean, noisy, None)
 
 
-@dataclass(frozen=True)
-class CameraNoise:
-    """The noise that simulated cameras leave, see `imaging.camera`: another camera for each photo."""
-
-    def __str__(self) -> str:
-        return "camera"
-
-    @property
-    def facts(self) -> dict[str, float | None]:
-        """See `WhiteNoise.facts`; the parameters differ from photo to photo."""
-        return {"sigma": None, "shot": None, "read": None}
-
-    def sample(self, path: Path, index: int) -> Sample:
-        """See `WhiteNoise.sample`."""
-        return self.add(path, image.read(path).as_float(), index)
-
-    def add(self, path: Path, clean: Array, index: int) -> Sample:
-        """See `WhiteNoise.add`; the camera leaves out a margin, reduces some pictures, and keeps none grey."""
-        rng = np.random.default_rng(index)
-        noisy, truth = camera.draw_camera(rng).take(np.broadcast_to(clean, (*clean.shape[:2], 3)), rng)
-        return Sample(path, truth, noisy, None)
-
-
-@dataclass(frozen=True)
-class NoNoise:
-    """No noise: the photos are to stay as they are."""
-
-    def __str__(self) -> str:
-        return "none"
-
-    @property
-    def facts(self) -> dict[str, float | None]:
-        """See `WhiteNoise.facts`; the level is not told."""
-        return {"sigma": None, "shot": None, "read": None}
-
-    def sample(self, path: Path, index: int) -> Sample:
-        """See `WhiteNoise.sample`."""
-        return self.add(path, image.read(path).as_float(), index)
-
-    def add(self, path: Path, clean: Array, index: int) -> Sample:  # noqa: ARG002 - as for the others
-        """See `WhiteNoise.add`."""
-        return Sample(path, clean, clean, None)
-
-
-SimulatedNoise = WhiteNoise | ShotReadNoise | CameraNoise | NoNoise
-
-
 class Noise(Protocol):
     """Noise that photos have or are given: the classes above, and `kinds.NoiseOnKind`."""
 
@@ -177,10 +177,10 @@ class Noise(Protocol):
 
     @property
     def facts(self) -> Mapping[str, float | str | None]:
-        """See `WhiteNoise.facts`."""
+        """See `SimulatedNoise.facts`."""
 
     def sample(self, path: Path, index: int) -> Sample:
-        """See `WhiteNoise.sample`."""
+        """See `SimulatedNoise.sample`."""
 
 
 def add_gaussian_noise(clean: Array, sigma: float, index: int) -> Array:

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Protocol, TypeGuard, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from denoise_cli.imaging import tiling, transfer
-from denoise_cli.imaging.noise import NEIGHBOURHOOD, UNKNOWN_LEVEL, ShotRead, estimate_sigma
+from denoise_cli.imaging import tiling
+from denoise_cli.imaging.noise import ShotRead
 from denoise_cli.imaging.pixels import Pixels, from_float
 from denoise_cli.inference import openvino_net
 from denoise_cli.inference.device import Arithmetic, Precision, choose_device, choose_precision, is_gpu
+from denoise_cli.inference.levels import Levels
 from denoise_cli.inference.openvino_engine import OpenVINOEngine, runs_without_pytorch
 from denoise_cli.inference.tiles import (
     OVERLAP,
@@ -313,11 +314,8 @@ class Denoiser:
             noisy = self._pictures.scaled(frames[0][:, :, rows, columns], white)
             receive(rows, columns, values - (values - self._pictures.copy(noisy)) * (1 - strength))
 
-        if self.is_blind:
-            sigma = UNKNOWN_LEVEL
-        elif sigma is None:
-            sigma = self._estimated(frames[0], white)
-        function = partial(self._denoise_tile, sigma, white)
+        levels = Levels(self._pictures, self._spec, frames[0], sigma, white)
+        function = partial(self._denoise_tile, levels, white)
         process_each(
             frames,
             function,
@@ -329,52 +327,9 @@ class Denoiser:
             self._overlap,
         )
 
-    def _estimated(self, image: Picture, white: float) -> Picture:
-        """The noise level of each picture, (B, 1, 1, 1)."""
-        pictures = self._pictures.to_array(image).transpose(0, 2, 3, 1)  # (B, H, W, C)
-        levels = np.array([estimate_sigma(picture, white) for picture in pictures], np.float32)
-        return self._pictures.from_array(levels.reshape(-1, 1, 1, 1), image)
-
-    def _level_of_tile(
-        self,
-        sigma: float | Picture | ShotRead,
-        white: float,
-        image: Picture,
-        rows: tiling.Span,
-        columns: tiling.Span,
-    ) -> Picture:
-        """The noise level of one tile, in the network's own space: (B or 1, 1, rows, columns)."""
-        is_linear = self._spec.space == "linear" and not self.is_blind
-        if is_linear or isinstance(sigma, ShotRead):
-            # What is found for a pixel depends on those around it, also on those beyond the end of the tile.
-            H, W = image.shape[-2:]
-            y, x = rows.around(NEIGHBOURHOOD // 2, H), columns.around(NEIGHBOURHOOD // 2, W)
-            around = self._pictures.scaled(image[..., y, x], white)
-            if isinstance(sigma, ShotRead):
-                level = self._level_of_sensor(sigma, around)
-            else:
-                known = sigma if isinstance(sigma, float) or sigma.shape[-2:] != (H, W) else sigma[..., y, x]
-                level = _level_in_linear(known, around)
-            return self._pictures.crop(level, rows.moved(-y.start), columns.moved(-x.start))
-        shape = (1, 1, rows.stop - rows.start, columns.stop - columns.start)
-        if isinstance(sigma, float):
-            return self._pictures.full(shape, sigma, image)
-        if sigma.shape[-2:] == image.shape[-2:]:
-            return self._pictures.crop(sigma, rows, columns)
-        return self._pictures.full(shape, 1.0, sigma) * sigma
-
-    def _level_of_sensor(self, noise: ShotRead, image: Picture) -> Picture:
-        """The level of a sensor's noise at each pixel, in the network's own space: (B, 1, H, W)."""
-        pictures = self._pictures.to_array(image).transpose(0, 2, 3, 1)  # (B, H, W, C)
-        if self._spec.space == "linear":
-            levels = [noise.level_of_light(transfer.srgb_to_linear(picture)) for picture in pictures]
-        else:
-            levels = [noise.level_of_photo(picture) for picture in pictures]
-        return self._pictures.from_array(np.stack(levels)[:, None], image)
-
     def _denoise_tile(
         self,
-        sigma: float | Picture | ShotRead,
+        levels: Levels,
         white: float,
         frames: Sequence[Picture],
         rows: tiling.Span,
@@ -382,7 +337,7 @@ class Denoiser:
     ) -> Picture:
         """Denoise one tile: (B, C, rows, columns), on the frames' device, as shares of white."""
         crops = [self._pictures.scaled(self._pictures.crop(frame, rows, columns), white) for frame in frames]
-        level = self._level_of_tile(sigma, white, frames[0], rows, columns)
+        level = levels.of_tile(rows, columns)
         is_grey = frames[0].shape[1] == 1
         if is_grey:
             # Three equal channels have sqrt(3) times the luminance noise of three independent ones.
@@ -394,16 +349,6 @@ class Denoiser:
 def as_batch(picture: Array) -> Array:
     """(H, W) or (H, W, C) to (1, C, H, W)."""
     return np.atleast_3d(np.asarray(picture, np.float32)).transpose(2, 0, 1)[None]
-
-
-def _level_in_linear(level: "float | Tensor", image: "Tensor") -> "Tensor":
-    """The noise level of an encoded image in linear light, for networks that work in it, which run in PyTorch."""
-    import torch
-
-    from denoise_cli.imaging.torch_transfer import sigma_in_linear
-
-    B, _, H, W = image.shape
-    return sigma_in_linear(image, torch.as_tensor(level, dtype=torch.float32, device=image.device).expand(B, 1, H, W))
 
 
 def _is_tensor(value: object) -> "TypeGuard[Tensor]":

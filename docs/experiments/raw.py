@@ -12,7 +12,6 @@ scikit-image's photos.
 """
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
@@ -29,7 +28,7 @@ from scipy.ndimage import maximum_filter
 from skimage import data
 from unusual_sensors import UNUSUAL, Unusual, make_files, surviving_stars
 
-from denoise_cli.benchmark.timing import max_rss_bytes
+from denoise_cli.benchmark.programs import Program, time_program
 from denoise_cli.data.photos import find_photos
 from denoise_cli.evaluation.baselines import load_baseline
 from denoise_cli.imaging import tiling
@@ -262,12 +261,10 @@ def speed() -> None:
         source = Path(folder, "in.dng")
         source.write_bytes(file)
         for target in ("out.png", "out.dng", "out.jpg"):
-            seconds, peak = _run(
-                [sys.executable, "-m", "denoise_cli", "image", str(source), "-o", f"{folder}/{target}"]
-            )
-            print(
-                f"| `denoise image in.dng -o {target}`, {peak / GIGABYTE:.2f} GB at most | {seconds:.2f} |", flush=True
-            )
+            command = [sys.executable, "-m", "denoise_cli", "image", str(source), "-o", f"{folder}/{target}", "--quiet"]
+            timing = time_program(Program(target, command))
+            memory = f"{timing.peak_bytes / GIGABYTE:.2f} GB at most"
+            print(f"| `denoise image in.dng -o {target}`, {memory} | {timing.seconds:.2f} |", flush=True)
 
 
 def tone(files: list[Path]) -> None:
@@ -297,7 +294,7 @@ def sizes(files: list[Path]) -> None:
             for compression in COMPRESSIONS:
                 target = Path(folder, f"{compression}.dng")
                 denoise = [sys.executable, "-m", "denoise_cli", "image", str(path), "-o", str(target), "--quiet"]
-                _run([*denoise, "--compression", compression, "--overwrite"])
+                subprocess.run([*denoise, "--compression", compression, "--overwrite"], check=True)
                 cells.append(f"{target.stat().st_size / MEGABYTE:.2f}")
             print(f"| {path.name} | {path.stat().st_size / MEGABYTE:.2f} | {' | '.join(cells)} |", flush=True)
 
@@ -324,15 +321,6 @@ def _time_steps(file: bytes, denoise: Denoiser) -> Iterator[tuple[str, float]]:
         yield "developing, by LibRaw", lap()
         image.encode(photo, "png", "denoise")
         yield "encoding as PNG, 16 bits", lap()
-
-
-def _run(command: list[str]) -> tuple[float, int]:
-    started = time.perf_counter()
-    process = subprocess.Popen(command)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"{command}: failed")
-    return time.perf_counter() - started, max_rss_bytes(usage.ru_maxrss)
 
 
 def main() -> None:

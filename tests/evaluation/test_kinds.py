@@ -59,4 +59,9 @@ def test_noise_is_added_to_the_kind(photo: Photo, tmp_path: Path) -> None:
     assert np.array_equal(camera.noisy, again.noisy)
     assert 15 < camera.psnr < 50
     assert camera.sigma is None
+    tiny = tmp_path / "tiny.png"
+    Image.fromarray(np.rint(photo[:48, :40] * 255).astype(np.uint8)).save(tiny)
+    for kind in KINDS:
+        for index in range(4):
+            assert min(NoiseOnKind(kind, CameraNoise()).sample(tiny, index).noisy.shape[:2]) >= 64
     assert str(NoiseOnKind("night", WhiteNoise(0.1))) == "night, sigma 25.5"
