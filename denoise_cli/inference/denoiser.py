@@ -33,10 +33,11 @@ from denoise_cli.inference.tiles import (
     Progress,
     Receiver,
     into,
+    process,
     process_each,
 )
 from denoise_cli.models.registry import DEFAULT_IMAGE_MODEL, ModelSpec, find_model
-from denoise_cli.nets.configs import MalleNetConfig, MalleUNetConfig
+from denoise_cli.nets.configs import MOTION_MULTIPLE, MalleNetConfig, MalleUNetConfig
 
 if TYPE_CHECKING:
     import torch
@@ -81,6 +82,19 @@ class Engine(Protocol):
 
         Returns:
             (B, C, H, W), float32, not clipped, on the frames' device.
+        """
+
+    def average(self, frame: Picture, noisy: Picture, others: Sequence[Picture], tolerance: float) -> Picture:
+        """Average a denoised frame with its neighbours along the motion, see `ops.steady.average_over_frames`.
+
+        Args:
+            frame: (B, C, H, W).
+            noisy: the same before denoising.
+            others: the denoised neighbours, at least one, each (B, C, H, W).
+            tolerance: how much the same thing differs between frames, in units of the removed noise's deviation.
+
+        Returns:
+            (B, C, H, W), float32, on the frame's device.
         """
 
 
@@ -237,12 +251,26 @@ class Denoiser:
             ValueError: the shapes differ.
             OutOfMemory: even the smallest tile does not fit in memory.
         """
-        from denoise_cli.inference.steadying import steady
+        given = (image, noisy, *neighbours)
+        if any(picture.shape != image.shape for picture in given):
+            raise ValueError(f"noisy, neighbours: expected {tuple(image.shape)} each")
+        if _is_tensor(image):
+            frames = [self._pictures.from_tensor(picture) for picture in given]
+            return self._pictures.to_tensor(self._steady(frames), image)
+        frames = [self._pictures.from_array(as_batch(picture)) for picture in given]
+        return self._pictures.to_array(self._steady(frames))[0].transpose(1, 2, 0).reshape(image.shape)
 
-        difference = FRAME_DIFFERENCE if self.takes_neighbours else FRAME_DIFFERENCE_ALONE
-        pictures = [picture if _is_tensor(picture) else as_batch(picture) for picture in (image, noisy, *neighbours)]
-        result = steady(pictures, self.device, self.tile, self._engine.multiple, difference)
-        return result if _is_tensor(image) else result[0].permute(1, 2, 0).numpy().reshape(image.shape)
+    def _steady(self, frames: Sequence[Picture]) -> Picture:
+        if len(frames) == 2:  # without neighbours
+            return self._pictures.copy(frames[0])
+        tolerance = FRAME_DIFFERENCE if self.takes_neighbours else FRAME_DIFFERENCE_ALONE
+
+        def steady_tile(frames: Sequence[Picture], rows: tiling.Span, columns: tiling.Span) -> Picture:
+            frame, noisy, *others = (self._pictures.crop(frame, rows, columns) for frame in frames)
+            return self._engine.average(frame, noisy, others, tolerance)
+
+        multiple = math.lcm(self._engine.multiple, MOTION_MULTIPLE)
+        return process(frames, steady_tile, self._pictures, self.tile, multiple)
 
     def _as_level(
         self, sigma: "float | Array | Tensor | ShotRead | None", shape: tuple[int, ...]

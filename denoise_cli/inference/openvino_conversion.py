@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
-from denoise_cli.inference.openvino_net import Inference, compile_cached, openvino_core
+from denoise_cli.inference.openvino_net import Inference, VideoInference, VideoParts, compile_cached, openvino_core
 from denoise_cli.inference.torch_device import name_of_dtype
 from denoise_cli.models.registry import load_net
 from denoise_cli.nets.deformable import DeformableKernelNet
 from denoise_cli.nets.kpn import KPN
 from denoise_cli.nets.mallenet import MalleNet
-from denoise_cli.nets.mallenet_video import MalleNetVideo
+from denoise_cli.nets.mallenet_video import MalleNetVideo, check_clip
 from denoise_cli.nets.malleunet import MalleUNet
 from denoise_cli.nets.residual import NoisePredictor, check_inputs
+from denoise_cli.ops import motion
+from denoise_cli.ops.steady import average_over_frames
 
 if TYPE_CHECKING:
     import openvino
@@ -32,7 +34,7 @@ TRACED_MULTIPLES = 2  # side of the traced image, in units of the network's `mul
 
 
 def compile_for_cpu(net: nn.Module, precision: torch.dtype) -> nn.Module:
-    """Compile a network; of one for clips, only its MalleNet. Networks that are not supported are returned unchanged.
+    """Compile a network. Networks that are not supported are returned unchanged.
 
     Args:
         net: with its weights, on the CPU; it may be changed and cannot be trained afterwards.
@@ -40,8 +42,8 @@ def compile_for_cpu(net: nn.Module, precision: torch.dtype) -> nn.Module:
     """
     if isinstance(net, MalleNet | MalleUNet):
         return CompiledNet(net, precision)
-    if isinstance(net, MalleNetVideo) and isinstance(net.finish, MalleNet):
-        net.finish = CompiledNet(net.finish, precision)
+    if isinstance(net, MalleNetVideo):
+        return CompiledVideo(net, precision)
     if isinstance(net, DeformableKernelNet | KPN) and net.frames == 1:
         return CompiledKernels(net, precision)
     return net
@@ -89,13 +91,47 @@ class CompiledKernels(nn.Module):
         return self._infer(image, sigma).clone()
 
 
+class CompiledVideo(nn.Module):
+    """A compiled network for clips. It cannot be trained.
+
+    Args:
+        net: with its weights.
+        precision: of the arithmetic, float32 or bfloat16.
+    """
+
+    def __init__(self, net: MalleNetVideo, precision: torch.dtype) -> None:
+        super().__init__()
+        self.multiple = net.multiple
+        self._infer = VideoInference(lambda: _parts_of(net), net.config, _checksum_of(net), name_of_dtype(precision))
+
+    def forward(self, clip: Tensor, sigma: Tensor) -> Tensor:
+        """See `MalleNetVideo`."""
+        check_clip(clip, sigma, self.multiple)
+        frames = clip.numpy().reshape(clip.shape[0], -1, COLOURS, *clip.shape[2:]).swapaxes(0, 1)
+        return torch.from_numpy(self._infer(list(frames), sigma.numpy()))
+
+
 class _PredictNoise(nn.Module):
-    def __init__(self, net: MalleNet | MalleUNet) -> None:
+    def __init__(self, net: NoisePredictor) -> None:
         super().__init__()
         self.net = net
 
     def forward(self, image: Tensor, sigma: Tensor) -> Tensor:
         return self.net.noise(image, sigma)
+
+
+class _Merge(nn.Module):
+    def __init__(self, net: MalleNetVideo) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, frame: Tensor, others: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        return self.net.merge(frame, others, sigma)
+
+
+class _Average(nn.Module):
+    def forward(self, frame: Tensor, noisy: Tensor, others: Tensor, tolerance: Tensor) -> Tensor:
+        return average_over_frames(frame, noisy, others, tolerance)
 
 
 class _Inference:
@@ -109,22 +145,38 @@ class _Inference:
     """
 
     def __init__(self, net: Compilable, module: nn.Module, channels: int, precision: torch.dtype) -> None:
-        digest = hashlib.sha256()
-        for name, tensor in net.state_dict().items():
-            digest.update(name.encode() + tensor.numpy().tobytes())
         compiled = compile_cached(
-            lambda: convert(module, channels, net.multiple), net.config, digest.hexdigest(), name_of_dtype(precision)
+            lambda: convert(module, channels, net.multiple), net.config, _checksum_of(net), name_of_dtype(precision)
         )
         self._infer = Inference(compiled)
 
     def __call__(self, image: Tensor, sigma: Tensor) -> Tensor:
-        return torch.from_numpy(self._infer(*(tensor.float().contiguous().numpy() for tensor in (image, sigma))))
+        (output,) = self._infer(*(tensor.float().contiguous().numpy() for tensor in (image, sigma)))
+        return torch.from_numpy(output)
+
+
+def _checksum_of(net: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in net.state_dict().items():
+        digest.update(name.encode() + tensor.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def convert_mallenet(model: str) -> "openvino.Model":
     """The noise that a model's network predicts, as an OpenVINO model; arguments and errors as in `load_net`."""
     net = cast("MalleNet | MalleUNet", load_net(model).eval())
     return convert(_PredictNoise(net), net.config.channels, net.multiple)
+
+
+def convert_video(model: str) -> VideoParts:
+    """A model's network for clips as OpenVINO models; arguments and errors as in `load_net`."""
+    return _parts_of(cast("MalleNetVideo", load_net(model).eval()))
+
+
+def convert_average() -> "openvino.Model":
+    """`average_over_frames` for a single frame, as an OpenVINO model."""
+    frame, _ = example_of(COLOURS, motion.MULTIPLE)
+    return _converted(_Average(), (frame, frame, torch.cat([frame, frame]), torch.ones(1)))
 
 
 def convert(net: nn.Module, channels: int, multiple: int) -> "openvino.Model":
@@ -135,9 +187,22 @@ def convert(net: nn.Module, channels: int, multiple: int) -> "openvino.Model":
         channels: of the image.
         multiple: what the sides of the image must be multiples of.
     """
+    return _converted(net, example_of(channels, multiple))
+
+
+def _parts_of(net: MalleNetVideo) -> VideoParts:
+    frame, sigma = example_of(COLOURS, net.multiple)
+    merge = _converted(_Merge(net), (frame, torch.cat([frame, frame]), sigma))
+    return merge, convert(_PredictNoise(net.finish), 2 * COLOURS, net.multiple)
+
+
+def _converted(net: nn.Module, example: tuple[Tensor, ...]) -> "openvino.Model":
     ov, _ = openvino_core()
+    any_sizes = [(ov.PartialShape([-1] * tensor.ndim), ov.Type.f32) for tensor in example]
     with tracing():
-        return ov.convert_model(net, example_input=example_of(channels, multiple))
+        # Frozen, it has a third of the nodes, and is converted in half of the time.
+        traced = torch.jit.freeze(torch.jit.trace(net.eval(), example, check_trace=False))
+        return ov.convert_model(traced, input=any_sizes)
 
 
 def example_of(channels: int, multiple: int) -> tuple[Tensor, Tensor]:

@@ -3,14 +3,14 @@
 Compiled networks are kept in the user's cache folder, as compiling takes some seconds, and PyTorch, which takes seconds
 to import. One that is there runs without PyTorch.
 
-Legend: B batch, C channels, H x W image.
+Legend: B batch, H x W image.
 """
 
 import hashlib
 import importlib.util
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from denoise_cli.errors import UnwritableFile
 from denoise_cli.files import write_atomically
 from denoise_cli.inference.device import Arithmetic, count_threads
-from denoise_cli.models.registry import Config
 
 if TYPE_CHECKING:
     import openvino
@@ -30,11 +29,14 @@ if TYPE_CHECKING:
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 Array = NDArray[np.float32]
+Shapes = tuple[tuple[int, ...], ...]
+VideoParts = tuple["openvino.Model", "openvino.Model"]
 
 # Part of a compiled network's name in the cache: to be increased when networks are converted or computed differently.
-FORMAT = 1
+FORMAT = 2
 HINTS: dict[Arithmetic, str] = {"float32": "f32", "bfloat16": "bf16"}
 DIGEST_SIZE = 32  # bytes of SHA-256
+MAX_SHAPES = 8  # for which a network is held; a clip whose frames are cut into tiles has up to four
 
 
 def is_available() -> bool:
@@ -49,25 +51,104 @@ class Inference:
         self._compiled = compiled
         self._request = compiled.create_infer_request()
 
-    def __call__(self, image: Array, sigma: Array) -> Array:
-        """(B, C, H, W) and (B, 1, H, W), contiguous, to the network's output."""
-        return self._request.infer([image, sigma], share_inputs=True, share_outputs=True)[0]
+    def __call__(self, *inputs: Array) -> list[Array]:
+        """The network's outputs for its inputs, which are contiguous."""
+        return list(self._request.infer(list(inputs), share_inputs=True, share_outputs=True).values())
 
     def release_memory(self) -> None:
         """Free what the layers' outputs are computed in; the next run allocates it again."""
         self._compiled.release_memory()
 
 
+class InferenceByShape:
+    """Runs a network that is compiled for every shape of its inputs, like `Inference`.
+
+    Compiled for one shape, a network of many small layers takes less than two thirds of the time. Compiling takes some
+    seconds, which pay off if many inputs have the same shape, as a clip's frames have.
+
+    Args:
+        convert: returns the network, if it has to be compiled.
+        config: what identifies the network, apart from its weights.
+        weights: a checksum of its weights, or of a file that holds them; empty if it has none.
+        precision: of the arithmetic, float32 or bfloat16.
+    """
+
+    def __init__(
+        self, convert: Callable[[], "openvino.Model"], config: object, weights: str, precision: Arithmetic
+    ) -> None:
+        self._convert = cache(convert)
+        self._config, self._weights, self._precision = config, weights, precision
+        self._compiled: dict[Shapes, Inference] = {}
+
+    def __call__(self, *inputs: Array) -> list[Array]:
+        """The network's outputs for its inputs, which are contiguous."""
+        shapes = tuple(array.shape for array in inputs)
+        if shapes not in self._compiled:
+            while len(self._compiled) >= MAX_SHAPES:
+                del self._compiled[next(iter(self._compiled))]
+            compiled = compile_cached(self._convert, self._config, self._weights, self._precision, shapes)
+            self._compiled[shapes] = Inference(compiled)
+        return self._compiled[shapes](*inputs)
+
+    def release_memory(self) -> None:
+        """See `Inference`."""
+        for inference in self._compiled.values():
+            inference.release_memory()
+
+
+class VideoInference:
+    """Runs a compiled `MalleNetVideo` on arrays.
+
+    Args:
+        convert: returns the network's parts as OpenVINO models, if they have to be compiled: from the frame, the others
+            and the level to the merged frames and their level; and from the merged frames, with the frame itself as
+            further channels, and their level to their noise.
+        config: of the network.
+        weights: a checksum of its weights, or of a file that holds them.
+        precision: of the convolutions, float32 or bfloat16.
+    """
+
+    def __init__(self, convert: Callable[[], VideoParts], config: object, weights: str, precision: Arithmetic) -> None:
+        parts = cache(convert)
+        # In 16 bits, the positions to which motion leads would be too coarse.
+        self._merge = InferenceByShape(lambda: parts()[0], (config, "merge"), weights, "float32")
+        self._find_noise = InferenceByShape(lambda: parts()[1], (config, "noise"), weights, precision)
+
+    def release_memory(self) -> None:
+        """See `Inference`."""
+        self._merge.release_memory()
+        self._find_noise.release_memory()
+
+    def __call__(self, frames: Sequence[Array], level: Array) -> Array:
+        """The first of the frames, each (B, 3, H, W), denoised, with the level of all of them, (B, 1, H, W)."""
+        return np.concatenate(
+            [self._denoise([frame[i : i + 1] for frame in frames], level[i : i + 1]) for i in range(len(level))]
+        )
+
+    def _denoise(self, frames: Sequence[Array], level: Array) -> Array:
+        merged = frame = np.ascontiguousarray(frames[0])
+        level = np.ascontiguousarray(level)
+        if len(frames) > 1:
+            merged, level = self._merge(frame, np.concatenate(frames[1:]), level)
+        (noise,) = self._find_noise(np.concatenate([merged, frame], axis=1), level)
+        return merged - noise
+
+
 def compile_cached(
-    convert: Callable[[], "openvino.Model"], config: Config, weights: str, precision: Arithmetic
+    convert: Callable[[], "openvino.Model"],
+    config: object,
+    weights: str,
+    precision: Arithmetic,
+    shapes: Shapes | None = None,
 ) -> "openvino.CompiledModel":
     """A compiled network, from the cache if it is there.
 
     Args:
         convert: returns the network, if it has to be compiled.
-        config: its configuration.
-        weights: a checksum of its weights, or of a file that holds them.
+        config: what identifies the network, apart from its weights.
+        weights: a checksum of its weights, or of a file that holds them; empty if it has none.
         precision: of the arithmetic, float32 or bfloat16.
+        shapes: of the inputs; None for any.
     """
     ov, core = openvino_core()
     settings = {
@@ -77,12 +158,16 @@ def compile_cached(
         "PERFORMANCE_HINT": "LATENCY",
     }
     device = core.get_property("CPU", "FULL_DEVICE_NAME"), core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    facts = (FORMAT, ov.__version__, device, settings, config, weights)
+    facts = (FORMAT, ov.__version__, device, settings, config, weights, shapes)
     path = cache_folder() / f"{hashlib.sha256(repr(facts).encode()).hexdigest()}.openvino"
     cached = _read_cached(path)
     if cached is not None:
         return core.import_model(io.BytesIO(cached), "CPU", settings)
-    model = core.compile_model(convert(), "CPU", settings)
+    converted = convert()
+    if shapes is not None:
+        converted = converted.clone()
+        converted.reshape({place: ov.PartialShape(list(shape)) for place, shape in enumerate(shapes)})
+    model = core.compile_model(converted, "CPU", settings)
     blob = model.export_model()
     _write_cached(path, blob if isinstance(blob, bytes) else blob.getvalue())
     return model

@@ -14,6 +14,7 @@ from denoise_cli.inference.device import Arithmetic
 from denoise_cli.inference.tensors import Tensors
 from denoise_cli.inference.torch_device import dtype_of, name_of_dtype
 from denoise_cli.models.registry import ModelSpec, load_net, multiple_of
+from denoise_cli.ops.steady import average_over_frames
 
 
 class PyTorchEngine:
@@ -51,6 +52,14 @@ class PyTorchEngine:
         if self._is_linear:
             clean = linear_to_srgb(clean)
         return clean.to(frames[0].device)
+
+    @torch.no_grad()
+    def average(self, frame: Tensor, noisy: Tensor, others: Sequence[Tensor], tolerance: float) -> Tensor:
+        """See `denoiser.Engine`."""
+        one, before, neighbours = (
+            picture.to(self._device, torch.float32) for picture in (frame, noisy, torch.cat(list(others)))
+        )
+        return average_over_frames(one, before, neighbours, tolerance).to(frame.device)
 
 
 def load_engine(model: str, spec: ModelSpec, device: str, precision: Arithmetic) -> PyTorchEngine:

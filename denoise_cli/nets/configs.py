@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from denoise_cli.nets.malleunet import MalleUNet
 
 MALLENET_MULTIPLE = 64  # pixels of the image: the side of a cell in the coarsest grid of a MalleNet or MalleUNet
+MOTION_MULTIPLE = 32  # pixels: `ops.motion.MULTIPLE`, here without PyTorch
 
 
 @dataclass(frozen=True)

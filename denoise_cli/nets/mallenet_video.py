@@ -8,10 +8,8 @@ Sources: Jiang et al., "Fast and High-quality Image Denoising via Malleable Conv
 MalleNet; Xu, Li, Sun, "Learning Deformable Kernels for Image and Video Denoising" (2019), for a kernel whose points
 move and whose weights depend on what is sampled there.
 
-Legend: B batch, T frames, H x W frame, h x w grid.
+Legend: B batch, T frames, H x W frame, h x w grid, n neighbours.
 """
-
-from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +18,7 @@ from torch import Tensor, nn
 from denoise_cli.nets.configs import MALLENET_MULTIPLE, MalleNetConfig, MalleNetVideoConfig
 from denoise_cli.nets.mallenet import MalleNet
 from denoise_cli.nets.residual import NoisePredictor, ResidualBlock, conv, layer, zeroed
-from denoise_cli.ops.motion import align, box_blur
+from denoise_cli.ops.motion import align, box_blur, repeated, summed
 
 CELL = 4  # pixels, the side of a cell of the grid
 NOISE_FLOOR = 2 / 255  # added to sigma, so that a noise-free clip causes no division by zero
@@ -56,41 +54,34 @@ class MalleNetVideo(nn.Module):
         Raises:
             ValueError: the shapes are wrong.
         """
-        _check(clip, sigma, self.multiple)
+        check_clip(clip, sigma, self.multiple)
         B, _, H, W = clip.shape
         # Contiguous planes halve the time of sampling compared with channels-last.
-        frame, *others = clip.contiguous().view(B, -1, 3, H, W).unbind(dim=1)
-        weighted = [
-            (aligned, inside * self.trust(frame, aligned, sigma))
-            for aligned, inside in self.align(frame, others, sigma)
-        ]
-        return self.merge(frame, weighted, sigma)
+        frames = clip.contiguous().view(B, -1, 3, H, W).transpose(0, 1)
+        frame, others = frames[0], frames[1:].flatten(0, 1)
+        merged, level = self.merge(frame, others, sigma) if len(others) else (frame, sigma)
+        return merged - self.finish.noise(torch.cat([merged, frame], dim=1), level)
 
-    def align(self, frame: Tensor, others: Sequence[Tensor], sigma: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Other frames aligned with a frame, each (B, 3, H, W), and (B, 1, H, W) masks: zero beyond their border.
-
-        Args:
-            frame: (B, 3, H, W).
-            others: each (B, 3, H, W).
-            sigma: (B, 1, H, W).
-        """
-        if not self.config.follows_motion:
-            return [(other, torch.ones_like(sigma)) for other in others]
-        return align(frame, others, sigma)
-
-    def merge(self, frame: Tensor, others: Sequence[tuple[Tensor, Tensor]], sigma: Tensor) -> Tensor:
-        """The weighted mean of a frame and the frames aligned with it, denoised: (B, 3, H, W).
+    def merge(self, frame: Tensor, others: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """The weighted mean of a frame and its neighbours, aligned with it.
 
         Args:
             frame: (B, 3, H, W); its own weight is one.
-            others: aligned frames, each (B, 3, H, W), with their weights, each (B, 1, H, W).
+            others: n neighbours, at least one, (n * B, 3, H, W), one after another.
             sigma: (B, 1, H, W).
+
+        Returns:
+            The mean, (B, 3, H, W), and the level of the noise that is left in it, (B, 1, H, W).
         """
-        total, weights, squares = frame, torch.ones_like(sigma), torch.ones_like(sigma)
-        for aligned, weight in others:
-            total, weights, squares = total + weight * aligned, weights + weight, squares + weight**2
-        merged = total / weights
-        return merged - self.finish.noise(torch.cat([merged, frame], dim=1), sigma * squares.sqrt() / weights)
+        n = others.shape[0] // frame.shape[0]
+        if self.config.follows_motion:
+            aligned, inside = align(frame, others, sigma)
+            weights = inside * self.trust(repeated(frame, n), aligned, repeated(sigma, n))
+        else:
+            aligned, weights = others, self.trust(repeated(frame, n), others, repeated(sigma, n))
+        total = 1 + summed(weights, n)
+        merged = (frame + summed(weights * aligned, n)) / total
+        return merged, sigma * (1 + summed(weights.square(), n)).sqrt() / total
 
     @torch.no_grad()
     def start_from(self, net: MalleNet) -> None:
@@ -146,7 +137,13 @@ class Trust(nn.Module):
         return torch.sigmoid(self.steepness.exp() * (self.limit - strength) + bias + tilt * strength)
 
 
-def _check(clip: Tensor, sigma: Tensor, multiple: int) -> None:
+def check_clip(clip: Tensor, sigma: Tensor, multiple: int) -> None:
+    """Check that frames and their level map have the shapes that `MalleNetVideo` needs.
+
+    Raises:
+        ValueError: the clip is not (B, 3*T, H, W) with H and W multiples of `multiple`, or the level map is not
+            (B, 1, H, W).
+    """
     if clip.ndim != 4 or not clip.shape[1] or clip.shape[1] % 3 or any(side % multiple for side in clip.shape[2:]):
         raise ValueError(f"clip: expected (B, 3*T, H, W), sides multiples of {multiple}, got {tuple(clip.shape)}")
     B, _, H, W = clip.shape

@@ -30,30 +30,27 @@ NOISE_FLOOR = 1 / 255  # added to sigma, so that a noise-free frame causes no di
 
 
 def align(
-    frame: Tensor, others: Sequence[Tensor], sigma: Tensor, iterations: Sequence[int] = ITERATIONS
-) -> list[tuple[Tensor, Tensor]]:
+    frame: Tensor, others: Tensor, sigma: Tensor, iterations: Sequence[int] = ITERATIONS
+) -> tuple[Tensor, Tensor]:
     """Warp other frames so that they show the same things as a frame at the same pixels.
 
     Args:
         frame: (B, C, H, W), any range; H and W multiples of `MULTIPLE`.
-        others: frames of the same shape.
+        others: n other frames, at least one, (n * B, C, H, W), one after another: for small frames, the number of calls
+            determines the time.
         sigma: (B, 1, H, W), see `estimate_motion`.
         iterations: see `estimate_motion`.
 
     Returns:
-        For each of the others, the warped frame, (B, C, H, W), and a mask, (B, 1, H, W): one inside the other frame,
-        zero where the motion leads beyond its border.
+        The warped frames, (n * B, C, H, W), and masks, (n * B, 1, H, W): one inside the other frame, zero where the
+        motion leads beyond its border.
 
     Raises:
         ValueError: the shapes are wrong.
     """
-    if not others:
-        return []
-    # All others in one batch: for small frames, the number of calls determines the time.
-    stacked, n = torch.cat(list(others)), len(others)
-    motion = estimate_motion(brightness_pyramid(frame), brightness_pyramid(stacked), sigma, iterations)
-    warped = sample2d(stacked, motion).flatten(1, 2)  # squeezing would become a branch in ONNX
-    return list(zip(warped.chunk(n), _inside(motion).chunk(n), strict=True))
+    motion = estimate_motion(brightness_pyramid(frame), brightness_pyramid(others), sigma, iterations)
+    # Squeezing would become a branch in ONNX.
+    return sample2d(others, motion).flatten(1, 2), _inside(motion)
 
 
 def brightness_pyramid(frame: Tensor) -> list[Tensor]:
@@ -116,8 +113,8 @@ def estimate_motion(
             offsets = 2 * _resized(offsets, height, width)
         if not iterations[level]:
             continue
-        frame = _repeated(frame_pyramid[level], n)
-        damping = _repeated(DAMPING[level] * F.avg_pool2d(noise[level], stride).square(), n)
+        frame = repeated(frame_pyramid[level], n)
+        damping = repeated(DAMPING[level] * F.avg_pool2d(noise[level], stride).square(), n)
         for _ in range(iterations[level]):
             offsets = offsets + _step(frame, other_pyramid[level], offsets, damping, stride)
             offsets = box_blur(offsets, SMOOTHING)
@@ -138,6 +135,16 @@ def box_blur(image: Tensor, side: int) -> Tensor:
     for dim in (-2, -1):
         image = _box_sums(image, side, dim) * _reciprocal_counts(image.shape[dim], side, dim, image.dtype, image.device)
     return image
+
+
+def repeated(image: Tensor, n: int) -> Tensor:
+    """A batch (B, C, h, w) n times, one after another: (n * B, C, h, w); a single image is not copied."""
+    return image.expand(n, *image.shape).flatten(0, 1)
+
+
+def summed(images: Tensor, n: int) -> Tensor:
+    """The sum of n batches that follow one another: (n * B, C, h, w) to (B, C, h, w)."""
+    return images.view(n, -1, *images.shape[1:]).sum(dim=0)
 
 
 def _box_sums(image: Tensor, side: int, dim: int) -> Tensor:
@@ -162,11 +169,6 @@ def _reciprocal_counts(length: int, side: int, dim: int, dtype: torch.dtype, dev
     count = (place + side // 2).clamp(max=length - 1) - (place - side // 2).clamp(min=0) + 1
     reciprocals = 1 / count.to(dtype)
     return reciprocals if dim == -1 else reciprocals.unsqueeze(1)
-
-
-def _repeated(image: Tensor, n: int) -> Tensor:
-    """(n * B, C, h, w); a single image is not copied."""
-    return image.expand(n, *image.shape).flatten(0, 1)
 
 
 def _step(frame: Tensor, other: Tensor, offsets: Tensor, damping: Tensor, stride: int) -> Tensor:

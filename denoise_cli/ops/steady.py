@@ -3,15 +3,13 @@
 Nothing here is learnt. The frames have little noise left, so motion and similarity are easier to estimate than before
 denoising.
 
-Legend: B batch, C channels, H x W frame.
+Legend: B batch, C channels, H x W frame, n neighbours.
 """
-
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from denoise_cli.ops.motion import align, box_blur
+from denoise_cli.ops.motion import align, box_blur, repeated, summed
 
 RESIDUAL_NOISE = 0.3  # share of the removed noise, the level at which motion is estimated
 # See `motion.estimate_motion`. In denoised frames, refining the motion of single pixels follows what noise has left in
@@ -27,13 +25,13 @@ DIFFERENCE_FLOOR = 0.1 / 255  # added to the tolerated difference, so that zero 
 
 
 @torch.no_grad()
-def average_over_frames(frame: Tensor, noisy: Tensor, others: Sequence[Tensor], tolerance: float) -> Tensor:
+def average_over_frames(frame: Tensor, noisy: Tensor, others: Tensor, tolerance: float | Tensor) -> Tensor:
     """Average a denoised frame with the pixels of its neighbours that show the same things.
 
     Args:
         frame: (B, C, H, W), nominally [0, 1]; H and W multiples of `motion.MULTIPLE`.
         noisy: (B, C, H, W), the frame before denoising; where no noise was removed, little is changed.
-        others: the denoised neighbours, each (B, C, H, W).
+        others: n denoised neighbours, at least one, (n * B, C, H, W), one after another.
         tolerance: how much the same thing differs between frames, in units of the removed noise's deviation.
 
     Returns:
@@ -42,17 +40,17 @@ def average_over_frames(frame: Tensor, noisy: Tensor, others: Sequence[Tensor], 
     Raises:
         ValueError: the shapes are wrong.
     """
+    n = others.shape[0] // frame.shape[0]
     noise = _mean_square(noisy - frame, NOISE_WINDOW).sqrt()
-    total, weights = frame, torch.ones_like(noise)
-    for other, (aligned, inside) in zip(others, align(frame, others, RESIDUAL_NOISE * noise, ITERATIONS), strict=True):
-        explained = _mean_square(frame - other, STATIC_WINDOW) - _mean_square(frame - aligned, STATIC_WINDOW)
-        is_static = explained <= (STATIC_SHARE * noise).square()
-        # One or the other: `where` would be ten times as slow with a mask that the channels share.
-        match = torch.lerp(aligned, other, is_static.to(frame.dtype))
-        difference = _mean_square(frame - match, DIFFERENCE_WINDOW) / (tolerance * noise + DIFFERENCE_FLOOR).square()
-        trust = inside.logical_or(is_static) * torch.exp(-difference)
-        total, weights = total + trust * match, weights + trust
-    return total / weights
+    aligned, inside = align(frame, others, RESIDUAL_NOISE * noise, ITERATIONS)
+    frames, deviation = repeated(frame, n), repeated(noise, n)
+    explained = _mean_square(frames - others, STATIC_WINDOW) - _mean_square(frames - aligned, STATIC_WINDOW)
+    is_static = explained <= (STATIC_SHARE * deviation).square()
+    # One or the other: `where` would be ten times as slow with a mask that the channels share.
+    match = torch.lerp(aligned, others, is_static.to(frame.dtype))
+    difference = _mean_square(frames - match, DIFFERENCE_WINDOW) / (tolerance * deviation + DIFFERENCE_FLOOR).square()
+    trust = inside.logical_or(is_static) * torch.exp(-difference)
+    return (frame + summed(trust * match, n)) / (1 + summed(trust, n))
 
 
 def _mean_square(difference: Tensor, side: int) -> Tensor:

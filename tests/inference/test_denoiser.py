@@ -1,5 +1,7 @@
 """The denoiser: pictures and tiles of any size, levels, memory that runs out, and flicker."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -183,15 +185,15 @@ def test_the_networks_memory_can_be_released_between_pictures(denoise: Denoiser,
 def test_memory_that_runs_out_halves_the_tile(noisy: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch) -> None:
     denoise = load_denoiser("mallenet-s", "cpu", "fp32", tile=512)
     seen: list[int] = []
-    infer = denoise._engine._infer
+    network = denoise._engine._network
 
-    def short_of_memory(image: NDArray[np.float32], sigma: NDArray[np.float32]) -> NDArray[np.float32]:
-        seen.append(max(image.shape[2:]))
+    def short_of_memory(frames: Sequence[NDArray[np.float32]], level: NDArray[np.float32]) -> NDArray[np.float32]:
+        seen.append(max(level.shape[2:]))
         if seen[-1] > 256:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate a lot")
-        return infer(image, sigma)
+        return network(frames, level)
 
-    monkeypatch.setattr(denoise._engine, "_infer", short_of_memory)
+    monkeypatch.setattr(denoise._engine, "_network", short_of_memory)
     result = denoise(noisy, sigma=SIGMA)
     assert seen[0] > 256 >= seen[-1]
     assert psnr(result, load_denoiser("mallenet-s", "cpu", "fp32")(noisy, sigma=SIGMA)) > 55
@@ -200,10 +202,10 @@ def test_memory_that_runs_out_halves_the_tile(noisy: NDArray[np.float32], monkey
 def test_memory_that_never_suffices_is_said(noisy: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch) -> None:
     denoise = load_denoiser("mallenet-s", "cpu", "fp32")
 
-    def no_memory(image: NDArray[np.float32], sigma: NDArray[np.float32]) -> NDArray[np.float32]:
+    def no_memory(frames: Sequence[NDArray[np.float32]], level: NDArray[np.float32]) -> NDArray[np.float32]:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(denoise._engine, "_infer", no_memory)
+    monkeypatch.setattr(denoise._engine, "_network", no_memory)
     with pytest.raises(OutOfMemory, match="even with tiles of"):
         denoise(noisy, sigma=SIGMA)
 
@@ -216,7 +218,7 @@ def test_other_errors_of_the_network_are_not_swallowed(
     def bug(image: NDArray[np.float32], sigma: NDArray[np.float32]) -> NDArray[np.float32]:
         raise RuntimeError("sizes do not match")
 
-    monkeypatch.setattr(denoise._engine, "_infer", bug)
+    monkeypatch.setattr(denoise._engine, "_network", bug)
     with pytest.raises(RuntimeError, match="sizes do not match"):
         denoise(noisy, sigma=SIGMA)
 

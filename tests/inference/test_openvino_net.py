@@ -104,13 +104,24 @@ def test_its_error_is_at_most_twice_that_of_pytorch(model: str, precision: torch
 
 
 @torch.no_grad()
-def test_of_a_network_for_clips_the_photo_network_is_compiled() -> None:
-    net = with_weights(MalleNetVideoConfig(4, trust_width=4).build())
-    clip, sigma = noisy((64, 128), 2, 9)
-    expected = net(clip, sigma)
+@pytest.mark.parametrize("follows_motion", [True, False])
+def test_clips_of_any_size_and_length(follows_motion: bool) -> None:
+    net = with_weights(MalleNetVideoConfig(4, trust_width=4, follows_motion=follows_motion).build())
     fast = compile_for_cpu(net, torch.float32)
-    assert isinstance(fast.finish, CompiledNet)
-    torch.testing.assert_close(fast(clip, sigma), expected, rtol=0, atol=1e-5)
+    for size, batch, frames in (((64, 128), 2, 3), ((64, 64), 1, 1), ((64, 64), 1, 2)):
+        clip, sigma = noisy(size, batch, 3 * frames)
+        torch.testing.assert_close(fast(clip, sigma), net(clip, sigma), rtol=0, atol=1e-4)
+    with pytest.raises(ValueError, match="multiples of 64"):
+        fast(*noisy((60, 64), 1, 9))
+
+
+@torch.no_grad()
+def test_motion_is_exact_where_convolutions_compute_in_16_bits() -> None:
+    """The positions in a frame that is wider than 256 pixels cannot be told apart in bfloat16."""
+    net = with_weights(MalleNetVideoConfig(4, trust_width=4).build())
+    fast = compile_for_cpu(net, torch.bfloat16)
+    clip, sigma = noisy((64, 640), 1, 9)
+    assert (fast(clip, sigma) - net(clip, sigma)).abs().max() < 0.02
 
 
 @torch.no_grad()

@@ -43,7 +43,7 @@ def test_a_camera_that_moves_is_followed(scene: Tensor, right: float, down: floa
 
 def test_where_motion_leads_the_other_frame_shows_the_same(scene: Tensor) -> None:
     frame, other = shown(scene, 0, 0), shown(scene, 6, -4)
-    ((aligned, inside),) = align(frame, [other], torch.zeros_like(frame[:, :1]))
+    aligned, inside = align(frame, other, torch.zeros_like(frame[:, :1]))
     assert inner(aligned - frame).abs().mean() < 0.15 * inner(other - frame).abs().mean()
     assert inner(inside).all()
     assert inside[..., :4].mean() < 0.1  # beyond the other frame's left border
