@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, from_numpy
 
 from denoise_cli.errors import DenoiseError, UnreadableFile
 from denoise_cli.evaluation.baselines import Denoise
@@ -193,19 +192,18 @@ def _outputs_of_clip(denoise: Denoiser, frames: Iterator[Sample], T: int, blind:
     sigma = None if blind else first.sigma
     reading_seconds = 0.0
 
-    def pictures() -> Iterator[tuple[Sample, Tensor]]:
+    def pictures() -> Iterator[tuple[Sample, Array]]:
         nonlocal reading_seconds
         started = time.perf_counter()
         for sample in chain([first], frames):
-            picture = from_numpy(sample.noisy).permute(2, 0, 1).contiguous()
             reading_seconds += time.perf_counter() - started
-            yield sample, picture
+            yield sample, sample.noisy
             started = time.perf_counter()
         reading_seconds += time.perf_counter() - started
 
     started = time.perf_counter()
     for sample, _, noise in find_noise(pictures(), denoise, T, sigma):
-        pixels = sample.noisy if noise is None else sample.noisy - noise().permute(1, 2, 0).numpy()
+        pixels = sample.noisy if noise is None else sample.noisy - noise()
         if is_gpu(denoise.device):
             # Otherwise the GPU would go on while the frame is scored, and that time would be missing.
             torch.cuda.synchronize(denoise.device)
@@ -252,7 +250,7 @@ def flicker(output: Array, clean: Array, output_before: Array, clean_before: Arr
         raise ValueError(f"expected frames of one size, got {sorted(shapes)}")
     # Averaged, because some pixels on moving things hardly change by coincidence.
     changes = np.abs(clean - clean_before).max(axis=-1)
-    still = box_blur(from_numpy(changes)[None, None], STILL_WINDOW)[0, 0].numpy() <= MAX_STILL_CHANGE
+    still = box_blur(torch.from_numpy(changes)[None, None], STILL_WINDOW)[0, 0].numpy() <= MAX_STILL_CHANGE
     if still.mean() < MIN_STILL_SHARE:
         return None
     return float(np.abs((output - clean) - (output_before - clean_before))[still].mean()) * 255

@@ -14,12 +14,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
 
 Plane = NDArray[np.unsignedinteger]
+Array = NDArray[np.float32]
 
 # Red's and blue's weights in luma, by H.273's number of the matrix.
 LUMA_WEIGHTS = {
@@ -55,7 +53,7 @@ class Layout:
     down: int = 1
 
 
-def to_rgb(planes: Sequence[Plane], layout: Layout) -> Tensor:
+def to_rgb(planes: Sequence[Plane], layout: Layout) -> Array:
     """Convert a frame's planes to RGB for a network.
 
     Args:
@@ -63,34 +61,35 @@ def to_rgb(planes: Sequence[Plane], layout: Layout) -> Tensor:
         layout: how to interpret them.
 
     Returns:
-        (3, H, W), or (1, H, W) for a grey frame, float32, nominally [0, 1], in the video's own encoding. Nothing is
-        clipped: samples may be beyond black and white, and beyond the gamut of RGB.
+        (H, W, 3), or (H, W, 1) for a grey frame, float32, nominally [0, 1], in the video's own encoding; in memory,
+        plane by plane. Nothing is clipped: samples may be beyond black and white, and beyond the gamut of RGB.
     """
     H, W = planes[0].shape
     values = [
-        (_tensor(plane) - zero) / scale for plane, (zero, scale) in zip(planes, _zeros_and_scales(layout), strict=True)
+        (plane.astype(np.float32) - np.float32(zero)) / np.float32(scale)
+        for plane, (zero, scale) in zip(planes, _zeros_and_scales(layout), strict=True)
     ]
     whole = [value if value.shape == (H, W) else _upsample_chroma(value, layout)[:H, :W] for value in values]
-    return _mix(_matrix(layout), torch.stack(whole))
+    return _mix(_matrix(layout), np.stack(whole)).transpose(1, 2, 0)
 
 
-def subtract_noise(planes: Sequence[Plane], noise: Tensor, layout: Layout) -> list[Plane]:
+def subtract_noise(planes: Sequence[Plane], noise: Array, layout: Layout) -> list[Plane]:
     """Subtract noise from a frame's planes, and round the result to their own type.
 
     Args:
         planes: as in `to_rgb`.
-        noise: (3, H, W), or (1, H, W) for a grey frame, in the unit of the result of `to_rgb`.
+        noise: (H, W, 3), or (H, W, 1) for a grey frame, in the unit of the result of `to_rgb`.
         layout: as in `to_rgb`.
 
     Returns:
         New planes of the same shapes.
     """
-    values = _mix(torch.linalg.inv(_matrix(layout)), noise.cpu())
+    values = _mix(np.linalg.inv(_matrix(layout)), noise.transpose(2, 0, 1))
     clean = []
     for plane, value, (_, scale) in zip(planes, values, _zeros_and_scales(layout), strict=True):
         reduced = value if plane.shape == value.shape else _downsample_chroma(value, layout)
-        samples = (_tensor(plane) - scale * reduced).round().clamp(0, 2**layout.bits - 1)
-        clean.append(samples.numpy().astype(plane.dtype))
+        samples = np.rint(plane - np.float32(scale) * reduced).clip(0, 2**layout.bits - 1)
+        clean.append(samples.astype(plane.dtype))
     return clean
 
 
@@ -103,46 +102,45 @@ def _zeros_and_scales(layout: Layout) -> list[tuple[float, float]]:
     return {"grey": [luma], "yuv": [luma, chroma, chroma], "gbr": [luma] * 3}[layout.colours]
 
 
-def _matrix(layout: Layout) -> Tensor:
+def _matrix(layout: Layout) -> Array:
     """From the planes' values to red, green and blue: (3, 3), or (1, 1) for a grey frame."""
     if layout.colours == "grey":
-        return torch.eye(1)
+        return np.eye(1, dtype=np.float32)
     if layout.colours == "gbr":
-        return torch.eye(3)[[2, 0, 1]]
+        return np.eye(3, dtype=np.float32)[[2, 0, 1]]
     red, blue = LUMA_WEIGHTS.get(layout.matrix, LUMA_WEIGHTS[DEFAULT_MATRIX])
     green = 1 - red - blue
     from_red, from_blue = 2 * (1 - red), 2 * (1 - blue)
-    return torch.tensor([[1, 0, from_red], [1, -from_blue * blue / green, -from_red * red / green], [1, from_blue, 0]])
+    rows = [1, 0, from_red], [1, -from_blue * blue / green, -from_red * red / green], [1, from_blue, 0]
+    return np.array(rows, np.float32)
 
 
-def _mix(matrix: Tensor, values: Tensor) -> Tensor:
-    return torch.einsum("ij,jyx->iyx", matrix, values)
-
-
-def _tensor(plane: Plane) -> Tensor:
-    return torch.from_numpy(plane.astype(np.float32))
+def _mix(matrix: Array, values: Array) -> Array:
+    """(C, H, W) to the same shape."""
+    return (matrix @ values.reshape(len(values), -1)).reshape(values.shape)
 
 
 # Chroma samples are assumed to be on every other column and midway between two rows (H.264, figure E-1, type 0), as in
 # most video. Downsampling undoes upsampling exactly, so that no noise is left behind between the two.
 
 
-def _upsample_chroma(value: Tensor, layout: Layout) -> Tensor:
+def _upsample_chroma(value: Array, layout: Layout) -> Array:
     """Chroma at the frame's size, or with an extra row or column."""
     for _ in range(layout.across):
-        right = torch.cat([value[:, 1:], value[:, -1:]], dim=1)
-        value = torch.stack([value, (value + right) / 2], dim=2).flatten(1)
+        right = np.concatenate([value[:, 1:], value[:, -1:]], axis=1)
+        value = np.stack([value, (value + right) / 2], axis=2).reshape(len(value), -1)
     for _ in range(layout.down):
-        above, below = torch.cat([value[:1], value[:-1]]), torch.cat([value[1:], value[-1:]])
+        above, below = np.concatenate([value[:1], value[:-1]]), np.concatenate([value[1:], value[-1:]])
         tilt = (above - below) / 8
-        value = torch.stack([value + tilt, value - tilt], dim=1).flatten(0, 1)
+        value = np.stack([value + tilt, value - tilt], axis=1).reshape(-1, value.shape[1])
     return value
 
 
-def _downsample_chroma(value: Tensor, layout: Layout) -> Tensor:
+def _downsample_chroma(value: Array, layout: Layout) -> Array:
     """Chroma at the size of its planes."""
     for _ in range(layout.across):
         value = value[:, ::2]
     for _ in range(layout.down):
-        value = F.avg_pool2d(value[None], (2, 1), ceil_mode=True)[0]
+        rows = np.concatenate([value, value[-1:]]) if len(value) % 2 else value
+        value = (rows[::2] + rows[1::2]) * np.float32(0.5)
     return value

@@ -201,7 +201,7 @@ def _converted(net: nn.Module, example: tuple[Tensor, ...]) -> "openvino.Model":
     any_sizes = [(ov.PartialShape([-1] * tensor.ndim), ov.Type.f32) for tensor in example]
     with tracing():
         # Frozen, it has a third of the nodes, and is converted in half of the time.
-        traced = torch.jit.freeze(torch.jit.trace(net.eval(), example, check_trace=False))
+        traced = torch.jit.freeze(torch.jit.trace(net.eval(), example, check_trace=False))  # type: ignore[no-untyped-call]
         return ov.convert_model(traced, input=any_sizes)
 
 

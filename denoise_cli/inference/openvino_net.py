@@ -11,8 +11,11 @@ import importlib.util
 import io
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache
+from itertools import accumulate
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,6 +39,8 @@ VideoParts = tuple["openvino.Model", "openvino.Model"]
 FORMAT = 2
 HINTS: dict[Arithmetic, str] = {"float32": "f32", "bfloat16": "bf16"}
 DIGEST_SIZE = 32  # bytes of SHA-256
+LENGTH_SIZE = 8  # bytes of a length
+CACHE_SIZE = 256 * 2**20  # bytes of compiled networks
 MAX_SHAPES = 8  # for which a network is held; a clip whose frames are cut into tiles has up to four
 
 
@@ -76,7 +81,7 @@ class InferenceByShape:
     def __init__(
         self, convert: Callable[[], "openvino.Model"], config: object, weights: str, precision: Arithmetic
     ) -> None:
-        self._convert = cache(convert)
+        self._convert = convert
         self._config, self._weights, self._precision = config, weights, precision
         self._compiled: dict[Shapes, Inference] = {}
 
@@ -109,7 +114,7 @@ class VideoInference:
     """
 
     def __init__(self, convert: Callable[[], VideoParts], config: object, weights: str, precision: Arithmetic) -> None:
-        parts = cache(convert)
+        parts = cache(convert)  # both at once
         # In 16 bits, the positions to which motion leads would be too coarse.
         self._merge = InferenceByShape(lambda: parts()[0], (config, "merge"), weights, "float32")
         self._find_noise = InferenceByShape(lambda: parts()[1], (config, "noise"), weights, precision)
@@ -158,19 +163,38 @@ def compile_cached(
         "PERFORMANCE_HINT": "LATENCY",
     }
     device = core.get_property("CPU", "FULL_DEVICE_NAME"), core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    facts = (FORMAT, ov.__version__, device, settings, config, weights, shapes)
-    path = cache_folder() / f"{hashlib.sha256(repr(facts).encode()).hexdigest()}.openvino"
+    network = FORMAT, ov.__version__, config, weights
+    path = _cached_path((network, device, settings, shapes))
     cached = _read_cached(path)
     if cached is not None:
         return core.import_model(io.BytesIO(cached), "CPU", settings)
-    converted = convert()
-    if shapes is not None:
-        converted = converted.clone()
+    if shapes is None:
+        converted = convert()
+    else:
+        converted = _convert_cached(convert, network)
         converted.reshape({place: ov.PartialShape(list(shape)) for place, shape in enumerate(shapes)})
     model = core.compile_model(converted, "CPU", settings)
     blob = model.export_model()
     _write_cached(path, blob if isinstance(blob, bytes) else blob.getvalue())
     return model
+
+
+def _convert_cached(convert: Callable[[], "openvino.Model"], network: object) -> "openvino.Model":
+    """A network from the cache, as OpenVINO's files describe it, if it is there: without PyTorch."""
+    ov, core = openvino_core()
+    path = _cached_path(network)
+    cached = _read_cached(path)
+    if cached is not None:
+        size = int.from_bytes(cached[:LENGTH_SIZE])
+        description, values = cached[LENGTH_SIZE : LENGTH_SIZE + size], cached[LENGTH_SIZE + size :]
+        return core.read_model(description, values)
+    converted = convert()
+    with suppress(OSError, RuntimeError), TemporaryDirectory() as folder:  # without room, it is not cached
+        written = Path(folder) / "network.xml"
+        ov.save_model(converted, written, compress_to_fp16=False)
+        description, values = written.read_bytes(), written.with_suffix(".bin").read_bytes()
+        _write_cached(path, len(description).to_bytes(LENGTH_SIZE) + description + values)
+    return converted
 
 
 @cache
@@ -188,20 +212,34 @@ def cache_folder() -> Path:
     return user_cache_path("denoise", appauthor=False)
 
 
+def _cached_path(facts: object) -> Path:
+    """The file for what these facts determine."""
+    return cache_folder() / f"{hashlib.sha256(repr(facts).encode()).hexdigest()}.openvino"
+
+
 def _read_cached(path: Path) -> bytes | None:
     """What `_write_cached` has written; None if there is no file or it is damaged."""
     try:
         content = path.read_bytes()
     except OSError:
         return None
+    with suppress(OSError):  # the folder may be read-only
+        path.touch()  # used last, removed last
     digest, blob = content[:DIGEST_SIZE], content[DIGEST_SIZE:]
     return blob if hashlib.sha256(blob).digest() == digest else None
 
 
 def _write_cached(path: Path, blob: bytes) -> None:
     """Cache a compiled network; if that fails, it is simply compiled again next time."""
-    try:
+    with suppress(OSError, UnwritableFile):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, hashlib.sha256(blob).digest() + blob, overwrite=True)
-    except (OSError, UnwritableFile):
-        pass
+        _trim(path.parent)
+
+
+def _trim(folder: Path) -> None:
+    """Remove the networks that have not been used for longest, so that the cache does not grow with every size."""
+    files = sorted(folder.glob("*.openvino"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path, size in zip(files, accumulate(path.stat().st_size for path in files), strict=True):
+        if size > CACHE_SIZE:
+            path.unlink(missing_ok=True)

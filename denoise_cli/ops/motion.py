@@ -149,17 +149,24 @@ def summed(images: Tensor, n: int) -> Tensor:
 
 def _box_sums(image: Tensor, side: int, dim: int) -> Tensor:
     """The sum of the `side` values centred on each along one dimension, composed of sums of 1, 2, 4, ... values."""
-    length, reach = image.shape[dim], side // 2
+    reach = side // 2
     sums = F.pad(image, [reach, reach] if dim == -1 else [0, 0, reach, reach])  # of `width` values, starting at each
+    excess = 2 * reach  # of sums, over the values
     total, start, width = torch.zeros((), dtype=image.dtype, device=image.device), 0, 1
     while width <= side:
         if side & width:
-            total = total + sums.narrow(dim, start, length)
+            total = total + _cut(sums, dim, start, excess - start)
             start += width
-        rest = sums.shape[dim] - width
-        sums = sums.narrow(dim, 0, rest) + sums.narrow(dim, width, rest) if 2 * width <= side else sums
+        if 2 * width <= side:
+            sums, excess = _cut(sums, dim, 0, width) + _cut(sums, dim, width, 0), excess - width
         width *= 2
     return total
+
+
+def _cut(image: Tensor, dim: int, before: int, after: int) -> Tensor:
+    """Without so many rows or columns at its two ends; in a traced network, no size has to be computed."""
+    kept = slice(before, -after if after else None)
+    return image[..., kept] if dim == -1 else image[..., kept, :]
 
 
 @lru_cache(maxsize=256)

@@ -4,12 +4,15 @@ Legend: C channels, H x W frame.
 """
 
 import math
+from functools import lru_cache
 from statistics import median
 
-import torch.nn.functional as F
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from denoise_cli.imaging.noise import estimate_sigma
+
+Array = NDArray[np.float32]
 
 REDUCED = (18, 32)  # rows and columns in which cuts are looked for: neither noise nor small things matter there
 # A cut changes the reduced picture by more than the first, and by more than the second times the change just before.
@@ -26,18 +29,20 @@ class CutDetector:
     """Finds the first frame of each scene, given the frames of a clip one after another."""
 
     def __init__(self) -> None:
-        self._before: Tensor | None = None
+        self._before: Array | None = None
         self._change = math.inf  # no cut directly follows the beginning, or another cut
 
-    def is_cut(self, picture: Tensor) -> bool:
-        """Whether a frame, (C, H, W) on [0, 1], begins another scene than the one before."""
-        reduced = F.adaptive_avg_pool2d(picture.mean(dim=0, keepdim=True), REDUCED)
+    def is_cut(self, picture: Array) -> bool:
+        """Whether a frame, (H, W, C) on [0, 1], begins another scene than the one before."""
+        light = picture.mean(axis=-1)
+        rows, columns = (_averages(*sizes) for sizes in zip(light.shape, REDUCED, strict=True))
+        reduced = rows @ light @ columns.T
         before, self._before = self._before, reduced
         if before is None:
             return False
         difference = reduced - before
         fade = difference.mean()
-        change = float((difference - fade).abs().mean() + FADE_WEIGHT * fade.abs())
+        change = float(np.abs(difference - fade).mean() + FADE_WEIGHT * abs(fade))
         found = change > max(MOST_CHANGE, MOST_ACCELERATION * self._change)
         self._change = math.inf if found else change
         return found
@@ -55,23 +60,33 @@ class SceneLevel:
         self._estimates: list[float] = []
         self._frames = 0
 
-    def after(self, picture: Tensor) -> float:
-        """The level after the scene's next frame, (C, H, W) on [0, 1]: a standard deviation in the same unit."""
+    def after(self, picture: Array) -> float:
+        """The level after the scene's next frame, (H, W, C) on [0, 1]: a standard deviation in the same unit."""
         if self._frames % INTERVAL == 0 and _shows_noise(picture):
             self._estimates.append(_estimate(picture))
         self._frames += 1
         return median(self._estimates) if self._estimates else self._otherwise
 
 
-def _shows_noise(picture: Tensor) -> bool:
-    light = picture.mean(dim=0)
-    return float(((light > ENDS) & (light < 1 - ENDS)).float().mean()) >= LEAST_BETWEEN
+@lru_cache(maxsize=4)
+def _averages(length: int, cells: int) -> Array:
+    """(cells, length): the weights by which the values in each of the cells of about equal size are averaged."""
+    weights = np.zeros((cells, length), np.float32)
+    for cell, row in enumerate(weights):
+        inside = row[cell * length // cells : math.ceil((cell + 1) * length / cells)]
+        inside[:] = 1 / len(inside)
+    return weights
 
 
-def _estimate(picture: Tensor) -> float:
+def _shows_noise(picture: Array) -> bool:
+    light = picture.mean(axis=-1)
+    return bool(((light > ENDS) & (light < 1 - ENDS)).mean() >= LEAST_BETWEEN)
+
+
+def _estimate(picture: Array) -> float:
     """The deviation of white noise in each channel whose mean over the channels would be equally strong.
 
     Chroma is mostly stored at half the size and smoothed by cameras, so its noise is not white, and each channel has a
     share of it.
     """
-    return estimate_sigma(picture.mean(dim=0).unsqueeze(-1).cpu().numpy()) * len(picture) ** 0.5
+    return estimate_sigma(picture.mean(axis=-1, keepdims=True)) * picture.shape[-1] ** 0.5

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.conftest import FFmpeg
+
 ROOT = Path(__file__).parents[2]
 PHOTO, RAW = ROOT / "docs" / "images" / "noisy.jpg", ROOT / "docs" / "images" / "noisy.dng"
 pytestmark = pytest.mark.skipif(
@@ -67,6 +69,14 @@ def test_raw_needs_scipy_and_libraw_as_well(tmp_path: Path) -> None:
     imported_by(*command)
     assert imported_by(*command, "--overwrite") == {"openvino", "rawpy", "scipy"}
     assert imported_by("inspect", RAW) == {"rawpy", "scipy"}
+
+
+def test_clips_need_openvino_and_ffmpeg(tmp_path: Path, ffmpeg: FFmpeg) -> None:
+    clip = ffmpeg.make(tmp_path / "clip.mp4", "-vf", "noise=alls=20:allf=t", frames=6)
+    command = "video", clip, "-o", tmp_path / "clean.mp4", "--device", "cpu"
+    imported_by(*command)
+    assert imported_by(*command, "--overwrite") == {"av", "openvino"}
+    assert imported_by("video", clip, "--dry-run") == {"av"}
 
 
 def test_pytorch_compiles_what_is_not_kept(small: Path, tmp_path: Path) -> None:

@@ -2,14 +2,20 @@
 
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from denoise_cli.inference.gpu_copy import GpuCopier
 
-CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
+GPU = torch.device("cuda", 0)
 has_gpu = torch.cuda.is_available()
+
+
+def a_picture(height: int = 8, width: int = 8) -> NDArray[np.float32]:
+    return np.random.default_rng(0).random((height, width, 3), np.float32)
 
 
 class Event:
@@ -67,34 +73,28 @@ def calls(monkeypatch):
 
 
 def test_what_goes_is_waited_for_by_the_work_that_follows(calls):
-    GpuCopier(GPU, 2).upload(torch.rand(3, 8, 8))
+    GpuCopier(GPU, 2).upload(a_picture())
     assert calls == ["on copies", "upload", "done", "work waits for copies", "used on work"]
 
 
 def test_what_comes_waits_for_the_work_and_the_computer_only_when_it_asks(calls):
-    wait = GpuCopier(GPU, 2).download(torch.rand(3, 8, 8))
+    wait = GpuCopier(GPU, 2).download(torch.rand(1, 3, 8, 8))
     assert calls == ["copies waits for work", "on copies", "download", "done", "used on copies"]
-    wait()
+    assert wait().shape == (8, 8, 3)
     assert calls[5:] == ["the CPU waits"]
 
 
 def test_pictures_for_which_there_is_no_room_stay(calls):
-    copier, picture = GpuCopier(GPU, 100), torch.rand(3, 32, 32)
+    copier, picture = GpuCopier(GPU, 100), a_picture(32, 32)
     assert copier.upload(picture) is picture
     assert copier.download(picture)() is picture
     assert calls == []
 
 
-def test_on_a_cpu_they_stay_where_they_are():
-    copier, picture = GpuCopier(CPU, 2), torch.rand(3, 8, 8)
-    assert copier.upload(picture) is picture
-    assert copier.download(picture)() is picture
-
-
 @pytest.mark.skipif(not has_gpu, reason="needs an NVIDIA GPU")
 def test_what_travels_arrives_unchanged():
     copier = GpuCopier(GPU, 8)
-    pictures = [torch.rand(3, 1080, 1920) for _ in range(8)]
+    pictures = [a_picture(1080, 1920) for _ in range(8)]
     waits = []
     for picture in pictures:
         uploaded = copier.upload(picture)
@@ -104,4 +104,4 @@ def test_what_travels_arrives_unchanged():
         waits.append(copier.download(uploaded))
         del uploaded
     for picture, wait in zip(pictures, waits, strict=True):
-        assert torch.equal(wait(), picture)
+        np.testing.assert_array_equal(wait(), picture)

@@ -1,5 +1,6 @@
 """Compiled networks do what PyTorch does, and are cached for the next time."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -189,6 +190,30 @@ def test_a_damaged_cache_is_made_anew(
     torch.testing.assert_close(CompiledNet(small_net(), torch.float32).noise(image, sigma), expected)
     monkeypatch.setattr(openvino_conversion, "convert", lambda *_: pytest.fail("was not cached"))
     torch.testing.assert_close(CompiledNet(small_net(), torch.float32).noise(image, sigma), expected)
+
+
+@torch.no_grad()
+def test_what_was_converted_is_compiled_for_other_sizes(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    net = with_weights(MalleNetVideoConfig(4, trust_width=4).build())
+    compile_for_cpu(net, torch.float32)(*noisy((64, 64), 1, 6))
+    monkeypatch.setattr(openvino_conversion, "_converted", lambda *_: pytest.fail("was not cached"))
+    for frames, files in ((2, 4), (3, 5)):  # of two parts: converted and compiled; one part depends on the frames
+        clip, sigma = noisy((64, 64), 1, 3 * frames)
+        torch.testing.assert_close(
+            compile_for_cpu(net, torch.float32)(clip, sigma), net(clip, sigma), rtol=0, atol=1e-4
+        )
+        assert len(list(cache.iterdir())) == files
+
+
+def test_what_was_not_used_for_longest_leaves_the_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CACHE_SIZE", 350)
+    paths = [cache / f"{name}.openvino" for name in "abcd"]
+    for age, path in enumerate(paths[:3]):
+        module._write_cached(path, b"x" * 68)  # and 32 bytes of the checksum
+        os.utime(path, (age, age))
+    assert module._read_cached(paths[0]) == b"x" * 68
+    module._write_cached(paths[3], b"x" * 68)
+    assert sorted(path.stem for path in cache.iterdir()) == ["a", "c", "d"]
 
 
 @torch.no_grad()

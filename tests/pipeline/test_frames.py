@@ -5,12 +5,13 @@ from collections.abc import Sequence
 import av
 import numpy as np
 import pytest
-from torch import Tensor
+from numpy.typing import NDArray
 
 from denoise_cli.io.video import Frame
 from denoise_cli.pipeline.clip import denoised
 
 H, W = 72, 128
+Array = NDArray[np.float32]
 
 
 class Witness:
@@ -23,12 +24,12 @@ class Witness:
         self.levels: list[float | None] = []
         self.steadied: list[list[float]] = []
 
-    def __call__(self, image: Tensor, sigma: float | None, neighbours: Sequence[Tensor] = ()) -> Tensor:
+    def __call__(self, image: Array, sigma: float | None, neighbours: Sequence[Array] = ()) -> Array:
         self.windows.append([round(float(one.mean()), 2) for one in (image, *neighbours)])
         self.levels.append(sigma)
         return image - 0.1
 
-    def steady(self, image: Tensor, noisy: Tensor, neighbours: Sequence[Tensor]) -> Tensor:
+    def steady(self, image: Array, noisy: Array, neighbours: Sequence[Array]) -> Array:
         self.steadied.append([round(float(one.mean()), 2) for one in (image, noisy, *neighbours)])
         return image
 

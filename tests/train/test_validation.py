@@ -52,9 +52,9 @@ def test_a_model_for_clips_is_scored_on_what_becomes_of_clips(photos: Path, tmp_
     denoise = denoiser_of(spec.config.build(), spec, CPU, torch.float32)
     score, _ = mean_psnr(denoise, spec, find_validation(held_back, spec))
     samples = [WHITE_NOISE.sample(path, index) for index, path in enumerate(sorted(held_back.iterdir()))]
-    pictures = [(sample, torch.from_numpy(sample.noisy).permute(2, 0, 1)) for sample in samples]
+    pictures = [(sample, sample.noisy) for sample in samples]
     scores = [
-        psnr((sample.noisy - noise().permute(1, 2, 0).numpy()).clip(0, 1), sample.clean)
+        psnr((sample.noisy - noise()).clip(0, 1), sample.clean)
         for sample, _, noise in find_noise(pictures, denoise, spec.window, WHITE_NOISE.sigma)
     ]
     assert score == pytest.approx(np.mean(scores), abs=1e-3)
