@@ -182,6 +182,17 @@ def test_the_networks_memory_can_be_released_between_pictures(denoise: Denoiser,
     np.testing.assert_array_equal(denoise(noisy, SIGMA), before)
 
 
+@pytest.mark.parametrize("is_writable", [True, False])
+def test_no_picture_is_changed_by_the_next(denoise: Denoiser, rng: np.random.Generator, is_writable: bool) -> None:
+    """OpenVINO overwrites what an inference has shared if the next one does not share its inputs."""
+    first, second = (rng.random((3, 128, 64), np.float32).transpose(1, 2, 0) for _ in range(2))
+    before = first.copy()
+    second.flags.writeable = is_writable
+    denoise(first, SIGMA)
+    denoise(second, SIGMA)
+    np.testing.assert_array_equal(first, before)
+
+
 def test_memory_that_runs_out_halves_the_tile(noisy: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch) -> None:
     denoise = load_denoiser("mallenet-s", "cpu", "fp32", tile=512)
     seen: list[int] = []
