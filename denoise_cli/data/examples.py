@@ -125,9 +125,9 @@ class PhotoNoise:
         else:
             clean = self.crops.draw(rng, patch)
             if kind < CAMERA_SHARE + WHITE_SHARE:
-                noisy = _stored(clean + _white_noise(clean, self.sigma_max, rng), rng)
+                noisy, clean = _stored(clean, _white_noise(clean, self.sigma_max, rng), rng)
             elif kind < CAMERA_SHARE + WHITE_SHARE + GRAIN_SHARE:
-                noisy = _stored(clean + film_grain(clean, rng), rng)
+                noisy, clean = _stored(clean, film_grain(clean, rng), rng)
             else:
                 noisy = clean
         return Example(noisy, clean, np.full((patch, patch), UNKNOWN_LEVEL, np.float32))
@@ -229,14 +229,21 @@ def _white_noise(clean: Array, sigma_max: float, rng: np.random.Generator) -> Ar
     return drawn
 
 
-def _stored(picture: Array, rng: np.random.Generator) -> Array:
-    """A picture as it is read back from its file; a share of the files hold what exceeds 8 bits and white."""
+def _stored(clean: Array, noise: Array, rng: np.random.Generator) -> tuple[Array, Array]:
+    """A picture with noise as it is read back from its file, and the target.
+
+    A share of the files hold what exceeds 8 bits and white. The others clip the noise, so that its mean is not zero; as
+    with cameras, the target keeps the mean, and the network neither brightens shadows nor darkens highlights.
+    """
+    noisy = clean + noise
     if rng.random() < EXACT_SHARE:
-        return picture
-    pixels = np.rint(picture.clip(0, 1) * 255).astype(np.uint8)
+        return noisy, clean
+    clipped = noisy.clip(0, 1)
+    target = clean + camera.mean_noise(clipped - noisy, clean)
+    pixels = np.rint(clipped * 255).astype(np.uint8)
     if rng.random() < COMPRESSED_SHARE:
         pixels = camera.as_jpeg(pixels, int(rng.integers(QUALITIES[0], QUALITIES[1] + 1)), bool(rng.random() < 0.5))
-    return np.divide(pixels, 255, dtype=np.float32)
+    return np.divide(pixels, 255, dtype=np.float32), target
 
 
 def _first_frame(frames: Array) -> Array:

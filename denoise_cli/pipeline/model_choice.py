@@ -7,13 +7,11 @@ from denoise_cli.imaging.filters import FilterKind
 from denoise_cli.imaging.noise import ShotRead
 from denoise_cli.io.photo import Photo
 from denoise_cli.io.raw import RawFile
-from denoise_cli.models.registry import DEFAULT_IMAGE_MODEL, DEFAULT_VIDEO_MODEL, ModelSpec, find_model
+from denoise_cli.models.registry import DEFAULT_VIDEO_MODEL, ModelSpec, find_model
 
 AUTO = "auto"
-# Cameras write these formats, and what they leave of the noise is in them. Programs write the others, which may hold
-# anything, most often less noise.
-CAMERA_FORMATS = ("jpeg", "heif", "webp", "avif")
-CAMERA_MODEL = "mallenet-r"
+PHOTO_MODEL = "mallenet-r"  # sees for itself what noise a photo has, of whatever format
+TOLD_MODEL = "mallenet-s"  # if the level is known
 MOSAIC_MODELS: dict[FilterKind, str] = {"bayer": "mallenet-raw", "xtrans": "mallenet-xtrans"}
 LINEAR_RAW_MODEL = "mallenet-linear"
 
@@ -36,7 +34,7 @@ def model_for(source: Photo | RawFile, path: Path, asked: str = AUTO, noise: Noi
     if asked == AUTO:
         if isinstance(source, RawFile) and not isinstance(noise, float):
             return _model_for_raw(source)
-        return CAMERA_MODEL if noise is None and source.kind in CAMERA_FORMATS else DEFAULT_IMAGE_MODEL
+        return PHOTO_MODEL if noise is None else TOLD_MODEL
     spec = find_model(asked)
     if spec.is_for_raw and not isinstance(source, RawFile):
         raise UnreadableFile(path, f"is not camera RAW, and {asked} takes nothing else: choose another model")
@@ -58,19 +56,19 @@ def model_for_clip(frames: int, asked: str | None = None) -> str:
         UsageError: the model that the user names is for camera RAW.
         UnknownModel: there is no such model.
     """
-    name = asked or (DEFAULT_VIDEO_MODEL if frames > 1 else DEFAULT_IMAGE_MODEL)
+    name = asked or (DEFAULT_VIDEO_MODEL if frames > 1 else TOLD_MODEL)
     check_not_for_raw(name)
     return name
 
 
 def model_for_scores(noise_is_real: bool) -> str:
     """The model that is scored if none is named: on pairs of real photos, or on photos with synthetic noise."""
-    return CAMERA_MODEL if noise_is_real else DEFAULT_IMAGE_MODEL
+    return PHOTO_MODEL if noise_is_real else TOLD_MODEL
 
 
 def model_for_timing(is_photo: bool) -> str:
     """The model whose program is timed if none is named, on a photo or on a clip."""
-    return DEFAULT_IMAGE_MODEL if is_photo else DEFAULT_VIDEO_MODEL
+    return TOLD_MODEL if is_photo else DEFAULT_VIDEO_MODEL
 
 
 def check_not_for_raw(name: str) -> ModelSpec:

@@ -21,7 +21,7 @@ from denoise_cli.io.metadata import Metadata
 from denoise_cli.io.photo import Photo
 from denoise_cli.pipeline import photo
 from denoise_cli.pipeline.jobs import Job
-from denoise_cli.pipeline.model_choice import AUTO, CAMERA_MODEL
+from denoise_cli.pipeline.model_choice import AUTO, PHOTO_MODEL
 
 HERE = Path(__file__).parent
 PHONE = Camera(shot=6e-3, read=1e-2, tone=0.5, luma_grain=0.5, chroma_grain=1.0, sharpening=0.5)
@@ -50,7 +50,7 @@ def main() -> None:
     """Write all pictures."""
     image.write(HERE / "noisy.jpg", simulate_photo(), "jpeg", "denoise simulated camera", overwrite=True)
     noisy = image.read(HERE / "noisy.jpg")
-    clean, _ = photo.denoise_photo(noisy, load_denoiser(CAMERA_MODEL), photo.Settings(CAMERA_MODEL))
+    clean, _ = photo.denoise_photo(noisy, load_denoiser(PHOTO_MODEL), photo.Settings(PHOTO_MODEL))
     pair = np.hstack([noisy.pixels[CROP], clean.pixels[CROP]])
     image.write(HERE / "before-after.png", Photo(pair, None, "png"), "png", "denoise", overwrite=True)
     (HERE / "noisy.dng").write_bytes(simulate_dng())

@@ -19,6 +19,7 @@ from denoise_cli.data.examples import (
     Pairs,
     PhotoNoise,
     SensorNoise,
+    _stored,
     film_grain,
 )
 from denoise_cli.data.photos import CropSource
@@ -161,6 +162,19 @@ def test_photos_have_a_cameras_noise_white_noise_grain_or_none(crops: CropSource
     steps = [one.noisy * 255 for one in drawn]
     exact = np.mean([np.abs(step - np.rint(step)).max() > 1e-3 for step in steps])
     assert exact == pytest.approx(0.4 * 0.32, abs=0.06)  # white noise and grain; whatever a camera stores has 8 bits
+
+
+@pytest.mark.parametrize("light", [0.03, 0.97])
+def test_the_target_of_noise_that_a_file_clips_keeps_its_mean(rng: np.random.Generator, light: float) -> None:
+    ramp = light + np.linspace(-0.02, 0.02, 64, dtype=np.float32)
+    clean = np.ascontiguousarray(np.broadcast_to(ramp[:, None, None], (64, 64, 3)))
+    moved = []
+    for _ in range(20):
+        noisy, target = _stored(clean, 0.2 * rng.standard_normal(clean.shape, np.float32), rng)
+        assert abs(noisy.mean() - target.mean()) < 0.03  # JPEG moves it, too
+        moved.append(abs(float(target.mean()) - light))
+    assert min(moved) < 1e-3  # a file in floating point clips nothing
+    assert max(moved) > 0.05
 
 
 def test_film_grain_is_soft_and_alike_in_the_channels(rng: np.random.Generator) -> None:

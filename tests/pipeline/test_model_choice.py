@@ -50,13 +50,13 @@ class Opened(RawFile):
     [
         ("jpeg", None, "mallenet-r"),
         ("heif", None, "mallenet-r"),
-        ("png", None, "mallenet-s"),
-        ("tiff", None, "mallenet-s"),
+        ("png", None, "mallenet-r"),
+        ("png", 0.1, "mallenet-s"),
         ("jpeg", 0.1, "mallenet-s"),
         ("jpeg", ShotRead(1e-3, 1e-3), "mallenet-s"),
     ],
 )
-def test_a_photo_gets_the_model_of_its_format_and_noise(kind: str, noise: Any, expected: str) -> None:
+def test_a_photo_gets_the_model_of_what_is_known_about_its_noise(kind: str, noise: Any, expected: str) -> None:
     assert model_for(photo(kind), PATH, noise=noise) == expected
 
 
