@@ -288,7 +288,7 @@ def test_inspect_shows_what_is_in_photos(cli: Cli, photo: Path, tmp_path: Path) 
     Image.fromarray(np.full((64, 64), 99, np.uint8)).save(grey, exif=exif)
     done = cli("inspect", photo, grey, "--json")
     first, second = (json.loads(line) for line in done.out.splitlines())
-    assert (first["format"], first["bits"], first["colours"], first["model"]) == ("png", 8, "RGB", "mallenet-s")
+    assert (first["format"], first["bits"], first["colours"], first["model"]) == ("png", 8, "RGB", "mallenet-r")
     assert first["sigma"] == pytest.approx(20, abs=2)
     assert (second["colours"], second["camera"], second["iso"], second["exposure"]) == ("grey", "Maker One", 800, 0.005)
     assert "taken by  Maker One, 1/200 s, ISO 800" in cli("inspect", grey).out
