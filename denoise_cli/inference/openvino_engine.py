@@ -65,11 +65,11 @@ class OpenVINOEngine:
 
     def average(self, frame: Picture, noisy: Picture, others: Sequence[Picture], tolerance: float) -> Picture:
         """See `denoiser.Engine`."""
-        averages = []
+        tolerated, averages = np.array([tolerance], np.float32), []
         for i in range(len(frame)):
             one, before, *neighbours = (np.ascontiguousarray(picture[i : i + 1]) for picture in (frame, noisy, *others))
-            tolerated = np.array([tolerance], np.float32)
-            averages.append(self._average(one, before, np.concatenate(neighbours), tolerated)[0].copy())
+            (average,) = self._average(one, before, np.concatenate(neighbours), tolerated)
+            averages.append(average.copy())
         return np.concatenate(averages)
 
 

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from denoise_cli.nets.configs import MOTION_MULTIPLE
+from denoise_cli.ops import motion as module
 from denoise_cli.ops.motion import align, brightness_pyramid, estimate_motion
 
 
@@ -121,3 +123,7 @@ def test_what_does_not_fit_together_is_refused() -> None:
         estimate_motion(small[1:], small[1:], torch.zeros(1, 1, 16, 16))
     with pytest.raises(ValueError, match="sigma: expected"):
         estimate_motion(small, small, torch.zeros(1, 1, 64, 64))
+
+
+def test_what_knows_the_multiple_without_pytorch_knows_it_right() -> None:
+    assert MOTION_MULTIPLE == module.MULTIPLE
