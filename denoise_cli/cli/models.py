@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ app = typer.Typer(help="List, show and verify the models.", rich_markup_mode=Non
 def models(context: typer.Context, as_json: Json = False) -> None:
     """List, show and verify the models.
 
-    Without a command, lists them: what each is for, the size of its weights and its scores.
+    Without a command, lists them: what each is for, the size of its weights and its scores on its own test set.
     """
     if context.invoked_subcommand is not None:
         return
@@ -34,9 +35,9 @@ def models(context: typer.Context, as_json: Json = False) -> None:
         return
     rows = []
     for name, spec in MODELS.items():
-        scores = entries[name].scores if name in entries else {}
+        scores = dict(islice(entries[name].scores.items(), 1)) if name in entries else {}
         size = f"{entries[name].path.stat().st_size / 1e6:.1f} MB" if name in entries else "no weights yet"
-        rows.append([name, spec.media, size, _format_scores(scores), spec.summary])
+        rows.append([name, spec.media, size, "".join(_format_scores(scores)), spec.summary])
     console.table(["name", "for", "weights", "quality", "what it is"], rows, numbers=["weights"])
 
 
@@ -60,7 +61,9 @@ def show(name: ModelArgument, as_json: Json = False) -> None:
         console.output(json.dumps(facts))
         return
     for key, value in facts.items():
-        console.output(f"{key:14}{_format_scores(value) if isinstance(value, dict) else value}")
+        lines = _format_scores(value) if isinstance(value, dict) else [str(value)]
+        for i, line in enumerate(lines):
+            console.output(f"{'' if i else key:14}{line}")
 
 
 @app.command()
@@ -81,8 +84,9 @@ def verify() -> None:
         raise typer.Exit(1)
 
 
-def _format_scores(scores: Mapping[str, Mapping[str, float]]) -> str:
-    return "; ".join(
+def _format_scores(scores: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """A line for each test set."""
+    return [
         f"{test_set}: " + ", ".join(f"{level} {decibels:.2f} dB" for level, decibels in levels.items())
         for test_set, levels in scores.items()
-    )
+    ]

@@ -43,6 +43,10 @@ def _detailed(photo: Array, _index: int) -> Array:
     return resize(np.broadcast_to(photo, (*photo.shape[:2], 3)), DETAIL_SCALE)
 
 
+def _vivid(photo: Array, index: int) -> Array:
+    return _saturated(_detailed(photo, index), index)
+
+
 def _drawn(_photo: Array, index: int) -> Array:
     return Drawings().draw(np.random.default_rng(DRAWING_SEED + index), DRAWING_SIDE)
 
@@ -54,6 +58,7 @@ KINDS: Mapping[str, Callable[[Array, int], Array]] = {
     "night": _at_night,
     "soft": _soft,
     "detailed": _detailed,
+    "vivid": _vivid,
     "drawn": _drawn,
 }
 

@@ -20,7 +20,7 @@ class ManifestEntry:
         provenance: how the weights were trained, in words.
         data: the training data, in words.
         licence: of the weights, in words.
-        scores: PSNR in dB by test set and noise level.
+        scores: PSNR in dB by test set and noise level; the first set is that of the pictures it was made for.
     """
 
     file: str

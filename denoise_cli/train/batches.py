@@ -25,6 +25,7 @@ from denoise_cli.data.examples import (
 )
 from denoise_cli.data.photos import CropSource, Source, find_pairs, find_photos
 from denoise_cli.data.recolour import Recoloured
+from denoise_cli.data.reduce import Reduced
 from denoise_cli.errors import TrainingError, UnreadableFile
 from denoise_cli.models.registry import ModelSpec
 from denoise_cli.train.distributed import ProcessGroup
@@ -66,6 +67,8 @@ def find_examples(data: Sequence[Path], spec: ModelSpec, scratch: Path, recipe: 
         crops = _windows(data, spec.window, scratch)
     else:
         crops = _photos(find_photos(data), scratch)
+    if recipe.reduce:
+        crops = Reduced(crops, recipe.reduce)
     if recipe.recolour:
         crops = Recoloured(crops, recipe.recolour)
     if recipe.drawings:

@@ -39,6 +39,7 @@ class Recipe:
         clip: maximum norm of the gradient.
         ema: the decay of the exponential moving average of the weights: the share of it that a step keeps.
         loss: the loss for encoded photos, a name in `losses.LOSSES`; in linear light it is always `gamma_l1`.
+        reduce: share of the crops that are reduced to half their size (`data.reduce`), [0, 1].
         recolour: share of the crops whose colours are varied (`data.recolour`), [0, 1].
         drawings: share of the crops that are drawn by code (`data.drawings`) instead of taken from photos, [0, 1].
         seed: for the initial weights, the crops and the noise.
@@ -69,6 +70,7 @@ class Recipe:
     clip: float = 0.5
     ema: float = 0.999
     loss: str = "rms"
+    reduce: float = 0.0
     recolour: float = 0.0
     drawings: float = 0.0
     seed: int = 0
@@ -77,7 +79,7 @@ class Recipe:
         smallest = min(self.steps, self.batch, self.patch)
         if smallest < 1:
             raise ValueError(f"steps, batch, patch: expected 1 or more, got {smallest}")
-        for name in ("fall", "ema", "recolour", "drawings"):
+        for name in ("fall", "ema", "reduce", "recolour", "drawings"):
             share = getattr(self, name)
             if not 0 <= share <= 1:
                 raise ValueError(f"{name}: expected a share from 0 to 1, got {share}")

@@ -42,6 +42,8 @@ def test_kinds_are_what_their_names_say(photo: Photo) -> None:
     assert made["night"].max() < 0.35
     assert roughness(made["soft"]) < 0.5 * roughness(photo)
     assert roughness(made["detailed"]) > 1.2 * roughness(photo)
+    assert roughness(made["vivid"]) > 1.2 * roughness(photo)
+    assert colourfulness(made["vivid"]) > 1.5 * colourfulness(made["detailed"])
     assert not np.array_equal(made["drawn"], KINDS["drawn"](photo, 1))
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from denoise_cli.data.drawings import Drawings
 from denoise_cli.data.examples import GaussianNoise, Pairs, PhotoNoise, SensorNoise
 from denoise_cli.data.recolour import Recoloured
+from denoise_cli.data.reduce import Reduced
 from denoise_cli.errors import TrainingError
 from denoise_cli.train.batches import Batch, find_examples, load_batches
 from denoise_cli.train.distributed import ProcessGroup
@@ -46,6 +47,9 @@ def test_a_recipe_varies_colours_and_adds_drawings(photos: Path) -> None:
     varied = find_examples([photos], SPECS["tiny"], photos, dataclasses.replace(RECIPE, recolour=1.0))
     assert isinstance(varied.crops, Recoloured)
     assert not np.array_equal(varied.draw(np.random.default_rng(2), 32).clean, whole.clean)
+    sharper = find_examples([photos], SPECS["tiny"], photos, dataclasses.replace(RECIPE, reduce=1.0, recolour=0.5))
+    assert isinstance(sharper.crops, Recoloured)
+    assert isinstance(sharper.crops.source, Reduced)
     drawn = find_examples([photos], SPECS["tiny"], photos, dataclasses.replace(RECIPE, drawings=1.0))
     assert np.array_equal(drawn.draw(np.random.default_rng(2), 32).clean, _first_drawing(2, 32))
 
