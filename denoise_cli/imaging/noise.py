@@ -8,11 +8,14 @@ Source of the white estimate: Chen, Zhu, Heng, "An Efficient Statistical Method 
 import math
 from dataclasses import dataclass
 from functools import reduce
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from denoise_cli.imaging.transfer import srgb_slope, srgb_to_linear
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 # `shot` and `read` of `ShotRead` for training, as in Xu et al.
 SHOT_RANGE = (1e-4, 1e-2)
@@ -27,6 +30,7 @@ MAX_PATCHES = 60_000
 BLOCK = 16  # pixels
 MAX_BLOCKS = 8_000
 MIN_BLOCKS = 100
+MOST_EQUAL = 0.6  # share of neighbours that are equal: in 8 bits, even noise with a deviation of 0.5 leaves fewer
 FLATTEST = 0.05  # share of a photo's blocks that are regarded as flat
 # Noise is equally strong in all flat blocks, texture is not. The deviations at these two quantiles may differ by this
 # factor at most for the flat blocks to be trusted.
@@ -139,7 +143,9 @@ def sensor_noise(
     return rng.standard_normal(light.shape, np.float32) * deviation
 
 
-def estimate_sigma(image: NDArray[np.integer | np.floating], white: float = 1.0) -> float:
+def estimate_sigma(
+    image: NDArray[np.integer | np.floating], white: float = 1.0, visible: NDArray[np.bool_] | None = None
+) -> float:
     """Estimate the noise level from the picture alone, as the standard deviation of white noise.
 
     White noise shows in the smallest eigenvalues of the covariance of the picture's patches. Fine texture can be
@@ -148,6 +154,9 @@ def estimate_sigma(image: NDArray[np.integer | np.floating], white: float = 1.0)
     these agree. As such noise is coarser than white noise of the same deviation, it is more visible: the estimate is
     the deviation of white noise with equally strong grain of `GRAIN` pixels.
 
+    Only what can show noise counts: not the bars, frames and captions of one colour round a picture, and nothing in
+    drawings and letters, where most pixels equal their neighbour.
+
     >>> noise = np.random.default_rng(0).normal(0, 0.1, (128, 128, 3))
     >>> print(f"{estimate_sigma(0.5 + noise):.2f}")
     0.10
@@ -155,12 +164,15 @@ def estimate_sigma(image: NDArray[np.integer | np.floating], white: float = 1.0)
     Args:
         image: (H, W, C), any range.
         white: the value of white; only the samples of the image that are used are divided by it.
+        visible: (H, W), which pixels count; None for all.
 
     Returns:
         Sigma in the unit in which white is 1; 0 for an image that is too small.
     """
-    of_patches = _white_sigma(image, white)
-    blocks = _blocks(image, white)
+    blocks = _blocks(image, white, visible)
+    if len(blocks) and np.median(_equal_shares(blocks)) > MOST_EQUAL:
+        return 0.0
+    of_patches = _white_sigma(image, white, visible)
     if len(blocks) < MIN_BLOCKS:
         return of_patches
     deviations = _deviations(blocks)
@@ -185,13 +197,13 @@ def _box_mean(image: NDArray[np.floating]) -> NDArray[np.floating]:
     return image
 
 
-def _white_sigma(image: NDArray[np.integer | np.floating], white: float) -> float:
+def _white_sigma(image: NDArray[np.integer | np.floating], white: float, visible: NDArray[np.bool_] | None) -> float:
     """The deviation of white noise, from the smallest eigenvalues of the covariance of patches.
 
     Patches of photos lie near a low-dimensional plane, so most eigenvalues are only noise. The largest are dropped
     until the mean of the rest is at most their median.
     """
-    covariance = _patch_covariance(image, white)
+    covariance = _patch_covariance(image, white, visible)
     if covariance is None:
         return 0.0
     eigenvalues = np.linalg.eigvalsh(covariance)[::-1]
@@ -202,16 +214,33 @@ def _white_sigma(image: NDArray[np.integer | np.floating], white: float) -> floa
     return 0.0
 
 
-def _blocks(image: NDArray[np.integer | np.floating], white: float) -> NDArray[np.float64]:
-    """(N, BLOCK, BLOCK, C), without blocks that reach the darkest or brightest value."""
-    H, W, C = image.shape
+def _blocks(
+    image: NDArray[np.integer | np.floating], white: float, visible: NDArray[np.bool_] | None
+) -> NDArray[np.float64]:
+    """(N, BLOCK, BLOCK, C), without blocks that reach the darkest or brightest value, or have one value only."""
+    H, W, _ = image.shape
     rows, columns = H // BLOCK, W // BLOCK
     step = max(1, math.ceil(math.sqrt(rows * columns / MAX_BLOCKS)))
-    blocks = image[: rows * BLOCK, : columns * BLOCK].reshape(rows, BLOCK, columns, BLOCK, C).swapaxes(1, 2)
-    some = blocks[::step, ::step].reshape(-1, BLOCK, BLOCK, C)
+    some = _in_squares(image)[::step, ::step]
+    some = some[_in_squares(visible)[::step, ::step].all(axis=(2, 3))] if visible is not None else some
+    some = some.reshape(-1, BLOCK, BLOCK, *image.shape[2:])
     if len(some):
-        some = some[(some.min(axis=(1, 2, 3)) > image.min()) & (some.max(axis=(1, 2, 3)) < image.max())]
-    return _scaled(some, white)
+        seen = image if visible is None else image[visible]
+        some = some[(some.min(axis=(1, 2, 3)) > seen.min()) & (some.max(axis=(1, 2, 3)) < seen.max())]
+    return _scaled(some[(some != some[:, :1, :1]).any(axis=(1, 2, 3))], white)
+
+
+def _in_squares(picture: NDArray[Scalar]) -> NDArray[Scalar]:
+    """(rows, columns, BLOCK, BLOCK, ...): a view of a picture, (H, W, ...), in blocks."""
+    H, W, *rest = picture.shape
+    rows, columns = H // BLOCK, W // BLOCK
+    return picture[: rows * BLOCK, : columns * BLOCK].reshape(rows, BLOCK, columns, BLOCK, *rest).swapaxes(1, 2)
+
+
+def _equal_shares(blocks: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N,): the share of each block's pixels that equal the one to their left in all channels."""
+    shares: NDArray[np.float64] = (blocks[:, :, 1:] == blocks[:, :, :-1]).all(axis=-1).mean(axis=(1, 2))
+    return shares
 
 
 def _deviations(blocks: NDArray[np.float64], grain: int = 1) -> NDArray[np.float64]:
@@ -228,15 +257,25 @@ def _deviations(blocks: NDArray[np.float64], grain: int = 1) -> NDArray[np.float
     return grain * np.sqrt(np.maximum(energy, 0) / (C * (side * side - 3)))
 
 
-def _patch_covariance(image: NDArray[np.integer | np.floating], white: float) -> NDArray[np.float64] | None:
+def _patch_covariance(
+    image: NDArray[np.integer | np.floating], white: float, visible: NDArray[np.bool_] | None
+) -> NDArray[np.float64] | None:
     """None if there are fewer patches than values in a patch, because most eigenvalues would then be zero."""
     H, W, C = image.shape
-    if min(H, W) < PATCH or (H - PATCH + 1) * (W - PATCH + 1) <= C * PATCH**2:
+    if min(H, W) < PATCH:
         return None
-    windows = np.lib.stride_tricks.sliding_window_view(image, (PATCH, PATCH), axis=(0, 1))
     step = math.ceil(math.sqrt(H * W / MAX_PATCHES))  # before the copy: every patch of a photo is 21 times its size
-    patches = windows[::step, ::step].reshape(-1, C * PATCH**2)
-    return np.cov(_scaled(patches, white), rowvar=False)
+    patches = _patches(image)[::step, ::step]
+    counted = (patches != patches[..., :1, :1]).any(axis=(2, 3, 4))
+    if visible is not None:
+        counted &= _patches(visible)[::step, ::step].all(axis=(2, 3))
+    patches = patches[counted].reshape(-1, C * PATCH**2)
+    return np.cov(_scaled(patches, white), rowvar=False) if len(patches) > C * PATCH**2 else None
+
+
+def _patches(picture: NDArray[Scalar]) -> NDArray[Scalar]:
+    """(rows, columns, ..., PATCH, PATCH): a view of all patches of a picture, (H, W, ...)."""
+    return np.lib.stride_tricks.sliding_window_view(picture, (PATCH, PATCH), axis=(0, 1))
 
 
 def _scaled(values: NDArray[np.integer | np.floating], white: float) -> NDArray[np.float64]:

@@ -71,6 +71,7 @@ def inspect(path: Path, max_pixels: int = image.MAX_PIXELS) -> Facts:
 def _of_photo(photo: Photo, path: Path, model: str) -> Facts:
     exif = parse(photo.metadata.exif or b"")
     (H, W), C = photo.shape, photo.pixels.shape[2]
+    visible = None if photo.alpha is None else photo.alpha > 0
     return Facts(
         source=str(path),
         format=photo.kind,
@@ -85,7 +86,7 @@ def _of_photo(photo: Photo, path: Path, model: str) -> Facts:
         exposure=_exposure(exif),
         black=None,
         white=None,
-        sigma=round(estimate_sigma(photo.pixels, white_value(photo.pixels.dtype)) * 255, 3),
+        sigma=round(estimate_sigma(photo.pixels, white_value(photo.pixels.dtype), visible) * 255, 3),
         shot=None,
         read=None,
         noise_from="estimated",

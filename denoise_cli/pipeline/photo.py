@@ -13,7 +13,7 @@ import numpy as np
 
 from denoise_cli.errors import DenoiseError, UnreadableFile, UnwritableFile, UsageError
 from denoise_cli.imaging.noise import ShotRead, estimate_sigma
-from denoise_cli.imaging.pixels import white_value
+from denoise_cli.imaging.pixels import Pixels, white_value
 from denoise_cli.inference.denoiser import Denoiser
 from denoise_cli.inference.tiles import Progress
 from denoise_cli.io import development, image
@@ -31,6 +31,9 @@ from denoise_cli.version import __version__
 
 if TYPE_CHECKING:
     from denoise_cli.pipeline.raw import DenoisedValues, HotPixels, Output
+
+# Times white, of what networks are shown: noise on white reaches there.
+HIGHEST = 1.25
 
 Load = Callable[[str], Denoiser]
 Tone = Literal["flat", "camera"]
@@ -351,7 +354,7 @@ def _denoise_developed(
 ) -> Callable[[], _Done]:
     clean, noise = denoise_photo(photo, denoise, settings, progress)
     noise_from = None if noise is None else "given" if settings.noise is not None else "estimated"
-    done = _Done(clean, noise, noise_from, photo.notes)
+    done = _Done(clean, noise, noise_from, clean.notes)
     return lambda: done
 
 
@@ -391,21 +394,38 @@ def denoise_photo(
 ) -> tuple[Photo, float | ShotRead | None]:
     """Denoise a photo's pixels, and keep everything else about it.
 
+    Floating point reaches beyond white. Networks are shown it up to `HIGHEST`, and what exceeds that keeps its distance
+    from it, so that a bright light changes nothing but itself.
+
     Returns:
         The photo, and the given or estimated noise, a level on [0, 1] or a sensor's noise; None if the model finds the
         level itself.
     """
-    pixels = photo.pixels
-    white: float = white_value(pixels.dtype)
-    if pixels.dtype == np.float32:  # it can exceed 1, but the networks are trained on [0, 1]
-        white = max(float(pixels.max()), 1.0)
+    white, notes = _white_of(photo.pixels)
+    pixels, beyond = photo.pixels, None
+    if pixels.dtype == np.float32:
+        beyond = pixels > HIGHEST * white
+        pixels = np.where(beyond, np.float32(HIGHEST * white), pixels)
     noise = settings.noise
     if noise is None and not denoise.is_blind:
-        noise = estimate_sigma(pixels, white)
+        noise = estimate_sigma(pixels, white, None if photo.alpha is None else photo.alpha > 0)
     return_freed_memory()
     clean = denoise.denoise_stored(pixels, white, noise, settings.strength, progress)
     denoise.release_memory()
-    return replace(photo, pixels=clean), noise
+    if clean is pixels:
+        clean = photo.pixels
+    elif beyond is not None:
+        clean[beyond] += photo.pixels[beyond] - pixels[beyond]
+    return replace(photo, pixels=clean, notes=photo.notes + notes), noise
+
+
+def _white_of(pixels: Pixels) -> tuple[float, tuple[str, ...]]:
+    """The value of white, and what the user should hear about it."""
+    white = white_value(pixels.dtype)
+    if pixels.dtype == np.float32 and np.count_nonzero(pixels > white) > pixels.size / 2:
+        largest = float(pixels.max())
+        return largest, (f"most values are above 1: the largest, {largest:g}, is taken for white",)
+    return white, ()
 
 
 def _make_folder(folder: Path) -> None:

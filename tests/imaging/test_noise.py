@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from denoise_cli.data.drawings import Drawings
 from denoise_cli.evaluation.samples import add_gaussian_noise, add_sensor_noise
 from denoise_cli.imaging.noise import ShotRead, estimate_sigma, sensor_noise
 from denoise_cli.imaging.pixels import from_float, to_float
@@ -171,3 +172,47 @@ def test_a_sensor_without_noise_has_none() -> None:
 def test_what_has_no_level_is_refused(shape: tuple[int, ...], shot: float) -> None:
     with pytest.raises(ValueError, match="expected"):
         ShotRead(shot, 0).level_of_photo(np.zeros(shape))
+
+
+def stored(pixels: Pixels) -> NDArray[np.uint8]:
+    return np.rint(pixels.clip(0, 1) * 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("colour", [(128, 128, 128), (200, 30, 30), (0, 0, 0)])
+@pytest.mark.parametrize("share", [0.15, 0.6])
+def test_what_has_one_colour_round_a_picture_does_not_count(
+    astronaut: NDArray[np.uint8], colour: tuple[int, int, int], share: float, rng: np.random.Generator
+) -> None:
+    """As letterboxes, frames and captions have."""
+    picture = stored(noisy(astronaut / 255, 15, rng))
+    bar = round(len(picture) * share / 2)
+    picture[:bar] = picture[-bar:] = colour
+    assert estimate_sigma(picture, 255) * 255 == pytest.approx(15, abs=1.5)
+
+
+@pytest.mark.parametrize("below", ["grey", "noise"])
+def test_pixels_that_cannot_be_seen_do_not_count(
+    astronaut: NDArray[np.uint8], below: str, rng: np.random.Generator
+) -> None:
+    picture = stored(noisy(astronaut / 255, 15, rng))
+    visible = np.zeros(picture.shape[:2], bool)
+    visible[:, 200:] = True
+    hidden = picture[~visible]
+    picture[~visible] = 128 if below == "grey" else rng.integers(0, 256, hidden.shape)
+    assert estimate_sigma(picture, 255, visible) * 255 == pytest.approx(15, abs=1.5)
+
+
+def test_letters_lines_and_codes_have_no_noise() -> None:
+    for seed in range(20):
+        drawing = stored(Drawings().draw(np.random.default_rng(seed), 512))
+        assert estimate_sigma(drawing, 255) * 255 < 2, seed
+    cells = np.random.default_rng(0).integers(0, 2, (64, 64, 1)) * 255
+    code = np.repeat(np.kron(cells, np.ones((6, 6, 1), int)), 3, axis=2).astype(np.uint8)
+    assert estimate_sigma(code, 255) == 0
+
+
+def test_one_light_far_beyond_white_changes_nothing(camera: Pixels, rng: np.random.Generator) -> None:
+    picture = noisy(camera, 15, rng)
+    brighter = picture.copy()
+    brighter[100:104, 100:104] = 200
+    assert estimate_sigma(brighter) == pytest.approx(estimate_sigma(picture), rel=0.05)
