@@ -30,7 +30,11 @@ MAX_PATCHES = 60_000
 BLOCK = 16  # pixels
 MAX_BLOCKS = 8_000
 MIN_BLOCKS = 100
-MOST_EQUAL = 0.6  # share of neighbours that are equal: in 8 bits, even noise with a deviation of 0.5 leaves fewer
+# A picture without noise has at least this share of equal neighbours; noise in 8 bits with a deviation of 1 leaves a
+# quarter, if it is grey. Blocks of strongly compressed JPEGs are of one colour, too, but each has another one.
+LEAST_EQUAL = 0.45
+LEAST_EQUAL_ACROSS = 0.3  # of that share, at the borders of JPEG's blocks
+JPEG_BLOCK = 8  # pixels
 FLATTEST = 0.05  # share of a photo's blocks that are regarded as flat
 # Noise is equally strong in all flat blocks, texture is not. The deviations at these two quantiles may differ by this
 # factor at most for the flat blocks to be trusted.
@@ -169,10 +173,10 @@ def estimate_sigma(
     Returns:
         Sigma in the unit in which white is 1; 0 for an image that is too small.
     """
-    blocks = _blocks(image, white, visible)
-    if len(blocks) and np.median(_equal_shares(blocks)) > MOST_EQUAL:
+    if is_free_of_noise(image, visible):
         return 0.0
     of_patches = _white_sigma(image, white, visible)
+    blocks = _blocks(image, white, visible)
     if len(blocks) < MIN_BLOCKS:
         return of_patches
     deviations = _deviations(blocks)
@@ -182,6 +186,24 @@ def estimate_sigma(
     if even and deviations[flat].max() > HIDDEN_RATIO * of_patches:
         return float(np.sqrt(np.mean(np.square(_deviations(blocks[flat], GRAIN)))))
     return min(of_patches, MAX_FLAT_RATIO * float(high))
+
+
+def is_free_of_noise(image: NDArray[np.integer | np.floating], visible: NDArray[np.bool_] | None = None) -> bool:
+    """Whether most pixels equal their neighbour, as in drawings, letters, screenshots and pixel art.
+
+    Blocks of one colour do not count, since they may surround a photo.
+
+    Args:
+        image: (H, W, C).
+        visible: see `estimate_sigma`.
+    """
+    blocks = _counted_blocks(image, visible)
+    if not len(blocks):
+        return False
+    equal = (blocks[:, :, 1:] == blocks[:, :, :-1]).all(axis=-1)
+    share = float(np.median(equal.mean(axis=(1, 2))))
+    across = float(np.median(equal[:, :, JPEG_BLOCK - 1].mean(axis=1)))
+    return share >= LEAST_EQUAL and across >= LEAST_EQUAL_ACROSS * share
 
 
 def _box_mean(image: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -217,17 +239,27 @@ def _white_sigma(image: NDArray[np.integer | np.floating], white: float, visible
 def _blocks(
     image: NDArray[np.integer | np.floating], white: float, visible: NDArray[np.bool_] | None
 ) -> NDArray[np.float64]:
-    """(N, BLOCK, BLOCK, C), without blocks that reach the darkest or brightest value, or have one value only."""
-    H, W, _ = image.shape
-    rows, columns = H // BLOCK, W // BLOCK
-    step = max(1, math.ceil(math.sqrt(rows * columns / MAX_BLOCKS)))
-    some = _in_squares(image)[::step, ::step]
-    some = some[_in_squares(visible)[::step, ::step].all(axis=(2, 3))] if visible is not None else some
-    some = some.reshape(-1, BLOCK, BLOCK, *image.shape[2:])
+    """(N, BLOCK, BLOCK, C), without blocks that reach the darkest or brightest value."""
+    some = _counted_blocks(image, visible)
     if len(some):
         seen = image if visible is None else image[visible]
         some = some[(some.min(axis=(1, 2, 3)) > seen.min()) & (some.max(axis=(1, 2, 3)) < seen.max())]
-    return _scaled(some[(some != some[:, :1, :1]).any(axis=(1, 2, 3))], white)
+    return _scaled(some, white)
+
+
+def _counted_blocks(
+    image: NDArray[np.integer | np.floating], visible: NDArray[np.bool_] | None
+) -> NDArray[np.integer | np.floating]:
+    """(N, BLOCK, BLOCK, C): at most about `MAX_BLOCKS` blocks that can be seen, without those of one colour."""
+    squares = _in_squares(image)
+    step = max(1, math.ceil(math.sqrt(squares.shape[0] * squares.shape[1] / MAX_BLOCKS)))
+    some = squares[::step, ::step]
+    some = (
+        some.reshape(-1, *some.shape[2:])
+        if visible is None
+        else some[_in_squares(visible)[::step, ::step].all(axis=(2, 3))]
+    )
+    return some[(some != some[:, :1, :1]).any(axis=(1, 2, 3))]
 
 
 def _in_squares(picture: NDArray[Scalar]) -> NDArray[Scalar]:
@@ -235,12 +267,6 @@ def _in_squares(picture: NDArray[Scalar]) -> NDArray[Scalar]:
     H, W, *rest = picture.shape
     rows, columns = H // BLOCK, W // BLOCK
     return picture[: rows * BLOCK, : columns * BLOCK].reshape(rows, BLOCK, columns, BLOCK, *rest).swapaxes(1, 2)
-
-
-def _equal_shares(blocks: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N,): the share of each block's pixels that equal the one to their left in all channels."""
-    shares: NDArray[np.float64] = (blocks[:, :, 1:] == blocks[:, :, :-1]).all(axis=-1).mean(axis=(1, 2))
-    return shares
 
 
 def _deviations(blocks: NDArray[np.float64], grain: int = 1) -> NDArray[np.float64]:

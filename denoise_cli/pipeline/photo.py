@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from denoise_cli.errors import DenoiseError, UnreadableFile, UnwritableFile, UsageError
-from denoise_cli.imaging.noise import ShotRead, estimate_sigma
+from denoise_cli.imaging.noise import ShotRead, estimate_sigma, is_free_of_noise
 from denoise_cli.imaging.pixels import Pixels, white_value
 from denoise_cli.inference.denoiser import Denoiser
 from denoise_cli.inference.tiles import Progress
@@ -407,10 +407,13 @@ def denoise_photo(
         beyond = pixels > HIGHEST * white
         pixels = np.where(beyond, np.float32(HIGHEST * white), pixels)
     noise = settings.noise
+    visible = None if photo.alpha is None else photo.alpha > 0
     if noise is None and not denoise.is_blind:
-        noise = estimate_sigma(pixels, white, None if photo.alpha is None else photo.alpha > 0)
+        noise = estimate_sigma(pixels, white, visible)
+    elif noise is None and is_free_of_noise(pixels, visible):  # a blind model would still change it a little
+        noise = 0.0
     return_freed_memory()
-    clean = denoise.denoise_stored(pixels, white, noise, settings.strength, progress)
+    clean = pixels if noise == 0 else denoise.denoise_stored(pixels, white, noise, settings.strength, progress)
     denoise.release_memory()
     if clean is pixels:
         clean = photo.pixels

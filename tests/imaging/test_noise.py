@@ -1,13 +1,15 @@
 import warnings
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from denoise_cli.data.drawings import Drawings
 from denoise_cli.evaluation.samples import add_gaussian_noise, add_sensor_noise
-from denoise_cli.imaging.noise import ShotRead, estimate_sigma, sensor_noise
+from denoise_cli.imaging.noise import ShotRead, estimate_sigma, is_free_of_noise, sensor_noise
 from denoise_cli.imaging.pixels import from_float, to_float
 from denoise_cli.imaging.transfer import linear_to_srgb
 from denoise_cli.io import image
@@ -206,9 +208,35 @@ def test_letters_lines_and_codes_have_no_noise() -> None:
     for seed in range(20):
         drawing = stored(Drawings().draw(np.random.default_rng(seed), 512))
         assert estimate_sigma(drawing, 255) * 255 < 2, seed
-    cells = np.random.default_rng(0).integers(0, 2, (64, 64, 1)) * 255
-    code = np.repeat(np.kron(cells, np.ones((6, 6, 1), int)), 3, axis=2).astype(np.uint8)
-    assert estimate_sigma(code, 255) == 0
+
+
+def code(side: int) -> NDArray[np.uint8]:
+    """Black and white squares, (384, 384, 3), as printed codes have."""
+    cells = np.random.default_rng(0).integers(0, 2, (384 // side, 384 // side, 1)) * 255
+    return np.repeat(np.kron(cells, np.ones((side, side, 1), int)), 3, axis=2).astype(np.uint8)
+
+
+@pytest.mark.parametrize("side", [2, 3, 4, 6])
+def test_codes_and_pixel_art_are_free_of_noise(side: int, rng: np.random.Generator) -> None:
+    assert is_free_of_noise(code(side))
+    assert estimate_sigma(code(side), 255) == 0
+    assert not is_free_of_noise(stored(noisy(code(side) / 255, 1.5, rng)))
+
+
+@pytest.mark.parametrize("quality", [20, 40, 90])
+@pytest.mark.parametrize("sigma", [0, 5])
+def test_a_compressed_photo_is_not_taken_for_a_drawing(
+    astronaut: NDArray[np.uint8], quality: int, sigma: float, rng: np.random.Generator
+) -> None:
+    file = BytesIO()
+    Image.fromarray(stored(noisy(astronaut / 255, sigma, rng))).save(file, "jpeg", quality=quality)
+    assert not is_free_of_noise(np.asarray(Image.open(file)))
+
+
+def test_a_photo_in_a_frame_is_not_taken_for_a_drawing(astronaut: NDArray[np.uint8]) -> None:
+    page = np.full((1000, 1000, 3), 240, np.uint8)
+    page[100:612, 100:612] = astronaut
+    assert not is_free_of_noise(page)
 
 
 def test_one_light_far_beyond_white_changes_nothing(camera: Pixels, rng: np.random.Generator) -> None:

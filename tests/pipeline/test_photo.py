@@ -214,3 +214,12 @@ def test_pixels_that_cannot_be_seen_do_not_count_for_the_level(rng: np.random.Ge
     _, level = photo.denoise_photo(Photo(pixels, alpha, "png"), load("mallenet-s"), photo.Settings("mallenet-s"))
     assert isinstance(level, float)
     assert level * 255 == pytest.approx(15, abs=1.5)
+
+
+def test_a_drawing_is_left_as_it_is_by_the_default_model() -> None:
+    pixels = np.full((200, 300, 3), 255, np.uint8)
+    pixels[20:180:9, 20:280] = pixels[20:180, 20:280:11] = (30, 60, 90)
+    drawing = Photo(pixels, None, "png")
+    result, level = photo.denoise_photo(drawing, load("mallenet-r"), photo.Settings("auto"))
+    assert level == 0
+    assert np.array_equal(result.pixels, pixels)
