@@ -1,4 +1,4 @@
-"""Crops drawn by code, of what photos hardly show: letters, lines, flat areas, even gradients, patterns of pixels.
+"""Crops drawn by code, of what photos hardly show: letters, lines, flat areas, gradients, patterns of pixels, stars.
 
 Legend: H x W pixels.
 """
@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from denoise_cli.errors import UnreadableFile
+from denoise_cli.imaging.transfer import linear_to_srgb
 
 Crop = NDArray[np.float32]
 Colour = tuple[int, int, int]
 
 COLOURS = 3
-PATTERN_SHARE = 0.1  # of the crops are patterns of single pixels, the others are drawings
+PATTERN_SHARE = 0.1  # of the crops are patterns of single pixels,
+STARS_SHARE = 0.1  # are stars, and the others are drawings
 GRADIENT_SHARE = 0.4  # of the drawings have a background that changes evenly; the others' is of one colour
 FEW_COLOURS_SHARE = 0.5  # of the drawings have two colours, as pages have
 GREY_SHARE = 0.3  # of the colours
@@ -30,6 +32,11 @@ LETTERS = string.ascii_letters + string.digits + string.punctuation + "   "
 LONGEST_LINE = 24  # letters
 THICKEST_LINE = 5  # pixels
 LARGEST_SQUARE = 4  # pixels, in a pattern
+SKY = (0.001, 0.1)  # linear light of the sky between stars
+STAR_WIDTHS = (0.4, 1.5)  # pixels, the standard deviation of a star's light
+STAR_LIGHT = (0.01, 2.0)  # above the sky, at the middle of a star; what exceeds white is clipped
+PIXELS_PER_STAR = 120
+STAR_RADIUS = 6  # pixels, to which a star is drawn
 
 
 class Drawings:
@@ -46,7 +53,10 @@ class Drawings:
 
     def draw(self, rng: np.random.Generator, patch: int) -> Crop:
         """See `Source`: (patch, patch, 3)."""
-        return _pattern(rng, patch) if rng.random() < PATTERN_SHARE else _drawing(rng, patch)
+        kind = rng.random()
+        if kind < PATTERN_SHARE:
+            return _pattern(rng, patch)
+        return _stars(rng, patch) if kind > 1 - STARS_SHARE else _drawing(rng, patch)
 
 
 def _pattern(rng: np.random.Generator, patch: int) -> Crop:
@@ -61,6 +71,25 @@ def _pattern(rng: np.random.Generator, patch: int) -> Crop:
         which = (y * int(rng.integers(3)) + x) % len(colours)
     drawn: Crop = np.repeat(np.repeat(colours[which], side, axis=0), side, axis=1)[:patch, :patch]
     return drawn
+
+
+def _stars(rng: np.random.Generator, patch: int) -> Crop:
+    """Points of light of one width on an even sky, of any brightness: denoisers like to take them for noise."""
+    light = np.full((patch + 2 * STAR_RADIUS, patch + 2 * STAR_RADIUS, COLOURS), _log_uniform(rng, *SKY), np.float32)
+    width = rng.uniform(*STAR_WIDTHS)
+    around = np.arange(-STAR_RADIUS, STAR_RADIUS + 1)
+    for _ in range(rng.poisson(patch**2 / PIXELS_PER_STAR)):
+        y, x = rng.uniform(STAR_RADIUS, patch + STAR_RADIUS - 1, 2)
+        top, left = round(y) - STAR_RADIUS, round(x) - STAR_RADIUS
+        down, across = (np.exp(-0.5 * ((around + round(at) - at) / width) ** 2) for at in (y, x))
+        colour = _log_uniform(rng, *STAR_LIGHT) * rng.uniform(0.6, 1, COLOURS)
+        light[top : top + len(around), left : left + len(around)] += down[:, None, None] * across[:, None] * colour
+    inside = light[STAR_RADIUS:-STAR_RADIUS, STAR_RADIUS:-STAR_RADIUS]
+    return linear_to_srgb(inside.clip(0, 1)).astype(np.float32)
+
+
+def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
 def _drawing(rng: np.random.Generator, patch: int) -> Crop:

@@ -6,6 +6,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from denoise_cli.data.drawings import Drawings
 from denoise_cli.data.photos import CropSource, Source
 from denoise_cli.imaging import camera
 from denoise_cli.imaging.anscombe import AnscombeTransform
@@ -35,6 +36,8 @@ UNEQUAL_SHARE = 0.3  # of the white noise differs from channel to channel
 EXACT_SHARE = 0.4  # of white noise and grain is neither clipped nor rounded; of the rest,
 COMPRESSED_SHARE = 0.4  # are JPEGs
 QUALITIES = (60, 99)  # of these
+DRAWN_FRAME_SHARE = 0.3  # of these show letters and lines, the others one colour
+FRAMED_SHARE = 0.1  # of the examples of photos have a bar without noise, as frames, captions and screenshots have
 MAX_GRAIN = 25 / 255  # standard deviation of film grain
 GRAIN_SIZES = (0.4, 1.5)  # pixels of blur
 COLOUR_GRAIN = 0.5  # the most of film grain's deviation that differs from channel to channel
@@ -130,6 +133,8 @@ class PhotoNoise:
                 noisy, clean = _stored(clean, film_grain(clean, rng), rng)
             else:
                 noisy = clean
+        if rng.random() < FRAMED_SHARE:
+            noisy, clean = _framed(noisy, clean, rng)
         return Example(noisy, clean, np.full((patch, patch), UNKNOWN_LEVEL, np.float32))
 
 
@@ -244,6 +249,16 @@ def _stored(clean: Array, noise: Array, rng: np.random.Generator) -> tuple[Array
     if rng.random() < COMPRESSED_SHARE:
         pixels = camera.as_jpeg(pixels, int(rng.integers(QUALITIES[0], QUALITIES[1] + 1)), bool(rng.random() < 0.5))
     return np.divide(pixels, 255, dtype=np.float32), target
+
+
+def _framed(noisy: Array, clean: Array, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Cover one side of both with a flat colour or a drawing, on which there is no noise."""
+    patch = len(clean)
+    colour = np.divide(rng.integers(256, size=3), 255, dtype=np.float32)
+    cover = Drawings().draw(rng, patch) if rng.random() < DRAWN_FRAME_SHARE else colour
+    beside = np.arange(patch) < rng.integers(1, patch)
+    covered = np.rot90(np.broadcast_to(beside[:, None, None], (patch, patch, 1)), int(rng.integers(4)))
+    return np.where(covered, cover, noisy), np.where(covered, cover, clean)
 
 
 def _first_frame(frames: Array) -> Array:

@@ -1,6 +1,6 @@
 import numpy as np
 
-from denoise_cli.data.drawings import Drawings
+from denoise_cli.data.drawings import STARS_SHARE, Drawings
 
 DRAWN = [Drawings().draw(np.random.default_rng(seed), 64) for seed in range(150)]
 
@@ -27,3 +27,11 @@ def test_drawings_have_sharp_edges_flat_areas_and_differ() -> None:
 def test_any_size_can_be_drawn() -> None:
     for seed in range(40):
         assert Drawings().draw(np.random.default_rng(seed), 37).shape == (37, 37, 3)
+
+
+def test_some_are_stars_whose_light_is_sharp_and_on_a_dark_sky() -> None:
+    seeds = [seed for seed in range(150) if np.random.default_rng(seed).random() > 1 - STARS_SHARE]
+    assert len(seeds) > 8
+    for seed in seeds:
+        assert np.median(DRAWN[seed]) < 0.5
+        assert DRAWN[seed].max() - np.median(DRAWN[seed]) > 0.1

@@ -164,6 +164,14 @@ def test_photos_have_a_cameras_noise_white_noise_grain_or_none(crops: CropSource
     assert exact == pytest.approx(0.4 * 0.32, abs=0.06)  # white noise and grain; whatever a camera stores has 8 bits
 
 
+def test_some_photos_have_a_side_without_noise(crops: CropSource) -> None:
+    drawn = [draw(PhotoNoise(crops, SIGMA_MAX), 16, seed) for seed in range(300)]
+    noisy = [one for one in drawn if not np.array_equal(one.noisy, one.clean)]
+    same = [(one.noisy == one.clean).all(axis=-1) for one in noisy]
+    framed = [any(turned[0].all() for turned in (np.rot90(each, k) for k in range(4))) for each in same]
+    assert np.mean(framed) == pytest.approx(0.1, abs=0.05)
+
+
 @pytest.mark.parametrize("light", [0.03, 0.97])
 def test_the_target_of_noise_that_a_file_clips_keeps_its_mean(rng: np.random.Generator, light: float) -> None:
     ramp = light + np.linspace(-0.02, 0.02, 64, dtype=np.float32)
