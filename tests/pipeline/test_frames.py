@@ -134,6 +134,16 @@ def test_the_level_is_estimated_once_for_a_scene() -> None:
     assert second == pytest.approx(0.1, rel=0.1)
 
 
+def test_bars_above_and_below_do_not_hide_the_noise() -> None:
+    rng, witness = np.random.default_rng(0), Witness()
+    samples = (0.5 + 0.05 * rng.standard_normal((2 * H, W))) * 65535
+    samples[:20] = samples[-20:] = 3000
+    picture = av.VideoFrame.from_ndarray(samples.astype(np.uint16), "gray16le")
+    picture.color_range, picture.pts = 2, 0
+    run([Frame(picture)], witness)
+    assert witness.levels == [pytest.approx(0.05, rel=0.1)]
+
+
 def test_who_sees_the_noise_is_told_nothing() -> None:
     witness = Witness(is_blind=True)
     assert [level for _, level in run(clip([0.5] * 3), witness)] == [None] * 3
