@@ -30,10 +30,12 @@ MAX_PATCHES = 60_000
 BLOCK = 16  # pixels
 MAX_BLOCKS = 8_000
 MIN_BLOCKS = 100
-# A picture without noise has at least this share of equal neighbours; noise in 8 bits with a deviation of 1 leaves a
-# quarter, if it is grey. Blocks of strongly compressed JPEGs are of one colour, too, but each has another one.
+# Drawings have at least this share of equal neighbours; noise in 8 bits with a deviation of 1 leaves a quarter, if it
+# is grey. Blocks of strongly compressed JPEGs are of one colour, too, but each has another one. In night photos most
+# pixels may be black, but what is lit has many colours.
 LEAST_EQUAL = 0.45
 LEAST_EQUAL_ACROSS = 0.3  # of that share, at the borders of JPEG's blocks
+MOST_COLOURS = {1: 64, 3: 1024}  # by number of channels
 JPEG_BLOCK = 8  # pixels
 FLATTEST = 0.05  # share of a photo's blocks that are regarded as flat
 # Noise is equally strong in all flat blocks, texture is not. The deviations at these two quantiles may differ by this
@@ -189,7 +191,7 @@ def estimate_sigma(
 
 
 def is_free_of_noise(image: NDArray[np.integer | np.floating], visible: NDArray[np.bool_] | None = None) -> bool:
-    """Whether most pixels equal their neighbour, as in drawings, letters, screenshots and pixel art.
+    """Whether a picture has few colours, and most pixels equal their neighbour, as in drawings, letters and pixel art.
 
     Blocks of one colour do not count, since they may surround a photo.
 
@@ -203,7 +205,10 @@ def is_free_of_noise(image: NDArray[np.integer | np.floating], visible: NDArray[
     equal = (blocks[:, :, 1:] == blocks[:, :, :-1]).all(axis=-1)
     share = float(np.median(equal.mean(axis=(1, 2))))
     across = float(np.median(equal[:, :, JPEG_BLOCK - 1].mean(axis=1)))
-    return share >= LEAST_EQUAL and across >= LEAST_EQUAL_ACROSS * share
+    if share < LEAST_EQUAL or across < LEAST_EQUAL_ACROSS * share:
+        return False
+    C = blocks.shape[-1]
+    return len(np.unique(blocks.reshape(-1, C), axis=0)) <= MOST_COLOURS[C]
 
 
 def _box_mean(image: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -233,6 +233,17 @@ def test_a_compressed_photo_is_not_taken_for_a_drawing(
     assert not is_free_of_noise(np.asarray(Image.open(file)))
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_night_photo_whose_noise_is_mostly_black_is_not_taken_for_a_drawing(
+    astronaut: NDArray[np.uint8], channels: int, rng: np.random.Generator
+) -> None:
+    light = astronaut[..., :channels] / 255 - 0.02
+    light[:400] = -0.02
+    night = stored(noisy(light, 4, rng))
+    assert np.median(night) == 0
+    assert not is_free_of_noise(night)
+
+
 def test_a_photo_in_a_frame_is_not_taken_for_a_drawing(astronaut: NDArray[np.uint8]) -> None:
     page = np.full((1000, 1000, 3), 240, np.uint8)
     page[100:612, 100:612] = astronaut
