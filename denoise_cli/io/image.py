@@ -87,6 +87,7 @@ def write(
     software: str,
     quality: int = 95,
     overwrite: bool = False,
+    modified: int | None = None,
 ) -> None:
     """Write a photo. The file appears when it is complete, or not at all.
 
@@ -97,6 +98,7 @@ def write(
         software: the name of the program, for the metadata.
         quality: 1 to 100 for lossy formats; 100 makes WebP lossless.
         overwrite: whether an existing file is replaced.
+        modified: the file's modification time, in nanoseconds since 1970; None for now.
 
     Raises:
         UnwritableFile: the format cannot hold the photo, the file cannot be written, or it exists.
@@ -107,7 +109,7 @@ def write(
     except (OSError, ValueError, struct.error, RuntimeError, MemoryError) as error:
         raise UnwritableFile(name, f"cannot be encoded as {kind}: {one_line(error)}") from error
     if str(target) != STDIN:
-        write_atomically(target, data, overwrite)
+        write_atomically(target, data, overwrite, modified)
         return
     try:
         sys.stdout.buffer.write(data)

@@ -23,7 +23,7 @@ from denoise_cli.io.photo import Photo
 from denoise_cli.io.raw import RawFile
 from denoise_cli.models.registry import find_model
 from denoise_cli.pipeline.hot_pixels import stuck_in
-from denoise_cli.pipeline.jobs import DNG, FALLBACK_FORMAT, Job, check
+from denoise_cli.pipeline.jobs import DNG, FALLBACK_FORMAT, STDIO, Job, check
 from denoise_cli.pipeline.memory import return_freed_memory
 from denoise_cli.pipeline.model_choice import model_for
 from denoise_cli.pipeline.sidecar import carry, foretell
@@ -186,7 +186,8 @@ def _write(denoised: _Denoised, settings: Settings) -> Result:
     if job.makes_folder:
         _make_folder(job.target.parent)
     software = f"denoise {__version__} ({Path(model).name}, {done.words(settings.strength)})"
-    image.write(job.target, done.picture, kind, software, settings.quality, settings.overwrite)
+    modified = _modified(job.source)
+    image.write(job.target, done.picture, kind, software, settings.quality, settings.overwrite, modified)
     sidecars = carry(
         job.source,
         job.target,
@@ -406,6 +407,14 @@ def denoise_photo(
     clean = denoise.denoise_stored(pixels, white, noise, settings.strength, progress)
     denoise.release_memory()
     return replace(photo, pixels=clean), noise
+
+
+def _modified(source: Path) -> int | None:
+    """When a photo was last changed, in nanoseconds since 1970, by which libraries sort; None for standard input."""
+    try:
+        return None if source == STDIO else source.stat().st_mtime_ns
+    except OSError:  # it was read, and has been moved or deleted since
+        return None
 
 
 def _make_folder(folder: Path) -> None:

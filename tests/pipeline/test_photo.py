@@ -1,3 +1,4 @@
+import os
 import shutil
 import threading
 from collections.abc import Callable
@@ -53,6 +54,15 @@ def test_a_photo_is_written_while_the_next_one_is_denoised(jobs: list[Job], monk
     results = list(photo.run_all(jobs, load, SETTINGS, begin))
     assert [result.error for result in results] == [None] * 3
     assert all(job.target.exists() for job in jobs)
+
+
+def test_the_result_keeps_the_time_of_the_photo(jobs: list[Job]) -> None:
+    taken = 1_234_567_890_000_000_000
+    os.utime(jobs[0].source, ns=(taken, taken))
+
+    photo.run(jobs[0], load, SETTINGS)
+
+    assert jobs[0].target.stat().st_mtime_ns == taken
 
 
 @pytest.fixture
