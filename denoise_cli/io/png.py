@@ -88,6 +88,8 @@ def _metadata_chunks(meta: Metadata, software: str, width: int, height: int) -> 
     if meta.gamma:
         info.add(b"gAMA", struct.pack(">I", round(meta.gamma * 100_000)))
     info.add_text("Software", software)
+    for keyword, text in meta.texts:
+        info.add_text(keyword, text.encode(errors="surrogateescape").decode(errors="replace"))
     if meta.xmp:
         info.add_itxt("XML:com.adobe.xmp", meta.xmp.decode("utf-8", "replace"))
     options: dict[str, Any] = {"icc_profile": meta.icc} if meta.icc else {}

@@ -19,6 +19,7 @@ from denoise_cli.inference.tiles import Progress
 from denoise_cli.io import development, image
 from denoise_cli.io.dng import DigitalNegative
 from denoise_cli.io.dng_builder import CompressionChoice, compressed_as
+from denoise_cli.io.metadata import UPRIGHT
 from denoise_cli.io.photo import Photo
 from denoise_cli.io.raw import RawFile
 from denoise_cli.models.registry import find_model
@@ -188,15 +189,20 @@ def _write(denoised: _Denoised, settings: Settings) -> Result:
     software = f"denoise {__version__} ({Path(model).name}, {done.words(settings.strength)})"
     modified = _modified(job.source)
     image.write(job.target, done.picture, kind, software, settings.quality, settings.overwrite, modified)
+    notes = done.notes
+    turned = kind != DNG
+    if isinstance(done.picture, Photo):
+        notes += image.losses(done.picture.metadata, kind)
+        turned = image.orientation_in(done.picture.metadata, kind) == UPRIGHT
     sidecars = carry(
         job.source,
         job.target,
         settings.overwrite,
-        turned=kind != DNG,
+        turned=turned,
         developed=denoised.is_raw and kind != DNG,
         marked=kind == DNG and settings.strength > 0,
     )
-    notes = (*done.notes, *sidecars)
+    notes += tuple(sidecars)
     return Result(
         source=str(job.source),
         target=str(job.target),
@@ -246,7 +252,8 @@ def preview(job: Job, load: Callable[[str], object], settings: Settings) -> Resu
     with _checked(job, settings) as task:
         load(task.model)
         H, W = task.source.shape
-        notes = (*task.source.notes, *task.notes, *foretell(job.source, job.target, settings.overwrite))
+        lost = image.losses(task.source.metadata, task.kind) if isinstance(task.source, Photo) else ()
+        notes = (*task.source.notes, *task.notes, *lost, *foretell(job.source, job.target, settings.overwrite))
     return Result(str(job.source), str(job.target), task.model, width=W, height=H, notes=notes, dry_run=True)
 
 
