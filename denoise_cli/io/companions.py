@@ -250,7 +250,7 @@ def _is_clip(behind: bytes, start: int) -> bool:
 
 
 def _kind_of_picture(behind: bytes, start: int, claims: Claims) -> str:
-    head = behind[max(start, 0) : max(start, 0) + MARKS_ARE_WITHIN]
+    head = behind[start : start + MARKS_ARE_WITHIN] if start >= 0 else b""
     return GAIN_MAP if GAIN_MAP in claims.what or any(mark in head for mark in MARKS_OF_GAIN_MAPS) else OTHER_PICTURE
 
 

@@ -19,7 +19,7 @@ from denoise_cli.io.companions import OTHER_PICTURE
 from denoise_cli.io.decoding import decoder_errors, one_line
 from denoise_cli.io.formats import FORMATS, TARGETS, WRITABLE, is_photo, kind_for, kind_named
 from denoise_cli.io.limits import MAX_PIXELS
-from denoise_cli.io.metadata import COMMENT, UPRIGHT, Metadata, reset_xmp
+from denoise_cli.io.metadata import UPRIGHT, Metadata, reset_xmp
 from denoise_cli.io.photo import Photo
 from denoise_cli.io.raw import RawFile
 from denoise_cli.io.xmp_claims import claims_of, without_claims
@@ -168,11 +168,10 @@ def losses(meta: Metadata, kind: str) -> tuple[str, ...]:
     lost = [] if carried else sorted(claims_of(meta.xmp).what | set(meta.companions.what if meta.companions else ()))
     if meta.iptc and kind not in HOLD_IPTC:
         lost.append("IPTC")
-    if kind == "jpeg" and meta.xmp and not pillow.fits_jpeg(meta.xmp):
+    if kind == "jpeg" and meta.xmp and not pillow.xmp_fits_jpeg(meta.xmp):
         lost.append("XMP")
-    held = {"png": None, "jpeg": {COMMENT}}.get(kind, set())
-    texts = [keyword for keyword, _ in meta.texts if held is not None and keyword not in held]
-    if texts:
+    texts = [keyword for keyword, text in meta.texts if kind != "jpeg" or not pillow.text_fits_jpeg(keyword, text)]
+    if texts and kind != "png":
         lost.append(f"text ({', '.join(texts[:MAX_NAMES])}{', ...' if len(texts) > MAX_NAMES else ''})")
     notes: tuple[str, ...] = (f"not carried over to {kind}: {', '.join(lost)}",) if lost else ()
     if carried and OTHER_PICTURE in carried.what:

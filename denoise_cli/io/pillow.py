@@ -114,7 +114,7 @@ def encode(photo: Photo, kind: str, software: str, quality: int) -> bytes:
         options |= {"quality": quality, "subsampling": 0 if quality >= 90 else 2, "exif": PREFIX + pack(exif)}
         if meta.iptc:
             options["extra"] = _iptc_segment(meta.iptc)
-        if meta.xmp and not fits_jpeg(meta.xmp):
+        if meta.xmp and not xmp_fits_jpeg(meta.xmp):
             del options["xmp"]
     elif kind == "webp":
         options |= {"quality": quality, "lossless": quality == 100, "method": 4, "exact": True}
@@ -126,16 +126,25 @@ def encode(photo: Photo, kind: str, software: str, quality: int) -> bytes:
     return _with_companions(buffer.getvalue(), meta) if kind == "jpeg" else buffer.getvalue()
 
 
-def fits_jpeg(xmp: bytes) -> bool:
+def xmp_fits_jpeg(xmp: bytes) -> bool:
     """Whether a packet fits into a segment of a JPEG."""
     return len(XMP_PREFIX + xmp) <= MAX_SEGMENT
 
 
+def text_fits_jpeg(keyword: str, text: str) -> bool:
+    """Whether a JPEG can hold a text: as a comment."""
+    return keyword == COMMENT and len(_as_comment(text)) <= MAX_SEGMENT
+
+
 def _with_companions(jpeg: bytes, meta: Metadata) -> bytes:
     carried = meta.companions or Companions()
-    comments = (text.encode(errors="surrogateescape") for keyword, text in meta.texts if keyword == COMMENT)
-    segments = (packed(COMMENT_MARKER, comment) for comment in comments if len(comment) <= MAX_SEGMENT)
-    return replace(carried, segments=(*carried.segments, *segments)).attached_to(jpeg)
+    texts = (text for keyword, text in meta.texts if text_fits_jpeg(keyword, text))
+    comments = (packed(COMMENT_MARKER, _as_comment(text)) for text in texts)
+    return replace(carried, segments=(*carried.segments, *comments)).attached_to(jpeg)
+
+
+def _as_comment(text: str) -> bytes:
+    return text.encode(errors="surrogateescape")  # the bytes that it had, in whatever encoding
 
 
 def _deep_values(data: bytes, kind: str) -> np.ndarray | None:
