@@ -16,7 +16,9 @@ START_OF_SCAN = 0xDA
 WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}
 MAX_SEGMENT = 65533  # bytes, without marker and length
 MAX_SEGMENTS = 10_000  # that are looked at; ten times as many as long profiles and extended XMP need
-# In coded pixels, 0xFF is followed by 0; restart markers stand among them, and 0xFF may be repeated before any marker.
+# 0xFF may be repeated before a marker. In coded pixels, a value of 0xFF is followed by 0, and restart markers stand
+# among them.
+MARKER = re.compile(rb"\xff[^\x00\xff]")
 MARKER_IN_PIXELS = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
 
@@ -38,7 +40,7 @@ def segments_of(data: bytes) -> list[Segment]:
     """The segments before the pixels, at most `MAX_SEGMENTS`; those before the damage, if there is any."""
     found: list[Segment] = []
     for marker, place, stop in _marked(data):
-        if marker in (START_OF_SCAN, END_OF_IMAGE) or stop > len(data) or len(found) == MAX_SEGMENTS:
+        if marker in (START_OF_SCAN, END_OF_IMAGE) or stop > len(data):
             break
         found.append(Segment(marker, data[place:stop], place))
     return found
@@ -61,24 +63,20 @@ def packed(marker: int, body: bytes) -> bytes:
 
 
 def _marked(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """The marker of each segment, with the places where its body begins and ends."""
-    at, in_pixels = len(START), False
-    while True:
-        if in_pixels:
-            found = MARKER_IN_PIXELS.search(data, at)
-            at = -1 if found is None else found.start()
-        else:
-            at = data.find(b"\xff", at)
-        if not 0 <= at < len(data) - 1:
+    """The marker of each segment, with the places where its body begins and ends; at most `MAX_SEGMENTS`."""
+    at, marker_pattern = len(START), MARKER
+    for _ in range(MAX_SEGMENTS):
+        found = marker_pattern.search(data, at)
+        if found is None:
             return
-        marker, at = data[at + 1], at + 2
+        marker, at = data[found.start() + 1], found.end()
         if marker == END_OF_IMAGE:
             yield marker, at, at
             return
-        if marker in (0, 0xFF):
-            at -= marker == 0xFF  # it may be the first byte of a marker
-        elif marker not in WITHOUT_LENGTH:
-            length = int.from_bytes(data[at : at + 2], "big")
-            yield marker, at + 2, at + max(length, 2)
-            at += max(length, 2)
-            in_pixels = in_pixels or marker == START_OF_SCAN
+        if marker in WITHOUT_LENGTH:
+            continue
+        length = max(int.from_bytes(data[at : at + 2], "big"), 2)
+        yield marker, at + 2, at + length
+        at += length
+        if marker == START_OF_SCAN:
+            marker_pattern = MARKER_IN_PIXELS
