@@ -4,8 +4,7 @@ All that follows the picture in its file (gain maps, the second picture of a ste
 carried as one block, byte for byte: what is found from the end of the file, or from the end of the picture, is then
 found in the result as well, and only the index of pictures (MPF), which counts from its own place, is rewritten.
 
-Sources: CIPA DC-007 (MPF); ISO 21496-1 (gain maps); JPEG XT, ISO/IEC 18477-3, and C2PA 2.1 (manifests in APP11); those
-of `xmp_claims`.
+Sources: CIPA DC-007 (MPF); ISO 21496-1 (gain maps); JPEG XT, ISO/IEC 18477-3 (boxes in APP11); those of `xmp_claims`.
 """
 
 import struct
@@ -35,6 +34,7 @@ from denoise_cli.io.xmp_claims import (
     EXTENDED,
     GAIN_MAP,
     Claims,
+    Item,
     claims_of,
     without_claims,
     without_primary_length,
@@ -64,7 +64,6 @@ FILLING = b"\x00\xff"
 OTHER_PICTURE = "second picture"
 SAMSUNG = "Samsung's data behind the picture"
 RESOURCES = "Photoshop's resources"
-C2PA_NOTE = "C2PA manifest removed: its signature does not hold for a picture that was edited"
 
 
 @dataclass(frozen=True)
@@ -167,7 +166,7 @@ def read(data: bytes, xmp: bytes | None, orientation: int) -> Found:
     if DEPTH_MAP in claims.what and (extended or b":Data" in (xmp or b"")):
         whats.add(DEPTH_MAP)
     untrue = claims.what - whats
-    kept, manifests = _kept_segments(segments)
+    kept = _kept_segments(segments)
     names = {_name_of(segment) for segment in kept}
     if GAIN_MAP in whats:
         kept += [packed(APP2, s.body) for s in segments if s.marker == APP2 and s.body.startswith(ISO_GAIN_MAP)]
@@ -182,8 +181,13 @@ def read(data: bytes, xmp: bytes | None, orientation: int) -> Found:
     if {GAIN_MAP, OTHER_PICTURE, DEPTH_MAP} & whats or SAMSUNG_DEPTH_MAP in carried:
         companions = replace(companions, orientation=orientation)
     xmp = xmp and without_primary_length(without_claims(xmp, untrue))
-    notes = (*_notes(behind, known, untrue), *([C2PA_NOTE] if manifests else []))
+    notes = tuple(_notes(behind, known, untrue))
     return Found(companions if companions != Companions() else None, xmp, notes)
+
+
+def manifests_in(segments: list[Segment]) -> set[bytes]:
+    """The numbers of the boxes of a JPEG that hold C2PA manifests."""
+    return {s.body[BOX_NUMBER] for s in segments if _is_box(s) and b"c2pa" in s.body}
 
 
 def _look_behind(behind: bytes, end: int, index: Segment | None, claims: Claims) -> _Behind:
@@ -201,14 +205,14 @@ def _look_behind(behind: bytes, end: int, index: Segment | None, claims: Claims)
             intact.append((what, start, stop))
     at = claims.padding
     for item in claims.items:
-        place = _place_of(item.what, item.length, behind, at)
+        place = _place_of(item, behind, at)
         if place is None:
-            damaged.append(item.what)
+            damaged += [item.what] if at < len(behind) else []  # it may never have been in the file
         else:
             intact.append((item.what, place, place + item.length))
         at += item.length + item.padding
     clip = len(behind) - claims.clip_length
-    if claims.clip_length and clip >= 0 and _is_clip(behind, clip):
+    if claims.clip_length and _is_clip(behind, clip):
         intact.append((CLIP, clip, len(behind)))
     if behind.endswith(SAMSUNG_END):
         intact.append((SAMSUNG, 0, len(behind)))
@@ -229,14 +233,15 @@ def _listed_pictures(index: Segment | None, end: int) -> Iterator[tuple[int, Ent
         yield number, replace(entry, offset=origin + entry.offset - end)
 
 
-def _place_of(what: str, length: int, behind: bytes, at: int) -> int | None:
+def _place_of(item: Item, behind: bytes, at: int) -> int | None:
     """Where a listed item begins: behind the one before it or, of a clip, before the end; None if it is damaged."""
+    length = item.length
     if length == 0 or length > len(behind):
         return None
-    if what == CLIP:
-        places = (len(behind) - length, at)
-        return next((place for place in places if place + length <= len(behind) and _is_clip(behind, place)), None)
-    whole = _is_picture(behind, at, length) if what == GAIN_MAP else at + length <= len(behind)
+    if item.what == CLIP:
+        places = (len(behind) - length - item.padding, len(behind) - length, at)
+        return next((place for place in places if _is_clip(behind, place, length)), None)
+    whole = _is_picture(behind, at, length) if item.what == GAIN_MAP else at + length <= len(behind)
     return at if whole else None
 
 
@@ -244,9 +249,9 @@ def _is_picture(behind: bytes, start: int, size: int) -> bool:
     return start >= 0 and start + size <= len(behind) and size > 4 and behind[start : start + 2] == START
 
 
-def _is_clip(behind: bytes, start: int) -> bool:
-    """Whether an MP4 begins here."""
-    return behind[start + 4 : start + 8] == b"ftyp"
+def _is_clip(behind: bytes, start: int, length: int = 8) -> bool:
+    """Whether an MP4 of this many bytes begins here."""
+    return start >= 0 and start + length <= len(behind) and behind[start + 4 : start + 8] == b"ftyp"
 
 
 def _kind_of_picture(behind: bytes, start: int, claims: Claims) -> str:
@@ -299,16 +304,15 @@ def _extended_xmp(segments: list[Segment]) -> list[bytes]:
     return [packed(APP1, body) for body in bodies] if len(heads) == 1 and whole else []
 
 
-def _kept_segments(segments: list[Segment]) -> tuple[list[bytes], bool]:
-    """Complete segments that are carried as they are, and whether there was a C2PA manifest, which is not."""
-    boxes = [s for s in segments if s.marker == APP11 and s.body.startswith(BOX)]
-    manifests = {s.body[BOX_NUMBER] for s in boxes if b"c2pa" in s.body}
+def _kept_segments(segments: list[Segment]) -> list[bytes]:
+    """Complete segments that are carried as they are, which those of C2PA manifests are not."""
+    manifests = manifests_in(segments)
     kept = [
         packed(s.marker, s.body)
         for s in segments
         if s.is_application_data
         and not s.body.startswith(REWRITTEN.get(s.marker, ()))
-        and not (s.marker == APP11 and s.body.startswith(BOX) and s.body[BOX_NUMBER] in manifests)
+        and not (_is_box(s) and s.body[BOX_NUMBER] in manifests)
     ]
     in_photoshop = b"".join(
         s.body[len(photoshop.PREFIX) :] for s in segments if s.marker == APP13 and s.body.startswith(photoshop.PREFIX)
@@ -317,7 +321,11 @@ def _kept_segments(segments: list[Segment]) -> tuple[list[bytes], bool]:
     kept += [
         packed(APP13, photoshop.PREFIX + resources[start : start + step]) for start in range(0, len(resources), step)
     ]
-    return kept, bool(manifests)
+    return kept
+
+
+def _is_box(segment: Segment) -> bool:
+    return segment.marker == APP11 and segment.body.startswith(BOX)
 
 
 def _name_of(segment: bytes) -> str:

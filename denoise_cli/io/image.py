@@ -173,7 +173,7 @@ def losses(meta: Metadata, kind: str) -> tuple[str, ...]:
     texts = [keyword for keyword, text in meta.texts if kind != "jpeg" or not pillow.text_fits_jpeg(keyword, text)]
     if texts and kind != "png":
         lost.append(f"text ({', '.join(texts[:MAX_NAMES])}{', ...' if len(texts) > MAX_NAMES else ''})")
-    notes: tuple[str, ...] = (f"not carried over to {kind}: {', '.join(lost)}",) if lost else ()
+    notes: tuple[str, ...] = (_printable(f"not carried over to {kind}: {', '.join(lost)}"),) if lost else ()
     if carried and OTHER_PICTURE in carried.what:
         notes += ("second picture carried over as it is",)
     return notes
@@ -182,6 +182,11 @@ def losses(meta: Metadata, kind: str) -> tuple[str, ...]:
 def orientation_in(meta: Metadata, kind: str) -> int:
     """The orientation, 1 to 8, in which a format stores the upright photo that this metadata belongs to."""
     return meta.orientation if kind == "jpeg" else UPRIGHT
+
+
+def _printable(text: str) -> str:
+    """A text, parts of which come from a file, on one line."""
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _decode(data: bytes, extension: str, max_pixels: int, name: object) -> Photo | RawFile:

@@ -10,10 +10,10 @@ import numpy as np
 from PIL import Image
 
 from denoise_cli.imaging.pixels import strips
-from denoise_cli.io import companions, photoshop
+from denoise_cli.io import auxiliary, c2pa, companions, photoshop
 from denoise_cli.io.cicp import cicp_of_heif, cicp_of_png, refuse_unusual_colours
 from denoise_cli.io.codecs import load_imagecodecs
-from denoise_cli.io.companions import C2PA_NOTE, Companions
+from denoise_cli.io.companions import Companions
 from denoise_cli.io.exif import MAKER_NOTE, PREFIX, pack, parse
 from denoise_cli.io.jpeg import APP13, COMMENT_MARKER, MAX_SEGMENT, packed
 from denoise_cli.io.limits import refuse_too_large
@@ -29,7 +29,6 @@ from denoise_cli.io.metadata import (
     undo_orientation,
 )
 from denoise_cli.io.photo import Photo, scale_to_16_bits, split_alpha
-from denoise_cli.io.png import chunks_of
 from denoise_cli.io.xmp import XMP_PREFIX
 
 READERS = ["JPEG", "PNG", "WEBP", "AVIF", "BMP"]
@@ -37,7 +36,6 @@ KINDS = {"MPO": "jpeg"} | {reader: reader.lower() for reader in READERS}
 FIRST_FRAME_IS_THE_PHOTO = {"MPO"}  # a JPEG followed by a preview or by a stereo pair's second picture
 # Texts of a PNG that are metadata of other kinds, or that the result has anew.
 NOT_TEXTS = {"XML:com.adobe.xmp", "Raw profile type exif", "Raw profile type APP1", "Software"}
-C2PA_CHUNK = b"caBX"
 
 
 def decode(data: bytes, max_pixels: int) -> Photo:
@@ -54,12 +52,11 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     """
     values, kind, metadata, orientation = _decoded(data, max_pixels)
     pixels, alpha = split_alpha(values)
-    notes: tuple[str, ...] = ()
+    notes = c2pa.notes_on(data, kind) + (auxiliary.notes_on(data) if kind == "avif" else ())
     if kind == "jpeg":
         found = companions.read(data, metadata.xmp, orientation)
-        metadata, notes = replace(metadata, xmp=found.xmp, companions=found.companions), found.notes
-    elif kind == "png" and any(name == C2PA_CHUNK for name, _ in chunks_of(data)):
-        notes = (C2PA_NOTE,)
+        metadata = replace(metadata, xmp=found.xmp, companions=found.companions)
+        notes += found.notes
     return Photo(
         apply_orientation(pixels, orientation),
         None if alpha is None else apply_orientation(alpha, orientation),

@@ -170,7 +170,7 @@ def _is_primary(fields: dict[str, str]) -> bool:
 
 def _what(fields: dict[str, str]) -> str:
     semantic = fields.get("Semantic", "")
-    return SEMANTICS.get(semantic) or f"item {semantic[:40]}"
+    return SEMANTICS.get(semantic) or f"item {' '.join(semantic.split())[:40]}"
 
 
 def _is_length(node: Attr | Element) -> bool:
