@@ -473,3 +473,78 @@ def test_a_list_of_items_in_elements_is_understood(picture: Pixels, second: byte
     assert image.encode(photo, "jpeg", "test").endswith(second)
     assert b">99<" not in (photo.metadata.xmp or b"")
     assert image.losses(photo.metadata, "png") == ("not carried over to png: HDR gain map",)
+
+
+def everything_said(picture: Pixels) -> bytes:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make] = "A maker"
+    return with_segments(jpeg(picture, exif=exif), xmp())
+
+
+def resources(number: int, body: bytes) -> bytes:
+    return segment(0xED, b"Photoshop 3.0\x00" + b"8BIM" + struct.pack(">HHI", number, 0, len(body)) + body)
+
+
+IPTC = b"\x1c\x02\x78\x00\x05quiet\x00"
+# By the first cell of a row of the table in docs/cli.md: a JPEG that carries this and nothing else, and a part of it.
+CARRIED: dict[str, Callable[[Pixels, bytes, bytes], tuple[bytes, bytes]]] = {
+    "EXIF with the maker's notes, XMP": lambda picture, second, clip: (everything_said(picture), b"A maker"),
+    "IPTC": lambda picture, second, clip: (with_segments(jpeg(picture), resources(0x0404, IPTC)), b"quiet"),
+    "comments": lambda picture, second, clip: (with_segments(jpeg(picture), segment(0xFE, b"by the sea")), b"the sea"),
+    "gain map (Ultra HDR, ISO 21496-1, Apple's)": lambda picture, second, clip: (ultra_hdr(picture, second), second),
+    "clip of a motion photo (Google's two forms)": lambda picture, second, clip: (motion_photo(picture, clip), clip),
+    "clip and other data in Samsung's trailer": lambda picture, second, clip: (samsung(picture, clip), clip),
+    "second picture of a stereo pair or a panorama": lambda picture, second, clip: (
+        indexed(jpeg(picture), [(0x020002, jpeg(picture[:9]))]),
+        jpeg(picture[:9]),
+    ),
+    "depth map and other extended XMP": lambda picture, second, clip: (
+        extended_depth(picture, b"far" * 999),
+        b"far" * 999,
+    ),
+    "segments of makers (APP0 to APP15), such as FLIR's": lambda picture, second, clip: (
+        with_segments(jpeg(picture), segment(0xE1, b"FLIR\x00heat")),
+        b"FLIR\x00heat",
+    ),
+    "Photoshop's paths, guides and other resources": lambda picture, second, clip: (
+        with_segments(jpeg(picture), resources(0x0408, b"guides")),
+        b"guides",
+    ),
+    "previews behind the picture": lambda picture, second, clip: (
+        indexed(jpeg(picture), [(0x010002, jpeg(picture[:9]))]),
+        jpeg(picture[:9]),
+    ),
+    "thumbnails": lambda picture, second, clip: (
+        with_segments(jpeg(picture), segment(0xE0, b"JFXX\x00\x10" + jpeg(picture[:9]))),
+        jpeg(picture[:9]),
+    ),
+    "C2PA manifest": lambda picture, second, clip: (with_segments(jpeg(picture), *manifest()), b"c2pa"),
+    "unknown data behind the picture": lambda picture, second, clip: (jpeg(picture) + b"unknown", b"unknown"),
+}
+
+
+def rows_of_the_docs() -> dict[str, list[str]]:
+    page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
+    table = page.split("<!-- in a JPEG -->")[1].split("<!-- end -->")[0].strip().splitlines()[2:]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+    return {name: cells for name, *cells in rows}
+
+
+def test_the_docs_have_a_row_for_everything_that_is_tested() -> None:
+    assert list(rows_of_the_docs()) == list(CARRIED)
+
+
+@pytest.mark.parametrize("name", CARRIED)
+def test_the_docs_say_what_becomes_of_it(
+    name: str, picture: Pixels, second: bytes, clip: bytes, read_bytes: Read
+) -> None:
+    source, part = CARRIED[name](picture, second, clip)
+    photo = read_bytes(source)
+    assert part in source
+
+    def outcome(kind: str) -> str:
+        kept = "kept" if part in image.encode(photo, kind, "test") else "removed"
+        return kept + (", with a note" if photo.notes + image.losses(photo.metadata, kind) else "")
+
+    assert [outcome(kind) for kind in ("jpeg", "png", "tiff", "webp")] == rows_of_the_docs()[name]
+    assert outcome("avif") == outcome("webp")
