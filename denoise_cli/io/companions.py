@@ -161,7 +161,10 @@ def read(data: bytes, xmp: bytes | None, orientation: int) -> Found:
     claims, behind = claims_of(xmp), data[end:]
     index = next((s for s in segments if s.marker == APP2 and s.body.startswith(mp_index.PREFIX)), None)
     known = _look_behind(behind, end, index, claims)
-    extended = _extended_xmp(segments) if EXTENDED in claims.what else []
+    stored = [s.body for s in segments if s.marker == APP1 and s.body.startswith(EXTENDED_PREFIX)]
+    extended = [packed(APP1, body) for body in stored] if EXTENDED in claims.what and _is_complete(stored) else []
+    if stored and not extended:
+        known = replace(known, damaged=(*known.damaged, EXTENDED))
     whats = {what for what, _, _ in known.intact} | ({EXTENDED} if extended else set())
     if DEPTH_MAP in claims.what and (extended or b":Data" in (xmp or b"")):
         whats.add(DEPTH_MAP)
@@ -219,6 +222,8 @@ def _look_behind(behind: bytes, end: int, index: Segment | None, claims: Claims)
         clip = behind.find(SAMSUNG_CLIP)
         if clip >= 0 and _is_clip(behind, clip + len(SAMSUNG_CLIP)):
             intact.append((CLIP, clip, len(behind)))
+    if _is_clip(behind, 0):  # also if an editor has removed the XMP that speaks of it
+        intact.append((CLIP, 0, len(behind)))
     found = {what for what, _, _ in intact}
     lost = tuple(dict.fromkeys(what for what in damaged if what not in found))
     return _Behind(tuple(intact), tuple(pictures), tuple(previews), lost)
@@ -293,15 +298,13 @@ def _without(data: bytes, ranges: list[tuple[int, int]]) -> bytes:
     return b"".join(data[start:stop] for start, stop in zip(starts, stops, strict=True))
 
 
-def _extended_xmp(segments: list[Segment]) -> list[bytes]:
-    """The segments of a packet that one segment cannot hold; none if it is not complete."""
-    bodies = [s.body for s in segments if s.marker == APP1 and s.body.startswith(EXTENDED_PREFIX)]
+def _is_complete(extended: list[bytes]) -> bool:
+    """Whether the bodies of segments are all the parts of one packet."""
     header = len(EXTENDED_PREFIX) + EXTENDED_HEADER.size
-    if not bodies or any(len(body) < header for body in bodies):
-        return []
-    heads = {EXTENDED_HEADER.unpack_from(body, len(EXTENDED_PREFIX))[:2] for body in bodies}
-    whole = {length for _, length in heads} == {sum(len(body) - header for body in bodies)}
-    return [packed(APP1, body) for body in bodies] if len(heads) == 1 and whole else []
+    if not extended or any(len(body) < header for body in extended):
+        return False
+    heads = {EXTENDED_HEADER.unpack_from(body, len(EXTENDED_PREFIX))[:2] for body in extended}
+    return len(heads) == 1 and {length for _, length in heads} == {sum(len(body) - header for body in extended)}
 
 
 def _kept_segments(segments: list[Segment]) -> list[bytes]:

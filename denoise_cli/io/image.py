@@ -22,7 +22,7 @@ from denoise_cli.io.limits import MAX_PIXELS
 from denoise_cli.io.metadata import UPRIGHT, Metadata, reset_xmp
 from denoise_cli.io.photo import Photo
 from denoise_cli.io.raw import RawFile
-from denoise_cli.io.xmp_claims import claims_of, without_claims
+from denoise_cli.io.xmp_claims import claims_of, without_claims, without_provenance
 
 __all__ = [
     "FORMATS",
@@ -210,7 +210,7 @@ def _for_output(meta: Metadata, channels: int, kind: str) -> Metadata:
     """The metadata without what does not apply to the result, or does not fit into it."""
     colours = b"GRAY" if channels == 1 else b"RGB "
     companions = meta.companions if kind == "jpeg" else None
-    xmp = meta.xmp
+    xmp = meta.xmp and without_provenance(meta.xmp)
     if xmp and companions is None:
         xmp = without_claims(xmp, claims_of(xmp).what)
     return dataclasses.replace(

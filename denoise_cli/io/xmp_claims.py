@@ -32,6 +32,8 @@ SEMANTICS = {"GainMap": GAIN_MAP, "MotionPhoto": CLIP, "Depth": DEPTH_MAP, "Conf
 CONTAINER = "http://ns.google.com/photos/1.0/container/"
 ITEM = "http://ns.google.com/photos/1.0/container/item/"
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+TERMS = "http://purl.org/dc/terms/"
+MANIFEST = "self#jumbf="  # the beginning of a pointer at a C2PA manifest in the same file
 NOTE = "http://ns.adobe.com/xmp/note/"
 XML_OF_CLAIMS = (b"photos/", b"gain-map", b"HDRGainMap", b"HasExtendedXMP")  # a packet without them makes no claim
 
@@ -85,6 +87,11 @@ def without_claims(xmp: bytes, lost: Collection[str]) -> bytes:
 def without_primary_length(xmp: bytes) -> bytes:
     """A packet whose list of items does not state the length of the picture itself, which readers can do without."""
     return edited(xmp, _remove_primary_length) if ITEM.encode() in xmp else xmp
+
+
+def without_provenance(xmp: bytes) -> bytes:
+    """A packet that does not point at a C2PA manifest inside its file."""
+    return edited(xmp, lambda document: remove(document, _is_provenance)) if MANIFEST.encode() in xmp else xmp
 
 
 def _claims_in(document: Document) -> Claims:
@@ -169,12 +176,16 @@ def _is_primary(fields: dict[str, str]) -> bool:
 
 
 def _what(fields: dict[str, str]) -> str:
-    semantic = fields.get("Semantic", "")
-    return SEMANTICS.get(semantic) or f"item {' '.join(semantic.split())[:40]}"
+    semantic = " ".join(fields.get("Semantic", "").split())[:40]
+    return SEMANTICS.get(semantic) or (f"item {semantic}" if semantic else "item without a meaning")
 
 
 def _is_length(node: Attr | Element) -> bool:
     return node.namespaceURI == ITEM and node.localName == "Length" and _number(_text(node).strip()) > 0
+
+
+def _is_provenance(node: Attr | Element) -> bool:
+    return node.namespaceURI == TERMS and node.localName == "provenance" and MANIFEST in _text(node)
 
 
 def _is_directory(node: Attr | Element) -> bool:

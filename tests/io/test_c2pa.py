@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from denoise_cli.io import image
 from denoise_cli.io.c2pa import REMOVED
 from denoise_cli.io.photo import Photo
-from tests.io.phone_files import jpeg, manifest, with_segments
+from tests.io.phone_files import jpeg, manifest, with_segments, xmp
 
 Pixels = NDArray[np.uint8]
 Read = Callable[..., Photo]
@@ -52,6 +52,24 @@ def test_a_manifest_goes_and_a_note_says_so(kind: str, signed: Callable[[str], b
     result = image.encode(photo, kind if kind in image.WRITABLE else "png", "test")
     assert b"jumb" not in result
     assert read_bytes(result).notes == ()
+
+
+@pytest.mark.parametrize(
+    "form", ['dcterms:provenance="%s"', "dcterms:source='x'><dcterms:provenance>%s</dcterms:provenance"]
+)
+def test_the_xmp_no_longer_points_at_it(form: str, picture: Pixels, read_bytes: Read) -> None:
+    terms = 'xmlns:dcterms="http://purl.org/dc/terms/" '
+    inside, outside = form % "self#jumbf=/c2pa/urn:uuid:1", form % "https://example.org/1.c2pa"
+
+    def left_of(attributes: str) -> bytes:
+        head, _, tail = attributes.partition(">")
+        packet = xmp(terms + head, tail + ">" if tail else "")
+        result = image.encode(read_bytes(with_segments(jpeg(picture), packet)), "png", "test")
+        return read_bytes(result).metadata.xmp or b""
+
+    assert b"provenance" not in left_of(inside)
+    assert b"film 12" in left_of(inside)
+    assert b"https://example.org/1.c2pa" in left_of(outside)
 
 
 @pytest.mark.parametrize("size", [0, 2**32 - 1])

@@ -228,6 +228,16 @@ def test_a_depth_map_in_extended_xmp_stays_over_its_picture(
     assert b"film 12" in left
 
 
+def test_extended_xmp_that_nothing_refers_to_is_left_out_and_named(picture: Pixels, read_bytes: Read) -> None:
+    photo = read_bytes(extended_depth(picture, bytes(100)).replace(b"HasExtendedXMP", b"HadExtendedXMP"))
+
+    assert photo.notes == (
+        "damaged and left out: extended XMP",
+        "removed from the XMP, as the file does not hold it: depth map",
+    )
+    assert b"xmp/extension" not in image.encode(photo, "jpeg", "test")
+
+
 def test_incomplete_extended_xmp_is_no_longer_claimed(picture: Pixels, read_bytes: Read) -> None:
     source = extended_depth(picture, bytes(100_000))
     place = source.rindex(b"\xff\xe1")
@@ -235,7 +245,10 @@ def test_incomplete_extended_xmp_is_no_longer_claimed(picture: Pixels, read_byte
 
     photo = read_bytes(source[:place] + source[place + 2 + length :])
 
-    assert photo.notes == ("removed from the XMP, as the file does not hold it: depth map, extended XMP",)
+    assert photo.notes == (
+        "damaged and left out: extended XMP",
+        "removed from the XMP, as the file does not hold it: depth map",
+    )
     assert b"HasExtendedXMP" not in (photo.metadata.xmp or b"")
     assert b"xmp/extension" not in image.encode(photo, "jpeg", "test")
 
@@ -403,6 +416,13 @@ def test_claims_of_what_another_program_has_cut_off_are_removed(picture: Pixels,
 
     assert photo.notes == ("removed from the XMP, as the file does not hold it: clip of a motion photo",)
     assert b"MicroVideo" not in (photo.metadata.xmp or b"")
+
+
+def test_a_clip_of_which_no_xmp_speaks_stays(picture: Pixels, clip: bytes, read_bytes: Read) -> None:
+    photo = read_bytes(jpeg(picture) + clip)
+
+    assert image.encode(photo, "jpeg", "test").endswith(clip)
+    assert image.losses(photo.metadata, "png") == ("not carried over to png: clip of a motion photo",)
 
 
 def test_a_switch_that_is_off_claims_nothing(picture: Pixels, read_bytes: Read) -> None:
