@@ -47,6 +47,7 @@ class Metadata:
         dpi: pixels per inch, horizontal and vertical.
         gamma: a PNG's gAMA value, if the file has no colour profile.
         texts: comments of a JPEG and texts of a PNG, each with its keyword; a JPEG's have the keyword `COMMENT`.
+        chunks: those of a PNG that stay as they are in a PNG, one behind the other, with those of `texts`.
         companions: what a JPEG carries beside its picture.
     """
 
@@ -57,6 +58,7 @@ class Metadata:
     dpi: tuple[float, float] | None = None
     gamma: float | None = None
     texts: tuple[tuple[str, str], ...] = ()
+    chunks: bytes = b""
     companions: Companions | None = None
 
     @property

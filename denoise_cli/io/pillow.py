@@ -29,13 +29,12 @@ from denoise_cli.io.metadata import (
     undo_orientation,
 )
 from denoise_cli.io.photo import Photo, scale_to_16_bits, split_alpha
+from denoise_cli.io.png import KEYWORDS_WRITTEN_ANEW, kept_chunks
 from denoise_cli.io.xmp import XMP_PREFIX
 
 READERS = ["JPEG", "PNG", "WEBP", "AVIF", "BMP"]
 KINDS = {"MPO": "jpeg"} | {reader: reader.lower() for reader in READERS}
 FIRST_FRAME_IS_THE_PHOTO = {"MPO"}  # a JPEG followed by a preview or by a stereo pair's second picture
-# Texts of a PNG that are metadata of other kinds, or that the result has anew.
-NOT_TEXTS = {"XML:com.adobe.xmp", "Raw profile type exif", "Raw profile type APP1", "Software"}
 
 
 def decode(data: bytes, max_pixels: int) -> Photo:
@@ -83,7 +82,8 @@ def _decoded(data: bytes, max_pixels: int) -> tuple[np.ndarray, str, Metadata, i
         else:
             picture.load()  # for metadata that follows the pixels, and to find damage that the other decoder ignores
         metadata, orientation = _read_metadata(picture)
-        metadata = replace(metadata, texts=tuple(_texts(picture, kind)))
+        chunks = kept_chunks(data) if kind == "png" else b""
+        metadata = replace(metadata, texts=tuple(_texts(picture, kind)), chunks=chunks)
     return values, kind, metadata, orientation
 
 
@@ -219,7 +219,7 @@ def _texts(picture: Image.Image, kind: str) -> Iterator[tuple[str, str]]:
                 yield COMMENT, body.decode(errors="surrogateescape")
     if kind == "png":
         for keyword, text in getattr(picture, "text", {}).items():
-            if keyword not in NOT_TEXTS:
+            if keyword not in KEYWORDS_WRITTEN_ANEW:
                 yield keyword, str(text)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, PngImagePlugin
+from PIL import ExifTags, Image
 
 from denoise_cli.errors import UnreadableFile
 from denoise_cli.io import image
@@ -331,22 +331,6 @@ def test_all_comments_stay_to_the_byte_and_become_text_of_a_png(
     with Image.open(BytesIO(image.encode(photo, "png", "test"))) as png:
         assert png.text["Comment"] == "José"
     assert image.losses(photo.metadata, "webp") == ("not carried over to webp: text (Comment, Comment, Comment)",)
-
-
-def test_texts_of_a_png_stay_in_a_png_and_its_comment_in_a_jpeg(
-    picture: Pixels, with_pillow: Callable[..., bytes], read_bytes: Read
-) -> None:
-    info = PngImagePlugin.PngInfo()
-    info.add_text("Author", "José")
-    info.add_itxt("Title", "日本", "ja", "題")
-    info.add_text("Comment", "x" * 2000, zip=True)
-    photo = read_bytes(with_pillow(picture, "PNG", pnginfo=info))
-
-    with Image.open(BytesIO(image.encode(photo, "png", "test"))) as png:
-        assert png.text == {"Author": "José", "Title": "日本", "Comment": "x" * 2000, "Software": "test"}
-    assert segment(0xFE, b"x" * 2000) in image.encode(photo, "jpeg", "test")
-    assert image.losses(photo.metadata, "png") == ()
-    assert image.losses(photo.metadata, "jpeg") == ("not carried over to jpeg: text (Author, Title)",)
 
 
 def test_what_does_not_fit_is_named() -> None:
