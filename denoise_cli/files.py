@@ -2,8 +2,9 @@
 
 import os
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from denoise_cli.errors import UnwritableFile
@@ -38,7 +39,7 @@ def check_target(path: Path, overwrite: bool, source: Path | None = None, create
         raise _folder_error(path, error) from error
 
 
-def write_atomically(path: Path, data: bytes, overwrite: bool) -> None:
+def write_atomically(path: Path, data: bytes, overwrite: bool, modified: int | None = None) -> None:
     """Write data to a file so that a kill at any moment leaves either the old file or the complete new one.
 
     The data are written to a temporary file in the same folder, flushed to the disk and renamed.
@@ -47,6 +48,7 @@ def write_atomically(path: Path, data: bytes, overwrite: bool) -> None:
         path: the file to write.
         data: its contents.
         overwrite: whether an existing file is replaced.
+        modified: the file's modification time, in nanoseconds since 1970; None for now.
 
     Raises:
         UnwritableFile: the folder or the disk does not allow it, or the file exists and `overwrite` is false.
@@ -69,6 +71,9 @@ def write_atomically(path: Path, data: bytes, overwrite: bool) -> None:
             file.write(data)
             file.flush()
         os.chmod(part, _mode_of(path))
+        if modified is not None:
+            with suppress(OSError):  # some network drives refuse it, and the file matters more than its time
+                os.utime(part, ns=(time.time_ns(), modified))
         move_into_place(part, path, overwrite)
     except OSError as error:
         raise UnwritableFile(path, f"cannot write: {error.strerror}") from error

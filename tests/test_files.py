@@ -286,3 +286,24 @@ def test_a_folder_that_cannot_be_made_is_refused_at_once(old: Path) -> None:
     with pytest.raises(UnwritableFile) as error:
         check_target(old / "a" / "new.png", overwrite=False, creates_folder=True)
     assert str(error.value) == f"{old / 'a'}: cannot make the folder: Not a directory"
+
+
+def test_a_file_gets_the_time_that_is_asked_for_or_that_of_now(tmp_path: Path) -> None:
+    before = time.time_ns()
+
+    write_atomically(tmp_path / "old.jpg", b"", overwrite=False, modified=1_234_567_890_000_000_000)
+    write_atomically(tmp_path / "new.jpg", b"", overwrite=False)
+
+    assert (tmp_path / "old.jpg").stat().st_mtime_ns == 1_234_567_890_000_000_000
+    assert (tmp_path / "new.jpg").stat().st_mtime_ns >= before - 10_000_000  # the clock of files is coarser
+
+
+def test_a_disk_that_keeps_no_times_gets_the_file_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "utime", refuse)
+
+    write_atomically(tmp_path / "photo.jpg", b"new", overwrite=False, modified=1)
+
+    assert (tmp_path / "photo.jpg").read_bytes() == b"new"

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from denoise_cli.errors import MissingDependency
+from denoise_cli.io import auxiliary, c2pa
 from denoise_cli.io.cicp import cicp_of_heif, refuse_unusual_colours
 from denoise_cli.io.exif import parse
 from denoise_cli.io.limits import refuse_too_large
@@ -44,4 +45,5 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     dpi = dpi_of(exif)
     _, packed = split_orientation(exif)  # libheif has already turned the picture upright
     metadata = Metadata(exif=packed, xmp=info.get("xmp") or None, icc=info.get("icc_profile") or None, dpi=dpi)
-    return Photo(pixels, alpha, "heif", metadata)
+    notes = auxiliary.notes_on(data, len(container)) + c2pa.notes_on(data, "heif")
+    return Photo(pixels, alpha, "heif", metadata, notes)

@@ -15,12 +15,14 @@ from denoise_cli.files import write_atomically
 from denoise_cli.imaging.pixels import convert, white_value
 from denoise_cli.io import development, dng, heif, pillow, png, raw_formats, tiff
 from denoise_cli.io.camera_exif import CR3
+from denoise_cli.io.companions import OTHER_PICTURE
 from denoise_cli.io.decoding import decoder_errors, one_line
 from denoise_cli.io.formats import FORMATS, TARGETS, WRITABLE, is_photo, kind_for, kind_named
 from denoise_cli.io.limits import MAX_PIXELS
-from denoise_cli.io.metadata import Metadata, reset_xmp
+from denoise_cli.io.metadata import UPRIGHT, Metadata, reset_xmp
 from denoise_cli.io.photo import Photo
 from denoise_cli.io.raw import RawFile
+from denoise_cli.io.xmp_claims import claims_of, without_claims, without_provenance
 
 __all__ = [
     "FORMATS",
@@ -32,12 +34,16 @@ __all__ = [
     "is_photo",
     "kind_for",
     "kind_named",
+    "losses",
     "opened",
+    "orientation_in",
     "read",
     "write",
 ]
 
 STDIN = "-"
+HOLD_IPTC = ("jpeg", "tiff")
+MAX_NAMES = 5  # of texts, in one note
 
 
 def read(source: Path, max_pixels: int = MAX_PIXELS) -> Photo:
@@ -87,6 +93,7 @@ def write(
     software: str,
     quality: int = 95,
     overwrite: bool = False,
+    modified: int | None = None,
 ) -> None:
     """Write a photo. The file appears when it is complete, or not at all.
 
@@ -97,6 +104,7 @@ def write(
         software: the name of the program, for the metadata.
         quality: 1 to 100 for lossy formats; 100 makes WebP lossless.
         overwrite: whether an existing file is replaced.
+        modified: the file's modification time, in nanoseconds since 1970; None for now.
 
     Raises:
         UnwritableFile: the format cannot hold the photo, the file cannot be written, or it exists.
@@ -107,7 +115,7 @@ def write(
     except (OSError, ValueError, struct.error, RuntimeError, MemoryError) as error:
         raise UnwritableFile(name, f"cannot be encoded as {kind}: {one_line(error)}") from error
     if str(target) != STDIN:
-        write_atomically(target, data, overwrite)
+        write_atomically(target, data, overwrite, modified)
         return
     try:
         sys.stdout.buffer.write(data)
@@ -141,12 +149,44 @@ def encode(photo: Photo | dng.DigitalNegative, kind: str, software: str, quality
     pixels = convert(photo.pixels, dtype)
     if not known.grey and pixels.shape[2] == 1:
         pixels = np.repeat(pixels, 3, axis=2)  # type: ignore[assignment]
-    photo = Photo(pixels, alpha, kind, _for_output(photo.metadata, pixels.shape[2]))
+    photo = Photo(pixels, alpha, kind, _for_output(photo.metadata, pixels.shape[2], kind))
     if kind == "tiff":
         return tiff.encode(photo, software)
     if kind == "png":
         return png.encode(photo, software)
     return pillow.encode(photo, kind, software, quality)
+
+
+def losses(meta: Metadata, kind: str) -> tuple[str, ...]:
+    """What the user should hear of metadata that a format does not hold.
+
+    Args:
+        meta: of a photo.
+        kind: the format to write, a name from `WRITABLE`.
+    """
+    carried = meta.companions if kind == "jpeg" else None
+    lost = [] if carried else sorted(claims_of(meta.xmp).what | set(meta.companions.what if meta.companions else ()))
+    if meta.iptc and kind not in HOLD_IPTC:
+        lost.append("IPTC")
+    if kind == "jpeg" and meta.xmp and not pillow.xmp_fits_jpeg(meta.xmp):
+        lost.append("XMP")
+    texts = [keyword for keyword, text in meta.texts if kind != "jpeg" or not pillow.text_fits_jpeg(keyword, text)]
+    if texts and kind != "png":
+        lost.append(f"text ({', '.join(texts[:MAX_NAMES])}{', ...' if len(texts) > MAX_NAMES else ''})")
+    notes: tuple[str, ...] = (_printable(f"not carried over to {kind}: {', '.join(lost)}"),) if lost else ()
+    if carried and OTHER_PICTURE in carried.what:
+        notes += ("second picture carried over as it is",)
+    return notes
+
+
+def orientation_in(meta: Metadata, kind: str) -> int:
+    """The orientation, 1 to 8, in which a format stores the upright photo that this metadata belongs to."""
+    return meta.orientation if kind == "jpeg" else UPRIGHT
+
+
+def _printable(text: str) -> str:
+    """A text, parts of which come from a file, on one line."""
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _decode(data: bytes, extension: str, max_pixels: int, name: object) -> Photo | RawFile:
@@ -166,11 +206,16 @@ def _decode(data: bytes, extension: str, max_pixels: int, name: object) -> Photo
     return RawFile(data, max_pixels, name)
 
 
-def _for_output(meta: Metadata, channels: int) -> Metadata:
-    """The metadata without what does not apply to the result."""
+def _for_output(meta: Metadata, channels: int, kind: str) -> Metadata:
+    """The metadata without what does not apply to the result, or does not fit into it."""
     colours = b"GRAY" if channels == 1 else b"RGB "
+    companions = meta.companions if kind == "jpeg" else None
+    xmp = meta.xmp and without_provenance(meta.xmp)
+    if xmp and companions is None:
+        xmp = without_claims(xmp, claims_of(xmp).what)
     return dataclasses.replace(
         meta,
-        xmp=meta.xmp and reset_xmp(meta.xmp),
+        xmp=xmp and reset_xmp(xmp, orientation_in(meta, kind)),
         icc=meta.icc if meta.icc and meta.icc[16:20] == colours else None,
+        companions=companions,
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import ExifTags
 
+from denoise_cli.io.companions import Companions
 from denoise_cli.io.exif import Exif, pack, parse
 
 ORIENTATION = ExifTags.Base.Orientation.value
@@ -18,6 +19,8 @@ Y_RESOLUTION = ExifTags.Base.YResolution.value
 RESOLUTION_UNIT = ExifTags.Base.ResolutionUnit.value
 XMP_TAG = 700
 IPTC_TAG = 33723
+COMMENT = "Comment"
+UPRIGHT = 1
 UNITS_PER_INCH = {2: 1.0, 3: 2.54}  # by value of `RESOLUTION_UNIT`
 
 # Tags in the first directory of a TIFF or RAW file that describe the picture rather than the layout of the file.
@@ -43,6 +46,9 @@ class Metadata:
         iptc: IPTC-IIM records.
         dpi: pixels per inch, horizontal and vertical.
         gamma: a PNG's gAMA value, if the file has no colour profile.
+        texts: comments of a JPEG and texts of a PNG, each with its keyword; a JPEG's have the keyword `COMMENT`.
+        chunks: those of a PNG that stay as they are in a PNG, one behind the other, with those of `texts`.
+        companions: what a JPEG carries beside its picture.
     """
 
     exif: bytes | None = None
@@ -51,6 +57,14 @@ class Metadata:
     iptc: bytes | None = None
     dpi: tuple[float, float] | None = None
     gamma: float | None = None
+    texts: tuple[tuple[str, str], ...] = ()
+    chunks: bytes = b""
+    companions: Companions | None = None
+
+    @property
+    def orientation(self) -> int:
+        """That a JPEG stores its picture in, 1 to 8: something else in the file may lie over the picture."""
+        return UPRIGHT if self.companions is None else self.companions.orientation
 
 
 def split_orientation(exif: Exif, xmp: bytes | None = None) -> tuple[int, bytes | None]:
@@ -98,6 +112,11 @@ def dpi_of(exif: Exif) -> tuple[float, float] | None:
     return (horizontal, vertical) if min(horizontal, vertical) > 0 else None
 
 
+def undo_orientation(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn an upright picture, (H, W, ...), to how a file with this orientation, 1 to 8 as in EXIF, stores it."""
+    return apply_orientation(pixels, {6: 8, 8: 6}.get(orientation, orientation))
+
+
 def apply_orientation(pixels: np.ndarray, orientation: int) -> np.ndarray:
     """Turn a stored picture, (H, W, ...), upright.
 
@@ -131,7 +150,7 @@ def exif_for_result(meta: Metadata, software: str, width: int, height: int) -> E
     return exif
 
 
-def reset_xmp(xmp: bytes) -> bytes:
-    """Set the orientation in an XMP packet to 1, and remove the thumbnail, which shows the old picture."""
-    xmp = re.sub(rb"(tiff:Orientation(?:=[\"']|>)\s*)[2-8]", rb"\g<1>1", xmp)
+def reset_xmp(xmp: bytes, orientation: int = UPRIGHT) -> bytes:
+    """Set the orientation in an XMP packet, and remove the thumbnail, which shows the old picture."""
+    xmp = re.sub(rb"(tiff:Orientation(?:=[\"']|>)\s*)[1-8]", rb"\g<1>%d" % orientation, xmp)
     return re.sub(rb"<(xmp|xap):Thumbnails>.*?</\1:Thumbnails>", b"", xmp, flags=re.DOTALL)

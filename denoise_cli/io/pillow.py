@@ -1,8 +1,8 @@
 """JPEG, WebP, AVIF, BMP and reading PNG through Pillow; more than 8 bits through imagecodecs, which keeps them."""
 
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -10,19 +10,31 @@ import numpy as np
 from PIL import Image
 
 from denoise_cli.imaging.pixels import strips
+from denoise_cli.io import auxiliary, c2pa, companions, photoshop
 from denoise_cli.io.cicp import cicp_of_heif, cicp_of_png, refuse_unusual_colours
 from denoise_cli.io.codecs import load_imagecodecs
+from denoise_cli.io.companions import Companions
 from denoise_cli.io.exif import MAKER_NOTE, PREFIX, pack, parse
+from denoise_cli.io.jpeg import APP13, COMMENT_MARKER, MAX_SEGMENT, packed
 from denoise_cli.io.limits import refuse_too_large
-from denoise_cli.io.metadata import Metadata, apply_orientation, dpi_of, exif_for_result, split_orientation
+from denoise_cli.io.metadata import (
+    COMMENT,
+    ORIENTATION,
+    UPRIGHT,
+    Metadata,
+    apply_orientation,
+    dpi_of,
+    exif_for_result,
+    split_orientation,
+    undo_orientation,
+)
 from denoise_cli.io.photo import Photo, scale_to_16_bits, split_alpha
+from denoise_cli.io.png import KEYWORDS_WRITTEN_ANEW, kept_chunks
 from denoise_cli.io.xmp import XMP_PREFIX
 
 READERS = ["JPEG", "PNG", "WEBP", "AVIF", "BMP"]
 KINDS = {"MPO": "jpeg"} | {reader: reader.lower() for reader in READERS}
 FIRST_FRAME_IS_THE_PHOTO = {"MPO"}  # a JPEG followed by a preview or by a stereo pair's second picture
-
-MAX_JPEG_SEGMENT = 65533  # bytes
 
 
 def decode(data: bytes, max_pixels: int) -> Photo:
@@ -39,11 +51,17 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     """
     values, kind, metadata, orientation = _decoded(data, max_pixels)
     pixels, alpha = split_alpha(values)
+    notes = c2pa.notes_on(data, kind) + (auxiliary.notes_on(data) if kind == "avif" else ())
+    if kind == "jpeg":
+        found = companions.read(data, metadata.xmp, orientation)
+        metadata = replace(metadata, xmp=found.xmp, companions=found.companions)
+        notes += found.notes
     return Photo(
         apply_orientation(pixels, orientation),
         None if alpha is None else apply_orientation(alpha, orientation),
         kind,
         metadata,
+        notes,
     )
 
 
@@ -64,16 +82,22 @@ def _decoded(data: bytes, max_pixels: int) -> tuple[np.ndarray, str, Metadata, i
         else:
             picture.load()  # for metadata that follows the pixels, and to find damage that the other decoder ignores
         metadata, orientation = _read_metadata(picture)
+        chunks = kept_chunks(data) if kind == "png" else b""
+        metadata = replace(metadata, texts=tuple(_texts(picture, kind)), chunks=chunks)
     return values, kind, metadata, orientation
 
 
 def encode(photo: Photo, kind: str, software: str, quality: int) -> bytes:
     """The bytes of a file with 8 bits per value; arguments are those of `image.write`."""
     values = photo.pixels if photo.alpha is None else np.dstack([photo.pixels, photo.alpha])
+    orientation = photo.metadata.orientation
+    values = undo_orientation(values, orientation)
     picture = Image.fromarray(values[..., 0] if values.shape[2] == 1 else values)
     meta = photo.metadata
     exif = exif_for_result(meta, software, picture.width, picture.height)
-    if kind == "jpeg" and len(PREFIX + pack(exif)) > MAX_JPEG_SEGMENT:
+    if orientation != UPRIGHT:
+        exif.main[ORIENTATION] = exif.short(orientation)
+    if kind == "jpeg" and len(PREFIX + pack(exif)) > MAX_SEGMENT:
         exif.exif.pop(MAKER_NOTE, None)  # the only tag that can be this long
     options: dict[str, Any] = {"exif": pack(exif)}
     if meta.icc:
@@ -87,7 +111,7 @@ def encode(photo: Photo, kind: str, software: str, quality: int) -> bytes:
         options |= {"quality": quality, "subsampling": 0 if quality >= 90 else 2, "exif": PREFIX + pack(exif)}
         if meta.iptc:
             options["extra"] = _iptc_segment(meta.iptc)
-        if meta.xmp and len(XMP_PREFIX + meta.xmp) > MAX_JPEG_SEGMENT:
+        if meta.xmp and not xmp_fits_jpeg(meta.xmp):
             del options["xmp"]
     elif kind == "webp":
         options |= {"quality": quality, "lossless": quality == 100, "method": 4, "exact": True}
@@ -96,7 +120,28 @@ def encode(photo: Photo, kind: str, software: str, quality: int) -> bytes:
         options |= {"quality": quality, "speed": 6, "subsampling": "4:0:0" if grey else "4:4:4"}
     buffer = BytesIO()
     picture.save(buffer, kind.upper(), **options)
-    return buffer.getvalue()
+    return _with_companions(buffer.getvalue(), meta) if kind == "jpeg" else buffer.getvalue()
+
+
+def xmp_fits_jpeg(xmp: bytes) -> bool:
+    """Whether a packet fits into a segment of a JPEG."""
+    return len(XMP_PREFIX + xmp) <= MAX_SEGMENT
+
+
+def text_fits_jpeg(keyword: str, text: str) -> bool:
+    """Whether a JPEG can hold a text: as a comment."""
+    return keyword == COMMENT and len(_as_comment(text)) <= MAX_SEGMENT
+
+
+def _with_companions(jpeg: bytes, meta: Metadata) -> bytes:
+    carried = meta.companions or Companions()
+    texts = (text for keyword, text in meta.texts if text_fits_jpeg(keyword, text))
+    comments = (packed(COMMENT_MARKER, _as_comment(text)) for text in texts)
+    return replace(carried, segments=(*carried.segments, *comments)).attached_to(jpeg)
+
+
+def _as_comment(text: str) -> bytes:
+    return text.encode(errors="surrogateescape")  # the bytes that it had, in whatever encoding
 
 
 def _deep_values(data: bytes, kind: str) -> np.ndarray | None:
@@ -153,7 +198,7 @@ def _read_metadata(picture: Image.Image) -> tuple[Metadata, int]:
 
 def _exif_in_text(info: dict[str | tuple[int, int], Any]) -> bytes | None:
     """EXIF from a PNG by an older ImageMagick, which wrote it as hexadecimal text below a two-line heading."""
-    text = info.get("Raw profile type exif")
+    text = info.get("Raw profile type exif") or info.get("Raw profile type APP1")
     try:
         return bytes.fromhex("".join(text.split("\n")[3:])) if text else None
     except ValueError:
@@ -161,10 +206,21 @@ def _exif_in_text(info: dict[str | tuple[int, int], Any]) -> bytes | None:
 
 
 def _iptc_segment(iptc: bytes) -> bytes:
-    """IPTC records as an APP13 segment of a JPEG; empty if they are too long for one."""
-    resource = b"8BIM\x04\x04\x00\x00" + struct.pack(">I", len(iptc)) + iptc + b"\x00" * (len(iptc) % 2)
-    body = b"Photoshop 3.0\x00" + resource
-    return b"\xff\xed" + struct.pack(">H", len(body) + 2) + body if len(body) < 65_000 else b""
+    """IPTC records as a segment of a JPEG; empty if they are too long for one."""
+    body = photoshop.PREFIX + photoshop.iptc_resource(iptc)
+    return packed(APP13, body) if len(body) <= MAX_SEGMENT else b""
+
+
+def _texts(picture: Image.Image, kind: str) -> Iterator[tuple[str, str]]:
+    """Comments and texts, with their keywords."""
+    if kind == "jpeg":
+        for name, body in getattr(picture, "applist", []):
+            if name == "COM":
+                yield COMMENT, body.decode(errors="surrogateescape")
+    if kind == "png":
+        for keyword, text in getattr(picture, "text", {}).items():
+            if keyword not in KEYWORDS_WRITTEN_ANEW:
+                yield keyword, str(text)
 
 
 @contextmanager

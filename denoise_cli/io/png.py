@@ -23,6 +23,11 @@ from denoise_cli.io.metadata import Metadata, exif_for_result
 from denoise_cli.io.photo import Photo
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
+SAFE_TO_COPY = 0x20  # a bit of the last letter of a chunk's name, which makes it a small letter
+TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+WRITTEN_ANEW = (b"pHYs", b"eXIf")
+# Texts that are metadata of other kinds, or that name the program.
+KEYWORDS_WRITTEN_ANEW = {"XML:com.adobe.xmp", "Raw profile type exif", "Raw profile type APP1", "Software"}
 COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by the number of values in a pixel
 ZLIB_HEADER = b"\x78\x01"
 LAST_BLOCK = b"\x03\x00"  # of a deflate stream: it is empty
@@ -63,6 +68,7 @@ def encode(photo: Photo, software: str) -> bytes:
             SIGNATURE,
             _chunk(b"IHDR", header),
             *_metadata_chunks(photo.metadata, software, W, H),
+            photo.metadata.chunks,
             *_pixel_chunks(values),
             _chunk(b"IEND", b""),
         ]
@@ -78,6 +84,18 @@ def chunks_of(png: bytes) -> Iterator[tuple[bytes, bytes]]:
         start = stop
 
 
+def kept_chunks(png: bytes) -> bytes:
+    """The chunks that are marked as safe to copy to an edited picture, without those that a result has anew."""
+    return b"".join(chunk for name, chunk in chunks_of(png) if _is_kept(name, chunk))
+
+
+def _is_kept(name: bytes, chunk: bytes) -> bool:
+    if len(chunk) < 12 or len(chunk) != 12 + int.from_bytes(chunk[:4], "big") or not name[3] & SAFE_TO_COPY:
+        return False
+    keyword = chunk[8:88].partition(b"\x00")[0].decode("latin-1")
+    return name not in WRITTEN_ANEW and not (name in TEXTS and keyword in KEYWORDS_WRITTEN_ANEW)
+
+
 def _chunk(name: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(body, zlib.crc32(name)))
 
@@ -88,6 +106,8 @@ def _metadata_chunks(meta: Metadata, software: str, width: int, height: int) -> 
     if meta.gamma:
         info.add(b"gAMA", struct.pack(">I", round(meta.gamma * 100_000)))
     info.add_text("Software", software)
+    for keyword, text in meta.texts if not meta.chunks else ():
+        info.add_text(keyword, text.encode(errors="surrogateescape").decode(errors="replace"))
     if meta.xmp:
         info.add_itxt("XML:com.adobe.xmp", meta.xmp.decode("utf-8", "replace"))
     options: dict[str, Any] = {"icc_profile": meta.icc} if meta.icc else {}

@@ -7,6 +7,7 @@ import numpy as np
 import tifffile
 
 from denoise_cli.imaging.pixels import Pixels, white_value
+from denoise_cli.io import c2pa
 from denoise_cli.io.exif import BYTE, EXIF_IFD, GPS_IFD, LONG, UNDEFINED, Exif, directory_bytes, parse
 from denoise_cli.io.metadata import (
     DESCRIPTIVE_TAGS,
@@ -63,7 +64,7 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         alpha=None if alpha is None else apply_orientation(alpha, orientation),
         kind="tiff",
         metadata=Metadata(exif=packed, xmp=xmp, icc=icc, iptc=iptc, dpi=dpi),
-        notes=notes,
+        notes=notes + c2pa.notes_on(data, "tiff"),
     )
 
 

@@ -4,7 +4,8 @@ Source: Adobe, "XMP Specification" parts 1 and 2 (2012, 2016).
 """
 
 import re
-from xml.dom.minidom import Attr, Element, parseString
+from collections.abc import Callable
+from xml.dom.minidom import Attr, Document, Element, parseString
 from xml.parsers.expat import ExpatError
 
 XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\x00"  # of the segment of a JPEG that holds a packet
@@ -50,10 +51,44 @@ def without_raw_settings(xmp: bytes) -> bytes:
     """
     if b"camera-raw-" not in xmp and b"darktable" not in xmp:
         return xmp
+    return edited(xmp, lambda document: remove(document, _is_setting))
+
+
+def parsed(xmp: bytes) -> Document | None:
+    """An XMP packet as a document; None if it is damaged."""
+    # XMP has no document type, and so none of the entities that make parsers of XML dangerous.
+    if b"<!DOCTYPE" in xmp:
+        return None
     try:
-        return _without(xmp)
+        return parseString(xmp)  # noqa: S318
     except (ExpatError, ValueError, RecursionError):
+        return None
+
+
+def edited(xmp: bytes, edit: Callable[[Document], bool]) -> bytes:
+    """An XMP packet after an edit, which returns whether it has changed anything; one that is damaged is left alone."""
+    document = parsed(xmp)
+    try:
+        if document is None or not edit(document):
+            return xmp
+        whole = document.toxml(encoding="utf-8")
+    except RecursionError:
         return xmp
+    return whole if xmp.lstrip(b"\xef\xbb\xbf").startswith(b"<?xml ") else whole.removeprefix(DECLARATION)
+
+
+def remove(tree: Document | Element, is_unwanted: Callable[[Attr | Element], bool]) -> bool:
+    """Remove elements and attributes below a part of a packet; returns whether there were any."""
+    removed = 0
+    for element in tree.getElementsByTagName("*"):
+        attributes = [attribute for attribute in element.attributes.values() if is_unwanted(attribute)]
+        for attribute in attributes:
+            element.removeAttributeNode(attribute)
+        removed += len(attributes)
+        if is_unwanted(element) and element.parentNode is not None:
+            element.parentNode.removeChild(element)
+            removed += 1
+    return removed > 0
 
 
 def sidecar_extension(xmp: bytes) -> str | None:
@@ -72,26 +107,6 @@ def _escaped(text: str) -> bytes:
     for character, entity in (("&", "&amp;"), ("<", "&lt;"), ('"', "&quot;"), ("'", "&apos;")):
         text = text.replace(character, entity)
     return text.encode(errors="surrogateescape")
-
-
-def _without(xmp: bytes) -> bytes:
-    # XMP has no document type, and so none of the entities that make parsers of XML dangerous.
-    if b"<!DOCTYPE" in xmp:
-        raise ValueError("a document type in XMP")
-    document = parseString(xmp)  # noqa: S318
-    removed = 0
-    for element in document.getElementsByTagName("*"):
-        attributes = [attribute for attribute in element.attributes.values() if _is_setting(attribute)]
-        for attribute in attributes:
-            element.removeAttributeNode(attribute)
-        removed += len(attributes)
-        if _is_setting(element) and element.parentNode is not None:
-            element.parentNode.removeChild(element)
-            removed += 1
-    if not removed:
-        return xmp
-    whole = document.toxml(encoding="utf-8")
-    return whole if xmp.lstrip(b"\xef\xbb\xbf").startswith(b"<?xml ") else whole.removeprefix(DECLARATION)
 
 
 def _is_setting(node: Attr | Element) -> bool:

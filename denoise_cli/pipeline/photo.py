@@ -19,11 +19,12 @@ from denoise_cli.inference.tiles import Progress
 from denoise_cli.io import development, image
 from denoise_cli.io.dng import DigitalNegative
 from denoise_cli.io.dng_builder import CompressionChoice, compressed_as
+from denoise_cli.io.metadata import UPRIGHT
 from denoise_cli.io.photo import Photo
 from denoise_cli.io.raw import RawFile
 from denoise_cli.models.registry import find_model
 from denoise_cli.pipeline.hot_pixels import stuck_in
-from denoise_cli.pipeline.jobs import DNG, FALLBACK_FORMAT, Job, check
+from denoise_cli.pipeline.jobs import DNG, FALLBACK_FORMAT, STDIO, Job, check
 from denoise_cli.pipeline.memory import return_freed_memory
 from denoise_cli.pipeline.model_choice import model_for
 from denoise_cli.pipeline.sidecar import carry, foretell
@@ -189,16 +190,22 @@ def _write(denoised: _Denoised, settings: Settings) -> Result:
     if job.makes_folder:
         _make_folder(job.target.parent)
     software = f"denoise {__version__} ({Path(model).name}, {done.words(settings.strength)})"
-    image.write(job.target, done.picture, kind, software, settings.quality, settings.overwrite)
+    modified = _modified(job.source)
+    image.write(job.target, done.picture, kind, software, settings.quality, settings.overwrite, modified)
+    notes = done.notes
+    turned = kind != DNG
+    if isinstance(done.picture, Photo):
+        notes += image.losses(done.picture.metadata, kind)
+        turned = image.orientation_in(done.picture.metadata, kind) == UPRIGHT
     sidecars = carry(
         job.source,
         job.target,
         settings.overwrite,
-        turned=kind != DNG,
+        turned=turned,
         developed=denoised.is_raw and kind != DNG,
         marked=kind == DNG and settings.strength > 0,
     )
-    notes = (*done.notes, *sidecars)
+    notes += tuple(sidecars)
     return Result(
         source=str(job.source),
         target=str(job.target),
@@ -248,7 +255,8 @@ def preview(job: Job, load: Callable[[str], object], settings: Settings) -> Resu
     with _checked(job, settings) as task:
         load(task.model)
         H, W = task.source.shape
-        notes = (*task.source.notes, *task.notes, *foretell(job.source, job.target, settings.overwrite))
+        lost = image.losses(task.source.metadata, task.kind) if isinstance(task.source, Photo) else ()
+        notes = (*task.source.notes, *task.notes, *lost, *foretell(job.source, job.target, settings.overwrite))
     return Result(str(job.source), str(job.target), task.model, width=W, height=H, notes=notes, dry_run=True)
 
 
@@ -429,6 +437,14 @@ def _white_of(pixels: Pixels) -> tuple[float, tuple[str, ...]]:
         largest = float(pixels.max())
         return largest, (f"most values are above 1: the largest, {largest:g}, is taken for white",)
     return white, ()
+
+
+def _modified(source: Path) -> int | None:
+    """When a photo was last changed, in nanoseconds since 1970, by which libraries sort; None for standard input."""
+    try:
+        return None if source == STDIO else source.stat().st_mtime_ns
+    except OSError:  # it was read, and has been moved or deleted since
+        return None
 
 
 def _make_folder(folder: Path) -> None:

@@ -1,14 +1,17 @@
 """PNGs as other decoders see them: complete, and about as small as those of a slower encoder."""
 
+import struct
+import zlib
+from collections.abc import Callable
 from io import BytesIO
 
 import imagecodecs
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, PngImagePlugin
 
-from denoise_cli.io import png
+from denoise_cli.io import image, png
 from denoise_cli.io.photo import Photo
 
 CHANNELS = {1: "grey", 2: "grey and alpha", 3: "rgb", 4: "rgb and alpha"}
@@ -62,3 +65,37 @@ def test_a_photo_is_about_as_small_as_with_a_full_search(astronaut: NDArray[np.u
     assert len(png.encode(photo_of(astronaut), "test")) < 1.05 * len(usual.getvalue())
     smooth = (astronaut[:-1].astype(np.uint16) + astronaut[1:]) * 128 + astronaut[:-1, ::-1] // 3
     assert len(png.encode(photo_of(smooth), "test")) < 1.02 * len(imagecodecs.png_encode(smooth, level=6))
+
+
+def chunk(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+def test_texts_stay_to_the_byte_and_what_is_no_longer_true_goes(
+    picture: NDArray[np.uint8], with_pillow: Callable[..., bytes], read_bytes: Callable[..., Photo]
+) -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Software", "another program")
+    plain = with_pillow(picture, "PNG", pnginfo=info, dpi=(300, 300))
+    kept = [
+        chunk(b"tEXt", b"Author\x00Jos\xe9"),
+        chunk(b"iTXt", b"Title\x00\x00\x00ja\x00\xe9\xa1\x8c\x00\xe6\x97\xa5"),
+        chunk(b"iTXt", b"Title\x00\x00\x00en\x00Title\x00Day"),
+        chunk(b"zTXt", b"Comment\x00\x00" + zlib.compress(b"x" * 2000)),
+        chunk(b"vpAg", bytes(9)),
+    ]
+    unsafe = [chunk(b"tIME", b"\x07\xe8\x01\x01\x00\x00\x00"), chunk(b"prVW", b"a preview")]
+    data = plain[:33] + b"".join([*kept, *unsafe]) + plain[33:]
+
+    photo = read_bytes(data)
+    result = image.encode(photo, "png", "test")
+
+    assert all(whole in result for whole in kept)
+    assert not any(whole in result for whole in unsafe)
+    assert [name for name, _ in png.chunks_of(result)].count(b"pHYs") == 1
+    with Image.open(BytesIO(result)) as opened:
+        assert opened.text == {"Author": "José", "Title": "Day", "Comment": "x" * 2000, "Software": "test"}
+    assert b"another program" not in result
+    assert image.losses(photo.metadata, "png") == ()
+    assert image.losses(photo.metadata, "jpeg") == ("not carried over to jpeg: text (Author, Title)",)
+    assert b"\xff\xfe" + struct.pack(">H", 2002) + b"x" * 2000 in image.encode(photo, "jpeg", "test")

@@ -1,3 +1,4 @@
+import os
 import shutil
 import threading
 from collections.abc import Callable
@@ -6,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import ExifTags, Image
 
 from denoise_cli.errors import UnreadableFile
 from denoise_cli.inference.denoiser import Denoiser, load_denoiser
@@ -14,6 +16,7 @@ from denoise_cli.io.photo import Photo
 from denoise_cli.io.raw import Numbers, Picture, RawFile
 from denoise_cli.pipeline import photo
 from denoise_cli.pipeline.jobs import Job
+from tests.io.phone_files import gain_map, ultra_hdr
 
 SETTINGS = photo.Settings("mallenet-s", 0.1, strength=1.0, quality=95, overwrite=False, max_pixels=10**6)
 AUTO = replace(SETTINGS, model="auto", noise=None)
@@ -53,6 +56,43 @@ def test_a_photo_is_written_while_the_next_one_is_denoised(jobs: list[Job], monk
     results = list(photo.run_all(jobs, load, SETTINGS, begin))
     assert [result.error for result in results] == [None] * 3
     assert all(job.target.exists() for job in jobs)
+
+
+def test_the_result_keeps_the_time_of_the_photo(jobs: list[Job]) -> None:
+    taken = 1_234_567_890_000_000_000
+    os.utime(jobs[0].source, ns=(taken, taken))
+
+    photo.run(jobs[0], load, SETTINGS)
+
+    assert jobs[0].target.stat().st_mtime_ns == taken
+
+
+def test_what_the_target_cannot_hold_is_said_beforehand_and_afterwards(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    source = tmp_path / "photo.jpg"
+    source.write_bytes(ultra_hdr(rng.integers(0, 256, (20, 30, 3), dtype=np.uint8), gain_map(rng)))
+    to_png, to_jpeg = (Job(source, tmp_path / f"clean.{kind}", kind) for kind in ("png", "jpeg"))
+
+    assert photo.preview(to_png, load, SETTINGS).notes == ("not carried over to png: HDR gain map",)
+    assert photo.run(to_png, load, SETTINGS).notes == ("not carried over to png: HDR gain map",)
+    assert photo.run(to_jpeg, load, SETTINGS).notes == ()
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("jpeg", b"6"), ("png", b"1")])
+def test_a_sidecar_says_how_its_photo_is_turned(
+    kind: str, expected: bytes, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    source = tmp_path / "photo.jpg"
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    source.write_bytes(ultra_hdr(rng.integers(0, 256, (20, 30, 3), dtype=np.uint8), gain_map(rng), exif=exif))
+    source.with_suffix(".xmp").write_bytes(b'<x tiff:Orientation="6"/>')
+    target = tmp_path / f"clean.{kind}"
+
+    photo.run(Job(source, target, kind), load, SETTINGS)
+
+    assert target.with_suffix(".xmp").read_bytes() == b'<x tiff:Orientation="' + expected + b'"/>'
 
 
 @pytest.fixture
