@@ -54,8 +54,12 @@ Noise = Annotated[
     ),
 ]
 Quality = Annotated[
-    int,
-    typer.Option(metavar="N", min=1, max=100, help="Quality of JPEG, WebP and AVIF; 100 makes WebP lossless."),
+    str,
+    typer.Option(
+        metavar="QUALITY",
+        help="Quality of JPEG, WebP and AVIF: 1 to 100, where 100 makes WebP lossless; or keep: a JPEG that was a JPEG "
+        "is compressed as before, lossless WebP stays lossless, and all else has a quality of 95.",
+    ),
 ]
 Format = Annotated[
     str | None,
@@ -105,7 +109,7 @@ def image(
     model: Model = "auto",
     noise: Noise = "auto",
     strength: Strength = 1.0,
-    quality: Quality = 95,
+    quality: Quality = "keep",
     format: Format = None,  # noqa: A002 - the option's name
     linear: Linear = False,
     compression: Compression = "auto",
@@ -148,7 +152,7 @@ def image(
         model,
         level,
         strength,
-        quality,
+        _read_quality(quality),
         overwrite,
         max_pixels,
         linear,
@@ -187,6 +191,14 @@ def image(
         succeeded = [_report(result, bar, quiet, as_json) for result in results]
     if not all(succeeded):
         raise typer.Exit(1)
+
+
+def _read_quality(text: str) -> int | None:
+    if text == "keep":
+        return None
+    if not (text.isdecimal() and 1 <= int(text) <= 100):
+        raise UsageError(f"--quality {text}: expected keep or a whole number from 1 to 100")
+    return int(text)
 
 
 def _read_hot_pixels(text: str) -> "Literal['auto', 'off'] | Path":

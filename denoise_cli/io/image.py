@@ -85,7 +85,7 @@ def write(
     photo: Photo | dng.DigitalNegative,
     kind: str,
     software: str,
-    quality: int = 95,
+    quality: int | None = None,
     overwrite: bool = False,
 ) -> None:
     """Write a photo. The file appears when it is complete, or not at all.
@@ -95,7 +95,8 @@ def write(
         photo: what to write.
         kind: a name from `WRITABLE`, or "dng" for a digital negative.
         software: the name of the program, for the metadata.
-        quality: 1 to 100 for lossy formats; 100 makes WebP lossless.
+        quality: 1 to 100 for lossy formats; 100 makes WebP lossless. None for that of the photo's own file, if it is a
+            JPEG that becomes a JPEG or a lossless WebP that becomes a WebP; else 95.
         overwrite: whether an existing file is replaced.
 
     Raises:
@@ -116,7 +117,7 @@ def write(
         raise UnwritableFile(name, f"cannot write: {error.strerror}") from error
 
 
-def encode(photo: Photo | dng.DigitalNegative, kind: str, software: str, quality: int = 95) -> bytes:
+def encode(photo: Photo | dng.DigitalNegative, kind: str, software: str, quality: int | None = None) -> bytes:
     """The bytes of a photo's file, in its own bit depth if the format can hold it, else in the format's largest.
 
     Arguments are those of `write`.
@@ -141,7 +142,8 @@ def encode(photo: Photo | dng.DigitalNegative, kind: str, software: str, quality
     pixels = convert(photo.pixels, dtype)
     if not known.grey and pixels.shape[2] == 1:
         pixels = np.repeat(pixels, 3, axis=2)  # type: ignore[assignment]
-    photo = Photo(pixels, alpha, kind, _for_output(photo.metadata, pixels.shape[2]))
+    own = photo.compression if photo.kind == kind else None
+    photo = Photo(pixels, alpha, kind, _for_output(photo.metadata, pixels.shape[2]), compression=own)
     if kind == "tiff":
         return tiff.encode(photo, software)
     if kind == "png":

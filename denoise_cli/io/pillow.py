@@ -4,15 +4,16 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from denoise_cli.imaging.pixels import strips
 from denoise_cli.io.cicp import cicp_of_heif, cicp_of_png, refuse_unusual_colours
 from denoise_cli.io.codecs import load_imagecodecs
 from denoise_cli.io.exif import MAKER_NOTE, PREFIX, pack, parse
+from denoise_cli.io.jpeg_compression import JpegCompression, compression_of
 from denoise_cli.io.limits import refuse_too_large
 from denoise_cli.io.metadata import Metadata, apply_orientation, dpi_of, exif_for_result, split_orientation
 from denoise_cli.io.photo import Photo, scale_to_16_bits, split_alpha
@@ -23,6 +24,10 @@ KINDS = {"MPO": "jpeg"} | {reader: reader.lower() for reader in READERS}
 FIRST_FRAME_IS_THE_PHOTO = {"MPO"}  # a JPEG followed by a preview or by a stereo pair's second picture
 
 MAX_JPEG_SEGMENT = 65533  # bytes
+DEFAULT_QUALITY = 95
+BYTES_PER_VALUE = 2  # of a JPEG, at most: white noise of the best quality takes 1.4
+
+Compression = JpegCompression | Literal["lossless"] | None
 
 
 def decode(data: bytes, max_pixels: int) -> Photo:
@@ -37,18 +42,19 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         ValueError: the picture is too large or of an unsupported kind; with a message for the user.
         OSError and others: the file is damaged.
     """
-    values, kind, metadata, orientation = _decoded(data, max_pixels)
+    values, kind, metadata, orientation, compression = _decoded(data, max_pixels)
     pixels, alpha = split_alpha(values)
     return Photo(
         apply_orientation(pixels, orientation),
         None if alpha is None else apply_orientation(alpha, orientation),
         kind,
         metadata,
+        compression=compression.turned(orientation) if isinstance(compression, JpegCompression) else compression,
     )
 
 
-def _decoded(data: bytes, max_pixels: int) -> tuple[np.ndarray, str, Metadata, int]:
-    """Values as stored, (H, W, C), the format, the metadata and the orientation."""
+def _decoded(data: bytes, max_pixels: int) -> tuple[np.ndarray, str, Metadata, int, Compression]:
+    """Values as stored, (H, W, C), the format, the metadata, the orientation, and how the values are compressed."""
     Image.init()  # registers the readers that are not imported by default
     with _without_pillow_limit(), Image.open(BytesIO(data), formats=READERS) as picture:
         refuse_too_large(picture.size, max_pixels)
@@ -64,11 +70,22 @@ def _decoded(data: bytes, max_pixels: int) -> tuple[np.ndarray, str, Metadata, i
         else:
             picture.load()  # for metadata that follows the pixels, and to find damage that the other decoder ignores
         metadata, orientation = _read_metadata(picture)
-    return values, kind, metadata, orientation
+        compression: Compression = "lossless" if kind == "webp" and _is_lossless_webp(data) else compression_of(picture)
+    return values, kind, metadata, orientation, compression
 
 
-def encode(photo: Photo, kind: str, software: str, quality: int) -> bytes:
-    """The bytes of a file with 8 bits per value; arguments are those of `image.write`."""
+def encode(photo: Photo, kind: str, software: str, quality: int | None) -> bytes:
+    """The bytes of a file with 8 bits per value.
+
+    Args:
+        photo: what to write; its `compression` is that of the format to write.
+        kind: the format.
+        software: see `image.write`.
+        quality: see `image.write`; None for the photo's own compression.
+    """
+    own = photo.compression if quality is None else None
+    if quality is None:
+        quality = 100 if own == "lossless" else DEFAULT_QUALITY
     values = photo.pixels if photo.alpha is None else np.dstack([photo.pixels, photo.alpha])
     picture = Image.fromarray(values[..., 0] if values.shape[2] == 1 else values)
     meta = photo.metadata
@@ -84,7 +101,11 @@ def encode(photo: Photo, kind: str, software: str, quality: int) -> bytes:
         options["xmp"] = meta.xmp
     if kind == "jpeg":
         # Without "optimize": for that Pillow has to guess the file's size, and noisy pictures exceed its guess.
-        options |= {"quality": quality, "subsampling": 0 if quality >= 90 else 2, "exif": PREFIX + pack(exif)}
+        options |= {"exif": PREFIX + pack(exif)}
+        if isinstance(own, JpegCompression):
+            options |= {"qtables": own.tables, "subsampling": own.subsampling, "progressive": own.is_progressive}
+        else:
+            options |= {"quality": quality, "subsampling": 0 if quality >= 90 else 2}
         if meta.iptc:
             options["extra"] = _iptc_segment(meta.iptc)
         if meta.xmp and len(XMP_PREFIX + meta.xmp) > MAX_JPEG_SEGMENT:
@@ -95,7 +116,8 @@ def encode(photo: Photo, kind: str, software: str, quality: int) -> bytes:
         grey = picture.mode in ("L", "LA")
         options |= {"quality": quality, "speed": 6, "subsampling": "4:0:0" if grey else "4:4:4"}
     buffer = BytesIO()
-    picture.save(buffer, kind.upper(), **options)
+    with _room_for(values.size if options.get("progressive") else 0):
+        picture.save(buffer, kind.upper(), **options)
     return buffer.getvalue()
 
 
@@ -113,6 +135,15 @@ def _avif_bits(data: bytes) -> int:
     at = data.find(b"av1C")
     flags = data[at + 6] if 0 <= at < len(data) - 6 else 0
     return (12 if flags & 0x20 else 10) if flags & 0x40 else 8
+
+
+def _is_lossless_webp(data: bytes) -> bool:
+    """Whether the picture is in a chunk without loss, by the order of chunks in a WebP."""
+    at = 12
+    while at + 8 <= len(data) and data[at : at + 4] not in (b"VP8 ", b"VP8L"):
+        size = int.from_bytes(data[at + 4 : at + 8], "little")
+        at += 8 + size + size % 2
+    return data[at : at + 4] == b"VP8L"
 
 
 def _pixel_values(picture: Image.Image) -> np.ndarray:
@@ -175,3 +206,14 @@ def _without_pillow_limit() -> Iterator[None]:
         yield
     finally:
         Image.MAX_IMAGE_PIXELS = before
+
+
+@contextmanager
+def _room_for(values: int) -> Iterator[None]:
+    """Have Pillow reserve room for so many values of a progressive JPEG, whose size it guesses too low."""
+    before = ImageFile.MAXBLOCK
+    ImageFile.MAXBLOCK = max(before, BYTES_PER_VALUE * values + 2 * MAX_JPEG_SEGMENT)
+    try:
+        yield
+    finally:
+        ImageFile.MAXBLOCK = before

@@ -46,7 +46,7 @@ class Settings:
         noise: the level on [0, 1], or a sensor's shot and read noise; None to estimate it for each photo, or to leave
             that to the model.
         strength: 0 to 1, the share of the noise that is removed; 0 leaves the pixels unchanged.
-        quality: 1 to 100, for lossy formats.
+        quality: 1 to 100, for lossy formats; None for that of the photo's file, see `image.write`.
         overwrite: whether existing files are replaced.
         max_pixels: larger photos are refused.
         linear: whether a DNG holds linear light, demosaiced, instead of the mosaic.
@@ -59,7 +59,7 @@ class Settings:
     model: str
     noise: float | ShotRead | None = None
     strength: float = 1.0
-    quality: int = 95
+    quality: int | None = None
     overwrite: bool = False
     max_pixels: int = image.MAX_PIXELS
     linear: bool = False

@@ -63,6 +63,18 @@ def test_a_level_that_is_named_is_told_to_a_model_that_listens(cli: Cli, photo: 
     assert "--noise 20: mallenet-r finds the level itself: choose another model, or use --strength" in done.err
 
 
+def test_a_jpeg_is_compressed_as_before_unless_a_quality_is_given(cli: Cli, photo: Path, tmp_path: Path) -> None:
+    source, kept, given = (tmp_path / f"{name}.jpg" for name in ("source", "kept", "given"))
+    Image.open(photo).save(source, quality=75, progressive=True)
+    assert cli("image", source, "-o", kept, "-q").code == 0
+    assert cli("image", source, "-o", given, "-q", "--quality", "95").code == 0
+    with Image.open(source) as before, Image.open(kept) as same, Image.open(given) as finer:
+        assert same.quantization == before.quantization  # type: ignore[attr-defined]
+        assert finer.quantization != before.quantization  # type: ignore[attr-defined]
+        assert "progressive" in same.info
+    assert kept.stat().st_size < source.stat().st_size
+
+
 def test_without_a_target_the_result_lies_beside(cli: Cli, photo: Path) -> None:
     assert cli("image", photo, "-q").code == 0
     assert photo.with_name("photo-denoised.png").exists()
@@ -193,6 +205,8 @@ def test_a_dry_run_refuses_what_a_run_refuses(
         (["--noise", "much"], "--noise much: expected auto or a number from 0 to 255"),
         (["--noise", "-3"], "--noise -3: expected auto or a number from 0 to 255"),
         (["--tile", "10"], "--tile 10: expected auto or a number from 256 to 65536"),
+        (["--quality", "0"], "--quality 0: expected keep or a whole number from 1 to 100"),
+        (["--quality", "best"], "--quality best: expected keep or a whole number from 1 to 100"),
         (["--precision", "int8"], "--precision int8: choose one of auto, fp32, bf16, fp16"),
         (["--format", "gif"], "--format gif: choose one of jpeg, png, tiff, webp, avif"),
         (["-o", "clean.gif"], "clean.gif: cannot write .gif: choose one of .jpg, .png, .tif, .webp, .avif"),
