@@ -61,6 +61,14 @@ Quality = Annotated[
         "is compressed as before, lossless WebP stays lossless, and all else has a quality of 95.",
     ),
 ]
+Dither = Annotated[
+    str,
+    typer.Option(
+        metavar="WHEN",
+        help="Whether to dissolve the steps in smooth areas that were denoised, by noise below one step: auto, if an "
+        "8-bit photo is written without loss; or off.",
+    ),
+]
 Format = Annotated[
     str | None,
     typer.Option(
@@ -110,6 +118,7 @@ def image(
     noise: Noise = "auto",
     strength: Strength = 1.0,
     quality: Quality = "keep",
+    dither: Dither = "auto",
     format: Format = None,  # noqa: A002 - the option's name
     linear: Linear = False,
     compression: Compression = "auto",
@@ -142,6 +151,8 @@ def image(
         raise UsageError(f"--format {format}: choose one of {', '.join(TARGETS)}")
     if compression not in COMPRESSION_CHOICES:
         raise UsageError(f"--compression {compression}: choose one of {', '.join(COMPRESSION_CHOICES)}")
+    if dither not in ("auto", "off"):
+        raise UsageError(f"--dither {dither}: choose auto or off")
     if tone not in photo.TONES:
         raise UsageError(f"--tone {tone}: choose {' or '.join(photo.TONES)}")
     planned = jobs.plan(inputs, output, recursive, format, None if quiet else console.status)
@@ -153,6 +164,7 @@ def image(
         level,
         strength,
         _read_quality(quality),
+        dither == "auto",
         overwrite,
         max_pixels,
         linear,

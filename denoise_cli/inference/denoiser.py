@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from denoise_cli.imaging import tiling
+from denoise_cli.imaging.dither import dithered
 from denoise_cli.imaging.noise import ShotRead
 from denoise_cli.imaging.pixels import Pixels, from_float
 from denoise_cli.inference import openvino_net
@@ -191,6 +192,7 @@ class Denoiser:
         sigma: float | ShotRead | None = None,
         strength: float = 1.0,
         progress: Progress | None = None,
+        dither: bool = False,
     ) -> Pixels:
         """Denoise a photo's pixels as its file stores them.
 
@@ -203,6 +205,7 @@ class Denoiser:
             sigma: see `__call__`; in the unit in which white is 1.
             strength: see `__call__`.
             progress: see `__call__`.
+            dither: whether uint8 is rounded with noise, see `imaging.dither`; other types never are.
 
         Returns:
             The same type and shape; integers are rounded and clipped.
@@ -219,7 +222,10 @@ class Denoiser:
 
         def receive(rows: slice, columns: slice, values: Picture) -> None:
             tile = self._pictures.to_array(values)[0].transpose(1, 2, 0)
-            clean[rows, columns] = from_float(tile, pixels.dtype, white)
+            if dither and pixels.dtype == np.uint8:
+                clean[rows, columns] = dithered(tile, pixels[rows, columns], rows.start, columns.start)
+            else:
+                clean[rows, columns] = from_float(tile, pixels.dtype, white)
 
         self._process(frames, level, strength, white, progress, receive)
         return clean

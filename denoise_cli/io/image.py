@@ -29,6 +29,7 @@ __all__ = [
     "TARGETS",
     "WRITABLE",
     "encode",
+    "is_lossless",
     "is_photo",
     "kind_for",
     "kind_named",
@@ -149,6 +150,12 @@ def encode(photo: Photo | dng.DigitalNegative, kind: str, software: str, quality
     if kind == "png":
         return png.encode(photo, software)
     return pillow.encode(photo, kind, software, quality)
+
+
+def is_lossless(photo: Photo, kind: str, quality: int | None) -> bool:
+    """Whether `write` compresses a photo without loss; arguments are those of `write`."""
+    stays_lossless = quality is None and photo.kind == kind and photo.compression == "lossless"
+    return FORMATS[kind].lossless or (kind == "webp" and (quality == 100 or stays_lossless))
 
 
 def _decode(data: bytes, extension: str, max_pixels: int, name: object) -> Photo | RawFile:

@@ -47,6 +47,8 @@ class Settings:
             that to the model.
         strength: 0 to 1, the share of the noise that is removed; 0 leaves the pixels unchanged.
         quality: 1 to 100, for lossy formats; None for that of the photo's file, see `image.write`.
+        dither: whether noise below one step is added to what was denoised, if 8 bits of a photo with 8 bits are written
+            without loss.
         overwrite: whether existing files are replaced.
         max_pixels: larger photos are refused.
         linear: whether a DNG holds linear light, demosaiced, instead of the mosaic.
@@ -60,6 +62,7 @@ class Settings:
     noise: float | ShotRead | None = None
     strength: float = 1.0
     quality: int | None = None
+    dither: bool = True
     overwrite: bool = False
     max_pixels: int = image.MAX_PIXELS
     linear: bool = False
@@ -338,18 +341,19 @@ def _denoise_source(
     """Denoise what was read; what is returned makes a picture of it, for which a RAW file must still be open."""
     source = task.source
     if not isinstance(source, RawFile):
-        return _denoise_developed(source, denoise, settings, progress)
+        return _denoise_developed(source, task.kind, denoise, settings, progress)
     if task.is_for_raw:
         finish = _denoise_raw(source, task, denoise, settings, progress)
     else:
-        finish = _denoise_developed(development.developed(source), denoise, settings, progress)
+        finish = _denoise_developed(development.developed(source), task.kind, denoise, settings, progress)
     return partial(_in_camera_tone, source, finish) if settings.tone == "camera" else finish
 
 
 def _denoise_developed(
-    photo: Photo, denoise: Denoiser, settings: Settings, progress: Progress | None
+    photo: Photo, kind: str, denoise: Denoiser, settings: Settings, progress: Progress | None
 ) -> Callable[[], _Done]:
-    clean, noise = denoise_photo(photo, denoise, settings, progress)
+    dither = settings.dither and image.is_lossless(photo, kind, settings.quality)
+    clean, noise = denoise_photo(photo, denoise, settings, progress, dither)
     noise_from = None if noise is None else "given" if settings.noise is not None else "estimated"
     done = _Done(clean, noise, noise_from, photo.notes)
     return lambda: done
@@ -387,9 +391,16 @@ def _in_camera_tone(raw: RawFile, finish: Callable[[], _Done]) -> _Done:
 
 
 def denoise_photo(
-    photo: Photo, denoise: Denoiser, settings: Settings, progress: Progress | None = None
+    photo: Photo, denoise: Denoiser, settings: Settings, progress: Progress | None = None, dither: bool = False
 ) -> tuple[Photo, float | ShotRead | None]:
     """Denoise a photo's pixels, and keep everything else about it.
+
+    Args:
+        photo: what to denoise.
+        denoise: for photos.
+        settings: how to denoise.
+        progress: called with the fraction done.
+        dither: whether 8 bits are rounded with noise, see `imaging.dither`.
 
     Returns:
         The photo, and the given or estimated noise, a level on [0, 1] or a sensor's noise; None if the model finds the
@@ -403,7 +414,7 @@ def denoise_photo(
     if noise is None and not denoise.is_blind:
         noise = estimate_sigma(pixels, white)
     return_freed_memory()
-    clean = denoise.denoise_stored(pixels, white, noise, settings.strength, progress)
+    clean = denoise.denoise_stored(pixels, white, noise, settings.strength, progress, dither)
     denoise.release_memory()
     return replace(photo, pixels=clean), noise
 

@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from denoise_cli.imaging import dither
+
 DENOISE = [sys.executable, "-m", "denoise_cli"]
 ROOT = Path(__file__).parents[2]
 Cli = Callable[..., Any]
@@ -73,6 +75,53 @@ def test_a_jpeg_is_compressed_as_before_unless_a_quality_is_given(cli: Cli, phot
         assert finer.quantization != before.quantization  # type: ignore[attr-defined]
         assert "progressive" in same.info
     assert kept.stat().st_size < source.stat().st_size
+
+
+def longest_run(rows: np.ndarray) -> int:
+    """The largest number of neighbours in a row, (H, W), that are equal."""
+    ends = np.pad(np.diff(rows.astype(int), axis=1) != 0, ((0, 0), (1, 1)), constant_values=True)
+    return int(np.diff(np.flatnonzero(ends)).max())
+
+
+def test_a_clean_gradient_does_not_come_out_in_steps(cli: Cli, tmp_path: Path, rng: np.random.Generator) -> None:
+    ramp = np.linspace(100, 120, 1024, dtype=np.float32)[None, :, None].repeat(128, 0).repeat(3, 2)
+    noisy = tmp_path / "noisy.png"
+    Image.fromarray(np.rint(np.rint(ramp) + rng.normal(0, 3, ramp.shape)).astype(np.uint8)).save(noisy)
+    for name in ("auto", "off"):
+        assert cli("image", noisy, "-o", tmp_path / f"{name}.png", "--dither", name, "-q").code == 0
+    dithered, plain = (pixels(tmp_path / f"{name}.png") for name in ("auto", "off"))
+    clean = dither.dithered(ramp / 255, np.zeros(ramp.shape, np.uint8))
+    assert longest_run(clean[..., 1]) < longest_run(np.rint(ramp[..., 1]))
+    assert longest_run(dithered[..., 1]) <= longest_run(clean[..., 1])
+    assert longest_run(dithered[..., 1]) < longest_run(plain[..., 1])
+    assert np.abs(dithered - plain).max() <= 1
+    before = pixels(noisy)
+    np.testing.assert_array_equal(dithered[plain == before], before[plain == before])
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "is_dithered"),
+    [
+        ("png", [], True),
+        ("tif", [], True),
+        ("webp", ["--quality", "100"], True),
+        ("webp", [], False),
+        ("jpg", [], False),
+        ("png", ["--strength", "0"], False),
+    ],
+)
+def test_8_bits_without_loss_are_dithered(
+    cli: Cli, photo: Path, tmp_path: Path, target: str, options: list[str], is_dithered: bool
+) -> None:
+    results = []
+    for name in ("auto", "off", "again"):
+        path = tmp_path / f"{name}.{target}"
+        assert (
+            cli("image", photo, "-o", path, "-q", *options, *(["--dither", "off"] if name == "off" else [])).code == 0
+        )
+        results.append(pixels(path))
+    np.testing.assert_array_equal(results[0], results[2])
+    assert (results[0] != results[1]).any() == is_dithered
 
 
 def test_without_a_target_the_result_lies_beside(cli: Cli, photo: Path) -> None:
@@ -207,6 +256,7 @@ def test_a_dry_run_refuses_what_a_run_refuses(
         (["--tile", "10"], "--tile 10: expected auto or a number from 256 to 65536"),
         (["--quality", "0"], "--quality 0: expected keep or a whole number from 1 to 100"),
         (["--quality", "best"], "--quality best: expected keep or a whole number from 1 to 100"),
+        (["--dither", "on"], "--dither on: choose auto or off"),
         (["--precision", "int8"], "--precision int8: choose one of auto, fp32, bf16, fp16"),
         (["--format", "gif"], "--format gif: choose one of jpeg, png, tiff, webp, avif"),
         (["-o", "clean.gif"], "clean.gif: cannot write .gif: choose one of .jpg, .png, .tif, .webp, .avif"),

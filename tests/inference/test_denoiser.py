@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from denoise_cli import load_denoiser
 from denoise_cli.errors import DamagedWeights, OutOfMemory, UnknownModel
 from denoise_cli.imaging import tiling, transfer
+from denoise_cli.imaging.dither import dithered
 from denoise_cli.imaging.metrics import psnr
 from denoise_cli.imaging.noise import UNKNOWN_LEVEL, ShotRead, estimate_sigma
 from denoise_cli.imaging.pixels import from_float, to_float
@@ -174,6 +175,36 @@ def test_pytorch_gets_the_same_of_stored_pixels(rng: np.random.Generator, dtype:
     last = net.image
     denoise(to_float(stored), SIGMA)
     assert torch.equal(net.image, last)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("tile", [256, 320, 1024])
+def test_8_bits_are_dithered_in_tiles_as_the_whole_picture_is(
+    tile: int, channels: int, rng: np.random.Generator
+) -> None:
+    stored = rng.integers(0, 256, (500, 600, channels), np.uint8)
+    denoise = denoiser_of(Recorder(factor=0.5), tile)
+    expected = dithered(denoise(to_float(stored), SIGMA), stored)
+    result = denoise.denoise_stored(stored, 255, SIGMA, dither=True)
+    assert (result != denoise.denoise_stored(stored, 255, SIGMA)).mean() > 0.1
+    # The weights of tiles add up to one but for the rounding of float32, so that a value in a thousand may fall
+    # on the other side of a step.
+    assert (result != expected).mean() < 0.001
+
+
+def test_other_types_are_never_dithered(rng: np.random.Generator) -> None:
+    denoise = denoiser_of(Recorder(factor=0.5))
+    for stored in (rng.integers(0, 65536, (64, 64, 3), np.uint16), rng.random((64, 64, 3), np.float32)):
+        white = 65535 if stored.dtype == np.uint16 else 1
+        plain = denoise.denoise_stored(stored, white, SIGMA)
+        np.testing.assert_array_equal(denoise.denoise_stored(stored, white, SIGMA, dither=True), plain)
+
+
+def test_what_is_not_denoised_is_not_dithered(rng: np.random.Generator) -> None:
+    stored = rng.integers(0, 256, (64, 64, 3), np.uint8)
+    for sigma, strength, factor in ((SIGMA, 0.0, 0.5), (0.0, 1.0, 0.5), (SIGMA, 1.0, 1.0), (SIGMA, 1.0, 0.999)):
+        denoise = denoiser_of(Recorder(factor))
+        np.testing.assert_array_equal(denoise.denoise_stored(stored, 255, sigma, strength, dither=True), stored)
 
 
 def test_the_networks_memory_can_be_released_between_pictures(denoise: Denoiser, noisy: NDArray[np.float32]) -> None:
