@@ -53,6 +53,33 @@ Noise = Annotated[
         "SHOT,READ in linear light, such as 0.003,0.002.",
     ),
 ]
+Luma = Annotated[
+    float | None,
+    typer.Option(
+        metavar="FACTOR",
+        min=0,
+        max=1,
+        help="How much of the noise in lightness to remove, if not as much as --strength says.",
+    ),
+]
+Chroma = Annotated[
+    float | None,
+    typer.Option(
+        metavar="FACTOR",
+        min=0,
+        max=1,
+        help="How much of the noise in colour to remove, if not as much as --strength says.",
+    ),
+]
+Detail = Annotated[
+    float,
+    typer.Option(
+        metavar="FACTOR",
+        min=0,
+        max=1,
+        help="How much of what is removed to return where it is fine: texture, and fine grain.",
+    ),
+]
 Quality = Annotated[
     str,
     typer.Option(
@@ -117,6 +144,9 @@ def image(
     model: Model = "auto",
     noise: Noise = "auto",
     strength: Strength = 1.0,
+    luma: Luma = None,
+    chroma: Chroma = None,
+    detail: Detail = 0.0,
     quality: Quality = "keep",
     dither: Dither = "auto",
     format: Format = None,  # noqa: A002 - the option's name
@@ -163,6 +193,9 @@ def image(
         model,
         level,
         strength,
+        luma,
+        chroma,
+        detail,
         _read_quality(quality),
         dither == "auto",
         overwrite,

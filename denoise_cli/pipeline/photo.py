@@ -14,6 +14,7 @@ import numpy as np
 from denoise_cli.errors import DenoiseError, UnreadableFile, UnwritableFile, UsageError
 from denoise_cli.imaging.noise import ShotRead, estimate_sigma
 from denoise_cli.imaging.pixels import white_value
+from denoise_cli.imaging.strength import Strength
 from denoise_cli.inference.denoiser import Denoiser
 from denoise_cli.inference.tiles import Progress
 from denoise_cli.io import development, image
@@ -46,6 +47,9 @@ class Settings:
         noise: the level on [0, 1], or a sensor's shot and read noise; None to estimate it for each photo, or to leave
             that to the model.
         strength: 0 to 1, the share of the noise that is removed; 0 leaves the pixels unchanged.
+        luma: the same for lightness alone, in photos; None for `strength`.
+        chroma: the same for colour alone, in photos; None for `strength`.
+        detail: 0 to 1, how much of the fine detail that is removed from photos returns.
         quality: 1 to 100, for lossy formats; None for that of the photo's file, see `image.write`.
         dither: whether noise below one step is added to what was denoised, if 8 bits of a photo with 8 bits are written
             without loss.
@@ -61,6 +65,9 @@ class Settings:
     model: str
     noise: float | ShotRead | None = None
     strength: float = 1.0
+    luma: float | None = None
+    chroma: float | None = None
+    detail: float = 0.0
     quality: int | None = None
     dither: bool = True
     overwrite: bool = False
@@ -69,6 +76,12 @@ class Settings:
     compression: CompressionChoice = "auto"
     tone: Tone = "flat"
     hot_pixels: Literal["auto", "off"] | Path = "auto"
+
+    @property
+    def strength_for_photos(self) -> Strength:
+        """The strength for lightness, colour and detail."""
+        luma, chroma = (self.strength if part is None else part for part in (self.luma, self.chroma))
+        return Strength(luma, chroma, self.detail)
 
 
 @dataclass(frozen=True)
@@ -188,7 +201,7 @@ def _write(denoised: _Denoised, settings: Settings) -> Result:
     return_freed_memory()
     if job.makes_folder:
         _make_folder(job.target.parent)
-    software = f"denoise {__version__} ({Path(model).name}, {done.words(settings.strength)})"
+    software = f"denoise {__version__} ({Path(model).name}, {done.words(settings.strength_for_photos)})"
     image.write(job.target, done.picture, kind, software, settings.quality, settings.overwrite)
     sidecars = carry(
         job.source,
@@ -283,6 +296,9 @@ def _checked(job: Job, settings: Settings) -> Iterator[_Task]:
         model = model_for(source, job.source, settings.model, settings.noise)
         kind = job.kind or (source.kind if source.kind in image.WRITABLE else FALLBACK_FORMAT)
         is_for_raw = find_model(model).is_for_raw
+        if is_for_raw and (settings.luma, settings.chroma, settings.detail) != (None, None, 0):
+            reason = "a camera RAW file is denoised before it has lightness and colours"
+            raise UsageError(f"{job.source}: --luma, --chroma and --detail: {reason}: use --strength")
         hot_pixels: HotPixels = "auto"
         notes: tuple[str, ...] = ()
         if isinstance(source, RawFile) and is_for_raw:
@@ -319,13 +335,16 @@ class _Done:
     noise_from: str | None
     notes: tuple[str, ...] = ()
 
-    def words(self, strength: float) -> str:
+    def words(self, strength: Strength) -> str:
         """The noise and the strength, for the software tag."""
+        words = f"strength {strength.luma:g}"
+        if not strength.is_even:
+            words = f"luma {strength.luma:g}, chroma {strength.chroma:g}, detail {strength.detail:g}"
         if self.noise is None:
-            return f"strength {strength:g}"
+            return words
         if isinstance(self.noise, ShotRead):
-            return f"shot {self.noise.shot:.3g}, read {self.noise.read:.3g}, strength {strength:g}"
-        return f"sigma {self.noise * 255:.1f}, strength {strength:g}"
+            return f"shot {self.noise.shot:.3g}, read {self.noise.read:.3g}, {words}"
+        return f"sigma {self.noise * 255:.1f}, {words}"
 
     def facts(self) -> dict[str, Any]:
         """The noise, for the record."""
@@ -414,7 +433,7 @@ def denoise_photo(
     if noise is None and not denoise.is_blind:
         noise = estimate_sigma(pixels, white)
     return_freed_memory()
-    clean = denoise.denoise_stored(pixels, white, noise, settings.strength, progress, dither)
+    clean = denoise.denoise_stored(pixels, white, noise, settings.strength_for_photos, progress, dither)
     denoise.release_memory()
     return replace(photo, pixels=clean), noise
 

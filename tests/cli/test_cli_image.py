@@ -77,6 +77,41 @@ def test_a_jpeg_is_compressed_as_before_unless_a_quality_is_given(cli: Cli, phot
     assert kept.stat().st_size < source.stat().st_size
 
 
+def test_lightness_and_colour_have_strengths_of_their_own(cli: Cli, photo: Path, tmp_path: Path) -> None:
+    def run(name: str, *options: object) -> np.ndarray:
+        target = tmp_path / f"{name}.png"
+        assert cli("image", photo, "-o", target, "-q", "--dither", "off", *options).code == 0
+        return pixels(target)
+
+    def grain(values: np.ndarray) -> tuple[float, float]:
+        luma = values @ (0.2126, 0.7152, 0.0722)
+        return float(np.diff(luma, axis=0).std()), float(np.diff(values[..., 0] - values[..., 2], axis=0).std())
+
+    noisy, full = pixels(photo), run("full")
+    np.testing.assert_array_equal(run("explicit", "--luma", 1, "--chroma", 1, "--detail", 0), full)
+    np.testing.assert_array_equal(run("both", "--luma", 0, "--chroma", 0), noisy)
+    half = run("half", "--strength", 0.5)
+    np.testing.assert_array_equal(run("parts", "--luma", 0.5, "--chroma", 0.5), half)
+    np.testing.assert_array_equal(run("one", "--luma", 0.5, "--strength", 0.5), half)
+    only_chroma = run("chroma", "--luma", 0)
+    assert grain(only_chroma)[0] == pytest.approx(grain(noisy)[0], rel=0.01)
+    assert grain(only_chroma)[1] < 0.5 * grain(noisy)[1]
+    detailed = run("detail", "--detail", 0.5)
+    assert grain(full)[0] < grain(detailed)[0] < grain(noisy)[0]
+    with Image.open(tmp_path / "chroma.png") as picture:
+        assert "(mallenet-r, luma 0, chroma 1, detail 0)" in str(picture.getexif()[305])
+
+
+@pytest.mark.parametrize("options", [["--luma", "0.5"], ["--chroma", "1"], ["--detail", "0.1"]])
+def test_a_mosaic_is_refused_separate_strengths_in_one_line(cli: Cli, tmp_path: Path, options: list[str]) -> None:
+    raw, target = ROOT / "docs" / "images" / "noisy.dng", tmp_path / "clean.png"
+    done = cli("image", raw, "-o", target, *options)
+    assert done.code == 1
+    reason = "a camera RAW file is denoised before it has lightness and colours"
+    assert done.err == f"denoise: {raw}: --luma, --chroma and --detail: {reason}: use --strength\n"
+    assert not target.exists()
+
+
 def longest_run(rows: np.ndarray) -> int:
     """The largest number of neighbours in a row, (H, W), that are equal."""
     ends = np.pad(np.diff(rows.astype(int), axis=1) != 0, ((0, 0), (1, 1)), constant_values=True)

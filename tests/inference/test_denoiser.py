@@ -15,6 +15,7 @@ from denoise_cli.imaging.dither import dithered
 from denoise_cli.imaging.metrics import psnr
 from denoise_cli.imaging.noise import UNKNOWN_LEVEL, ShotRead, estimate_sigma
 from denoise_cli.imaging.pixels import from_float, to_float
+from denoise_cli.imaging.strength import Strength
 from denoise_cli.imaging.torch_transfer import sigma_in_linear, srgb_to_linear
 from denoise_cli.inference import denoiser as module
 from denoise_cli.inference.denoiser import Denoiser
@@ -115,6 +116,33 @@ def test_strength_is_the_share_of_the_noise_that_goes(
 ) -> None:
     some, whole = denoise(noisy, sigma=SIGMA, strength=strength), denoise(noisy, sigma=SIGMA)
     np.testing.assert_allclose(some - noisy, strength * (whole - noisy), atol=1e-6)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_full_strength_in_lightness_and_colour_without_detail_is_full_strength(
+    denoise: Denoiser, noisy: NDArray[np.float32], channels: int
+) -> None:
+    image = noisy[..., :channels]
+    np.testing.assert_array_equal(denoise(image, SIGMA, Strength(1, 1, 0)), denoise(image, SIGMA))
+    stored = from_float(image, np.dtype(np.uint8))
+    np.testing.assert_array_equal(
+        denoise.denoise_stored(stored, 255, SIGMA, Strength(0.6, 0.6)), denoise.denoise_stored(stored, 255, SIGMA, 0.6)
+    )
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_lightness_colour_and_detail_do_not_show_the_borders_of_tiles(channels: int, rng: np.random.Generator) -> None:
+    image = rng.random((400, 600, channels), dtype=np.float32)
+    strength = Strength(0.7, 0.2, 0.9)
+    whole, tiled = (denoiser_of(Recorder(factor=0.5), tile)(image, SIGMA, strength) for tile in (1024, 256))
+    np.testing.assert_allclose(tiled, whole, atol=1e-6)
+    assert np.abs(whole - denoiser_of(Recorder(factor=0.5))(image, SIGMA, 0.7)).max() > 0.01
+
+
+def test_a_mosaic_has_neither_lightness_nor_colour(rng: np.random.Generator) -> None:
+    planes = rng.random((64, 64, 4), dtype=np.float32)
+    with pytest.raises(ValueError, match="not of mosaics"):
+        load_denoiser("mallenet-raw", "cpu", "fp32")(planes, 0.1, Strength(1, 0.5))
 
 
 def test_no_noise_is_nothing_to_take_away(denoise: Denoiser, noisy: NDArray[np.float32]) -> None:
