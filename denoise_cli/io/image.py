@@ -88,7 +88,7 @@ def write(
     software: str,
     quality: int | None = None,
     overwrite: bool = False,
-) -> None:
+) -> int:
     """Write a photo. The file appears when it is complete, or not at all.
 
     Args:
@@ -100,6 +100,9 @@ def write(
             JPEG that becomes a JPEG or a lossless WebP that becomes a WebP; else 95.
         overwrite: whether an existing file is replaced.
 
+    Returns:
+        The size of the file in bytes.
+
     Raises:
         UnwritableFile: the format cannot hold the photo, the file cannot be written, or it exists.
     """
@@ -110,12 +113,13 @@ def write(
         raise UnwritableFile(name, f"cannot be encoded as {kind}: {one_line(error)}") from error
     if str(target) != STDIN:
         write_atomically(target, data, overwrite)
-        return
+        return len(data)
     try:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
     except OSError as error:
         raise UnwritableFile(name, f"cannot write: {error.strerror}") from error
+    return len(data)
 
 
 def encode(photo: Photo | dng.DigitalNegative, kind: str, software: str, quality: int | None = None) -> bytes:

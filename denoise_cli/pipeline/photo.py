@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -89,7 +89,7 @@ class Result:
     """The outcome of a job; `error` is None on success. If `dry_run`, nothing was denoised or written.
 
     The noise is `sigma`, on the scale of 255, or `shot` and `read`, as shares of white; `noise_from` is "given",
-    "file" or "estimated".
+    "file" or "estimated". docs/cli.md describes every attribute, as `denoise image --json` prints them.
     """
 
     source: str
@@ -98,11 +98,20 @@ class Result:
     error: str | None = None
     width: int | None = None
     height: int | None = None
+    megapixels: float | None = None
+    strength: float | None = None
+    luma: float | None = None
+    chroma: float | None = None
+    detail: float | None = None
     sigma: float | None = None
     shot: float | None = None
     read: float | None = None
     noise_from: str | None = None
+    device: str | None = None
+    precision: str | None = None
     seconds: float | None = None
+    bytes_read: int | None = None
+    bytes_written: int | None = None
     notes: tuple[str, ...] = ()
     dry_run: bool = False
 
@@ -166,7 +175,7 @@ class _Denoised:
         job: the photo and its target.
         model: the name of the one that denoised it.
         kind: the format to write.
-        size: H and W of the photo that was read.
+        facts: what the record says about the photo that was read, the strength, and where it was denoised.
         is_raw: whether that was camera RAW.
         finish: develops what is not yet a picture.
         opened: what that needs, to be closed after it.
@@ -176,7 +185,7 @@ class _Denoised:
     job: Job
     model: str
     kind: str
-    size: tuple[int, int]
+    facts: dict[str, Any]
     is_raw: bool
     finish: "Callable[[], _Done]"
     opened: ExitStack
@@ -187,10 +196,12 @@ def _denoise(job: Job, load: Load, settings: Settings, progress: Progress | None
     started = time.perf_counter()
     with ExitStack() as source:
         task = source.enter_context(_checked(job, settings))
-        model, kind, is_raw, size = task.model, task.kind, isinstance(task.source, RawFile), task.source.shape
-        finish = _denoise_source(task, load(model), settings, progress)
+        model, kind, is_raw = task.model, task.kind, isinstance(task.source, RawFile)
+        denoiser = load(model)
+        facts = {"device": denoiser.device, "precision": denoiser.precision, **_facts_before(job, task, settings)}
+        finish = _denoise_source(task, denoiser, settings, progress)
         opened = source.pop_all() if is_raw else ExitStack()  # a photo's pixels need not stay in memory
-    return _Denoised(job, model, kind, size, is_raw, finish, opened, time.perf_counter() - started)
+    return _Denoised(job, model, kind, facts, is_raw, finish, opened, time.perf_counter() - started)
 
 
 def _write(denoised: _Denoised, settings: Settings) -> Result:
@@ -202,7 +213,7 @@ def _write(denoised: _Denoised, settings: Settings) -> Result:
     if job.makes_folder:
         _make_folder(job.target.parent)
     software = f"denoise {__version__} ({Path(model).name}, {done.words(settings.strength_for_photos)})"
-    image.write(job.target, done.picture, kind, software, settings.quality, settings.overwrite)
+    bytes_written = image.write(job.target, done.picture, kind, software, settings.quality, settings.overwrite)
     sidecars = carry(
         job.source,
         job.target,
@@ -216,10 +227,10 @@ def _write(denoised: _Denoised, settings: Settings) -> Result:
         source=str(job.source),
         target=str(job.target),
         model=model,
-        width=denoised.size[1],
-        height=denoised.size[0],
+        bytes_written=bytes_written,
         seconds=round(denoised.seconds + time.perf_counter() - started, 3),
         notes=notes,
+        **denoised.facts,
         **done.facts(),
     )
 
@@ -260,9 +271,26 @@ def preview(job: Job, load: Callable[[str], object], settings: Settings) -> Resu
     """
     with _checked(job, settings) as task:
         load(task.model)
-        H, W = task.source.shape
+        facts = _facts_before(job, task, settings)
         notes = (*task.source.notes, *task.notes, *foretell(job.source, job.target, settings.overwrite))
-    return Result(str(job.source), str(job.target), task.model, width=W, height=H, notes=notes, dry_run=True)
+    return Result(str(job.source), str(job.target), task.model, notes=notes, dry_run=True, **facts)
+
+
+def _facts_before(job: Job, task: "_Task", settings: Settings) -> dict[str, Any]:
+    """What the record says that is known before a photo is denoised."""
+    H, W = task.source.shape
+    try:
+        bytes_read = None if str(job.source) == image.STDIN else job.source.stat().st_size
+    except OSError:  # it was read, and has gone since
+        bytes_read = None
+    return {
+        "width": W,
+        "height": H,
+        "megapixels": round(H * W / 1e6, 6),
+        "strength": settings.strength,
+        **asdict(settings.strength_for_photos),
+        "bytes_read": bytes_read,
+    }
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,9 @@
 """`denoise image`, as a shell sees it."""
 
+import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -243,12 +245,30 @@ def test_a_dry_run_writes_nothing(cli: Cli, photo: Path, tmp_path: Path) -> None
     assert not (tmp_path / "out").exists()
 
 
+def test_a_record_holds_size_strength_and_device(cli: Cli, photo: Path, tmp_path: Path) -> None:
+    target = tmp_path / "clean.png"
+    record = json.loads(cli("image", photo, "-o", target, "--json", "--strength", "0.8", "--chroma", "1").out)
+    assert (record["width"], record["height"], record["megapixels"]) == (96, 80, 0.00768)
+    assert (record["strength"], record["luma"], record["chroma"], record["detail"]) == (0.8, 0.8, 1, 0)
+    assert (record["device"], record["precision"]) == ("cpu", "float32")
+    assert (record["bytes_read"], record["bytes_written"]) == (photo.stat().st_size, target.stat().st_size)
+    assert not any(isinstance(value, dict) for value in record.values())
+
+
+def test_the_page_describes_every_key_of_a_record() -> None:
+    from denoise_cli.pipeline.photo import Result
+
+    section = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8").split("**`--json`**", 1)[1].split("\n\n")[1]
+    described = [key for row in section.splitlines() for key in re.findall(r"`(\w+)`", row.split("|")[1])]
+    assert described == [field.name for field in dataclasses.fields(Result)]
+
+
 def test_a_dry_run_gives_the_records_of_a_run(cli: Cli, photo: Path, tmp_path: Path) -> None:
     arguments = "image", photo, tmp_path / "missing.png", "-o", f"{tmp_path}/out/", "--json", "-q"
     foretold, missing = map(json.loads, cli(*arguments, "--dry-run").out.splitlines())
     assert not (tmp_path / "out").exists()
     done, failed = map(json.loads, cli(*arguments).out.splitlines())
-    only_after_denoising = {"sigma": None, "noise_from": None, "seconds": None}
+    only_after_denoising = dict.fromkeys(("sigma", "noise_from", "seconds", "device", "precision", "bytes_written"))
     assert foretold == done | only_after_denoising | {"dry_run": True}
     assert missing == failed | {"dry_run": True}
     assert not done["dry_run"]
