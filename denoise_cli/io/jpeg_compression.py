@@ -6,6 +6,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 SIDE = 8  # of a table
+COARSEST_STEP = 255  # of a baseline JPEG, which every program reads; libjpeg warns on stderr of a coarser one
 FULL, HALF_WIDTH, HALF = 0, 1, 2  # Pillow's names for 4:4:4, 4:2:2 and 4:2:0
 AXES_SWAPPED = {5, 6, 7, 8}  # orientations
 
@@ -46,7 +47,7 @@ def compression_of(picture: Image.Image) -> JpegCompression | None:
     if not isinstance(picture, JpegImageFile) or picture.layers not in (1, 3) or _is_rgb(picture):
         return None
     found = [picture.quantization.get(table) for _, _, _, table in picture.layer]
-    tables = [tuple(table) for table in found if table is not None]
+    tables = [tuple(min(step, COARSEST_STEP) for step in table) for table in found if table is not None]
     if len(tables) < len(found):
         return None
     while len(tables) > 1 and tables[-1] == tables[-2]:  # the last one is used for all that follow

@@ -91,8 +91,9 @@ def test_each_component_keeps_its_own_table(
 
     written = opened(image.encode(read_bytes(data), "jpeg", "test"))
 
-    assert tables_of(written) == tables_of(opened(data))
-    assert tables_of(written)[0] == tables[0]
+    expected = [[min(step, 255) for step in table] for table in tables_of(opened(data))]  # baseline has no more
+    assert tables_of(written) == expected
+    assert tables_of(written)[0] == [min(step, 255) for step in tables[0]]
 
 
 def test_tables_in_an_unusual_order_go_to_their_components(
