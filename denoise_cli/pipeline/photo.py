@@ -23,6 +23,7 @@ from denoise_cli.io.dng_builder import CompressionChoice, compressed_as
 from denoise_cli.io.photo import Photo
 from denoise_cli.io.raw import RawFile
 from denoise_cli.models.registry import find_model
+from denoise_cli.pipeline.before_after import write_before_after
 from denoise_cli.pipeline.hot_pixels import stuck_in
 from denoise_cli.pipeline.jobs import DNG, FALLBACK_FORMAT, Job, check
 from denoise_cli.pipeline.memory import return_freed_memory
@@ -274,6 +275,56 @@ def preview(job: Job, load: Callable[[str], object], settings: Settings) -> Resu
         facts = _facts_before(job, task, settings)
         notes = (*task.source.notes, *task.notes, *foretell(job.source, job.target, settings.overwrite))
     return Result(str(job.source), str(job.target), task.model, notes=notes, dry_run=True, **facts)
+
+
+def show_before_after(job: Job, load: Load, settings: Settings, progress: Progress | None = None) -> Result:
+    """Write a photo before and after, side by side, instead of the result.
+
+    Args:
+        job: the photo, and the PNG to write.
+        load: returns the denoiser of a model, given its name.
+        settings: how to denoise.
+        progress: called with the fraction done.
+
+    Returns:
+        The result, also if it failed; then nothing was written.
+    """
+    try:
+        return _show_before_after(job, load, settings, progress)
+    except DenoiseError as error:
+        return _failed(job, settings, error)
+
+
+def _show_before_after(job: Job, load: Load, settings: Settings, progress: Progress | None) -> Result:
+    started = time.perf_counter()
+    with _checked(job, settings) as task:
+        denoiser = load(task.model)
+        done = _denoise_source(task, denoiser, settings, progress)()
+        before = _undenoised(task.source, settings)
+        facts = {"device": denoiser.device, "precision": denoiser.precision, **_facts_before(job, task, settings)}
+    assert isinstance(done.picture, Photo)  # a PNG is made from nothing else
+    bytes_written = write_before_after(job.target, before, done.picture, settings.overwrite)
+    return Result(
+        source=str(job.source),
+        target=str(job.target),
+        model=task.model,
+        bytes_written=bytes_written,
+        seconds=round(time.perf_counter() - started, 3),
+        notes=done.notes,
+        **facts,
+        **done.facts(),
+    )
+
+
+def _undenoised(source: Photo | RawFile, settings: Settings) -> Photo:
+    if isinstance(source, Photo):
+        return source
+    photo = development.developed(source)
+    if settings.tone == "camera":
+        from denoise_cli.io.camera_tone import with_camera_tone  # imports SciPy
+
+        photo = with_camera_tone(source, photo)
+    return photo
 
 
 def _facts_before(job: Job, task: "_Task", settings: Settings) -> dict[str, Any]:

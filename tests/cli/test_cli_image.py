@@ -19,6 +19,8 @@ import pytest
 from PIL import Image
 
 from denoise_cli.imaging import dither
+from denoise_cli.io.grid import CAPTION_HEIGHT, GAP
+from denoise_cli.pipeline.before_after import SIDE
 
 DENOISE = [sys.executable, "-m", "denoise_cli"]
 ROOT = Path(__file__).parents[2]
@@ -112,6 +114,79 @@ def test_a_mosaic_is_refused_separate_strengths_in_one_line(cli: Cli, tmp_path: 
     reason = "a camera RAW file is denoised before it has lightness and colours"
     assert done.err == f"denoise: {raw}: --luma, --chroma and --detail: {reason}: use --strength\n"
     assert not target.exists()
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg", "raw"])
+def test_a_preview_shows_before_and_after_instead_of_the_result(
+    cli: Cli, photo: Path, tmp_path: Path, kind: str
+) -> None:
+    source, preview = photo, tmp_path / "preview.png"
+    if kind == "jpg":
+        source = tmp_path / "photo.jpg"
+        Image.open(photo).save(source)
+    if kind == "raw":
+        source = ROOT / "docs" / "images" / "noisy.dng"
+    files = set(tmp_path.iterdir())
+    done = cli("image", source, "--preview", preview, "--json", "-q")
+    assert (done.code, done.err) == (0, "")
+    assert set(tmp_path.iterdir()) == files | {preview}
+    record = json.loads(done.out)
+    assert record["bytes_written"] == preview.stat().st_size
+    height, width = min(record["height"], SIDE), min(record["width"], SIDE)
+    sheet = pixels(preview)
+    assert sheet.shape == (GAP + 2 * (height + CAPTION_HEIGHT + GAP), GAP + 2 * (width + GAP), 3)
+    top, right = GAP + CAPTION_HEIGHT, GAP + width + GAP
+    before, after = (sheet[top : top + height, left : left + width] for left in (GAP, right))
+    assert np.median(np.abs(np.diff(after, axis=0))) < 0.5 * np.median(np.abs(np.diff(before, axis=0)))
+    if kind != "raw":
+        np.testing.assert_array_equal(before, pixels(source))
+    assert cli("image", source, "-o", tmp_path / "result.png", "-q").code == 0
+    if kind != "raw":
+        np.testing.assert_array_equal(after, pixels(tmp_path / "result.png"))
+
+
+def test_a_preview_of_a_large_photo_shows_the_places_with_most_noise_and_most_detail(
+    cli: Cli, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    picture = np.full((1000, 1100, 3), 120, np.float32)
+    picture[40:360, 50:390] = np.where(np.arange(340)[None, :, None] // 4 % 2, 60, 200)  # top left: stripes
+    picture[550:, 650:] += rng.normal(0, 25, (450, 450, 3))  # bottom right: noise
+    source, preview = tmp_path / "source.png", tmp_path / "preview.png"
+    Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(source)
+    assert cli("image", source, "--preview", preview, "-q").code == 0
+    sheet = pixels(preview)
+    top = GAP + CAPTION_HEIGHT
+    noise, detail = (sheet[y : y + SIDE, GAP : GAP + SIDE] for y in (top, top + SIDE + CAPTION_HEIGHT + GAP))
+    assert np.abs(np.diff(noise, axis=0)).mean() > 15
+    assert np.abs(np.diff(detail, axis=0)).mean() < 5
+    assert np.abs(np.diff(detail, axis=1)).mean() > 15
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--preview", "p.jpg"], "--preview p.jpg: expected a .png file"),
+        (["--preview", "p.png", "-o", "x.png"], "--preview: no result is written: leave out --output, "),
+        (["--preview", "p.png", "--dry-run"], "--preview: no result is written: leave out --output, "),
+    ],
+)
+def test_a_preview_beside_a_result_is_refused(cli: Cli, photo: Path, options: list[str], message: str) -> None:
+    done = cli("image", photo, *options)
+    assert done.code == 2
+    assert done.err.startswith(f"denoise: {message}")
+    done = cli("image", photo, photo, "--preview", "p.png")
+    assert done.err == "denoise: --preview: shows a single photo: name one file\n"
+
+
+def test_a_preview_replaces_nothing_unless_asked(cli: Cli, photo: Path, tmp_path: Path) -> None:
+    preview = tmp_path / "preview.png"
+    preview.write_bytes(b"precious")
+    done = cli("image", photo, "--preview", preview, "--json")
+    assert done.code == 1
+    assert done.err == f"denoise: {preview}: already exists: use --overwrite to replace it\n"
+    assert json.loads(done.out)["error"] in done.err
+    assert preview.read_bytes() == b"precious"
+    assert cli("image", photo, "--preview", preview, "--overwrite", "-q").code == 0
 
 
 def longest_run(rows: np.ndarray) -> int:
