@@ -27,11 +27,11 @@ from denoise_cli.errors import DenoiseError, UsageError
 
 if TYPE_CHECKING:
     from denoise_cli.evaluation.baselines import Denoise
-    from denoise_cli.evaluation.report import Tile as Picture
     from denoise_cli.evaluation.samples import Noise, Sample
     from denoise_cli.evaluation.scores import Array, Score
     from denoise_cli.imaging.noise import ShotRead
     from denoise_cli.inference.device import Precision as PrecisionName
+    from denoise_cli.io.grid import Tile as Picture
 
 DEFAULT_LEVELS = (15.0, 25.0, 50.0)  # on the scale of 0 to 255
 DEFAULT_FRAMES = 5
@@ -253,12 +253,12 @@ class _Pictures:
             self._grid_rows.append(report.compare(title, sample.noisy, sample.clean, outputs))
 
     def write(self, overwrite: bool) -> None:
-        from denoise_cli.evaluation import report
+        from denoise_cli.io.grid import write_grid
 
         if self._grid and self._grid_rows:
-            report.write_grid(self._grid, self._grid_rows, overwrite)
+            write_grid(self._grid, self._grid_rows, overwrite)
         if self._profile and self._profiles.rows:
-            report.write_grid(self._profile, self._profiles.rows, overwrite)
+            write_grid(self._profile, self._profiles.rows, overwrite)
 
 
 def _score(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -53,9 +54,48 @@ Noise = Annotated[
         "SHOT,READ in linear light, such as 0.003,0.002.",
     ),
 ]
+Luma = Annotated[
+    float | None,
+    typer.Option(
+        metavar="FACTOR",
+        min=0,
+        max=1,
+        help="How much of the noise in lightness to remove, if not as much as --strength says.",
+    ),
+]
+Chroma = Annotated[
+    float | None,
+    typer.Option(
+        metavar="FACTOR",
+        min=0,
+        max=1,
+        help="How much of the noise in colour to remove, if not as much as --strength says.",
+    ),
+]
+Detail = Annotated[
+    float,
+    typer.Option(
+        metavar="FACTOR",
+        min=0,
+        max=1,
+        help="How much of what is removed to return where it is fine: texture, and fine grain.",
+    ),
+]
 Quality = Annotated[
-    int,
-    typer.Option(metavar="N", min=1, max=100, help="Quality of JPEG, WebP and AVIF; 100 makes WebP lossless."),
+    str,
+    typer.Option(
+        metavar="QUALITY",
+        help="Quality of JPEG, WebP and AVIF: 1 to 100, where 100 makes WebP lossless; or keep: a JPEG that was a JPEG "
+        "is compressed as before, lossless WebP stays lossless, and all else has a quality of 95.",
+    ),
+]
+Dither = Annotated[
+    str,
+    typer.Option(
+        metavar="WHEN",
+        help="Whether to dissolve the steps in smooth areas that were denoised, by noise below one step: auto, if an "
+        "8-bit photo is written without loss; or off.",
+    ),
 ]
 Format = Annotated[
     str | None,
@@ -94,6 +134,14 @@ HotPixels = Annotated[
         "a list of columns and rows.",
     ),
 ]
+Preview = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="PNG to write instead of the result: before and after at 100 %, where there is most noise and where there "
+        "is most detail.",
+    ),
+]
 Recursive = Annotated[
     bool, typer.Option("--recursive", "-r", help="Include subfolders, and recreate them in the output folder.")
 ]
@@ -105,13 +153,18 @@ def image(
     model: Model = "auto",
     noise: Noise = "auto",
     strength: Strength = 1.0,
-    quality: Quality = 95,
+    luma: Luma = None,
+    chroma: Chroma = None,
+    detail: Detail = 0.0,
+    quality: Quality = "keep",
+    dither: Dither = "auto",
     format: Format = None,  # noqa: A002 - the option's name
     linear: Linear = False,
     compression: Compression = "auto",
     tone: Tone = "flat",
     hot_pixels: HotPixels = "auto",
     recursive: Recursive = False,
+    preview: Preview = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     device: Device = "auto",
@@ -136,11 +189,14 @@ def image(
 
     if format is not None and format not in TARGETS:
         raise UsageError(f"--format {format}: choose one of {', '.join(TARGETS)}")
-    if compression not in COMPRESSION_CHOICES:
-        raise UsageError(f"--compression {compression}: choose one of {', '.join(COMPRESSION_CHOICES)}")
-    if tone not in photo.TONES:
-        raise UsageError(f"--tone {tone}: choose {' or '.join(photo.TONES)}")
-    planned = jobs.plan(inputs, output, recursive, format, None if quiet else console.status)
+    _check_choice("--compression", compression, COMPRESSION_CHOICES)
+    _check_choice("--dither", dither, ("auto", "off"))
+    _check_choice("--tone", tone, photo.TONES)
+    if preview is None:
+        planned = jobs.plan(inputs, output, recursive, format, None if quiet else console.status)
+    else:
+        _check_preview(preview, inputs, output, format, dry_run)
+        planned = [jobs.Job(Path(inputs[0]), preview, "png")]
     only_for_dng = [name for name, given in (("--linear", linear), ("--compression", compression != "auto")) if given]
     if only_for_dng and all(job.kind != jobs.DNG for job in planned):
         raise UsageError(f"{only_for_dng[0]}: only for .dng files: name a .dng file as the output, or add --format dng")
@@ -148,7 +204,11 @@ def image(
         model,
         level,
         strength,
-        quality,
+        luma,
+        chroma,
+        detail,
+        _read_quality(quality),
+        dither == "auto",
         overwrite,
         max_pixels,
         linear,
@@ -180,13 +240,39 @@ def image(
         def begin(job: "Job") -> None:
             bar.start(job.source.name)
 
-        if dry_run:
+        if preview is not None:
+            begin(planned[0])
+            results = iter([photo.show_before_after(planned[0], load, settings, bar.set_fraction)])
+        elif dry_run:
             results = photo.preview_all(planned, check_weights, settings, begin)
         else:
             results = photo.run_all(planned, load, settings, begin, bar.set_fraction)
         succeeded = [_report(result, bar, quiet, as_json) for result in results]
     if not all(succeeded):
         raise typer.Exit(1)
+
+
+def _check_choice(option: str, text: str, choices: Collection[str]) -> None:
+    if text not in choices:
+        listed = f"one of {', '.join(choices)}" if len(choices) > 2 else " or ".join(choices)
+        raise UsageError(f"{option} {text}: choose {listed}")
+
+
+def _check_preview(preview: Path, inputs: list[str], output: str | None, form: str | None, dry_run: bool) -> None:
+    if len(inputs) != 1 or Path(inputs[0]).is_dir():
+        raise UsageError("--preview: shows a single photo: name one file")
+    if output is not None or form is not None or dry_run:
+        raise UsageError("--preview: no result is written: leave out --output, --format and --dry-run")
+    if preview.suffix.lower() != ".png":
+        raise UsageError(f"--preview {preview}: expected a .png file")
+
+
+def _read_quality(text: str) -> int | None:
+    if text == "keep":
+        return None
+    if not (text.isdecimal() and 1 <= int(text) <= 100):
+        raise UsageError(f"--quality {text}: expected keep or a whole number from 1 to 100")
+    return int(text)
 
 
 def _read_hot_pixels(text: str) -> "Literal['auto', 'off'] | Path":

@@ -1,35 +1,25 @@
-"""Files that an evaluation writes: a table with a row for each photo, and a grid of pictures for comparison by eye."""
+"""What an evaluation writes into files: a table with a row for each photo, and pictures for comparison by eye."""
 
 import csv
 import io
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 
 from denoise_cli.files import write_atomically
+from denoise_cli.imaging.crops import densest_square
 from denoise_cli.imaging.metrics import psnr
+from denoise_cli.io.grid import Tile
 
 Array = NDArray[np.float32]
 
 MAX_ROWS = 8  # of a grid of photos
 CROP_SIDE = 256  # pixels of a photo that are shown, at 100 %
-GAP = 8  # pixels between pictures
-CAPTION_HEIGHT = 16  # pixels
 PROFILE_LINE_HEIGHT = 8  # pixels by which each line of a temporal profile is enlarged
 ERROR_GAIN = 4  # factor by which errors are amplified, around middle grey
-
-
-@dataclass(frozen=True)
-class Tile:
-    """A picture, (H, W, C) on [0, 1], and the caption above it."""
-
-    caption: str
-    pixels: Array
 
 
 def write_table(path: Path, records: Sequence[Mapping[str, object]], overwrite: bool) -> None:
@@ -43,23 +33,6 @@ def write_table(path: Path, records: Sequence[Mapping[str, object]], overwrite: 
     table.writeheader()
     table.writerows(records)
     write_atomically(path, text.getvalue().encode("utf-8", "surrogateescape"), overwrite)
-
-
-def write_grid(path: Path, rows: Sequence[Sequence[Tile]], overwrite: bool) -> None:
-    """Write pictures in rows and columns as one PNG.
-
-    Raises:
-        UnwritableFile: the file cannot be written, or it exists and `overwrite` is false.
-    """
-    height, width = (max(tile.pixels.shape[axis] for row in rows for tile in row) for axis in (0, 1))
-    row_step, column_step = height + CAPTION_HEIGHT + GAP, width + GAP
-    sheet = Image.new("RGB", (GAP + column_step * max(map(len, rows)), GAP + row_step * len(rows)), "white")
-    for y, row in enumerate(rows):
-        for x, tile in enumerate(row):
-            sheet.paste(_draw(tile, width), (GAP + x * column_step, GAP + y * row_step))
-    data = io.BytesIO()
-    sheet.save(data, "png")
-    write_atomically(path, data.getvalue(), overwrite)
 
 
 def compare(title: str, noisy: Array, clean: Array, outputs: Mapping[str, Array]) -> list[Tile]:
@@ -122,18 +95,9 @@ def most_detailed_crop(picture: Array, side: int = CROP_SIDE) -> tuple[slice, sl
     >>> most_detailed_crop(picture[:15], side=20)
     (slice(0, 15, None), slice(57, 77, None))
     """
-    height, width = min(side, picture.shape[0]), min(side, picture.shape[1])
     grey = picture.mean(axis=2, dtype=np.float64)
     detail = sum(np.abs(np.diff(grey, axis=axis, prepend=grey.take([0], axis))) for axis in (0, 1))
-    integral = np.pad(np.cumsum(np.cumsum(detail, axis=0), axis=1), ((1, 0), (1, 0)))  # sums of all above and left
-    sums = (
-        integral[height:, width:]
-        - integral[:-height, width:]
-        - integral[height:, :-width]
-        + integral[:-height, :-width]
-    )
-    y, x = divmod(int(sums.argmax()), sums.shape[1])
-    return slice(y, y + height), slice(x, x + width)
+    return densest_square(detail, side)
 
 
 def choose_photos(photos: int, levels: int) -> range:
@@ -147,14 +111,3 @@ def choose_photos(photos: int, levels: int) -> range:
     [0, 34]
     """
     return range(0, photos, math.ceil(photos / max(MAX_ROWS // levels, 1)))
-
-
-def _draw(tile: Tile, width: int) -> Image.Image:
-    values = np.rint(tile.pixels.clip(0, 1) * 255).astype(np.uint8)
-    picture = Image.fromarray(np.repeat(values, 3 // values.shape[2], axis=2))
-    captioned = Image.new("RGB", (width, CAPTION_HEIGHT + picture.height), "white")
-    # Pillow's built-in font may have no other letters.
-    caption = tile.caption.encode("ascii", "replace").decode()
-    ImageDraw.Draw(captioned).text((0, 2), caption, fill="black")
-    captioned.paste(picture, (0, CAPTION_HEIGHT))
-    return captioned

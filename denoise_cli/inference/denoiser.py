@@ -17,8 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from denoise_cli.imaging import tiling
+from denoise_cli.imaging.dither import dithered
 from denoise_cli.imaging.noise import ShotRead
 from denoise_cli.imaging.pixels import Pixels, from_float
+from denoise_cli.imaging.strength import Strength
 from denoise_cli.inference import openvino_net
 from denoise_cli.inference.device import Arithmetic, Precision, choose_device, choose_precision, is_gpu
 from denoise_cli.inference.levels import Levels
@@ -129,7 +131,7 @@ class Denoiser:
         self,
         image: Array,
         sigma: float | Array | ShotRead | None = ...,
-        strength: float = ...,
+        strength: float | Strength = ...,
         progress: Progress | None = ...,
         neighbours: Sequence[Array] = ...,
     ) -> Array: ...
@@ -139,7 +141,7 @@ class Denoiser:
         self,
         image: "Tensor",
         sigma: "float | Tensor | ShotRead | None" = ...,
-        strength: float = ...,
+        strength: float | Strength = ...,
         progress: Progress | None = ...,
         neighbours: "Sequence[Tensor]" = ...,
     ) -> "Tensor": ...
@@ -148,7 +150,7 @@ class Denoiser:
         self,
         image: "Array | Tensor",
         sigma: "float | Array | Tensor | ShotRead | None" = None,
-        strength: float = 1.0,
+        strength: float | Strength = 1.0,
         progress: Progress | None = None,
         neighbours: "Sequence[Array] | Sequence[Tensor]" = (),
     ) -> "Array | Tensor":
@@ -161,7 +163,8 @@ class Denoiser:
             sigma: the noise's standard deviation in the image's unit, as a number or as a map of shape (H, W) or
                 (B, 1, H, W); or a sensor's shot and read noise; or None to estimate it. A blind network ignores it.
                 The number 0 returns the image unchanged.
-            strength: 0 to 1, the share of the noise that is removed; 0 returns the image unchanged.
+            strength: 0 to 1, the share of the noise that is removed; 0 returns the image unchanged. Or these shares for
+                lightness and colour, and that of fine detail which returns, for C = 1 or 3.
             progress: called with the fraction done, [0, 1].
             neighbours: other frames of the same clip, each like the image; only for a network that takes them.
 
@@ -169,7 +172,7 @@ class Denoiser:
             The same type and shape, float32, not clipped.
 
         Raises:
-            ValueError: a shape is wrong, sigma is negative, or strength is not from 0 to 1.
+            ValueError: a shape is wrong, sigma is negative, or strength is not from 0 to 1, or not for the channels.
             OutOfMemory: even the smallest tile does not fit in memory.
         """
         if _is_tensor(image):
@@ -189,8 +192,9 @@ class Denoiser:
         pixels: Pixels,
         white: float,
         sigma: float | ShotRead | None = None,
-        strength: float = 1.0,
+        strength: float | Strength = 1.0,
         progress: Progress | None = None,
+        dither: bool = False,
     ) -> Pixels:
         """Denoise a photo's pixels as its file stores them.
 
@@ -203,23 +207,28 @@ class Denoiser:
             sigma: see `__call__`; in the unit in which white is 1.
             strength: see `__call__`.
             progress: see `__call__`.
+            dither: whether uint8 is rounded with noise, see `imaging.dither`; other types never are.
 
         Returns:
             The same type and shape; integers are rounded and clipped.
 
         Raises:
-            ValueError: a shape is wrong, sigma is negative, or strength is not from 0 to 1.
+            ValueError: a shape is wrong, sigma is negative, or strength is not from 0 to 1, or not for the channels.
             OutOfMemory: even the smallest tile does not fit in memory.
         """
+        strength = _as_strength(strength)
         frames = self._checked([self._pictures.from_array(pixels.transpose(2, 0, 1)[None])], strength)
         level = self._as_level(sigma, frames[0].shape)
-        if strength == 0 or (isinstance(level, float) and level == 0):
+        if strength.removes_nothing(pixels.shape[2]) or (isinstance(level, float) and level == 0):
             return pixels
         clean = np.empty_like(pixels)
 
         def receive(rows: slice, columns: slice, values: Picture) -> None:
             tile = self._pictures.to_array(values)[0].transpose(1, 2, 0)
-            clean[rows, columns] = from_float(tile, pixels.dtype, white)
+            if dither and pixels.dtype == np.uint8:
+                clean[rows, columns] = dithered(tile, pixels[rows, columns], rows.start, columns.start)
+            else:
+                clean[rows, columns] = from_float(tile, pixels.dtype, white)
 
         self._process(frames, level, strength, white, progress, receive)
         return clean
@@ -297,19 +306,20 @@ class Denoiser:
         self,
         frames: Sequence[Picture],
         sigma: float | Picture | ShotRead | None,
-        strength: float,
+        strength: float | Strength,
         progress: Progress | None,
     ) -> Picture:
+        strength = _as_strength(strength)
         frames = self._checked(frames, strength)
         image = frames[0]
-        if strength == 0 or (isinstance(sigma, float) and sigma == 0):
+        if strength.removes_nothing(image.shape[1]) or (isinstance(sigma, float) and sigma == 0):
             return self._pictures.copy(image)
         clean = self._pictures.full(image.shape, 0.0, image)
         self._process(frames, sigma, strength, 1.0, progress, into(clean))
         return clean
 
-    def _checked(self, frames: Sequence[Picture], strength: float) -> Sequence[Picture]:
-        """Check shapes and strength; as many frames as the network takes."""
+    def _checked(self, frames: Sequence[Picture], strength: Strength) -> Sequence[Picture]:
+        """Check shapes, also against the strength; as many frames as the network takes."""
         image, *neighbours = frames
         C = self._spec.channels
         accepted = (1, C) if C == RGB_CHANNELS else (C,)
@@ -320,8 +330,8 @@ class Denoiser:
             raise ValueError(f"neighbours: expected {tuple(image.shape)} each")
         if neighbours and not self.takes_neighbours:
             raise ValueError("neighbours: expected none, this network takes single photos")
-        if not 0 <= strength <= 1:
-            raise ValueError(f"strength: expected 0 to 1, got {strength}")
+        if C != RGB_CHANNELS and not strength.is_even:
+            raise ValueError("strength: lightness, colour and detail are those of photos, not of mosaics")
         if self._spec.any_window:
             return frames
         # In a clip that is too short, the frame itself replaces missing neighbours.
@@ -331,7 +341,7 @@ class Denoiser:
         self,
         frames: Sequence[Picture],
         sigma: float | Picture | ShotRead | None,
-        strength: float,
+        strength: Strength,
         white: float,
         progress: Progress | None,
         receive: Receiver,
@@ -340,17 +350,17 @@ class Denoiser:
 
         def receive_blended(rows: slice, columns: slice, values: Picture) -> None:
             noisy = self._pictures.scaled(frames[0][:, :, rows, columns], white)
-            receive(rows, columns, values - (values - self._pictures.copy(noisy)) * (1 - strength))
+            receive(rows, columns, strength.blend(self._pictures.copy(noisy), values))
 
         levels = Levels(self._pictures, self._spec, frames[0], sigma, white)
-        function = partial(self._denoise_tile, levels, white)
+        function = partial(self._denoise_tile, levels, strength, white)
         process_each(
             frames,
             function,
             self._pictures,
             self.tile,
             self._engine.multiple,
-            receive_blended if strength < 1 else receive,
+            receive_blended if min(strength.luma, strength.chroma) < 1 else receive,
             progress,
             self._overlap,
         )
@@ -358,6 +368,7 @@ class Denoiser:
     def _denoise_tile(
         self,
         levels: Levels,
+        strength: Strength,
         white: float,
         frames: Sequence[Picture],
         rows: tiling.Span,
@@ -371,12 +382,21 @@ class Denoiser:
             # Three equal channels have sqrt(3) times the luminance noise of three independent ones.
             crops, level = [crop[:, [0, 0, 0]] for crop in crops], level * 3**0.5
         clean = self._engine(crops, level.clip(0, self._spec.sigma_max))
-        return clean.mean(1)[:, None] if is_grey else clean
+        if is_grey:
+            clean = clean.mean(1)[:, None]
+        if strength.detail > 0:
+            noisy = self._pictures.copy(crops[0][:, : clean.shape[1]])
+            clean = strength.with_detail(noisy, clean)
+        return clean
 
 
 def as_batch(picture: Array) -> Array:
     """(H, W) or (H, W, C) to (1, C, H, W)."""
     return np.atleast_3d(np.asarray(picture, np.float32)).transpose(2, 0, 1)[None]
+
+
+def _as_strength(strength: float | Strength) -> Strength:
+    return strength if isinstance(strength, Strength) else Strength(strength, strength)
 
 
 def _is_tensor(value: object) -> "TypeGuard[Tensor]":

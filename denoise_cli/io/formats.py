@@ -17,6 +17,7 @@ class Format:
         alpha: whether it can hold transparency.
         grey: whether it can hold a single channel; if not, grey photos are written with three equal ones.
         longest: pixels, the largest width or height.
+        lossless: whether it is always written without loss.
     """
 
     extensions: tuple[str, ...]
@@ -24,12 +25,13 @@ class Format:
     alpha: bool = True
     grey: bool = True
     longest: int = 2**31 - 1
+    lossless: bool = False
 
 
 FORMATS = {
     "jpeg": Format((".jpg", ".jpeg", ".jpe", ".jfif"), (8,), alpha=False, longest=65500),
-    "png": Format((".png",), (8, 16)),
-    "tiff": Format((".tif", ".tiff"), (8, 16, 32)),
+    "png": Format((".png",), (8, 16), lossless=True),
+    "tiff": Format((".tif", ".tiff"), (8, 16, 32), lossless=True),
     "webp": Format((".webp",), (8,), grey=False, longest=16383),
     "avif": Format((".avif",), (8,), longest=65535),
     "heif": Format((".heic", ".heif", ".hif")),

@@ -31,6 +31,7 @@ __all__ = [
     "TARGETS",
     "WRITABLE",
     "encode",
+    "is_lossless",
     "is_photo",
     "kind_for",
     "kind_named",
@@ -91,10 +92,10 @@ def write(
     photo: Photo | dng.DigitalNegative,
     kind: str,
     software: str,
-    quality: int = 95,
+    quality: int | None = None,
     overwrite: bool = False,
     modified: int | None = None,
-) -> None:
+) -> int:
     """Write a photo. The file appears when it is complete, or not at all.
 
     Args:
@@ -102,9 +103,13 @@ def write(
         photo: what to write.
         kind: a name from `WRITABLE`, or "dng" for a digital negative.
         software: the name of the program, for the metadata.
-        quality: 1 to 100 for lossy formats; 100 makes WebP lossless.
+        quality: 1 to 100 for lossy formats; 100 makes WebP lossless. None for that of the photo's own file, if it is a
+            JPEG that becomes a JPEG or a lossless WebP that becomes a WebP; else 95.
         overwrite: whether an existing file is replaced.
         modified: the file's modification time, in nanoseconds since 1970; None for now.
+
+    Returns:
+        The size of the file in bytes.
 
     Raises:
         UnwritableFile: the format cannot hold the photo, the file cannot be written, or it exists.
@@ -116,15 +121,16 @@ def write(
         raise UnwritableFile(name, f"cannot be encoded as {kind}: {one_line(error)}") from error
     if str(target) != STDIN:
         write_atomically(target, data, overwrite, modified)
-        return
+        return len(data)
     try:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
     except OSError as error:
         raise UnwritableFile(name, f"cannot write: {error.strerror}") from error
+    return len(data)
 
 
-def encode(photo: Photo | dng.DigitalNegative, kind: str, software: str, quality: int = 95) -> bytes:
+def encode(photo: Photo | dng.DigitalNegative, kind: str, software: str, quality: int | None = None) -> bytes:
     """The bytes of a photo's file, in its own bit depth if the format can hold it, else in the format's largest.
 
     Arguments are those of `write`.
@@ -149,7 +155,8 @@ def encode(photo: Photo | dng.DigitalNegative, kind: str, software: str, quality
     pixels = convert(photo.pixels, dtype)
     if not known.grey and pixels.shape[2] == 1:
         pixels = np.repeat(pixels, 3, axis=2)  # type: ignore[assignment]
-    photo = Photo(pixels, alpha, kind, _for_output(photo.metadata, pixels.shape[2], kind))
+    own = photo.compression if photo.kind == kind else None
+    photo = Photo(pixels, alpha, kind, _for_output(photo.metadata, pixels.shape[2], kind), compression=own)
     if kind == "tiff":
         return tiff.encode(photo, software)
     if kind == "png":
@@ -187,6 +194,12 @@ def orientation_in(meta: Metadata, kind: str) -> int:
 def _printable(text: str) -> str:
     """A text, parts of which come from a file, on one line."""
     return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def is_lossless(photo: Photo, kind: str, quality: int | None) -> bool:
+    """Whether `write` compresses a photo without loss; arguments are those of `write`."""
+    stays_lossless = quality is None and photo.kind == kind and photo.compression == "lossless"
+    return FORMATS[kind].lossless or (kind == "webp" and (quality == 100 or stays_lossless))
 
 
 def _decode(data: bytes, extension: str, max_pixels: int, name: object) -> Photo | RawFile:

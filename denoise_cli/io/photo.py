@@ -1,11 +1,13 @@
 """`Photo`: a decoded still picture, with everything that has to be written again, and its transparency."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from denoise_cli.imaging.pixels import Pixels, convert, from_float, to_float
+from denoise_cli.io.jpeg_compression import JpegCompression
 from denoise_cli.io.metadata import Metadata
 
 WHITE = 65535  # of 16 bits
@@ -21,6 +23,7 @@ class Photo:
         kind: the format of its file, a key of `image.FORMATS` or "raw".
         metadata: everything else from the file.
         notes: messages to the user about how the file was read.
+        compression: of its file, if that is known of a format that can lose something.
     """
 
     pixels: Pixels
@@ -28,6 +31,7 @@ class Photo:
     kind: str
     metadata: Metadata = field(default_factory=Metadata)
     notes: tuple[str, ...] = ()
+    compression: JpegCompression | Literal["lossless"] | None = None
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from io import BytesIO
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from denoise_cli.imaging.pixels import strips
 from denoise_cli.io import auxiliary, c2pa, companions, photoshop
@@ -16,6 +16,7 @@ from denoise_cli.io.codecs import load_imagecodecs
 from denoise_cli.io.companions import Companions
 from denoise_cli.io.exif import MAKER_NOTE, PREFIX, pack, parse
 from denoise_cli.io.jpeg import APP13, COMMENT_MARKER, MAX_SEGMENT, packed
+from denoise_cli.io.jpeg_compression import JpegCompression, compression_of
 from denoise_cli.io.limits import refuse_too_large
 from denoise_cli.io.metadata import (
     COMMENT,
@@ -36,6 +37,11 @@ READERS = ["JPEG", "PNG", "WEBP", "AVIF", "BMP"]
 KINDS = {"MPO": "jpeg"} | {reader: reader.lower() for reader in READERS}
 FIRST_FRAME_IS_THE_PHOTO = {"MPO"}  # a JPEG followed by a preview or by a stereo pair's second picture
 
+DEFAULT_QUALITY = 95
+BYTES_PER_VALUE = 2  # of a JPEG, at most: white noise of the best quality takes 1.4
+
+Compression = JpegCompression | Literal["lossless"] | None
+
 
 def decode(data: bytes, max_pixels: int) -> Photo:
     """Decode a still picture.
@@ -49,7 +55,7 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         ValueError: the picture is too large or of an unsupported kind; with a message for the user.
         OSError and others: the file is damaged.
     """
-    values, kind, metadata, orientation = _decoded(data, max_pixels)
+    values, kind, metadata, orientation, compression = _decoded(data, max_pixels)
     pixels, alpha = split_alpha(values)
     notes = c2pa.notes_on(data, kind) + (auxiliary.notes_on(data) if kind == "avif" else ())
     if kind == "jpeg":
@@ -62,11 +68,12 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         kind,
         metadata,
         notes,
+        compression=compression.turned(orientation) if isinstance(compression, JpegCompression) else compression,
     )
 
 
-def _decoded(data: bytes, max_pixels: int) -> tuple[np.ndarray, str, Metadata, int]:
-    """Values as stored, (H, W, C), the format, the metadata and the orientation."""
+def _decoded(data: bytes, max_pixels: int) -> tuple[np.ndarray, str, Metadata, int, Compression]:
+    """Values as stored, (H, W, C), the format, the metadata, the orientation, and how the values are compressed."""
     Image.init()  # registers the readers that are not imported by default
     with _without_pillow_limit(), Image.open(BytesIO(data), formats=READERS) as picture:
         refuse_too_large(picture.size, max_pixels)
@@ -84,11 +91,22 @@ def _decoded(data: bytes, max_pixels: int) -> tuple[np.ndarray, str, Metadata, i
         metadata, orientation = _read_metadata(picture)
         chunks = kept_chunks(data) if kind == "png" else b""
         metadata = replace(metadata, texts=tuple(_texts(picture, kind)), chunks=chunks)
-    return values, kind, metadata, orientation
+        compression: Compression = "lossless" if kind == "webp" and _is_lossless_webp(data) else compression_of(picture)
+    return values, kind, metadata, orientation, compression
 
 
-def encode(photo: Photo, kind: str, software: str, quality: int) -> bytes:
-    """The bytes of a file with 8 bits per value; arguments are those of `image.write`."""
+def encode(photo: Photo, kind: str, software: str, quality: int | None) -> bytes:
+    """The bytes of a file with 8 bits per value.
+
+    Args:
+        photo: what to write; its `compression` is that of the format to write.
+        kind: the format.
+        software: see `image.write`.
+        quality: see `image.write`; None for the photo's own compression.
+    """
+    own = photo.compression if quality is None else None
+    if quality is None:
+        quality = 100 if own == "lossless" else DEFAULT_QUALITY
     values = photo.pixels if photo.alpha is None else np.dstack([photo.pixels, photo.alpha])
     orientation = photo.metadata.orientation
     values = undo_orientation(values, orientation)
@@ -99,28 +117,39 @@ def encode(photo: Photo, kind: str, software: str, quality: int) -> bytes:
         exif.main[ORIENTATION] = exif.short(orientation)
     if kind == "jpeg" and len(PREFIX + pack(exif)) > MAX_SEGMENT:
         exif.exif.pop(MAKER_NOTE, None)  # the only tag that can be this long
-    options: dict[str, Any] = {"exif": pack(exif)}
+    options: dict[str, Any] = {"exif": pack(exif), "quality": quality}
     if meta.icc:
         options["icc_profile"] = meta.icc
-    if meta.dpi and kind == "jpeg":
-        options["dpi"] = meta.dpi
     if meta.xmp:
         options["xmp"] = meta.xmp
     if kind == "jpeg":
-        # Without "optimize": for that Pillow has to guess the file's size, and noisy pictures exceed its guess.
-        options |= {"quality": quality, "subsampling": 0 if quality >= 90 else 2, "exif": PREFIX + pack(exif)}
-        if meta.iptc:
-            options["extra"] = _iptc_segment(meta.iptc)
-        if meta.xmp and not xmp_fits_jpeg(meta.xmp):
-            del options["xmp"]
+        compression = own.turned(orientation) if isinstance(own, JpegCompression) else None
+        options |= _jpeg_options(meta, quality, compression)
+        options["exif"] = PREFIX + pack(exif)
     elif kind == "webp":
-        options |= {"quality": quality, "lossless": quality == 100, "method": 4, "exact": True}
+        options |= {"lossless": quality == 100, "method": 4, "exact": True}
     elif kind == "avif":
-        grey = picture.mode in ("L", "LA")
-        options |= {"quality": quality, "speed": 6, "subsampling": "4:0:0" if grey else "4:4:4"}
+        options |= {"speed": 6, "subsampling": "4:0:0" if picture.mode in ("L", "LA") else "4:4:4"}
     buffer = BytesIO()
-    picture.save(buffer, kind.upper(), **options)
+    with _room_for(values.size if options.get("progressive") else 0):
+        picture.save(buffer, kind.upper(), **options)
     return _with_companions(buffer.getvalue(), meta) if kind == "jpeg" else buffer.getvalue()
+
+
+def _jpeg_options(meta: Metadata, quality: int, own: JpegCompression | None) -> dict[str, Any]:
+    """Pillow's options for a JPEG, compressed as the photo's own file if that is given."""
+    # Without "optimize": for that Pillow has to guess the file's size, and noisy pictures exceed its guess.
+    options: dict[str, Any] = {"subsampling": 0 if quality >= 90 else 2}
+    if own is not None:
+        options = {"qtables": own.tables, "subsampling": own.subsampling, "progressive": own.is_progressive}
+        options["quality"] = -1  # Pillow's word for none
+    if meta.dpi:
+        options["dpi"] = meta.dpi
+    if meta.iptc:
+        options["extra"] = _iptc_segment(meta.iptc)
+    if meta.xmp and not xmp_fits_jpeg(meta.xmp):
+        options["xmp"] = None
+    return options
 
 
 def xmp_fits_jpeg(xmp: bytes) -> bool:
@@ -158,6 +187,15 @@ def _avif_bits(data: bytes) -> int:
     at = data.find(b"av1C")
     flags = data[at + 6] if 0 <= at < len(data) - 6 else 0
     return (12 if flags & 0x20 else 10) if flags & 0x40 else 8
+
+
+def _is_lossless_webp(data: bytes) -> bool:
+    """Whether the picture is in a chunk without loss, by the order of chunks in a WebP."""
+    at = 12
+    while at + 8 <= len(data) and data[at : at + 4] not in (b"VP8 ", b"VP8L"):
+        size = int.from_bytes(data[at + 4 : at + 8], "little")
+        at += 8 + size + size % 2
+    return data[at : at + 4] == b"VP8L"
 
 
 def _pixel_values(picture: Image.Image) -> np.ndarray:
@@ -231,3 +269,14 @@ def _without_pillow_limit() -> Iterator[None]:
         yield
     finally:
         Image.MAX_IMAGE_PIXELS = before
+
+
+@contextmanager
+def _room_for(values: int) -> Iterator[None]:
+    """Have Pillow reserve room for so many values of a progressive JPEG, whose size it guesses too low."""
+    before = ImageFile.MAXBLOCK
+    ImageFile.MAXBLOCK = max(before, BYTES_PER_VALUE * values + 2 * MAX_SEGMENT)
+    try:
+        yield
+    finally:
+        ImageFile.MAXBLOCK = before

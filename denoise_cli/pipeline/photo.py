@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,6 +14,7 @@ import numpy as np
 from denoise_cli.errors import DenoiseError, UnreadableFile, UnwritableFile, UsageError
 from denoise_cli.imaging.noise import ShotRead, estimate_sigma, is_free_of_noise
 from denoise_cli.imaging.pixels import Pixels, white_value
+from denoise_cli.imaging.strength import Strength
 from denoise_cli.inference.denoiser import Denoiser
 from denoise_cli.inference.tiles import Progress
 from denoise_cli.io import development, image
@@ -23,6 +24,7 @@ from denoise_cli.io.metadata import UPRIGHT
 from denoise_cli.io.photo import Photo
 from denoise_cli.io.raw import RawFile
 from denoise_cli.models.registry import find_model
+from denoise_cli.pipeline.before_after import write_before_after
 from denoise_cli.pipeline.hot_pixels import stuck_in
 from denoise_cli.pipeline.jobs import DNG, FALLBACK_FORMAT, STDIO, Job, check
 from denoise_cli.pipeline.memory import return_freed_memory
@@ -50,7 +52,12 @@ class Settings:
         noise: the level on [0, 1], or a sensor's shot and read noise; None to estimate it for each photo, or to leave
             that to the model.
         strength: 0 to 1, the share of the noise that is removed; 0 leaves the pixels unchanged.
-        quality: 1 to 100, for lossy formats.
+        luma: the same for lightness alone, in photos; None for `strength`.
+        chroma: the same for colour alone, in photos; None for `strength`.
+        detail: 0 to 1, how much of the fine detail that is removed from photos returns.
+        quality: 1 to 100, for lossy formats; None for that of the photo's file, see `image.write`.
+        dither: whether noise below one step is added to what was denoised, if 8 bits of a photo with 8 bits are written
+            without loss.
         overwrite: whether existing files are replaced.
         max_pixels: larger photos are refused.
         linear: whether a DNG holds linear light, demosaiced, instead of the mosaic.
@@ -63,7 +70,11 @@ class Settings:
     model: str
     noise: float | ShotRead | None = None
     strength: float = 1.0
-    quality: int = 95
+    luma: float | None = None
+    chroma: float | None = None
+    detail: float = 0.0
+    quality: int | None = None
+    dither: bool = True
     overwrite: bool = False
     max_pixels: int = image.MAX_PIXELS
     linear: bool = False
@@ -71,13 +82,19 @@ class Settings:
     tone: Tone = "flat"
     hot_pixels: Literal["auto", "off"] | Path = "auto"
 
+    @property
+    def strength_for_photos(self) -> Strength:
+        """The strength for lightness, colour and detail."""
+        luma, chroma = (self.strength if part is None else part for part in (self.luma, self.chroma))
+        return Strength(luma, chroma, self.detail)
+
 
 @dataclass(frozen=True)
 class Result:
     """The outcome of a job; `error` is None on success. If `dry_run`, nothing was denoised or written.
 
     The noise is `sigma`, on the scale of 255, or `shot` and `read`, as shares of white; `noise_from` is "given",
-    "file" or "estimated".
+    "file" or "estimated". docs/cli.md describes every attribute, as `denoise image --json` prints them.
     """
 
     source: str
@@ -86,11 +103,20 @@ class Result:
     error: str | None = None
     width: int | None = None
     height: int | None = None
+    megapixels: float | None = None
+    strength: float | None = None
+    luma: float | None = None
+    chroma: float | None = None
+    detail: float | None = None
     sigma: float | None = None
     shot: float | None = None
     read: float | None = None
     noise_from: str | None = None
+    device: str | None = None
+    precision: str | None = None
     seconds: float | None = None
+    bytes_read: int | None = None
+    bytes_written: int | None = None
     notes: tuple[str, ...] = ()
     dry_run: bool = False
 
@@ -154,7 +180,7 @@ class _Denoised:
         job: the photo and its target.
         model: the name of the one that denoised it.
         kind: the format to write.
-        size: H and W of the photo that was read.
+        facts: what the record says about the photo that was read, the strength, and where it was denoised.
         is_raw: whether that was camera RAW.
         finish: develops what is not yet a picture.
         opened: what that needs, to be closed after it.
@@ -164,7 +190,7 @@ class _Denoised:
     job: Job
     model: str
     kind: str
-    size: tuple[int, int]
+    facts: dict[str, Any]
     is_raw: bool
     finish: "Callable[[], _Done]"
     opened: ExitStack
@@ -175,10 +201,12 @@ def _denoise(job: Job, load: Load, settings: Settings, progress: Progress | None
     started = time.perf_counter()
     with ExitStack() as source:
         task = source.enter_context(_checked(job, settings))
-        model, kind, is_raw, size = task.model, task.kind, isinstance(task.source, RawFile), task.source.shape
-        finish = _denoise_source(task, load(model), settings, progress)
+        model, kind, is_raw = task.model, task.kind, isinstance(task.source, RawFile)
+        denoiser = load(model)
+        facts = {"device": denoiser.device, "precision": denoiser.precision, **_facts_before(job, task, settings)}
+        finish = _denoise_source(task, denoiser, settings, progress)
         opened = source.pop_all() if is_raw else ExitStack()  # a photo's pixels need not stay in memory
-    return _Denoised(job, model, kind, size, is_raw, finish, opened, time.perf_counter() - started)
+    return _Denoised(job, model, kind, facts, is_raw, finish, opened, time.perf_counter() - started)
 
 
 def _write(denoised: _Denoised, settings: Settings) -> Result:
@@ -189,9 +217,10 @@ def _write(denoised: _Denoised, settings: Settings) -> Result:
     return_freed_memory()
     if job.makes_folder:
         _make_folder(job.target.parent)
-    software = f"denoise {__version__} ({Path(model).name}, {done.words(settings.strength)})"
-    modified = _modified(job.source)
-    image.write(job.target, done.picture, kind, software, settings.quality, settings.overwrite, modified)
+    software = f"denoise {__version__} ({Path(model).name}, {done.words(settings.strength_for_photos)})"
+    bytes_written = image.write(
+        job.target, done.picture, kind, software, settings.quality, settings.overwrite, _modified(job.source)
+    )
     notes = done.notes
     turned = kind != DNG
     if isinstance(done.picture, Photo):
@@ -210,10 +239,10 @@ def _write(denoised: _Denoised, settings: Settings) -> Result:
         source=str(job.source),
         target=str(job.target),
         model=model,
-        width=denoised.size[1],
-        height=denoised.size[0],
+        bytes_written=bytes_written,
         seconds=round(denoised.seconds + time.perf_counter() - started, 3),
         notes=notes,
+        **denoised.facts,
         **done.facts(),
     )
 
@@ -254,10 +283,77 @@ def preview(job: Job, load: Callable[[str], object], settings: Settings) -> Resu
     """
     with _checked(job, settings) as task:
         load(task.model)
-        H, W = task.source.shape
+        facts = _facts_before(job, task, settings)
         lost = image.losses(task.source.metadata, task.kind) if isinstance(task.source, Photo) else ()
         notes = (*task.source.notes, *task.notes, *lost, *foretell(job.source, job.target, settings.overwrite))
-    return Result(str(job.source), str(job.target), task.model, width=W, height=H, notes=notes, dry_run=True)
+    return Result(str(job.source), str(job.target), task.model, notes=notes, dry_run=True, **facts)
+
+
+def show_before_after(job: Job, load: Load, settings: Settings, progress: Progress | None = None) -> Result:
+    """Write a photo before and after, side by side, instead of the result.
+
+    Args:
+        job: the photo, and the PNG to write.
+        load: returns the denoiser of a model, given its name.
+        settings: how to denoise.
+        progress: called with the fraction done.
+
+    Returns:
+        The result, also if it failed; then nothing was written.
+    """
+    try:
+        return _show_before_after(job, load, settings, progress)
+    except DenoiseError as error:
+        return _failed(job, settings, error)
+
+
+def _show_before_after(job: Job, load: Load, settings: Settings, progress: Progress | None) -> Result:
+    started = time.perf_counter()
+    with _checked(job, settings) as task:
+        denoiser = load(task.model)
+        done = _denoise_source(task, denoiser, settings, progress)()
+        before = _undenoised(task.source, settings)
+        facts = {"device": denoiser.device, "precision": denoiser.precision, **_facts_before(job, task, settings)}
+    assert isinstance(done.picture, Photo)  # a PNG is made from nothing else
+    bytes_written = write_before_after(job.target, before, done.picture, settings.overwrite)
+    return Result(
+        source=str(job.source),
+        target=str(job.target),
+        model=task.model,
+        bytes_written=bytes_written,
+        seconds=round(time.perf_counter() - started, 3),
+        notes=done.notes,
+        **facts,
+        **done.facts(),
+    )
+
+
+def _undenoised(source: Photo | RawFile, settings: Settings) -> Photo:
+    if isinstance(source, Photo):
+        return source
+    photo = development.developed(source)
+    if settings.tone == "camera":
+        from denoise_cli.io.camera_tone import with_camera_tone  # imports SciPy
+
+        photo = with_camera_tone(source, photo)
+    return photo
+
+
+def _facts_before(job: Job, task: "_Task", settings: Settings) -> dict[str, Any]:
+    """What the record says that is known before a photo is denoised."""
+    H, W = task.source.shape
+    try:
+        bytes_read = None if str(job.source) == image.STDIN else job.source.stat().st_size
+    except OSError:  # it was read, and has gone since
+        bytes_read = None
+    return {
+        "width": W,
+        "height": H,
+        "megapixels": round(H * W / 1e6, 6),
+        "strength": settings.strength,
+        **asdict(settings.strength_for_photos),
+        "bytes_read": bytes_read,
+    }
 
 
 @dataclass(frozen=True)
@@ -291,6 +387,9 @@ def _checked(job: Job, settings: Settings) -> Iterator[_Task]:
         model = model_for(source, job.source, settings.model, settings.noise)
         kind = job.kind or (source.kind if source.kind in image.WRITABLE else FALLBACK_FORMAT)
         is_for_raw = find_model(model).is_for_raw
+        if is_for_raw and (settings.luma, settings.chroma, settings.detail) != (None, None, 0):
+            reason = "a camera RAW file is denoised before it has lightness and colours"
+            raise UsageError(f"{job.source}: --luma, --chroma and --detail: {reason}: use --strength")
         hot_pixels: HotPixels = "auto"
         notes: tuple[str, ...] = ()
         if isinstance(source, RawFile) and is_for_raw:
@@ -327,13 +426,16 @@ class _Done:
     noise_from: str | None
     notes: tuple[str, ...] = ()
 
-    def words(self, strength: float) -> str:
+    def words(self, strength: Strength) -> str:
         """The noise and the strength, for the software tag."""
+        words = f"strength {strength.luma:g}"
+        if not strength.is_even:
+            words = f"luma {strength.luma:g}, chroma {strength.chroma:g}, detail {strength.detail:g}"
         if self.noise is None:
-            return f"strength {strength:g}"
+            return words
         if isinstance(self.noise, ShotRead):
-            return f"shot {self.noise.shot:.3g}, read {self.noise.read:.3g}, strength {strength:g}"
-        return f"sigma {self.noise * 255:.1f}, strength {strength:g}"
+            return f"shot {self.noise.shot:.3g}, read {self.noise.read:.3g}, {words}"
+        return f"sigma {self.noise * 255:.1f}, {words}"
 
     def facts(self) -> dict[str, Any]:
         """The noise, for the record."""
@@ -349,18 +451,19 @@ def _denoise_source(
     """Denoise what was read; what is returned makes a picture of it, for which a RAW file must still be open."""
     source = task.source
     if not isinstance(source, RawFile):
-        return _denoise_developed(source, denoise, settings, progress)
+        return _denoise_developed(source, task.kind, denoise, settings, progress)
     if task.is_for_raw:
         finish = _denoise_raw(source, task, denoise, settings, progress)
     else:
-        finish = _denoise_developed(development.developed(source), denoise, settings, progress)
+        finish = _denoise_developed(development.developed(source), task.kind, denoise, settings, progress)
     return partial(_in_camera_tone, source, finish) if settings.tone == "camera" else finish
 
 
 def _denoise_developed(
-    photo: Photo, denoise: Denoiser, settings: Settings, progress: Progress | None
+    photo: Photo, kind: str, denoise: Denoiser, settings: Settings, progress: Progress | None
 ) -> Callable[[], _Done]:
-    clean, noise = denoise_photo(photo, denoise, settings, progress)
+    dither = settings.dither and image.is_lossless(photo, kind, settings.quality)
+    clean, noise = denoise_photo(photo, denoise, settings, progress, dither)
     noise_from = None if noise is None else "given" if settings.noise is not None else "estimated"
     done = _Done(clean, noise, noise_from, clean.notes)
     return lambda: done
@@ -398,12 +501,19 @@ def _in_camera_tone(raw: RawFile, finish: Callable[[], _Done]) -> _Done:
 
 
 def denoise_photo(
-    photo: Photo, denoise: Denoiser, settings: Settings, progress: Progress | None = None
+    photo: Photo, denoise: Denoiser, settings: Settings, progress: Progress | None = None, dither: bool = False
 ) -> tuple[Photo, float | ShotRead | None]:
     """Denoise a photo's pixels, and keep everything else about it.
 
     Floating point reaches beyond white. Networks are shown it up to `HIGHEST`, and what exceeds that keeps its distance
     from it, so that a bright light changes nothing but itself.
+
+    Args:
+        photo: what to denoise.
+        denoise: for photos.
+        settings: how to denoise.
+        progress: called with the fraction done.
+        dither: whether 8 bits are rounded with noise, see `imaging.dither`.
 
     Returns:
         The photo, and the given or estimated noise, a level on [0, 1] or a sensor's noise; None if the model finds the
@@ -421,7 +531,9 @@ def denoise_photo(
     elif noise is None and is_free_of_noise(pixels, visible):  # a blind model would still change it a little
         noise = 0.0
     return_freed_memory()
-    clean = pixels if noise == 0 else denoise.denoise_stored(pixels, white, noise, settings.strength, progress)
+    clean = pixels
+    if noise != 0:
+        clean = denoise.denoise_stored(pixels, white, noise, settings.strength_for_photos, progress, dither)
     denoise.release_memory()
     if clean is pixels:
         clean = photo.pixels

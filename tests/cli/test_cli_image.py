@@ -1,7 +1,9 @@
 """`denoise image`, as a shell sees it."""
 
+import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,6 +17,10 @@ import imagecodecs
 import numpy as np
 import pytest
 from PIL import Image
+
+from denoise_cli.imaging import dither
+from denoise_cli.io.grid import CAPTION_HEIGHT, GAP
+from denoise_cli.pipeline.before_after import SIDE
 
 DENOISE = [sys.executable, "-m", "denoise_cli"]
 ROOT = Path(__file__).parents[2]
@@ -61,6 +67,173 @@ def test_a_level_that_is_named_is_told_to_a_model_that_listens(cli: Cli, photo: 
     done = cli("image", jpeg, "-o", tmp_path / "other.png", "--noise", "20", "--model", "mallenet-r")
     assert done.code == 2
     assert "--noise 20: mallenet-r finds the level itself: choose another model, or use --strength" in done.err
+
+
+def test_a_jpeg_is_compressed_as_before_unless_a_quality_is_given(cli: Cli, photo: Path, tmp_path: Path) -> None:
+    source, kept, given = (tmp_path / f"{name}.jpg" for name in ("source", "kept", "given"))
+    Image.open(photo).save(source, quality=75, progressive=True)
+    assert cli("image", source, "-o", kept, "-q").code == 0
+    assert cli("image", source, "-o", given, "-q", "--quality", "95").code == 0
+    with Image.open(source) as before, Image.open(kept) as same, Image.open(given) as finer:
+        assert same.quantization == before.quantization  # type: ignore[attr-defined]
+        assert finer.quantization != before.quantization  # type: ignore[attr-defined]
+        assert "progressive" in same.info
+    assert kept.stat().st_size < source.stat().st_size
+
+
+def test_lightness_and_colour_have_strengths_of_their_own(cli: Cli, photo: Path, tmp_path: Path) -> None:
+    def run(name: str, *options: object) -> np.ndarray:
+        target = tmp_path / f"{name}.png"
+        assert cli("image", photo, "-o", target, "-q", "--dither", "off", *options).code == 0
+        return pixels(target)
+
+    def grain(values: np.ndarray) -> tuple[float, float]:
+        luma = values @ (0.2126, 0.7152, 0.0722)
+        return float(np.diff(luma, axis=0).std()), float(np.diff(values[..., 0] - values[..., 2], axis=0).std())
+
+    noisy, full = pixels(photo), run("full")
+    np.testing.assert_array_equal(run("explicit", "--luma", 1, "--chroma", 1, "--detail", 0), full)
+    np.testing.assert_array_equal(run("both", "--luma", 0, "--chroma", 0), noisy)
+    half = run("half", "--strength", 0.5)
+    np.testing.assert_array_equal(run("parts", "--luma", 0.5, "--chroma", 0.5), half)
+    np.testing.assert_array_equal(run("one", "--luma", 0.5, "--strength", 0.5), half)
+    only_chroma = run("chroma", "--luma", 0)
+    assert grain(only_chroma)[0] == pytest.approx(grain(noisy)[0], rel=0.01)
+    assert grain(only_chroma)[1] < 0.5 * grain(noisy)[1]
+    detailed = run("detail", "--detail", 0.5)
+    assert grain(full)[0] < grain(detailed)[0] < grain(noisy)[0]
+    with Image.open(tmp_path / "chroma.png") as picture:
+        assert "(mallenet-r, luma 0, chroma 1, detail 0)" in str(picture.getexif()[305])
+
+
+@pytest.mark.parametrize("options", [["--luma", "0.5"], ["--chroma", "1"], ["--detail", "0.1"]])
+def test_a_mosaic_is_refused_separate_strengths_in_one_line(cli: Cli, tmp_path: Path, options: list[str]) -> None:
+    raw, target = ROOT / "docs" / "images" / "noisy.dng", tmp_path / "clean.png"
+    done = cli("image", raw, "-o", target, *options)
+    assert done.code == 1
+    reason = "a camera RAW file is denoised before it has lightness and colours"
+    assert done.err == f"denoise: {raw}: --luma, --chroma and --detail: {reason}: use --strength\n"
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg", "raw"])
+def test_a_preview_shows_before_and_after_instead_of_the_result(
+    cli: Cli, photo: Path, tmp_path: Path, kind: str
+) -> None:
+    source, preview = photo, tmp_path / "preview.png"
+    if kind == "jpg":
+        source = tmp_path / "photo.jpg"
+        Image.open(photo).save(source)
+    if kind == "raw":
+        source = ROOT / "docs" / "images" / "noisy.dng"
+    files = set(tmp_path.iterdir())
+    done = cli("image", source, "--preview", preview, "--json", "-q")
+    assert (done.code, done.err) == (0, "")
+    assert set(tmp_path.iterdir()) == files | {preview}
+    record = json.loads(done.out)
+    assert record["bytes_written"] == preview.stat().st_size
+    height, width = min(record["height"], SIDE), min(record["width"], SIDE)
+    sheet = pixels(preview)
+    assert sheet.shape == (GAP + 2 * (height + CAPTION_HEIGHT + GAP), GAP + 2 * (width + GAP), 3)
+    top, right = GAP + CAPTION_HEIGHT, GAP + width + GAP
+    before, after = (sheet[top : top + height, left : left + width] for left in (GAP, right))
+    assert np.median(np.abs(np.diff(after, axis=0))) < 0.5 * np.median(np.abs(np.diff(before, axis=0)))
+    if kind != "raw":
+        np.testing.assert_array_equal(before, pixels(source))
+    assert cli("image", source, "-o", tmp_path / "result.png", "-q").code == 0
+    if kind != "raw":
+        np.testing.assert_array_equal(after, pixels(tmp_path / "result.png"))
+
+
+def test_a_preview_of_a_large_photo_shows_the_places_with_most_noise_and_most_detail(
+    cli: Cli, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    picture = np.full((1000, 1100, 3), 120, np.float32)
+    picture[40:360, 50:390] = np.where(np.arange(340)[None, :, None] // 4 % 2, 60, 200)  # top left: stripes
+    picture[550:, 650:] += rng.normal(0, 25, (450, 450, 3))  # bottom right: noise
+    source, preview = tmp_path / "source.png", tmp_path / "preview.png"
+    Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(source)
+    assert cli("image", source, "--preview", preview, "-q").code == 0
+    sheet = pixels(preview)
+    top = GAP + CAPTION_HEIGHT
+    noise, detail = (sheet[y : y + SIDE, GAP : GAP + SIDE] for y in (top, top + SIDE + CAPTION_HEIGHT + GAP))
+    assert np.abs(np.diff(noise, axis=0)).mean() > 15
+    assert np.abs(np.diff(detail, axis=0)).mean() < 5
+    assert np.abs(np.diff(detail, axis=1)).mean() > 15
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--preview", "p.jpg"], "--preview p.jpg: expected a .png file"),
+        (["--preview", "p.png", "-o", "x.png"], "--preview: no result is written: leave out --output, "),
+        (["--preview", "p.png", "--dry-run"], "--preview: no result is written: leave out --output, "),
+    ],
+)
+def test_a_preview_beside_a_result_is_refused(cli: Cli, photo: Path, options: list[str], message: str) -> None:
+    done = cli("image", photo, *options)
+    assert done.code == 2
+    assert done.err.startswith(f"denoise: {message}")
+    done = cli("image", photo, photo, "--preview", "p.png")
+    assert done.err == "denoise: --preview: shows a single photo: name one file\n"
+
+
+def test_a_preview_replaces_nothing_unless_asked(cli: Cli, photo: Path, tmp_path: Path) -> None:
+    preview = tmp_path / "preview.png"
+    preview.write_bytes(b"precious")
+    done = cli("image", photo, "--preview", preview, "--json")
+    assert done.code == 1
+    assert done.err == f"denoise: {preview}: already exists: use --overwrite to replace it\n"
+    assert json.loads(done.out)["error"] in done.err
+    assert preview.read_bytes() == b"precious"
+    assert cli("image", photo, "--preview", preview, "--overwrite", "-q").code == 0
+
+
+def longest_run(rows: np.ndarray) -> int:
+    """The largest number of neighbours in a row, (H, W), that are equal."""
+    ends = np.pad(np.diff(rows.astype(int), axis=1) != 0, ((0, 0), (1, 1)), constant_values=True)
+    return int(np.diff(np.flatnonzero(ends)).max())
+
+
+def test_a_clean_gradient_does_not_come_out_in_steps(cli: Cli, tmp_path: Path, rng: np.random.Generator) -> None:
+    ramp = np.linspace(100, 120, 1024, dtype=np.float32)[None, :, None].repeat(128, 0).repeat(3, 2)
+    noisy = tmp_path / "noisy.png"
+    Image.fromarray(np.rint(np.rint(ramp) + rng.normal(0, 3, ramp.shape)).astype(np.uint8)).save(noisy)
+    for name in ("auto", "off"):
+        assert cli("image", noisy, "-o", tmp_path / f"{name}.png", "--dither", name, "-q").code == 0
+    dithered, plain = (pixels(tmp_path / f"{name}.png") for name in ("auto", "off"))
+    clean = dither.dithered(ramp / 255, np.zeros(ramp.shape, np.uint8))
+    assert longest_run(clean[..., 1]) < longest_run(np.rint(ramp[..., 1]))
+    assert longest_run(dithered[..., 1]) <= longest_run(clean[..., 1])
+    assert longest_run(dithered[..., 1]) < longest_run(plain[..., 1])
+    assert np.abs(dithered - plain).max() <= 1
+    before = pixels(noisy)
+    np.testing.assert_array_equal(dithered[plain == before], before[plain == before])
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "is_dithered"),
+    [
+        ("png", [], True),
+        ("tif", [], True),
+        ("webp", ["--quality", "100"], True),
+        ("webp", [], False),
+        ("jpg", [], False),
+        ("png", ["--strength", "0"], False),
+    ],
+)
+def test_8_bits_without_loss_are_dithered(
+    cli: Cli, photo: Path, tmp_path: Path, target: str, options: list[str], is_dithered: bool
+) -> None:
+    results = []
+    for name in ("auto", "off", "again"):
+        path = tmp_path / f"{name}.{target}"
+        assert (
+            cli("image", photo, "-o", path, "-q", *options, *(["--dither", "off"] if name == "off" else [])).code == 0
+        )
+        results.append(pixels(path))
+    np.testing.assert_array_equal(results[0], results[2])
+    assert (results[0] != results[1]).any() == is_dithered
 
 
 def test_without_a_target_the_result_lies_beside(cli: Cli, photo: Path) -> None:
@@ -147,12 +320,30 @@ def test_a_dry_run_writes_nothing(cli: Cli, photo: Path, tmp_path: Path) -> None
     assert not (tmp_path / "out").exists()
 
 
+def test_a_record_holds_size_strength_and_device(cli: Cli, photo: Path, tmp_path: Path) -> None:
+    target = tmp_path / "clean.png"
+    record = json.loads(cli("image", photo, "-o", target, "--json", "--strength", "0.8", "--chroma", "1").out)
+    assert (record["width"], record["height"], record["megapixels"]) == (96, 80, 0.00768)
+    assert (record["strength"], record["luma"], record["chroma"], record["detail"]) == (0.8, 0.8, 1, 0)
+    assert (record["device"], record["precision"]) == ("cpu", "float32")
+    assert (record["bytes_read"], record["bytes_written"]) == (photo.stat().st_size, target.stat().st_size)
+    assert not any(isinstance(value, dict) for value in record.values())
+
+
+def test_the_page_describes_every_key_of_a_record() -> None:
+    from denoise_cli.pipeline.photo import Result
+
+    section = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8").split("**`--json`**", 1)[1].split("\n\n")[1]
+    described = [key for row in section.splitlines() for key in re.findall(r"`(\w+)`", row.split("|")[1])]
+    assert described == [field.name for field in dataclasses.fields(Result)]
+
+
 def test_a_dry_run_gives_the_records_of_a_run(cli: Cli, photo: Path, tmp_path: Path) -> None:
     arguments = "image", photo, tmp_path / "missing.png", "-o", f"{tmp_path}/out/", "--json", "-q"
     foretold, missing = map(json.loads, cli(*arguments, "--dry-run").out.splitlines())
     assert not (tmp_path / "out").exists()
     done, failed = map(json.loads, cli(*arguments).out.splitlines())
-    only_after_denoising = {"sigma": None, "noise_from": None, "seconds": None}
+    only_after_denoising = dict.fromkeys(("sigma", "noise_from", "seconds", "device", "precision", "bytes_written"))
     assert foretold == done | only_after_denoising | {"dry_run": True}
     assert missing == failed | {"dry_run": True}
     assert not done["dry_run"]
@@ -193,6 +384,9 @@ def test_a_dry_run_refuses_what_a_run_refuses(
         (["--noise", "much"], "--noise much: expected auto or a number from 0 to 255"),
         (["--noise", "-3"], "--noise -3: expected auto or a number from 0 to 255"),
         (["--tile", "10"], "--tile 10: expected auto or a number from 256 to 65536"),
+        (["--quality", "0"], "--quality 0: expected keep or a whole number from 1 to 100"),
+        (["--quality", "best"], "--quality best: expected keep or a whole number from 1 to 100"),
+        (["--dither", "on"], "--dither on: choose auto or off"),
         (["--precision", "int8"], "--precision int8: choose one of auto, fp32, bf16, fp16"),
         (["--format", "gif"], "--format gif: choose one of jpeg, png, tiff, webp, avif"),
         (["-o", "clean.gif"], "clean.gif: cannot write .gif: choose one of .jpg, .png, .tif, .webp, .avif"),

@@ -4,19 +4,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
 
 from denoise_cli.evaluation.report import (
-    CAPTION_HEIGHT,
     ERROR_GAIN,
-    GAP,
     MAX_ROWS,
     TemporalProfiles,
-    Tile,
     choose_photos,
     compare,
     most_detailed_crop,
-    write_grid,
     write_table,
 )
 
@@ -31,19 +26,6 @@ def test_a_table_is_what_was_put_into_it(tmp_path: Path) -> None:
     with (tmp_path / "table.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         rows = list(csv.DictReader(file))
     assert rows == [{key: "" if value is None else str(value) for key, value in one.items()} for one in records]
-
-
-def test_pictures_stand_in_rows_and_columns_at_their_own_size(tmp_path: Path) -> None:
-    rows = [[Tile("a", flat(0.2)), Tile("b", flat(1.7, 10, 12, 1))], [Tile("日本 \udcff", flat(0.6))]]
-    write_grid(tmp_path / "grid.png", rows, overwrite=False)
-    grid = np.asarray(Image.open(tmp_path / "grid.png"))
-    down, right = 20 + CAPTION_HEIGHT + GAP, 30 + GAP
-    assert grid.shape == (GAP + 2 * down, GAP + 2 * right, 3)
-    top = GAP + CAPTION_HEIGHT
-    assert (grid[top : top + 20, GAP : GAP + 30] == 51).all()
-    assert (grid[top : top + 10, GAP + right : GAP + right + 12] == 255).all()
-    assert (grid[top + down : top + down + 20, GAP : GAP + 30] == 153).all()
-    assert (grid[GAP:top, GAP : GAP + 30] < 255).any()
 
 
 def test_a_row_has_input_outputs_truth_and_errors() -> None:

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from denoise_cli import load_denoiser
 from denoise_cli.errors import DamagedWeights, OutOfMemory, UnknownModel
 from denoise_cli.imaging import tiling, transfer
+from denoise_cli.imaging.dither import dithered
 from denoise_cli.imaging.metrics import psnr
 from denoise_cli.imaging.noise import UNKNOWN_LEVEL, ShotRead, estimate_sigma
 from denoise_cli.imaging.pixels import from_float, to_float
+from denoise_cli.imaging.strength import Strength
 from denoise_cli.imaging.torch_transfer import sigma_in_linear, srgb_to_linear
 from denoise_cli.inference import denoiser as module
 from denoise_cli.inference.denoiser import Denoiser
@@ -116,6 +118,33 @@ def test_strength_is_the_share_of_the_noise_that_goes(
     np.testing.assert_allclose(some - noisy, strength * (whole - noisy), atol=1e-6)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_full_strength_in_lightness_and_colour_without_detail_is_full_strength(
+    denoise: Denoiser, noisy: NDArray[np.float32], channels: int
+) -> None:
+    image = noisy[..., :channels]
+    np.testing.assert_array_equal(denoise(image, SIGMA, Strength(1, 1, 0)), denoise(image, SIGMA))
+    stored = from_float(image, np.dtype(np.uint8))
+    np.testing.assert_array_equal(
+        denoise.denoise_stored(stored, 255, SIGMA, Strength(0.6, 0.6)), denoise.denoise_stored(stored, 255, SIGMA, 0.6)
+    )
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_lightness_colour_and_detail_do_not_show_the_borders_of_tiles(channels: int, rng: np.random.Generator) -> None:
+    image = rng.random((400, 600, channels), dtype=np.float32)
+    strength = Strength(0.7, 0.2, 0.9)
+    whole, tiled = (denoiser_of(Recorder(factor=0.5), tile)(image, SIGMA, strength) for tile in (1024, 256))
+    np.testing.assert_allclose(tiled, whole, atol=1e-6)
+    assert np.abs(whole - denoiser_of(Recorder(factor=0.5))(image, SIGMA, 0.7)).max() > 0.01
+
+
+def test_a_mosaic_has_neither_lightness_nor_colour(rng: np.random.Generator) -> None:
+    planes = rng.random((64, 64, 4), dtype=np.float32)
+    with pytest.raises(ValueError, match="not of mosaics"):
+        load_denoiser("mallenet-raw", "cpu", "fp32")(planes, 0.1, Strength(1, 0.5))
+
+
 def test_no_noise_is_nothing_to_take_away(denoise: Denoiser, noisy: NDArray[np.float32]) -> None:
     np.testing.assert_array_equal(denoise(noisy, sigma=0), noisy)
 
@@ -174,6 +203,36 @@ def test_pytorch_gets_the_same_of_stored_pixels(rng: np.random.Generator, dtype:
     last = net.image
     denoise(to_float(stored), SIGMA)
     assert torch.equal(net.image, last)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("tile", [256, 320, 1024])
+def test_8_bits_are_dithered_in_tiles_as_the_whole_picture_is(
+    tile: int, channels: int, rng: np.random.Generator
+) -> None:
+    stored = rng.integers(0, 256, (500, 600, channels), np.uint8)
+    denoise = denoiser_of(Recorder(factor=0.5), tile)
+    expected = dithered(denoise(to_float(stored), SIGMA), stored)
+    result = denoise.denoise_stored(stored, 255, SIGMA, dither=True)
+    assert (result != denoise.denoise_stored(stored, 255, SIGMA)).mean() > 0.1
+    # The weights of tiles add up to one but for the rounding of float32, so that a value in a thousand may fall
+    # on the other side of a step.
+    assert (result != expected).mean() < 0.001
+
+
+def test_other_types_are_never_dithered(rng: np.random.Generator) -> None:
+    denoise = denoiser_of(Recorder(factor=0.5))
+    for stored in (rng.integers(0, 65536, (64, 64, 3), np.uint16), rng.random((64, 64, 3), np.float32)):
+        white = 65535 if stored.dtype == np.uint16 else 1
+        plain = denoise.denoise_stored(stored, white, SIGMA)
+        np.testing.assert_array_equal(denoise.denoise_stored(stored, white, SIGMA, dither=True), plain)
+
+
+def test_what_is_not_denoised_is_not_dithered(rng: np.random.Generator) -> None:
+    stored = rng.integers(0, 256, (64, 64, 3), np.uint8)
+    for sigma, strength, factor in ((SIGMA, 0.0, 0.5), (0.0, 1.0, 0.5), (SIGMA, 1.0, 1.0), (SIGMA, 1.0, 0.999)):
+        denoise = denoiser_of(Recorder(factor))
+        np.testing.assert_array_equal(denoise.denoise_stored(stored, 255, sigma, strength, dither=True), stored)
 
 
 def test_the_networks_memory_can_be_released_between_pictures(denoise: Denoiser, noisy: NDArray[np.float32]) -> None:
