@@ -55,15 +55,20 @@ Noise = Annotated[
 ]
 Quality = Annotated[
     int,
-    typer.Option(metavar="N", min=1, max=100, help="Quality of JPEG, WebP and AVIF; 100 makes WebP lossless."),
+    typer.Option(
+        metavar="N",
+        min=1,
+        max=100,
+        help="Quality of JPEG, WebP, AVIF and JPEG XL; 100 makes WebP and JPEG XL lossless.",
+    ),
 ]
 Format = Annotated[
     str | None,
     typer.Option(
         "--format",
         metavar="FORMAT",
-        help="Output format, if the output's name does not imply it: jpeg, png, tiff, webp, avif, or, for camera RAW, "
-        "dng.",
+        help="Output format, if the output's name does not imply it: jpeg, png, tiff, webp, avif, jxl, or, for camera "
+        "RAW, dng.",
         show_default="the input's; png for HEIF, BMP and RAW",
     ),
 ]

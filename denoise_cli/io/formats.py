@@ -32,6 +32,7 @@ FORMATS = {
     "tiff": Format((".tif", ".tiff"), (8, 16, 32)),
     "webp": Format((".webp",), (8,), grey=False, longest=16383),
     "avif": Format((".avif",), (8,), longest=65535),
+    "jxl": Format((".jxl",), (8, 16, 32)),
     "heif": Format((".heic", ".heif", ".hif")),
     "bmp": Format((".bmp", ".dib")),
     "dng": Format((".dng",)),

@@ -3,7 +3,7 @@
 import dataclasses
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from PIL import UnidentifiedImageError
 from denoise_cli.errors import UnreadableFile, UnwritableFile
 from denoise_cli.files import write_atomically
 from denoise_cli.imaging.pixels import convert, white_value
-from denoise_cli.io import development, dng, heif, pillow, png, raw_formats, tiff
+from denoise_cli.io import development, dng, heif, jxl, pillow, png, raw_formats, tiff
 from denoise_cli.io.camera_exif import CR3
 from denoise_cli.io.decoding import decoder_errors, one_line
 from denoise_cli.io.formats import FORMATS, TARGETS, WRITABLE, is_photo, kind_for, kind_named
@@ -38,6 +38,11 @@ __all__ = [
 ]
 
 STDIN = "-"
+# Formats that Pillow does not read: how each is recognised and decoded.
+DECODERS: tuple[tuple[Callable[[bytes], bool], Callable[[bytes, int], Photo]], ...] = (
+    (heif.is_heif, heif.decode),
+    (jxl.is_jpeg_xl, jxl.decode),
+)
 
 
 def read(source: Path, max_pixels: int = MAX_PIXELS) -> Photo:
@@ -95,7 +100,7 @@ def write(
         photo: what to write.
         kind: a name from `WRITABLE`, or "dng" for a digital negative.
         software: the name of the program, for the metadata.
-        quality: 1 to 100 for lossy formats; 100 makes WebP lossless.
+        quality: 1 to 100 for lossy formats; 100 makes WebP and JPEG XL lossless.
         overwrite: whether an existing file is replaced.
 
     Raises:
@@ -136,7 +141,7 @@ def encode(photo: Photo | dng.DigitalNegative, kind: str, software: str, quality
     alpha = None if photo.alpha is None else convert(photo.alpha, dtype)
     if alpha is not None and not known.alpha:
         if (alpha < white_value(dtype)).any():
-            raise ValueError("it cannot hold transparency: choose .png, .tif, .webp or .avif")
+            raise ValueError("it cannot hold transparency: choose .png, .tif, .webp, .avif or .jxl")
         alpha = None
     pixels = convert(photo.pixels, dtype)
     if not known.grey and pixels.shape[2] == 1:
@@ -146,6 +151,8 @@ def encode(photo: Photo | dng.DigitalNegative, kind: str, software: str, quality
         return tiff.encode(photo, software)
     if kind == "png":
         return png.encode(photo, software)
+    if kind == "jxl":
+        return jxl.encode(photo, software, quality)
     return pillow.encode(photo, kind, software, quality)
 
 
@@ -154,8 +161,9 @@ def _decode(data: bytes, extension: str, max_pixels: int, name: object) -> Photo
         if extension in raw_formats.EXTENSIONS or dng.is_dng(data) or raw_formats.is_tiff_of_camera(data):
             return RawFile(data, max_pixels, name)
         return tiff.decode(data, max_pixels)
-    if data[4:8] == b"ftyp" and data[8:12] in heif.BRANDS and b"av01" not in data[:4096]:
-        return heif.decode(data, max_pixels)
+    for is_its, decode in DECODERS:
+        if is_its(data):
+            return decode(data, max_pixels)
     if data.startswith(raw_formats.SIGNATURES) or data[4:12] == CR3:
         return RawFile(data, max_pixels, name)
     try:

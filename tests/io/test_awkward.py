@@ -14,7 +14,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from denoise_cli.errors import UnreadableFile
 from denoise_cli.io import image
+from denoise_cli.io.metadata import Metadata
 from denoise_cli.io.photo import Photo
+from denoise_cli.io.profiles import D65, icc_profile
 
 Encode = Callable[..., bytes]
 Pixels = NDArray[np.uint8]
@@ -22,6 +24,7 @@ Pixels = NDArray[np.uint8]
 SAMPLES = [
     *("jpeg", "progressive jpeg", "png", "16-bit png", "palette png", "webp", "lossless webp", "avif", "10-bit avif"),
     *("bmp", "heif", "tiff", "16-bit tiff", "tiled tiff", "jpeg tiff", "big-endian bigtiff"),
+    *("lossy jpeg xl", "float jpeg xl", "jpeg xl with profile", "jpeg xl from jpeg"),
 ]
 MAGIC = {
     "jpeg": b"\xff\xd8\xff\xe0",
@@ -32,6 +35,8 @@ MAGIC = {
     "avif": b"\x00\x00\x00\x1cftypavif\x00\x00\x00\x00",
     "heif": b"\x00\x00\x00\x1cftypheic\x00\x00\x00\x00",
     "bmp": b"BM",
+    "jpeg xl": b"\xff\x0a",
+    "jpeg xl container": b"\x00\x00\x00\x0cJXL \r\n\x87\n\x00\x00\x00\x14ftypjxl \x00\x00\x00\x00jxl ",
 }
 FLIPS = 200
 LIMIT = 1_000_000  # pixels: what a damaged header may claim
@@ -48,6 +53,7 @@ def sample(picture: Pixels, camera_exif: Image.Exif, xmp: bytes, with_pillow: En
         return buffer.getvalue()
 
     deep = picture.astype(np.uint16) * 257
+    wide = icc_profile(D65, (0.64, 0.33, 0.21, 0.71, 0.15, 0.06), 2.2)
     metadata = {"exif": camera_exif.tobytes(), "xmp": xmp}
     makers: dict[str, Callable[[], bytes]] = {
         "jpeg": lambda: with_pillow(picture, "JPEG", **metadata),
@@ -68,6 +74,15 @@ def sample(picture: Pixels, camera_exif: Image.Exif, xmp: bytes, with_pillow: En
         "big-endian bigtiff": lambda: with_tifffile(picture, photometric="rgb", bigtiff=True, byteorder=">"),
     }
 
+    meta = Metadata(exif=camera_exif.tobytes(), xmp=xmp)
+    makers |= {
+        "lossy jpeg xl": lambda: image.encode(Photo(picture, None, "test", meta), "jxl", "test"),
+        "float jpeg xl": lambda: image.encode(Photo(picture / np.float32(200), None, "test"), "jxl", "test", 100),
+        "jpeg xl with profile": lambda: image.encode(Photo(picture, None, "test", Metadata(icc=wide)), "jxl", "test"),
+        "jpeg xl from jpeg": lambda: bytes(
+            imagecodecs.jpegxl_encode_jpeg(with_pillow(picture, "JPEG", icc_profile=wide), usecontainer=True)
+        ),
+    }
     return lambda name: makers[name]()
 
 

@@ -22,7 +22,6 @@ Encode = Callable[..., bytes]
 Read = Callable[..., Photo]
 Pixels = NDArray[np.uint8]
 
-LOSSLESS = ["png", "tiff"]
 LAYOUTS = {"grey": (1, False), "grey with alpha": (1, True), "RGB": (3, False), "RGB with alpha": (3, True)}
 DTYPES = {8: np.uint8, 16: np.uint16, 32: np.float32}
 
@@ -43,13 +42,16 @@ def smooth(channels: int, dtype: type[np.generic], height: int = 32, width: int 
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize(("kind", "bits"), [("png", 8), ("png", 16), ("tiff", 8), ("tiff", 16), ("tiff", 32)])
+@pytest.mark.parametrize(
+    ("kind", "bits"),
+    [("png", 8), ("png", 16), *((kind, bits) for kind in ("tiff", "jxl") for bits in (8, 16, 32))],
+)
 def test_what_a_lossless_format_holds_comes_back_bit_for_bit(
     kind: str, bits: int, layout: str, rng: np.random.Generator, read_bytes: Read
 ) -> None:
     photo = photo_of(bits, layout, rng)
 
-    back = read_bytes(image.encode(photo, kind, "test"))
+    back = read_bytes(image.encode(photo, kind, "test", quality=100))
 
     assert back.kind == kind
     assert back.pixels.dtype == DTYPES[bits]
@@ -87,7 +89,7 @@ def test_lossy_formats_write_the_nearest_8_bits(kind: str, channels: int, bits: 
     assert np.abs(to_float(back.pixels) - to_float(photo.pixels)).mean() < 0.01
 
 
-@pytest.mark.parametrize("kind", ["webp", "avif"])
+@pytest.mark.parametrize("kind", ["webp", "avif", "jxl"])
 def test_lossy_formats_keep_alpha(kind: str, picture: Pixels, read_bytes: Read) -> None:
     alpha = smooth(1, np.uint8, *picture.shape[:2])[..., 0]
 
@@ -115,7 +117,7 @@ def test_jpeg_refuses_transparency_in_one_line(picture: Pixels, tmp_path: Path) 
         image.write(target, Photo(picture, alpha, "png"), "jpeg", "test")
 
     assert str(caught.value) == (
-        f"{target}: cannot be encoded as jpeg: it cannot hold transparency: choose .png, .tif, .webp or .avif"
+        f"{target}: cannot be encoded as jpeg: it cannot hold transparency: choose .png, .tif, .webp, .avif or .jxl"
     )
     assert not target.exists()
 
@@ -164,7 +166,7 @@ def test_the_name_of_a_target_says_its_format(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["a.heic", "a.bmp", "a.gif", "a", "a.cr2"])
 def test_a_name_of_a_format_that_is_not_written_is_refused(name: str) -> None:
-    with pytest.raises(UsageError, match=r"choose one of \.jpg, \.png, \.tif, \.webp, \.avif, \.dng$"):
+    with pytest.raises(UsageError, match=r"choose one of \.jpg, \.png, \.tif, \.webp, \.avif, \.jxl, \.dng$"):
         image.kind_for(Path(name))
 
 
