@@ -59,7 +59,7 @@ Quality = Annotated[
         metavar="N",
         min=1,
         max=100,
-        help="Quality of JPEG, WebP, AVIF and JPEG XL; 100 makes WebP and JPEG XL lossless.",
+        help="Quality of JPEG, WebP, AVIF, JPEG XL and JPEG 2000; 100 makes the last two and WebP lossless.",
     ),
 ]
 Format = Annotated[
@@ -67,8 +67,8 @@ Format = Annotated[
     typer.Option(
         "--format",
         metavar="FORMAT",
-        help="Output format, if the output's name does not imply it: jpeg, png, tiff, webp, avif, jxl, or, for camera "
-        "RAW, dng.",
+        help="Output format, if the output's name does not imply it: jpeg, png, tiff, webp, avif, jxl, jp2, or, for "
+        "camera RAW, dng.",
         show_default="the input's; png for HEIF, BMP and RAW",
     ),
 ]

@@ -14,5 +14,7 @@ def load_imagecodecs() -> ModuleType:
     try:
         import imagecodecs
     except ImportError as error:
-        raise MissingDependency("writing PNG, JPEG XL, and more than 8 bits in PNG and AVIF", "imagecodecs") from error
+        raise MissingDependency(
+            "writing PNG, JPEG XL, JPEG 2000, and more than 8 bits in PNG and AVIF", "imagecodecs"
+        ) from error
     return imagecodecs

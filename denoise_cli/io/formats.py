@@ -33,6 +33,8 @@ FORMATS = {
     "webp": Format((".webp",), (8,), grey=False, longest=16383),
     "avif": Format((".avif",), (8,), longest=65535),
     "jxl": Format((".jxl",), (8, 16, 32)),
+    "jp2": Format((".jp2", ".jpx", ".jpf"), (8, 16)),
+    "j2k": Format((".j2k", ".j2c", ".jpc")),
     "heif": Format((".heic", ".heif", ".hif")),
     "bmp": Format((".bmp", ".dib")),
     "dng": Format((".dng",)),

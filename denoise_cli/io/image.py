@@ -13,7 +13,7 @@ from PIL import UnidentifiedImageError
 from denoise_cli.errors import UnreadableFile, UnwritableFile
 from denoise_cli.files import write_atomically
 from denoise_cli.imaging.pixels import convert, white_value
-from denoise_cli.io import development, dng, heif, jxl, pillow, png, raw_formats, tiff
+from denoise_cli.io import development, dng, heif, jp2, jxl, pillow, png, raw_formats, tiff
 from denoise_cli.io.camera_exif import CR3
 from denoise_cli.io.decoding import decoder_errors, one_line
 from denoise_cli.io.formats import FORMATS, TARGETS, WRITABLE, is_photo, kind_for, kind_named
@@ -42,6 +42,7 @@ STDIN = "-"
 DECODERS: tuple[tuple[Callable[[bytes], bool], Callable[[bytes, int], Photo]], ...] = (
     (heif.is_heif, heif.decode),
     (jxl.is_jpeg_xl, jxl.decode),
+    (jp2.is_jpeg_2000, jp2.decode),
 )
 
 
@@ -100,7 +101,7 @@ def write(
         photo: what to write.
         kind: a name from `WRITABLE`, or "dng" for a digital negative.
         software: the name of the program, for the metadata.
-        quality: 1 to 100 for lossy formats; 100 makes WebP and JPEG XL lossless.
+        quality: 1 to 100 for lossy formats; 100 makes WebP, JPEG XL and JPEG 2000 lossless.
         overwrite: whether an existing file is replaced.
 
     Raises:
@@ -153,6 +154,8 @@ def encode(photo: Photo | dng.DigitalNegative, kind: str, software: str, quality
         return png.encode(photo, software)
     if kind == "jxl":
         return jxl.encode(photo, software, quality)
+    if kind == "jp2":
+        return jp2.encode(photo, software, quality)
     return pillow.encode(photo, kind, software, quality)
 
 

@@ -25,6 +25,7 @@ SAMPLES = [
     *("jpeg", "progressive jpeg", "png", "16-bit png", "palette png", "webp", "lossless webp", "avif", "10-bit avif"),
     *("bmp", "heif", "tiff", "16-bit tiff", "tiled tiff", "jpeg tiff", "big-endian bigtiff"),
     *("lossy jpeg xl", "float jpeg xl", "jpeg xl with profile", "jpeg xl from jpeg"),
+    *("jpeg 2000", "lossless jpeg 2000", "16-bit jpeg 2000 codestream"),
 ]
 MAGIC = {
     "jpeg": b"\xff\xd8\xff\xe0",
@@ -35,6 +36,8 @@ MAGIC = {
     "avif": b"\x00\x00\x00\x1cftypavif\x00\x00\x00\x00",
     "heif": b"\x00\x00\x00\x1cftypheic\x00\x00\x00\x00",
     "bmp": b"BM",
+    "jpeg 2000": b"\x00\x00\x00\x0cjP  \r\n\x87\n\x00\x00\x00\x14ftypjp2 \x00\x00\x00\x00jp2 ",
+    "jpeg 2000 codestream": b"\xff\x4f\xff\x51",
     "jpeg xl": b"\xff\x0a",
     "jpeg xl container": b"\x00\x00\x00\x0cJXL \r\n\x87\n\x00\x00\x00\x14ftypjxl \x00\x00\x00\x00jxl ",
 }
@@ -76,6 +79,9 @@ def sample(picture: Pixels, camera_exif: Image.Exif, xmp: bytes, with_pillow: En
 
     meta = Metadata(exif=camera_exif.tobytes(), xmp=xmp)
     makers |= {
+        "jpeg 2000": lambda: image.encode(Photo(picture, None, "test", meta), "jp2", "test"),
+        "lossless jpeg 2000": lambda: image.encode(Photo(picture, picture[..., 0], "test"), "jp2", "test", 100),
+        "16-bit jpeg 2000 codestream": lambda: bytes(imagecodecs.jpeg2k_encode(deep, codecformat="j2k")),
         "lossy jpeg xl": lambda: image.encode(Photo(picture, None, "test", meta), "jxl", "test"),
         "float jpeg xl": lambda: image.encode(Photo(picture / np.float32(200), None, "test"), "jxl", "test", 100),
         "jpeg xl with profile": lambda: image.encode(Photo(picture, None, "test", Metadata(icc=wide)), "jxl", "test"),

@@ -44,7 +44,13 @@ def smooth(channels: int, dtype: type[np.generic], height: int = 32, width: int 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize(
     ("kind", "bits"),
-    [("png", 8), ("png", 16), *((kind, bits) for kind in ("tiff", "jxl") for bits in (8, 16, 32))],
+    [
+        ("png", 8),
+        ("png", 16),
+        ("jp2", 8),
+        ("jp2", 16),
+        *((kind, bits) for kind in ("tiff", "jxl") for bits in (8, 16, 32)),
+    ],
 )
 def test_what_a_lossless_format_holds_comes_back_bit_for_bit(
     kind: str, bits: int, layout: str, rng: np.random.Generator, read_bytes: Read
@@ -89,7 +95,7 @@ def test_lossy_formats_write_the_nearest_8_bits(kind: str, channels: int, bits: 
     assert np.abs(to_float(back.pixels) - to_float(photo.pixels)).mean() < 0.01
 
 
-@pytest.mark.parametrize("kind", ["webp", "avif", "jxl"])
+@pytest.mark.parametrize("kind", ["webp", "avif", "jxl", "jp2"])
 def test_lossy_formats_keep_alpha(kind: str, picture: Pixels, read_bytes: Read) -> None:
     alpha = smooth(1, np.uint8, *picture.shape[:2])[..., 0]
 
@@ -166,7 +172,7 @@ def test_the_name_of_a_target_says_its_format(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["a.heic", "a.bmp", "a.gif", "a", "a.cr2"])
 def test_a_name_of_a_format_that_is_not_written_is_refused(name: str) -> None:
-    with pytest.raises(UsageError, match=r"choose one of \.jpg, \.png, \.tif, \.webp, \.avif, \.jxl, \.dng$"):
+    with pytest.raises(UsageError, match=r"choose one of \.jpg, \.png, \.tif, \.webp, \.avif, \.jxl, \.jp2, \.dng$"):
         image.kind_for(Path(name))
 
 
