@@ -16,6 +16,7 @@ class Format:
         depths: bits per value that can be written, ascending; empty for formats that are only read.
         alpha: whether it can hold transparency.
         grey: whether it can hold a single channel; if not, grey photos are written with three equal ones.
+        colour: whether it can hold RGB; if not, photos in colour are refused.
         longest: pixels, the largest width or height.
     """
 
@@ -23,6 +24,7 @@ class Format:
     depths: tuple[int, ...] = ()
     alpha: bool = True
     grey: bool = True
+    colour: bool = True
     longest: int = 2**31 - 1
 
 
@@ -34,7 +36,13 @@ FORMATS = {
     "avif": Format((".avif",), (8,), longest=65535),
     "jxl": Format((".jxl",), (8, 16, 32)),
     "jp2": Format((".jp2", ".jpx", ".jpf"), (8, 16)),
+    "pbm": Format((".pbm",)),
     "j2k": Format((".j2k", ".j2c", ".jpc")),
+    "ppm": Format((".ppm",), (8, 16), alpha=False, grey=False),
+    "pgm": Format((".pgm",), (8, 16), alpha=False, colour=False),
+    "pnm": Format((".pnm",), (8, 16), alpha=False),
+    "pfm": Format((".pfm",), (32,), alpha=False),
+    "hdr": Format((".hdr", ".rgbe"), (32,), alpha=False, grey=False),
     "heif": Format((".heic", ".heif", ".hif")),
     "bmp": Format((".bmp", ".dib")),
     "dng": Format((".dng",)),

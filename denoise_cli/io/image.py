@@ -13,7 +13,7 @@ from PIL import UnidentifiedImageError
 from denoise_cli.errors import UnreadableFile, UnwritableFile
 from denoise_cli.files import write_atomically
 from denoise_cli.imaging.pixels import convert, white_value
-from denoise_cli.io import development, dng, heif, jp2, jxl, pillow, png, raw_formats, tiff
+from denoise_cli.io import development, dng, heif, jp2, jxl, pillow, png, pnm, radiance, raw_formats, tiff
 from denoise_cli.io.camera_exif import CR3
 from denoise_cli.io.decoding import decoder_errors, one_line
 from denoise_cli.io.formats import FORMATS, TARGETS, WRITABLE, is_photo, kind_for, kind_named
@@ -43,7 +43,17 @@ DECODERS: tuple[tuple[Callable[[bytes], bool], Callable[[bytes, int], Photo]], .
     (heif.is_heif, heif.decode),
     (jxl.is_jpeg_xl, jxl.decode),
     (jp2.is_jpeg_2000, jp2.decode),
+    (pnm.is_netpbm, pnm.decode),
+    (radiance.is_radiance, radiance.decode),
 )
+# Formats that Pillow does not write, or not well enough, by their names in `FORMATS`: without loss, with a quality, and
+# those that hold pixels alone.
+LOSSLESS_ENCODERS: dict[str, Callable[[Photo, str], bytes]] = {"tiff": tiff.encode, "png": png.encode}
+LOSSY_ENCODERS: dict[str, Callable[[Photo, str, int], bytes]] = {"jxl": jxl.encode, "jp2": jp2.encode}
+BARE_ENCODERS: dict[str, Callable[[Photo], bytes]] = {
+    "hdr": radiance.encode,
+    **dict.fromkeys(("ppm", "pgm", "pnm", "pfm"), pnm.encode),
+}
 
 
 def read(source: Path, max_pixels: int = MAX_PIXELS) -> Photo:
@@ -134,28 +144,13 @@ def encode(photo: Photo | dng.DigitalNegative, kind: str, software: str, quality
         return dng.encode(photo, software)
     if kind == "dng":
         raise ValueError("it can only be made from camera RAW: choose .tif or .png")
-    known = FORMATS[kind]
-    if max(photo.pixels.shape) > known.longest:
-        raise ValueError(f"it holds at most {known.longest} pixels in a row or a column: choose .png or .tif")
-    depth = min((bits for bits in known.depths if bits >= photo.bits), default=max(known.depths))
-    dtype = np.dtype({8: np.uint8, 16: np.uint16, 32: np.float32}[depth])
-    alpha = None if photo.alpha is None else convert(photo.alpha, dtype)
-    if alpha is not None and not known.alpha:
-        if (alpha < white_value(dtype)).any():
-            raise ValueError("it cannot hold transparency: choose .png, .tif, .webp, .avif or .jxl")
-        alpha = None
-    pixels = convert(photo.pixels, dtype)
-    if not known.grey and pixels.shape[2] == 1:
-        pixels = np.repeat(pixels, 3, axis=2)  # type: ignore[assignment]
-    photo = Photo(pixels, alpha, kind, _for_output(photo.metadata, pixels.shape[2]))
-    if kind == "tiff":
-        return tiff.encode(photo, software)
-    if kind == "png":
-        return png.encode(photo, software)
-    if kind == "jxl":
-        return jxl.encode(photo, software, quality)
-    if kind == "jp2":
-        return jp2.encode(photo, software, quality)
+    photo = _as_held(photo, kind)
+    if kind in BARE_ENCODERS:
+        return BARE_ENCODERS[kind](photo)
+    if kind in LOSSLESS_ENCODERS:
+        return LOSSLESS_ENCODERS[kind](photo, software)
+    if kind in LOSSY_ENCODERS:
+        return LOSSY_ENCODERS[kind](photo, software, quality)
     return pillow.encode(photo, kind, software, quality)
 
 
@@ -175,6 +170,26 @@ def _decode(data: bytes, extension: str, max_pixels: int, name: object) -> Photo
         if extension not in raw_formats.EXTENSIONS:
             raise
     return RawFile(data, max_pixels, name)
+
+
+def _as_held(photo: Photo, kind: str) -> Photo:
+    """The photo as a format can hold it."""
+    known = FORMATS[kind]
+    if max(photo.pixels.shape) > known.longest:
+        raise ValueError(f"it holds at most {known.longest} pixels in a row or a column: choose .png or .tif")
+    depth = min((bits for bits in known.depths if bits >= photo.bits), default=max(known.depths))
+    dtype = np.dtype({8: np.uint8, 16: np.uint16, 32: np.float32}[depth])
+    alpha = None if photo.alpha is None else convert(photo.alpha, dtype)
+    if alpha is not None and not known.alpha:
+        if (alpha < white_value(dtype)).any():
+            raise ValueError("it cannot hold transparency: choose .png, .tif, .webp, .avif or .jxl")
+        alpha = None
+    if not known.colour and photo.pixels.shape[2] == 3:
+        raise ValueError("it holds greyscale alone: choose .ppm or .png")
+    pixels = convert(photo.pixels, dtype)
+    if not known.grey and pixels.shape[2] == 1:
+        pixels = np.repeat(pixels, 3, axis=2)  # type: ignore[assignment]
+    return Photo(pixels, alpha, kind, _for_output(photo.metadata, pixels.shape[2]))
 
 
 def _for_output(meta: Metadata, channels: int) -> Metadata:

@@ -135,8 +135,8 @@ def _colours(header: list[tuple[bytes, bytes]]) -> tuple[int | None, bytes | Non
     if icc is not None and icc[16:20] not in (b"RGB ", b"GRAY"):
         raise ValueError(f"{icc[16:20].decode('ascii', 'replace').strip()} colours: convert it to RGB or grey first")
     if icc is None and number not in (None, SRGB, GREY, SYCC):
-        name = "CMYK" if number == CMYK else f"unusual (number {number})"
-        raise ValueError(f"{name} colours: convert it to RGB or grey first")
+        space = "CMYK" if number == CMYK else f"unusual (number {number})"
+        raise ValueError(f"{space} colours: convert it to RGB or grey first")
     return number, icc
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from denoise_cli.errors import UnreadableFile
+from denoise_cli.imaging.pixels import white_value
 from denoise_cli.io import image
 from denoise_cli.io.metadata import Metadata
 from denoise_cli.io.photo import Photo
@@ -25,6 +26,7 @@ SAMPLES = [
     *("jpeg", "progressive jpeg", "png", "16-bit png", "palette png", "webp", "lossless webp", "avif", "10-bit avif"),
     *("bmp", "heif", "tiff", "16-bit tiff", "tiled tiff", "jpeg tiff", "big-endian bigtiff"),
     *("lossy jpeg xl", "float jpeg xl", "jpeg xl with profile", "jpeg xl from jpeg"),
+    *("ppm", "16-bit ppm", "plain ppm", "pfm", "radiance"),
     *("jpeg 2000", "lossless jpeg 2000", "16-bit jpeg 2000 codestream"),
 ]
 MAGIC = {
@@ -36,6 +38,9 @@ MAGIC = {
     "avif": b"\x00\x00\x00\x1cftypavif\x00\x00\x00\x00",
     "heif": b"\x00\x00\x00\x1cftypheic\x00\x00\x00\x00",
     "bmp": b"BM",
+    "ppm": b"P6\n24 32\n255\n",
+    "pfm": b"PF\n24 32\n-1.0\n",
+    "radiance": b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 90 +X 80\n",
     "jpeg 2000": b"\x00\x00\x00\x0cjP  \r\n\x87\n\x00\x00\x00\x14ftypjp2 \x00\x00\x00\x00jp2 ",
     "jpeg 2000 codestream": b"\xff\x4f\xff\x51",
     "jpeg xl": b"\xff\x0a",
@@ -79,6 +84,11 @@ def sample(picture: Pixels, camera_exif: Image.Exif, xmp: bytes, with_pillow: En
 
     meta = Metadata(exif=camera_exif.tobytes(), xmp=xmp)
     makers |= {
+        "ppm": lambda: image.encode(Photo(picture, None, "test"), "ppm", "test"),
+        "16-bit ppm": lambda: image.encode(Photo(deep, None, "test"), "pnm", "test"),
+        "plain ppm": lambda: b"P3 32 24 255\n" + b" ".join(b"%d" % value for value in picture.ravel()),
+        "pfm": lambda: image.encode(Photo(picture / np.float32(200), None, "test"), "pfm", "test"),
+        "radiance": lambda: image.encode(Photo(picture / np.float32(200), None, "test"), "hdr", "test"),
         "jpeg 2000": lambda: image.encode(Photo(picture, None, "test", meta), "jp2", "test"),
         "lossless jpeg 2000": lambda: image.encode(Photo(picture, picture[..., 0], "test"), "jp2", "test", 100),
         "16-bit jpeg 2000 codestream": lambda: bytes(imagecodecs.jpeg2k_encode(deep, codecformat="j2k")),
@@ -222,8 +232,10 @@ def test_odd_photos_keep_their_size_in_every_format(collection: list[Path], tmp_
             continue
         for kind in image.WRITABLE:
             path = tmp_path / f"{file.stem[:50]}.{kind}"
-            if kind == "jpeg" and photo.alpha is not None and photo.alpha.min() < np.iinfo(photo.alpha.dtype).max:
-                with pytest.raises(ValueError, match=r"^it cannot hold transparency"):
+            known = image.FORMATS[kind]
+            is_opaque = photo.alpha is None or photo.alpha.min() == white_value(photo.alpha.dtype)
+            if not (known.alpha or is_opaque) or (photo.pixels.shape[2] == 3 and not known.colour):
+                with pytest.raises(ValueError, match=r"^it cannot hold transparency|^it holds greyscale alone"):
                     image.encode(photo, kind, "test")
                 continue
             path.write_bytes(image.encode(photo, kind, "test"))
