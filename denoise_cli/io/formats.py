@@ -45,6 +45,7 @@ FORMATS = {
     "hdr": Format((".hdr", ".rgbe"), (32,), alpha=False, grey=False),
     "heif": Format((".heic", ".heif", ".hif")),
     "bmp": Format((".bmp", ".dib")),
+    "gif": Format((".gif",)),
     "dng": Format((".dng",)),
 }
 WRITABLE = [name for name, known in FORMATS.items() if known.depths]

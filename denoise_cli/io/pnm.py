@@ -115,11 +115,10 @@ def _binary(data: bytes, start: int, magic: bytes, shape: tuple[int, int, int], 
 
 def _scaled(values: np.ndarray, white: int) -> Pixels:
     """In 8 or 16 bits, with their largest value for what is white in the file."""
-    top, dtype = (255, np.uint8) if white < 256 else (65535, np.uint16)
+    top = 255 if white < 256 else 65535
     if white != top:
         values = (np.minimum(values, white).astype(np.uint32) * top + white // 2) // white
-    pixels: Pixels = values.astype(dtype)
-    return pixels
+    return values.astype(np.uint8) if white < 256 else values.astype(np.uint16)
 
 
 def _floats(data: bytes, max_pixels: int) -> NDArray[np.float32]:

@@ -73,7 +73,8 @@ def awkward(tmp_path: Path, astronaut: np.ndarray) -> list[Path]:
 
     small.convert("CMYK").save(folder / "bad-cmyk.jpg")
     small.save(folder / "bad-animation.webp", save_all=True, append_images=[small.rotate(90)])
-    small.save(folder / "bad-gif.gif")
+    small.save(folder / "good-palette.gif")
+    small.save(folder / "bad-animation.gif", save_all=True, append_images=[small.rotate(90)])
     small.save(folder / "whole.jpg")
     (folder / "bad-truncated.jpg").write_bytes((folder / "whole.jpg").read_bytes()[:900])
     (folder / "whole.jpg").unlink()

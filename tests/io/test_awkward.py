@@ -26,6 +26,7 @@ SAMPLES = [
     *("jpeg", "progressive jpeg", "png", "16-bit png", "palette png", "webp", "lossless webp", "avif", "10-bit avif"),
     *("bmp", "heif", "tiff", "16-bit tiff", "tiled tiff", "jpeg tiff", "big-endian bigtiff"),
     *("lossy jpeg xl", "float jpeg xl", "jpeg xl with profile", "jpeg xl from jpeg"),
+    *("gif", "interlaced gif with transparency"),
     *("ppm", "16-bit ppm", "plain ppm", "pfm", "radiance"),
     *("jpeg 2000", "lossless jpeg 2000", "16-bit jpeg 2000 codestream"),
 ]
@@ -38,6 +39,7 @@ MAGIC = {
     "avif": b"\x00\x00\x00\x1cftypavif\x00\x00\x00\x00",
     "heif": b"\x00\x00\x00\x1cftypheic\x00\x00\x00\x00",
     "bmp": b"BM",
+    "gif": b"GIF89a",
     "ppm": b"P6\n24 32\n255\n",
     "pfm": b"PF\n24 32\n-1.0\n",
     "radiance": b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 90 +X 80\n",
@@ -84,6 +86,10 @@ def sample(picture: Pixels, camera_exif: Image.Exif, xmp: bytes, with_pillow: En
 
     meta = Metadata(exif=camera_exif.tobytes(), xmp=xmp)
     makers |= {
+        "gif": lambda: with_pillow(Image.fromarray(picture).quantize(16), "GIF", interlace=0),
+        "interlaced gif with transparency": lambda: with_pillow(
+            Image.fromarray(picture).quantize(16), "GIF", interlace=1, transparency=3
+        ),
         "ppm": lambda: image.encode(Photo(picture, None, "test"), "ppm", "test"),
         "16-bit ppm": lambda: image.encode(Photo(deep, None, "test"), "pnm", "test"),
         "plain ppm": lambda: b"P3 32 24 255\n" + b" ".join(b"%d" % value for value in picture.ravel()),

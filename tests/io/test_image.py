@@ -226,6 +226,24 @@ def test_a_palette_becomes_rgb(picture: Pixels, with_pillow: Encode, read_bytes:
     np.testing.assert_array_equal(photo.pixels, np.asarray(palette.convert("RGB")))
 
 
+@pytest.mark.parametrize("transparency", [None, 2])
+def test_a_still_gif_is_read(transparency: int | None, picture: Pixels, with_pillow: Encode, read_bytes: Read) -> None:
+    palette = Image.fromarray(picture).quantize(4)
+    data = with_pillow(palette, "GIF", **({} if transparency is None else {"transparency": transparency}))
+
+    photo = read_bytes(data)
+
+    assert photo.kind == "gif"
+    np.testing.assert_array_equal(photo.pixels, np.asarray(palette.convert("RGB")))
+    seen = imagecodecs.gif_decode(data).reshape(24, 32, -1)[..., :3]
+    opaque = np.asarray(palette) != transparency
+    np.testing.assert_array_equal(photo.pixels[opaque], seen[opaque])
+    if transparency is None:
+        assert photo.alpha is None
+    else:
+        np.testing.assert_array_equal(photo.alpha, np.where(np.asarray(palette) == transparency, 0, 255))
+
+
 def test_a_transparent_entry_of_a_palette_becomes_alpha(picture: Pixels, with_pillow: Encode, read_bytes: Read) -> None:
     palette = Image.fromarray(picture).quantize(4)
 
@@ -318,12 +336,15 @@ def test_the_first_of_a_pair_of_jpegs_is_the_photo(picture: Pixels, with_pillow:
     assert np.abs(photo.pixels.astype(int) - picture).mean() < 6
 
 
-@pytest.mark.parametrize("kind", ["PNG", "WEBP", "AVIF"])
-def test_animations_are_refused(kind: str, picture: Pixels, with_pillow: Encode, read_bytes: Read) -> None:
+@pytest.mark.parametrize(
+    ("kind", "advice"),
+    [("PNG", "use denoise video"), ("GIF", "use denoise video"), ("WEBP", "only still pictures are denoised")],
+)
+def test_animations_are_refused(kind: str, advice: str, picture: Pixels, with_pillow: Encode, read_bytes: Read) -> None:
     frames = [Image.fromarray(255 - picture), Image.fromarray(picture // 2)]
     data = with_pillow(Image.fromarray(picture), kind, save_all=True, append_images=frames)
 
-    with pytest.raises(UnreadableFile, match=r"an animation of 3 frames: only still pictures are denoised$"):
+    with pytest.raises(UnreadableFile, match=rf"an animation of 3 frames: {advice}$"):
         read_bytes(data)
 
 
@@ -351,7 +372,7 @@ def test_an_avif_of_hdr_colours_is_refused(picture: Pixels, read_bytes: Read) ->
         read_bytes(imagecodecs.avif_encode(picture, **colours))
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF", "BMP"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF", "BMP", "GIF"])
 def test_too_many_pixels_are_refused(kind: str, picture: Pixels, with_pillow: Encode, read_bytes: Read) -> None:
     data = with_pillow(picture, kind)
 
