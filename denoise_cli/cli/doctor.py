@@ -19,6 +19,7 @@ OPTIONAL = {
         "imagecodecs",
     ),
     "pillow_heif": ("HEIF photos", "pillow-heif"),
+    "OpenEXR": ("OpenEXR photos", "OpenEXR"),
     "cv2": ("non-local means, for comparison", "opencv-python-headless"),
     "pywt": ("wavelets, for comparison", "PyWavelets"),
     "matplotlib": ("training curves", "matplotlib"),

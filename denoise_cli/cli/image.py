@@ -68,7 +68,7 @@ Format = Annotated[
         "--format",
         metavar="FORMAT",
         help="Output format, if the output's name does not imply it: jpeg, png, tiff, webp, avif, jxl, jp2, ppm, pgm, "
-        "pnm, pfm, hdr, or, for camera RAW, dng.",
+        "pnm, pfm, hdr, exr, or, for camera RAW, dng.",
         show_default="the input's; png for RAW and formats that are only read",
     ),
 ]

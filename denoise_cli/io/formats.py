@@ -17,6 +17,7 @@ class Format:
         alpha: whether it can hold transparency.
         grey: whether it can hold a single channel; if not, grey photos are written with three equal ones.
         colour: whether it can hold RGB; if not, photos in colour are refused.
+        profile: whether it can hold a colour profile; if not, photos with one that is not sRGB's are refused.
         longest: pixels, the largest width or height.
     """
 
@@ -25,6 +26,7 @@ class Format:
     alpha: bool = True
     grey: bool = True
     colour: bool = True
+    profile: bool = True
     longest: int = 2**31 - 1
 
 
@@ -38,11 +40,12 @@ FORMATS = {
     "jp2": Format((".jp2", ".jpx", ".jpf"), (8, 16)),
     "pbm": Format((".pbm",)),
     "j2k": Format((".j2k", ".j2c", ".jpc")),
-    "ppm": Format((".ppm",), (8, 16), alpha=False, grey=False),
-    "pgm": Format((".pgm",), (8, 16), alpha=False, colour=False),
-    "pnm": Format((".pnm",), (8, 16), alpha=False),
-    "pfm": Format((".pfm",), (32,), alpha=False),
-    "hdr": Format((".hdr", ".rgbe"), (32,), alpha=False, grey=False),
+    "ppm": Format((".ppm",), (8, 16), alpha=False, grey=False, profile=False),
+    "pgm": Format((".pgm",), (8, 16), alpha=False, colour=False, profile=False),
+    "pnm": Format((".pnm",), (8, 16), alpha=False, profile=False),
+    "pfm": Format((".pfm",), (32,), alpha=False, profile=False),
+    "hdr": Format((".hdr", ".rgbe"), (32,), alpha=False, grey=False, profile=False),
+    "exr": Format((".exr",), (32,), profile=False),
     "heif": Format((".heic", ".heif", ".hif")),
     "bmp": Format((".bmp", ".dib")),
     "gif": Format((".gif",)),

@@ -13,13 +13,14 @@ from PIL import UnidentifiedImageError
 from denoise_cli.errors import UnreadableFile, UnwritableFile
 from denoise_cli.files import write_atomically
 from denoise_cli.imaging.pixels import convert, white_value
-from denoise_cli.io import development, dng, heif, jp2, jxl, pillow, png, pnm, radiance, raw_formats, tiff
+from denoise_cli.io import development, dng, exr, heif, jp2, jxl, pillow, png, pnm, radiance, raw_formats, tiff
 from denoise_cli.io.camera_exif import CR3
 from denoise_cli.io.decoding import decoder_errors, one_line
 from denoise_cli.io.formats import FORMATS, TARGETS, WRITABLE, is_photo, kind_for, kind_named
 from denoise_cli.io.limits import MAX_PIXELS
 from denoise_cli.io.metadata import Metadata, reset_xmp
 from denoise_cli.io.photo import Photo
+from denoise_cli.io.profiles import is_srgb
 from denoise_cli.io.raw import RawFile
 
 __all__ = [
@@ -45,6 +46,7 @@ DECODERS: tuple[tuple[Callable[[bytes], bool], Callable[[bytes, int], Photo]], .
     (jp2.is_jpeg_2000, jp2.decode),
     (pnm.is_netpbm, pnm.decode),
     (radiance.is_radiance, radiance.decode),
+    (exr.is_exr, exr.decode),
 )
 # Formats that Pillow does not write, or not well enough, by their names in `FORMATS`: without loss, with a quality, and
 # those that hold pixels alone.
@@ -52,6 +54,7 @@ LOSSLESS_ENCODERS: dict[str, Callable[[Photo, str], bytes]] = {"tiff": tiff.enco
 LOSSY_ENCODERS: dict[str, Callable[[Photo, str, int], bytes]] = {"jxl": jxl.encode, "jp2": jp2.encode}
 BARE_ENCODERS: dict[str, Callable[[Photo], bytes]] = {
     "hdr": radiance.encode,
+    "exr": exr.encode,
     **dict.fromkeys(("ppm", "pgm", "pnm", "pfm"), pnm.encode),
 }
 
@@ -186,6 +189,10 @@ def _as_held(photo: Photo, kind: str) -> Photo:
         alpha = None
     if not known.colour and photo.pixels.shape[2] == 3:
         raise ValueError("it holds greyscale alone: choose .ppm or .png")
+    icc = photo.metadata.icc
+    is_from_exr = kind == "exr" and photo.metadata.exr is not None  # which has said its colours
+    if icc is not None and not (known.profile or is_from_exr or is_srgb(icc)):
+        raise ValueError("it cannot hold the photo's colour profile: choose .png or .tif")
     pixels = convert(photo.pixels, dtype)
     if not known.grey and pixels.shape[2] == 1:
         pixels = np.repeat(pixels, 3, axis=2)  # type: ignore[assignment]

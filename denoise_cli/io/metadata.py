@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from PIL import ExifTags
@@ -43,6 +44,7 @@ class Metadata:
         iptc: IPTC-IIM records.
         dpi: pixels per inch, horizontal and vertical.
         gamma: a PNG's gAMA value, if the file has no colour profile.
+        exr: attributes in an OpenEXR file's header, by name.
     """
 
     exif: bytes | None = None
@@ -51,6 +53,7 @@ class Metadata:
     iptc: bytes | None = None
     dpi: tuple[float, float] | None = None
     gamma: float | None = None
+    exr: dict[str, Any] | None = None
 
 
 def split_orientation(exif: Exif, xmp: bytes | None = None) -> tuple[int, bytes | None]:

@@ -196,7 +196,7 @@ def test_a_dry_run_refuses_what_a_run_refuses(
         (["--precision", "int8"], "--precision int8: choose one of auto, fp32, bf16, fp16"),
         (
             ["--format", "gif"],
-            "--format gif: choose one of jpeg, png, tiff, webp, avif, jxl, jp2, ppm, pgm, pnm, pfm, hdr",
+            "--format gif: choose one of jpeg, png, tiff, webp, avif, jxl, jp2, ppm, pgm, pnm, pfm, hdr, exr",
         ),
         (
             ["-o", "clean.gif"],

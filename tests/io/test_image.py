@@ -161,6 +161,8 @@ def test_a_side_that_a_format_cannot_hold_is_refused_in_one_line(kind: str, long
 def test_a_single_row_or_column_keeps_its_size(
     kind: str, channels: int, shape: tuple[int, int], read_bytes: Read
 ) -> None:
+    if kind == "exr":
+        pytest.importorskip("OpenEXR", reason="OpenEXR is not installed")
     channels = channels if image.FORMATS[kind].colour else 1
     photo = Photo(np.full((*shape, channels), 100, np.uint8), None, "test")
 
@@ -174,7 +176,7 @@ def test_the_name_of_a_target_says_its_format(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["a.heic", "a.bmp", "a.gif", "a", "a.cr2"])
 def test_a_name_of_a_format_that_is_not_written_is_refused(name: str) -> None:
-    written = ".jpg, .png, .tif, .webp, .avif, .jxl, .jp2, .ppm, .pgm, .pnm, .pfm, .hdr, .dng"
+    written = ".jpg, .png, .tif, .webp, .avif, .jxl, .jp2, .ppm, .pgm, .pnm, .pfm, .hdr, .exr, .dng"
     with pytest.raises(UsageError, match=re.escape(f"choose one of {written}") + "$"):
         image.kind_for(Path(name))
 
