@@ -35,7 +35,7 @@ FORMATS = {
     "png": Format((".png",), (8, 16)),
     "tiff": Format((".tif", ".tiff"), (8, 16, 32)),
     "webp": Format((".webp",), (8,), grey=False, longest=16383),
-    "avif": Format((".avif",), (8,), longest=65535),
+    "avif": Format((".avif",), (8, 16), longest=65535),
     "jxl": Format((".jxl",), (8, 16, 32)),
     "jp2": Format((".jp2", ".jpx", ".jpf"), (8, 16)),
     "pbm": Format((".pbm",)),

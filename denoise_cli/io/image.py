@@ -13,7 +13,7 @@ from PIL import UnidentifiedImageError
 from denoise_cli.errors import UnreadableFile, UnwritableFile
 from denoise_cli.files import write_atomically
 from denoise_cli.imaging.pixels import convert, white_value
-from denoise_cli.io import development, dng, exr, heif, jp2, jxl, pillow, png, pnm, radiance, raw_formats, tiff
+from denoise_cli.io import avif, development, dng, exr, heif, jp2, jxl, pillow, png, pnm, radiance, raw_formats, tiff
 from denoise_cli.io.camera_exif import CR3
 from denoise_cli.io.decoding import decoder_errors, one_line
 from denoise_cli.io.formats import FORMATS, TARGETS, WRITABLE, is_photo, kind_for, kind_named
@@ -51,7 +51,11 @@ DECODERS: tuple[tuple[Callable[[bytes], bool], Callable[[bytes, int], Photo]], .
 # Formats that Pillow does not write, or not well enough, by their names in `FORMATS`: without loss, with a quality, and
 # those that hold pixels alone.
 LOSSLESS_ENCODERS: dict[str, Callable[[Photo, str], bytes]] = {"tiff": tiff.encode, "png": png.encode}
-LOSSY_ENCODERS: dict[str, Callable[[Photo, str, int], bytes]] = {"jxl": jxl.encode, "jp2": jp2.encode}
+LOSSY_ENCODERS: dict[str, Callable[[Photo, str, int], bytes]] = {
+    "avif": avif.encode,
+    "jxl": jxl.encode,
+    "jp2": jp2.encode,
+}
 BARE_ENCODERS: dict[str, Callable[[Photo], bytes]] = {
     "hdr": radiance.encode,
     "exr": exr.encode,

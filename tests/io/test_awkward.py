@@ -29,7 +29,7 @@ SAMPLES = [
     *("bmp", "heif", "tiff", "16-bit tiff", "tiled tiff", "jpeg tiff", "big-endian bigtiff"),
     *("lossy jpeg xl", "float jpeg xl", "jpeg xl with profile", "jpeg xl from jpeg"),
     *("gif", "interlaced gif with transparency"),
-    "exr",
+    *("12-bit avif", "exr"),
     *("ppm", "16-bit ppm", "plain ppm", "pfm", "radiance"),
     *("jpeg 2000", "lossless jpeg 2000", "16-bit jpeg 2000 codestream"),
 ]
@@ -98,6 +98,7 @@ def sample(picture: Pixels, camera_exif: Image.Exif, xmp: bytes, with_pillow: En
         "interlaced gif with transparency": lambda: with_pillow(
             Image.fromarray(picture).quantize(16), "GIF", interlace=1, transparency=3
         ),
+        "12-bit avif": lambda: image.encode(Photo(deep, None, "test", meta), "avif", "test"),
         "exr": exr,
         "ppm": lambda: image.encode(Photo(picture, None, "test"), "ppm", "test"),
         "16-bit ppm": lambda: image.encode(Photo(deep, None, "test"), "pnm", "test"),
