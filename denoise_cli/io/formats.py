@@ -38,8 +38,6 @@ FORMATS = {
     "avif": Format((".avif",), (8, 16), longest=65535),
     "jxl": Format((".jxl",), (8, 16, 32)),
     "jp2": Format((".jp2", ".jpx", ".jpf"), (8, 16)),
-    "pbm": Format((".pbm",)),
-    "j2k": Format((".j2k", ".j2c", ".jpc")),
     "ppm": Format((".ppm",), (8, 16), alpha=False, grey=False, profile=False),
     "pgm": Format((".pgm",), (8, 16), alpha=False, colour=False, profile=False),
     "pnm": Format((".pnm",), (8, 16), alpha=False, profile=False),
@@ -49,6 +47,8 @@ FORMATS = {
     "heif": Format((".heic", ".heif", ".hif")),
     "bmp": Format((".bmp", ".dib")),
     "gif": Format((".gif",)),
+    "pbm": Format((".pbm",)),
+    "j2k": Format((".j2k", ".j2c", ".jpc")),
     "dng": Format((".dng",)),
 }
 WRITABLE = [name for name, known in FORMATS.items() if known.depths]

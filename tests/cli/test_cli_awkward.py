@@ -1,5 +1,6 @@
 """Awkward files through the whole command: a correct result, or one clear line, and nothing in between."""
 
+import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -99,7 +100,8 @@ def test_awkward_files_are_denoised_or_refused_in_one_line(cli: Cli, awkward: li
 def test_the_shared_awkward_files_are_denoised_or_refused_in_one_line(
     cli: Cli, shared_data: Path, tmp_path: Path, folder: str
 ) -> None:
-    files = sorted(path for path in (shared_data / folder).iterdir())
+    has_exr = importlib.util.find_spec("OpenEXR") is not None
+    files = sorted(path for path in (shared_data / folder).iterdir() if has_exr or path.suffix != ".exr")
     records = sweep(cli, files, tmp_path)
     done = [path for path in files if records[path.name]["error"] is None]
     assert len(done) > (2 if folder == "raw" else 60)
