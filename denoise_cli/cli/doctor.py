@@ -14,8 +14,12 @@ from denoise_cli.version import __version__
 OPTIONAL = {
     "openvino": ("twice the speed on a CPU", "openvino"),
     "rawpy": ("camera RAW", "rawpy"),
-    "imagecodecs": ("writing PNG, reading high-bit-depth PNG and AVIF, compressed TIFF", "imagecodecs"),
+    "imagecodecs": (
+        "writing PNG, JPEG XL, JPEG 2000, reading high-bit-depth PNG and AVIF, compressed TIFF",
+        "imagecodecs",
+    ),
     "pillow_heif": ("HEIF photos", "pillow-heif"),
+    "OpenEXR": ("OpenEXR photos", "OpenEXR"),
     "cv2": ("non-local means, for comparison", "opencv-python-headless"),
     "pywt": ("wavelets, for comparison", "PyWavelets"),
     "matplotlib": ("training curves", "matplotlib"),

@@ -85,8 +85,9 @@ Quality = Annotated[
     str,
     typer.Option(
         metavar="QUALITY",
-        help="Quality of JPEG, WebP and AVIF: 1 to 100, where 100 makes WebP lossless; or keep: a JPEG that was a JPEG "
-        "is compressed as before, lossless WebP stays lossless, and all else has a quality of 95.",
+        help="Quality of JPEG, WebP, AVIF, JPEG XL and JPEG 2000: 1 to 100, where 100 makes the last two and WebP "
+        "lossless; or keep: a JPEG that was a JPEG is compressed as before, lossless WebP stays lossless, and all else "
+        "has a quality of 95.",
     ),
 ]
 Dither = Annotated[
@@ -102,9 +103,9 @@ Format = Annotated[
     typer.Option(
         "--format",
         metavar="FORMAT",
-        help="Output format, if the output's name does not imply it: jpeg, png, tiff, webp, avif, or, for camera RAW, "
-        "dng.",
-        show_default="the input's; png for HEIF, BMP and RAW",
+        help="Output format, if the output's name does not imply it: jpeg, png, tiff, webp, avif, jxl, jp2, ppm, pgm, "
+        "pnm, pfm, hdr, exr, or, for camera RAW, dng.",
+        show_default="the input's; png for RAW and formats that are only read",
     ),
 ]
 Linear = Annotated[

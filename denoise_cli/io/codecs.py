@@ -1,4 +1,4 @@
-"""imagecodecs, which writes PNG, and knows the bit depths that Pillow reduces to 8."""
+"""imagecodecs, which writes PNG, and knows formats and bit depths that Pillow does not."""
 
 from types import ModuleType
 
@@ -14,5 +14,7 @@ def load_imagecodecs() -> ModuleType:
     try:
         import imagecodecs
     except ImportError as error:
-        raise MissingDependency("writing PNG, and more than 8 bits in PNG and AVIF", "imagecodecs") from error
+        raise MissingDependency(
+            "writing PNG, JPEG XL, JPEG 2000, and more than 8 bits in PNG and AVIF", "imagecodecs"
+        ) from error
     return imagecodecs

@@ -16,6 +16,8 @@ class Format:
         depths: bits per value that can be written, ascending; empty for formats that are only read.
         alpha: whether it can hold transparency.
         grey: whether it can hold a single channel; if not, grey photos are written with three equal ones.
+        colour: whether it can hold RGB; if not, photos in colour are refused.
+        profile: whether it can hold a colour profile; if not, photos with one that is not sRGB's are refused.
         longest: pixels, the largest width or height.
         lossless: whether it is always written without loss.
     """
@@ -24,6 +26,8 @@ class Format:
     depths: tuple[int, ...] = ()
     alpha: bool = True
     grey: bool = True
+    colour: bool = True
+    profile: bool = True
     longest: int = 2**31 - 1
     lossless: bool = False
 
@@ -33,9 +37,20 @@ FORMATS = {
     "png": Format((".png",), (8, 16), lossless=True),
     "tiff": Format((".tif", ".tiff"), (8, 16, 32), lossless=True),
     "webp": Format((".webp",), (8,), grey=False, longest=16383),
-    "avif": Format((".avif",), (8,), longest=65535),
+    "avif": Format((".avif",), (8, 16), longest=65535),
+    "jxl": Format((".jxl",), (8, 16, 32)),
+    "jp2": Format((".jp2", ".jpx", ".jpf"), (8, 16)),
+    "ppm": Format((".ppm",), (8, 16), alpha=False, grey=False, profile=False, lossless=True),
+    "pgm": Format((".pgm",), (8, 16), alpha=False, colour=False, profile=False, lossless=True),
+    "pnm": Format((".pnm",), (8, 16), alpha=False, profile=False, lossless=True),
+    "pfm": Format((".pfm",), (32,), alpha=False, profile=False),
+    "hdr": Format((".hdr", ".rgbe"), (32,), alpha=False, grey=False, profile=False),
+    "exr": Format((".exr",), (32,), profile=False),
     "heif": Format((".heic", ".heif", ".hif")),
     "bmp": Format((".bmp", ".dib")),
+    "gif": Format((".gif",)),
+    "pbm": Format((".pbm",)),
+    "j2k": Format((".j2k", ".j2c", ".jpc")),
     "dng": Format((".dng",)),
 }
 WRITABLE = [name for name, known in FORMATS.items() if known.depths]

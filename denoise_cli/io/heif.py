@@ -15,6 +15,11 @@ from denoise_cli.io.photo import Photo, scale_to_16_bits, split_alpha, unpremult
 BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 
 
+def is_heif(data: bytes) -> bool:
+    """Whether a file is HEIF and not AVIF, by its first bytes."""
+    return data[4:8] == b"ftyp" and data[8:12] in BRANDS and b"av01" not in data[:4096]
+
+
 def decode(data: bytes, max_pixels: int) -> Photo:
     """Decode the primary picture of a HEIF file.
 

@@ -3,7 +3,7 @@
 import dataclasses
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from PIL import UnidentifiedImageError
 from denoise_cli.errors import UnreadableFile, UnwritableFile
 from denoise_cli.files import write_atomically
 from denoise_cli.imaging.pixels import convert, white_value
-from denoise_cli.io import development, dng, heif, pillow, png, raw_formats, tiff
+from denoise_cli.io import avif, development, dng, exr, heif, jp2, jxl, pillow, png, pnm, radiance, raw_formats, tiff
 from denoise_cli.io.camera_exif import CR3
 from denoise_cli.io.companions import OTHER_PICTURE
 from denoise_cli.io.decoding import decoder_errors, one_line
@@ -21,6 +21,7 @@ from denoise_cli.io.formats import FORMATS, TARGETS, WRITABLE, is_photo, kind_fo
 from denoise_cli.io.limits import MAX_PIXELS
 from denoise_cli.io.metadata import UPRIGHT, Metadata, reset_xmp
 from denoise_cli.io.photo import Photo
+from denoise_cli.io.profiles import is_srgb
 from denoise_cli.io.raw import RawFile
 from denoise_cli.io.xmp_claims import claims_of, without_claims, without_provenance
 
@@ -43,8 +44,31 @@ __all__ = [
 ]
 
 STDIN = "-"
-HOLD_IPTC = ("jpeg", "tiff")
+LOSSLESS_AT_BEST = ("webp", "jxl", "jp2")  # at a quality of 100
+HOLD_IPTC = ("jpeg", "tiff", "jp2")
 MAX_NAMES = 5  # of texts, in one note
+# Formats that Pillow does not read: how each is recognised and decoded.
+DECODERS: tuple[tuple[Callable[[bytes], bool], Callable[[bytes, int], Photo]], ...] = (
+    (heif.is_heif, heif.decode),
+    (jxl.is_jpeg_xl, jxl.decode),
+    (jp2.is_jpeg_2000, jp2.decode),
+    (pnm.is_netpbm, pnm.decode),
+    (radiance.is_radiance, radiance.decode),
+    (exr.is_exr, exr.decode),
+)
+# Formats that Pillow does not write, or not well enough, by their names in `FORMATS`: without loss, with a quality, and
+# those that hold pixels alone.
+LOSSLESS_ENCODERS: dict[str, Callable[[Photo, str], bytes]] = {"tiff": tiff.encode, "png": png.encode}
+LOSSY_ENCODERS: dict[str, Callable[[Photo, str, int], bytes]] = {
+    "avif": avif.encode,
+    "jxl": jxl.encode,
+    "jp2": jp2.encode,
+}
+BARE_ENCODERS: dict[str, Callable[[Photo], bytes]] = {
+    "hdr": radiance.encode,
+    "exr": exr.encode,
+    **dict.fromkeys(("ppm", "pgm", "pnm", "pfm"), pnm.encode),
+}
 
 
 def read(source: Path, max_pixels: int = MAX_PIXELS) -> Photo:
@@ -103,8 +127,8 @@ def write(
         photo: what to write.
         kind: a name from `WRITABLE`, or "dng" for a digital negative.
         software: the name of the program, for the metadata.
-        quality: 1 to 100 for lossy formats; 100 makes WebP lossless. None for that of the photo's own file, if it is a
-            JPEG that becomes a JPEG or a lossless WebP that becomes a WebP; else 95.
+        quality: 1 to 100 for lossy formats; 100 makes WebP, JPEG XL and JPEG 2000 lossless. None for that of the
+            photo's own file, if it is a JPEG that becomes a JPEG or a lossless WebP that becomes a WebP; else 95.
         overwrite: whether an existing file is replaced.
         modified: the file's modification time, in nanoseconds since 1970; None for now.
 
@@ -142,25 +166,13 @@ def encode(photo: Photo | dng.DigitalNegative, kind: str, software: str, quality
         return dng.encode(photo, software)
     if kind == "dng":
         raise ValueError("it can only be made from camera RAW: choose .tif or .png")
-    known = FORMATS[kind]
-    if max(photo.pixels.shape) > known.longest:
-        raise ValueError(f"it holds at most {known.longest} pixels in a row or a column: choose .png or .tif")
-    depth = min((bits for bits in known.depths if bits >= photo.bits), default=max(known.depths))
-    dtype = np.dtype({8: np.uint8, 16: np.uint16, 32: np.float32}[depth])
-    alpha = None if photo.alpha is None else convert(photo.alpha, dtype)
-    if alpha is not None and not known.alpha:
-        if (alpha < white_value(dtype)).any():
-            raise ValueError("it cannot hold transparency: choose .png, .tif, .webp or .avif")
-        alpha = None
-    pixels = convert(photo.pixels, dtype)
-    if not known.grey and pixels.shape[2] == 1:
-        pixels = np.repeat(pixels, 3, axis=2)  # type: ignore[assignment]
-    own = photo.compression if photo.kind == kind else None
-    photo = Photo(pixels, alpha, kind, _for_output(photo.metadata, pixels.shape[2], kind), compression=own)
-    if kind == "tiff":
-        return tiff.encode(photo, software)
-    if kind == "png":
-        return png.encode(photo, software)
+    photo = _as_held(photo, kind)
+    if kind in BARE_ENCODERS:
+        return BARE_ENCODERS[kind](photo)
+    if kind in LOSSLESS_ENCODERS:
+        return LOSSLESS_ENCODERS[kind](photo, software)
+    if kind in LOSSY_ENCODERS:
+        return LOSSY_ENCODERS[kind](photo, software, pillow.DEFAULT_QUALITY if quality is None else quality)
     return pillow.encode(photo, kind, software, quality)
 
 
@@ -173,6 +185,8 @@ def losses(meta: Metadata, kind: str) -> tuple[str, ...]:
     """
     carried = meta.companions if kind == "jpeg" else None
     lost = [] if carried else sorted(claims_of(meta.xmp).what | set(meta.companions.what if meta.companions else ()))
+    if kind in BARE_ENCODERS:
+        lost += [name for name, value in (("EXIF", meta.exif), ("XMP", meta.xmp)) if value]
     if meta.iptc and kind not in HOLD_IPTC:
         lost.append("IPTC")
     if kind == "jpeg" and meta.xmp and not pillow.xmp_fits_jpeg(meta.xmp):
@@ -199,7 +213,7 @@ def _printable(text: str) -> str:
 def is_lossless(photo: Photo, kind: str, quality: int | None) -> bool:
     """Whether `write` compresses a photo without loss; arguments are those of `write`."""
     stays_lossless = quality is None and photo.kind == kind and photo.compression == "lossless"
-    return FORMATS[kind].lossless or (kind == "webp" and (quality == 100 or stays_lossless))
+    return FORMATS[kind].lossless or (kind in LOSSLESS_AT_BEST and quality == 100) or stays_lossless
 
 
 def _decode(data: bytes, extension: str, max_pixels: int, name: object) -> Photo | RawFile:
@@ -207,8 +221,9 @@ def _decode(data: bytes, extension: str, max_pixels: int, name: object) -> Photo
         if extension in raw_formats.EXTENSIONS or dng.is_dng(data) or raw_formats.is_tiff_of_camera(data):
             return RawFile(data, max_pixels, name)
         return tiff.decode(data, max_pixels)
-    if data[4:8] == b"ftyp" and data[8:12] in heif.BRANDS and b"av01" not in data[:4096]:
-        return heif.decode(data, max_pixels)
+    for is_its, decode in DECODERS:
+        if is_its(data):
+            return decode(data, max_pixels)
     if data.startswith(raw_formats.SIGNATURES) or data[4:12] == CR3:
         return RawFile(data, max_pixels, name)
     try:
@@ -217,6 +232,31 @@ def _decode(data: bytes, extension: str, max_pixels: int, name: object) -> Photo
         if extension not in raw_formats.EXTENSIONS:
             raise
     return RawFile(data, max_pixels, name)
+
+
+def _as_held(photo: Photo, kind: str) -> Photo:
+    """The photo as a format can hold it."""
+    known = FORMATS[kind]
+    if max(photo.pixels.shape) > known.longest:
+        raise ValueError(f"it holds at most {known.longest} pixels in a row or a column: choose .png or .tif")
+    depth = min((bits for bits in known.depths if bits >= photo.bits), default=max(known.depths))
+    dtype = np.dtype({8: np.uint8, 16: np.uint16, 32: np.float32}[depth])
+    alpha = None if photo.alpha is None else convert(photo.alpha, dtype)
+    if alpha is not None and not known.alpha:
+        if (alpha < white_value(dtype)).any():
+            raise ValueError("it cannot hold transparency: choose .png, .tif, .webp, .avif or .jxl")
+        alpha = None
+    if not known.colour and photo.pixels.shape[2] == 3:
+        raise ValueError("it holds greyscale alone: choose .ppm or .png")
+    icc = photo.metadata.icc
+    is_from_exr = kind == "exr" and photo.metadata.exr is not None  # which has said its colours
+    if icc is not None and not (known.profile or is_from_exr or is_srgb(icc)):
+        raise ValueError("it cannot hold the photo's colour profile: choose .png or .tif")
+    pixels = convert(photo.pixels, dtype)
+    if not known.grey and pixels.shape[2] == 1:
+        pixels = np.repeat(pixels, 3, axis=2)  # type: ignore[assignment]
+    own = photo.compression if photo.kind == kind else None
+    return Photo(pixels, alpha, kind, _for_output(photo.metadata, pixels.shape[2], kind), compression=own)
 
 
 def _for_output(meta: Metadata, channels: int, kind: str) -> Metadata:

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from PIL import ExifTags
@@ -49,6 +50,7 @@ class Metadata:
         texts: comments of a JPEG and texts of a PNG, each with its keyword; a JPEG's have the keyword `COMMENT`.
         chunks: those of a PNG that stay as they are in a PNG, one behind the other, with those of `texts`.
         companions: what a JPEG carries beside its picture.
+        exr: attributes in an OpenEXR file's header, by name.
     """
 
     exif: bytes | None = None
@@ -60,6 +62,7 @@ class Metadata:
     texts: tuple[tuple[str, str], ...] = ()
     chunks: bytes = b""
     companions: Companions | None = None
+    exr: dict[str, Any] | None = None
 
     @property
     def orientation(self) -> int:

@@ -6,7 +6,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from denoise_cli.imaging.pixels import Pixels, convert, from_float, to_float
+from denoise_cli.imaging.pixels import Pixels, convert, from_float, strips, to_float
+from denoise_cli.imaging.transfer import linear_to_srgb, srgb_to_linear
 from denoise_cli.io.jpeg_compression import JpegCompression
 from denoise_cli.io.metadata import Metadata
 
@@ -54,6 +55,23 @@ class Photo:
             convert(self.pixels, np.dtype(np.uint8)), 3 // self.pixels.shape[2], axis=2
         )
         return values
+
+
+def from_linear(light: NDArray[np.float32]) -> Pixels:
+    """Pixels of a photo, (H, W, C) float32 encoded as sRGB, from linear light with 1 as white, unbounded."""
+    pixels = np.empty(light.shape, np.float32)
+    for rows in strips(len(light)):
+        with np.errstate(over="ignore"):  # on the line near black, which the largest values are not on
+            pixels[rows] = linear_to_srgb(light[rows].astype(np.float32))
+    return pixels
+
+
+def to_linear(pixels: Pixels) -> NDArray[np.float32]:
+    """Undo `from_linear`, for pixels of any type."""
+    light = np.empty(pixels.shape, np.float32)
+    for rows in strips(len(pixels)):
+        light[rows] = srgb_to_linear(to_float(pixels[rows]))
+    return light
 
 
 def unpremultiply(pixels: Pixels, alpha: Pixels) -> Pixels:

@@ -1,4 +1,4 @@
-"""JPEG, WebP, AVIF, BMP and reading PNG through Pillow; more than 8 bits through imagecodecs, which keeps them."""
+"""JPEG, WebP and AVIF, and reading PNG, BMP and GIF, by Pillow; more than 8 bits by imagecodecs, which keeps them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,9 +33,10 @@ from denoise_cli.io.photo import Photo, scale_to_16_bits, split_alpha
 from denoise_cli.io.png import KEYWORDS_WRITTEN_ANEW, kept_chunks
 from denoise_cli.io.xmp import XMP_PREFIX
 
-READERS = ["JPEG", "PNG", "WEBP", "AVIF", "BMP"]
+READERS = ["JPEG", "PNG", "WEBP", "AVIF", "BMP", "GIF"]
 KINDS = {"MPO": "jpeg"} | {reader: reader.lower() for reader in READERS}
 FIRST_FRAME_IS_THE_PHOTO = {"MPO"}  # a JPEG followed by a preview or by a stereo pair's second picture
+CLIPS = {"GIF", "PNG", "AVIF"}  # animations that FFmpeg reads
 
 DEFAULT_QUALITY = 95
 BYTES_PER_VALUE = 2  # of a JPEG, at most: white noise of the best quality takes 1.4
@@ -79,7 +80,8 @@ def _decoded(data: bytes, max_pixels: int) -> tuple[np.ndarray, str, Metadata, i
         refuse_too_large(picture.size, max_pixels)
         frames = getattr(picture, "n_frames", 1)
         if frames > 1 and picture.format not in FIRST_FRAME_IS_THE_PHOTO:
-            raise ValueError(f"an animation of {frames} frames: only still pictures are denoised")
+            advice = "use denoise video" if picture.format in CLIPS else "only still pictures are denoised"
+            raise ValueError(f"an animation of {frames} frames: {advice}")
         kind = KINDS[picture.format or ""]
         if kind in ("png", "avif"):
             refuse_unusual_colours(cicp_of_png(data) if kind == "png" else cicp_of_heif(data))

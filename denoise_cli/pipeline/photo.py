@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 
 # Times white, of what networks are shown: noise on white reaches there.
 HIGHEST = 1.25
+# Where most of a picture is beyond white, its scale is another one: this share of it, of every so many rows and columns,
+# is below its white. The largest value may be that of a lamp.
+BRIGHT_SHARE = 0.99
+SPARSE = 4
 
 Load = Callable[[str], Denoiser]
 Tone = Literal["flat", "camera"]
@@ -544,10 +548,10 @@ def denoise_photo(
 
 def _white_of(pixels: Pixels) -> tuple[float, tuple[str, ...]]:
     """The value of white, and what the user should hear about it."""
-    white = white_value(pixels.dtype)
+    white: float = white_value(pixels.dtype)
     if pixels.dtype == np.float32 and np.count_nonzero(pixels > white) > pixels.size / 2:
-        largest = float(pixels.max())
-        return largest, (f"most values are above 1: the largest, {largest:g}, is taken for white",)
+        white = float(np.quantile(pixels[::SPARSE, ::SPARSE], BRIGHT_SHARE))
+        return white, (f"most values are above 1: {white:.4g} is taken for white",)
     return white, ()
 
 

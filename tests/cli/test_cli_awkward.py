@@ -1,5 +1,6 @@
 """Awkward files through the whole command: a correct result, or one clear line, and nothing in between."""
 
+import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -73,7 +74,8 @@ def awkward(tmp_path: Path, astronaut: np.ndarray) -> list[Path]:
 
     small.convert("CMYK").save(folder / "bad-cmyk.jpg")
     small.save(folder / "bad-animation.webp", save_all=True, append_images=[small.rotate(90)])
-    small.save(folder / "bad-gif.gif")
+    small.save(folder / "good-palette.gif")
+    small.save(folder / "bad-animation.gif", save_all=True, append_images=[small.rotate(90)])
     small.save(folder / "whole.jpg")
     (folder / "bad-truncated.jpg").write_bytes((folder / "whole.jpg").read_bytes()[:900])
     (folder / "whole.jpg").unlink()
@@ -98,7 +100,8 @@ def test_awkward_files_are_denoised_or_refused_in_one_line(cli: Cli, awkward: li
 def test_the_shared_awkward_files_are_denoised_or_refused_in_one_line(
     cli: Cli, shared_data: Path, tmp_path: Path, folder: str
 ) -> None:
-    files = sorted(path for path in (shared_data / folder).iterdir())
+    has_exr = importlib.util.find_spec("OpenEXR") is not None
+    files = sorted(path for path in (shared_data / folder).iterdir() if has_exr or path.suffix != ".exr")
     records = sweep(cli, files, tmp_path)
     done = [path for path in files if records[path.name]["error"] is None]
     assert len(done) > (2 if folder == "raw" else 60)

@@ -21,6 +21,7 @@ Pixels = NDArray[np.uint8]
 
 SOFTWARE = "denoise 1.2 (mallenet-s, sigma 7.5)"
 HOLDS_EXIF = ["JPEG", "PNG", "TIFF", "WEBP", "AVIF", "HEIF"]
+TARGETS = ["jpeg", "png", "tiff", "webp", "avif"]  # that Pillow reads with their metadata
 TURNED_BY_TAG = ["JPEG", "PNG", "TIFF", "WEBP"]
 # A name that is not ASCII, and a caption.
 IPTC = b"\x1c\x02\x50\x00\x05Jos\xc3\xa9" + b"\x1c\x02\x78\x00\x05quiet"
@@ -60,7 +61,7 @@ def camera_file(picture: Pixels, with_pillow: Encode, camera_exif: Image.Exif) -
     return make
 
 
-@pytest.mark.parametrize("target", image.WRITABLE)
+@pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("source", HOLDS_EXIF)
 def test_what_the_camera_said_is_in_the_result(source: str, target: str, camera_file: Encode, read_bytes: Read) -> None:
     result = written(read_bytes(camera_file(source)), target)
@@ -78,7 +79,7 @@ def test_what_the_camera_said_is_in_the_result(source: str, target: str, camera_
     assert place[ExifTags.GPS.GPSLongitude] == (13.0, 24.0, 30.25)
 
 
-@pytest.mark.parametrize("target", image.WRITABLE)
+@pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("source", HOLDS_EXIF)
 def test_names_that_are_not_ascii_are_kept_to_the_byte(
     source: str, target: str, picture: Pixels, camera_file: Encode, with_tifffile: Encode, read_bytes: Read
@@ -102,14 +103,14 @@ def test_deep_files_carry_exif_as_well(target: str, dtype: type[np.generic], cam
     assert exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLongitudeRef] == "E"
 
 
-@pytest.mark.parametrize("target", image.WRITABLE)
+@pytest.mark.parametrize("target", TARGETS)
 def test_the_result_says_what_made_it(target: str, camera_file: Encode, read_bytes: Read) -> None:
     exif = written(read_bytes(camera_file("JPEG")), target).getexif()
 
     assert exif[ExifTags.Base.Software] == SOFTWARE
 
 
-@pytest.mark.parametrize("target", image.WRITABLE)
+@pytest.mark.parametrize("target", TARGETS)
 def test_the_size_in_the_exif_is_that_of_the_result(target: str, camera_file: Encode, read_bytes: Read) -> None:
     details = written(read_bytes(camera_file("JPEG")), target).getexif().get_ifd(ExifTags.IFD.Exif)
 
@@ -117,7 +118,7 @@ def test_the_size_in_the_exif_is_that_of_the_result(target: str, camera_file: En
     assert details[ExifTags.Base.ExifImageHeight] == 24
 
 
-@pytest.mark.parametrize("target", image.WRITABLE)
+@pytest.mark.parametrize("target", TARGETS)
 def test_the_old_picture_s_thumbnail_goes(
     target: str, picture: Pixels, with_pillow: Encode, camera_exif: Image.Exif, read_bytes: Read
 ) -> None:
@@ -149,7 +150,7 @@ def test_a_turned_photo_is_upright_exactly_once(
     photo = read_bytes(source)
 
     np.testing.assert_array_equal(photo.pixels, np.asarray(ImageOps.exif_transpose(opened(source))))
-    for target in image.WRITABLE:
+    for target in TARGETS:
         assert written(photo, target).getexif().get(ExifTags.Base.Orientation, 1) == 1
 
 
@@ -180,7 +181,7 @@ def test_a_heif_that_is_turned_by_its_container_is_upright(picture: Pixels, read
     assert written(photo, "jpeg").getexif().get(ExifTags.Base.Orientation, 1) == 1
 
 
-@pytest.mark.parametrize("target", image.WRITABLE)
+@pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("form", ['tiff:Orientation="6"', "tiff:Orientation='6'"])
 def test_an_orientation_in_the_xmp_is_obeyed_and_then_reset(
     form: str, target: str, picture: Pixels, xmp: bytes, with_pillow: Encode, read_bytes: Read
@@ -210,7 +211,7 @@ def packet_of(data: bytes) -> bytes | None:
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-@pytest.mark.parametrize("target", image.WRITABLE)
+@pytest.mark.parametrize("target", TARGETS)
 def test_xmp_is_carried_to_the_byte(target: str, dtype: type[np.generic], picture: Pixels, xmp: bytes) -> None:
     photo = Photo(picture.astype(dtype)[..., :1], None, "test", Metadata(xmp=xmp))
 
@@ -256,7 +257,7 @@ def test_iptc_is_carried_where_a_format_has_it(
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-@pytest.mark.parametrize("target", image.WRITABLE)
+@pytest.mark.parametrize("target", TARGETS)
 def test_a_colour_profile_is_carried_to_the_byte(target: str, dtype: type[np.generic], picture: Pixels) -> None:
     assert written(Photo(picture.astype(dtype), None, "test", Metadata(icc=SRGB)), target).info["icc_profile"] == SRGB
 
@@ -268,7 +269,7 @@ def test_a_colour_profile_is_found_in_every_format(
     assert read_bytes(with_pillow(picture, source, icc_profile=SRGB)).metadata.icc == SRGB
 
 
-@pytest.mark.parametrize("target", image.WRITABLE)
+@pytest.mark.parametrize("target", TARGETS)
 def test_a_grey_profile_stays_only_where_the_result_is_grey(target: str, read_bytes: Read) -> None:
     photo = Photo(np.zeros((8, 9, 1), np.uint8), None, "test", Metadata(icc=GREY))
 
@@ -276,7 +277,7 @@ def test_a_grey_profile_stays_only_where_the_result_is_grey(target: str, read_by
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-@pytest.mark.parametrize("target", image.WRITABLE)
+@pytest.mark.parametrize("target", TARGETS)
 def test_the_resolution_is_carried(target: str, dtype: type[np.generic], read_bytes: Read) -> None:
     data = image.encode(Photo(np.zeros((8, 9, 1), dtype), None, "test", Metadata(dpi=(300, 240))), target, SOFTWARE)
 
@@ -288,7 +289,7 @@ def test_the_resolution_is_carried(target: str, dtype: type[np.generic], read_by
     assert exif[ExifTags.Base.ResolutionUnit] == 2
 
 
-@pytest.mark.parametrize("target", image.WRITABLE)
+@pytest.mark.parametrize("target", TARGETS)
 def test_no_resolution_is_made_up(target: str, picture: Pixels, with_pillow: Encode, read_bytes: Read) -> None:
     photo = read_bytes(with_pillow(picture, "JPEG", exif=turned_exif(3)))
 
@@ -328,7 +329,7 @@ def test_damaged_exif_does_not_keep_a_photo_from_being_read_and_written(
     photo = read_bytes(with_pillow(picture, kind, exif=block) if block else with_pillow(picture, kind))
 
     assert photo.pixels.shape == picture.shape
-    for target in image.WRITABLE:
+    for target in TARGETS:
         assert written(photo, target).size == (32, 24)
 
 

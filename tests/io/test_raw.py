@@ -105,8 +105,8 @@ def test_what_the_camera_said_is_carried_and_the_file_s_layout_is_not(dng: Encod
     }
 
 
-@pytest.mark.parametrize("kind", image.WRITABLE)
-def test_a_developed_photo_can_be_written_in_every_format(kind: str, dng: Encode, read_bytes: Read) -> None:
+@pytest.mark.parametrize("kind", ["jpeg", "png", "tiff", "webp", "avif", "jxl", "jp2"])
+def test_a_developed_photo_can_be_written_with_its_metadata(kind: str, dng: Encode, read_bytes: Read) -> None:
     photo = read_bytes(dng())
 
     back = read_bytes(image.encode(photo, kind, "test"))

@@ -1,0 +1,132 @@
+"""AVIF with 12 bits per value through imagecodecs, which writes no metadata: it is added to the file here.
+
+Source: ISO/IEC 14496-12, section 8.11; ISO/IEC 23008-12, section 6 and annex A.
+"""
+
+import os
+import struct
+
+import numpy as np
+
+from denoise_cli.imaging.pixels import strips
+from denoise_cli.io import pillow
+from denoise_cli.io.boxes import box, boxes_of
+from denoise_cli.io.codecs import load_imagecodecs
+from denoise_cli.io.exif import pack
+from denoise_cli.io.metadata import exif_for_result
+from denoise_cli.io.photo import WHITE, Photo
+
+BITS = 12
+SRGB = {"primaries": 1, "transfer": 13}
+SPEED = 6
+PICTURE = 1  # the number of the item that is the photo
+ITEM_INFO = 2  # version of a box
+FIELD_SIZES = 0x44, 0x00  # of the box with places: four bytes each for a place and a length, none for others
+
+
+def encode(photo: Photo, software: str, quality: int) -> bytes:
+    """The bytes of a file with 8 bits per value, or 12 if the photo has more; arguments are those of `image.write`."""
+    if photo.bits == 8:
+        return pillow.encode(photo, "avif", software, quality)
+    values = photo.pixels if photo.alpha is None else np.dstack([photo.pixels, photo.alpha])
+    H, W, C = values.shape
+    meta = photo.metadata
+    plain = load_imagecodecs().avif_encode(
+        _reduced(values) if C > 1 else _reduced(values)[..., 0],
+        level=quality,
+        speed=SPEED,
+        bitspersample=BITS,
+        pixelformat="444",
+        numthreads=os.cpu_count(),
+        **({} if meta.icc else SRGB),
+    )
+    items = [(b"Exif", b"Exif\x00", bytes(4) + pack(exif_for_result(meta, software, W, H)))]
+    if meta.xmp:
+        items.append((b"mime", b"XMP\x00application/rdf+xml\x00", meta.xmp))
+    return _with_items(bytes(plain), items, meta.icc)
+
+
+def _reduced(values: np.ndarray) -> np.ndarray:
+    """Values of 16 bits, rounded to `BITS`."""
+    reduced = np.empty(values.shape, np.uint16)
+    for rows in strips(len(values)):
+        reduced[rows] = (values[rows].astype(np.uint32) * (2**BITS - 1) + WHITE // 2) // WHITE
+    return reduced
+
+
+def _with_items(avif: bytes, items: list[tuple[bytes, bytes, bytes]], icc: bytes | None) -> bytes:
+    """A file with further items (type, name and the bytes), which describe the picture, and a profile for it."""
+    parts = list(boxes_of(avif))
+    old = next(contents for name, contents in parts if name == b"meta")
+    meta = list(boxes_of(old[4:]))
+    entries = _places(next(contents for name, contents in meta if name == b"iloc"))
+    first = 1 + max(number for number, _, _ in entries)
+    numbers = range(first, first + len(items))
+
+    def rebuilt(shift: int) -> bytes:
+        """The box that describes the items, if those that were there move by so many bytes."""
+        places = [(number, place + shift, length) for number, place, length in entries]
+        place = len(avif) + shift + len(box(b"mdat"))
+        for number, (_, _, body) in zip(numbers, items, strict=True):
+            places.append((number, place, len(body)))
+            place += len(body)
+        changed = [box(name, _changed(name, contents, places, numbers, items, icc)) for name, contents in meta]
+        if b"iref" not in dict(meta):
+            changed.append(box(b"iref", bytes(4), *_references(numbers)))
+        return box(b"meta", old[:4], *changed)
+
+    shift = len(rebuilt(0)) - len(box(b"meta", old))
+    return b"".join(
+        [
+            *(rebuilt(shift) if name == b"meta" else box(name, contents) for name, contents in parts),
+            box(b"mdat", *(body for _, _, body in items)),
+        ]
+    )
+
+
+def _places(contents: bytes) -> list[tuple[int, int, int]]:
+    """The number, the place in the file and the length of each item, as libavif writes them."""
+    if contents[:6] != bytes([0, 0, 0, 0, *FIELD_SIZES]):
+        raise ValueError("libavif has written places of items in an unexpected way")
+    return [(number, place, length) for number, _, _, place, length in struct.iter_unpack(">HHHII", contents[8:])]
+
+
+def _changed(
+    name: bytes,
+    contents: bytes,
+    places: list[tuple[int, int, int]],
+    numbers: range,
+    items: list[tuple[bytes, bytes, bytes]],
+    icc: bytes | None,
+) -> bytes:
+    """What a box inside the one that describes the items holds, with the new ones."""
+    if name == b"iloc":
+        entries = [struct.pack(">HHHII", number, 0, 1, place, length) for number, place, length in places]
+        return b"".join([contents[:6], struct.pack(">H", len(places)), *entries])
+    if name == b"iinf":
+        infos = [
+            box(b"infe", struct.pack(">BxxxHH", ITEM_INFO, number, 0), kind, title)
+            for number, (kind, title, _) in zip(numbers, items, strict=True)
+        ]
+        return b"".join([contents[:4], struct.pack(">H", len(places)), contents[6:], *infos])
+    if name == b"iref":
+        return b"".join([contents, *_references(numbers)])
+    if name == b"iprp" and icc is not None:
+        (_, properties), (_, owners) = boxes_of(contents)
+        count = 1 + sum(1 for _ in boxes_of(properties))
+        colours = box(b"colr", b"prof", icc)
+        return box(b"ipco", properties, colours) + box(b"ipma", _with_property(owners, count))
+    return contents
+
+
+def _references(numbers: range) -> list[bytes]:
+    """What says that items describe the picture."""
+    return [box(b"cdsc", struct.pack(">HHH", number, 1, PICTURE)) for number in numbers]
+
+
+def _with_property(owners: bytes, number: int) -> bytes:
+    """The list of which item has which properties, with another one of the picture, the first in the list."""
+    start = 4 + 4 + 2  # the version, the number of items, and the first item's
+    count = owners[start]
+    end = start + 1 + count
+    return owners[:start] + bytes([count + 1]) + owners[start + 1 : end] + bytes([number]) + owners[end:]

@@ -1,0 +1,182 @@
+"""OpenEXR: what comes back, and what FFmpeg and the binding make of it."""
+
+import sys
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from denoise_cli.errors import MissingDependency, UnreadableFile
+from denoise_cli.io import image
+from denoise_cli.io.metadata import Metadata
+from denoise_cli.io.photo import Photo, from_linear, to_linear
+from denoise_cli.io.profiles import icc_profile, is_srgb
+
+Read = Callable[..., Photo]
+Light = NDArray[np.float32]
+
+P3 = (0.68, 0.32, 0.265, 0.69, 0.15, 0.06, 0.3127, 0.329)
+
+
+@pytest.fixture
+def library() -> Any:
+    return pytest.importorskip("OpenEXR", reason="OpenEXR is not installed")
+
+
+@pytest.fixture
+def light(rng: np.random.Generator) -> Light:
+    """(24, 32, 3), with some light below black and much beyond white."""
+    return (rng.random((24, 32, 3)) ** 6 * 300 - 0.01).astype(np.float32)
+
+
+def file_of(library: Any, channels: dict[str, Any], **header: Any) -> bytes:
+    buffer = BytesIO()
+    options = {"compression": library.ZIP_COMPRESSION, "type": library.scanlineimage} | header
+    library.File(options, dict(channels)).write(buffer)  # which replaces the values of the dictionary
+    return buffer.getvalue()
+
+
+def planes(light: Light, dtype: type[np.generic] = np.float32) -> dict[str, Any]:
+    return {name: np.ascontiguousarray(light[..., place].astype(dtype)) for place, name in enumerate("RGB")}
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_light_comes_back_in_its_own_precision(
+    dtype: type[np.generic], light: Light, library: Any, read_bytes: Read
+) -> None:
+    stored = planes(light, dtype)
+
+    photo = read_bytes(file_of(library, stored))
+
+    assert (photo.kind, photo.pixels.dtype, photo.metadata.icc) == ("exr", np.float32, None)
+    np.testing.assert_allclose(to_linear(photo.pixels)[..., 0], stored["R"].astype(np.float32), rtol=1e-5, atol=1e-7)
+    again = library.File(BytesIO(image.encode(photo, "exr", "test")), separate_channels=True).channels()
+    for name, plane in stored.items():
+        assert again[name].pixels.dtype == dtype
+        np.testing.assert_allclose(again[name].pixels, plane, rtol=1e-5 if dtype == np.float32 else 1e-3, atol=1e-7)
+
+
+def test_ffmpeg_sees_the_same(light: Light, library: Any, read_bytes: Read, tmp_path: Path) -> None:
+    import av
+
+    path = tmp_path / "x.exr"
+    path.write_bytes(image.encode(Photo(from_linear(light), None, "test"), "exr", "test"))
+
+    with av.open(str(path)) as file:
+        frame = next(file.decode(video=0))
+
+    assert frame.format.name == "gbrpf32le"
+    green, blue, red = (
+        np.frombuffer(plane, np.float32).reshape(24, plane.line_size // 4)[:, :32] for plane in frame.planes
+    )
+    np.testing.assert_allclose(np.stack([red, green, blue], axis=-1), light, rtol=1e-5, atol=1e-7)
+
+
+def test_grey_stays_grey(light: Light, library: Any, read_bytes: Read) -> None:
+    photo = read_bytes(file_of(library, {"Y": light[..., 0].copy()}))
+
+    assert photo.pixels.shape == (24, 32, 1)
+    assert list(library.File(BytesIO(image.encode(photo, "exr", "test"))).channels()) == ["Y"]
+
+
+def test_colours_are_no_longer_multiplied_by_their_opacity_and_then_again(library: Any, read_bytes: Read) -> None:
+    opacity = np.full((8, 9), 0.5, np.float32)
+    opacity[0] = 0  # light that is added to what is behind
+    stored = planes(np.full((8, 9, 3), 0.25, np.float32)) | {"A": opacity}
+
+    photo = read_bytes(file_of(library, stored))
+
+    np.testing.assert_allclose(to_linear(photo.pixels)[1:], 0.5, rtol=1e-5)
+    np.testing.assert_array_equal(photo.alpha, opacity)
+    again = library.File(BytesIO(image.encode(photo, "exr", "test")), separate_channels=True).channels()
+    for name, plane in stored.items():
+        np.testing.assert_allclose(again[name].pixels, plane, rtol=1e-5)
+
+
+def test_what_the_header_says_is_kept(light: Light, library: Any, read_bytes: Read) -> None:
+    windows = {
+        "dataWindow": (np.array([4, 5], np.int32), np.array([35, 28], np.int32)),
+        "displayWindow": (np.array([0, 0], np.int32), np.array([63, 47], np.int32)),
+    }
+    data = file_of(library, planes(light), chromaticities=P3, owner="me", expTime=0.5, **windows)
+
+    photo = read_bytes(data)
+
+    assert photo.metadata.icc is not None
+    assert not is_srgb(photo.metadata.icc)
+    header = library.File(BytesIO(image.encode(photo, "exr", "test"))).header()
+    assert (header["owner"], header["expTime"]) == ("me", 0.5)
+    assert header["chromaticities"] == pytest.approx(P3)
+    for name, window in windows.items():
+        assert [list(corner) for corner in header[name]] == [list(corner) for corner in window]
+
+
+def test_colours_of_another_profile_are_not_written_as_if_they_were_srgb_s() -> None:
+    wide = Metadata(icc=icc_profile(P3[6:], P3[:6]))
+
+    for kind in ("exr", "hdr", "pfm", "ppm"):
+        with pytest.raises(ValueError, match=r"^it cannot hold the photo's colour profile: choose .png or .tif$"):
+            image.encode(Photo(np.zeros((4, 4, 3), np.uint8), None, "test", wide), kind, "test")
+
+
+def test_a_layer_is_found_and_other_channels_are_named(light: Light, library: Any, read_bytes: Read) -> None:
+    stored = {f"beauty.{name}": plane for name, plane in planes(light).items()} | {"depth.Z": light[..., 0].copy()}
+
+    photo = read_bytes(file_of(library, stored))
+
+    assert photo.notes == ("channels that are left out: depth.Z",)
+    np.testing.assert_allclose(to_linear(photo.pixels), light, rtol=1e-5, atol=1e-7)
+
+
+def test_other_parts_are_named(light: Light, library: Any, read_bytes: Read) -> None:
+    parts = [library.Part({"name": name}, planes(light * gain)) for name, gain in (("a", 1), ("b", 2))]
+    buffer = BytesIO()
+    library.File(parts).write(buffer)
+
+    photo = read_bytes(buffer.getvalue())
+
+    assert photo.notes == ("1 of 2 parts are left out",)
+    np.testing.assert_allclose(to_linear(photo.pixels), light, rtol=1e-5, atol=1e-7)
+
+
+def test_what_is_no_picture_in_rgb_or_grey_is_refused(light: Light, library: Any, read_bytes: Read) -> None:
+    with pytest.raises(UnreadableFile, match=r"channels Z: only RGB and grey are read$"):
+        read_bytes(file_of(library, {"Z": light[..., 0].copy()}))
+    with pytest.raises(UnreadableFile, match=r"holds values that are not numbers \(NaN or infinity\)$"):
+        read_bytes(file_of(library, {"Y": np.full((4, 4), np.inf, np.float32)}))
+    with pytest.raises(UnreadableFile, match=r"integers: only half and floating point are read$"):
+        read_bytes(file_of(library, {"Y": np.zeros((4, 4), np.uint32)}))
+
+
+def test_too_many_pixels_are_refused_before_they_are_decoded(light: Light, library: Any, read_bytes: Read) -> None:
+    data = file_of(library, planes(light))
+
+    with pytest.raises(UnreadableFile, match=r"32 x 24 pixels, more than --max-pixels allows$"):
+        read_bytes(data, max_pixels=24 * 32 - 1)
+    many = file_of(library, {f"c{number}.R": light[..., 0].copy() for number in range(70)})
+    with pytest.raises(UnreadableFile, match=r"its channels are more than --max-pixels allows$"):
+        read_bytes(many, max_pixels=24 * 32)
+
+
+def test_a_damaged_file_is_refused_and_nothing_is_printed(
+    light: Light, library: Any, read_bytes: Read, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = file_of(library, planes(light))
+
+    with pytest.raises(UnreadableFile, match=r"its pixels are damaged$"):
+        read_bytes(data[:-200])
+
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_missing_library_is_named(read_bytes: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "OpenEXR", None)
+
+    with pytest.raises(MissingDependency, match=r"reading OpenEXR needs OpenEXR, .* pip install OpenEXR$"):
+        read_bytes(b"\x76\x2f\x31\x01" + bytes(100))
+    with pytest.raises(MissingDependency, match=r"writing OpenEXR needs OpenEXR, .* pip install OpenEXR$"):
+        image.encode(Photo(np.zeros((4, 4, 3), np.float32), None, "test"), "exr", "test")

@@ -1,0 +1,422 @@
+"""JPEG XL: what comes back, what other readers make of it, and its colours, which the codec leaves to the program."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import ExifTags, Image
+
+from denoise_cli.errors import UnreadableFile
+from denoise_cli.imaging.pixels import to_float
+from denoise_cli.imaging.transfer import srgb_to_linear
+from denoise_cli.io import image
+from denoise_cli.io.boxes import box, boxes_of
+from denoise_cli.io.exif import parse
+from denoise_cli.io.jxl_bits import BitReader, BitWriter
+from denoise_cli.io.jxl_header import (
+    CUSTOM,
+    D65,
+    GREY,
+    HLG,
+    LINEAR,
+    P3,
+    PQ,
+    PRIMARIES,
+    RGB,
+    SRGB,
+    SRGB_CURVE,
+    read_header,
+    with_colours,
+)
+from denoise_cli.io.metadata import Metadata
+from denoise_cli.io.photo import Photo
+from denoise_cli.io.profiles import D65 as D65_POINT
+from denoise_cli.io.profiles import icc_profile, is_srgb
+
+Encode = Callable[..., bytes]
+Read = Callable[..., Photo]
+Pixels = NDArray[np.uint8]
+
+ADOBE_RGB = (0.64, 0.33, 0.21, 0.71, 0.15, 0.06)
+SHARED = "kimageformats__jxl__"
+
+
+@pytest.fixture
+def wide_profile() -> bytes:
+    return icc_profile(D65_POINT, ADOBE_RGB, 2.2)
+
+
+def codestream_of(data: bytes) -> bytes:
+    return next(contents for name, contents in boxes_of(data) if name == b"jxlc")
+
+
+def with_numbers(codestream: bytes, space: int, primaries: int, transfer: int) -> bytes:
+    """A codestream with other colours by numbers, in the default white point, for files without extra fields."""
+    places = read_header(codestream).places
+    assert places.colours_start is not None
+    writer = BitWriter()
+    writer.copy(codestream, 0, places.colours_start)
+    values = [space, D65, *([primaries] if space == RGB else [])]
+    writer.bits(0, 2)  # neither the default nor a profile
+    for value in values:
+        enumerated(writer, value)
+    writer.bits(0, 1)
+    enumerated(writer, transfer)
+    enumerated(writer, 1)
+    writer.copy(codestream, places.colours_end, places.metadata_end)
+    return writer.finish() + codestream[places.frames_start :]
+
+
+def enumerated(writer: BitWriter, value: int) -> None:
+    writer.bits(value if value < 2 else 2 if value < 18 else 3, 2)
+    if value >= 2:
+        writer.bits(value - (2 if value < 18 else 18), 4 if value < 18 else 6)
+
+
+def through_ffmpeg(data: bytes, tmp_path: Path, program: str, dtype: type[np.generic]) -> Pixels:
+    """(24, 32, 3) as FFmpeg decodes it."""
+    layout = "rgb24" if dtype == np.uint8 else "rgb48le"
+    path = tmp_path / "x.jxl"
+    path.write_bytes(data)
+    command = [program, "-v", "error", "-i", path, "-f", "rawvideo", "-pix_fmt", layout, "-"]
+    done = subprocess.run(command, capture_output=True, check=False)
+    if b"Decoder not found" in done.stderr or b"no decoder" in done.stderr.lower():
+        pytest.skip("this FFmpeg does not decode JPEG XL")
+    assert not done.stderr
+    return np.frombuffer(done.stdout, dtype).reshape(24, 32, 3)
+
+
+@pytest.mark.parametrize("quality", [100, 95])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_ffmpeg_sees_the_same_pixels(
+    dtype: type[np.generic], quality: int, picture: Pixels, read_bytes: Read, tmp_path: Path, ffmpeg: object
+) -> None:
+    pixels = picture.astype(dtype) * (257 if dtype == np.uint16 else 1)
+    data = image.encode(Photo(pixels, None, "test"), "jxl", "test", quality)
+
+    seen = through_ffmpeg(data, tmp_path, ffmpeg.program, dtype)  # type: ignore[attr-defined]
+
+    ours = to_float(read_bytes(data).pixels)
+    assert np.abs(to_float(seen) - ours).max() < (2.5 / 255 if quality < 100 else 1e-6)  # the decoder dithers
+    assert np.abs(ours - to_float(pixels)).mean() < (0.02 if quality < 100 else 1e-9)
+
+
+def test_light_beyond_white_survives_lossy_compression(read_bytes: Read) -> None:
+    ramp = np.linspace(0, 4, 64, dtype=np.float32)[None, :, None] * np.ones((32, 1, 3), np.float32)
+
+    back = read_bytes(image.encode(Photo(ramp, None, "test"), "jxl", "test", 95))
+
+    assert back.pixels.dtype == np.float32
+    assert np.abs(back.pixels - ramp).max() < 0.05
+    assert back.pixels.max() > 3.9
+
+
+def test_lossy_files_are_smaller(astronaut: Pixels) -> None:
+    sizes = [
+        len(image.encode(Photo(astronaut[:128, :128], None, "t"), "jxl", "t", quality)) for quality in (60, 95, 100)
+    ]
+
+    assert sizes == sorted(sizes)
+    assert sizes[0] < sizes[2] / 4
+
+
+@pytest.mark.parametrize("bits", [1, 2, 5, 10, 12, 14])
+def test_every_depth_reaches_from_black_to_white(bits: int, read_bytes: Read) -> None:
+    top = 2**bits - 1
+    levels = np.linspace(0, top, 64).round().astype(np.uint8 if bits < 8 else np.uint16)[None] * np.ones(
+        (8, 1), np.uint8
+    )
+    values = levels.astype(np.uint8 if bits < 8 else np.uint16)
+    data = codestream_of(imagecodecs.jpegxl_encode(values, lossless=True, bitspersample=bits, usecontainer=True))
+    assert read_header(data).bits == bits
+
+    photo = read_bytes(with_colours(data, None, is_grey=True))
+
+    white = 255 if bits < 8 else 65535
+    np.testing.assert_allclose(photo.pixels[..., 0], levels.astype(float) * white / top, atol=1)
+    assert (photo.pixels.min(), photo.pixels.max()) == (0, white)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("prefix", [0, 6])
+def test_metadata_is_found_in_plain_and_in_compressed_boxes(
+    compressed: bool, prefix: int, picture: Pixels, camera_exif: Image.Exif, xmp: bytes, read_bytes: Read
+) -> None:
+    """An EXIF box begins with a distance to the TIFF structure; cameras put "Exif" in between."""
+    block = camera_exif.tobytes()[6 - prefix :]
+    contents = {b"Exif": prefix.to_bytes(4, "big") + block, b"xml ": xmp}
+    plain = imagecodecs.jpegxl_encode(picture, lossless=True, usecontainer=True)
+    boxes = [
+        box(b"brob", name, imagecodecs.brotli_encode(body)) if compressed else box(name, body)
+        for name, body in contents.items()
+    ]
+
+    meta = read_bytes(plain + b"".join(boxes)).metadata
+
+    exif = parse(meta.exif or b"")
+    assert exif.string(exif.main[271]) == "Maker"
+    assert meta.xmp == xmp
+    assert meta.dpi == (240, 240)
+
+
+def test_a_box_that_expands_beyond_measure_is_refused(picture: Pixels, read_bytes: Read) -> None:
+    plain = imagecodecs.jpegxl_encode(picture, lossless=True, usecontainer=True)
+    bomb = box(b"brob", b"xml ", imagecodecs.brotli_encode(bytes(100_000_000)))
+
+    with pytest.raises(UnreadableFile, match="cannot be decoded"):
+        read_bytes(plain + bomb)
+
+
+def test_exiftool_reads_the_metadata(picture: Pixels, camera_exif: Image.Exif, xmp: bytes, tmp_path: Path) -> None:
+    if shutil.which("exiftool") is None:
+        pytest.skip("exiftool is not installed")
+    photo = Photo(picture, None, "test", Metadata(exif=camera_exif.tobytes(), xmp=xmp, dpi=(300, 240)))
+    path = tmp_path / "x.jxl"
+    path.write_bytes(image.encode(photo, "jxl", "the program"))
+    (tags,) = json.loads(subprocess.run(["exiftool", "-j", "-G1", path], capture_output=True, check=True).stdout)
+
+    assert tags["File:FileType"] == "JXL"
+    assert (tags["File:ImageWidth"], tags["File:ImageHeight"]) == (32, 24)
+    assert (tags["IFD0:Make"], tags["IFD0:Software"], tags["IFD0:XResolution"]) == ("Maker", "the program", 300)
+    assert tags["ExifIFD:ISO"] == 12800
+    assert "GPS:GPSLatitude" in tags
+    assert tags["XMP-dc:Source"] == "film 12"
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_picture_is_upright_exactly_once(orientation: int, picture: Pixels, read_bytes: Read) -> None:
+    """The codestream says how it is turned, and EXIF is not to be obeyed."""
+    plain = with_colours(imagecodecs.jpegxl_encode(picture, lossless=True), None, is_grey=False)
+    places = read_header(plain).places
+    writer = BitWriter()
+    writer.copy(plain, 0, places.size_end)
+    writer.bits(0b10, 2)  # not all is default: extra fields
+    writer.bits(orientation - 1, 3)
+    writer.bits(0, 3)  # neither another size nor a preview nor frames
+    writer.copy(plain, places.size_end + 2, places.colours_end)
+    writer.bits(1, 1)  # tone mapping as usual
+    writer.copy(plain, places.colours_end, places.metadata_end)
+    turned = writer.finish() + plain[places.frames_start :]
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 3
+    boxes = [*list(boxes_of(imagecodecs.jpegxl_encode(picture, lossless=True, usecontainer=True)))[:2]]
+    data = b"".join(box(*each) for each in boxes) + box(b"Exif", bytes(4), exif.tobytes()[6:]) + box(b"jxlc", turned)
+
+    photo = read_bytes(data)
+
+    steps = {2: [1, 0], 3: [0, 2], 4: [1, 2], 5: [1, 1], 6: [0, -1], 7: [1, -1], 8: [0, 1]}.get(orientation, [0, 0])
+    expected = np.rot90(picture[:, ::-1] if steps[0] else picture, steps[1])
+    np.testing.assert_array_equal(photo.pixels, expected)
+    assert 274 not in parse(photo.metadata.exif or b"").main
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("quality", [60, 100])
+def test_another_profile_than_srgb_is_kept_to_the_byte(
+    quality: int, dtype: type[np.generic], picture: Pixels, wide_profile: bytes, read_bytes: Read
+) -> None:
+    pixels = picture.astype(dtype)
+
+    back = read_bytes(image.encode(Photo(pixels, None, "test", Metadata(icc=wide_profile)), "jxl", "test", quality))
+
+    assert back.metadata.icc == wide_profile
+    np.testing.assert_array_equal(back.pixels, pixels)  # at any quality: the lossy mode knows sRGB alone
+
+
+def test_srgb_s_profile_is_said_by_numbers_in_lossy_files(picture: Pixels, read_bytes: Read) -> None:
+    profile = icc_profile(D65_POINT, PRIMARIES[SRGB])
+    photo = Photo(picture, None, "test", Metadata(icc=profile))
+
+    lossy, lossless = (read_bytes(image.encode(photo, "jxl", "test", quality)) for quality in (95, 100))
+
+    assert lossy.metadata.icc is None
+    assert lossless.metadata.icc == profile
+
+
+def profiles() -> dict[str, bytes]:
+    """Profiles of several makers, which compress in different ways."""
+    grey = icc_profile(D65_POINT, None, 2.2)
+    table = icc_profile(D65_POINT, ADOBE_RGB)
+    noise = np.random.default_rng(1).bytes(3000)
+
+    def longer(end: bytes) -> bytes:
+        return (len(table) + len(end)).to_bytes(4, "big") + table[4:] + end
+
+    return {
+        "gamma": icc_profile(D65_POINT, ADOBE_RGB, 2.2),
+        "grey": grey,
+        "table": table,
+        "noise at the end": longer(noise),
+        "repetition": longer(b"abcdefg" * 900),
+        "a slope": longer(np.arange(0, 60_000, 17).astype(">u2").tobytes()),
+    }
+
+
+@pytest.mark.parametrize("name", profiles())
+def test_a_profile_that_libjxl_has_compressed_is_read_to_the_byte(name: str, picture: Pixels, read_bytes: Read) -> None:
+    profile = profiles()[name]
+    stored = Image.fromarray(picture[..., 0] if name == "grey" else picture)
+    buffer = BytesIO()
+    stored.save(buffer, "JPEG", icc_profile=profile)
+
+    photo = read_bytes(imagecodecs.jpegxl_encode_jpeg(buffer.getvalue(), usecontainer=True))
+
+    assert photo.metadata.icc == profile
+    decoded = np.atleast_3d(np.asarray(Image.open(buffer)))
+    assert np.abs(photo.pixels.astype(int) - decoded).max() <= 3
+
+
+@pytest.mark.parametrize("name", profiles())
+def test_other_readers_find_the_profile(name: str, picture: Pixels) -> None:
+    pylibjxl = pytest.importorskip("pylibjxl", reason="pylibjxl, which reads profiles, is not installed")
+    profile = profiles()[name]
+    pixels = picture[..., :1] if name == "grey" else picture
+    plain = imagecodecs.jpegxl_encode(pixels[..., 0] if name == "grey" else pixels, lossless=True)
+
+    decoded, found = pylibjxl.decode(with_colours(plain, profile, name == "grey"), metadata=True)
+
+    assert found["icc"] == profile
+    np.testing.assert_array_equal(np.atleast_3d(decoded), pixels)
+
+
+def test_a_lossy_file_with_a_profile_becomes_srgb_and_says_so(
+    picture: Pixels, wide_profile: bytes, read_bytes: Read
+) -> None:
+    """The decoder cannot convert to a profile, and would return linear light."""
+    lossy = imagecodecs.jpegxl_encode(picture, level=95, lossless=False)
+
+    photo = read_bytes(with_colours(lossy, wide_profile, is_grey=False))
+
+    assert photo.notes == ("converted from the colours of its profile to sRGB",)
+    assert photo.metadata.icc is None
+    assert np.abs(photo.pixels.astype(int) - picture).mean() < 6
+
+
+def test_colours_by_numbers_become_a_profile(picture: Pixels, read_bytes: Read) -> None:
+    plain = with_colours(imagecodecs.jpegxl_encode(picture, lossless=True), None, is_grey=False)
+
+    wide = read_bytes(with_numbers(plain, RGB, P3, SRGB_CURVE))
+    linear = read_bytes(with_numbers(plain, RGB, SRGB, LINEAR))
+
+    np.testing.assert_array_equal(wide.pixels, picture)
+    assert wide.metadata.icc == icc_profile(D65_POINT, PRIMARIES[P3])
+    assert not is_srgb(wide.metadata.icc)
+    assert linear.metadata.icc == icc_profile(D65_POINT, PRIMARIES[SRGB], 1.0)
+    assert read_bytes(with_numbers(plain, RGB, SRGB, SRGB_CURVE)).metadata.icc is None
+
+
+def test_a_grey_file_in_linear_light_gets_a_profile_for_it(read_bytes: Read) -> None:
+    ramp = np.linspace(0, 65535, 64).astype(np.uint16)[None] * np.ones((8, 1), np.uint16)
+
+    photo = read_bytes(imagecodecs.jpegxl_encode(ramp, lossless=True))  # the codec takes deep values for linear light
+
+    np.testing.assert_array_equal(photo.pixels[..., 0], ramp)
+    assert photo.metadata.icc == icc_profile(D65_POINT, None, 1.0)
+
+
+@pytest.mark.parametrize("transfer", [PQ, HLG])
+def test_hdr_is_refused(transfer: int, picture: Pixels, read_bytes: Read) -> None:
+    plain = with_colours(imagecodecs.jpegxl_encode(picture, lossless=True), None, is_grey=False)
+
+    with pytest.raises(UnreadableFile, match=rf"HDR, linear or wide-gamut colours \(CICP 2/{transfer}\)"):
+        read_bytes(with_numbers(plain, RGB, SRGB, transfer))
+
+
+def test_deep_lossy_files_say_what_their_values_are(read_bytes: Read) -> None:
+    """Not linear light, for which the codec takes them."""
+    ramp = np.linspace(0, 65535, 64).astype(np.uint16)[None, :, None] * np.ones((32, 1, 3), np.uint16)
+
+    data = image.encode(Photo(ramp, None, "test"), "jxl", "test", 95)
+
+    header = read_header(codestream_of(data))
+    assert (header.bits, header.is_float, header.is_xyb) == (16, False, True)
+    assert header.colours is not None
+    assert header.colours.transfer == SRGB_CURVE
+    assert np.abs(to_float(read_bytes(data).pixels) - to_float(ramp)).max() < 0.01
+    assert np.abs(to_float(ramp) - srgb_to_linear(to_float(ramp))).max() > 0.2  # what the mistake would be
+
+
+def test_an_animation_is_refused(picture: Pixels, read_bytes: Read) -> None:
+    frames = np.stack([picture, 255 - picture])
+
+    with pytest.raises(UnreadableFile, match="an animation: only still pictures are denoised"):
+        read_bytes(imagecodecs.jpegxl_encode(frames, lossless=True, photometric="rgb"))
+
+
+def test_a_channel_that_is_not_transparency_is_left_out_and_said(picture: Pixels, read_bytes: Read) -> None:
+    planes = np.ascontiguousarray(np.moveaxis(picture, -1, 0))
+
+    photo = read_bytes(imagecodecs.jpegxl_encode(planes[:2], lossless=True, planar=True))
+
+    assert photo.notes == ("an extra channel that is not transparency is left out",)
+    np.testing.assert_array_equal(photo.pixels[..., 0], picture[..., 0])
+    assert photo.alpha is None
+
+
+def test_too_many_pixels_are_refused_before_they_are_decoded(picture: Pixels, read_bytes: Read) -> None:
+    data = image.encode(Photo(picture, None, "test"), "jxl", "test")
+
+    assert read_bytes(data, max_pixels=24 * 32).pixels.shape == (24, 32, 3)
+    with pytest.raises(UnreadableFile, match=r"32 x 24 pixels, more than --max-pixels allows$"):
+        read_bytes(data, max_pixels=24 * 32 - 1)
+    plain = codestream_of(data)
+    writer = BitWriter()
+    writer.copy(plain, 0, 16)
+    for value, count in ((0, 1), (3, 2), (2**30 - 1, 30), (0, 3), (3, 2), (2**30 - 1, 30)):
+        writer.bits(value, count)
+    writer.copy(plain, read_header(plain).places.size_end, read_header(plain).places.metadata_end)
+    with pytest.raises(UnreadableFile, match=r"1073741824 x 1073741824 pixels, more than --max-pixels allows$"):
+        read_bytes(writer.finish())
+
+
+@pytest.mark.parametrize("value", [0, 1, 17, 4095, 4096, 2**20, 2**32 - 1, 2**60 - 1, 2**64 - 1])
+def test_long_numbers_are_written_as_they_are_read(value: int) -> None:
+    writer = BitWriter()
+    writer.unsigned_64(value)
+
+    assert BitReader(writer.finish()).unsigned_64() == value
+
+
+@pytest.mark.parametrize(("name", "shape", "depth"), [("orientation3", (160, 480), 8), ("rgba", (1024, 1024), 16)])
+def test_files_of_others_have_their_size(name: str, shape: tuple[int, int], depth: int, shared_data: Path) -> None:
+    photo = image.read(shared_data / "awkward/images" / f"{SHARED}{name}.jxl")
+
+    assert (photo.shape, photo.bits) == (shape, depth)
+
+
+def test_primaries_of_ones_own_are_read(read_bytes: Read, picture: Pixels) -> None:
+    plain = with_colours(imagecodecs.jpegxl_encode(picture, lossless=True), None, is_grey=False)
+    places = read_header(plain).places
+    assert places.colours_start is not None
+    writer = BitWriter()
+    writer.copy(plain, 0, places.colours_start)
+    writer.bits(0, 2)
+    for value in (RGB, D65, CUSTOM):
+        enumerated(writer, value)
+    for coordinate in ADOBE_RGB:
+        packed = 2 * round(coordinate * 1_000_000)
+        kind = sum(packed >= limit for limit in (524288, 1048576, 2097152))
+        writer.bits(kind, 2)
+        writer.bits(packed - (0, 524288, 1048576, 2097152)[kind], (19, 19, 20, 21)[kind])
+    writer.bits(1, 1)
+    writer.bits(round(1e7 / 2.2), 24)
+    enumerated(writer, 1)
+    writer.copy(plain, places.colours_end, places.metadata_end)
+
+    photo = read_bytes(writer.finish() + plain[places.frames_start :])
+
+    np.testing.assert_array_equal(photo.pixels, picture)
+    colours = read_header(writer.finish()).colours
+    assert colours is not None
+    assert colours.primaries == pytest.approx(ADOBE_RGB)
+    assert colours.gamma == pytest.approx(1 / 2.2)
+    assert photo.metadata.icc is not None
+    assert photo.metadata.icc[16:20] == b"RGB "
+    assert GREY != RGB
