@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 
 # Times white, of what networks are shown: noise on white reaches there.
 HIGHEST = 1.25
-# Where most of a picture is beyond white, its scale is another one: this share of it, of every so many rows and columns,
-# is below its white. The largest value may be that of a lamp.
+# Where most of a picture is beyond white, its scale is another one: this share of it is below its white. The largest
+# value may be that of a lamp.
 BRIGHT_SHARE = 0.99
-SPARSE = 4
+SPARSE = 4  # rows and columns of which one counts for that
 
 Load = Callable[[str], Denoiser]
 Tone = Literal["flat", "camera"]

@@ -41,7 +41,8 @@ from tests.io.phone_files import (
 Pixels = NDArray[np.uint8]
 Read = Callable[..., Photo]
 Exiftool = Callable[..., bytes]
-OTHERS = [kind for kind in image.WRITABLE if kind != "jpeg"]
+WITH_XMP = ["png", "tiff", "webp", "avif", "jxl", "jp2"]
+WITHOUT_METADATA = ["ppm", "pnm", "pfm", "hdr"]
 CLIPS = {"Google's": motion_photo, "Google's older": micro_video, "Samsung's": samsung}
 
 
@@ -191,7 +192,7 @@ def test_the_length_of_the_picture_itself_is_not_stated_wrong(picture: Pixels, s
     assert f'Item:Length="{len(second)}"'.encode() in left
 
 
-@pytest.mark.parametrize("target", OTHERS)
+@pytest.mark.parametrize("target", WITH_XMP)
 def test_what_a_format_cannot_hold_is_named_and_no_longer_claimed(
     target: str, picture: Pixels, second: bytes, clip: bytes, read_bytes: Read
 ) -> None:
@@ -204,6 +205,15 @@ def test_what_a_format_cannot_hold_is_named_and_no_longer_claimed(
     )
     assert b'dc:source="film 12"' in left
     assert not re.search(rb"hdrgm|GainMap|MotionPhoto|Container:Directory", left)
+
+
+@pytest.mark.parametrize("target", WITHOUT_METADATA)
+def test_a_format_of_pixels_alone_is_said_to_lose_the_rest(
+    target: str, picture: Pixels, second: bytes, read_bytes: Read
+) -> None:
+    photo = read_bytes(ultra_hdr(picture, second))
+    assert image.losses(photo.metadata, target) == (f"not carried over to {target}: HDR gain map, XMP",)
+    assert read_bytes(image.encode(photo, target, "test")).metadata.xmp is None
 
 
 @pytest.mark.parametrize("orientation", [1, 6])
