@@ -22,6 +22,17 @@ def ask(call, *arguments):
     return values[0] if values else None
 
 
+def text_from(call, program) -> str:
+    """What a function of NVRTC writes into the memory that it is given.
+
+    Python shares bytes of one character among all who use them, and a report may be as short: the memory is longer.
+    """
+    size = ask(f"{call}Size", program)
+    memory = b" " * (size + 2)
+    ask(call, program, memory)
+    return memory[:size].decode()
+
+
 def compiled(architecture: str, text: str, names: list[str]):
     """A program, and the compiler's report."""
     program = ask("CreateProgram", text.encode(), b"kernels", 0, [], [])
@@ -29,16 +40,12 @@ def compiled(architecture: str, text: str, names: list[str]):
         ask("AddNameExpression", program, name.encode())
     options = [f"--gpu-architecture={architecture}".encode(), b"--std=c++17", b"--ptxas-options=-v", *AS_CUPY]
     ask("CompileProgram", program, len(options), options)
-    log = b" " * ask("GetProgramLogSize", program)
-    ask("GetProgramLog", program, log)
-    return program, log.decode()
+    return program, text_from("GetProgramLog", program)
 
 
 def ptx(text: str, names: list[str]) -> str:
     program, _ = compiled("compute_90", text, names)
-    code = b" " * ask("GetPTXSize", program)
-    ask("GetPTX", program, code)
-    return code.decode()
+    return text_from("GetPTX", program)
 
 
 @pytest.mark.parametrize("file", ["malleable", "deformable"])
