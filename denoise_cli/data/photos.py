@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -69,6 +70,28 @@ class Source(Protocol):
     def draw(self, rng: np.random.Generator, patch: int) -> NDArray[np.float32]:
         """Draw a crop: (patch, patch, C), [0, 1], in the photos' own encoding; the same `rng` gives the same one."""
         ...
+
+
+@dataclass(frozen=True)
+class PartlyChanged:
+    """What sources have in common that change a share of another's crops.
+
+    Args:
+        source: the crops.
+        share: of the crops that are changed, [0, 1].
+    """
+
+    source: Source
+    share: float
+
+    @property
+    def skipped(self) -> Mapping[tuple[Path, ...], UnreadableFile]:
+        """See `Source`."""
+        return self.source.skipped
+
+    def __len__(self) -> int:
+        """See `Source`."""
+        return len(self.source)
 
 
 class CropSource:

@@ -3,15 +3,12 @@
 Legend: H x W pixels.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from denoise_cli.data.photos import Source
-from denoise_cli.errors import UnreadableFile
+from denoise_cli.data.photos import PartlyChanged
 
 Crop = NDArray[np.float32]
 
@@ -22,25 +19,13 @@ GREY = 0.1  # share of the varied crops that lose all colour
 
 
 @dataclass(frozen=True)
-class Recoloured:
+class Recoloured(PartlyChanged):
     """A source of crops, of which a share have other colours: permuted channels, another saturation, other gains.
 
     Args:
         source: the crops, in which every three channels are a picture; pictures of one crop are changed alike.
         share: of the crops that are changed, [0, 1].
     """
-
-    source: Source
-    share: float
-
-    @property
-    def skipped(self) -> Mapping[tuple[Path, ...], UnreadableFile]:
-        """See `Source`."""
-        return self.source.skipped
-
-    def __len__(self) -> int:
-        """See `Source`."""
-        return len(self.source)
 
     def draw(self, rng: np.random.Generator, patch: int) -> Crop:
         """See `Source`."""

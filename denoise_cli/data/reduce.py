@@ -3,15 +3,12 @@
 Legend: H x W pixels.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from denoise_cli.data.photos import Source
-from denoise_cli.errors import UnreadableFile
+from denoise_cli.data.photos import PartlyChanged
 
 Crop = NDArray[np.float32]
 
@@ -19,7 +16,7 @@ FACTOR = 2
 
 
 @dataclass(frozen=True)
-class Reduced:
+class Reduced(PartlyChanged):
     """A source of crops, of which a share show twice as much of a photo at half the size.
 
     JPEG drops fine differences of colour, and a network that sees only its pixels learns that there are none.
@@ -28,18 +25,6 @@ class Reduced:
         source: the crops.
         share: of the crops that are reduced, [0, 1].
     """
-
-    source: Source
-    share: float
-
-    @property
-    def skipped(self) -> Mapping[tuple[Path, ...], UnreadableFile]:
-        """See `Source`."""
-        return self.source.skipped
-
-    def __len__(self) -> int:
-        """See `Source`."""
-        return len(self.source)
 
     def draw(self, rng: np.random.Generator, patch: int) -> Crop:
         """See `Source`."""

@@ -175,10 +175,11 @@ def estimate_sigma(
     Returns:
         Sigma in the unit in which white is 1; 0 for an image that is too small.
     """
-    if is_free_of_noise(image, visible):
+    counted = _counted_blocks(image, visible)
+    if _are_drawn(counted):
         return 0.0
     of_patches = _white_sigma(image, white, visible)
-    blocks = _blocks(image, white, visible)
+    blocks = _blocks(counted, image, white, visible)
     if len(blocks) < MIN_BLOCKS:
         return of_patches
     deviations = _deviations(blocks)
@@ -199,7 +200,10 @@ def is_free_of_noise(image: NDArray[np.integer | np.floating], visible: NDArray[
         image: (H, W, C).
         visible: see `estimate_sigma`.
     """
-    blocks = _counted_blocks(image, visible)
+    return _are_drawn(_counted_blocks(image, visible))
+
+
+def _are_drawn(blocks: NDArray[np.integer | np.floating]) -> bool:
     if not len(blocks):
         return False
     equal = (blocks[:, :, 1:] == blocks[:, :, :-1]).all(axis=-1)
@@ -242,10 +246,12 @@ def _white_sigma(image: NDArray[np.integer | np.floating], white: float, visible
 
 
 def _blocks(
-    image: NDArray[np.integer | np.floating], white: float, visible: NDArray[np.bool_] | None
+    some: NDArray[np.integer | np.floating],
+    image: NDArray[np.integer | np.floating],
+    white: float,
+    visible: NDArray[np.bool_] | None,
 ) -> NDArray[np.float64]:
-    """(N, BLOCK, BLOCK, C), without blocks that reach the darkest or brightest value."""
-    some = _counted_blocks(image, visible)
+    """Those of an image's blocks, (N, BLOCK, BLOCK, C), that do not reach its darkest or brightest value."""
     if len(some):
         seen = image if visible is None else image[visible]
         some = some[(some.min(axis=(1, 2, 3)) > seen.min()) & (some.max(axis=(1, 2, 3)) < seen.max())]
