@@ -9,11 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from denoise_cli.errors import DenoiseError, UnreadableFile, UnwritableFile, UsageError
-from denoise_cli.imaging.noise import ShotRead, estimate_sigma, is_free_of_noise
-from denoise_cli.imaging.pixels import Pixels, white_value
+from denoise_cli.imaging.noise import ShotRead
 from denoise_cli.imaging.strength import Strength
 from denoise_cli.inference.denoiser import Denoiser
 from denoise_cli.inference.tiles import Progress
@@ -25,6 +22,7 @@ from denoise_cli.io.photo import Photo
 from denoise_cli.io.raw import RawFile
 from denoise_cli.models.registry import find_model
 from denoise_cli.pipeline.before_after import write_before_after
+from denoise_cli.pipeline.developed import denoise_developed
 from denoise_cli.pipeline.hot_pixels import stuck_in
 from denoise_cli.pipeline.jobs import DNG, FALLBACK_FORMAT, STDIO, Job, check
 from denoise_cli.pipeline.memory import return_freed_memory
@@ -34,13 +32,6 @@ from denoise_cli.version import __version__
 
 if TYPE_CHECKING:
     from denoise_cli.pipeline.raw import DenoisedValues, HotPixels, Output
-
-# Times white, of what networks are shown: noise on white reaches there.
-HIGHEST = 1.25
-# Where most of a picture is beyond white, its scale is another one: this share of it is below its white. The largest
-# value may be that of a lamp.
-BRIGHT_SHARE = 0.99
-SPARSE = 4  # rows and columns of which one counts for that
 
 Load = Callable[[str], Denoiser]
 Tone = Literal["flat", "camera"]
@@ -467,7 +458,7 @@ def _denoise_developed(
     photo: Photo, kind: str, denoise: Denoiser, settings: Settings, progress: Progress | None
 ) -> Callable[[], _Done]:
     dither = settings.dither and image.is_lossless(photo, kind, settings.quality)
-    clean, noise = denoise_photo(photo, denoise, settings, progress, dither)
+    clean, noise = denoise_developed(photo, denoise, settings.noise, settings.strength_for_photos, progress, dither)
     noise_from = None if noise is None else "given" if settings.noise is not None else "estimated"
     done = _Done(clean, noise, noise_from, clean.notes)
     return lambda: done
@@ -502,57 +493,6 @@ def _in_camera_tone(raw: RawFile, finish: Callable[[], _Done]) -> _Done:
         return done
     toned = with_camera_tone(raw, done.picture)
     return replace(done, picture=toned, notes=done.notes + toned.notes[len(done.picture.notes) :])
-
-
-def denoise_photo(
-    photo: Photo, denoise: Denoiser, settings: Settings, progress: Progress | None = None, dither: bool = False
-) -> tuple[Photo, float | ShotRead | None]:
-    """Denoise a photo's pixels, and keep everything else about it.
-
-    Floating point reaches beyond white. Networks are shown it up to `HIGHEST`, and what exceeds that keeps its distance
-    from it, so that a bright light changes nothing but itself.
-
-    Args:
-        photo: what to denoise.
-        denoise: for photos.
-        settings: how to denoise.
-        progress: called with the fraction done.
-        dither: whether 8 bits are rounded with noise, see `imaging.dither`.
-
-    Returns:
-        The photo, and the given or estimated noise, a level on [0, 1] or a sensor's noise; None if the model finds the
-        level itself.
-    """
-    white, notes = _white_of(photo.pixels)
-    pixels, beyond = photo.pixels, None
-    if pixels.dtype == np.float32:
-        beyond = pixels > HIGHEST * white
-        pixels = np.where(beyond, np.float32(HIGHEST * white), pixels)
-    noise = settings.noise
-    visible = None if photo.alpha is None else photo.alpha > 0
-    if noise is None and not denoise.is_blind:
-        noise = estimate_sigma(pixels, white, visible)
-    elif noise is None and is_free_of_noise(pixels, visible):  # a blind model would still change it a little
-        noise = 0.0
-    return_freed_memory()
-    clean = pixels
-    if noise != 0:
-        clean = denoise.denoise_stored(pixels, white, noise, settings.strength_for_photos, progress, dither)
-    denoise.release_memory()
-    if clean is pixels:
-        clean = photo.pixels
-    elif beyond is not None:
-        clean[beyond] += photo.pixels[beyond] - pixels[beyond]
-    return replace(photo, pixels=clean, notes=photo.notes + notes), noise
-
-
-def _white_of(pixels: Pixels) -> tuple[float, tuple[str, ...]]:
-    """The value of white, and what the user should hear about it."""
-    white: float = white_value(pixels.dtype)
-    if pixels.dtype == np.float32 and np.count_nonzero(pixels > white) > pixels.size / 2:
-        white = float(np.quantile(pixels[::SPARSE, ::SPARSE], BRIGHT_SHARE))
-        return white, (f"most values are above 1: {white:.4g} is taken for white",)
-    return white, ()
 
 
 def _modified(source: Path) -> int | None:
