@@ -25,6 +25,7 @@ MAD_TO_DEVIATION = 1.4826  # of normal noise, from the median of its absolute di
 
 UNKNOWN_LEVEL = 0.0  # the level map of networks that find the level themselves
 
+RGB = 3
 PATCH = 8  # pixels
 MAX_PATCHES = 60_000
 BLOCK = 16  # pixels
@@ -43,6 +44,7 @@ FLATTEST = 0.05  # share of a photo's blocks that are regarded as flat
 EVEN_SHARES = (0.01, 0.1)
 EVEN_RATIO = 1.3
 HIDDEN_RATIO = 1.7  # flat blocks with this many times the deviation of the eigenvalues have noise that is not white
+UNEQUAL_RATIO = 2.0  # of two channels' levels, beyond which one level for all of them is not looked for
 MAX_FLAT_RATIO = 1.1  # limit of the estimate, times the flat blocks' deviation, which is uncertain by some percent
 GRAIN = 4  # pixels: the size of the grain at which noise that is not white is measured
 # Pixels, a side. A single noisy pixel says little about the light, and the level must not follow its noise.
@@ -160,6 +162,10 @@ def estimate_sigma(
     these agree. As such noise is coarser than white noise of the same deviation, it is more visible: the estimate is
     the deviation of white noise with equally strong grain of `GRAIN` pixels.
 
+    Where the channels have different levels, as with the weak blue of old sensors, the result is their root mean
+    square. The smallest eigenvalues are then those of the channels with least noise, so each channel's level follows
+    from the differences of two channels instead.
+
     Only what can show noise counts: not the bars, frames and captions of one colour round a picture, and nothing in
     drawings and letters, where most pixels equal their neighbour.
 
@@ -178,7 +184,8 @@ def estimate_sigma(
     counted = _counted_blocks(image, visible)
     if _are_drawn(counted):
         return 0.0
-    of_patches = _white_sigma(image, white, visible)
+    covariance = _patch_covariance(image, white, visible)
+    of_patches = _white_sigma(covariance)
     blocks = _blocks(counted, image, white, visible)
     if len(blocks) < MIN_BLOCKS:
         return of_patches
@@ -188,6 +195,9 @@ def estimate_sigma(
     even = high < EVEN_RATIO * low
     if even and deviations[flat].max() > HIDDEN_RATIO * of_patches:
         return float(np.sqrt(np.mean(np.square(_deviations(blocks[flat], GRAIN)))))
+    of_channels = _channel_sigmas(covariance)
+    if len(of_channels) and of_channels.max() > UNEQUAL_RATIO * of_channels.min():
+        of_patches = float(np.sqrt(np.mean(np.square(of_channels))))
     return min(of_patches, MAX_FLAT_RATIO * float(high))
 
 
@@ -228,13 +238,12 @@ def _box_mean(image: NDArray[np.floating]) -> NDArray[np.floating]:
     return image
 
 
-def _white_sigma(image: NDArray[np.integer | np.floating], white: float, visible: NDArray[np.bool_] | None) -> float:
-    """The deviation of white noise, from the smallest eigenvalues of the covariance of patches.
+def _white_sigma(covariance: NDArray[np.float64] | None) -> float:
+    """The deviation of white noise, from the smallest eigenvalues of the covariance of patches; 0 without any.
 
     Patches of photos lie near a low-dimensional plane, so most eigenvalues are only noise. The largest are dropped
     until the mean of the rest is at most their median.
     """
-    covariance = _patch_covariance(image, white, visible)
     if covariance is None:
         return 0.0
     eigenvalues = np.linalg.eigvalsh(covariance)[::-1]
@@ -243,6 +252,22 @@ def _white_sigma(image: NDArray[np.integer | np.floating], white: float, visible
         if np.mean(rest) <= np.median(rest):
             return float(np.sqrt(max(np.mean(rest), 0)))
     return 0.0
+
+
+def _channel_sigmas(covariance: NDArray[np.float64] | None) -> NDArray[np.float64]:
+    """The deviations of white noise in R, G and B, (3,); empty if the picture is grey or too small.
+
+    The difference of two channels has the sum of their variances, and little of the texture, which is mostly grey.
+    """
+    if covariance is None or len(covariance) != RGB * PATCH**2:
+        return np.empty(0)
+    parts = covariance.reshape(RGB, PATCH**2, RGB, PATCH**2).swapaxes(1, 2)
+    red_green, green_blue, blue_red = (
+        _white_sigma(parts[one, one] + parts[other, other] - parts[one, other] - parts[other, one]) ** 2
+        for one, other in ((0, 1), (1, 2), (2, 0))
+    )
+    twice = np.array([red_green + blue_red, red_green + green_blue, green_blue + blue_red])
+    return np.sqrt(np.maximum(twice - [green_blue, blue_red, red_green], 0) / 2)
 
 
 def _blocks(

@@ -213,7 +213,7 @@ def example_of(channels: int, multiple: int) -> tuple[Tensor, Tensor]:
 
 @contextmanager
 def tracing() -> Iterator[None]:
-    """Without gradients, and without the warnings that checks of shapes are not traced."""
-    with warnings.catch_warnings(), torch.no_grad():
+    """Without gradients, without autocast, and without the warnings that checks of shapes are not traced."""
+    with warnings.catch_warnings(), torch.no_grad(), torch.autocast("cpu", enabled=False):
         warnings.simplefilter("ignore")
         yield

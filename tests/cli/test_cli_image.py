@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from denoise_cli.imaging import dither
+from denoise_cli.inference.device import choose_precision
 from denoise_cli.io.grid import CAPTION_HEIGHT, GAP
 from denoise_cli.pipeline.before_after import SIDE
 
@@ -325,7 +326,7 @@ def test_a_record_holds_size_strength_and_device(cli: Cli, photo: Path, tmp_path
     record = json.loads(cli("image", photo, "-o", target, "--json", "--strength", "0.8", "--chroma", "1").out)
     assert (record["width"], record["height"], record["megapixels"]) == (96, 80, 0.00768)
     assert (record["strength"], record["luma"], record["chroma"], record["detail"]) == (0.8, 0.8, 1, 0)
-    assert (record["device"], record["precision"]) == ("cpu", "float32")
+    assert (record["device"], record["precision"]) == ("cpu", choose_precision("cpu", "auto"))
     assert (record["bytes_read"], record["bytes_written"]) == (photo.stat().st_size, target.stat().st_size)
     assert not any(isinstance(value, dict) for value in record.values())
 

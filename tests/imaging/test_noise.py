@@ -255,3 +255,12 @@ def test_one_light_far_beyond_white_changes_nothing(camera: Pixels, rng: np.rand
     brighter = picture.copy()
     brighter[100:104, 100:104] = 200
     assert estimate_sigma(brighter) == pytest.approx(estimate_sigma(picture), rel=0.05)
+
+
+@pytest.mark.parametrize("levels", [(0, 0, 14), (14, 0, 0), (2, 2, 14), (12, 3, 6)], ids=str)
+def test_channels_with_different_noise_have_its_root_mean_square(
+    astronaut: NDArray[np.uint8], rng: np.random.Generator, levels: tuple[int, int, int]
+) -> None:
+    noisy = astronaut + np.array(levels) * rng.standard_normal(astronaut.shape)
+    sigma = estimate_sigma(np.clip(np.round(noisy), 0, 255).astype(np.uint8), 255) * 255
+    assert sigma == pytest.approx(np.sqrt(np.mean(np.square(levels))), rel=0.2, abs=0.3)

@@ -117,6 +117,15 @@ def test_clips_of_any_size_and_length(follows_motion: bool) -> None:
 
 
 @torch.no_grad()
+def test_a_clips_network_can_be_compiled_under_autocast() -> None:
+    net = with_weights(MalleNetVideoConfig(4, trust_width=4).build())
+    clip, sigma = noisy((64, 64), channels=9)
+    with torch.autocast("cpu", torch.bfloat16):
+        result = compile_for_cpu(net, torch.float32)(clip, sigma)
+    torch.testing.assert_close(result, net(clip, sigma), rtol=0, atol=1e-4)
+
+
+@torch.no_grad()
 def test_motion_is_exact_where_convolutions_compute_in_16_bits() -> None:
     """The positions in a frame that is wider than 256 pixels cannot be told apart in bfloat16."""
     net = with_weights(MalleNetVideoConfig(4, trust_width=4).build())

