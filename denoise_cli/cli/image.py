@@ -85,9 +85,9 @@ Quality = Annotated[
     str,
     typer.Option(
         metavar="QUALITY",
-        help="Quality of JPEG, WebP, AVIF, JPEG XL and JPEG 2000: 1 to 100, where 100 makes the last two and WebP "
-        "lossless; or keep: a JPEG that was a JPEG is compressed as before, lossless WebP stays lossless, and all else "
-        "has a quality of 95.",
+        help="Quality of JPEG, WebP, AVIF, HEIF, JPEG XL and JPEG 2000: 1 to 100, where 100 makes the last two and "
+        "WebP lossless; or keep: a JPEG that was a JPEG is compressed as before, lossless WebP stays lossless, and all "
+        "else has a quality of 95 (HEIF 75).",
     ),
 ]
 Dither = Annotated[

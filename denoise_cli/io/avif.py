@@ -8,13 +8,12 @@ import struct
 
 import numpy as np
 
-from denoise_cli.imaging.pixels import strips
 from denoise_cli.io import pillow
 from denoise_cli.io.boxes import box, boxes_of
 from denoise_cli.io.codecs import load_imagecodecs
 from denoise_cli.io.exif import pack
 from denoise_cli.io.metadata import exif_for_result
-from denoise_cli.io.photo import WHITE, Photo
+from denoise_cli.io.photo import Photo, reduce_from_16_bits
 
 BITS = 12
 SRGB = {"primaries": 1, "transfer": 13}
@@ -29,10 +28,11 @@ def encode(photo: Photo, software: str, quality: int) -> bytes:
     if photo.bits == 8:
         return pillow.encode(photo, "avif", software, quality)
     values = photo.pixels if photo.alpha is None else np.dstack([photo.pixels, photo.alpha])
+    values = reduce_from_16_bits(values, BITS)
     H, W, C = values.shape
     meta = photo.metadata
     plain = load_imagecodecs().avif_encode(
-        _reduced(values) if C > 1 else _reduced(values)[..., 0],
+        values if C > 1 else values[..., 0],
         level=quality,
         speed=SPEED,
         bitspersample=BITS,
@@ -44,14 +44,6 @@ def encode(photo: Photo, software: str, quality: int) -> bytes:
     if meta.xmp:
         items.append((b"mime", b"XMP\x00application/rdf+xml\x00", meta.xmp))
     return _with_items(bytes(plain), items, meta.icc)
-
-
-def _reduced(values: np.ndarray) -> np.ndarray:
-    """Values of 16 bits, rounded to `BITS`."""
-    reduced = np.empty(values.shape, np.uint16)
-    for rows in strips(len(values)):
-        reduced[rows] = (values[rows].astype(np.uint32) * (2**BITS - 1) + WHITE // 2) // WHITE
-    return reduced
 
 
 def _with_items(avif: bytes, items: list[tuple[bytes, bytes, bytes]], icc: bytes | None) -> bytes:

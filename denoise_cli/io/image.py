@@ -61,6 +61,7 @@ DECODERS: tuple[tuple[Callable[[bytes], bool], Callable[[bytes, int], Photo]], .
 LOSSLESS_ENCODERS: dict[str, Callable[[Photo, str], bytes]] = {"tiff": tiff.encode, "png": png.encode}
 LOSSY_ENCODERS: dict[str, Callable[[Photo, str, int], bytes]] = {
     "avif": avif.encode,
+    "heif": heif.encode,
     "jxl": jxl.encode,
     "jp2": jp2.encode,
 }
@@ -128,7 +129,8 @@ def write(
         kind: a name from `WRITABLE`, or "dng" for a digital negative.
         software: the name of the program, for the metadata.
         quality: 1 to 100 for lossy formats; 100 makes WebP, JPEG XL and JPEG 2000 lossless. None for that of the
-            photo's own file, if it is a JPEG that becomes a JPEG or a lossless WebP that becomes a WebP; else 95.
+            photo's own file, if it is a JPEG that becomes a JPEG or a lossless WebP that becomes a WebP; else 95, or
+            75 for HEIF.
         overwrite: whether an existing file is replaced.
         modified: the file's modification time, in nanoseconds since 1970; None for now.
 
@@ -172,7 +174,8 @@ def encode(photo: Photo | dng.DigitalNegative, kind: str, software: str, quality
     if kind in LOSSLESS_ENCODERS:
         return LOSSLESS_ENCODERS[kind](photo, software)
     if kind in LOSSY_ENCODERS:
-        return LOSSY_ENCODERS[kind](photo, software, pillow.DEFAULT_QUALITY if quality is None else quality)
+        default = heif.DEFAULT_QUALITY if kind == "heif" else pillow.DEFAULT_QUALITY
+        return LOSSY_ENCODERS[kind](photo, software, default if quality is None else quality)
     return pillow.encode(photo, kind, software, quality)
 
 
@@ -244,7 +247,7 @@ def _as_held(photo: Photo, kind: str) -> Photo:
     alpha = None if photo.alpha is None else convert(photo.alpha, dtype)
     if alpha is not None and not known.alpha:
         if (alpha < white_value(dtype)).any():
-            raise ValueError("it cannot hold transparency: choose .png, .tif, .webp, .avif or .jxl")
+            raise ValueError("it cannot hold transparency: choose .png, .tif, .webp, .avif, .heic or .jxl")
         alpha = None
     if not known.colour and photo.pixels.shape[2] == 3:
         raise ValueError("it holds greyscale alone: choose .ppm or .png")

@@ -86,6 +86,14 @@ def scale_to_16_bits(values: np.ndarray, bits: int) -> np.ndarray:
     return values if values.dtype == np.uint8 else np.rint(values * (WHITE / (2**bits - 1))).astype(np.uint16)
 
 
+def reduce_from_16_bits(values: np.ndarray, bits: int) -> np.ndarray:
+    """Round integers of 16 bits to fewer: 65535 becomes 2^bits - 1."""
+    reduced = np.empty(values.shape, np.uint16)
+    for rows in strips(len(values)):
+        reduced[rows] = (values[rows].astype(np.uint32) * (2**bits - 1) + WHITE // 2) // WHITE
+    return reduced
+
+
 def split_alpha(values: np.ndarray) -> tuple[Pixels, Pixels | None]:
     """Split 1 to 4 channels, (H, W, C), into grey or RGB pixels, (H, W, 1 or 3), and alpha, (H, W); None without."""
     if values.shape[2] in (2, 4):

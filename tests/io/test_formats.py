@@ -16,7 +16,7 @@ from denoise_cli.io.profiles import D65, icc_profile
 
 DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
 WIDE = (0.64, 0.33, 0.21, 0.71, 0.15, 0.06)
-DTYPES = {"8": np.uint8, "12": np.uint16, "16": np.uint16, "float": np.float32}
+DTYPES = {"8": np.uint8, "10": np.uint16, "12": np.uint16, "16": np.uint16, "float": np.float32}
 
 
 def table() -> dict[str, dict[str, str]]:

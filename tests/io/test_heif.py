@@ -1,0 +1,106 @@
+"""HEIF as it is written: what comes back, and what other readers make of it."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pillow_heif
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from denoise_cli.io import heif, image
+from denoise_cli.io.metadata import Metadata
+from denoise_cli.io.photo import Photo
+from denoise_cli.io.profiles import D65, icc_profile
+
+Read = Callable[..., Photo]
+Deep = NDArray[np.uint16]
+
+
+@pytest.fixture
+def ramp() -> Deep:
+    """(32, 64, 4), grey where three channels are taken, so that less resolution of colours costs nothing."""
+    grey = np.linspace(0, 65535, 32 * 64).reshape(32, 64, 1)
+    return np.repeat(grey, 4, axis=2).astype(np.uint16)
+
+
+@pytest.fixture
+def meta(camera_exif: Image.Exif, xmp: bytes) -> Metadata:
+    profile = icc_profile(D65, (0.64, 0.33, 0.21, 0.71, 0.15, 0.06), 2.2)
+    return Metadata(exif=camera_exif.tobytes(), xmp=xmp, icc=profile)
+
+
+@pytest.mark.parametrize("has_alpha", [False, True])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("quality", [75, 95])
+def test_ten_bits_come_back(quality: int, channels: int, has_alpha: bool, ramp: Deep, read_bytes: Read) -> None:
+    photo = Photo(ramp[..., :channels], ramp[..., 3] if has_alpha else None, "test")
+
+    back = read_bytes(image.encode(photo, "heif", "test", quality))
+
+    # libheif reads greyscale with transparency as RGB.
+    assert back.pixels.shape[2] == (3 if has_alpha else channels)
+    assert np.abs(back.pixels.astype(int) - photo.pixels).mean() < 128  # half a step of 8 bits
+    assert len(np.unique(back.pixels)) > 500
+    assert (back.alpha is None) == (photo.alpha is None)
+    if back.alpha is not None:
+        assert np.abs(back.alpha.astype(int) - ramp[..., 3]).mean() < 128
+
+
+def test_eight_bits_stay_eight_bits(picture: NDArray[np.uint8], read_bytes: Read) -> None:
+    back = read_bytes(image.encode(Photo(picture, None, "test"), "heif", "test", 95))
+    assert back.pixels.dtype == np.uint8
+    assert np.abs(back.pixels.astype(int) - picture).mean() < 2
+
+
+def test_colours_have_full_resolution_where_quality_is_high(read_bytes: Read) -> None:
+    stripes = np.zeros((64, 64, 3), np.uint8)
+    stripes[:, ::2, 0] = stripes[:, 1::2, 2] = 255
+    errors = {
+        quality: np.abs(
+            read_bytes(image.encode(Photo(stripes, None, "test"), "heif", "test", quality)).pixels.astype(int) - stripes
+        ).mean()
+        for quality in (89, 90)
+    }
+    assert errors[90] < 10
+    assert errors[89] > 40
+
+
+def test_large_photos_are_cut_up_and_come_back_whole(
+    monkeypatch: pytest.MonkeyPatch, ramp: Deep, read_bytes: Read
+) -> None:
+    monkeypatch.setattr(heif, "TILE", 64)
+    large = np.tile(ramp[..., :3], (7, 3, 1))[:-5, :-3]  # sides that are not multiples of a tile's
+    data = image.encode(Photo(large, None, "test"), "heif", "test", 95)
+    assert b"grid" in data
+    assert np.abs(read_bytes(data).pixels.astype(int) - large).mean() < 128
+
+
+def test_metadata_and_profile_are_inside(ramp: Deep, meta: Metadata, read_bytes: Read) -> None:
+    data = image.encode(Photo(ramp[..., :3], None, "test", meta), "heif", "the program")
+    back = read_bytes(data).metadata
+    assert (back.icc, back.xmp) == (meta.icc, meta.xmp)
+    info = pillow_heif.open_heif(data).info
+    exif = Image.Exif()
+    exif.load(info["exif"])
+    assert (exif[271], exif[305]) == ("Maker", "the program")
+
+
+def test_a_photo_without_a_profile_says_that_it_is_srgb(ramp: Deep) -> None:
+    data = image.encode(Photo(ramp[..., :3], None, "test"), "heif", "test")
+    assert b"colrnclx\x00\x01\x00\x0d" in data
+
+
+def test_exiftool_and_ffmpeg_read_it(ramp: Deep, meta: Metadata, tmp_path: Path, ffmpeg: Callable[..., str]) -> None:
+    path = tmp_path / "x.heic"
+    path.write_bytes(image.encode(Photo(ramp[..., :3], None, "test", meta), "heif", "the program"))
+    ffmpeg("-i", path, "-f", "null", "-")
+    if shutil.which("exiftool") is None:
+        pytest.skip("exiftool is not installed")
+    (tags,) = json.loads(subprocess.run(["exiftool", "-j", "-G1", path], capture_output=True, check=True).stdout)
+    assert (tags["File:FileType"], tags["Composite:ImageSize"]) == ("HEIC", "64x32")
+    assert (tags["IFD0:Make"], tags["ExifIFD:ISO"], tags["XMP-dc:Source"]) == ("Maker", 12800, "film 12")
