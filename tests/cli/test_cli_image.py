@@ -391,11 +391,11 @@ def test_a_dry_run_refuses_what_a_run_refuses(
         (["--precision", "int8"], "--precision int8: choose one of auto, fp32, bf16, fp16"),
         (
             ["--format", "gif"],
-            "--format gif: choose one of jpeg, png, tiff, webp, avif, jxl, jp2, ppm, pgm, pnm, pfm, hdr, exr",
+            "--format gif: choose one of jpeg, png, tiff, webp, avif, heif, jxl, jp2, ppm, pgm, pnm, pfm, hdr, exr",
         ),
         (
             ["-o", "clean.gif"],
-            "clean.gif: cannot write .gif: choose one of .jpg, .png, .tif, .webp, .avif, .jxl, .jp2, .ppm, ",
+            "clean.gif: cannot write .gif: choose one of .jpg, .png, .tif, .webp, .avif, .heic, .jxl, .jp2, .ppm, ",
         ),
         (["-o", "clean"], "clean: cannot write a file without extension: choose one of .jpg, "),
         (["--format", "png", "-o", "clean.dng"], "clean.dng: contradicts --format png: name a .png file, or "),

@@ -124,7 +124,8 @@ def test_jpeg_refuses_transparency_in_one_line(picture: Pixels, tmp_path: Path) 
         image.write(target, Photo(picture, alpha, "png"), "jpeg", "test")
 
     assert str(caught.value) == (
-        f"{target}: cannot be encoded as jpeg: it cannot hold transparency: choose .png, .tif, .webp, .avif, .heic or .jxl"
+        f"{target}: cannot be encoded as jpeg: it cannot hold transparency: "
+        "choose .png, .tif, .webp, .avif, .heic or .jxl"
     )
     assert not target.exists()
 
