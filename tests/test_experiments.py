@@ -49,3 +49,16 @@ def test_the_table_of_other_programs_has_a_row_for_every_file_and_a_column_for_e
     assert [row.split(" | ")[0].removeprefix("| ") for row in table] == rows
     assert {row.count("|") for row in table} == {head.count("|")} == {rule.count("|")}
     assert all(" dB |" in row for row in table)
+
+
+def test_nothing_is_lost_silently_from_format_to_format() -> None:
+    script = SCRIPT.with_name("formats.py")
+    command = [sys.executable, str(script), "--from", "png", "tiff", "--to", "jpeg", "webp"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stderr.strip()) == (0, "")
+    rows = dict(line.strip("| ").split(" | ", 1) for line in run.stdout.splitlines() if line.startswith("| "))
+    assert rows["16 bits"] == "8 bits | 8 bits"
+    assert rows["transparency"] == "refused | kept"
+    assert rows["IPTC"] == "kept | removed, with a note"
+    assert rows["orientation 7"] == "kept | kept"
+    assert "it cannot hold transparency" in run.stdout

@@ -21,7 +21,7 @@ from denoise_cli.io.formats import FORMATS, TARGETS, WRITABLE, is_photo, kind_fo
 from denoise_cli.io.limits import MAX_PIXELS
 from denoise_cli.io.metadata import UPRIGHT, Metadata, reset_xmp
 from denoise_cli.io.photo import Photo
-from denoise_cli.io.profiles import is_srgb
+from denoise_cli.io.profiles import grey_to_srgb, is_srgb
 from denoise_cli.io.raw import RawFile
 from denoise_cli.io.xmp_claims import claims_of, without_claims, without_provenance
 
@@ -257,6 +257,8 @@ def _as_held(photo: Photo, kind: str) -> Photo:
         raise ValueError("it cannot hold the photo's colour profile: choose .png or .tif")
     pixels = convert(photo.pixels, dtype)
     if not known.grey and pixels.shape[2] == 1:
+        if icc is not None and not is_srgb(icc):  # RGB cannot have a profile of greyscale
+            pixels = grey_to_srgb(icc)[pixels]
         pixels = np.repeat(pixels, 3, axis=2)  # type: ignore[assignment]
     own = photo.compression if photo.kind == kind else None
     return Photo(pixels, alpha, kind, _for_output(photo.metadata, pixels.shape[2], kind), compression=own)

@@ -38,6 +38,24 @@ def icc_profile(
     return bytes(codecs.cms_profile("rgb", whitepoint=(*white, 1), primaries=primaries, **encoding))
 
 
+def grey_to_srgb(icc: bytes) -> np.ndarray:
+    """The values in sRGB, (256,) uint8, of the 256 values of greyscale with a profile.
+
+    Raises:
+        ValueError: the profile is damaged or not for greyscale; with a message for the user.
+    """
+    ramp = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
+    profiles = (BytesIO(icc), BytesIO(icc_profile(D65, None)))
+    try:
+        # Optimised, LittleCMS makes the shadows of a linear profile too dark by up to 10 of 255.
+        converted = ImageCms.profileToProfile(
+            ramp, *profiles, ImageCms.Intent.RELATIVE_COLORIMETRIC, flags=ImageCms.Flags.NOOPTIMIZE
+        )
+        return np.asarray(converted)[0]
+    except (ImageCms.PyCMSError, OSError) as error:
+        raise ValueError("its colour profile cannot be applied, and the format holds RGB alone: choose .png") from error
+
+
 def is_srgb(icc: bytes) -> bool:
     """Whether a profile, for RGB or grey, says what a file without a profile means: sRGB."""
     is_grey = icc[COLOUR_SPACE] == GREY

@@ -15,9 +15,11 @@ from PIL import Image
 
 from denoise_cli.errors import MissingDependency, UnreadableFile, UnwritableFile, UsageError
 from denoise_cli.imaging.pixels import from_float, to_float
+from denoise_cli.imaging.transfer import linear_to_srgb
 from denoise_cli.io import image
 from denoise_cli.io.metadata import Metadata
 from denoise_cli.io.photo import Photo
+from denoise_cli.io.profiles import D65, icc_profile
 
 Encode = Callable[..., bytes]
 Read = Callable[..., Photo]
@@ -439,3 +441,17 @@ def test_a_missing_deep_codec_is_named_and_the_rest_works(
         read_bytes(deep)
     Image.new("RGB", (4, 4)).save(tmp_path / "shallow.png")
     assert image.read(tmp_path / "shallow.png").bits == 8
+
+
+def test_greyscale_with_a_profile_becomes_srgb_where_there_is_no_greyscale(read_bytes: Read) -> None:
+    ramp = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
+    light = Photo(ramp, None, "test", Metadata(icc=icc_profile(D65, None, 1.0)))
+    expected = linear_to_srgb(ramp.astype(np.float32) / 255) * 255
+
+    back = read_bytes(image.encode(light, "webp", "test", 100))
+
+    assert back.metadata.icc is None
+    assert np.abs(back.pixels - expected).max() <= 1
+    damaged = Photo(ramp, None, "test", Metadata(icc=b"\0" * 16 + b"GRAY" + b"\0" * 200))
+    with pytest.raises(ValueError, match=r"^its colour profile cannot be applied"):
+        image.encode(damaged, "webp", "test", 100)
