@@ -3,7 +3,7 @@
 import dataclasses
 import struct
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -179,12 +179,13 @@ def encode(photo: Photo | dng.DigitalNegative, kind: str, software: str, quality
     return pillow.encode(photo, kind, software, quality)
 
 
-def losses(meta: Metadata, kind: str) -> tuple[str, ...]:
+def losses(meta: Metadata, kind: str, said: Sequence[str] = ()) -> tuple[str, ...]:
     """What the user should hear of metadata that a format does not hold.
 
     Args:
         meta: of a photo.
         kind: the format to write, a name from `WRITABLE`.
+        said: what the user has heard already, which is not repeated.
     """
     carried = meta.companions if kind == "jpeg" else None
     lost = [] if carried else sorted(claims_of(meta.xmp).what | set(meta.companions.what if meta.companions else ()))
@@ -197,6 +198,7 @@ def losses(meta: Metadata, kind: str) -> tuple[str, ...]:
     texts = [keyword for keyword, text in meta.texts if kind != "jpeg" or not pillow.text_fits_jpeg(keyword, text)]
     if texts and kind != "png":
         lost.append(f"text ({', '.join(texts[:MAX_NAMES])}{', ...' if len(texts) > MAX_NAMES else ''})")
+    lost = [name for name in lost if not any(name in note for note in said)]
     notes: tuple[str, ...] = (_printable(f"not carried over to {kind}: {', '.join(lost)}"),) if lost else ()
     if carried and OTHER_PICTURE in carried.what:
         notes += ("second picture carried over as it is",)

@@ -219,7 +219,7 @@ def _write(denoised: _Denoised, settings: Settings) -> Result:
     notes = done.notes
     turned = kind != DNG
     if isinstance(done.picture, Photo):
-        notes += image.losses(done.picture.metadata, kind)
+        notes += image.losses(done.picture.metadata, kind, notes)
         turned = image.orientation_in(done.picture.metadata, kind) == UPRIGHT
     sidecars = carry(
         job.source,
@@ -279,8 +279,9 @@ def preview(job: Job, load: Callable[[str], object], settings: Settings) -> Resu
     with _checked(job, settings) as task:
         load(task.model)
         facts = _facts_before(job, task, settings)
-        lost = image.losses(task.source.metadata, task.kind) if isinstance(task.source, Photo) else ()
-        notes = (*task.source.notes, *task.notes, *lost, *foretell(job.source, job.target, settings.overwrite))
+        source = task.source
+        lost = image.losses(source.metadata, task.kind, source.notes) if isinstance(source, Photo) else ()
+        notes = (*source.notes, *task.notes, *lost, *foretell(job.source, job.target, settings.overwrite))
     return Result(str(job.source), str(job.target), task.model, notes=notes, dry_run=True, **facts)
 
 

@@ -7,8 +7,10 @@ import pillow_heif
 import pytest
 from numpy.typing import NDArray
 
+from denoise_cli.io import image
 from denoise_cli.io.auxiliary import notes_on
 from denoise_cli.io.photo import Photo
+from tests.io.phone_files import HDRGM, PACKET
 
 Pixels = NDArray[np.uint8]
 Read = Callable[..., Photo]
@@ -46,6 +48,17 @@ def test_more_pictures_are_named(picture: Pixels, read_bytes: Read) -> None:
 )
 def test_pictures_that_lie_over_another_are_named(name: bytes, what: str, picture: Pixels, read_bytes: Read) -> None:
     assert read_bytes(with_type(heif(picture), name)).notes == (f"left out: {what}",)
+
+
+def test_what_is_left_out_is_named_once(picture: Pixels, read_bytes: Read) -> None:
+    xmp = (PACKET % (HDRGM, "")).encode()
+    buffer = BytesIO()
+    pillow_heif.from_bytes("RGB", (32, 24), picture.tobytes()).save(buffer, xmp=xmp)
+    photo = read_bytes(with_type(buffer.getvalue(), b"urn:com:apple:photo:2020:aux:hdrgainmap"))
+
+    assert image.losses(photo.metadata, "heif") == ("not carried over to heif: HDR gain map",)
+    assert photo.notes == ("left out: HDR gain map",)
+    assert image.losses(photo.metadata, "heif", photo.notes) == ()
 
 
 def test_alpha_is_not_one_of_them(picture: Pixels, read_bytes: Read) -> None:
