@@ -55,11 +55,18 @@ def _descriptions(facts: "Facts") -> list[tuple[str, str]]:
         ("format", facts.format),
         ("size", f"{facts.width} x {facts.height}"),
         ("values", f"{facts.bits} bits, {facts.colours}{', transparency' if facts.alpha else ''}{levels}"),
-        ("profile", facts.profile or "none, assumed to be sRGB" if facts.white is None else "the camera's colours"),
+        ("profile", _colours(facts)),
         ("taken by", f"{facts.camera or 'unknown'}{exposure}{iso}"),
         ("noise", noise),
         ("model", facts.model),
     ]
+
+
+def _colours(facts: "Facts") -> str:
+    if facts.white is not None:
+        return "the camera's colours"
+    known = [text for text in (facts.encoding, facts.profile) if text]
+    return "; ".join(known) or "none, assumed to be sRGB"
 
 
 def _seconds(exposure: float) -> str:

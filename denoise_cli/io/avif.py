@@ -1,4 +1,6 @@
-"""AVIF with 12 bits per value through imagecodecs, which writes no metadata: it is added to the file here.
+"""AVIF with 10 or 12 bits per value, or with colours by code points, through imagecodecs.
+
+It writes no metadata: that is added to the file here.
 
 Source: ISO/IEC 14496-12, section 8.11; ISO/IEC 23008-12, section 6 and annex A.
 """
@@ -12,10 +14,11 @@ from denoise_cli.io import pillow
 from denoise_cli.io.boxes import box, boxes_of
 from denoise_cli.io.codecs import load_imagecodecs
 from denoise_cli.io.exif import pack
-from denoise_cli.io.metadata import exif_for_result
-from denoise_cli.io.photo import Photo, reduce_from_16_bits
+from denoise_cli.io.item_properties import Property
+from denoise_cli.io.metadata import Metadata, exif_for_result
+from denoise_cli.io.photo import Photo, from_16_bits
 
-BITS = 12
+DEPTHS = (10, 12)
 SRGB = {"primaries": 1, "transfer": 13}
 SPEED = 6
 PICTURE = 1  # the number of the item that is the photo
@@ -24,30 +27,42 @@ FIELD_SIZES = 0x44, 0x00  # of the box with places: four bytes each for a place 
 
 
 def encode(photo: Photo, software: str, quality: int) -> bytes:
-    """The bytes of a file with 8 bits per value, or 12 if the photo has more; arguments are those of `image.write`."""
-    if photo.bits == 8:
+    """The bytes of a file in the photo's own depth, up to 12 bits per value; arguments are those of `image.write`."""
+    meta = photo.metadata
+    if photo.bits == 8 and meta.cicp is None and meta.mastering is None:
         return pillow.encode(photo, "avif", software, quality)
     values = photo.pixels if photo.alpha is None else np.dstack([photo.pixels, photo.alpha])
-    values = reduce_from_16_bits(values, BITS)
     H, W, C = values.shape
-    meta = photo.metadata
+    bits = 8 if photo.bits == 8 else min(depth for depth in DEPTHS if depth >= min(photo.depth or 16, max(DEPTHS)))
+    values = values if bits == 8 else from_16_bits(values, bits)
     plain = load_imagecodecs().avif_encode(
         values if C > 1 else values[..., 0],
         level=quality,
         speed=SPEED,
-        bitspersample=BITS,
+        bitspersample=bits,
         pixelformat="444",
         numthreads=os.cpu_count(),
-        **({} if meta.icc else SRGB),
+        **_numbers(meta),
     )
     items = [(b"Exif", b"Exif\x00", bytes(4) + pack(exif_for_result(meta, software, W, H)))]
     if meta.xmp:
         items.append((b"mime", b"XMP\x00application/rdf+xml\x00", meta.xmp))
-    return _with_items(bytes(plain), items, meta.icc)
+    properties = [] if meta.mastering is None else meta.mastering.boxes()
+    if meta.icc and meta.cicp is None:
+        properties.append((b"colr", b"prof" + meta.icc))
+    return _with_items(bytes(plain), items, properties)
 
 
-def _with_items(avif: bytes, items: list[tuple[bytes, bytes, bytes]], icc: bytes | None) -> bytes:
-    """A file with further items (type, name and the bytes), which describe the picture, and a profile for it."""
+def _numbers(meta: Metadata) -> dict[str, int]:
+    """The code points of the colours, for the encoder; none if a profile says them."""
+    if meta.cicp is not None:
+        cicp = meta.cicp
+        return {"primaries": cicp.primaries, "transfer": cicp.transfer, "matrix": cicp.matrix_to_write}
+    return {} if meta.icc else SRGB
+
+
+def _with_items(avif: bytes, items: list[tuple[bytes, bytes, bytes]], properties: list[Property]) -> bytes:
+    """A file with further items (type, name and the bytes), which describe the picture, and properties for it."""
     parts = list(boxes_of(avif))
     old = next(contents for name, contents in parts if name == b"meta")
     meta = list(boxes_of(old[4:]))
@@ -62,7 +77,7 @@ def _with_items(avif: bytes, items: list[tuple[bytes, bytes, bytes]], icc: bytes
         for number, (_, _, body) in zip(numbers, items, strict=True):
             places.append((number, place, len(body)))
             place += len(body)
-        changed = [box(name, _changed(name, contents, places, numbers, items, icc)) for name, contents in meta]
+        changed = [box(name, _changed(name, contents, places, numbers, items, properties)) for name, contents in meta]
         if b"iref" not in dict(meta):
             changed.append(box(b"iref", bytes(4), *_references(numbers)))
         return box(b"meta", old[:4], *changed)
@@ -89,7 +104,7 @@ def _changed(
     places: list[tuple[int, int, int]],
     numbers: range,
     items: list[tuple[bytes, bytes, bytes]],
-    icc: bytes | None,
+    properties: list[Property],
 ) -> bytes:
     """What a box inside the one that describes the items holds, with the new ones."""
     if name == b"iloc":
@@ -103,11 +118,12 @@ def _changed(
         return b"".join([contents[:4], struct.pack(">H", len(places)), contents[6:], *infos])
     if name == b"iref":
         return b"".join([contents, *_references(numbers)])
-    if name == b"iprp" and icc is not None:
-        (_, properties), (_, owners) = boxes_of(contents)
-        count = 1 + sum(1 for _ in boxes_of(properties))
-        colours = box(b"colr", b"prof", icc)
-        return box(b"ipco", properties, colours) + box(b"ipma", _with_property(owners, count))
+    if name == b"iprp" and properties:
+        (_, known), (_, owners) = boxes_of(contents)
+        first = 1 + sum(1 for _ in boxes_of(known))
+        added = range(first, first + len(properties))
+        boxes = (box(title, body) for title, body in properties)
+        return box(b"ipco", known, *boxes) + box(b"ipma", _with_properties(owners, added))
     return contents
 
 
@@ -116,9 +132,9 @@ def _references(numbers: range) -> list[bytes]:
     return [box(b"cdsc", struct.pack(">HHH", number, 1, PICTURE)) for number in numbers]
 
 
-def _with_property(owners: bytes, number: int) -> bytes:
-    """The list of which item has which properties, with another one of the picture, the first in the list."""
+def _with_properties(owners: bytes, numbers: range) -> bytes:
+    """The list of which item has which properties, with more of the picture, the first in the list."""
     start = 4 + 4 + 2  # the version, the number of items, and the first item's
     count = owners[start]
     end = start + 1 + count
-    return owners[:start] + bytes([count + 1]) + owners[start + 1 : end] + bytes([number]) + owners[end:]
+    return owners[:start] + bytes([count + len(numbers)]) + owners[start + 1 : end] + bytes(numbers) + owners[end:]

@@ -18,6 +18,8 @@ class Format:
         grey: whether it can hold a single channel; if not, grey photos are written with three equal ones.
         colour: whether it can hold RGB; if not, photos in colour are refused.
         profile: whether it can hold a colour profile; if not, photos with one that is not sRGB's are refused.
+        code_points: whether it can hold code points for its colours (CICP); if not, they become a profile, and photos
+            with HDR are refused.
         longest: pixels, the largest width or height.
         lossless: whether it is always written without loss.
     """
@@ -28,18 +30,19 @@ class Format:
     grey: bool = True
     colour: bool = True
     profile: bool = True
+    code_points: bool = False
     longest: int = 2**31 - 1
     lossless: bool = False
 
 
 FORMATS = {
     "jpeg": Format((".jpg", ".jpeg", ".jpe", ".jfif"), (8,), alpha=False, longest=65500),
-    "png": Format((".png",), (8, 16), lossless=True),
+    "png": Format((".png",), (8, 16), code_points=True, lossless=True),
     "tiff": Format((".tif", ".tiff"), (8, 16, 32), lossless=True),
     "webp": Format((".webp",), (8,), grey=False, longest=16383),
-    "avif": Format((".avif",), (8, 16), longest=65535),
-    "heif": Format((".heic", ".heif", ".hif"), (8, 16), longest=65535),
-    "jxl": Format((".jxl",), (8, 16, 32)),
+    "avif": Format((".avif",), (8, 16), code_points=True, longest=65535),
+    "heif": Format((".heic", ".heif", ".hif"), (8, 16), code_points=True, longest=65535),
+    "jxl": Format((".jxl",), (8, 16, 32), code_points=True),
     "jp2": Format((".jp2", ".jpx", ".jpf"), (8, 16)),
     "ppm": Format((".ppm",), (8, 16), alpha=False, grey=False, profile=False, lossless=True),
     "pgm": Format((".pgm",), (8, 16), alpha=False, colour=False, profile=False, lossless=True),

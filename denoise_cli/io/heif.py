@@ -6,12 +6,11 @@ from typing import Any
 import numpy as np
 
 from denoise_cli.errors import MissingDependency
-from denoise_cli.io import auxiliary, c2pa
-from denoise_cli.io.cicp import cicp_of_heif, refuse_unusual_colours
+from denoise_cli.io import auxiliary, c2pa, item_properties, mastering
 from denoise_cli.io.exif import PREFIX, pack, parse
 from denoise_cli.io.limits import refuse_too_large
 from denoise_cli.io.metadata import Metadata, dpi_of, exif_for_result, split_orientation
-from denoise_cli.io.photo import Photo, reduce_from_16_bits, scale_to_16_bits, split_alpha, unpremultiply
+from denoise_cli.io.photo import Photo, from_16_bits, scale_to_16_bits, split_alpha, unpremultiply
 
 BITS = 10  # what the decoders of phones and browsers take beside 8
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
@@ -50,16 +49,24 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     picture = container[container.primary_index]
     info: dict[str, Any] = picture.info
     refuse_too_large(picture.size, max_pixels)
-    refuse_unusual_colours(None if info.get("icc_profile") else cicp_of_heif(data))
+    properties = item_properties.properties_of(data)
     pixels, alpha = split_alpha(scale_to_16_bits(np.atleast_3d(np.asarray(picture)), info["bit_depth"]))
     if alpha is not None and picture.premultiplied_alpha:
         pixels = unpremultiply(pixels, alpha)
     exif = parse(info.get("exif") or b"")
     dpi = dpi_of(exif)
     _, packed = split_orientation(exif)  # libheif has already turned the picture upright
-    metadata = Metadata(exif=packed, xmp=info.get("xmp") or None, icc=info.get("icc_profile") or None, dpi=dpi)
+    metadata = Metadata(
+        exif=packed,
+        xmp=info.get("xmp") or None,
+        icc=info.get("icc_profile") or None,
+        cicp=item_properties.colours_of(data, properties),
+        dpi=dpi,
+        mastering=mastering.of_boxes(properties),
+    )
     notes = auxiliary.notes_on(data, len(container)) + c2pa.notes_on(data, "heif")
-    return Photo(pixels, alpha, "heif", metadata, notes)
+    depth = info["bit_depth"] if pixels.dtype == np.uint16 else None
+    return Photo(pixels, alpha, "heif", metadata, notes, depth=depth)
 
 
 def encode(photo: Photo, software: str, quality: int) -> bytes:
@@ -78,10 +85,10 @@ def encode(photo: Photo, software: str, quality: int) -> bytes:
     H, W, C = values.shape
     mode = MODES[C]
     if photo.bits > 8:
-        values, mode = reduce_from_16_bits(values, BITS), f"{mode};{BITS}"
+        values, mode = from_16_bits(values, BITS), f"{mode};{BITS}"
     meta = photo.metadata
     picture = pillow_heif.from_bytes(mode, (W, H), values.tobytes())
-    picture.info["icc_profile"] = meta.icc
+    picture.info["icc_profile"] = None if meta.cicp else meta.icc
     buffer = BytesIO()
     picture.save(
         buffer,
@@ -90,6 +97,17 @@ def encode(photo: Photo, software: str, quality: int) -> bytes:
         exif=PREFIX + pack(exif_for_result(meta, software, W, H)),
         xmp=meta.xmp,
         tile_size=TILE,
-        **({} if meta.icc else SRGB),
+        **_numbers(meta),
     )
     return buffer.getvalue()
+
+
+def _numbers(meta: Metadata) -> dict[str, int]:
+    """The code points of the colours, for the encoder; none if a profile says them."""
+    if meta.cicp is None:
+        return {} if meta.icc else SRGB
+    return {
+        "color_primaries": meta.cicp.primaries,
+        "transfer_characteristic": meta.cicp.transfer,
+        "matrix_coefficients": meta.cicp.matrix_for_lightness,
+    }

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import UnidentifiedImageError
@@ -31,6 +32,7 @@ __all__ = [
     "STDIN",
     "TARGETS",
     "WRITABLE",
+    "check",
     "encode",
     "is_lossless",
     "is_photo",
@@ -140,11 +142,8 @@ def write(
     Raises:
         UnwritableFile: the format cannot hold the photo, the file cannot be written, or it exists.
     """
-    name = "standard output" if str(target) == STDIN else target
-    try:
+    with _encoder_errors(target, kind):
         data = encode(photo, kind, software, quality)
-    except (OSError, ValueError, struct.error, RuntimeError, MemoryError) as error:
-        raise UnwritableFile(name, f"cannot be encoded as {kind}: {one_line(error)}") from error
     if str(target) != STDIN:
         write_atomically(target, data, overwrite, modified)
         return len(data)
@@ -152,8 +151,18 @@ def write(
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
     except OSError as error:
-        raise UnwritableFile(name, f"cannot write: {error.strerror}") from error
+        raise UnwritableFile(_name_of(target), f"cannot write: {error.strerror}") from error
     return len(data)
+
+
+def check(target: Path, photo: Photo, kind: str) -> None:
+    """Refuse, before it is denoised, a photo that a format cannot hold; arguments are those of `write`.
+
+    Raises:
+        UnwritableFile: the format cannot hold the photo.
+    """
+    with _encoder_errors(target, kind):
+        _refuse_unheld(photo, kind)
 
 
 def encode(photo: Photo | dng.DigitalNegative, kind: str, software: str, quality: int | None = None) -> bytes:
@@ -191,6 +200,8 @@ def losses(meta: Metadata, kind: str, said: Sequence[str] = ()) -> tuple[str, ..
     lost = [] if carried else sorted(claims_of(meta.xmp).what | set(meta.companions.what if meta.companions else ()))
     if kind in BARE_ENCODERS:
         lost += [name for name, value in (("EXIF", meta.exif), ("XMP", meta.xmp)) if value]
+    if meta.mastering is not None:
+        lost += meta.mastering.lost_in(kind)
     if meta.iptc and kind not in HOLD_IPTC:
         lost.append("IPTC")
     if kind == "jpeg" and meta.xmp and not pillow.xmp_fits_jpeg(meta.xmp):
@@ -208,6 +219,18 @@ def losses(meta: Metadata, kind: str, said: Sequence[str] = ()) -> tuple[str, ..
 def orientation_in(meta: Metadata, kind: str) -> int:
     """The orientation, 1 to 8, in which a format stores the upright photo that this metadata belongs to."""
     return meta.orientation if kind == "jpeg" else UPRIGHT
+
+
+@contextmanager
+def _encoder_errors(target: Path, kind: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, struct.error, RuntimeError, MemoryError) as error:
+        raise UnwritableFile(_name_of(target), f"cannot be encoded as {kind}: {one_line(error)}") from error
+
+
+def _name_of(target: Path) -> str | Path:
+    return "standard output" if str(target) == STDIN else target
 
 
 def _printable(text: str) -> str:
@@ -239,31 +262,62 @@ def _decode(data: bytes, extension: str, max_pixels: int, name: object) -> Photo
     return RawFile(data, max_pixels, name)
 
 
-def _as_held(photo: Photo, kind: str) -> Photo:
-    """The photo as a format can hold it."""
+def _refuse_unheld(photo: Photo, kind: str) -> None:
+    """Refuse a photo that a format cannot hold.
+
+    Raises:
+        ValueError: with a message for the user.
+    """
     known = FORMATS[kind]
     if max(photo.pixels.shape) > known.longest:
         raise ValueError(f"it holds at most {known.longest} pixels in a row or a column: choose .png or .tif")
-    depth = min((bits for bits in known.depths if bits >= photo.bits), default=max(known.depths))
-    dtype = np.dtype({8: np.uint8, 16: np.uint16, 32: np.float32}[depth])
-    alpha = None if photo.alpha is None else convert(photo.alpha, dtype)
-    if alpha is not None and not known.alpha:
-        if (alpha < white_value(dtype)).any():
-            raise ValueError("it cannot hold transparency: choose .png, .tif, .webp, .avif, .heic or .jxl")
-        alpha = None
+    dtype = _type_held(photo, kind)
+    if photo.alpha is not None and not known.alpha and (convert(photo.alpha, dtype) < white_value(dtype)).any():
+        raise ValueError("it cannot hold transparency: choose .png, .tif, .webp, .avif, .heic or .jxl")
     if not known.colour and photo.pixels.shape[2] == 3:
         raise ValueError("it holds greyscale alone: choose .ppm or .png")
-    icc = photo.metadata.icc
-    is_from_exr = kind == "exr" and photo.metadata.exr is not None  # which has said its colours
-    if icc is not None and not (known.profile or is_from_exr or is_srgb(icc)):
+    meta = _with_colours_held(photo, kind)
+    is_from_exr = kind == "exr" and meta.exr is not None  # which has said its colours
+    if meta.icc is not None and not (known.profile or is_from_exr or is_srgb(meta.icc)):
         raise ValueError("it cannot hold the photo's colour profile: choose .png or .tif")
-    pixels = convert(photo.pixels, dtype)
+
+
+def _type_held(photo: Photo, kind: str) -> np.dtype[Any]:
+    """The type of a photo's pixels in a format: its own, or the format's largest."""
+    depths = FORMATS[kind].depths
+    depth = min((bits for bits in depths if bits >= photo.bits), default=max(depths))
+    return np.dtype({8: np.uint8, 16: np.uint16, 32: np.float32}[depth])
+
+
+def _as_held(photo: Photo, kind: str) -> Photo:
+    """The photo as a format can hold it."""
+    _refuse_unheld(photo, kind)
+    known, dtype = FORMATS[kind], _type_held(photo, kind)
+    alpha = None if photo.alpha is None or not known.alpha else convert(photo.alpha, dtype)
+    pixels, meta = convert(photo.pixels, dtype), _with_colours_held(photo, kind)
     if not known.grey and pixels.shape[2] == 1:
-        if icc is not None and not is_srgb(icc):  # RGB cannot have a profile of greyscale
-            pixels = grey_to_srgb(icc)[pixels]
+        if meta.icc is not None and not is_srgb(meta.icc):  # RGB cannot have a profile of greyscale
+            pixels = grey_to_srgb(meta.icc)[pixels]
         pixels = np.repeat(pixels, 3, axis=2)  # type: ignore[assignment]
     own = photo.compression if photo.kind == kind else None
-    return Photo(pixels, alpha, kind, _for_output(photo.metadata, pixels.shape[2], kind), compression=own)
+    return Photo(pixels, alpha, kind, _for_output(meta, pixels.shape[2], kind), compression=own, depth=photo.depth)
+
+
+def _with_colours_held(photo: Photo, kind: str) -> Metadata:
+    """A photo's metadata; code points that a format does not hold are said by a profile.
+
+    Raises:
+        ValueError: no profile says them; with a message for the user.
+    """
+    meta = photo.metadata
+    if meta.cicp is None or FORMATS[kind].code_points:
+        return meta
+    if meta.icc is not None:  # for programs that do not know code points
+        return dataclasses.replace(meta, cicp=None)
+    if meta.cicp.is_hdr:
+        able = ", ".join(known.extensions[0] for known in FORMATS.values() if known.code_points)
+        raise ValueError(f"it cannot hold HDR ({meta.cicp.name}) without a profile: choose one of {able}")
+    return dataclasses.replace(meta, cicp=None, icc=meta.cicp.profile(is_grey=photo.pixels.shape[2] == 1))
 
 
 def _for_output(meta: Metadata, channels: int, kind: str) -> Metadata:

@@ -11,39 +11,56 @@ import os
 import numpy as np
 
 from denoise_cli.imaging.pixels import Pixels, from_float, strips, to_float
-from denoise_cli.imaging.transfer import srgb_to_linear
+from denoise_cli.imaging.transfer import HLG, LINEAR, PQ, srgb_to_linear
+from denoise_cli.io import cicp
 from denoise_cli.io.boxes import box, boxes_of
-from denoise_cli.io.cicp import refuse_unusual_colours
+from denoise_cli.io.cicp import CodePoints
 from denoise_cli.io.codecs import load_imagecodecs
 from denoise_cli.io.exif import pack, parse
 from denoise_cli.io.jxl_header import (
     ALPHA,
     BLACK,
     BT709,
+    BT2100,
     CODESTREAM,
+    D65,
+    DCI,
     DCI_CURVE,
     GREY,
-    HLG,
-    LINEAR,
-    PQ,
+    P3,
+    PEAKS,
+    PRIMARIES,
+    RGB,
     SPOT,
+    SRGB,
+    SRGB_CURVE,
+    WHITES,
     Colours,
     Header,
     read_header,
+    tone_mapping_for,
     with_colours,
 )
 from denoise_cli.io.limits import refuse_too_large
+from denoise_cli.io.mastering import Mastering
 from denoise_cli.io.metadata import Metadata, dpi_of, exif_for_result, split_orientation
-from denoise_cli.io.photo import Photo, scale_to_16_bits, split_alpha, unpremultiply
-from denoise_cli.io.profiles import CURVE_POINTS, icc_profile, is_srgb
+from denoise_cli.io.photo import Photo, from_16_bits, scale_to_16_bits, split_alpha, unpremultiply
+from denoise_cli.io.profiles import BT709_CURVE, icc_profile, is_srgb
 
 CONTAINER = b"\x00\x00\x00\x0cJXL \r\n\x87\n"
 FILE_TYPE = box(b"ftyp", b"jxl \x00\x00\x00\x00jxl ")
 MAX_METADATA = 2**24  # bytes that a compressed box may hold
 MAX_EXTRA = 8  # channels besides the colours; more are refused before they are decoded
 LOSSLESS = 100  # as a quality
-UNSPECIFIED = 2  # primaries, as a code point
 DCI_GAMMA = 2.6
+# White and primaries by code points, and the transfer functions that both kinds of numbers have.
+PRIMARIES_OF_CICP = {
+    cicp.SRGB_PRIMARIES: (WHITES[D65], PRIMARIES[SRGB]),
+    cicp.BT2020: (WHITES[D65], PRIMARIES[BT2100]),
+    cicp.DISPLAY_P3: (WHITES[D65], PRIMARIES[P3]),
+    cicp.DCI_P3: (WHITES[DCI], PRIMARIES[P3]),
+}
+TRANSFERS = (BT709, LINEAR, SRGB_CURVE, PQ, DCI_CURVE, HLG)
 
 
 def is_jpeg_xl(data: bytes) -> bool:
@@ -69,7 +86,10 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     refuse_too_large(header.size, max_pixels)
     _refuse_unsupported(header)
     notes: tuple[str, ...] = ()
-    icc = header.profile if header.colours is None else _profile_of(header.colours)
+    numbers = None if header.colours is None else _cicp_of(header.colours)
+    icc = header.profile
+    if header.colours is not None and numbers is None:
+        icc = _profile_of(header.colours)
     if header.colours is None and header.is_xyb:
         # The decoder cannot convert to a profile, and would return linear light, of which 8 bits are too few.
         codestream = with_colours(codestream, None, _is_grey(header))
@@ -84,7 +104,11 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     exif = parse(exif_block or b"")
     dpi = dpi_of(exif)
     _, packed = split_orientation(exif)  # the decoder has already turned the picture upright
-    return Photo(pixels, alpha, "jxl", Metadata(exif=packed, xmp=xmp, icc=icc, dpi=dpi), notes)
+    usual = None if numbers is None else _usual_tone_mapping(numbers)
+    display = None if header.tone_mapping in (None, usual) else Mastering(tone_mapping=header.tone_mapping)
+    meta = Metadata(exif=packed, xmp=xmp, icc=icc, cicp=numbers, dpi=dpi, mastering=display)
+    depth = header.bits if pixels.dtype == np.uint16 and header.bits < 16 else None
+    return Photo(pixels, alpha, "jxl", meta, notes, depth=depth)
 
 
 def encode(photo: Photo, software: str, quality: int) -> bytes:
@@ -95,16 +119,20 @@ def encode(photo: Photo, software: str, quality: int) -> bytes:
     """
     pixels, alpha, meta = photo.pixels, photo.alpha, photo.metadata
     H, W, C = pixels.shape
-    icc = None if meta.icc and quality < LOSSLESS and is_srgb(meta.icc) else meta.icc
-    is_lossless = quality == LOSSLESS or icc is not None
+    colours = _colours_to_write(meta, C == 1, quality)
+    is_lossless = quality == LOSSLESS or colours is not None
+    depth = photo.depth if is_lossless and photo.bits == 16 else None
     if not is_lossless and photo.bits > 8:
         pixels = _linear(pixels)  # for which the encoder takes values of more than 8 bits
     values = pixels if alpha is None else np.dstack([pixels, alpha])
+    if depth is not None:
+        values = from_16_bits(values, depth)
     encoded = bytes(
         load_imagecodecs().jpegxl_encode(
             values if values.shape[2] > 1 else values[..., 0],
             level=None if is_lossless else quality,
             lossless=is_lossless,
+            bitspersample=depth,
             numthreads=os.cpu_count(),
         )
     )
@@ -114,7 +142,8 @@ def encode(photo: Photo, software: str, quality: int) -> bytes:
     parts.append(box(b"Exif", bytes(4), pack(exif_for_result(meta, software, W, H))))
     if meta.xmp:
         parts.append(box(b"xml ", meta.xmp))
-    return b"".join([CONTAINER, FILE_TYPE, *parts, box(b"jxlc", with_colours(codestream, icc, C == 1))])
+    codestream = with_colours(codestream, colours, C == 1, _tone_mapping(meta))
+    return b"".join([CONTAINER, FILE_TYPE, *parts, box(b"jxlc", codestream)])
 
 
 def _refuse_unsupported(header: Header) -> None:
@@ -126,14 +155,53 @@ def _refuse_unsupported(header: Header) -> None:
         )
     if any(channel.kind == BLACK for channel in header.extra):
         raise ValueError("CMYK colours: convert it to RGB or grey first")
-    if header.colours is not None and header.colours.transfer in (PQ, HLG):
-        refuse_unusual_colours((UNSPECIFIED, header.colours.transfer))
+    if header.colours is not None and header.colours.transfer in PEAKS and _cicp_of(header.colours) is None:
+        raise ValueError("HDR with primaries of its own: convert it to those of Rec. 2020 first")
 
 
 def _is_grey(header: Header) -> bool:
     if header.colours is not None:
         return header.colours.space == GREY
     return header.profile is not None and header.profile[16:20] == b"GRAY"
+
+
+def _cicp_of(colours: Colours) -> CodePoints | None:
+    """The code points of colours; None if they are sRGB's, or if there are none for them."""
+    if colours.transfer not in TRANSFERS:
+        return None
+    if colours.space == GREY:
+        primaries = cicp.BT2020 if colours.transfer in PEAKS else cicp.SRGB_PRIMARIES
+        return cicp.stated(primaries, colours.transfer) if colours.white == WHITES[D65] else None
+    own = colours.white, colours.primaries
+    found = [name for name, known in PRIMARIES_OF_CICP.items() if known == own]
+    return cicp.stated(found[0], colours.transfer) if found else None
+
+
+def _colours_to_write(meta: Metadata, is_grey: bool, quality: int) -> bytes | Colours | None:
+    """Numbers or a profile for the header; None for sRGB, which lossy compression knows."""
+    if meta.cicp is None:
+        return None if meta.icc and quality < LOSSLESS and is_srgb(meta.icc) else meta.icc
+    if meta.cicp.is_like_srgb and quality < LOSSLESS:
+        return None
+    known = PRIMARIES_OF_CICP.get(meta.cicp.primaries)
+    transfer = BT709 if meta.cicp.transfer in cicp.LIKE_BT709 else meta.cicp.transfer
+    if known is not None and transfer in TRANSFERS:
+        white, primaries = known
+        return Colours(GREY if is_grey else RGB, white, primaries, transfer)
+    if meta.cicp.is_hdr:
+        raise ValueError(f"it cannot hold {meta.cicp.name}: choose .png or .avif")
+    return meta.cicp.profile(is_grey)
+
+
+def _tone_mapping(meta: Metadata) -> int | None:
+    if meta.mastering is not None and meta.mastering.tone_mapping is not None:
+        return meta.mastering.tone_mapping
+    return None if meta.cicp is None else _usual_tone_mapping(meta.cicp)
+
+
+def _usual_tone_mapping(numbers: CodePoints) -> int | None:
+    peak = PEAKS.get(numbers.transfer)
+    return None if peak is None else tone_mapping_for(peak)
 
 
 def _profile_of(colours: Colours) -> bytes | None:
@@ -150,8 +218,7 @@ def _profile_of(colours: Colours) -> bytes | None:
     elif colours.transfer == DCI_CURVE:
         curve = DCI_GAMMA
     elif colours.transfer == BT709:
-        values = np.linspace(0, 1, CURVE_POINTS)
-        curve = np.where(values < 0.081, values / 4.5, ((values + 0.099) / 1.099) ** (1 / 0.45))
+        curve = BT709_CURVE
     return icc_profile(colours.white, None if is_grey else colours.primaries, curve)
 
 

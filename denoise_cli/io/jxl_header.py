@@ -5,6 +5,9 @@ Source: ISO/IEC 18181-1, annexes D and E.
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from denoise_cli.imaging.transfer import HLG, PQ
 from denoise_cli.io.jxl_bits import BitReader, BitWriter
 from denoise_cli.io.jxl_profile import read_profile, write_profile
 
@@ -21,7 +24,7 @@ ALPHA, DEPTH, SPOT, SELECTION, BLACK, FILTERS = range(6)
 RGB, GREY = 0, 1  # colour spaces
 D65, CUSTOM, E, DCI = 1, 2, 10, 11  # white points
 SRGB, BT2100, P3 = 1, 9, 11  # primaries, or `CUSTOM`
-BT709, LINEAR, SRGB_CURVE, PQ, DCI_CURVE, HLG = 1, 8, 13, 16, 17, 18  # transfer functions
+BT709, SRGB_CURVE, DCI_CURVE = 1, 13, 17  # transfer functions, besides `LINEAR`, `PQ` and `HLG`
 RELATIVE = 1  # rendering intent
 WHITES = {D65: (0.3127, 0.3290), E: (1 / 3, 1 / 3), DCI: (0.314, 0.351)}
 PRIMARIES = {
@@ -29,6 +32,8 @@ PRIMARIES = {
     BT2100: (0.708, 0.292, 0.170, 0.797, 0.131, 0.046),
     P3: (0.680, 0.320, 0.265, 0.690, 0.150, 0.060),
 }
+TONE_MAPPING_BITS = 16 + 16 + 1 + 16
+PEAKS = {PQ: 10_000, HLG: 1_000}  # cd/m2, if a file does not state it
 
 
 @dataclass(frozen=True)
@@ -60,13 +65,17 @@ class ExtraChannel:
 
 @dataclass(frozen=True)
 class Places:
-    """Where parts of the header begin or end, in bits: all in the default `metadata` is one bit."""
+    """Where parts of the header begin or end, in bits: all in the default `metadata` is one bit.
+
+    `colours_end` comes before the tone mapping, which only headers with extra fields have.
+    """
 
     size_end: int
     colours_start: int | None
     colours_end: int
     metadata_end: int
     frames_start: int
+    has_extra_fields: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,6 +92,7 @@ class Header:
         is_xyb: whether the colours are stored as XYB, and converted to their space by the decoder.
         colours: their space; None if `profile` says it.
         profile: an ICC profile.
+        tone_mapping: the bits that say how bright white is, and more; None for the default.
         places: for `with_colours`.
     """
 
@@ -96,6 +106,7 @@ class Header:
     is_xyb: bool = True
     colours: Colours | None = field(default_factory=Colours)
     profile: bytes | None = None
+    tone_mapping: int | None = None
 
 
 def read_header(codestream: bytes) -> Header:
@@ -130,44 +141,73 @@ def read_header(codestream: bytes) -> Header:
     colours_start = reader.position
     colours = _colours(reader)
     colours_end = reader.position
-    if has_extra_fields and not reader.flag():
-        reader.bits(16 + 16 + 1 + 16)  # tone mapping
+    tone_mapping = reader.bits(TONE_MAPPING_BITS) if has_extra_fields and not reader.flag() else None
     lengths = [reader.unsigned_64() for _ in range(reader.unsigned_64().bit_count())]
     reader.position += sum(lengths)  # of extensions
     _skip_transform(reader, is_xyb)
     metadata_end = reader.position
     profile = read_profile(reader) if colours is None else None
-    places = Places(size_end, colours_start, colours_end, metadata_end, -(-reader.position // 8))
-    return Header(size, places, orientation, is_animation, bits, is_float, extra, is_xyb, colours, profile)
+    places = Places(size_end, colours_start, colours_end, metadata_end, -(-reader.position // 8), has_extra_fields)
+    return Header(
+        size, places, orientation, is_animation, bits, is_float, extra, is_xyb, colours, profile, tone_mapping
+    )
 
 
-def with_colours(codestream: bytes, profile: bytes | None, is_grey: bool) -> bytes:
-    """A codestream whose values are in other colours than the encoder was told: in a profile's, or sRGB's if None."""
+def with_colours(
+    codestream: bytes, colours: bytes | Colours | None, is_grey: bool, tone_mapping: int | None = None
+) -> bytes:
+    """A codestream whose values are in other colours than the encoder was told.
+
+    Args:
+        codestream: what the encoder has made.
+        colours: a profile, or numbers of which white and primaries have names; None for sRGB's.
+        is_grey: whether it has no colours.
+        tone_mapping: the bits that say how bright white is, see `Header`; only for a codestream that does not say it.
+    """
     header = read_header(codestream)
     places = header.places
+    profile = colours if isinstance(colours, bytes) else None
     writer = BitWriter()
     if places.colours_start is None:
         writer.copy(codestream, 0, places.size_end)
         for value, count in ((0, 1), (0, 1), (0, 1), (0, 2), (1, 1), (0, 2), (1, 1)):
             writer.bits(value, count)  # what the defaults mean: no extra fields, integers of 8 bits, no extra, XYB
+    elif tone_mapping is not None and not places.has_extra_fields:
+        writer.copy(codestream, 0, places.size_end)
+        writer.bits(0b10, 2)  # not all is default: extra fields,
+        writer.bits(0, 3 + 3)  # upright, with neither another size nor a preview nor frames
+        writer.copy(codestream, places.size_end + 2, places.colours_start)
     else:
         writer.copy(codestream, 0, places.colours_start)
     writer.bits(0, 1)  # not the default
     writer.bits(profile is not None, 1)
     _write_enumerated(writer, GREY if is_grey else RGB)
-    if profile is None:
-        _write_enumerated(writer, D65)
-        if not is_grey:
-            _write_enumerated(writer, SRGB)
-        writer.bits(0, 1)  # no gamma
-        _write_enumerated(writer, SRGB_CURVE)
-        _write_enumerated(writer, RELATIVE)
+    if not isinstance(colours, bytes):
+        _write_numbers(writer, colours or Colours(), is_grey)
+    if tone_mapping is not None and places.colours_start is not None and not places.has_extra_fields:
+        writer.bits(0, 1)  # not the default
+        writer.bits(tone_mapping, TONE_MAPPING_BITS)
     if places.colours_start is None:
         writer.bits(0, 2)  # no extensions
     writer.copy(codestream, places.colours_end, places.metadata_end)
     if profile is not None:
         write_profile(writer, profile)
     return writer.finish() + codestream[places.frames_start :]
+
+
+def tone_mapping_for(peak: float) -> int:
+    """The bits that say how bright the largest value is, in cd/m2; black is then no light."""
+    return int(np.float16(peak).view(np.uint16))
+
+
+def _write_numbers(writer: BitWriter, colours: Colours, is_grey: bool) -> None:
+    _write_enumerated(writer, next(name for name, point in WHITES.items() if point == colours.white))
+    if not is_grey:
+        _write_enumerated(writer, next(name for name, points in PRIMARIES.items() if points == colours.primaries))
+    assert colours.transfer is not None
+    writer.bits(0, 1)  # no gamma
+    _write_enumerated(writer, colours.transfer)
+    _write_enumerated(writer, RELATIVE)
 
 
 def _size(reader: BitReader) -> tuple[int, int]:

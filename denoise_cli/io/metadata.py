@@ -1,4 +1,4 @@
-"""Metadata that is carried from one format to another: EXIF, XMP, IPTC, ICC profile, resolution."""
+"""Metadata that is carried from one format to another: EXIF, XMP, IPTC, colours, resolution."""
 
 import re
 from dataclasses import dataclass, replace
@@ -7,8 +7,12 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags
 
+from denoise_cli.imaging.transfer import CURVES
+from denoise_cli.io.cicp import TRANSFERS, CodePoints
 from denoise_cli.io.companions import Companions
 from denoise_cli.io.exif import Exif, pack, parse
+from denoise_cli.io.mastering import Mastering
+from denoise_cli.io.profiles import transfer_of
 
 ORIENTATION = ExifTags.Base.Orientation.value
 SOFTWARE = ExifTags.Base.Software.value
@@ -44,6 +48,8 @@ class Metadata:
         exif: a TIFF structure, without orientation and embedded thumbnail.
         xmp: an XML packet.
         icc: a colour profile.
+        cicp: the colours by code points, if these decide about them; a profile is then for programs that do not know
+            them. None for sRGB.
         iptc: IPTC-IIM records.
         dpi: pixels per inch, horizontal and vertical.
         gamma: a PNG's gAMA value, if the file has no colour profile.
@@ -51,11 +57,13 @@ class Metadata:
         chunks: those of a PNG that stay as they are in a PNG, one behind the other, with those of `texts`.
         companions: what a JPEG carries beside its picture.
         exr: attributes in an OpenEXR file's header, by name.
+        mastering: what an HDR file says about its display and its light.
     """
 
     exif: bytes | None = None
     xmp: bytes | None = None
     icc: bytes | None = None
+    cicp: CodePoints | None = None
     iptc: bytes | None = None
     dpi: tuple[float, float] | None = None
     gamma: float | None = None
@@ -63,6 +71,24 @@ class Metadata:
     chunks: bytes = b""
     companions: Companions | None = None
     exr: dict[str, Any] | None = None
+    mastering: Mastering | None = None
+
+    @property
+    def transfer(self) -> int | None:
+        """The encoding of the pixels, a key of `imaging.transfer.CURVES`; None if their noise is about even in it."""
+        if self.cicp is not None:
+            return self.cicp.transfer if self.cicp.transfer in CURVES else None
+        if self.icc is not None:
+            found = transfer_of(self.icc)
+            return found if found in CURVES else None
+        return None
+
+    @property
+    def encoding(self) -> str | None:
+        """What is known of colours and encoding besides a profile, in words such as "PQ, Rec. 2020"; None for sRGB."""
+        if self.cicp is not None:
+            return self.cicp.name
+        return None if self.transfer is None else TRANSFERS[self.transfer]
 
     @property
     def orientation(self) -> int:

@@ -6,8 +6,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from denoise_cli.imaging.dither import dithered
 from denoise_cli.imaging.pixels import Pixels, convert, from_float, strips, to_float
-from denoise_cli.imaging.transfer import linear_to_srgb, srgb_to_linear
+from denoise_cli.imaging.transfer import CURVES, linear_to_srgb, srgb_to_linear
 from denoise_cli.io.jpeg_compression import JpegCompression
 from denoise_cli.io.metadata import Metadata
 
@@ -24,6 +25,7 @@ class Photo:
         kind: the format of its file, a key of `image.FORMATS` or "raw".
         metadata: everything else from the file.
         notes: messages to the user about how the file was read.
+        depth: bits per value in the file, if the pixels have more; None if they have as many.
         compression: of its file, if that is known of a format that can lose something.
     """
 
@@ -33,6 +35,7 @@ class Photo:
     metadata: Metadata = field(default_factory=Metadata)
     notes: tuple[str, ...] = ()
     compression: JpegCompression | Literal["lossless"] | None = None
+    depth: int | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -48,6 +51,40 @@ class Photo:
     def as_float(self) -> NDArray[np.float32]:
         """(H, W, C), nominally [0, 1]."""
         return to_float(self.pixels)
+
+    def as_srgb(self) -> Pixels:
+        """The pixels; in float32 and encoded as sRGB, unbounded, if they are PQ, HLG or linear light.
+
+        Noise is then about as even as networks know it, and 1 is the white of paper, see `imaging.transfer`.
+        """
+        transfer = self.metadata.transfer
+        if transfer is None:
+            return self.pixels
+        to_light, _ = CURVES[transfer]
+        encoded = np.empty(self.pixels.shape, np.float32)
+        for rows in strips(len(encoded)):
+            encoded[rows] = linear_to_srgb(to_light(to_float(self.pixels[rows]).astype(np.float64)))
+        return encoded
+
+    def from_srgb(self, encoded: Pixels, dither: bool = False) -> Pixels:
+        """Pixels in the photo's own type and encoding from those that `as_srgb` would return for them.
+
+        Args:
+            encoded: (H, W, C), changed.
+            dither: whether 8 bits are rounded with noise, see `imaging.dither`.
+        """
+        transfer = self.metadata.transfer
+        if transfer is None:
+            return encoded
+        _, from_light = CURVES[transfer]
+        pixels = np.empty_like(self.pixels)
+        for rows in strips(len(pixels)):
+            values = from_light(srgb_to_linear(encoded[rows].astype(np.float64))).astype(np.float32)
+            if dither and pixels.dtype == np.uint8:
+                pixels[rows] = dithered(values, self.pixels[rows], rows.start)
+            else:
+                pixels[rows] = from_float(values, pixels.dtype)
+        return pixels
 
     def as_rgb8(self) -> NDArray[np.uint8]:
         """(H, W, 3), 8 bits; grey is repeated three times, alpha is left out."""
@@ -86,8 +123,8 @@ def scale_to_16_bits(values: np.ndarray, bits: int) -> np.ndarray:
     return values if values.dtype == np.uint8 else np.rint(values * (WHITE / (2**bits - 1))).astype(np.uint16)
 
 
-def reduce_from_16_bits(values: np.ndarray, bits: int) -> np.ndarray:
-    """Round integers of 16 bits to fewer: 65535 becomes 2^bits - 1."""
+def from_16_bits(values: np.ndarray, bits: int) -> np.ndarray:
+    """Undo `scale_to_16_bits`: values of 16 bits, rounded to fewer, of the same type."""
     reduced = np.empty(values.shape, np.uint16)
     for rows in strips(len(values)):
         reduced[rows] = (values[rows].astype(np.uint32) * (2**bits - 1) + WHITE // 2) // WHITE

@@ -10,14 +10,16 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from denoise_cli.imaging.pixels import strips
-from denoise_cli.io import auxiliary, c2pa, companions, photoshop
-from denoise_cli.io.cicp import cicp_of_heif, cicp_of_png, refuse_unusual_colours
+from denoise_cli.imaging.transfer import LINEAR
+from denoise_cli.io import auxiliary, c2pa, companions, item_properties, mastering, photoshop, png
+from denoise_cli.io.cicp import SRGB_PRIMARIES, CodePoints
 from denoise_cli.io.codecs import load_imagecodecs
 from denoise_cli.io.companions import Companions
 from denoise_cli.io.exif import MAKER_NOTE, PREFIX, pack, parse
 from denoise_cli.io.jpeg import APP13, COMMENT_MARKER, MAX_SEGMENT, packed
 from denoise_cli.io.jpeg_compression import JpegCompression, compression_of
 from denoise_cli.io.limits import refuse_too_large
+from denoise_cli.io.mastering import Mastering
 from denoise_cli.io.metadata import (
     COMMENT,
     ORIENTATION,
@@ -39,6 +41,7 @@ FIRST_FRAME_IS_THE_PHOTO = {"MPO"}  # a JPEG followed by a preview or by a stere
 CLIPS = {"GIF", "PNG", "AVIF"}  # animations that FFmpeg reads
 
 DEFAULT_QUALITY = 95
+NEARLY = 0.01  # of an exponent
 BYTES_PER_VALUE = 2  # of a JPEG, at most: white noise of the best quality takes 1.4
 
 Compression = JpegCompression | Literal["lossless"] | None
@@ -70,6 +73,7 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         metadata,
         notes,
         compression=compression.turned(orientation) if isinstance(compression, JpegCompression) else compression,
+        depth=_avif_bits(data) if kind == "avif" and pixels.dtype == np.uint16 else None,
     )
 
 
@@ -83,14 +87,14 @@ def _decoded(data: bytes, max_pixels: int) -> tuple[np.ndarray, str, Metadata, i
             advice = "use denoise video" if picture.format in CLIPS else "only still pictures are denoised"
             raise ValueError(f"an animation of {frames} frames: {advice}")
         kind = KINDS[picture.format or ""]
-        if kind in ("png", "avif"):
-            refuse_unusual_colours(cicp_of_png(data) if kind == "png" else cicp_of_heif(data))
+        colours = _colours_of(data, kind)
         values = _deep_values(data, kind)
         if values is None:
             values = _pixel_values(picture)
         else:
             picture.load()  # for metadata that follows the pixels, and to find damage that the other decoder ignores
         metadata, orientation = _read_metadata(picture)
+        metadata = _with_colours(metadata, *colours)
         chunks = kept_chunks(data) if kind == "png" else b""
         metadata = replace(metadata, texts=tuple(_texts(picture, kind)), chunks=chunks)
         compression: Compression = "lossless" if kind == "webp" and _is_lossless_webp(data) else compression_of(picture)
@@ -173,6 +177,23 @@ def _with_companions(jpeg: bytes, meta: Metadata) -> bytes:
 
 def _as_comment(text: str) -> bytes:
     return text.encode(errors="surrogateescape")  # the bytes that it had, in whatever encoding
+
+
+def _colours_of(data: bytes, kind: str) -> tuple[bool, CodePoints | None, Mastering | None]:
+    """Whether code points override a profile; what they say, if they decide; and what the file says of HDR."""
+    if kind == "png":
+        return png.colours_of(data)
+    if kind == "avif":
+        properties = item_properties.properties_of(data)
+        return False, item_properties.colours_of(data, properties), mastering.of_boxes(properties)
+    return False, None, None
+
+
+def _with_colours(meta: Metadata, overrides: bool, cicp: CodePoints | None, display: Mastering | None) -> Metadata:
+    if cicp is None and meta.gamma is not None and abs(meta.gamma - 1) < NEARLY and not overrides:
+        cicp = CodePoints(SRGB_PRIMARIES, LINEAR)
+    is_srgb = overrides and cicp is None  # whatever a profile says
+    return replace(meta, icc=None if is_srgb else meta.icc, cicp=cicp, mastering=display)
 
 
 def _deep_values(data: bytes, kind: str) -> np.ndarray | None:

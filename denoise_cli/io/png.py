@@ -17,15 +17,19 @@ from typing import Any
 import numpy as np
 from PIL import Image, PngImagePlugin
 
+from denoise_cli.io.cicp import CodePoints, stated
 from denoise_cli.io.codecs import load_imagecodecs
 from denoise_cli.io.exif import pack
+from denoise_cli.io.mastering import Mastering, of_chunks
 from denoise_cli.io.metadata import Metadata, exif_for_result
 from denoise_cli.io.photo import Photo
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 SAFE_TO_COPY = 0x20  # a bit of the last letter of a chunk's name, which makes it a small letter
 TEXTS = (b"tEXt", b"zTXt", b"iTXt")
-WRITTEN_ANEW = (b"pHYs", b"eXIf")
+WRITTEN_ANEW = (b"pHYs", b"eXIf", b"mDCv", b"cLLi")  # the last two by the names that a draft gave them
+COLOURS = b"cICP"
+MASTERING = (b"mdcv", b"clli")  # in small letters: drafts of the standard differ in the last one
 # Texts that are metadata of other kinds, or that name the program.
 KEYWORDS_WRITTEN_ANEW = {"XML:com.adobe.xmp", "Raw profile type exif", "Raw profile type APP1", "Software"}
 COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by the number of values in a pixel
@@ -67,6 +71,7 @@ def encode(photo: Photo, software: str) -> bytes:
         [
             SIGNATURE,
             _chunk(b"IHDR", header),
+            *_colour_chunks(photo.metadata),
             *_metadata_chunks(photo.metadata, software, W, H),
             photo.metadata.chunks,
             *_pixel_chunks(values),
@@ -84,6 +89,28 @@ def chunks_of(png: bytes) -> Iterator[tuple[bytes, bytes]]:
         start = stop
 
 
+def colours_of(png: bytes) -> tuple[bool, CodePoints | None, Mastering | None]:
+    """Whether a PNG states its colours by code points, which override its profile; these, and what it says of HDR.
+
+    Raises:
+        ValueError: the colours are of a kind that is not read; with a message for the user.
+    """
+    colours, mastering = None, []
+    for name, chunk in chunks_of(png):
+        if name == COLOURS and len(chunk) == 12 + 4:
+            colours = chunk[8:12]
+        elif name.lower() in MASTERING:
+            mastering.append((name, chunk[8:-4]))
+        elif name == b"IDAT":
+            break
+    if colours is None:
+        return False, None, of_chunks(mastering)
+    primaries, transfer, matrix, is_full = colours
+    if matrix or not is_full:
+        raise ValueError("values in video range, or not red, green and blue (CICP): convert it to full range first")
+    return True, stated(primaries, transfer), of_chunks(mastering)
+
+
 def kept_chunks(png: bytes) -> bytes:
     """The chunks that are marked as safe to copy to an edited picture, without those that a result has anew."""
     return b"".join(chunk for name, chunk in chunks_of(png) if _is_kept(name, chunk))
@@ -98,6 +125,16 @@ def _is_kept(name: bytes, chunk: bytes) -> bool:
 
 def _chunk(name: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(body, zlib.crc32(name)))
+
+
+def _colour_chunks(meta: Metadata) -> list[bytes]:
+    """Code points, and what is said of HDR; both have to stand before a profile and the pixels."""
+    chunks = []
+    if meta.cicp is not None:
+        chunks.append(_chunk(COLOURS, bytes([meta.cicp.primaries, meta.cicp.transfer, 0, 1])))
+    if meta.mastering is not None:
+        chunks += [_chunk(name, body) for name, body in meta.mastering.chunks()]
+    return chunks
 
 
 def _metadata_chunks(meta: Metadata, software: str, width: int, height: int) -> list[bytes]:

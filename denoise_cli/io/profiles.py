@@ -1,11 +1,15 @@
-"""Colour profiles (ICC): made for colours that a file states by numbers, and compared with sRGB."""
+"""Colour profiles (ICC): made for colours that a file states by numbers, compared with sRGB, and their curves.
 
+Source: ICC.1:2022, sections 7.3 (the list of tags), 9.2.17 (cicp) and 10.6 (curves).
+"""
+
+import struct
 from io import BytesIO
 
 import numpy as np
 from PIL import Image, ImageCms
 
-from denoise_cli.imaging.transfer import srgb_to_linear
+from denoise_cli.imaging.transfer import LINEAR, srgb_to_linear
 from denoise_cli.io.codecs import load_imagecodecs
 
 CURVE_POINTS = 1024
@@ -13,8 +17,16 @@ COMPARED = 9  # levels of each colour
 ROUNDING = 1  # of 255: profiles of the same colours differ by so much
 GREY = b"GRAY"  # the colour space in a profile's header
 COLOUR_SPACE = slice(16, 20)
+DATE = slice(24, 36)
+MADE = struct.pack(">6H", 2026, 1, 1, 0, 0, 0)  # the same at all times, so that a photo always becomes the same file
 D65 = (0.3127, 0.3290)
 SRGB_CURVE = srgb_to_linear(np.linspace(0, 1, CURVE_POINTS, dtype=np.float32))
+EVEN = np.linspace(0, 1, CURVE_POINTS)
+BT709_CURVE = np.where(EVEN < 0.081, EVEN / 4.5, ((EVEN + 0.099) / 1.099) ** (1 / 0.45))
+TAGS_START = 128  # of a profile, where the list of its tags begins
+MAX_TAGS = 1000
+CHANNEL_CURVES = (b"rTRC", b"gTRC", b"bTRC")
+STRAIGHT = 1e-3  # a curve that is nowhere further from a straight line
 
 
 def icc_profile(
@@ -33,9 +45,10 @@ def icc_profile(
     """
     encoding = {"gamma": curve} if isinstance(curve, float) else {"transferfunction": curve.astype(np.float32)}
     codecs = load_imagecodecs()
-    if primaries is None:
-        return bytes(codecs.cms_profile("gray", whitepoint=(*white, 1), **encoding))
-    return bytes(codecs.cms_profile("rgb", whitepoint=(*white, 1), primaries=primaries, **encoding))
+    colours = {} if primaries is None else {"primaries": primaries}
+    kind = "gray" if primaries is None else "rgb"
+    profile = bytes(codecs.cms_profile(kind, whitepoint=(*white, 1), **colours, **encoding))
+    return profile[: DATE.start] + MADE + profile[DATE.stop :]
 
 
 def grey_to_srgb(icc: bytes) -> np.ndarray:
@@ -75,3 +88,40 @@ def is_srgb(icc: bytes) -> bool:
     except (ImageCms.PyCMSError, OSError):
         return False
     return bool(np.abs(np.asarray(converted).astype(int) - colours).max() <= ROUNDING)
+
+
+def transfer_of(icc: bytes) -> int | None:
+    """The transfer function of a profile, as a code point in ITU-T H.273: the one that it states, or `LINEAR`.
+
+    Returns:
+        None if the profile states none and is not linear, or if it is damaged.
+    """
+    try:
+        tags = _tags_of(icc)
+        if (stated := tags.get(b"cicp")) is not None:
+            return stated[9]
+        curves = [_curve(tags[name]) for name in ((b"kTRC",) if icc[COLOUR_SPACE] == GREY else CHANNEL_CURVES)]
+    except (struct.error, LookupError):
+        return None
+    is_linear = all(curve is not None and np.abs(curve - EVEN).max() <= STRAIGHT for curve in curves)
+    return LINEAR if is_linear else None
+
+
+def _tags_of(icc: bytes) -> dict[bytes, bytes]:
+    (count,) = struct.unpack_from(">I", icc, TAGS_START)
+    entries = struct.iter_unpack(">4sII", icc[TAGS_START + 4 : TAGS_START + 4 + 12 * min(count, MAX_TAGS)])
+    return {name: icc[start : start + length] for name, start, length in entries}
+
+
+def _curve(tag: bytes) -> np.ndarray | None:
+    """Light at evenly spaced values from 0 to 1; None for curves with parameters besides an exponent."""
+    if tag[:4] == b"para":
+        kind, exponent = struct.unpack_from(">HxxI", tag, 8)
+        return EVEN ** (exponent / 65536) if kind == 0 else None
+    (count,) = struct.unpack_from(">I", tag, 8)
+    if tag[:4] != b"curv" or count > len(tag) // 2:
+        return None
+    if count <= 1:
+        return EVEN ** (tag[12] + tag[13] / 256) if count else EVEN
+    points = np.frombuffer(tag, ">u2", count, 12) / 65535
+    return np.interp(EVEN, np.linspace(0, 1, count), points)

@@ -4,12 +4,14 @@ Legend: H x W picture, h x w its blocks.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from denoise_cli.imaging.crops import densest_square
+from denoise_cli.io.cicp import SRGB
 from denoise_cli.io.grid import Tile, write_grid
 from denoise_cli.io.photo import Photo
 
@@ -34,6 +36,7 @@ def write_before_after(path: Path, before: Photo, after: Photo, overwrite: bool)
     Raises:
         UnwritableFile: the file cannot be written, or it exists and `overwrite` is false.
     """
+    before, after = _for_screens(before), _for_screens(after)
     pictures = {"before": before.as_rgb8(), "after": after.as_rgb8()}
     places = {
         "most noise": _place(_removed(*pictures.values()), after.shape),
@@ -48,6 +51,17 @@ def write_before_after(path: Path, before: Photo, after: Photo, overwrite: bool)
     ]
     icc = before.metadata.icc
     return write_grid(path, rows, overwrite, icc if icc and icc[16:20] == b"RGB " else None)
+
+
+def _for_screens(photo: Photo) -> Photo:
+    """A photo whose colours code points say, as a profile says them: HDR and linear light in sRGB's encoding."""
+    cicp = photo.metadata.cicp
+    if cicp is None:
+        return photo
+    if photo.metadata.transfer is not None:
+        cicp = replace(cicp, transfer=SRGB)
+    meta = replace(photo.metadata, cicp=None, icc=cicp.profile(is_grey=photo.pixels.shape[2] == 1))
+    return replace(photo, pixels=photo.as_srgb(), metadata=meta)
 
 
 def _removed(before: Bytes, after: Bytes) -> NDArray[np.float64]:

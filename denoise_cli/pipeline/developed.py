@@ -30,13 +30,14 @@ def denoise_developed(
 ) -> tuple[Photo, float | ShotRead | None]:
     """Denoise a photo's pixels, and keep everything else about it.
 
-    Floating point reaches beyond white. Networks are shown it up to `HIGHEST`, and what exceeds that keeps its distance
+    PQ, HLG and linear light are encoded as sRGB for it: their noise is far from even (see `Photo.as_srgb`). These and
+    floating point reach beyond white. Networks are shown it up to `HIGHEST`, and what exceeds that keeps its distance
     from it, so that a bright light changes nothing but itself.
 
     Args:
         photo: what to denoise.
         denoise: for photos.
-        noise: the level on [0, 1], or a sensor's; None to estimate it, or to leave that to the model.
+        noise: the level on [0, 1], in sRGB's encoding, or a sensor's; None to estimate it or to leave it to the model.
         strength: the shares of the noise that are removed.
         progress: called with the fraction done.
         dither: whether 8 bits are rounded with noise, see `imaging.dither`.
@@ -45,8 +46,9 @@ def denoise_developed(
         The photo, and the given or estimated noise, a level on [0, 1] or a sensor's noise; None if the model finds the
         level itself.
     """
-    white, notes = _white_of(photo.pixels)
-    pixels, beyond = photo.pixels, None
+    shown = photo.as_srgb()
+    white, notes = _white_of(shown)
+    pixels, beyond = shown, None
     if pixels.dtype == np.float32:
         beyond = pixels > HIGHEST * white
         pixels = np.where(beyond, np.float32(HIGHEST * white), pixels)
@@ -63,7 +65,10 @@ def denoise_developed(
     if clean is pixels:
         clean = photo.pixels
     elif beyond is not None:
-        clean[beyond] += photo.pixels[beyond] - pixels[beyond]
+        clean[beyond] += shown[beyond] - pixels[beyond]
+        clean = photo.from_srgb(clean, dither)
+    if photo.pixels.dtype != np.float32:  # whose values mean the same in every file
+        notes = ()
     return replace(photo, pixels=clean, notes=photo.notes + notes), noise
 
 

@@ -28,6 +28,7 @@ class Facts:
         colours: "grey" or "RGB"; for RAW the kind of values, such as "RGGB mosaic".
         alpha: whether it has transparency.
         profile: name of the ICC profile.
+        encoding: what is known of colours and encoding besides it, such as "PQ, Rec. 2020"; None for sRGB.
         camera, iso, exposure: how the picture was taken; the exposure in seconds.
         black, white: for RAW, the numbers of no light and of a saturated photosite.
         sigma: noise level of a photo, on the scale of 255.
@@ -44,6 +45,7 @@ class Facts:
     colours: str
     alpha: bool
     profile: str | None
+    encoding: str | None
     camera: str | None
     iso: int | None
     exposure: float | None
@@ -72,6 +74,7 @@ def _of_photo(photo: Photo, path: Path, model: str) -> Facts:
     exif = parse(photo.metadata.exif or b"")
     (H, W), C = photo.shape, photo.pixels.shape[2]
     visible = None if photo.alpha is None else photo.alpha > 0
+    pixels = photo.as_srgb()
     return Facts(
         source=str(path),
         format=photo.kind,
@@ -81,12 +84,13 @@ def _of_photo(photo: Photo, path: Path, model: str) -> Facts:
         colours="grey" if C == 1 else "RGB",
         alpha=photo.alpha is not None,
         profile=_profile(photo.metadata.icc),
+        encoding=photo.metadata.encoding,
         camera=camera_name(exif) or None,
         iso=_iso(exif),
         exposure=_exposure(exif),
         black=None,
         white=None,
-        sigma=round(estimate_sigma(photo.pixels, white_value(photo.pixels.dtype), visible) * 255, 3),
+        sigma=round(estimate_sigma(pixels, white_value(pixels.dtype), visible) * 255, 3),
         shot=None,
         read=None,
         noise_from="estimated",
@@ -108,6 +112,7 @@ def _of_raw(raw: RawFile, path: Path, model: str) -> Facts:
         colours=raw.layout,
         alpha=False,
         profile=None,
+        encoding=None,
         camera=camera_name(exif) or None,
         iso=_iso(exif),
         exposure=_exposure(exif),

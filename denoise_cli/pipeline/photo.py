@@ -99,6 +99,7 @@ class Result:
     width: int | None = None
     height: int | None = None
     megapixels: float | None = None
+    encoding: str | None = None
     strength: float | None = None
     luma: float | None = None
     chroma: float | None = None
@@ -346,6 +347,7 @@ def _facts_before(job: Job, task: "_Task", settings: Settings) -> dict[str, Any]
         "width": W,
         "height": H,
         "megapixels": round(H * W / 1e6, 6),
+        "encoding": task.source.metadata.encoding if isinstance(task.source, Photo) else None,
         "strength": settings.strength,
         **asdict(settings.strength_for_photos),
         "bytes_read": bytes_read,
@@ -401,6 +403,8 @@ def _checked(job: Job, settings: Settings) -> Iterator[_Task]:
             raise UnwritableFile(job.target, f"a DNG is made from camera RAW, but {reason}: choose .tif or .png")
         if isinstance(source, RawFile) and (kind != DNG or settings.linear):
             source.check_develops()
+        if isinstance(source, Photo) and kind != DNG:
+            image.check(job.target, source, kind)
         yield _Task(source, model, is_for_raw, kind, hot_pixels, notes)
 
 

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from denoise_cli.imaging.transfer import PQ
 from denoise_cli.io import image
+from denoise_cli.io.cicp import CodePoints
 from denoise_cli.io.exif import parse
 from denoise_cli.io.metadata import Metadata
 from denoise_cli.io.photo import Photo
@@ -70,6 +72,13 @@ def test_a_format_holds_what_the_table_says(kind: str, camera_exif: Image.Exif, 
     assert (271 in parse(back.metadata.exif or b"").main) == (says["EXIF"] == "yes")
     assert (back.metadata.xmp == xmp) == (says["XMP"] == "yes")
     assert (back.metadata.iptc == caption) == (says["IPTC"] == "yes")
+
+    hdr = grey_or_rgb(channels, metadata=Metadata(cicp=CodePoints(9, PQ)))
+    if says["HDR"] == "yes":
+        assert written(hdr, kind, tmp_path).metadata.cicp is not None
+    else:
+        with pytest.raises(ValueError, match=r"^it cannot hold HDR"):
+            written(hdr, kind, tmp_path)
 
     wide = icc_profile(D65, WIDE if channels == 3 else None, 2.2)
     profiled = grey_or_rgb(channels, metadata=Metadata(icc=wide))

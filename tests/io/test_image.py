@@ -358,25 +358,6 @@ def test_cmyk_is_refused(picture: Pixels, with_pillow: Encode, read_bytes: Read)
         read_bytes(with_pillow(Image.fromarray(picture).convert("CMYK"), "JPEG"))
 
 
-def test_a_png_of_hdr_colours_is_refused(
-    picture: Pixels, with_pillow: Encode, with_chunk: Encode, read_bytes: Read
-) -> None:
-    png = with_pillow(picture, "PNG")
-
-    assert read_bytes(with_chunk(png, b"cICP", bytes([1, 13, 0, 1]))).kind == "png"
-    with pytest.raises(UnreadableFile, match="HDR, linear or wide-gamut colours"):
-        read_bytes(with_chunk(png, b"cICP", bytes([9, 16, 0, 1])))
-
-
-def test_an_avif_of_hdr_colours_is_refused(picture: Pixels, read_bytes: Read) -> None:
-    colours = {"primaries": 9, "transfer": 16, "matrix": 9}
-
-    with pytest.raises(
-        UnreadableFile, match=r"HDR, linear or wide-gamut colours \(CICP 9/16\): convert it to sRGB first$"
-    ):
-        read_bytes(imagecodecs.avif_encode(picture, **colours))
-
-
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF", "BMP", "GIF"])
 def test_too_many_pixels_are_refused(kind: str, picture: Pixels, with_pillow: Encode, read_bytes: Read) -> None:
     data = with_pillow(picture, kind)

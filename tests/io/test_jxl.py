@@ -15,30 +15,31 @@ from PIL import ExifTags, Image
 
 from denoise_cli.errors import UnreadableFile
 from denoise_cli.imaging.pixels import to_float
-from denoise_cli.imaging.transfer import srgb_to_linear
+from denoise_cli.imaging.transfer import HLG, LINEAR, PQ, light_to_pq, srgb_to_linear
 from denoise_cli.io import image
 from denoise_cli.io.boxes import box, boxes_of
+from denoise_cli.io.cicp import CodePoints
 from denoise_cli.io.exif import parse
 from denoise_cli.io.jxl_bits import BitReader, BitWriter
 from denoise_cli.io.jxl_header import (
+    BT2100,
     CUSTOM,
     D65,
     GREY,
-    HLG,
-    LINEAR,
     P3,
-    PQ,
     PRIMARIES,
     RGB,
     SRGB,
     SRGB_CURVE,
     read_header,
+    tone_mapping_for,
     with_colours,
 )
+from denoise_cli.io.mastering import Mastering
 from denoise_cli.io.metadata import Metadata
 from denoise_cli.io.photo import Photo
 from denoise_cli.io.profiles import D65 as D65_POINT
-from denoise_cli.io.profiles import icc_profile, is_srgb
+from denoise_cli.io.profiles import icc_profile
 
 Encode = Callable[..., bytes]
 Read = Callable[..., Photo]
@@ -299,34 +300,107 @@ def test_a_lossy_file_with_a_profile_becomes_srgb_and_says_so(
     assert np.abs(photo.pixels.astype(int) - picture).mean() < 6
 
 
-def test_colours_by_numbers_become_a_profile(picture: Pixels, read_bytes: Read) -> None:
+@pytest.mark.parametrize(
+    ("primaries", "transfer", "numbers"),
+    [
+        (P3, SRGB_CURVE, (12, 13)),
+        (SRGB, LINEAR, (1, 8)),
+        (BT2100, PQ, (9, 16)),
+        (BT2100, HLG, (9, 18)),
+        (P3, PQ, (12, 16)),
+    ],
+)
+def test_colours_by_numbers_stay_numbers(
+    primaries: int, transfer: int, numbers: tuple[int, int], picture: Pixels, read_bytes: Read
+) -> None:
     plain = with_colours(imagecodecs.jpegxl_encode(picture, lossless=True), None, is_grey=False)
 
-    wide = read_bytes(with_numbers(plain, RGB, P3, SRGB_CURVE))
-    linear = read_bytes(with_numbers(plain, RGB, SRGB, LINEAR))
+    photo = read_bytes(with_numbers(plain, RGB, primaries, transfer))
+    back = read_bytes(image.encode(photo, "jxl", "test", 60))  # without loss: the lossy mode knows sRGB alone
 
-    np.testing.assert_array_equal(wide.pixels, picture)
-    assert wide.metadata.icc == icc_profile(D65_POINT, PRIMARIES[P3])
-    assert not is_srgb(wide.metadata.icc)
-    assert linear.metadata.icc == icc_profile(D65_POINT, PRIMARIES[SRGB], 1.0)
-    assert read_bytes(with_numbers(plain, RGB, SRGB, SRGB_CURVE)).metadata.icc is None
+    for found in (photo, back):
+        np.testing.assert_array_equal(found.pixels, picture)
+        assert found.metadata.icc is None
+        assert found.metadata.cicp is not None
+        assert (found.metadata.cicp.primaries, found.metadata.cicp.transfer) == numbers
+    colours = read_header(codestream_of(image.encode(photo, "jxl", "test"))).colours
+    assert colours is not None
+    assert (colours.primaries, colours.transfer) == (PRIMARIES[primaries], transfer)
 
 
-def test_a_grey_file_in_linear_light_gets_a_profile_for_it(read_bytes: Read) -> None:
+def test_srgb_by_numbers_is_nothing_to_remember(picture: Pixels, read_bytes: Read) -> None:
+    plain = with_colours(imagecodecs.jpegxl_encode(picture, lossless=True), None, is_grey=False)
+
+    meta = read_bytes(with_numbers(plain, RGB, SRGB, SRGB_CURVE)).metadata
+
+    assert (meta.icc, meta.cicp) == (None, None)
+
+
+def test_a_grey_file_in_linear_light_says_so(read_bytes: Read) -> None:
     ramp = np.linspace(0, 65535, 64).astype(np.uint16)[None] * np.ones((8, 1), np.uint16)
 
     photo = read_bytes(imagecodecs.jpegxl_encode(ramp, lossless=True))  # the codec takes deep values for linear light
 
     np.testing.assert_array_equal(photo.pixels[..., 0], ramp)
-    assert photo.metadata.icc == icc_profile(D65_POINT, None, 1.0)
+    assert photo.metadata.encoding == "linear, Rec. 709"
+    back = read_bytes(image.encode(photo, "jxl", "test"))
+    np.testing.assert_array_equal(back.pixels, photo.pixels)
+    assert back.metadata.cicp == photo.metadata.cicp
+    assert read_bytes(image.encode(photo, "png", "test")).metadata.cicp == photo.metadata.cicp
+    assert read_bytes(image.encode(photo, "tiff", "test")).metadata.icc == icc_profile(D65_POINT, None, 1.0)
 
 
-@pytest.mark.parametrize("transfer", [PQ, HLG])
-def test_hdr_is_refused(transfer: int, picture: Pixels, read_bytes: Read) -> None:
+def test_lossy_pq_is_decoded_to_pq(read_bytes: Read) -> None:
+    """libjxl stores other colours than a profile's as XYB, of light up to 255 cd/m2 if the file says no more."""
+    light = np.linspace(0, 1, 64, dtype=np.float32)[None, :, None] ** 3 * np.ones((32, 1, 3), np.float32) * 10_000 / 255
+    plain = imagecodecs.jpegxl_encode(light.astype(np.float32), level=98, lossless=False)
+    codestream = plain if plain.startswith(b"\xff\n") else codestream_of(plain)
+
+    photo = read_bytes(with_numbers(codestream, RGB, BT2100, PQ))
+
+    assert photo.metadata.encoding == "PQ, Rec. 2020"
+    assert np.abs(photo.pixels - light_to_pq(light * 255 / 203)).mean() < 0.003
+
+
+@pytest.mark.parametrize(("transfer", "peak"), [(PQ, 10_000), (HLG, 1_000), (SRGB_CURVE, None)])
+def test_hdr_files_say_how_bright_they_are(transfer: int, peak: float | None, picture: Pixels) -> None:
+    numbers = CodePoints(9, transfer)
+    header = read_header(codestream_of(image.encode(Photo(picture, None, "t", Metadata(cicp=numbers)), "jxl", "t")))
+
+    stated = None if header.tone_mapping is None else np.uint16(header.tone_mapping & 0xFFFF).view(np.float16)
+    assert stated == peak
+
+
+def test_a_luminance_range_of_its_own_is_kept(picture: Pixels, read_bytes: Read) -> None:
+    stated = tone_mapping_for(4000)
+    photo = Photo(picture, None, "t", Metadata(cicp=CodePoints(9, PQ), mastering=Mastering(tone_mapping=stated)))
+
+    back = read_bytes(image.encode(photo, "jxl", "t")).metadata
+
+    assert back.mastering == photo.metadata.mastering
+    assert image.losses(back, "jxl") == ()
+    assert image.losses(back, "png") == ("not carried over to png: luminance range",)
+
+
+def test_hdr_with_primaries_of_its_own_is_refused(picture: Pixels, read_bytes: Read) -> None:
     plain = with_colours(imagecodecs.jpegxl_encode(picture, lossless=True), None, is_grey=False)
+    places = read_header(plain).places
+    assert places.colours_start is not None
+    writer = BitWriter()
+    writer.copy(plain, 0, places.colours_start)
+    writer.bits(0, 2)
+    for value in (RGB, D65, CUSTOM):
+        enumerated(writer, value)
+    for _ in range(6):
+        writer.bits(0, 2)
+        writer.bits(300_000, 19)
+    writer.bits(0, 1)
+    enumerated(writer, PQ)
+    enumerated(writer, 1)
+    writer.copy(plain, places.colours_end, places.metadata_end)
 
-    with pytest.raises(UnreadableFile, match=rf"HDR, linear or wide-gamut colours \(CICP 2/{transfer}\)"):
-        read_bytes(with_numbers(plain, RGB, SRGB, transfer))
+    with pytest.raises(UnreadableFile, match=r"HDR with primaries of its own: convert it to those of Rec\. 2020"):
+        read_bytes(writer.finish() + plain[places.frames_start :])
 
 
 def test_deep_lossy_files_say_what_their_values_are(read_bytes: Read) -> None:
