@@ -46,12 +46,13 @@ def denoise_developed(
         The photo, and the given or estimated noise, a level on [0, 1] or a sensor's noise; None if the model finds the
         level itself.
     """
-    shown = photo.as_srgb()
-    white, notes = _white_of(shown)
-    pixels, beyond = shown, None
+    pixels = photo.as_srgb()
+    white, notes = _white_of(pixels)
+    beyond, excess = None, np.empty(0, np.float32)
     if pixels.dtype == np.float32:
         beyond = pixels > HIGHEST * white
-        pixels = np.where(beyond, np.float32(HIGHEST * white), pixels)
+        excess = pixels[beyond] - np.float32(HIGHEST * white)
+        pixels = np.minimum(pixels, np.float32(HIGHEST * white))
     visible = None if photo.alpha is None else photo.alpha > 0
     if noise is None and not denoise.is_blind:
         noise = estimate_sigma(pixels, white, visible)
@@ -65,7 +66,7 @@ def denoise_developed(
     if clean is pixels:
         clean = photo.pixels
     elif beyond is not None:
-        clean[beyond] += shown[beyond] - pixels[beyond]
+        clean[beyond] += excess
         clean = photo.from_srgb(clean, dither)
     if photo.pixels.dtype != np.float32:  # whose values mean the same in every file
         notes = ()

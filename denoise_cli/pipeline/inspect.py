@@ -80,7 +80,7 @@ def _of_photo(photo: Photo, path: Path, model: str) -> Facts:
         format=photo.kind,
         width=W,
         height=H,
-        bits=photo.bits,
+        bits=photo.depth or photo.bits,
         colours="grey" if C == 1 else "RGB",
         alpha=photo.alpha is not None,
         profile=_profile(photo.metadata.icc),
