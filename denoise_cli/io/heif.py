@@ -18,7 +18,7 @@ MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 DEFAULT_QUALITY = 75
 FULL_COLOUR_QUALITY = 90  # from which colours have the resolution of the picture, as in JPEG
 TILE = 2048  # pixels; larger pictures are cut up, as phones do, whose decoders take no larger ones
-SRGB = {"color_primaries": 1, "transfer_characteristic": 13}
+SRGB = {"color_primaries": 1, "transfer_characteristics": 13}
 BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 
 
@@ -108,6 +108,6 @@ def _numbers(meta: Metadata) -> dict[str, int]:
         return {} if meta.icc else SRGB
     return {
         "color_primaries": meta.cicp.primaries,
-        "transfer_characteristic": meta.cicp.transfer,
+        "transfer_characteristics": meta.cicp.transfer,
         "matrix_coefficients": meta.cicp.matrix_for_lightness,
     }

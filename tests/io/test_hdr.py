@@ -190,6 +190,17 @@ def test_a_heic_goes_to_every_format_that_holds_it(transfer: int, name: str, rea
         assert np.abs(back.pixels.astype(int) - photo.pixels).max() <= (130 if kind == "avif" else 0)
 
 
+@pytest.mark.parametrize("transfer", [PQ, HLG])
+@pytest.mark.parametrize("matrix", [0, 9])
+def test_a_heic_keeps_its_numbers(transfer: int, matrix: int, ramp: Deep, read_bytes: Read) -> None:
+    meta = Metadata(cicp=CodePoints(9, transfer, matrix))
+
+    back = read_bytes(image.encode(Photo(ramp, None, "test", meta), "heif", "test", quality=95))
+
+    assert back.metadata.cicp == CodePoints(9, transfer, 9)  # HEVC stores lightness and colours, never RGB
+    assert np.abs(back.pixels.astype(int) - ramp).mean() < 100
+
+
 @pytest.mark.parametrize("bits", [10, 12])
 @pytest.mark.parametrize("matrix", [0, 1, 9])
 def test_an_avif_keeps_its_depth_and_its_matrix(bits: int, matrix: int, read_bytes: Read) -> None:
@@ -214,7 +225,7 @@ def test_an_avif_keeps_its_depth_and_its_matrix(bits: int, matrix: int, read_byt
 @pytest.mark.parametrize("kind", ["jpeg", "tiff", "webp", "jp2", "ppm", "pfm", "hdr"])
 def test_hdr_is_refused_where_it_cannot_be_said(kind: str, ramp: Deep) -> None:
     photo = Photo(ramp, None, "png", Metadata(cicp=CodePoints(9, PQ)))
-    message = r"cannot hold HDR \(PQ, Rec. 2020\) without a profile: choose one of .png, .avif, .jxl$"
+    message = r"cannot hold HDR \(PQ, Rec. 2020\) without a profile: choose one of .png, .avif, .heic, .jxl$"
 
     with pytest.raises(ValueError, match=message):
         image.encode(photo, kind, "test")

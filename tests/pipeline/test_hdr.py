@@ -176,7 +176,7 @@ def test_a_target_that_cannot_hold_hdr_is_refused_before_anything_is_denoised(hd
     for run in (photos.run, photos.preview):
         with pytest.raises(UnwritableFile, match="it cannot hold HDR") as refused:
             run(Job(hdr, hdr.with_name("x.jpg"), "jpeg"), refuse, SETTINGS)  # type: ignore[operator]
-        assert str(refused.value).endswith("choose one of .png, .avif, .jxl")
+        assert str(refused.value).endswith("choose one of .png, .avif, .heic, .jxl")
         assert "\n" not in str(refused.value)
 
 
