@@ -21,10 +21,12 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from denoise_cli.errors import UnreadableFile
+from denoise_cli.imaging.transfer import PQ
 from denoise_cli.io import image
+from denoise_cli.io.cicp import BT2020, DISPLAY_P3, SRGB, CodePoints
 from denoise_cli.io.exif import Exif, pack, parse
 from denoise_cli.io.metadata import MAKE, ORIENTATION, Metadata, undo_orientation
 from denoise_cli.io.photo import Photo
@@ -112,6 +114,14 @@ def features() -> dict[str, Feature]:
             peek=lambda picture: KEPT if picture.info.get("icc_profile") == ADOBE_RGB else "",
         ),
         "profile of greyscale": Feature(grey_seen, plain(channels=1, icc=GREY_GAMMA)),
+        "HDR (PQ)": Feature(
+            lambda photo: KEPT if photo.metadata.cicp and photo.metadata.cicp.is_hdr else "",
+            plain(np.uint16, cicp=CodePoints(BT2020, PQ)),
+        ),
+        "Display P3": Feature(
+            lambda photo: KEPT if photo.metadata.cicp else "as a profile" if photo.metadata.icc else "",
+            plain(cicp=CodePoints(DISPLAY_P3, SRGB)),
+        ),
         "EXIF": Feature(
             lambda photo: KEPT if MAKE in parse(photo.metadata.exif or b"").main else "",
             plain(exif=pack(exif)),
@@ -230,7 +240,7 @@ def results(folder: Path, sources: dict[str, tuple[str, str]], kind: str) -> Ite
             continue
         seen = found
         if feature.peek is not None and kind in PILLOW_READS:
-            with Image.open(path) as picture:
+            with suppress(UnidentifiedImageError), Image.open(path) as picture:  # not of floating point
                 seen = feature.peek(picture)
         yield source, wanted, found, "" if seen == found else f"Pillow finds {seen or 'nothing'}"
 
