@@ -135,6 +135,13 @@ HotPixels = Annotated[
         "a list of columns and rows.",
     ),
 ]
+ToSrgb = Annotated[
+    bool,
+    typer.Option(
+        "--to-srgb",
+        help="Convert the colours of photos to sRGB, by their profiles: those of CMYK and Lab, too.",
+    ),
+]
 Preview = Annotated[
     Path | None,
     typer.Option(
@@ -164,6 +171,7 @@ def image(
     compression: Compression = "auto",
     tone: Tone = "flat",
     hot_pixels: HotPixels = "auto",
+    to_srgb: ToSrgb = False,
     recursive: Recursive = False,
     preview: Preview = None,
     overwrite: Overwrite = False,
@@ -216,6 +224,7 @@ def image(
         COMPRESSION_CHOICES[compression],
         photo.TONES[tone],
         _read_hot_pixels(hot_pixels),
+        to_srgb,
     )
     if tone == "camera" and all(job.kind == jobs.DNG for job in planned):
         raise UsageError("--tone camera: a .dng file holds light without a tone: leave it out, or write a picture")

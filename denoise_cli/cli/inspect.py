@@ -53,7 +53,7 @@ def _descriptions(facts: "Facts") -> list[tuple[str, str]]:
     return [
         ("file", facts.source),
         ("format", facts.format),
-        ("size", f"{facts.width} x {facts.height}"),
+        ("size", f"{facts.width} x {facts.height}{f', {facts.pages} pages' if facts.pages > 1 else ''}"),
         ("values", f"{facts.bits} bits, {facts.colours}{', transparency' if facts.alpha else ''}{levels}"),
         ("profile", _colours(facts)),
         ("taken by", f"{facts.camera or 'unknown'}{exposure}{iso}"),

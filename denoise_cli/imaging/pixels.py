@@ -54,6 +54,11 @@ def convert(pixels: Pixels, dtype: np.dtype[Any]) -> Pixels:
     return converted
 
 
+def inverted(pixels: Pixels) -> Pixels:
+    """White becomes black and black white."""
+    return np.subtract(white_value(pixels.dtype), pixels, dtype=pixels.dtype)
+
+
 def strips(length: int) -> Iterator[slice]:
     """Rows, `STRIP` at a time."""
     for top in range(0, length, STRIP):

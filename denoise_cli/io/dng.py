@@ -386,7 +386,7 @@ def encode(negative: DigitalNegative, software: str) -> bytes:
             extratags=_for_tifffile(_picture_directory(negative), exif.order),
         )
     _correct_tags(buffer, negative)
-    add_directories(buffer, exif)
+    add_directories(buffer, [exif])
     return buffer.getvalue()
 
 

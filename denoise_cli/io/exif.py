@@ -36,6 +36,7 @@ LARGE = 2000  # numbers of this size or more, in millionths, do not fit into 32 
 SIZES = CLASSIC_SIZES | {16: 8, 17: 8, 18: 8}  # bytes per value, by type
 PREFIX = b"Exif\x00\x00"
 BIG_TIFF = 43
+EMPTY = 14  # bytes of a block without any tags
 ORDERS: dict[bytes, Literal["<", ">"]] = {b"II": "<", b"MM": ">"}
 
 
@@ -143,18 +144,23 @@ class Exif:
         return Value(kind, struct.pack(f"{self.order}{len(plain)}{FORMATS[kind]}", *plain))
 
 
-def parse(data: bytes) -> Exif:
+def parse(data: bytes, start: int | None = None) -> Exif:
     """Read an EXIF block or the directories of a TIFF file.
 
     Damaged entries are skipped. Data that is no EXIF at all gives an empty one.
+
+    Args:
+        data: the block, or the file.
+        start: where the main directory begins, in bytes; None for the file's first.
     """
     data = data.removeprefix(PREFIX)
     order = ORDERS.get(data[:2])
-    if order is None or len(data) < 16:
+    if order is None or len(data) < EMPTY:
         return Exif()
     exif = Exif(order)
     big = struct.unpack(order + "H", data[2:4])[0] == BIG_TIFF
-    start = struct.unpack(order + ("Q" if big else "I"), data[8:16] if big else data[4:8])[0]
+    if start is None and len(data) >= 16:
+        start = struct.unpack(order + ("Q" if big else "I"), data[8:16] if big else data[4:8])[0]
     exif.main = _read(data, order, big, start)
     exif.exif = _read(data, order, big, exif.number(exif.main.pop(EXIF_IFD, None)))
     exif.gps = _read(data, order, big, exif.number(exif.main.pop(GPS_IFD, None)))

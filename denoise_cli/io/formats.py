@@ -20,6 +20,8 @@ class Format:
         profile: whether it can hold a colour profile; if not, photos with one that is not sRGB's are refused.
         code_points: whether it can hold code points for its colours (CICP); if not, they become a profile, and photos
             with HDR are refused.
+        inks: whether it can hold CMYK; if not, photos with these inks are refused.
+        pages: whether it can hold several pictures; if not, files with several pages are refused.
         longest: pixels, the largest width or height.
         lossless: whether it is always written without loss.
     """
@@ -31,19 +33,21 @@ class Format:
     colour: bool = True
     profile: bool = True
     code_points: bool = False
+    inks: bool = False
+    pages: bool = False
     longest: int = 2**31 - 1
     lossless: bool = False
 
 
 FORMATS = {
-    "jpeg": Format((".jpg", ".jpeg", ".jpe", ".jfif"), (8,), alpha=False, longest=65500),
+    "jpeg": Format((".jpg", ".jpeg", ".jpe", ".jfif"), (8,), alpha=False, inks=True, longest=65500),
     "png": Format((".png",), (8, 16), code_points=True, lossless=True),
-    "tiff": Format((".tif", ".tiff"), (8, 16, 32), lossless=True),
+    "tiff": Format((".tif", ".tiff"), (8, 16, 32), inks=True, pages=True, lossless=True),
     "webp": Format((".webp",), (8,), grey=False, longest=16383),
     "avif": Format((".avif",), (8, 16), code_points=True, longest=65535),
     "heif": Format((".heic", ".heif", ".hif"), (8, 16), code_points=True, longest=65535),
     "jxl": Format((".jxl",), (8, 16, 32), code_points=True),
-    "jp2": Format((".jp2", ".jpx", ".jpf"), (8, 16)),
+    "jp2": Format((".jp2", ".jpx", ".jpf"), (8, 16), inks=True),
     "ppm": Format((".ppm",), (8, 16), alpha=False, grey=False, profile=False, lossless=True),
     "pgm": Format((".pgm",), (8, 16), alpha=False, colour=False, profile=False, lossless=True),
     "pnm": Format((".pnm",), (8, 16), alpha=False, profile=False, lossless=True),
@@ -56,9 +60,23 @@ FORMATS = {
     "j2k": Format((".j2k", ".j2c", ".jpc")),
     "dng": Format((".dng",)),
 }
+SIGNS = (  # where each stands, what it is, and what it stands for
+    (0, b"\x89PNG", "a PNG"),
+    (0, b"\xff\xd8\xff", "a JPEG"),
+    (0, b"GIF8", "a GIF"),
+    (0, b"BM", "a BMP"),
+    (8, b"WEBP", "a WebP"),
+    (4, b"ftypavi", "an AVIF"),
+    (4, b"ftyp", "an HEIF or a clip"),
+)
 WRITABLE = [name for name, known in FORMATS.items() if known.depths]
 TARGETS = [*WRITABLE, "dng"]  # a DNG can only be made from camera RAW
 EXTENSIONS = {extension for known in FORMATS.values() for extension in known.extensions} | raw_formats.EXTENSIONS
+
+
+def signed_as(data: bytes) -> str | None:
+    """What a file calls itself by its first bytes, with an article; None if it is none of the formats of the web."""
+    return next((what for place, sign, what in SIGNS if data[place : place + len(sign)] == sign), None)
 
 
 def is_photo(path: Path) -> bool:

@@ -19,6 +19,7 @@ DEFAULT_QUALITY = 75
 FULL_COLOUR_QUALITY = 90  # from which colours have the resolution of the picture, as in JPEG
 TILE = 2048  # pixels; larger pictures are cut up, as phones do, whose decoders take no larger ones
 SRGB = {"color_primaries": 1, "transfer_characteristics": 13}
+UNCOMPRESSED = b"unci"  # the kind of an item
 BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 
 
@@ -45,6 +46,8 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         raise MissingDependency("reading HEIF", "pillow-heif") from error
     container = pillow_heif.open_heif(data, convert_hdr_to_8bit=False, hdr_to_16bit=False)
     if not len(container):
+        if UNCOMPRESSED in data[: item_properties.SEARCHED]:
+            raise ValueError("an uncompressed picture (ISO/IEC 23001-17): convert it to another format first")
         raise ValueError("holds no picture that libheif can decode")
     picture = container[container.primary_index]
     info: dict[str, Any] = picture.info

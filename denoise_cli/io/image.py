@@ -3,8 +3,10 @@
 import dataclasses
 import struct
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,13 @@ from denoise_cli.io import avif, development, dng, exr, heif, jp2, jxl, pillow, 
 from denoise_cli.io.camera_exif import CR3
 from denoise_cli.io.companions import OTHER_PICTURE
 from denoise_cli.io.decoding import decoder_errors, one_line
-from denoise_cli.io.formats import FORMATS, TARGETS, WRITABLE, is_photo, kind_for, kind_named
+from denoise_cli.io.formats import FORMATS, TARGETS, WRITABLE, is_photo, kind_for, kind_named, signed_as
 from denoise_cli.io.limits import MAX_PIXELS
 from denoise_cli.io.metadata import UPRIGHT, Metadata, reset_xmp
 from denoise_cli.io.photo import Photo
 from denoise_cli.io.profiles import grey_to_srgb, is_srgb
 from denoise_cli.io.raw import RawFile
+from denoise_cli.io.srgb import to_srgb, without_lab
 from denoise_cli.io.xmp_claims import claims_of, without_claims, without_provenance
 
 __all__ = [
@@ -33,7 +36,10 @@ __all__ = [
     "TARGETS",
     "WRITABLE",
     "check",
+    "conversions",
     "encode",
+    "encode_pages",
+    "encoder_errors",
     "is_lossless",
     "is_photo",
     "kind_for",
@@ -42,6 +48,8 @@ __all__ = [
     "opened",
     "orientation_in",
     "read",
+    "save",
+    "to_srgb",
     "write",
 ]
 
@@ -108,10 +116,17 @@ def opened(source: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Photo | RawFi
         found = _decode(data, source.suffix.lower(), max_pixels, name)
     del data  # a large file need not stay in memory beside its pixels
     if isinstance(found, Photo):
-        yield found
+        others = enumerate(found.others, 2)
+        pages = tuple(partial(_read_page, f"{name}, page {number}", decode) for number, decode in others)
+        yield dataclasses.replace(found, others=pages)
     else:
         with found:
             yield found
+
+
+def _read_page(name: str, decode: Callable[[], Photo]) -> Photo:
+    with decoder_errors(name):
+        return decode()
 
 
 def write(
@@ -142,8 +157,22 @@ def write(
     Raises:
         UnwritableFile: the format cannot hold the photo, the file cannot be written, or it exists.
     """
-    with _encoder_errors(target, kind):
+    with encoder_errors(target, kind):
         data = encode(photo, kind, software, quality)
+    return save(target, data, overwrite, modified)
+
+
+@contextmanager
+def encoder_errors(target: Path, kind: str) -> Iterator[None]:
+    """Translate errors raised inside, while a target is encoded in a format, into `UnwritableFile`."""
+    try:
+        yield
+    except (OSError, ValueError, struct.error, RuntimeError, MemoryError) as error:
+        raise UnwritableFile(_name_of(target), f"cannot be encoded as {kind}: {one_line(error)}") from error
+
+
+def save(target: Path, data: bytes, overwrite: bool = False, modified: int | None = None) -> int:
+    """Write the bytes of a photo's file; arguments, result and errors are those of `write`."""
     if str(target) != STDIN:
         write_atomically(target, data, overwrite, modified)
         return len(data)
@@ -155,13 +184,19 @@ def write(
     return len(data)
 
 
+def _name_of(target: Path) -> str | Path:
+    return "standard output" if str(target) == STDIN else target
+
+
 def check(target: Path, photo: Photo, kind: str) -> None:
     """Refuse, before it is denoised, a photo that a format cannot hold; arguments are those of `write`.
+
+    Of a file with several pages, which no format but TIFF holds, the first one stands for all.
 
     Raises:
         UnwritableFile: the format cannot hold the photo.
     """
-    with _encoder_errors(target, kind):
+    with encoder_errors(target, kind):
         _refuse_unheld(photo, kind)
 
 
@@ -177,6 +212,8 @@ def encode(photo: Photo | dng.DigitalNegative, kind: str, software: str, quality
         return dng.encode(photo, software)
     if kind == "dng":
         raise ValueError("it can only be made from camera RAW: choose .tif or .png")
+    if photo.others and FORMATS[kind].pages:
+        return encode_pages((page, software) for page in chain([photo], (decode() for decode in photo.others)))
     photo = _as_held(photo, kind)
     if kind in BARE_ENCODERS:
         return BARE_ENCODERS[kind](photo)
@@ -216,26 +253,40 @@ def losses(meta: Metadata, kind: str, said: Sequence[str] = ()) -> tuple[str, ..
     return notes
 
 
+def conversions(photo: Photo, kind: str) -> tuple[str, ...]:
+    """What the user should hear of pixels that a format holds in another way than the photo's own file.
+
+    Args:
+        photo: what is written.
+        kind: the format, a name from `WRITABLE`.
+    """
+    if photo.lab is not None and kind != "tiff":
+        return ("Lab becomes sRGB, and colours outside of that are clipped: .tif keeps them",)
+    if kind == photo.kind == "jpeg" and photo.bits > 8:
+        return ("12 bits per value become 8: .tif and .png keep them",)
+    return ()
+
+
 def orientation_in(meta: Metadata, kind: str) -> int:
     """The orientation, 1 to 8, in which a format stores the upright photo that this metadata belongs to."""
     return meta.orientation if kind == "jpeg" else UPRIGHT
 
 
-@contextmanager
-def _encoder_errors(target: Path, kind: str) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError, struct.error, RuntimeError, MemoryError) as error:
-        raise UnwritableFile(_name_of(target), f"cannot be encoded as {kind}: {one_line(error)}") from error
-
-
-def _name_of(target: Path) -> str | Path:
-    return "standard output" if str(target) == STDIN else target
-
-
 def _printable(text: str) -> str:
     """A text, parts of which come from a file, on one line."""
     return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def encode_pages(pages: Iterable[tuple[Photo, str]]) -> bytes:
+    """The bytes of a TIFF with several pages.
+
+    Args:
+        pages: each with the name of the program, for its metadata; the next one is asked for when one is compressed.
+
+    Raises:
+        ValueError: a page cannot be held; with a message for the user.
+    """
+    return tiff.encode_pages((_as_held(photo, "tiff"), software) for photo, software in pages)
 
 
 def is_lossless(photo: Photo, kind: str, quality: int | None) -> bool:
@@ -256,8 +307,10 @@ def _decode(data: bytes, extension: str, max_pixels: int, name: object) -> Photo
         return RawFile(data, max_pixels, name)
     try:
         return pillow.decode(data, max_pixels)
-    except UnidentifiedImageError:
+    except UnidentifiedImageError as error:
         if extension not in raw_formats.EXTENSIONS:
+            if what := signed_as(data):
+                raise ValueError(f"begins like {what}, but is damaged or of an unknown kind") from error
             raise
     return RawFile(data, max_pixels, name)
 
@@ -269,6 +322,12 @@ def _refuse_unheld(photo: Photo, kind: str) -> None:
         ValueError: with a message for the user.
     """
     known = FORMATS[kind]
+    if photo.others and not known.pages:
+        raise ValueError(f"it holds a single picture, and there are {len(photo.others) + 1} pages: choose .tif")
+    if photo.black is not None and not known.inks:
+        raise ValueError("it cannot hold CMYK: choose .tif or .jpg, or add --to-srgb")
+    if photo.is_signed and kind != "tiff":
+        raise ValueError("it cannot hold integers with a sign: choose .tif")
     if max(photo.pixels.shape) > known.longest:
         raise ValueError(f"it holds at most {known.longest} pixels in a row or a column: choose .png or .tif")
     dtype = _type_held(photo, kind)
@@ -284,14 +343,16 @@ def _refuse_unheld(photo: Photo, kind: str) -> None:
 
 def _type_held(photo: Photo, kind: str) -> np.dtype[Any]:
     """The type of a photo's pixels in a format: its own, or the format's largest."""
-    depths = FORMATS[kind].depths
-    depth = min((bits for bits in depths if bits >= photo.bits), default=max(depths))
+    depths, own = FORMATS[kind].depths, photo.pixels.dtype.itemsize * 8  # of Lab, more than its file has
+    depth = min((bits for bits in depths if bits >= own), default=max(depths))
     return np.dtype({8: np.uint8, 16: np.uint16, 32: np.float32}[depth])
 
 
 def _as_held(photo: Photo, kind: str) -> Photo:
     """The photo as a format can hold it."""
     _refuse_unheld(photo, kind)
+    if photo.lab is not None and kind != "tiff":
+        photo = without_lab(photo, photo.lab)
     known, dtype = FORMATS[kind], _type_held(photo, kind)
     alpha = None if photo.alpha is None or not known.alpha else convert(photo.alpha, dtype)
     pixels, meta = convert(photo.pixels, dtype), _with_colours_held(photo, kind)
@@ -299,8 +360,16 @@ def _as_held(photo: Photo, kind: str) -> Photo:
         if meta.icc is not None and not is_srgb(meta.icc):  # RGB cannot have a profile of greyscale
             pixels = grey_to_srgb(meta.icc)[pixels]
         pixels = np.repeat(pixels, 3, axis=2)  # type: ignore[assignment]
-    own = photo.compression if photo.kind == kind else None
-    return Photo(pixels, alpha, kind, _for_output(meta, pixels.shape[2], kind), compression=own, depth=photo.depth)
+    colours = b"CMYK" if photo.black is not None else b"GRAY" if pixels.shape[2] == 1 else b"RGB "
+    return dataclasses.replace(
+        photo,
+        pixels=pixels,
+        alpha=alpha,
+        kind=kind,
+        metadata=_for_output(meta, b"Lab " if photo.lab is not None else colours, kind),
+        compression=photo.compression if photo.kind == kind else None,
+        black=None if photo.black is None else convert(photo.black, dtype),
+    )
 
 
 def _with_colours_held(photo: Photo, kind: str) -> Metadata:
@@ -320,9 +389,14 @@ def _with_colours_held(photo: Photo, kind: str) -> Metadata:
     return dataclasses.replace(meta, cicp=None, icc=meta.cicp.profile(is_grey=photo.pixels.shape[2] == 1))
 
 
-def _for_output(meta: Metadata, channels: int, kind: str) -> Metadata:
-    """The metadata without what does not apply to the result, or does not fit into it."""
-    colours = b"GRAY" if channels == 1 else b"RGB "
+def _for_output(meta: Metadata, colours: bytes, kind: str) -> Metadata:
+    """The metadata without what does not apply to the result, or does not fit into it.
+
+    Args:
+        meta: of the photo.
+        colours: the colour space of the result, as the header of a profile names it.
+        kind: the format.
+    """
     companions = meta.companions if kind == "jpeg" else None
     xmp = meta.xmp and without_provenance(meta.xmp)
     if xmp and companions is None:

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from denoise_cli.imaging.pixels import Pixels, inverted
 from denoise_cli.io.boxes import box, boxes_of
 from denoise_cli.io.codecs import load_imagecodecs
 from denoise_cli.io.exif import pack, parse
 from denoise_cli.io.limits import refuse_too_large
-from denoise_cli.io.metadata import Metadata, apply_orientation, dpi_of, exif_for_result, split_orientation
+from denoise_cli.io.metadata import Metadata, dpi_of, exif_for_result, split_orientation
 from denoise_cli.io.photo import Photo, scale_to_16_bits, unpremultiply
+from denoise_cli.io.profiles import COLOUR_SPACE
 
 SIGNATURE = box(b"jP  ", b"\r\n\x87\n")
 CODESTREAM = b"\xff\x4f\xff\x51"
@@ -30,6 +32,9 @@ MAX_CHANNELS = 5  # more are refused before they are decoded
 BY_NUMBER = 1
 BY_PROFILE = (2, 3)
 CMYK, SRGB, GREY, SYCC = 12, 16, 17, 18
+NUMBERS = {1: GREY, 3: SRGB, 4: CMYK}  # by channels
+CMYK_CHANNELS = 4
+CMYK_PROFILE = b"CMYK"
 COLOUR, ALPHA, PREMULTIPLIED = range(3)  # types of channels
 WHOLE_PICTURE = 0  # what a channel of transparency is about
 THROUGH_PALETTE = 1  # how a channel is made
@@ -62,27 +67,30 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         raise ValueError(f"{size.channels} channels: only grey or RGB, with or without alpha, are read")
     header = next((list(boxes_of(contents)) for name, contents in boxes if name == b"jp2h"), [])
     number, icc = _colours(header)
+    is_cmyk = icc[COLOUR_SPACE] == CMYK_PROFILE if icc is not None else number == CMYK
+    if is_cmyk and size.channels < CMYK_CHANNELS:
+        raise ValueError(f"{size.channels} channels of CMYK: it is damaged")
     if size.is_signed:
         raise ValueError("signed values: convert it to unsigned integers first")
     values = load_imagecodecs().jpeg2k_decode(data if number == SYCC and icc is None else codestream)
     values, bits = _with_palette(np.atleast_3d(values), size.bits, header)
-    pixels, alpha, notes = _split(_to_photo_type(values, bits), header)
+    pixels, alpha, notes = _split(_to_photo_type(values, bits), header, CMYK_CHANNELS if is_cmyk else None)
+    black: Pixels | None = None
+    if is_cmyk:
+        pixels, black = inverted(pixels[..., :3]), inverted(pixels[..., 3])
     exif_block, xmp, iptc = _metadata_of(boxes)
     exif = parse(exif_block or b"")
     dpi = dpi_of(exif)
     orientation, packed = split_orientation(exif, xmp)
-    return Photo(
-        pixels=apply_orientation(pixels, orientation),
-        alpha=None if alpha is None else apply_orientation(alpha, orientation),
-        kind="jp2",
-        metadata=Metadata(exif=packed, xmp=xmp, icc=icc, iptc=iptc, dpi=dpi),
-        notes=notes,
-    )
+    metadata = Metadata(exif=packed, xmp=xmp, icc=icc, iptc=iptc, dpi=dpi)
+    return Photo(pixels, alpha, "jp2", metadata, notes, black=black).turned(orientation)
 
 
 def encode(photo: Photo, software: str, quality: int) -> bytes:
     """The bytes of a file with 8 or 16 bits per value, as the photo has them; arguments are those of `image.write`."""
-    values: np.ndarray = photo.pixels if photo.alpha is None else np.dstack([photo.pixels, photo.alpha])
+    inks = None if photo.black is None else [inverted(photo.pixels), inverted(photo.black)]
+    opacity = [] if photo.alpha is None else [photo.alpha]
+    values = np.dstack([*(inks or [photo.pixels]), *opacity])
     H, W, C = values.shape
     meta = photo.metadata
     codestream = load_imagecodecs().jpeg2k_encode(
@@ -132,11 +140,11 @@ def _colours(header: list[tuple[bytes, bytes]]) -> tuple[int | None, bytes | Non
             icc = icc or contents[3:]
         if name == b"colr" and contents[0] == BY_NUMBER and number is None:
             (number,) = struct.unpack_from(">I", contents, 3)
-    if icc is not None and icc[16:20] not in (b"RGB ", b"GRAY"):
-        raise ValueError(f"{icc[16:20].decode('ascii', 'replace').strip()} colours: convert it to RGB or grey first")
-    if icc is None and number not in (None, SRGB, GREY, SYCC):
-        space = "CMYK" if number == CMYK else f"unusual (number {number})"
-        raise ValueError(f"{space} colours: convert it to RGB or grey first")
+    space = b"RGB " if icc is None else icc[COLOUR_SPACE]
+    if space not in (b"RGB ", b"GRAY", CMYK_PROFILE):
+        raise ValueError(f"{space.decode('ascii', 'replace').strip()} colours: convert it to RGB or grey first")
+    if icc is None and number not in (None, SRGB, GREY, SYCC, CMYK):
+        raise ValueError(f"unusual (number {number}) colours: convert it to RGB or grey first")
     return number, icc
 
 
@@ -166,11 +174,11 @@ def _to_photo_type(values: np.ndarray, bits: int) -> np.ndarray:
 
 
 def _split(
-    values: np.ndarray, header: list[tuple[bytes, bytes]]
+    values: np.ndarray, header: list[tuple[bytes, bytes]], inks: int | None
 ) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
-    """Colours, (H, W, 1 or 3), transparency, (H, W), and what to tell the user about other channels."""
+    """Colours, (H, W, 1, 3 or as many as inks), transparency, (H, W), and what to tell the user of other channels."""
     channels = values.shape[2]
-    colours = 3 if channels >= 3 else 1
+    colours = inks or (3 if channels >= 3 else 1)
     definitions = _definitions(header)
     order = [definitions.get((COLOUR, colour + 1), colour) for colour in range(colours)]
     pixels = np.ascontiguousarray(values[..., order if max(order) < channels else range(colours)])
@@ -203,12 +211,12 @@ def _metadata_of(boxes: list[tuple[bytes, bytes]]) -> tuple[bytes | None, bytes 
 
 def _header_boxes(photo: Photo, H: int, W: int, C: int) -> list[bytes]:
     icc = photo.metadata.icc
-    colours = photo.pixels.shape[2]
+    colours = photo.pixels.shape[2] if photo.black is None else CMYK_CHANNELS
     parts = [box(b"ihdr", struct.pack(">IIHBBBB", H, W, C, photo.bits - 1, WAVELETS, 0, 0))]
     if icc:
         parts.append(box(b"colr", bytes([BY_PROFILE[0], 0, 0]), icc))
     else:
-        parts.append(box(b"colr", struct.pack(">BBBI", BY_NUMBER, 0, 0, GREY if colours == 1 else SRGB)))
+        parts.append(box(b"colr", struct.pack(">BBBI", BY_NUMBER, 0, 0, NUMBERS[colours])))
     if photo.alpha is not None:
         definitions = [(one, COLOUR, one + 1) for one in range(colours)] + [(colours, ALPHA, WHOLE_PICTURE)]
         parts.append(box(b"cdef", struct.pack(">H", C), *(struct.pack(">HHH", *one) for one in definitions)))

@@ -8,6 +8,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 SIDE = 8  # of a table
 COARSEST_STEP = 255  # of a baseline JPEG, which every program reads; libjpeg warns on stderr of a coarser one
 FULL, HALF_WIDTH, HALF = 0, 1, 2  # Pillow's names for 4:4:4, 4:2:2 and 4:2:0
+YCCK = 2  # Adobe's number
 AXES_SWAPPED = {5, 6, 7, 8}  # orientations
 
 
@@ -17,7 +18,7 @@ class JpegCompression:
 
     Attributes:
         tables: quantisation tables, 64 values each, row by row: one for all components, two for Y and both colours, or
-            three.
+            one for each of three components or of the four inks.
         coarser: by how much the colours are coarser than the lightness, horizontally and vertically: (2, 2) for 4:2:0.
         is_progressive: whether the file shows the whole picture before its details.
     """
@@ -43,16 +44,23 @@ class JpegCompression:
 
 
 def compression_of(picture: Image.Image) -> JpegCompression | None:
-    """How a JPEG is compressed; None if it is not one, or if its components are not Y alone, or Y, Cb and Cr."""
-    if not isinstance(picture, JpegImageFile) or picture.layers not in (1, 3) or _is_rgb(picture):
+    """How a JPEG is compressed; None if it is not one, or if it stores red, green and blue.
+
+    Inks are stored as such or, by Adobe's programs, with C, M and Y as lightness and colours (YCCK). Pillow writes the
+    former alone, with the tables of the latter's lightness for all of them.
+    """
+    if not isinstance(picture, JpegImageFile) or picture.layers not in (1, 3, 4) or _is_rgb(picture):
         return None
     found = [picture.quantization.get(table) for _, _, _, table in picture.layer]
+    is_ycck = picture.layers == 4 and picture.info.get("adobe_transform") == YCCK
+    if is_ycck:
+        found = found[:1]
     tables = [tuple(min(step, COARSEST_STEP) for step in table) for table in found if table is not None]
     if len(tables) < len(found):
         return None
     while len(tables) > 1 and tables[-1] == tables[-2]:  # the last one is used for all that follow
         tables.pop()
-    (_, *lightness, _), *colours = picture.layer
+    (_, *lightness, _), *colours = picture.layer if picture.layers < 4 else picture.layer[:1]
     coarser = tuple(min((lightness[axis] // colour[axis + 1] for colour in colours), default=1) for axis in (0, 1))
     return JpegCompression(tuple(tables), (coarser[0], coarser[1]), "progressive" in picture.info)
 

@@ -148,7 +148,7 @@ def encode(photo: Photo, software: str, quality: int) -> bytes:
 
 def _refuse_unsupported(header: Header) -> None:
     if header.is_animation:
-        raise ValueError("an animation: only still pictures are denoised")
+        raise ValueError("an animation: denoise video does not read these: convert it to a GIF, a PNG or a clip first")
     if len(header.extra) > MAX_EXTRA:
         raise ValueError(
             f"{len(header.extra)} channels besides its colours: only grey or RGB, with or without alpha, are read"

@@ -33,6 +33,7 @@ DESCRIPTIVE_TAGS = {
     *(ExifTags.Base[name].value for name in ("ImageDescription", "Make", "Model", "Software", "DateTime", "Artist")),
     *(ExifTags.Base[name].value for name in ("Copyright", "HostComputer", "Rating", "RatingPercent", "XPTitle")),
     *(ExifTags.Base[name].value for name in ("XPComment", "XPAuthor", "XPKeywords", "XPSubject")),
+    *(ExifTags.Base[name].value for name in ("DocumentName", "PageName", "PageNumber")),
     ORIENTATION,
     50341,  # PrintIM, how to print the picture
 }

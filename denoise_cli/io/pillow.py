@@ -9,14 +9,14 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image, ImageFile
 
-from denoise_cli.imaging.pixels import strips
+from denoise_cli.imaging.pixels import inverted, strips
 from denoise_cli.imaging.transfer import LINEAR
 from denoise_cli.io import auxiliary, c2pa, companions, item_properties, mastering, photoshop, png
 from denoise_cli.io.cicp import SRGB_PRIMARIES, CodePoints
 from denoise_cli.io.codecs import load_imagecodecs
 from denoise_cli.io.companions import Companions
 from denoise_cli.io.exif import MAKER_NOTE, PREFIX, pack, parse
-from denoise_cli.io.jpeg import APP13, COMMENT_MARKER, MAX_SEGMENT, packed
+from denoise_cli.io.jpeg import APP13, COMMENT_MARKER, END, FRAMES, MAX_SEGMENT, START, packed, picture_end, segments_of
 from denoise_cli.io.jpeg_compression import JpegCompression, compression_of
 from denoise_cli.io.limits import refuse_too_large
 from denoise_cli.io.mastering import Mastering
@@ -25,7 +25,6 @@ from denoise_cli.io.metadata import (
     ORIENTATION,
     UPRIGHT,
     Metadata,
-    apply_orientation,
     dpi_of,
     exif_for_result,
     split_orientation,
@@ -38,10 +37,12 @@ from denoise_cli.io.xmp import XMP_PREFIX
 READERS = ["JPEG", "PNG", "WEBP", "AVIF", "BMP", "GIF"]
 KINDS = {"MPO": "jpeg"} | {reader: reader.lower() for reader in READERS}
 FIRST_FRAME_IS_THE_PHOTO = {"MPO"}  # a JPEG followed by a preview or by a stereo pair's second picture
+CMYK = "CMYK"
 CLIPS = {"GIF", "PNG", "AVIF"}  # animations that FFmpeg reads
 
 DEFAULT_QUALITY = 95
 NEARLY = 0.01  # of an exponent
+DEEP_JPEG_BITS = 12
 BYTES_PER_VALUE = 2  # of a JPEG, at most: white noise of the best quality takes 1.4
 
 Compression = JpegCompression | Literal["lossless"] | None
@@ -59,46 +60,56 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         ValueError: the picture is too large or of an unsupported kind; with a message for the user.
         OSError and others: the file is damaged.
     """
-    values, kind, metadata, orientation, compression = _decoded(data, max_pixels)
-    pixels, alpha = split_alpha(values)
+    photo, orientation = _decoded(data, max_pixels)
+    kind, metadata, compression = photo.kind, photo.metadata, photo.compression
     notes = c2pa.notes_on(data, kind) + (auxiliary.notes_on(data) if kind == "avif" else ())
     if kind == "jpeg":
         found = companions.read(data, metadata.xmp, orientation)
         metadata = replace(metadata, xmp=found.xmp, companions=found.companions)
         notes += found.notes
-    return Photo(
-        apply_orientation(pixels, orientation),
-        None if alpha is None else apply_orientation(alpha, orientation),
-        kind,
-        metadata,
-        notes,
-        compression=compression.turned(orientation) if isinstance(compression, JpegCompression) else compression,
-        depth=_avif_bits(data) if kind == "avif" and pixels.dtype == np.uint16 else None,
-    )
+    if isinstance(compression, JpegCompression):
+        compression = compression.turned(orientation)
+    return replace(photo.turned(orientation), metadata=metadata, notes=notes, compression=compression)
 
 
-def _decoded(data: bytes, max_pixels: int) -> tuple[np.ndarray, str, Metadata, int, Compression]:
-    """Values as stored, (H, W, C), the format, the metadata, the orientation, and how the values are compressed."""
+def _decoded(data: bytes, max_pixels: int) -> tuple[Photo, int]:
+    """A photo as its file stores it, and its orientation, 1 to 8."""
     Image.init()  # registers the readers that are not imported by default
-    with _without_pillow_limit(), Image.open(BytesIO(data), formats=READERS) as picture:
+    deep = _deep_sample_precision(data)
+    # Pillow does not open such a JPEG at all, but knows its metadata and its size if it is told that it has 8 bits.
+    opened = data if deep is None else data[:deep] + bytes([8]) + data[deep + 1 :]
+    with _without_pillow_limit(), Image.open(BytesIO(opened), formats=READERS) as picture:
         refuse_too_large(picture.size, max_pixels)
         frames = getattr(picture, "n_frames", 1)
         if frames > 1 and picture.format not in FIRST_FRAME_IS_THE_PHOTO:
-            advice = "use denoise video" if picture.format in CLIPS else "only still pictures are denoised"
+            advice = "use denoise video"
+            if picture.format not in CLIPS:
+                advice = "denoise video does not read these: convert it to a GIF, a PNG or a clip first"
             raise ValueError(f"an animation of {frames} frames: {advice}")
         kind = KINDS[picture.format or ""]
         colours = _colours_of(data, kind)
-        values = _deep_values(data, kind)
+        values = _deep_values(data, kind) if deep is None else _deep_jpeg_values(data)
         if values is None:
             values = _pixel_values(picture)
-        else:
+        elif deep is None:
             picture.load()  # for metadata that follows the pixels, and to find damage that the other decoder ignores
         metadata, orientation = _read_metadata(picture)
         metadata = _with_colours(metadata, *colours)
         chunks = kept_chunks(data) if kind == "png" else b""
         metadata = replace(metadata, texts=tuple(_texts(picture, kind)), chunks=chunks)
-        compression: Compression = "lossless" if kind == "webp" and _is_lossless_webp(data) else compression_of(picture)
-    return values, kind, metadata, orientation, compression
+        compression: Compression = "lossless" if kind == "webp" and _is_lossless_webp(data) else None
+        if kind == "jpeg" and deep is None:
+            compression = compression_of(picture)
+        is_cmyk, is_bilevel = picture.mode == CMYK, picture.mode == "1" and values.shape[2] == 1
+    if is_cmyk:
+        inks = inverted(values)
+        return Photo(inks[..., :3], None, kind, metadata, black=inks[..., 3], compression=compression), orientation
+    pixels, alpha = split_alpha(values)
+    depth = None if deep is None else DEEP_JPEG_BITS
+    if kind == "avif" and pixels.dtype == np.uint16:
+        depth = _avif_bits(data)
+    photo = Photo(pixels, alpha, kind, metadata, compression=compression, depth=depth, is_bilevel=is_bilevel)
+    return photo, orientation
 
 
 def encode(photo: Photo, kind: str, software: str, quality: int | None) -> bytes:
@@ -114,9 +125,14 @@ def encode(photo: Photo, kind: str, software: str, quality: int | None) -> bytes
     if quality is None:
         quality = 100 if own == "lossless" else DEFAULT_QUALITY
     values = photo.pixels if photo.alpha is None else np.dstack([photo.pixels, photo.alpha])
+    if photo.black is not None:
+        values = np.dstack([inverted(photo.pixels), inverted(photo.black)])
     orientation = photo.metadata.orientation
     values = undo_orientation(values, orientation)
-    picture = Image.fromarray(values[..., 0] if values.shape[2] == 1 else values)
+    if photo.black is not None:
+        picture = Image.frombuffer(CMYK, values.shape[1::-1], values, "raw", CMYK, 0, 1)
+    else:
+        picture = Image.fromarray(values[..., 0] if values.shape[2] == 1 else values)
     meta = photo.metadata
     exif = exif_for_result(meta, software, picture.width, picture.height)
     if orientation != UPRIGHT:
@@ -131,6 +147,8 @@ def encode(photo: Photo, kind: str, software: str, quality: int | None) -> bytes
     if kind == "jpeg":
         compression = own.turned(orientation) if isinstance(own, JpegCompression) else None
         options |= _jpeg_options(meta, quality, compression)
+        if photo.black is not None:
+            options["subsampling"] = 0  # else all inks but the first would lose resolution
         options["exif"] = PREFIX + pack(exif)
     elif kind == "webp":
         options |= {"lossless": quality == 100, "method": 4, "exact": True}
@@ -205,6 +223,23 @@ def _deep_values(data: bytes, kind: str) -> np.ndarray | None:
     return None
 
 
+def _deep_sample_precision(data: bytes) -> int | None:
+    """Where a JPEG states that it has 12 bits per value, in bytes from its beginning; None for other files."""
+    if not data.startswith(START):
+        return None
+    frame = next((segment for segment in segments_of(data) if segment.marker in FRAMES), None)
+    return frame.place if frame is not None and frame.body[:1] == bytes([DEEP_JPEG_BITS]) else None
+
+
+def _deep_jpeg_values(data: bytes) -> np.ndarray:
+    if not data[: picture_end(data)].endswith(END):  # the decoder would fill what is missing with grey
+        raise ValueError("the file ends before its pixel data does")
+    values = np.atleast_3d(load_imagecodecs().jpeg8_decode(data))
+    if values.shape[2] not in (1, 3):
+        raise ValueError(f"{values.shape[2]} channels of 12 bits: convert it to RGB or grey first")
+    return scale_to_16_bits(values, DEEP_JPEG_BITS)
+
+
 def _avif_bits(data: bytes) -> int:
     """Bits per value: two flags in the codec's configuration (AV1-ISOBMFF 2.3.3) stand for more than 8 and for 12."""
     at = data.find(b"av1C")
@@ -224,10 +259,12 @@ def _is_lossless_webp(data: bytes) -> bool:
 def _pixel_values(picture: Image.Image) -> np.ndarray:
     """(H, W, C), C = 1 to 4."""
     grey = picture.mode in ("1", "L", "LA")
-    if picture.mode in ("CMYK", "LAB", "YCbCr", "HSV", "F", "I"):
+    if picture.mode in ("LAB", "YCbCr", "HSV", "F", "I"):
         raise ValueError(f"{picture.mode} colours: convert it to RGB or grey first")
     transparent = "transparency" in picture.info or picture.mode in ("LA", "RGBA", "PA")
     mode = ("LA" if grey else "RGBA") if transparent else ("L" if grey else "RGB")
+    if picture.mode == CMYK:
+        mode = CMYK
     if picture.mode != mode:
         picture = picture.convert(mode)
     values = np.empty((picture.height, picture.width, len(mode)), np.uint8)

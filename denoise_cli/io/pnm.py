@@ -64,7 +64,8 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         raise ValueError("holds several pictures: split it into single ones")
     if magic in BITMAPS:
         values = 1 - values  # ink, on paper
-    return Photo(_scaled(values, white), None, "ppm" if magic in COLOUR else "pgm")
+    kind = "ppm" if magic in COLOUR else "pgm"
+    return Photo(_scaled(values, white), None, kind, is_bilevel=magic in BITMAPS)
 
 
 def encode(photo: Photo) -> bytes:

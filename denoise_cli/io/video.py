@@ -179,7 +179,16 @@ class Reader:
     def copied_streams(self) -> list[int]:
         """Indices of the streams that the result contains, including the denoised one."""
         # Text tracks that hold chapter titles are discarded: FFmpeg reads them as chapters, and writes those.
-        return [stream.index for stream in self._container.streams if stream.discard != av.stream.Discard.all]
+        return [
+            stream.index
+            for stream in self._container.streams
+            if stream.discard != av.stream.Discard.all and not self._stands_for_video(stream)
+        ]
+
+    def _stands_for_video(self, stream: Any) -> bool:
+        """Whether a stream is the still picture of an animation in AVIF, which players would show instead of it."""
+        is_still = stream.type == "video" and stream.frames == 1 and stream.duration is None and not _is_cover(stream)
+        return is_still and stream is not self.stream and "mov" in self._container.format.name.split(",")
 
     @property
     def has_alpha(self) -> bool:

@@ -25,7 +25,8 @@ class Facts:
         format: "jpeg", "png" and so on; "raw", "dng".
         width, height: in pixels, upright.
         bits: per value; for RAW, as many as its white level needs.
-        colours: "grey" or "RGB"; for RAW the kind of values, such as "RGGB mosaic".
+        pages: how many the file has; the rest is about the first.
+        colours: "grey", "RGB", "CMYK", "Lab" or "black and white"; for RAW the kind of values, such as "RGGB mosaic".
         alpha: whether it has transparency.
         profile: name of the ICC profile.
         encoding: what is known of colours and encoding besides it, such as "PQ, Rec. 2020"; None for sRGB.
@@ -42,6 +43,7 @@ class Facts:
     width: int
     height: int
     bits: int
+    pages: int
     colours: str
     alpha: bool
     profile: str | None
@@ -72,16 +74,17 @@ def inspect(path: Path, max_pixels: int = image.MAX_PIXELS) -> Facts:
 
 def _of_photo(photo: Photo, path: Path, model: str) -> Facts:
     exif = parse(photo.metadata.exif or b"")
-    (H, W), C = photo.shape, photo.pixels.shape[2]
+    H, W = photo.shape
     visible = None if photo.alpha is None else photo.alpha > 0
-    pixels = photo.as_srgb()
+    pixels = photo.as_srgb() if photo.black is None else photo.light
     return Facts(
         source=str(path),
         format=photo.kind,
         width=W,
         height=H,
-        bits=photo.depth or photo.bits,
-        colours="grey" if C == 1 else "RGB",
+        bits=1 if photo.is_bilevel else photo.depth or photo.bits,
+        pages=1 + len(photo.others),
+        colours=_colours(photo),
         alpha=photo.alpha is not None,
         profile=_profile(photo.metadata.icc),
         encoding=photo.metadata.encoding,
@@ -109,6 +112,7 @@ def _of_raw(raw: RawFile, path: Path, model: str) -> Facts:
         width=W,
         height=H,
         bits=raw.bits,
+        pages=1,
         colours=raw.layout,
         alpha=False,
         profile=None,
@@ -124,6 +128,16 @@ def _of_raw(raw: RawFile, path: Path, model: str) -> Facts:
         noise_from=known.source,
         model=model,
     )
+
+
+def _colours(photo: Photo) -> str:
+    if photo.black is not None:
+        return "CMYK"
+    if photo.lab is not None:
+        return "Lab"
+    if photo.is_bilevel:
+        return "black and white"
+    return "grey" if photo.pixels.shape[2] == 1 else "RGB"
 
 
 def _profile(icc: bytes | None) -> str | None:

@@ -1,7 +1,8 @@
 """A photo from file to file: read, denoised and written, with a record of the outcome."""
 
+import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -60,6 +61,7 @@ class Settings:
         tone: of pictures from camera RAW: "flat", or "camera" for that of the file's preview.
         hot_pixels: "auto" to find stuck photosites of RAW files and replace them, "off" to leave them, or the path of
             a list or a dark frame, see `pipeline.hot_pixels`.
+        to_srgb: whether the colours of photos become sRGB before they are denoised.
     """
 
     model: str
@@ -76,6 +78,7 @@ class Settings:
     compression: CompressionChoice = "auto"
     tone: Tone = "flat"
     hot_pixels: Literal["auto", "off"] | Path = "auto"
+    to_srgb: bool = False
 
     @property
     def strength_for_photos(self) -> Strength:
@@ -100,6 +103,7 @@ class Result:
     height: int | None = None
     megapixels: float | None = None
     encoding: str | None = None
+    pages: int | None = None
     strength: float | None = None
     luma: float | None = None
     chroma: float | None = None
@@ -213,14 +217,18 @@ def _write(denoised: _Denoised, settings: Settings) -> Result:
     return_freed_memory()
     if job.makes_folder:
         _make_folder(job.target.parent)
-    software = f"denoise {__version__} ({Path(model).name}, {done.words(settings.strength_for_photos)})"
-    bytes_written = image.write(
-        job.target, done.picture, kind, software, settings.quality, settings.overwrite, _modified(job.source)
-    )
+    modified = _modified(job.source)
+    if isinstance(done.picture, bytes):
+        bytes_written = image.save(job.target, done.picture, settings.overwrite, modified)
+    else:
+        software = _software(model, done, settings)
+        bytes_written = image.write(
+            job.target, done.picture, kind, software, settings.quality, settings.overwrite, modified
+        )
     notes = done.notes
     turned = kind != DNG
     if isinstance(done.picture, Photo):
-        notes += image.losses(done.picture.metadata, kind, notes)
+        notes += _notes_on_result(done.picture, kind, notes)
         turned = image.orientation_in(done.picture.metadata, kind) == UPRIGHT
     sidecars = carry(
         job.source,
@@ -241,6 +249,15 @@ def _write(denoised: _Denoised, settings: Settings) -> Result:
         **denoised.facts,
         **done.facts(),
     )
+
+
+def _software(model: str, done: "_Done", settings: Settings) -> str:
+    """The name of the program, for the metadata."""
+    return f"denoise {__version__} ({Path(model).name}, {done.words(settings.strength_for_photos)})"
+
+
+def _notes_on_result(photo: Photo, kind: str, said: Sequence[str]) -> tuple[str, ...]:
+    return image.conversions(photo, kind) + image.losses(photo.metadata, kind, said)
 
 
 def _result_of(job: Job, outcome: Future[Result], settings: Settings) -> Result:
@@ -281,7 +298,7 @@ def preview(job: Job, load: Callable[[str], object], settings: Settings) -> Resu
         load(task.model)
         facts = _facts_before(job, task, settings)
         source = task.source
-        lost = image.losses(source.metadata, task.kind, source.notes) if isinstance(source, Photo) else ()
+        lost = _notes_on_result(source, task.kind, source.notes) if isinstance(source, Photo) else ()
         notes = (*source.notes, *task.notes, *lost, *foretell(job.source, job.target, settings.overwrite))
     return Result(str(job.source), str(job.target), task.model, notes=notes, dry_run=True, **facts)
 
@@ -306,7 +323,7 @@ def show_before_after(job: Job, load: Load, settings: Settings, progress: Progre
 
 def _show_before_after(job: Job, load: Load, settings: Settings, progress: Progress | None) -> Result:
     started = time.perf_counter()
-    with _checked(job, settings) as task:
+    with _checked(job, settings, is_shown=True) as task:
         denoiser = load(task.model)
         done = _denoise_source(task, denoiser, settings, progress)()
         before = _undenoised(task.source, settings)
@@ -348,6 +365,7 @@ def _facts_before(job: Job, task: "_Task", settings: Settings) -> dict[str, Any]
         "height": H,
         "megapixels": round(H * W / 1e6, 6),
         "encoding": task.source.metadata.encoding if isinstance(task.source, Photo) else None,
+        "pages": 1 + len(task.source.others) if isinstance(task.source, Photo) else 1,
         "strength": settings.strength,
         **asdict(settings.strength_for_photos),
         "bytes_read": bytes_read,
@@ -360,6 +378,7 @@ class _Task:
 
     Attributes:
         source: what was read; a RAW file is open.
+        target: the file to write.
         model: the name of the one that denoises it.
         is_for_raw: whether that takes the contents of RAW files, before they become a photo.
         kind: the format to write.
@@ -368,6 +387,7 @@ class _Task:
     """
 
     source: Photo | RawFile
+    target: Path
     model: str
     is_for_raw: bool
     kind: str
@@ -376,15 +396,26 @@ class _Task:
 
 
 @contextmanager
-def _checked(job: Job, settings: Settings) -> Iterator[_Task]:
-    """Read the photo of a job, and refuse what is known not to succeed before it is denoised."""
+def _checked(job: Job, settings: Settings, is_shown: bool = False) -> Iterator[_Task]:
+    """Read the photo of a job, and refuse what is known not to succeed before it is denoised.
+
+    Args:
+        job: the photo and its target.
+        settings: how to denoise.
+        is_shown: whether the target is not the photo but shows parts of it: those of its first page.
+    """
     check(job, settings.overwrite)
-    with image.opened(job.source, settings.max_pixels) as source:
+    with image.opened(job.source, settings.max_pixels) as opened:
+        source = opened
         if settings.tone == "camera" and not isinstance(source, RawFile):
             raise UsageError(f"{job.source}: --tone camera is only for camera RAW: leave it out")
         model = model_for(source, job.source, settings.model, settings.noise)
         kind = job.kind or (source.kind if source.kind in image.WRITABLE else FALLBACK_FORMAT)
         is_for_raw = find_model(model).is_for_raw
+        if isinstance(source, Photo):
+            source = _prepared(source, job, kind, settings, is_shown)
+        elif settings.to_srgb and kind == DNG:
+            raise UsageError(f"{job.source}: --to-srgb: a .dng file holds the camera's colours: leave it out")
         if is_for_raw and (settings.luma, settings.chroma, settings.detail) != (None, None, 0):
             reason = "a camera RAW file is denoised before it has lightness and colours"
             raise UsageError(f"{job.source}: --luma, --chroma and --detail: {reason}: use --strength")
@@ -403,9 +434,29 @@ def _checked(job: Job, settings: Settings) -> Iterator[_Task]:
             raise UnwritableFile(job.target, f"a DNG is made from camera RAW, but {reason}: choose .tif or .png")
         if isinstance(source, RawFile) and (kind != DNG or settings.linear):
             source.check_develops()
-        if isinstance(source, Photo) and kind != DNG:
-            image.check(job.target, source, kind)
-        yield _Task(source, model, is_for_raw, kind, hot_pixels, notes)
+        yield _Task(source, job.target, model, is_for_raw, kind, hot_pixels, notes)
+
+
+def _prepared(photo: Photo, job: Job, kind: str, settings: Settings, is_shown: bool) -> Photo:
+    """A photo in the colours that are asked for, refused if its target cannot hold it; arguments as of `_checked`."""
+    if settings.to_srgb:
+        photo = replace(
+            _converted(job, lambda: photo), others=tuple(partial(_converted, job, page) for page in photo.others)
+        )
+    if is_shown:
+        shown = (f"shows page 1 of {len(photo.others) + 1}",) if photo.others else ()
+        return replace(photo, others=(), notes=photo.notes + shown)
+    if kind != DNG:
+        image.check(job.target, photo, kind)
+    return photo
+
+
+def _converted(job: Job, page: Callable[[], Photo]) -> Photo:
+    photo = page()
+    try:
+        return image.to_srgb(photo)
+    except ValueError as error:
+        raise UnreadableFile(job.source, f"--to-srgb: {error}") from error
 
 
 def _hot_pixels_of(raw: RawFile, settings: Settings) -> "tuple[HotPixels, tuple[str, ...]]":
@@ -419,12 +470,22 @@ def _hot_pixels_of(raw: RawFile, settings: Settings) -> "tuple[HotPixels, tuple[
 
 @dataclass(frozen=True)
 class _Done:
-    """A denoised photo, its noise (None if the model found the level itself), and where that is known from."""
+    """A denoised photo, its noise (None if the model found the level itself), and where that is known from.
 
-    picture: Photo | DigitalNegative
+    Several pages are encoded already, so that no more than one is in memory; their noise is that of the noisiest.
+    """
+
+    picture: Photo | DigitalNegative | bytes
     noise: float | ShotRead | None
     noise_from: str | None
     notes: tuple[str, ...] = ()
+
+    @property
+    def level(self) -> float:
+        """The noise as one number, to compare pages; the largest if the model found it itself."""
+        if self.noise is None:
+            return math.inf
+        return self.noise.read if isinstance(self.noise, ShotRead) else self.noise
 
     def words(self, strength: Strength) -> str:
         """The noise and the strength, for the software tag."""
@@ -451,22 +512,58 @@ def _denoise_source(
     """Denoise what was read; what is returned makes a picture of it, for which a RAW file must still be open."""
     source = task.source
     if not isinstance(source, RawFile):
-        return _denoise_developed(source, task.kind, denoise, settings, progress)
+        denoise_photo = _denoise_pages if source.others else _denoise_developed
+        return denoise_photo(source, task, denoise, settings, progress)
     if task.is_for_raw:
         finish = _denoise_raw(source, task, denoise, settings, progress)
     else:
-        finish = _denoise_developed(development.developed(source), task.kind, denoise, settings, progress)
+        finish = _denoise_developed(development.developed(source), task, denoise, settings, progress)
     return partial(_in_camera_tone, source, finish) if settings.tone == "camera" else finish
 
 
 def _denoise_developed(
-    photo: Photo, kind: str, denoise: Denoiser, settings: Settings, progress: Progress | None
+    photo: Photo, task: _Task, denoise: Denoiser, settings: Settings, progress: Progress | None
 ) -> Callable[[], _Done]:
-    dither = settings.dither and image.is_lossless(photo, kind, settings.quality)
+    dither = settings.dither and image.is_lossless(photo, task.kind, settings.quality)
     clean, noise = denoise_developed(photo, denoise, settings.noise, settings.strength_for_photos, progress, dither)
     noise_from = None if noise is None else "given" if settings.noise is not None else "estimated"
     done = _Done(clean, noise, noise_from, clean.notes)
     return lambda: done
+
+
+def _denoise_pages(
+    photo: Photo, task: _Task, denoise: Denoiser, settings: Settings, progress: Progress | None
+) -> Callable[[], _Done]:
+    """Denoise and encode one page after another."""
+    count = 1 + len(photo.others)
+    outcomes: list[_Done] = []
+
+    def pages() -> Iterator[tuple[Photo, str]]:
+        for number, page in enumerate((lambda: photo, *photo.others)):
+            part = None if progress is None else partial(_page_progress, progress, number, count)
+            done = _denoise_developed(page(), task, denoise, settings, part)()
+            assert isinstance(done.picture, Photo)
+            notes = done.notes + _notes_on_result(done.picture, task.kind, done.notes)
+            outcomes.append(replace(done, picture=b"", notes=notes))
+            yield done.picture, _software(task.model, done, settings)
+
+    with image.encoder_errors(task.target, task.kind):
+        data = image.encode_pages(pages())
+    noisiest = max(outcomes, key=lambda done: done.level)
+    done = _Done(data, noisiest.noise, noisiest.noise_from, tuple(_notes_on_pages(outcomes)))
+    return lambda: done
+
+
+def _page_progress(progress: Progress, number: int, count: int, fraction: float) -> None:
+    progress((number + fraction) / count)
+
+
+def _notes_on_pages(outcomes: Sequence[_Done]) -> Iterator[str]:
+    """Each note once, with the pages that it is about, unless that is all of them."""
+    for note in dict.fromkeys(note for done in outcomes for note in done.notes):
+        numbers = [str(number) for number, done in enumerate(outcomes, 1) if note in done.notes]
+        whose = "page" if len(numbers) == 1 else "pages"
+        yield note if len(numbers) == len(outcomes) else f"{whose} {', '.join(numbers)}: {note}"
 
 
 def _denoise_raw(
@@ -494,7 +591,7 @@ def _in_camera_tone(raw: RawFile, finish: Callable[[], _Done]) -> _Done:
     from denoise_cli.io.camera_tone import with_camera_tone  # imports SciPy, too
 
     done = finish()
-    if isinstance(done.picture, DigitalNegative):  # which holds light without a tone
+    if not isinstance(done.picture, Photo):  # but a DNG, which holds light without a tone
         return done
     toned = with_camera_tone(raw, done.picture)
     return replace(done, picture=toned, notes=done.notes + toned.notes[len(done.picture.notes) :])

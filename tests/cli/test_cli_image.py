@@ -537,3 +537,26 @@ def test_an_interrupted_run_leaves_no_part_of_a_file(
     assert 3 < len(results) < 200
     for result in results:
         assert pixels(result).shape == (80, 96, 3)
+
+
+def test_inks_become_srgb_on_request(cli: Cli, tmp_path: Path, rng: np.random.Generator) -> None:
+    source, target = tmp_path / "a.jpg", tmp_path / "b.png"
+    Image.fromarray(rng.integers(0, 256, (40, 50, 3), np.uint8)).convert("CMYK").save(source)
+    refused = cli("image", source, "-o", target)
+    assert (refused.code, refused.err) == (
+        1,
+        f"denoise: {target}: cannot be encoded as png: it cannot hold CMYK: choose .tif or .jpg, or add --to-srgb\n",
+    )
+    done = cli("image", source, "-o", target, "--to-srgb", "--json", "-q")
+    assert done.code == 0
+    assert json.loads(done.out)["notes"] == [
+        "no profile says what its inks look like: converted to sRGB as if each took its share of the light"
+    ]
+    with Image.open(target) as picture:
+        assert picture.mode == "RGB"
+
+
+def test_camera_raw_does_not_become_a_dng_in_srgb(cli: Cli, tmp_path: Path) -> None:
+    done = cli("image", ROOT / "docs" / "images" / "noisy.dng", "-o", tmp_path / "b.dng", "--to-srgb", "-q")
+    assert done.code == 1
+    assert "--to-srgb: a .dng file holds the camera's colours: leave it out\n" in done.err

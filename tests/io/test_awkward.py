@@ -3,6 +3,7 @@
 import importlib.util
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -11,10 +12,11 @@ import imagecodecs
 import numpy as np
 import pillow_heif
 import pytest
+import tifffile
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from denoise_cli.errors import UnreadableFile
+from denoise_cli.errors import UnreadableFile, UnwritableFile
 from denoise_cli.imaging.pixels import white_value
 from denoise_cli.io import image
 from denoise_cli.io.metadata import Metadata
@@ -24,6 +26,7 @@ from denoise_cli.io.profiles import D65, icc_profile
 Encode = Callable[..., bytes]
 Pixels = NDArray[np.uint8]
 
+HEADER_OF_PROFILE = 128  # bytes
 SAMPLES = [
     *("jpeg", "progressive jpeg", "png", "16-bit png", "palette png", "webp", "lossless webp", "avif", "10-bit avif"),
     *("bmp", "heif", "tiff", "16-bit tiff", "tiled tiff", "jpeg tiff", "big-endian bigtiff"),
@@ -31,6 +34,7 @@ SAMPLES = [
     *("gif", "interlaced gif with transparency"),
     *("12-bit avif", "exr"),
     *("ppm", "16-bit ppm", "plain ppm", "pfm", "radiance"),
+    *("cmyk jpeg", "12-bit jpeg", "cmyk tiff", "lab tiff", "tiff of several pages", "16-bit tiff with signs"),
     *("jpeg 2000", "lossless jpeg 2000", "16-bit jpeg 2000 codestream"),
 ]
 MAGIC = {
@@ -93,6 +97,22 @@ def sample(picture: Pixels, camera_exif: Image.Exif, xmp: bytes, with_pillow: En
         "big-endian bigtiff": lambda: with_tifffile(picture, photometric="rgb", bigtiff=True, byteorder=">"),
     }
 
+    def pages() -> bytes:
+        buffer = BytesIO()
+        with tifffile.TiffWriter(buffer) as writer:
+            for page in (picture, deep, picture[..., 0] > 99):
+                writer.write(page, photometric="rgb" if page.ndim > 2 else "minisblack", compression="adobe_deflate")
+        return buffer.getvalue()
+
+    inks = np.dstack([255 - picture, picture[..., 0] // 2])
+    makers |= {
+        "cmyk jpeg": lambda: with_pillow(Image.frombytes("CMYK", (32, 24), inks.tobytes()), "JPEG", icc_profile=wide),
+        "12-bit jpeg": lambda: bytes(imagecodecs.jpeg8_encode(deep >> 4, level=90, bitspersample=12)),
+        "cmyk tiff": lambda: with_tifffile(inks, photometric="separated", compression="lzw"),
+        "lab tiff": lambda: with_tifffile(deep, photometric="cielab", compression="adobe_deflate", predictor=True),
+        "tiff of several pages": pages,
+        "16-bit tiff with signs": lambda: with_tifffile(deep.view(np.int16), photometric="rgb", compression="lzw"),
+    }
     meta = Metadata(exif=camera_exif.tobytes(), xmp=xmp)
     makers |= {
         "gif": lambda: with_pillow(Image.fromarray(picture).quantize(16), "GIF", interlace=0),
@@ -203,9 +223,12 @@ def assert_sound(photo: Photo) -> None:
     assert H * W <= LIMIT
     assert C in (1, 3)
     assert photo.pixels.dtype in (np.uint8, np.uint16, np.float32)
-    if photo.alpha is not None:
-        assert photo.alpha.shape == (H, W)
-        assert photo.alpha.dtype == photo.pixels.dtype
+    for plane in (photo.alpha, photo.black):
+        assert plane is None or plane.shape == (H, W)
+        assert plane is None or plane.dtype == photo.pixels.dtype
+    for page in photo.others:
+        with suppress(UnreadableFile):
+            assert_sound(page())
 
 
 def most_memory() -> int:
@@ -250,6 +273,11 @@ def test_odd_photos_keep_their_size_in_every_format(collection: list[Path], tmp_
         for kind in WRITTEN:
             path = tmp_path / f"{file.stem[:50]}.{kind}"
             known = image.FORMATS[kind]
+            has_inks, is_paged = photo.black is not None, bool(photo.others)
+            if (has_inks and not known.inks) or (is_paged and not known.pages) or (photo.is_signed and kind != "tiff"):
+                with pytest.raises(UnwritableFile, match=r"it cannot hold (CMYK|integers)|it holds a single picture"):
+                    image.check(path, photo, kind)
+                continue
             is_opaque = photo.alpha is None or photo.alpha.min() == white_value(photo.alpha.dtype)
             if not (known.alpha or is_opaque) or (photo.pixels.shape[2] == 3 and not known.colour):
                 with pytest.raises(ValueError, match=r"^it cannot hold transparency|^it holds greyscale alone"):
@@ -259,6 +287,38 @@ def test_odd_photos_keep_their_size_in_every_format(collection: list[Path], tmp_
             is_said = meta.cicp is None or known.code_points or (known.profile and not meta.cicp.is_hdr)
             if not is_said or (not known.profile and meta.icc and meta.exr is None):
                 photo = replace(photo, metadata=Metadata())  # of which none but sRGB's may be left out
+            is_damaged = photo.metadata.icc is not None and len(photo.metadata.icc) < HEADER_OF_PROFILE
+            if is_damaged and not known.grey and photo.pixels.shape[2] == 1:  # which its profile has to convert
+                with pytest.raises(ValueError, match=r"^its colour profile cannot be applied"):
+                    image.encode(photo, kind, "test")
+                continue
             path.write_bytes(image.encode(photo, kind, "test"))
             assert image.read(path).pixels.shape[:2] == photo.pixels.shape[:2], (file.name, kind)
             path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("head", "what"),
+    [
+        (b"\x89PNG\r\n\x1a\n", "a PNG"),
+        (b"\xff\xd8\xff\xe0\x00\x01JFIF", "a JPEG"),
+        (b"GIF89a", "a GIF"),
+        (b"RIFF\x00\x10\x00\x00WEBP", "a WebP"),
+        (b"\x00\x00\x00\x1cftypavif", "an AVIF"),
+        (b"\x00\x00\x00\x1cftypqt  ", "an HEIF or a clip"),
+    ],
+)
+def test_a_damaged_file_is_called_what_it_calls_itself(head: bytes, what: str, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(head + b"\x01" * 64)
+
+    assert read_or_reason(path) == f"cannot be decoded: begins like {what}, but is damaged or of an unknown kind"
+
+
+def test_an_uncompressed_heif_is_refused_by_name(sample: Encode, tmp_path: Path) -> None:
+    path = tmp_path / "a.heic"
+    path.write_bytes(sample("heif").replace(b"hvc1", b"unci"))
+
+    assert read_or_reason(path) == (
+        "cannot be decoded: an uncompressed picture (ISO/IEC 23001-17): convert it to another format first"
+    )

@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,20 @@ def test_a_format_holds_what_the_table_says(kind: str, camera_exif: Image.Exif, 
     else:
         with pytest.raises(ValueError, match=r"^it cannot hold HDR"):
             written(hdr, kind, tmp_path)
+
+    inked = Photo(np.full((8, 9, 3), 100, np.uint8), None, "test", black=np.full((8, 9), 200, np.uint8))
+    if says["CMYK"] == "yes":
+        assert written(inked, kind, tmp_path).black is not None
+    else:
+        with pytest.raises(ValueError, match=r"^it cannot hold CMYK"):
+            written(inked, kind, tmp_path)
+
+    paged = replace(plain, others=(lambda: plain,))
+    if says["pages"] == "yes":
+        assert image.FORMATS[kind].pages
+    else:
+        with pytest.raises(ValueError, match=r"^it holds a single picture, and there are 2 pages"):
+            written(paged, kind, tmp_path)
 
     wide = icc_profile(D65, WIDE if channels == 3 else None, 2.2)
     profiled = grey_or_rgb(channels, metadata=Metadata(icc=wide))

@@ -1,18 +1,22 @@
 import struct
 from collections.abc import Callable
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageCms
 
 from denoise_cli.errors import UnreadableFile
 from denoise_cli.imaging.pixels import to_float
-from denoise_cli.io import image
+from denoise_cli.io import image, tiff, tiff_pages
+from denoise_cli.io.exif import Exif, pack, parse
+from denoise_cli.io.metadata import Metadata
 from denoise_cli.io.photo import Photo
+from denoise_cli.io.tiff_pages import Values, read_values
 
 Encode = Callable[..., bytes]
 Read = Callable[..., Photo]
@@ -168,16 +172,6 @@ def test_ycbcr_outside_of_jpeg_is_refused(picture: Pixels, with_tifffile: Encode
         read_bytes(with_tifffile(picture, photometric="ycbcr", subsampling=(1, 1)))
 
 
-@pytest.mark.parametrize("photometric", ["separated", "cielab"])
-def test_colours_that_are_not_rgb_are_refused(
-    photometric: str, picture: Pixels, with_tifffile: Encode, read_bytes: Read
-) -> None:
-    pixels = np.dstack([picture, picture[..., 0]]) if photometric == "separated" else picture
-
-    with pytest.raises(UnreadableFile, match=f"{photometric.upper()} colours: convert it to RGB or grey first$"):
-        read_bytes(with_tifffile(pixels, photometric=photometric))
-
-
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_values_that_are_not_numbers_are_refused(value: float, with_tifffile: Encode, read_bytes: Read) -> None:
     values = np.zeros((4, 5), np.float32)
@@ -187,16 +181,326 @@ def test_values_that_are_not_numbers_are_refused(value: float, with_tifffile: En
         read_bytes(with_tifffile(values, photometric="minisblack"))
 
 
-def test_numbers_with_a_sign_are_refused(with_tifffile: Encode, read_bytes: Read) -> None:
-    with pytest.raises(UnreadableFile, match=r"int16 values: convert it to unsigned integers or floating point first$"):
-        read_bytes(with_tifffile(np.zeros((4, 5), np.int16), photometric="minisblack"))
+@pytest.mark.parametrize("dtype", [np.int8, np.int16])
+def test_integers_with_a_sign_stay_what_they_are(
+    dtype: type[np.int8 | np.int16], rng: np.random.Generator, with_tifffile: Encode, read_bytes: Read
+) -> None:
+    values = rng.integers(np.iinfo(dtype).min, np.iinfo(dtype).max, (40, 50, 3), dtype, endpoint=True)
+
+    photo = read_bytes(with_tifffile(values, photometric="rgb"))
+
+    assert photo.is_signed
+    np.testing.assert_array_equal(photo.pixels.astype(int) + np.iinfo(dtype).min, values)
+    written = tifffile.imread(BytesIO(image.encode(photo, "tiff", "test")))
+    assert written.dtype == dtype
+    np.testing.assert_array_equal(written, values)
+    with pytest.raises(ValueError, match=r"^it cannot hold integers with a sign: choose .tif$"):
+        image.encode(photo, "png", "test")
 
 
-def test_several_pages_are_refused(with_tifffile: Encode, read_bytes: Read) -> None:
-    data = with_tifffile(np.zeros((3, 20, 30), np.uint8), photometric="minisblack")
+@pytest.mark.parametrize(
+    ("values", "becomes", "note"),
+    [
+        (np.array([[0, 65535]], np.int32), np.uint16, "32 bits per value become 16, in which all values fit"),
+        (np.array([[0, 65535]], np.uint32), np.uint16, "32 bits per value become 16, in which all values fit"),
+        (np.array([[-32768, 32767]], np.int32), np.int16, "32 bits per value become 16, in which all values fit"),
+    ],
+)
+def test_integers_of_32_bits_keep_their_values_if_16_bits_hold_them(
+    values: NDArray[Any], becomes: type[np.generic], note: str, with_tifffile: Encode, read_bytes: Read
+) -> None:
+    photo = read_bytes(with_tifffile(values, photometric="minisblack"))
 
-    with pytest.raises(UnreadableFile, match=r"holds several pages: split it into single pictures$"):
+    assert photo.notes == (note,)
+    written = tifffile.imread(BytesIO(image.encode(photo, "tiff", "test")))
+    assert written.dtype == becomes
+    np.testing.assert_array_equal(written, values)
+
+
+def test_integers_that_16_bits_do_not_hold(with_tifffile: Encode, read_bytes: Read) -> None:
+    photo = read_bytes(with_tifffile(np.array([[0, 2**32 - 1]], np.uint32), photometric="minisblack"))
+
+    assert photo.pixels.ravel().tolist() == [0, 65535]
+    assert photo.notes == ("32 bits per value are reduced to 16",)
+    with pytest.raises(UnreadableFile, match=r"int32 values that do not fit into 16 bits: convert it to floating"):
+        read_bytes(with_tifffile(np.array([[-1, 70000]], np.int32), photometric="minisblack"))
+
+
+def test_integers_with_a_sign_and_transparency_are_refused(with_tifffile: Encode, read_bytes: Read) -> None:
+    data = with_tifffile(np.zeros((4, 5, 4), np.int16), photometric="rgb", extrasamples=["unassalpha"])
+
+    with pytest.raises(UnreadableFile, match=r"values with a sign, and transparency: convert it to unsigned integers"):
         read_bytes(data)
+
+
+def test_floating_point_of_64_bits_becomes_32_and_is_said_so(with_tifffile: Encode, read_bytes: Read) -> None:
+    photo = read_bytes(with_tifffile(np.full((4, 5), 0.25), photometric="minisblack"))
+
+    assert photo.notes == ("64 bits of floating point become 32",)
+
+
+@pytest.mark.parametrize("alpha", [False, True])
+@pytest.mark.parametrize("planes", [False, True])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_cmyk_is_light_when_read_and_ink_when_written(
+    dtype: type[np.uint8 | np.uint16],
+    planes: bool,
+    alpha: bool,
+    rng: np.random.Generator,
+    with_tifffile: Encode,
+    read_bytes: Read,
+) -> None:
+    inks = rng.integers(0, np.iinfo(dtype).max, (40, 50, 4 + alpha), dtype, endpoint=True)
+    data = with_tifffile(
+        np.ascontiguousarray(np.moveaxis(inks, -1, 0)) if planes else inks,
+        photometric="separated",
+        planarconfig="separate" if planes else "contig",
+        extrasamples=["unassalpha"] if alpha else None,
+        compression="lzw",
+        iccprofile=b"\x00" * 12 + b"prtrCMYKLab " + b"\x00" * 104,
+    )
+
+    photo = read_bytes(data)
+
+    assert photo.black is not None
+    white = np.iinfo(dtype).max
+    np.testing.assert_array_equal(np.dstack([photo.pixels, photo.black]), white - inks[..., :4])
+    encoded = image.encode(photo, "tiff", "test")
+    with tifffile.TiffFile(BytesIO(encoded)) as file:
+        page = file.pages.first
+        assert page.photometric == tifffile.PHOTOMETRIC.SEPARATED
+        np.testing.assert_array_equal(page.asarray(), inks)
+    assert read_bytes(encoded).metadata.icc == photo.metadata.icc is not None
+    if dtype == np.uint8 and not alpha:
+        np.testing.assert_array_equal(np.asarray(Image.open(BytesIO(encoded))), inks)
+    with pytest.raises(ValueError, match=r"^it cannot hold CMYK: choose .tif or .jpg, or add --to-srgb$"):
+        image.encode(photo, "png", "test")
+
+
+def test_other_inks_than_those_of_cmyk_are_refused(with_tifffile: Encode, read_bytes: Read) -> None:
+    data = with_tifffile(np.zeros((4, 5, 4), np.uint8), photometric="separated", extratags=[(332, "H", 1, 2, True)])
+
+    with pytest.raises(UnreadableFile, match=r"inks that are not those of CMYK: convert it to RGB or CMYK first$"):
+        read_bytes(data)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("convention", ["cielab", "icclab"])
+def test_lab_has_its_colours_when_read_and_its_values_when_written(
+    convention: str,
+    dtype: type[np.uint8 | np.uint16],
+    rng: np.random.Generator,
+    with_tifffile: Encode,
+    read_bytes: Read,
+) -> None:
+    lab = rng.integers(0, np.iinfo(dtype).max, (40, 50, 3), dtype, endpoint=True)
+
+    photo = read_bytes(with_tifffile(lab, photometric=convention))
+
+    assert photo.lab is not None
+    assert photo.bits == 8 * np.dtype(dtype).itemsize
+    with tifffile.TiffFile(BytesIO(image.encode(photo, "tiff", "test"))) as file:
+        assert file.pages.first.photometric == tifffile.PHOTOMETRIC[convention.upper()]
+        np.testing.assert_array_equal(file.asarray(), lab)
+    assert read_bytes(image.encode(photo, "png", "test")).pixels.dtype == dtype
+    assert image.conversions(photo, "png") == (
+        "Lab becomes sRGB, and colours outside of that are clipped: .tif keeps them",
+    )
+    assert image.conversions(photo, "tiff") == ()
+
+
+def test_lab_in_floating_point_is_kept(rng: np.random.Generator, with_tifffile: Encode, read_bytes: Read) -> None:
+    lab = (rng.random((40, 50, 3)) * [100, 60, 60]).astype(np.float32)
+
+    photo = read_bytes(with_tifffile(lab, photometric="cielab"))
+
+    written = tifffile.imread(BytesIO(image.encode(photo, "tiff", "test")))
+    np.testing.assert_allclose(written, lab, atol=1e-3)
+
+
+def test_lab_looks_like_the_rgb_that_it_is_made_of(picture: Pixels, with_pillow: Encode, read_bytes: Read) -> None:
+    lab = ImageCms.profileToProfile(
+        Image.fromarray(picture), ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
+    )
+
+    photo = read_bytes(with_pillow(lab, "TIFF"))
+
+    assert np.abs(photo.as_rgb8().astype(int) - picture).mean() < 1
+
+
+def test_lab_with_transparency(rng: np.random.Generator, with_tifffile: Encode, read_bytes: Read) -> None:
+    values = rng.integers(0, 256, (40, 50, 4), np.uint8)
+    photo = read_bytes(with_tifffile(values, photometric="cielab", extrasamples=["unassalpha"]))
+
+    np.testing.assert_array_equal(tifffile.imread(BytesIO(image.encode(photo, "tiff", "test"))), values)
+
+
+def test_a_palette_with_transparency_becomes_rgb(
+    rng: np.random.Generator, with_tifffile: Encode, read_bytes: Read
+) -> None:
+    colours = rng.integers(0, 256, (3, 256), np.uint16)
+    values = rng.integers(0, 256, (20, 30, 2), np.uint8)
+    data = bytearray(
+        with_tifffile(
+            values,
+            photometric="minisblack",
+            planarconfig="contig",
+            extrasamples=["unassalpha"],
+            extratags=[(320, "H", 768, (colours * 257).ravel().tolist(), True)],
+        )
+    )
+    with tifffile.TiffFile(BytesIO(bytes(data))) as file:
+        place = file.pages.first.tags["PhotometricInterpretation"].valueoffset
+    data[place] = tifffile.PHOTOMETRIC.PALETTE.value
+
+    photo = read_bytes(bytes(data))
+
+    np.testing.assert_array_equal(photo.pixels, np.moveaxis(colours, 0, -1)[values[..., 0]])
+    assert photo.alpha is not None
+    np.testing.assert_array_equal(photo.alpha, values[..., 1])
+
+
+@pytest.mark.parametrize("white_is_zero", [False, True])
+def test_one_bit_stays_one_bit(
+    white_is_zero: bool, rng: np.random.Generator, with_tifffile: Encode, read_bytes: Read
+) -> None:
+    ink = rng.random((70, 33)) < 0.3
+    photo = read_bytes(with_tifffile(ink, photometric="miniswhite" if white_is_zero else "minisblack"))
+
+    assert photo.is_bilevel
+    with tifffile.TiffFile(BytesIO(image.encode(photo, "tiff", "test"))) as file:
+        assert file.pages.first.bitspersample == 1
+        np.testing.assert_array_equal(file.asarray(), ink ^ white_is_zero)
+
+
+def several_pages(order: str = "<", **options: Any) -> tuple[bytes, list[NDArray[Any]]]:
+    """A TIFF of three pages of different kinds, each with a description, and their values."""
+    rng = np.random.default_rng(0)
+    pages = [
+        rng.integers(0, 256, (20, 30, 3), np.uint8),
+        rng.integers(0, 65536, (40, 10), np.uint16),
+        rng.random((16, 24)) < 0.5,
+    ]
+    buffer = BytesIO()
+    with tifffile.TiffWriter(buffer, byteorder=order, **options) as writer:  # type: ignore[arg-type]
+        for number, page in enumerate(pages):
+            writer.write(
+                page,
+                photometric="rgb" if page.ndim == 3 else "minisblack",
+                metadata=None,
+                software=False,
+                description=f"page {number}" if number else None,
+                resolution=(300, 300),
+                resolutionunit="inch",
+                extratags=[(297, "H", 2, (number, 3), True), (285, "s", 0, f"name {number}", True)],
+            )
+    return buffer.getvalue(), pages
+
+
+@pytest.mark.parametrize("bigtiff", [False, True])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_every_page_is_read_and_written_with_its_tags(order: str, bigtiff: bool, read_bytes: Read) -> None:
+    data, pages = several_pages(order, bigtiff=bigtiff)
+
+    photo = read_bytes(data)
+    read = [photo, *(page() for page in photo.others)]
+
+    assert [len(page.others) for page in read] == [2, 0, 0]
+    written = image.encode(photo, "tiff", "test")
+    with tifffile.TiffFile(BytesIO(written)) as file:
+        assert len(file.pages) == 3
+        for number, (page, values) in enumerate(zip(file.pages, pages, strict=True)):
+            np.testing.assert_array_equal(page.asarray(), values)
+            tags = page.aspage().tags
+            assert tags[297].value == (number, 3)
+            assert tags[285].value == f"name {number}"
+            assert (270 in tags) == (number > 0)
+            assert tags[305].value == "test"
+            assert tags[282].value == (300, 1)
+            assert page.aspage().subfiletype == 2
+    with pytest.raises(ValueError, match=r"^it holds a single picture, and there are 3 pages: choose .tif$"):
+        image.encode(photo, "png", "test")
+
+
+def test_each_page_keeps_its_own_exif(picture: Pixels, read_bytes: Read) -> None:
+    def page(lens: str) -> Photo:
+        exif = Exif(">")
+        exif.exif[0xA434] = exif.text(lens)
+        return Photo(picture, None, "test", Metadata(exif=pack(exif)))
+
+    data = image.encode_pages([(page("first"), "test"), (page("second"), "test")])
+
+    photo = read_bytes(data)
+    (other,) = photo.others
+    found = [parse(one.metadata.exif or b"").exif[0xA434].data for one in (photo, other())]
+    assert found == [b"first\x00", b"second\x00"]
+
+
+def test_a_page_is_only_decoded_when_it_is_needed(
+    monkeypatch: pytest.MonkeyPatch, with_tifffile: Encode, read_bytes: Read
+) -> None:
+    decoded = []
+
+    def reading(page: tifffile.TiffPage) -> Values:
+        decoded.append(page.index)
+        return read_values(page)
+
+    monkeypatch.setattr(tiff, "read_values", reading)
+    photo = read_bytes(several_pages()[0])
+
+    assert decoded == [0]
+    photo.others[1]()
+    assert decoded == [0, 2]
+
+
+def test_reduced_copies_and_masks_are_named(picture: Pixels, read_bytes: Read) -> None:
+    buffer = BytesIO()
+    with tifffile.TiffWriter(buffer) as writer:
+        writer.write(picture, photometric="rgb", metadata=None)
+        writer.write(picture[::4, ::4], photometric="rgb", metadata=None, subfiletype=1)
+        writer.write(picture[..., 0] > 9, photometric="mask", metadata=None, subfiletype=4)
+
+    photo = read_bytes(buffer.getvalue())
+
+    assert photo.others == ()
+    assert photo.notes == (
+        "reduced copies left out: they show the old picture",
+        "a transparency mask is left out",
+    )
+
+
+def test_a_page_that_cannot_be_read_is_named_before_anything_is_decoded(
+    monkeypatch: pytest.MonkeyPatch, read_bytes: Read
+) -> None:
+    monkeypatch.setattr(tiff, "read_values", lambda page: pytest.fail(f"decoded page {page.index}"))
+    buffer = BytesIO()
+    with tifffile.TiffWriter(buffer) as writer:
+        writer.write(np.zeros((4, 5), np.uint8), photometric="minisblack", metadata=None)
+        writer.write(np.zeros((4, 5, 9), np.uint8), photometric="minisblack", planarconfig="contig", metadata=None)
+
+    with pytest.raises(UnreadableFile, match=r"page 2: 9 channels: only grey, RGB, Lab or CMYK"):
+        read_bytes(buffer.getvalue())
+
+
+def test_a_chain_of_too_many_pages_is_refused(monkeypatch: pytest.MonkeyPatch, read_bytes: Read) -> None:
+    monkeypatch.setattr(tiff_pages, "MAX_PAGES", 2)
+
+    with pytest.raises(UnreadableFile, match="holds more than 2 pages: split it"):
+        read_bytes(several_pages()[0])
+
+
+def test_a_stack_of_imagej_in_one_page_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "stack.tif"
+    tifffile.imwrite(path, np.zeros((5, 20, 30), np.uint8), imagej=True)
+    data = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as file:
+        first = file.pages.first
+        place = first.offset + 2 + 12 * len(first.tags)
+    data[place : place + 4] = bytes(4)  # as ImageJ itself writes stacks of more than 4 GB
+    path.write_bytes(data)
+
+    with pytest.raises(UnreadableFile, match="5 pictures in one page, as ImageJ stores a stack: split it"):
+        image.read(path)
 
 
 def test_a_thumbnail_is_not_a_second_page(picture: Pixels, read_bytes: Read) -> None:
@@ -227,7 +531,7 @@ def test_pages_that_lead_back_to_the_first_are_one_page(
             {"volumetric": True},
             "16 slices of a volume: split it into single pictures",
         ),
-        (np.zeros((8, 9, 9), np.uint8), {"planarconfig": "contig"}, "9 channels: only grey or RGB"),
+        (np.zeros((8, 9, 9), np.uint8), {"planarconfig": "contig"}, "9 channels: only grey, RGB, Lab or CMYK"),
         (np.zeros((8, 9, 3), np.uint8), {"planarconfig": "contig", "tile": (16384, 16384)}, "tiles of 16384 x 16384"),
     ],
 )

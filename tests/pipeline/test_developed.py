@@ -1,5 +1,6 @@
 import re
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,3 +67,74 @@ def test_a_drawing_is_left_as_it_is_by_the_default_model() -> None:
     result, level = denoise_developed(drawing, load("mallenet-r"))
     assert level == 0
     assert np.array_equal(result.pixels, pixels)
+
+
+def cmyk(rng: np.random.Generator, dtype: type[np.unsignedinteger[Any]] = np.uint8) -> Photo:
+    """A photo of grey and of one colour, printed with black, with noise in the light."""
+    white = np.iinfo(dtype).max
+    light = np.concatenate([np.full((200, 100, 3), 0.5), np.full((200, 100, 3), (0.3, 0.6, 0.2))], axis=1)
+    light += rng.normal(0, 15 / 255, light.shape)
+    black = 0.6 + 0.4 * light.max(axis=2)
+    inks = np.rint(np.clip(light / black[..., None], 0, 1) * white).astype(dtype)
+    return Photo(inks, None, "tiff", black=np.rint(np.clip(black, 0, 1) * white).astype(dtype))
+
+
+@pytest.mark.parametrize("model", ["mallenet-r", "mallenet-s"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_inks_are_denoised_and_keep_their_colours(
+    dtype: type[np.unsignedinteger[Any]], model: str, rng: np.random.Generator
+) -> None:
+    noisy = cmyk(rng, dtype)
+    clean, level = denoise_developed(noisy, load(model))
+
+    assert clean.black is not None
+    assert clean.pixels.dtype == clean.black.dtype == dtype
+    assert level is None or level * 255 == pytest.approx(15, abs=3)
+    for columns in (slice(5, 95), slice(105, 195)):
+        before, after = noisy.as_rgb8()[:, columns].astype(int), clean.as_rgb8()[:, columns].astype(int)
+        assert after.std(axis=(0, 1)).max() < 0.4 * before.std(axis=(0, 1)).min()
+        assert np.abs(after.mean(axis=(0, 1)) - before.mean(axis=(0, 1))).max() < 1
+    assert clean.black[5:95, 5:95].std() < 0.5 * noisy.black[5:95, 5:95].std()  # type: ignore[index]
+
+
+def test_inks_are_untouched_at_no_strength(rng: np.random.Generator) -> None:
+    original = cmyk(rng)
+    clean, _ = denoise_developed(original, load("mallenet-s"), 0.1, 0)
+    assert np.array_equal(clean.pixels, original.pixels)
+    assert np.array_equal(clean.black, original.black)
+
+
+def test_inks_under_solid_black_are_kept(rng: np.random.Generator) -> None:
+    original = cmyk(rng)
+    assert original.black is not None
+    original.black[50:150, 50:150] = 0
+    clean, _ = denoise_developed(original, load("mallenet-s"), 0.06)
+    assert clean.black is not None
+    hidden = slice(60, 140), slice(60, 140)
+    assert clean.black[hidden].max() <= 3
+    assert np.abs(clean.pixels[hidden].astype(int) - original.pixels[hidden]).mean() < 8
+
+
+def test_the_progress_of_inks_is_that_of_both_parts(rng: np.random.Generator) -> None:
+    seen: list[float] = []
+    denoise_developed(cmyk(rng), load("mallenet-s"), 0.06, progress=seen.append)
+    assert seen == sorted(seen)
+    assert seen[-1] == 1
+    assert 0.5 in seen
+
+
+def test_a_single_bit_per_pixel_is_left_as_it_is(rng: np.random.Generator) -> None:
+    pixels = (rng.random((100, 100, 1)) < 0.5).astype(np.uint8) * np.uint8(255)
+    original = Photo(pixels, None, "tiff", is_bilevel=True)
+    clean, level = denoise_developed(original, load("mallenet-s"), 0.2)
+    assert np.array_equal(clean.pixels, pixels)
+    assert clean.notes == ("black and white, without grey: left as it is",)
+    assert level == 0
+
+
+def test_lab_far_outside_of_srgb_is_kept(rng: np.random.Generator) -> None:
+    noisy = floating_point(0.5, rng)
+    noisy.pixels[50:60, 50:60, 0] = -20
+    clean, _ = denoise_developed(noisy, load("mallenet-s"), 15 / 255)
+    assert clean.pixels[50:60, 50:60, 0] == pytest.approx(-20, abs=0.5)
+    assert clean.pixels[:40].std() < 0.3 * 15 / 255
