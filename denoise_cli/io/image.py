@@ -339,6 +339,8 @@ def _refuse_unheld(photo: Photo, kind: str) -> None:
     is_from_exr = kind == "exr" and meta.exr is not None  # which has said its colours
     if meta.icc is not None and not (known.profile or is_from_exr or is_srgb(meta.icc)):
         raise ValueError("it cannot hold the photo's colour profile: choose .png or .tif")
+    if meta.icc is not None and not known.grey and photo.pixels.shape[2] == 1:
+        grey_to_srgb(meta.icc)  # raises if the profile is damaged
 
 
 def _type_held(photo: Photo, kind: str) -> np.dtype[Any]:

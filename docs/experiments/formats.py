@@ -15,7 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -121,6 +121,14 @@ def features() -> dict[str, Feature]:
         "Display P3": Feature(
             lambda photo: KEPT if photo.metadata.cicp else "as a profile" if photo.metadata.icc else "",
             plain(cicp=CodePoints(DISPLAY_P3, SRGB)),
+        ),
+        "CMYK": Feature(
+            lambda photo: KEPT if photo.black is not None else "",
+            replace(plain(), black=np.full((H, W), 200, np.uint8)),
+            peek=lambda picture: KEPT if picture.mode == "CMYK" else "",
+        ),
+        "integers with a sign": Feature(
+            lambda photo: KEPT if photo.is_signed else "", replace(plain(np.uint16), is_signed=True)
         ),
         "EXIF": Feature(
             lambda photo: KEPT if MAKE in parse(photo.metadata.exif or b"").main else "",

@@ -432,5 +432,5 @@ def test_greyscale_with_a_profile_becomes_srgb_where_there_is_no_greyscale(read_
     assert back.metadata.icc is None
     assert np.abs(back.pixels - expected).max() <= 1
     damaged = Photo(ramp, None, "test", Metadata(icc=b"\0" * 16 + b"GRAY" + b"\0" * 200))
-    with pytest.raises(ValueError, match=r"^its colour profile cannot be applied"):
-        image.encode(damaged, "webp", "test", 100)
+    with pytest.raises(UnwritableFile, match="its colour profile cannot be applied"):
+        image.check(Path("x.webp"), damaged, "webp")
