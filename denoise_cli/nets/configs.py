@@ -61,10 +61,12 @@ class MalleUNetConfig:
     Attributes:
         width: f, the channels of the finest level; the predictors of the kernels have half as many.
         channels: channels of the input, all of which are denoised.
+        blocks: before each MalleConv, and as many behind it.
     """
 
     width: int
     channels: int = 3
+    blocks: int = 1
 
     def build(self) -> "MalleUNet":
         """A network with fresh weights."""

@@ -20,6 +20,7 @@ POOL: Pool = 4  # pixels, the default side of the average pool
 # A grid can be a single cell. Replicate padding still trains every tap there; zero padding would leave eight of nine
 # untrained.
 GRID_PADDING: Padding = "replicate"
+LAST_OF_PREDICTOR = 7  # the index of the layer whose outputs are the kernels, and then the biases
 
 
 class MalleConv(nn.Module):

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from denoise_cli.nets.configs import MALLENET_MULTIPLE, MalleNetConfig
-from denoise_cli.nets.malleconv import MalleConv
-from denoise_cli.nets.residual import ResidualBlock, ResidualNet, conv, zeroed
+from denoise_cli.nets.malleconv import LAST_OF_PREDICTOR, MalleConv
+from denoise_cli.nets.residual import ResidualBlock, ResidualNet, conv, kept_features, widen, zeroed
 
 LEVELS = 4  # sizes of the pyramid, each half the one before
 WIDTHS = (1, 1, 2, 4)  # times f, finest level first
@@ -70,8 +70,8 @@ class MalleNet(ResidualNet):
             elif ours.channels != theirs.channels and name in FIRST_LAYERS:
                 weights = _for_inputs(weights, theirs.channels, ours.channels)
             parts = _parts(name, weights, theirs.width)
-            kept = [_kept(sizes, side) for sizes, side in zip(parts, tensor.shape, strict=False)]
-            _widen(tensor, weights, *kept)
+            kept = [kept_features(sizes, side) for sizes, side in zip(parts, tensor.shape, strict=False)]
+            widen(tensor, weights, *kept)
 
     def features(self, image: Tensor, sigma: Tensor) -> Tensor:
         """(B, f, H, W)."""
@@ -178,22 +178,6 @@ def _parts(name: str, weights: Tensor, width: int) -> tuple[list[int], list[int]
     own = width * WIDTHS[int(name.split(".")[1])]
     if name.startswith("mergers"):  # the level's own features, and those of the coarser one
         return [outputs], [own, inputs - own]
-    if ".predictor.7." in name:  # kernels, and biases
+    if f".predictor.{LAST_OF_PREDICTOR}." in name:  # kernels, and biases
         return [outputs - own, own], [inputs]
     return [outputs], [inputs]
-
-
-def _kept(sizes: list[int], total: int) -> Tensor:
-    """Where the old features are among `total`: at the beginning of each part, all of which have grown alike."""
-    factor = total / sum(sizes)
-    starts = [round(sum(sizes[:index]) * factor) for index in range(len(sizes))]
-    return torch.cat([torch.arange(start, start + size) for start, size in zip(starts, sizes, strict=True)])
-
-
-def _widen(tensor: Tensor, weights: Tensor, outputs: Tensor, inputs: Tensor | None = None) -> None:
-    """Set a freshly initialised layer so that its old outputs are what they were, and depend on old inputs only."""
-    if inputs is None:
-        tensor[outputs] = weights
-        return
-    tensor[outputs] = 0
-    tensor[outputs[:, None], inputs] = weights

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from denoise_cli.nets.configs import MALLENET_MULTIPLE, MalleUNetConfig
-from denoise_cli.nets.malleconv import MalleConv, Pool
-from denoise_cli.nets.residual import ResidualBlock, ResidualNet, conv, zeroed
+from denoise_cli.nets.malleconv import LAST_OF_PREDICTOR, MalleConv, Pool
+from denoise_cli.nets.residual import ResidualBlock, ResidualNet, conv, kept_features, widen, zeroed
 
 SQUARE = 2  # side in pixels of the squares that are one pixel of the finest level
 WIDTHS = (1, 1, 2, 2)  # times f, finest level first; each level has half the size of the one before
@@ -50,6 +50,26 @@ class MalleUNet(ResidualNet):
         self.decoders = nn.ModuleList(_decoder(level, width, config) for level, width in enumerate(widths))
         self.to_noise = zeroed(conv(widths[0], config.channels * SQUARE**2))
 
+    @torch.no_grad()
+    def start_from(self, net: "MalleUNet") -> None:
+        """Initialise a wider or deeper network so that it computes what a smaller one does at first.
+
+        Its further features start at random, and nothing depends on them yet; its further blocks start at zero.
+
+        Raises:
+            ValueError: it is narrower, it has fewer blocks, or it has other channels.
+        """
+        ours, theirs = self.config, net.config
+        if ours.channels != theirs.channels or ours.width < theirs.width or ours.blocks < theirs.blocks:
+            raise ValueError(f"expected the same channels, and no less width and blocks than {theirs}, got {ours}")
+        for name, layer in self.named_children():
+            if name != "decoders":
+                _widen_like(layer, net.get_submodule(name))
+        for decoder, smaller in zip(self.decoders, net.decoders, strict=True):
+            decoder, smaller = cast("nn.Sequential", decoder), cast("nn.Sequential", smaller)
+            for wider, narrower in zip(_counterparts(decoder, smaller), smaller, strict=True):
+                _widen_like(wider, narrower)
+
     def noise(self, image: Tensor, sigma: Tensor) -> Tensor:
         """See `NoisePredictor`."""
         return F.pixel_shuffle(super().noise(image, sigma), SQUARE)
@@ -75,4 +95,23 @@ class MalleUNet(ResidualNet):
 
 def _decoder(level: int, width: int, config: MalleUNetConfig) -> nn.Sequential:
     malleable = MalleConv(width, config.width // 2, kernel=1, pool=POOLS[level])
-    return nn.Sequential(ResidualBlock(width), malleable, ResidualBlock(width))
+    before, after = ([ResidualBlock(width) for _ in range(config.blocks)] for _ in range(2))
+    return nn.Sequential(*before, malleable, *after)
+
+
+def _counterparts(decoder: nn.Sequential, smaller: nn.Sequential) -> list[nn.Module]:
+    """The layers of a decoder that stand where those of a decoder with fewer blocks do."""
+    blocks, fewer = len(decoder) // 2, len(smaller) // 2
+    return [decoder[index if index < fewer else index - fewer + blocks] for index in range(len(smaller))]
+
+
+def _widen_like(layer: nn.Module, narrower: nn.Module) -> None:
+    weights = narrower.state_dict()
+    for name, tensor in layer.state_dict().items():
+        outputs = len(weights[name])
+        is_last_of_predictor = name.startswith(f"predictor.{LAST_OF_PREDICTOR}.")
+        parts = [outputs // 2, outputs // 2] if is_last_of_predictor else [outputs]  # kernels and biases
+        kept = [kept_features(parts, len(tensor))]
+        if tensor.ndim > 1:
+            kept.append(kept_features([weights[name].shape[1]], tensor.shape[1]))
+        widen(tensor, weights[name], *kept)

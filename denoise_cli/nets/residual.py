@@ -126,3 +126,34 @@ def zeroed(convolution: nn.Conv2d) -> nn.Conv2d:
     if convolution.bias is not None:
         nn.init.zeros_(convolution.bias)
     return convolution
+
+
+def kept_features(sizes: list[int], total: int) -> Tensor:
+    """Where the features of a narrower layer are among those of a wider one.
+
+    Args:
+        sizes: of the feature maps that are joined in the narrower layer, all of which grow alike.
+        total: the number of features of the wider one.
+
+    Returns:
+        Indices: the old features are at the beginning of each part.
+    """
+    factor = total / sum(sizes)
+    starts = [round(sum(sizes[:index]) * factor) for index in range(len(sizes))]
+    return torch.cat([torch.arange(start, start + size) for start, size in zip(starts, sizes, strict=True)])
+
+
+def widen(tensor: Tensor, weights: Tensor, outputs: Tensor, inputs: Tensor | None = None) -> None:
+    """Set a freshly initialised layer so that its old outputs are what they were, and depend on old inputs only.
+
+    Args:
+        tensor: the layer's weights or biases; changed in place.
+        weights: those of the narrower layer.
+        outputs: from `kept_features`.
+        inputs: the same for the inputs; None for biases.
+    """
+    if inputs is None:
+        tensor[outputs] = weights
+        return
+    tensor[outputs] = 0
+    tensor[outputs[:, None], inputs] = weights

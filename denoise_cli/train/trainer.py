@@ -21,6 +21,7 @@ from denoise_cli.models.registry import ModelSpec, find_model, load_net, multipl
 from denoise_cli.nets.kernel_prediction import KernelPredictor
 from denoise_cli.nets.mallenet import MalleNet
 from denoise_cli.nets.mallenet_video import MalleNetVideo
+from denoise_cli.nets.malleunet import MalleUNet
 from denoise_cli.train.batches import Batch, find_examples, load_batches
 from denoise_cli.train.distributed import ProcessGroup
 from denoise_cli.train.losses import LOSSES, annealed_gamma_l1, gamma_l1
@@ -29,7 +30,6 @@ from denoise_cli.train.recipe import Recipe, settings_of
 from denoise_cli.train.run_folder import RunFolder
 from denoise_cli.train.validation import find_validation, mean_psnr
 
-RGB_CHANNELS = 3
 GROUP_WEIGHT_HALFWAY = 1e-4  # weight of the losses of groups of points after half the steps, relative to the first step
 
 Progress = Callable[[float], None]  # called with the fraction done, [0, 1]
@@ -210,11 +210,14 @@ class Trainer:
 
     def _load_start(self, start: str) -> None:
         source = load_net(start)
-        is_wider = isinstance(self.net, MalleNetVideo) or getattr(self.net, "channels", RGB_CHANNELS) != RGB_CHANNELS
-        if isinstance(self.net, MalleNet | MalleNetVideo) and isinstance(source, MalleNet) and is_wider:
-            self.net.start_from(source)
-        else:
+        is_alike = isinstance(source, MalleNet) and isinstance(self.net, MalleNet | MalleNetVideo)
+        if not is_alike and not (isinstance(source, MalleUNet) and isinstance(self.net, MalleUNet)):
             load_weights(self.net, source.state_dict(), start)
+            return
+        try:
+            self.net.start_from(source)
+        except ValueError as error:
+            raise TrainingError(f"start = {start!r}: {self.recipe.model} cannot start from it: {error}") from error
 
     def _is_time_to_score(self) -> bool:
         due = self.step % self._validate_every == 0 or self.step == self.recipe.steps

@@ -38,3 +38,22 @@ def test_the_level_map_is_seen_in_place(net: MalleUNet) -> None:
     noisier[..., :128, :128] = 0.3
     change = (net(image, sigma) - net(image, noisier)).abs().mean(dim=(0, 1))
     assert change[:96, :96].mean() > 10 * change[160:, 160:].mean()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("config", [MalleUNetConfig(48), MalleUNetConfig(32, blocks=2), MalleUNetConfig(64, blocks=3)])
+def test_a_larger_network_begins_where_a_smaller_one_has_come_to(net: MalleUNet, config: MalleUNetConfig) -> None:
+    larger = config.build().eval()
+    larger.start_from(net)
+    image, sigma = torch.rand(2, 3, 64, 128), torch.rand(2, 1, 64, 128) / 4
+    torch.testing.assert_close(larger(image, sigma), net(image, sigma), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "config", [MalleUNetConfig(16), MalleUNetConfig(32, channels=4), MalleUNetConfig(64, blocks=0)]
+)
+def test_no_network_starts_from_a_larger_one_or_one_with_other_channels(
+    net: MalleUNet, config: MalleUNetConfig
+) -> None:
+    with pytest.raises(ValueError, match="expected the same channels, and no less width and blocks"):
+        config.build().start_from(net)
