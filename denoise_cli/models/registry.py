@@ -97,12 +97,13 @@ class ModelSpec:
 MODELS = {
     "mallenet-s": ModelSpec(MalleNetConfig(16, block="residual", lean=True), "the fastest"),
     "mallenet-m": ModelSpec(MalleNetConfig(32, block="residual"), "finer detail than s, three times as long"),
-    "mallenet-l": ModelSpec(MalleNetConfig(64), "for a GPU"),
+    "mallenet-l": ModelSpec(MalleUNetConfig(96, blocks=2), "for drawings and strong colours; slower than m"),
     "mallenet-xl": ModelSpec(MalleNetConfig(144), "for a GPU, the paper's best"),
     "mallenet-r": ModelSpec(MalleNetConfig(16, block="residual"), "for photos straight from a camera", noise="camera"),
     "mallenet-u": ModelSpec(MalleUNetConfig(32), "like s, in two thirds of the time"),
     "mallenet-s-paper": ModelSpec(MalleNetConfig(16), "s with the paper's blocks"),
     "mallenet-m-paper": ModelSpec(MalleNetConfig(32), "m with the paper's blocks"),
+    "mallenet-l-paper": ModelSpec(MalleNetConfig(64), "l as in the paper"),
     "mallenet-r-paper": ModelSpec(
         MalleNetConfig(48, block="residual", kernel=3), "r as in the paper, 3x3 kernels", noise="camera"
     ),

@@ -66,8 +66,8 @@ class MalleUNet(ResidualNet):
             if name != "decoders":
                 _widen_like(layer, net.get_submodule(name))
         for decoder, smaller in zip(self.decoders, net.decoders, strict=True):
-            decoder, smaller = cast("nn.Sequential", decoder), cast("nn.Sequential", smaller)
-            for wider, narrower in zip(_counterparts(decoder, smaller), smaller, strict=True):
+            layers = cast("nn.Sequential", smaller)
+            for wider, narrower in zip(_counterparts(cast("nn.Sequential", decoder), layers), layers, strict=True):
                 _widen_like(wider, narrower)
 
     def noise(self, image: Tensor, sigma: Tensor) -> Tensor:

@@ -20,7 +20,8 @@ BUDGETS: dict[str, tuple[MalleNetConfig | MalleUNetConfig, float]] = {
     "mallenet-u": (MalleUNetConfig(width=32), 2.93),
     "mallenet-s-paper": (MalleNetConfig(width=16, block="inverted"), 2.93),
     "mallenet-m-paper": (MalleNetConfig(width=32, block="inverted"), 9.36),
-    "mallenet-l": (MalleNetConfig(width=64, block="inverted"), 33.47),
+    "mallenet-l": (MalleUNetConfig(width=96, blocks=2), 33.47),
+    "mallenet-l-paper": (MalleNetConfig(width=64, block="inverted"), 33.47),
     "mallenet-xl": (MalleNetConfig(width=144, block="inverted"), 181.89),
     "mallenet-r-paper": (MalleNetConfig(width=48, block="residual", kernel=3), 29.11),
 }
