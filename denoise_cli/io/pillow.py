@@ -211,7 +211,13 @@ def _with_colours(meta: Metadata, overrides: bool, cicp: CodePoints | None, disp
     if cicp is None and meta.gamma is not None and abs(meta.gamma - 1) < NEARLY and not overrides:
         cicp = CodePoints(SRGB_PRIMARIES, LINEAR)
     is_srgb = overrides and cicp is None  # whatever a profile says
-    return replace(meta, icc=None if is_srgb else meta.icc, cicp=cicp, mastering=display)
+    return replace(
+        meta,
+        icc=None if is_srgb else meta.icc,
+        cicp=cicp,
+        gamma=None if overrides else meta.gamma,  # it need not say the same
+        mastering=display,
+    )
 
 
 def _deep_values(data: bytes, kind: str) -> np.ndarray | None:

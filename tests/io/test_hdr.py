@@ -348,6 +348,26 @@ def test_a_png_of_gamma_1_is_linear(ramp: Deep, read_bytes: Read, with_chunk: En
     assert read_bytes(with_chunk(plain, b"gAMA", struct.pack(">I", 45_455))).metadata.encoding is None
 
 
+@pytest.mark.parametrize("numbers", [(9, PQ), (12, 13), (1, 13)])
+def test_a_gamma_that_numbers_override_is_not_written(
+    numbers: tuple[int, int], ramp: Deep, read_bytes: Read, with_chunk: Encode
+) -> None:
+    plain = with_chunk(image.encode(Photo(ramp, None, "test"), "png", "test"), b"gAMA", struct.pack(">I", 100_000))
+    assert b"gAMA" in image.encode(read_bytes(plain), "png", "test")
+
+    photo = read_bytes(with_chunk(plain, b"cICP", bytes([*numbers, 0, 1])))
+
+    assert photo.metadata.gamma is None
+    assert b"gAMA" not in image.encode(photo, "png", "test")
+
+
+def test_what_becomes_srgb_has_no_gamma_of_its_own(ramp: Deep, read_bytes: Read, with_chunk: Encode) -> None:
+    plain = image.encode(Photo(ramp, None, "test"), "png", "test")
+    linear = read_bytes(with_chunk(plain, b"gAMA", struct.pack(">I", 100_000)))
+
+    assert b"gAMA" not in image.encode(image.to_srgb(linear), "png", "test")
+
+
 @pytest.mark.parametrize(
     ("curve", "transfer"), [(1.0, LINEAR), (np.linspace(0, 1, 64), LINEAR), (2.2, None), (1.1, None)]
 )
