@@ -18,13 +18,14 @@ from denoise_cli.files import write_atomically
 from denoise_cli.imaging.pixels import convert, white_value
 from denoise_cli.io import avif, development, dng, exr, heif, jp2, jxl, pillow, png, pnm, radiance, raw_formats, tiff
 from denoise_cli.io.camera_exif import CR3
+from denoise_cli.io.cicp import CodePoints
 from denoise_cli.io.companions import OTHER_PICTURE
 from denoise_cli.io.decoding import decoder_errors, one_line
 from denoise_cli.io.formats import FORMATS, TARGETS, WRITABLE, is_photo, kind_for, kind_named, signed_as
 from denoise_cli.io.limits import MAX_PIXELS
 from denoise_cli.io.metadata import UPRIGHT, Metadata, reset_xmp
 from denoise_cli.io.photo import Photo
-from denoise_cli.io.profiles import grey_to_srgb, is_srgb
+from denoise_cli.io.profiles import COLOUR_SPACE, GREY, RGB, grey_to_srgb, is_srgb, numbers_of
 from denoise_cli.io.raw import RawFile
 from denoise_cli.io.srgb import to_srgb, without_lab
 from denoise_cli.io.xmp_claims import claims_of, without_claims, without_provenance
@@ -262,9 +263,16 @@ def conversions(photo: Photo, kind: str) -> tuple[str, ...]:
     """
     if photo.lab is not None and kind != "tiff":
         return ("Lab becomes sRGB, and colours outside of that are clipped: .tif keeps them",)
+    notes: tuple[str, ...] = ()
     if kind == photo.kind == "jpeg" and photo.bits > 8:
-        return ("12 bits per value become 8: .tif and .png keep them",)
-    return ()
+        notes += ("12 bits per value become 8: .tif and .png keep them",)
+    meta = _with_colours_held(photo, kind)
+    is_grey = photo.pixels.shape[2] == 1
+    if meta.icc is not None and is_grey and _is_for_rgb(meta.icc):
+        notes += ("greyscale becomes RGB, which its colour profile is for",)
+    elif meta.icc is not None and meta.icc[COLOUR_SPACE] != _space_of(photo, is_grey):
+        notes += ("a colour profile that is not for its colours is left out",)
+    return notes
 
 
 def orientation_in(meta: Metadata, kind: str) -> int:
@@ -328,18 +336,18 @@ def _refuse_unheld(photo: Photo, kind: str) -> None:
         raise ValueError("it cannot hold CMYK: choose .tif or .jpg, or add --to-srgb")
     if photo.is_signed and kind != "tiff":
         raise ValueError("it cannot hold integers with a sign: choose .tif")
+    meta = _with_colours_held(photo, kind)  # raises if it is HDR
     if max(photo.pixels.shape) > known.longest:
         raise ValueError(f"it holds at most {known.longest} pixels in a row or a column: choose .png or .tif")
     dtype = _type_held(photo, kind)
     if photo.alpha is not None and not known.alpha and (convert(photo.alpha, dtype) < white_value(dtype)).any():
         raise ValueError("it cannot hold transparency: choose .png, .tif, .webp, .avif, .heic or .jxl")
-    if not known.colour and photo.pixels.shape[2] == 3:
-        raise ValueError("it holds greyscale alone: choose .ppm or .png")
-    meta = _with_colours_held(photo, kind)
     is_from_exr = kind == "exr" and meta.exr is not None  # which has said its colours
     if meta.icc is not None and not (known.profile or is_from_exr or is_srgb(meta.icc)):
         raise ValueError("it cannot hold the photo's colour profile: choose .png or .tif")
-    if meta.icc is not None and not known.grey and photo.pixels.shape[2] == 1:
+    if not known.colour and photo.pixels.shape[2] == 3:
+        raise ValueError("it holds greyscale alone: choose .ppm or .png")
+    if meta.icc is not None and not known.grey and photo.pixels.shape[2] == 1 and not _is_for_rgb(meta.icc):
         grey_to_srgb(meta.icc)  # raises if the profile is damaged
 
 
@@ -358,17 +366,17 @@ def _as_held(photo: Photo, kind: str) -> Photo:
     known, dtype = FORMATS[kind], _type_held(photo, kind)
     alpha = None if photo.alpha is None or not known.alpha else convert(photo.alpha, dtype)
     pixels, meta = convert(photo.pixels, dtype), _with_colours_held(photo, kind)
-    if not known.grey and pixels.shape[2] == 1:
-        if meta.icc is not None and not is_srgb(meta.icc):  # RGB cannot have a profile of greyscale
+    is_for_rgb = meta.icc is not None and _is_for_rgb(meta.icc)
+    if pixels.shape[2] == 1 and (is_for_rgb or not known.grey):
+        if meta.icc is not None and not is_for_rgb and not is_srgb(meta.icc):  # which RGB cannot have
             pixels = grey_to_srgb(meta.icc)[pixels]
         pixels = np.repeat(pixels, 3, axis=2)  # type: ignore[assignment]
-    colours = b"CMYK" if photo.black is not None else b"GRAY" if pixels.shape[2] == 1 else b"RGB "
     return dataclasses.replace(
         photo,
         pixels=pixels,
         alpha=alpha,
         kind=kind,
-        metadata=_for_output(meta, b"Lab " if photo.lab is not None else colours, kind),
+        metadata=_for_output(meta, _space_of(photo, pixels.shape[2] == 1), kind),
         compression=photo.compression if photo.kind == kind else None,
         black=None if photo.black is None else convert(photo.black, dtype),
     )
@@ -377,18 +385,41 @@ def _as_held(photo: Photo, kind: str) -> Photo:
 def _with_colours_held(photo: Photo, kind: str) -> Metadata:
     """A photo's metadata; code points that a format does not hold are said by a profile.
 
+    Greyscale has no profile for RGB in it if that says the same of greys as none.
+
     Raises:
         ValueError: no profile says them; with a message for the user.
     """
-    meta = photo.metadata
-    if meta.cicp is None or FORMATS[kind].code_points:
-        return meta
-    if meta.icc is not None:  # for programs that do not know code points
-        return dataclasses.replace(meta, cicp=None)
-    if meta.cicp.is_hdr:
-        able = ", ".join(known.extensions[0] for known in FORMATS.values() if known.code_points)
-        raise ValueError(f"it cannot hold HDR ({meta.cicp.name}) without a profile: choose one of {able}")
-    return dataclasses.replace(meta, cicp=None, icc=meta.cicp.profile(is_grey=photo.pixels.shape[2] == 1))
+    meta, is_grey = photo.metadata, photo.pixels.shape[2] == 1
+    if meta.cicp is not None and not _holds_numbers(kind, meta.cicp):
+        icc = meta.icc
+        if icc is None or numbers_of(icc) != (meta.cicp.primaries, meta.cicp.transfer):  # which are stronger than it
+            if meta.cicp.is_hdr:
+                able = [known.extensions[0] for name, known in FORMATS.items() if _holds_numbers(name, meta.cicp)]
+                raise ValueError(f"it cannot hold HDR ({meta.cicp.name}): choose one of {', '.join(able)}")
+            icc = meta.cicp.profile(is_grey)
+        meta = dataclasses.replace(meta, cicp=None, icc=icc)
+    if is_grey and meta.icc is not None and _is_for_rgb(meta.icc):
+        # Black and white are the same in every profile, and numbers are stronger than one.
+        is_needless = photo.is_bilevel or meta.cicp is not None or is_srgb(meta.icc, neutral=True)
+        return dataclasses.replace(meta, icc=None) if is_needless else meta
+    return meta
+
+
+def _holds_numbers(kind: str, numbers: CodePoints) -> bool:
+    """Whether a format can state colours by these code points, or in a way of its own."""
+    return FORMATS[kind].code_points and (kind != "jxl" or jxl.holds(numbers))
+
+
+def _space_of(photo: Photo, is_grey: bool) -> bytes:
+    """The colour space of a photo as the header of a profile names it."""
+    if photo.lab is not None:
+        return b"Lab "
+    return b"CMYK" if photo.black is not None else GREY if is_grey else RGB
+
+
+def _is_for_rgb(icc: bytes) -> bool:
+    return icc[COLOUR_SPACE] == RGB
 
 
 def _for_output(meta: Metadata, colours: bytes, kind: str) -> Metadata:

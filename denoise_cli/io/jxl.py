@@ -63,6 +63,11 @@ PRIMARIES_OF_CICP = {
 TRANSFERS = (BT709, LINEAR, SRGB_CURVE, PQ, DCI_CURVE, HLG)
 
 
+def holds(numbers: CodePoints) -> bool:
+    """Whether a file can state these colours, by numbers or by a profile."""
+    return numbers.primaries in PRIMARIES_OF_CICP or not numbers.is_hdr
+
+
 def is_jpeg_xl(data: bytes) -> bool:
     """Whether a file is JPEG XL, by its first bytes."""
     return data.startswith((CODESTREAM, CONTAINER))
@@ -188,8 +193,6 @@ def _colours_to_write(meta: Metadata, is_grey: bool, quality: int) -> bytes | Co
     if known is not None and transfer in TRANSFERS:
         white, primaries = known
         return Colours(GREY if is_grey else RGB, white, primaries, transfer)
-    if meta.cicp.is_hdr:
-        raise ValueError(f"it cannot hold {meta.cicp.name}: choose .png or .avif")
     return meta.cicp.profile(is_grey)
 
 

@@ -15,7 +15,7 @@ from denoise_cli.io.codecs import load_imagecodecs
 CURVE_POINTS = 1024
 COMPARED = 9  # levels of each colour
 ROUNDING = 1  # of 255: profiles of the same colours differ by so much
-GREY = b"GRAY"  # the colour space in a profile's header
+GREY, RGB = b"GRAY", b"RGB "  # the colour space in a profile's header
 COLOUR_SPACE = slice(16, 20)
 DATE = slice(24, 36)
 MADE = struct.pack(">6H", 2026, 1, 1, 0, 0, 0)  # the same at all times, so that a photo always becomes the same file
@@ -69,13 +69,21 @@ def grey_to_srgb(icc: bytes) -> np.ndarray:
         raise ValueError("its colour profile cannot be applied, and the format holds RGB alone: choose .png") from error
 
 
-def is_srgb(icc: bytes) -> bool:
-    """Whether a profile, for RGB or grey, says what a file without a profile means: sRGB."""
+def is_srgb(icc: bytes, neutral: bool = False) -> bool:
+    """Whether a profile, for RGB or grey, says what a file without a profile means: sRGB.
+
+    Args:
+        icc: the profile.
+        neutral: whether only black, greys and white are compared.
+    """
     is_grey = icc[COLOUR_SPACE] == GREY
     levels = np.linspace(0, 255, COMPARED).round().astype(np.uint8)
-    colours = (
-        levels[:, None] if is_grey else np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(COMPARED, -1, 3)
-    )
+    if is_grey:
+        colours = levels[:, None]
+    elif neutral:
+        colours = np.repeat(levels[:, None, None], 3, axis=2)
+    else:
+        colours = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(COMPARED, -1, 3)
     picture = Image.fromarray(colours)
     srgb = icc_profile(D65, None) if is_grey else ImageCms.createProfile("sRGB")
     try:
@@ -88,6 +96,15 @@ def is_srgb(icc: bytes) -> bool:
     except (ImageCms.PyCMSError, OSError):
         return False
     return bool(np.abs(np.asarray(converted).astype(int) - colours).max() <= ROUNDING)
+
+
+def numbers_of(icc: bytes) -> tuple[int, int] | None:
+    """The primaries and the transfer function that a profile states by code points; None if it does not."""
+    try:
+        stated = _tags_of(icc).get(b"cicp")
+        return None if stated is None else (stated[8], stated[9])
+    except (struct.error, IndexError):
+        return None
 
 
 def transfer_of(icc: bytes) -> int | None:

@@ -22,7 +22,7 @@ from denoise_cli.io.item_properties import colours_of, properties_of
 from denoise_cli.io.mastering import Mastering, of_boxes
 from denoise_cli.io.metadata import Metadata
 from denoise_cli.io.photo import Photo
-from denoise_cli.io.profiles import D65, icc_profile, is_srgb, transfer_of
+from denoise_cli.io.profiles import D65, icc_profile, is_srgb, numbers_of, transfer_of
 
 Read = Callable[..., Photo]
 Encode = Callable[..., bytes]
@@ -34,6 +34,7 @@ FFMPEG = {PQ: "smpte2084", HLG: "arib-std-b67", 13: "iec61966-2-1", 14: "bt2020-
 FFMPEG_PRIMARIES = {9: "bt2020", 12: "smpte432", 1: "bt709"}
 DISPLAY = (35400, 14600, 8500, 39850, 6550, 2300, 15635, 16450, 10_000_000, 50)
 MASTERING = Mastering(DISPLAY, (9_870_000, 4_010_000))
+WIDE_PROFILE = icc_profile(D65, (0.708, 0.292, 0.170, 0.797, 0.131, 0.046), 2.4)
 TEN_BITS = np.linspace(0, 1023, 32 * 48 * 3).round().reshape(32, 48, 3).astype(np.uint16)
 
 
@@ -225,7 +226,7 @@ def test_an_avif_keeps_its_depth_and_its_matrix(bits: int, matrix: int, read_byt
 @pytest.mark.parametrize("kind", ["jpeg", "tiff", "webp", "jp2", "ppm", "pfm", "hdr"])
 def test_hdr_is_refused_where_it_cannot_be_said(kind: str, ramp: Deep) -> None:
     photo = Photo(ramp, None, "png", Metadata(cicp=CodePoints(9, PQ)))
-    message = r"cannot hold HDR \(PQ, Rec. 2020\) without a profile: choose one of .png, .avif, .heic, .jxl$"
+    message = r"cannot hold HDR \(PQ, Rec. 2020\): choose one of .png, .avif, .heic, .jxl$"
 
     with pytest.raises(ValueError, match=message):
         image.encode(photo, kind, "test")
@@ -233,15 +234,77 @@ def test_hdr_is_refused_where_it_cannot_be_said(kind: str, ramp: Deep) -> None:
         image.check(Path("x"), photo, kind)
 
 
-def test_a_profile_that_goes_with_hdr_is_enough_for_others(ramp: Deep, read_bytes: Read, with_chunk: Encode) -> None:
-    profile = icc_profile(D65, (0.708, 0.292, 0.170, 0.797, 0.131, 0.046), 2.4)
+def with_numbers(profile: bytes, primaries: int, transfer: int) -> bytes:
+    """A profile with a cicp tag, in place of its copyright."""
+    changed = bytearray(profile)
+    place, start = profile.index(b"cprt", 128), len(profile)
+    changed[place : place + 12] = struct.pack(">4sII", b"cicp", start, 12)
+    changed += b"cicp" + bytes(4) + bytes([primaries, transfer, 0, 1])
+    changed[:4] = struct.pack(">I", len(changed))
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "tiff", "webp", "jp2"])
+def test_a_profile_that_says_the_same_hdr_is_enough_for_others(kind: str, ramp: Deep, read_bytes: Read) -> None:
+    profile = with_numbers(WIDE_PROFILE, 9, PQ)
     data = image.encode(Photo(ramp, None, "test", Metadata(icc=profile, cicp=CodePoints(9, PQ))), "png", "test")
 
     photo = read_bytes(data)
 
     assert (photo.metadata.icc, photo.metadata.encoding) == (profile, "PQ, Rec. 2020")
-    back = read_bytes(image.encode(photo, "tiff", "test")).metadata
+    back = read_bytes(image.encode(photo, kind, "test")).metadata
     assert (back.icc, back.cicp) == (profile, None)
+
+
+@pytest.mark.parametrize("stated", [None, (9, HLG), (12, PQ)])
+@pytest.mark.parametrize("kind", ["jpeg", "tiff", "webp", "jp2"])
+def test_hdr_is_refused_if_its_profile_says_something_else(
+    kind: str, stated: tuple[int, int] | None, ramp: Deep
+) -> None:
+    profile = WIDE_PROFILE if stated is None else with_numbers(WIDE_PROFILE, *stated)
+    photo = Photo(ramp, None, "png", Metadata(icc=profile, cicp=CodePoints(9, PQ)))
+
+    with pytest.raises(UnwritableFile, match=r"it cannot hold HDR \(PQ, Rec. 2020\): choose one of .png, "):
+        image.check(Path("x"), photo, kind)
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "tiff", "webp", "jp2"])
+def test_numbers_become_a_profile_in_place_of_one_that_contradicts_them(
+    kind: str, ramp: Deep, read_bytes: Read, with_chunk: Encode
+) -> None:
+    plain = image.encode(Photo(ramp, None, "test", Metadata(icc=WIDE_PROFILE)), "png", "test")
+
+    photo = read_bytes(with_chunk(plain, b"cICP", bytes([12, 13, 0, 1])))
+
+    expected = icc_profile(D65, (0.680, 0.320, 0.265, 0.690, 0.150, 0.060))
+    assert read_bytes(image.encode(photo, kind, "test")).metadata.icc == expected
+    like_srgb = Photo(ramp, None, "png", Metadata(icc=WIDE_PROFILE, cicp=CodePoints(1, 1)))
+    assert read_bytes(image.encode(like_srgb, kind, "test")).metadata.icc is None
+
+
+def test_transparent_hdr_is_refused_with_formats_that_hold_it(ramp: Deep) -> None:
+    photo = Photo(ramp, ramp[..., 0], "png", Metadata(cicp=CodePoints(9, PQ)))
+
+    with pytest.raises(UnwritableFile, match=r"it cannot hold HDR \(PQ, Rec. 2020\): choose one of (.*)$") as error:
+        image.check(Path("x"), photo, "jpeg")
+    for extension in str(error.value).partition("choose one of ")[2].split(", "):
+        image.encode(photo, image.kind_for(Path(f"x{extension}")), "test")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_hdr_that_jpeg_xl_cannot_say_is_refused_before_it_is_denoised(
+    channels: int, ramp: Deep, read_bytes: Read
+) -> None:
+    numbers = CodePoints(2, PQ)
+    photo = Photo(ramp[..., :channels], None, "png", Metadata(cicp=numbers))
+    message = r"it cannot hold HDR \(PQ, unspecified primaries\): choose one of .png, .avif, .heic$"
+
+    with pytest.raises(UnwritableFile, match=message):
+        image.check(Path("x"), photo, "jxl")
+    for kind in ("png", "avif", "heif"):
+        found = read_bytes(image.encode(photo, kind, "test")).metadata.cicp
+        assert found is not None
+        assert (found.primaries, found.transfer) == (2, PQ)
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "tiff", "webp", "jp2"])
@@ -379,17 +442,16 @@ def test_a_linear_profile_is_recognised(
 
 
 def test_a_profile_may_state_code_points() -> None:
-    profile = bytearray(icc_profile(D65, (0.708, 0.292, 0.170, 0.797, 0.131, 0.046), 2.2))
-    place = profile.index(b"cprt", 128)
-    start = len(profile)
-    profile[place : place + 12] = struct.pack(">4sII", b"cicp", start, 12)
+    profile = with_numbers(WIDE_PROFILE, 9, PQ)
 
-    assert transfer_of(bytes(profile + b"cicp" + bytes(4) + bytes([9, PQ, 0, 1]))) == PQ
+    assert (transfer_of(profile), numbers_of(profile)) == (PQ, (9, PQ))
+    assert numbers_of(WIDE_PROFILE) is None
 
 
 @pytest.mark.parametrize("damage", [b"", bytes(100), bytes(127) + b"\xff" * 20, bytes(128) + b"\xff" * 500])
 def test_a_damaged_profile_states_nothing(damage: bytes) -> None:
     assert transfer_of(damage) is None
+    assert numbers_of(damage) is None
 
 
 def test_a_damaged_list_of_properties_is_refused() -> None:

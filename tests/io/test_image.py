@@ -434,3 +434,42 @@ def test_greyscale_with_a_profile_becomes_srgb_where_there_is_no_greyscale(read_
     damaged = Photo(ramp, None, "test", Metadata(icc=b"\0" * 16 + b"GRAY" + b"\0" * 200))
     with pytest.raises(UnwritableFile, match="its colour profile cannot be applied"):
         image.check(Path("x.webp"), damaged, "webp")
+
+
+ADOBE_RGB = icc_profile(D65, (0.64, 0.33, 0.21, 0.71, 0.15, 0.06), 2.2)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("kind", ["jpeg", "png", "tiff", "webp", "avif", "heif", "jxl", "jp2"])
+def test_greyscale_with_a_profile_for_rgb_becomes_rgb(kind: str, dtype: type[np.generic], read_bytes: Read) -> None:
+    grey = np.full((16, 16, 1), np.iinfo(dtype).max // 3, dtype)  # type: ignore[type-var]
+    photo = Photo(grey, None, "test", Metadata(icc=ADOBE_RGB))
+
+    image.check(Path("x"), photo, kind)
+    back = read_bytes(image.encode(photo, kind, "test", 100))
+
+    assert image.conversions(photo, kind) == ("greyscale becomes RGB, which its colour profile is for",)
+    assert (back.pixels.shape, back.metadata.icc) == ((16, 16, 3), ADOBE_RGB)
+    assert np.abs(back.as_float() - 1 / 3).max() < 0.01
+
+
+def test_greyscale_stays_greyscale_if_its_profile_says_nothing_more(read_bytes: Read) -> None:
+    """All profiles with sRGB's curve say the same of greys, and all profiles of black and white."""
+    grey = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
+    display_p3 = icc_profile(D65, (0.680, 0.320, 0.265, 0.690, 0.150, 0.060))
+    bilevel = Photo((grey > 99) * np.uint8(255), None, "test", Metadata(icc=ADOBE_RGB), is_bilevel=True)
+
+    for photo in (Photo(grey, None, "test", Metadata(icc=display_p3)), bilevel):
+        back = read_bytes(image.encode(photo, "tiff", "test"))
+        assert image.conversions(photo, "tiff") == ()
+        assert (back.pixels.shape, back.metadata.icc) == ((16, 16, 1), None)
+        image.check(Path("x"), photo, "pgm")
+    with pytest.raises(UnwritableFile, match=r"it cannot hold the photo's colour profile: choose \.png or \.tif$"):
+        image.check(Path("x"), Photo(grey, None, "test", Metadata(icc=ADOBE_RGB)), "pgm")
+
+
+def test_a_profile_for_other_colours_is_left_out_with_a_note(picture: Pixels, read_bytes: Read) -> None:
+    photo = Photo(picture, None, "test", Metadata(icc=icc_profile(D65, None, 2.2)))
+
+    assert image.conversions(photo, "png") == ("a colour profile that is not for its colours is left out",)
+    assert read_bytes(image.encode(photo, "png", "test")).metadata.icc is None

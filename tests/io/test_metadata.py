@@ -14,6 +14,7 @@ from denoise_cli.io import image
 from denoise_cli.io.exif import Exif, Value, pack, parse
 from denoise_cli.io.metadata import Metadata, dpi_of, reset_xmp, split_orientation
 from denoise_cli.io.photo import Photo
+from denoise_cli.io.profiles import D65, icc_profile
 
 Encode = Callable[..., bytes]
 Read = Callable[..., Photo]
@@ -27,7 +28,7 @@ TURNED_BY_TAG = ["JPEG", "PNG", "TIFF", "WEBP"]
 IPTC = b"\x1c\x02\x50\x00\x05Jos\xc3\xa9" + b"\x1c\x02\x78\x00\x05quiet"
 MAKER_NOTE = bytes(range(256)) * 3
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-GREY = SRGB[:16] + b"GRAY" + SRGB[20:]
+GREY = icc_profile(D65, None, 2.2)
 
 
 def opened(data: bytes) -> Image.Image:
