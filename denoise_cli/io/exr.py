@@ -50,7 +50,7 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         ValueError: the picture is too large or of an unsupported kind; with a message for the user.
         RuntimeError and others: the file is damaged.
     """
-    library = _load("reading OpenEXR")
+    library = load("reading OpenEXR")
     # It prints what is wrong, and then returns no parts.
     with silenced_stderr(), redirect_stdout(StringIO()):
         headers = [part.header for part in library.File(BytesIO(data), header_only=True).parts]
@@ -74,7 +74,7 @@ def decode(data: bytes, max_pixels: int) -> Photo:
 
 def encode(photo: Photo) -> bytes:
     """The bytes of a file in floating point, or half if the photo comes from such a file."""
-    library = _load("writing OpenEXR")
+    library = load("writing OpenEXR")
     kept = dict(photo.metadata.exr or {})
     dtype = np.float16 if kept.pop(IS_HALF, False) else np.float32
     header = kept | {"compression": library.ZIP_COMPRESSION, "type": library.scanlineimage}
@@ -94,7 +94,15 @@ def encode(photo: Photo) -> bytes:
     return buffer.getvalue()
 
 
-def _load(purpose: str) -> ModuleType:
+def load(purpose: str) -> ModuleType:
+    """Import OpenEXR and return the module.
+
+    Args:
+        purpose: what it is needed for, for the message.
+
+    Raises:
+        MissingDependency: it is not installed.
+    """
     try:
         import OpenEXR
     except ImportError as error:

@@ -1,6 +1,7 @@
 """HEIF through libheif: read in the file's bit depth, written with 8 or 10 bits per value."""
 
 from io import BytesIO
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,10 @@ MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 # Of libheif's scale. The errors are those of a JPEG of quality 95, whose size libheif's 95 is twice as large as.
 DEFAULT_QUALITY = 75
 FULL_COLOUR_QUALITY = 90  # from which colours have the resolution of the picture, as in JPEG
-TILE = 2048  # pixels; larger pictures are cut up, as phones do, whose decoders take no larger ones
+# Sides of tiles, in pixels. Pictures that are larger than the largest are cut up, as phones do, whose decoders take no
+# larger ones.
+SMALLEST_TILE, LARGEST_TILE, TILE_STEP = 512, 2048, 64
+MAX_TILES = 990  # libheif takes 1000 items: tiles, the picture that they make up, and metadata
 SRGB = {"color_primaries": 1, "transfer_characteristics": 13}
 UNCOMPRESSED = b"unci"  # the kind of an item
 BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
@@ -40,11 +44,7 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         ValueError: the picture is too large or of an unsupported kind; with a message for the user.
         OSError, RuntimeError and others: the file is damaged.
     """
-    try:
-        import pillow_heif
-    except ImportError as error:
-        raise MissingDependency("reading HEIF", "pillow-heif") from error
-    container = pillow_heif.open_heif(data, convert_hdr_to_8bit=False, hdr_to_16bit=False)
+    container = load("reading HEIF").open_heif(data, convert_hdr_to_8bit=False, hdr_to_16bit=False)
     if not len(container):
         if UNCOMPRESSED in data[: item_properties.SEARCHED]:
             raise ValueError("an uncompressed picture (ISO/IEC 23001-17): convert it to another format first")
@@ -54,6 +54,8 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     refuse_too_large(picture.size, max_pixels)
     properties = item_properties.properties_of(data)
     pixels, alpha = split_alpha(scale_to_16_bits(np.atleast_3d(np.asarray(picture)), info["bit_depth"]))
+    if item_properties.is_monochrome(properties):  # read as RGB if there is transparency
+        pixels = pixels[..., :1]
     if alpha is not None and picture.premultiplied_alpha:
         pixels = unpremultiply(pixels, alpha)
     exif = parse(info.get("exif") or b"")
@@ -80,10 +82,7 @@ def encode(photo: Photo, software: str, quality: int) -> bytes:
     Raises:
         MissingDependency: pillow-heif is not installed.
     """
-    try:
-        import pillow_heif
-    except ImportError as error:
-        raise MissingDependency("writing HEIF", "pillow-heif") from error
+    pillow_heif = load("writing HEIF")
     values = photo.pixels if photo.alpha is None else np.dstack([photo.pixels, photo.alpha])
     H, W, C = values.shape
     mode = MODES[C]
@@ -99,10 +98,47 @@ def encode(photo: Photo, software: str, quality: int) -> bytes:
         chroma="444" if quality >= FULL_COLOUR_QUALITY else "420",
         exif=PREFIX + pack(exif_for_result(meta, software, W, H)),
         xmp=meta.xmp,
-        tile_size=TILE,
+        tile_size=tile_side(W, H),
         **_numbers(meta),
     )
     return buffer.getvalue()
+
+
+def tile_side(width: int, height: int) -> int:
+    """The side of the square tiles that fill a picture with the least padding, in pixels; the largest of several.
+
+    >>> tile_side(2048, 1400)
+    2048
+    >>> tile_side(2100, 1400)
+    704
+    >>> tile_side(8192, 4096)
+    2048
+    """
+    if max(width, height) <= LARGEST_TILE:
+        return LARGEST_TILE
+    counts = {
+        side: -(-width // side) * -(-height // side)
+        for side in range(LARGEST_TILE, SMALLEST_TILE - TILE_STEP, -TILE_STEP)
+    }
+    allowed = [side for side, count in counts.items() if count <= MAX_TILES]
+    return min(allowed, key=lambda side: counts[side] * side**2, default=2 * LARGEST_TILE)
+
+
+def load(purpose: str) -> ModuleType:
+    """Import pillow-heif and return the module.
+
+    Args:
+        purpose: what it is needed for, for the message.
+
+    Raises:
+        MissingDependency: it is not installed.
+    """
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise MissingDependency(purpose, "pillow-heif") from error
+    module: ModuleType = pillow_heif
+    return module
 
 
 def _numbers(meta: Metadata) -> dict[str, int]:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from denoise_cli.imaging.pixels import convert, white_value
 from denoise_cli.io import avif, development, dng, exr, heif, jp2, jxl, pillow, png, pnm, radiance, raw_formats, tiff
 from denoise_cli.io.camera_exif import CR3
 from denoise_cli.io.cicp import CodePoints
+from denoise_cli.io.codecs import load_imagecodecs
 from denoise_cli.io.companions import OTHER_PICTURE
 from denoise_cli.io.decoding import decoder_errors, one_line
 from denoise_cli.io.formats import FORMATS, TARGETS, WRITABLE, is_photo, kind_for, kind_named, signed_as
@@ -37,6 +39,7 @@ __all__ = [
     "TARGETS",
     "WRITABLE",
     "check",
+    "check_library",
     "conversions",
     "encode",
     "encode_pages",
@@ -80,6 +83,12 @@ BARE_ENCODERS: dict[str, Callable[[Photo], bytes]] = {
     "hdr": radiance.encode,
     "exr": exr.encode,
     **dict.fromkeys(("ppm", "pgm", "pnm", "pfm"), pnm.encode),
+}
+# Libraries that formats cannot be written without, besides Pillow.
+NEEDED: dict[str, Callable[[], ModuleType]] = {
+    "heif": partial(heif.load, "writing HEIF"),
+    "exr": partial(exr.load, "writing OpenEXR"),
+    **dict.fromkeys(("png", "jxl", "jp2"), load_imagecodecs),
 }
 
 
@@ -196,9 +205,21 @@ def check(target: Path, photo: Photo, kind: str) -> None:
 
     Raises:
         UnwritableFile: the format cannot hold the photo.
+        MissingDependency: the format's library is not installed.
     """
     with encoder_errors(target, kind):
         _refuse_unheld(photo, kind)
+    check_library(kind)
+
+
+def check_library(kind: str) -> None:
+    """Check that the library that writes a format, a name from `TARGETS`, is installed.
+
+    Raises:
+        MissingDependency: it is not.
+    """
+    if kind in NEEDED:
+        NEEDED[kind]()
 
 
 def encode(photo: Photo | dng.DigitalNegative, kind: str, software: str, quality: int | None = None) -> bytes:

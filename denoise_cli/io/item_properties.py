@@ -35,6 +35,11 @@ def properties_of(data: bytes) -> list[Property]:
         raise ValueError("its list of properties is damaged") from error
 
 
+def is_monochrome(properties: list[Property]) -> bool:
+    """Whether a picture with these properties has a single channel, apart from transparency."""
+    return any(name == b"pixi" and contents[4:5] == b"\x01" for name, contents in properties)
+
+
 def colours_of(data: bytes, properties: list[Property]) -> CodePoints | None:
     """The colours that a file states by numbers; None if it has a profile, or states sRGB or nothing.
 

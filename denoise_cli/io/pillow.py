@@ -105,6 +105,8 @@ def _decoded(data: bytes, max_pixels: int) -> tuple[Photo, int]:
         inks = inverted(values)
         return Photo(inks[..., :3], None, kind, metadata, black=inks[..., 3], compression=compression), orientation
     pixels, alpha = split_alpha(values)
+    if kind == "avif" and item_properties.is_monochrome(item_properties.properties_of(data)):
+        pixels = pixels[..., :1]  # Pillow reads it as RGB if there is transparency
     depth = None if deep is None else DEEP_JPEG_BITS
     if kind == "avif" and pixels.dtype == np.uint16:
         depth = _avif_bits(data)

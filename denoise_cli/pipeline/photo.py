@@ -432,8 +432,10 @@ def _checked(job: Job, settings: Settings, is_shown: bool = False) -> Iterator[_
             if isinstance(source, RawFile) and isinstance(settings.noise, float):
                 reason = "its noise is given as --noise SHOT,READ"
             raise UnwritableFile(job.target, f"a DNG is made from camera RAW, but {reason}: choose .tif or .png")
-        if isinstance(source, RawFile) and (kind != DNG or settings.linear):
-            source.check_develops()
+        if isinstance(source, RawFile):
+            image.check_library(kind)
+            if kind != DNG or settings.linear:
+                source.check_develops()
         yield _Task(source, job.target, model, is_for_raw, kind, hot_pixels, notes)
 
 

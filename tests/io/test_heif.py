@@ -42,8 +42,7 @@ def test_ten_bits_come_back(quality: int, channels: int, has_alpha: bool, ramp: 
 
     back = read_bytes(image.encode(photo, "heif", "test", quality))
 
-    # libheif reads greyscale with transparency as RGB.
-    assert back.pixels.shape[2] == (3 if has_alpha else channels)
+    assert back.pixels.shape[2] == channels
     assert np.abs(back.pixels.astype(int) - photo.pixels).mean() < 128  # half a step of 8 bits
     assert len(np.unique(back.pixels)) > 500
     assert (back.alpha is None) == (photo.alpha is None)
@@ -70,14 +69,40 @@ def test_colours_have_full_resolution_where_quality_is_high(read_bytes: Read) ->
     assert errors[89] > 40
 
 
-def test_large_photos_are_cut_up_and_come_back_whole(
-    monkeypatch: pytest.MonkeyPatch, ramp: Deep, read_bytes: Read
-) -> None:
-    monkeypatch.setattr(heif, "TILE", 64)
-    large = np.tile(ramp[..., :3], (7, 3, 1))[:-5, :-3]  # sides that are not multiples of a tile's
+def test_large_photos_are_cut_up_and_come_back_whole(ramp: Deep, read_bytes: Read) -> None:
+    large = np.tile(ramp[..., :3], (18, 33, 1))[:-5, :-3]  # sides that are not multiples of a tile's
     data = image.encode(Photo(large, None, "test"), "heif", "test", 95)
     assert b"grid" in data
     assert np.abs(read_bytes(data).pixels.astype(int) - large).mean() < 128
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "most"),
+    [(2100, 1400, 1.02), (6000, 4000, 1.05), (4032, 3024, 1.04), (24000, 8000, 1.05), (2049, 16, 50.0)],
+)
+def test_tiles_add_little_to_a_photo(width: int, height: int, most: float) -> None:
+    side = heif.tile_side(width, height)
+    tiles = -(-width // side) * -(-height // side)
+    assert tiles <= heif.MAX_TILES
+    assert tiles * side**2 <= most * width * height
+
+
+def test_the_largest_photo_has_no_more_tiles_than_libheif_takes() -> None:
+    assert (-(-65535 // heif.tile_side(65535, 65535))) ** 2 <= heif.MAX_TILES
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("kind", ["heif", "avif"])
+@pytest.mark.parametrize("has_alpha", [False, True])
+def test_greyscale_keeps_its_profile(has_alpha: bool, kind: str, dtype: type, ramp: Deep, read_bytes: Read) -> None:
+    values = (ramp >> (8 if dtype is np.uint8 else 0)).astype(dtype)
+    profile = icc_profile(D65, None, 2.2)
+    photo = Photo(values[..., :1], values[..., 3] if has_alpha else None, "test", Metadata(icc=profile))
+
+    back = read_bytes(image.encode(photo, kind, "test", 95))
+
+    assert (back.pixels.shape[2], back.metadata.icc) == (1, profile)
+    assert (back.alpha is not None) == has_alpha
 
 
 def test_metadata_and_profile_are_inside(ramp: Deep, meta: Metadata, read_bytes: Read) -> None:

@@ -411,6 +411,23 @@ def test_a_missing_heif_library_is_named(picture: Pixels, read_bytes: Read, monk
         read_bytes(buffer.getvalue())
 
 
+@pytest.mark.parametrize(
+    ("kind", "module", "message"),
+    [
+        ("heif", "pillow_heif", r"^writing HEIF needs pillow-heif, .* pip install pillow-heif$"),
+        ("exr", "OpenEXR", r"^writing OpenEXR needs OpenEXR, .* pip install OpenEXR$"),
+        ("jxl", "imagecodecs", r"needs imagecodecs, .* pip install imagecodecs$"),
+    ],
+)
+def test_a_library_that_a_target_needs_is_missed_before_a_photo_is_denoised(
+    kind: str, module: str, message: str, picture: Pixels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingDependency, match=message):
+        image.check(Path("x"), Photo(picture, None, "test"), kind)
+    image.check(Path("x"), Photo(picture, None, "test"), "jpeg")
+
+
 def test_a_missing_deep_codec_is_named_and_the_rest_works(
     read_bytes: Read, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
