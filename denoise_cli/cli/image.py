@@ -85,9 +85,9 @@ Quality = Annotated[
     str,
     typer.Option(
         metavar="QUALITY",
-        help="Quality of JPEG, WebP, AVIF, HEIF, JPEG XL and JPEG 2000: 1 to 100, where 100 makes the last two and "
-        "WebP lossless; or keep: a JPEG that was a JPEG is compressed as before, lossless WebP stays lossless, and all "
-        "else has a quality of 95 (HEIF 75).",
+        help="Quality of JPEG, WebP, AVIF, HEIF, JPEG XL and JPEG 2000: 1 to 100, where 100 makes WebP, JPEG XL and "
+        "JPEG 2000 lossless; or keep: a JPEG that was a JPEG is compressed as before, lossless WebP stays lossless, and "
+        "all else has a quality of 95 (HEIF 75).",
     ),
 ]
 Dither = Annotated[
@@ -103,8 +103,8 @@ Format = Annotated[
     typer.Option(
         "--format",
         metavar="FORMAT",
-        help="Output format, if the output's name does not imply it: jpeg, png, tiff, webp, avif, jxl, jp2, ppm, pgm, "
-        "pnm, pfm, hdr, exr, or, for camera RAW, dng.",
+        help="Output format, if the output's name does not imply it: jpeg, png, tiff, webp, avif, heif, jxl, jp2, "
+        "ppm, pgm, pnm, pfm, hdr, exr, or, for camera RAW, dng.",
         show_default="the input's; png for RAW and formats that are only read",
     ),
 ]

@@ -1,6 +1,6 @@
 """Conversion between linear light and encodings: sRGB's (IEC 61966-2-1), and those of HDR (ITU-R BT.2100).
 
-In light that comes from HDR, 1 is the white of paper: 203 cd/m2, and 75 % of the HLG signal (ITU-R BT.2408).
+In light that comes from HDR, 1 is paper white: 203 cd/m2, and 75 % of the HLG signal (ITU-R BT.2408).
 """
 
 from collections.abc import Callable

@@ -119,8 +119,8 @@ def decode(data: bytes, max_pixels: int) -> Photo:
 def encode(photo: Photo, software: str, quality: int) -> bytes:
     """The bytes of a file in the photo's own bit depth; arguments are those of `image.write`.
 
-    Colours that are not sRGB's are compressed without loss, whatever the quality: the encoder's lossy mode knows sRGB
-    alone.
+    Colours that are not sRGB's are compressed without loss, whatever the quality: the encoder's lossy mode supports
+    only sRGB.
     """
     pixels, alpha, meta = photo.pixels, photo.alpha, photo.metadata
     H, W, C = pixels.shape

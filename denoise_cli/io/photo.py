@@ -82,7 +82,7 @@ class Photo:
     def as_srgb(self) -> Pixels:
         """The pixels; in float32 and encoded as sRGB, unbounded, if they are PQ, HLG or linear light.
 
-        Noise is then about as even as networks know it, and 1 is the white of paper, see `imaging.transfer`.
+        Noise is then about as even as networks know it, and 1 is paper white, see `imaging.transfer`.
         """
         transfer = self._transfer
         if transfer is None:

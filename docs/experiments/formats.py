@@ -147,8 +147,8 @@ def features() -> dict[str, Feature]:
 
 
 def depth_of(photo: Photo) -> str:
-    """The bits per value of a photo."""
-    return "float" if photo.bits == 32 else f"{photo.bits} bits"
+    """The bits per value of a photo's file."""
+    return "float" if photo.bits == 32 else f"{photo.depth or photo.bits} bits"
 
 
 def resolution_of(photo: Photo) -> str:

@@ -368,6 +368,20 @@ def test_other_sensors_are_denoised_after_developing_or_refused_in_a_line(
     assert record["notes"][0] in done.err
 
 
+@pytest.mark.parametrize("option", ["--dry-run", "--quiet"])
+def test_a_library_that_the_target_needs_is_missed_at_once(
+    cli: Cli, negative: Path, option: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    target = negative.with_name("out.heic")
+
+    done = cli("image", negative, "-o", target, option)
+
+    assert done.code == 1
+    assert "writing HEIF needs pillow-heif, which is not installed: run  pip install pillow-heif" in done.err
+    assert not target.exists()
+
+
 def test_hot_pixels_are_found_left_or_told(cli: Cli, negative: Path) -> None:
     with RawFile(negative.read_bytes(), 10**9) as raw:
         numbers = raw.numbers.copy()

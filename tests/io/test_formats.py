@@ -75,7 +75,7 @@ def test_a_format_holds_what_the_table_says(kind: str, camera_exif: Image.Exif, 
     assert (back.metadata.iptc == caption) == (says["IPTC"] == "yes")
 
     hdr = grey_or_rgb(channels, metadata=Metadata(cicp=CodePoints(9, PQ)))
-    if says["HDR"] == "yes":
+    if says["PQ, HLG"] == "yes":
         assert written(hdr, kind, tmp_path).metadata.cicp is not None
     else:
         with pytest.raises(ValueError, match=r"^it cannot hold HDR"):

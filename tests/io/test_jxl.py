@@ -228,7 +228,7 @@ def test_another_profile_than_srgb_is_kept_to_the_byte(
     back = read_bytes(image.encode(Photo(pixels, None, "test", Metadata(icc=wide_profile)), "jxl", "test", quality))
 
     assert back.metadata.icc == wide_profile
-    np.testing.assert_array_equal(back.pixels, pixels)  # at any quality: the lossy mode knows sRGB alone
+    np.testing.assert_array_equal(back.pixels, pixels)  # at any quality: the lossy mode supports only sRGB
 
 
 def test_srgb_s_profile_is_said_by_numbers_in_lossy_files(picture: Pixels, read_bytes: Read) -> None:
@@ -316,7 +316,7 @@ def test_colours_by_numbers_stay_numbers(
     plain = with_colours(imagecodecs.jpegxl_encode(picture, lossless=True), None, is_grey=False)
 
     photo = read_bytes(with_numbers(plain, RGB, primaries, transfer))
-    back = read_bytes(image.encode(photo, "jxl", "test", 60))  # without loss: the lossy mode knows sRGB alone
+    back = read_bytes(image.encode(photo, "jxl", "test", 60))  # without loss: the lossy mode supports only sRGB
 
     for found in (photo, back):
         np.testing.assert_array_equal(found.pixels, picture)
