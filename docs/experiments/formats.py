@@ -96,6 +96,7 @@ def features() -> dict[str, Feature]:
     exif.main[MAKE] = exif.text("Maker")
     return {
         "8 bits": Feature(depth_of, plain(), must_say=False),
+        "10 bits": Feature(depth_of, replace(plain(np.uint16), depth=10), must_say=False),
         "16 bits": Feature(depth_of, plain(np.uint16), must_say=False),
         "floating point": Feature(depth_of, plain(np.float32), must_say=False),
         "greyscale": Feature(
