@@ -60,7 +60,7 @@ def pq_to_light(encoded: NDArray[Scalar]) -> NDArray[Scalar]:
     """Decode PQ to light: any shape and floating-point type, [0, 1]; what is outside counts as the nearest of them.
 
     >>> pq_to_light(np.array([0, 0.5807, 1])).round(3).tolist()
-    [0.0, 1.001, 49.261]
+    [0.0, 1.0, 49.261]
     """
     power = np.clip(encoded, 0, 1).astype(np.float64) ** (1 / PQ_M2)
     light = PQ_PEAK * (np.maximum(power - PQ_C1, 0) / (PQ_C2 - PQ_C3 * power)) ** (1 / PQ_M1)
@@ -81,7 +81,7 @@ def hlg_to_light(encoded: NDArray[Scalar]) -> NDArray[Scalar]:
     """Decode HLG to light of the scene: any shape and floating-point type, nominally [0, 1]. Below 0 is black.
 
     >>> hlg_to_light(np.array([0, 0.5, 0.75, 1])).round(3).tolist()
-    [0.0, 0.314, 1.0, 3.774]
+    [0.0, 0.315, 1.0, 3.774]
     """
     return (_hlg_to_scene(np.asarray(encoded, np.float64)) / HLG_WHITE_OF_SCENE).astype(encoded.dtype)
 
