@@ -26,7 +26,7 @@ from denoise_cli.benchmark.timing import PeakMemory, time_runs
 from denoise_cli.errors import DenoiseError, MissingDependency
 from denoise_cli.inference.cuda_graph import CudaGraphNet
 from denoise_cli.inference.device import Precision, choose_device, is_gpu, is_out_of_memory
-from denoise_cli.inference.openvino_conversion import CompiledKernels, CompiledNet
+from denoise_cli.inference.openvino_conversion import CompiledKernels, CompiledNet, CompiledVideo
 from denoise_cli.inference.pytorch_net import prepare, prepare_in_pytorch
 from denoise_cli.inference.torch_device import choose_dtype, choose_torch_device
 from denoise_cli.models.registry import MODELS, find_model, multiple_of
@@ -130,7 +130,7 @@ def _time_network(job: Job) -> Speed:
             if uses_graphs:  # the second run makes the recording
                 ready(image, sigma)
         runs = _time_runs(lambda: ready(image, sigma), device)
-    is_compiled = any(isinstance(module, CompiledNet | CompiledKernels) for module in ready.modules())
+    is_compiled = any(isinstance(module, CompiledNet | CompiledKernels | CompiledVideo) for module in ready.modules())
     runs_in = f"{'OpenVINO' if is_compiled else 'PyTorch'}, {str(arithmetic).removeprefix('torch.')}"
     # While a recording is made, choosing the fastest convolutions takes more memory than the recording then holds.
     peak_bytes = peak.kept if uses_graphs else peak.bytes
