@@ -1,8 +1,26 @@
-"""imagecodecs, which writes PNG, and knows formats and bit depths that Pillow does not."""
+"""Libraries that need not be installed; above all imagecodecs, which writes PNG, and knows more than Pillow does."""
 
+import importlib
 from types import ModuleType
 
 from denoise_cli.errors import MissingDependency
+
+
+def load_library(module: str, package: str, purpose: str) -> ModuleType:
+    """Import a library.
+
+    Args:
+        module: its name in Python.
+        package: its name for pip.
+        purpose: what it is needed for, for the message.
+
+    Raises:
+        MissingDependency: it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingDependency(purpose, package) from error
 
 
 def load_imagecodecs() -> ModuleType:
@@ -11,10 +29,5 @@ def load_imagecodecs() -> ModuleType:
     Raises:
         MissingDependency: it is not installed.
     """
-    try:
-        import imagecodecs
-    except ImportError as error:
-        raise MissingDependency(
-            "writing PNG, JPEG XL, JPEG 2000, and more than 8 bits in PNG and AVIF", "imagecodecs"
-        ) from error
-    return imagecodecs
+    purpose = "writing PNG, JPEG XL, JPEG 2000, and more than 8 bits in PNG and AVIF"
+    return load_library("imagecodecs", "imagecodecs", purpose)

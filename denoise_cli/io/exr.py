@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from denoise_cli.errors import MissingDependency
+from denoise_cli.io.codecs import load_library
 from denoise_cli.io.libraw import silenced_stderr
 from denoise_cli.io.limits import refuse_too_large
 from denoise_cli.io.metadata import Metadata
@@ -95,20 +95,8 @@ def encode(photo: Photo) -> bytes:
 
 
 def load(purpose: str) -> ModuleType:
-    """Import OpenEXR and return the module.
-
-    Args:
-        purpose: what it is needed for, for the message.
-
-    Raises:
-        MissingDependency: it is not installed.
-    """
-    try:
-        import OpenEXR
-    except ImportError as error:
-        raise MissingDependency(purpose, "OpenEXR") from error
-    module: ModuleType = OpenEXR
-    return module
+    """Import OpenEXR; see `load_library`."""
+    return load_library("OpenEXR", "OpenEXR", purpose)
 
 
 def _refuse_too_large(headers: list[dict[str, Any]], max_pixels: int) -> None:

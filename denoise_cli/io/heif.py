@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from denoise_cli.errors import MissingDependency
 from denoise_cli.io import auxiliary, c2pa, item_properties, mastering
+from denoise_cli.io.codecs import load_library
 from denoise_cli.io.exif import PREFIX, pack, parse
 from denoise_cli.io.limits import refuse_too_large
 from denoise_cli.io.metadata import Metadata, dpi_of, exif_for_result, split_orientation
@@ -125,20 +125,8 @@ def tile_side(width: int, height: int) -> int:
 
 
 def load(purpose: str) -> ModuleType:
-    """Import pillow-heif and return the module.
-
-    Args:
-        purpose: what it is needed for, for the message.
-
-    Raises:
-        MissingDependency: it is not installed.
-    """
-    try:
-        import pillow_heif
-    except ImportError as error:
-        raise MissingDependency(purpose, "pillow-heif") from error
-    module: ModuleType = pillow_heif
-    return module
+    """Import pillow-heif; see `load_library`."""
+    return load_library("pillow_heif", "pillow-heif", purpose)
 
 
 def _numbers(meta: Metadata) -> dict[str, int]:

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from denoise_cli.io import image
+from denoise_cli.io.metadata import Metadata
 from denoise_cli.io.photo import Photo
+from denoise_cli.io.profiles import D65, icc_profile
 
 Encode = Callable[..., bytes]
 Read = Callable[..., Photo]
@@ -117,3 +119,10 @@ def camera_exif() -> Image.Exif:
 @pytest.fixture
 def xmp() -> bytes:
     return XMP
+
+
+@pytest.fixture
+def meta(camera_exif: Image.Exif, xmp: bytes) -> Metadata:
+    """EXIF, XMP, and a profile with more colours than sRGB's."""
+    profile = icc_profile(D65, (0.64, 0.33, 0.21, 0.71, 0.15, 0.06), 2.2)
+    return Metadata(exif=camera_exif.tobytes(), xmp=xmp, icc=profile)

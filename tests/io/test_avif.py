@@ -15,7 +15,6 @@ from PIL import Image
 from denoise_cli.io import image
 from denoise_cli.io.metadata import Metadata
 from denoise_cli.io.photo import Photo
-from denoise_cli.io.profiles import D65, icc_profile
 
 Read = Callable[..., Photo]
 Deep = NDArray[np.uint16]
@@ -27,12 +26,6 @@ HALF_STEP = 65535 / 4095 / 2  # of 12 bits
 def ramp() -> Deep:
     """(32, 64, 4)"""
     return np.linspace(0, 65535, 32 * 64 * 4).reshape(32, 64, 4).astype(np.uint16)
-
-
-@pytest.fixture
-def meta(camera_exif: Image.Exif, xmp: bytes) -> Metadata:
-    profile = icc_profile(D65, (0.64, 0.33, 0.21, 0.71, 0.15, 0.06), 2.2)
-    return Metadata(exif=camera_exif.tobytes(), xmp=xmp, icc=profile)
 
 
 @pytest.mark.parametrize("has_alpha", [False, True])

@@ -28,12 +28,6 @@ def ramp() -> Deep:
     return np.repeat(grey, 4, axis=2).astype(np.uint16)
 
 
-@pytest.fixture
-def meta(camera_exif: Image.Exif, xmp: bytes) -> Metadata:
-    profile = icc_profile(D65, (0.64, 0.33, 0.21, 0.71, 0.15, 0.06), 2.2)
-    return Metadata(exif=camera_exif.tobytes(), xmp=xmp, icc=profile)
-
-
 @pytest.mark.parametrize("has_alpha", [False, True])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("quality", [75, 95])
