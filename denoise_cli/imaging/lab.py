@@ -8,7 +8,7 @@ Matrices", for sRGB relative to D50, which is the white of Lab in both.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,9 +39,9 @@ class LabEncoding:
     convention: Literal["cielab", "icclab"]
 
     @property
-    def dtype(self) -> np.dtype[np.uint8] | np.dtype[np.uint16] | np.dtype[np.float32]:
+    def dtype(self) -> np.dtype[Any]:
         """The type in which values are stored; a and b with a sign are the same bits without one."""
-        return {8: np.dtype(np.uint8), 16: np.dtype(np.uint16), 32: np.dtype(np.float32)}[self.bits]  # type: ignore[return-value]
+        return np.dtype({8: np.uint8, 16: np.uint16, 32: np.float32}[self.bits])
 
 
 def to_srgb(stored: NDArray[np.generic], encoding: LabEncoding) -> NDArray[np.float32]:
