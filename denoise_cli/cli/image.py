@@ -86,8 +86,8 @@ Quality = Annotated[
     typer.Option(
         metavar="QUALITY",
         help="Quality of JPEG, WebP, AVIF, HEIF, JPEG XL and JPEG 2000: 1 to 100, where 100 makes WebP, JPEG XL and "
-        "JPEG 2000 lossless; or keep: a JPEG that was a JPEG is compressed as before, lossless WebP stays lossless, "
-        "and all else has a quality of 95 (HEIF 75).",
+        "JPEG 2000 lossless; or keep: a JPEG that was a JPEG is compressed as before, lossless WebP and JPEG XL stay "
+        "lossless, and all else has a quality of 95 (HEIF 75).",
     ),
 ]
 Dither = Annotated[

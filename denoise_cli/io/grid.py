@@ -1,13 +1,14 @@
 """Pictures in rows and columns, with captions, as one PNG for comparison by eye."""
 
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from denoise_cli.files import write_atomically
 
@@ -38,7 +39,9 @@ def write_grid(path: Path, rows: Sequence[Sequence[Tile]], overwrite: bool, icc:
     Raises:
         UnwritableFile: the file cannot be written, or it exists and `overwrite` is false.
     """
-    height, width = (max(tile.pixels.shape[axis] for row in rows for tile in row) for axis in (0, 1))
+    tiles = [tile for row in rows for tile in row]
+    height = max(tile.pixels.shape[0] for tile in tiles)
+    width = max(max(tile.pixels.shape[1], _width_of(_caption(tile))) for tile in tiles)
     row_step, column_step = height + CAPTION_HEIGHT + GAP, width + GAP
     sheet = Image.new("RGB", (GAP + column_step * max(map(len, rows)), GAP + row_step * len(rows)), "white")
     for y, row in enumerate(rows):
@@ -54,8 +57,16 @@ def _draw(tile: Tile, width: int) -> Image.Image:
     values = np.rint(tile.pixels.clip(0, 1) * 255).astype(np.uint8)
     picture = Image.fromarray(np.repeat(values, 3 // values.shape[2], axis=2))
     captioned = Image.new("RGB", (width, CAPTION_HEIGHT + picture.height), "white")
-    # Pillow's built-in font may have no other letters.
-    caption = tile.caption.encode("ascii", "replace").decode()
-    ImageDraw.Draw(captioned).text((0, 2), caption, fill="black")
+    ImageDraw.Draw(captioned).text((0, 2), _caption(tile), fill="black")
     captioned.paste(picture, (0, CAPTION_HEIGHT))
     return captioned
+
+
+def _caption(tile: Tile) -> str:
+    """What is written: Pillow's built-in font may have no letters but these."""
+    return tile.caption.encode("ascii", "replace").decode()
+
+
+def _width_of(caption: str) -> int:
+    """In pixels."""
+    return math.ceil(ImageFont.load_default().getlength(caption))

@@ -156,8 +156,8 @@ def write(
         kind: a name from `WRITABLE`, or "dng" for a digital negative.
         software: the name of the program, for the metadata.
         quality: 1 to 100 for lossy formats; 100 makes WebP, JPEG XL and JPEG 2000 lossless. None for that of the
-            photo's own file, if it is a JPEG that becomes a JPEG or a lossless WebP that becomes a WebP; else 95, or
-            75 for HEIF.
+            photo's own file, if it is a JPEG that becomes a JPEG, or a lossless WebP or JPEG XL that stays one;
+            else 95, or 75 for HEIF.
         overwrite: whether an existing file is replaced.
         modified: the file's modification time, in nanoseconds since 1970; None for now.
 
@@ -243,6 +243,7 @@ def encode(photo: Photo | dng.DigitalNegative, kind: str, software: str, quality
         return LOSSLESS_ENCODERS[kind](photo, software)
     if kind in LOSSY_ENCODERS:
         default = heif.DEFAULT_QUALITY if kind == "heif" else pillow.DEFAULT_QUALITY
+        default = jxl.LOSSLESS if kind == "jxl" and photo.compression == "lossless" else default
         return LOSSY_ENCODERS[kind](photo, software, default if quality is None else quality)
     return pillow.encode(photo, kind, software, quality)
 

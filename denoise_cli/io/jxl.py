@@ -7,6 +7,7 @@ Source: ISO/IEC 18181-2.
 """
 
 import os
+from typing import Literal
 
 import numpy as np
 
@@ -28,7 +29,6 @@ from denoise_cli.io.jxl_header import (
     DCI_CURVE,
     GREY,
     P3,
-    PEAKS,
     PRIMARIES,
     RGB,
     SPOT,
@@ -37,10 +37,13 @@ from denoise_cli.io.jxl_header import (
     WHITES,
     Colours,
     Header,
+    is_lossless,
+    peak_of,
     read_header,
     tone_mapping_for,
     with_colours,
 )
+from denoise_cli.io.jxl_light import DCI_GAMMA, PEAKS, light_of
 from denoise_cli.io.limits import refuse_too_large
 from denoise_cli.io.mastering import Mastering
 from denoise_cli.io.metadata import Metadata, dpi_of, exif_for_result, split_orientation
@@ -52,7 +55,6 @@ FILE_TYPE = box(b"ftyp", b"jxl \x00\x00\x00\x00jxl ")
 MAX_METADATA = 2**24  # bytes that a compressed box may hold
 MAX_EXTRA = 8  # channels besides the colours; more are refused before they are decoded
 LOSSLESS = 100  # as a quality
-DCI_GAMMA = 2.6
 # White and primaries by code points, and the transfer functions that both kinds of numbers have.
 PRIMARIES_OF_CICP = {
     cicp.SRGB_PRIMARIES: (WHITES[D65], PRIMARIES[SRGB]),
@@ -113,31 +115,36 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     display = None if header.tone_mapping in (None, usual) else Mastering(tone_mapping=header.tone_mapping)
     meta = Metadata(exif=packed, xmp=xmp, icc=icc, cicp=numbers, dpi=dpi, mastering=display)
     depth = header.bits if pixels.dtype == np.uint16 and header.bits < 16 else None
-    return Photo(pixels, alpha, "jxl", meta, notes, depth=depth)
+    compression: Literal["lossless"] | None = "lossless" if is_lossless(codestream) else None
+    return Photo(pixels, alpha, "jxl", meta, notes, compression, depth)
 
 
 def encode(photo: Photo, software: str, quality: int) -> bytes:
     """The bytes of a file in the photo's own bit depth; arguments are those of `image.write`.
 
-    Colours that are not sRGB's are compressed without loss, whatever the quality: the encoder's lossy mode supports
-    only sRGB.
+    Colours of a profile that is not sRGB's are compressed without loss, whatever the quality: decoders cannot convert
+    to them. So is greyscale whose white is not D65, to which they convert it.
     """
     pixels, alpha, meta = photo.pixels, photo.alpha, photo.metadata
     H, W, C = pixels.shape
     colours = _colours_to_write(meta, C == 1, quality)
-    is_lossless = quality == LOSSLESS or colours is not None
-    depth = photo.depth if is_lossless and photo.bits == 16 else None
-    if not is_lossless and photo.bits > 8:
-        pixels = _linear(pixels)  # for which the encoder takes values of more than 8 bits
+    without_loss = quality == LOSSLESS or isinstance(colours, bytes)
+    without_loss |= C == 1 and isinstance(colours, Colours) and colours.white != WHITES[D65]
+    depth, stated = None if photo.bits == 32 else photo.depth or photo.bits, None
+    if not without_loss and not isinstance(colours, bytes) and (colours or _peak(meta)):
+        light = light_of(pixels, colours or Colours(GREY if C == 1 else RGB), _peak(meta))
+        pixels, alpha, stated = light, None if alpha is None else to_float(alpha), depth
+    elif not without_loss and photo.bits > 8:
+        pixels, stated = _linear(pixels), depth  # linear: the encoder takes deep values for it
     values = pixels if alpha is None else np.dstack([pixels, alpha])
-    if depth is not None:
-        values = from_16_bits(values, depth)
+    if without_loss and photo.bits == 16 and photo.depth is not None:
+        values = from_16_bits(values, photo.depth)
     encoded = bytes(
         load_imagecodecs().jpegxl_encode(
             values if values.shape[2] > 1 else values[..., 0],
-            level=None if is_lossless else quality,
-            lossless=is_lossless,
-            bitspersample=depth,
+            level=None if without_loss else quality,
+            lossless=without_loss,
+            bitspersample=photo.depth if without_loss and photo.bits == 16 else None,
             numthreads=os.cpu_count(),
         )
     )
@@ -147,7 +154,7 @@ def encode(photo: Photo, software: str, quality: int) -> bytes:
     parts.append(box(b"Exif", bytes(4), pack(exif_for_result(meta, software, W, H))))
     if meta.xmp:
         parts.append(box(b"xml ", meta.xmp))
-    codestream = with_colours(codestream, colours, C == 1, _tone_mapping(meta))
+    codestream = with_colours(codestream, colours, C == 1, _tone_mapping(meta), stated)
     return b"".join([CONTAINER, FILE_TYPE, *parts, box(b"jxlc", codestream)])
 
 
@@ -200,6 +207,12 @@ def _tone_mapping(meta: Metadata) -> int | None:
     if meta.mastering is not None and meta.mastering.tone_mapping is not None:
         return meta.mastering.tone_mapping
     return None if meta.cicp is None else _usual_tone_mapping(meta.cicp)
+
+
+def _peak(meta: Metadata) -> float | None:
+    """cd/m2 of the largest value, where a file states it."""
+    stated = None if meta.mastering is None else meta.mastering.tone_mapping
+    return None if stated is None else peak_of(stated) or None
 
 
 def _usual_tone_mapping(numbers: CodePoints) -> int | None:

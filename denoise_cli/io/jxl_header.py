@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from denoise_cli.imaging.transfer import HLG, PQ
 from denoise_cli.io.jxl_bits import BitReader, BitWriter
 from denoise_cli.io.jxl_profile import read_profile, write_profile
 
@@ -33,7 +32,6 @@ PRIMARIES = {
     P3: (0.680, 0.320, 0.265, 0.690, 0.150, 0.060),
 }
 TONE_MAPPING_BITS = 16 + 16 + 1 + 16
-PEAKS = {PQ: 10_000, HLG: 1_000}  # cd/m2, if a file does not state it
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,8 @@ class ExtraChannel:
 class Places:
     """Where parts of the header begin or end, in bits: all in the default `metadata` is one bit.
 
-    `colours_end` comes before the tone mapping, which only headers with extra fields have.
+    `colours_end` comes before the tone mapping, which only headers with extra fields have. The depth is that of the
+    colours; frames begin at a byte, and `frames_start` counts bytes.
     """
 
     size_end: int
@@ -76,6 +75,8 @@ class Places:
     metadata_end: int
     frames_start: int
     has_extra_fields: bool = False
+    depth_start: int = 0
+    depth_end: int = 0
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,9 @@ def read_header(codestream: bytes) -> Header:
             _skip_preview_size(reader)
         if is_animation := reader.flag():
             _skip_animation(reader)
+    depth_start = reader.position
     is_float, bits = _bit_depth(reader)
+    depth_end = reader.position
     reader.flag()  # whether buffers of 16 bits are enough
     extra = tuple(_extra_channel(reader) for _ in range(reader.choice(((0, 0), (1, 0), (2, 4), (1, 12)))))
     is_xyb = reader.flag()
@@ -147,14 +150,33 @@ def read_header(codestream: bytes) -> Header:
     _skip_transform(reader, is_xyb)
     metadata_end = reader.position
     profile = read_profile(reader) if colours is None else None
-    places = Places(size_end, colours_start, colours_end, metadata_end, -(-reader.position // 8), has_extra_fields)
+    frames_start = -(-reader.position // 8)
+    places = Places(
+        size_end, colours_start, colours_end, metadata_end, frames_start, has_extra_fields, depth_start, depth_end
+    )
     return Header(
         size, places, orientation, is_animation, bits, is_float, extra, is_xyb, colours, profile, tone_mapping
     )
 
 
+def is_lossless(codestream: bytes) -> bool:
+    """Whether a picture is stored as it was: neither as XYB nor by cosine transforms, as a JPEG's are.
+
+    Raises:
+        ValueError: it is damaged, or no codestream.
+    """
+    header = read_header(codestream)
+    reader = BitReader(codestream, 8 * header.places.frames_start)
+    by_cosines = reader.flag() or (reader.bits(2), reader.bits(1))[1] == 0  # all by default; or the frame's type, first
+    return not header.is_xyb and not by_cosines
+
+
 def with_colours(
-    codestream: bytes, colours: bytes | Colours | None, is_grey: bool, tone_mapping: int | None = None
+    codestream: bytes,
+    colours: bytes | Colours | None,
+    is_grey: bool,
+    tone_mapping: int | None = None,
+    bits: int | None = None,
 ) -> bytes:
     """A codestream whose values are in other colours than the encoder was told.
 
@@ -163,9 +185,20 @@ def with_colours(
         colours: a profile, or numbers of which white and primaries have names; None for sRGB's.
         is_grey: whether it has no colours.
         tone_mapping: the bits that say how bright white is, see `Header`; only for a codestream that does not say it.
+        bits: per value of the integers that a decoder returns; None for what the codestream says. Only for one whose
+            colours are stored as XYB, and which does not hold defaults alone.
     """
     header = read_header(codestream)
     places = header.places
+
+    def copy_to_colours(start: int) -> None:
+        if bits is not None:
+            writer.copy(codestream, start, places.depth_start)
+            _write_depth(writer, bits)
+            start = places.depth_end
+        assert places.colours_start is not None
+        writer.copy(codestream, start, places.colours_start)
+
     profile = colours if isinstance(colours, bytes) else None
     writer = BitWriter()
     if places.colours_start is None:
@@ -176,9 +209,9 @@ def with_colours(
         writer.copy(codestream, 0, places.size_end)
         writer.bits(0b10, 2)  # not all is default: extra fields,
         writer.bits(0, 3 + 3)  # upright, with neither another size nor a preview nor frames
-        writer.copy(codestream, places.size_end + 2, places.colours_start)
+        copy_to_colours(places.size_end + 2)
     else:
-        writer.copy(codestream, 0, places.colours_start)
+        copy_to_colours(0)
     writer.bits(0, 1)  # not the default
     writer.bits(profile is not None, 1)
     _write_enumerated(writer, GREY if is_grey else RGB)
@@ -198,6 +231,19 @@ def with_colours(
 def tone_mapping_for(peak: float) -> int:
     """The bits that say how bright the largest value is, in cd/m2; black is then no light."""
     return int(np.float16(peak).view(np.uint16))
+
+
+def peak_of(tone_mapping: int) -> float:
+    """What `tone_mapping_for` was given, of bits that may say more."""
+    return float(np.uint16(tone_mapping & 0xFFFF).view(np.float16))
+
+
+def _write_depth(writer: BitWriter, bits: int) -> None:
+    writer.bits(0, 1)  # integers
+    usual = {8: 0, 10: 1, 12: 2}
+    writer.bits(usual.get(bits, 3), 2)
+    if bits not in usual:
+        writer.bits(bits - 1, 6)
 
 
 def _write_numbers(writer: BitWriter, colours: Colours, is_grey: bool) -> None:

@@ -22,3 +22,17 @@ def test_pictures_stand_in_rows_and_columns_at_their_own_size(tmp_path: Path) ->
     assert (grid[top : top + 10, GAP + right : GAP + right + 12] == 255).all()
     assert (grid[top + down : top + down + 20, GAP : GAP + 30] == 153).all()
     assert (grid[GAP:top, GAP : GAP + 30] < 255).any()
+
+
+def test_captions_of_narrow_pictures_are_whole(tmp_path: Path) -> None:
+    caption = "before, most noise"
+    rows = {
+        width: [[Tile(caption, flat(0.2, width=width)), Tile(caption, flat(0.2, width=width))]] for width in (9, 300)
+    }
+    shown = {}
+    for width, row in rows.items():
+        write_grid(tmp_path / f"{width}.png", row, overwrite=False)
+        shown[width] = np.asarray(Image.open(tmp_path / f"{width}.png").convert("L"))[GAP : GAP + CAPTION_HEIGHT]
+
+    black = {width: int((letters < 128).sum()) for width, letters in shown.items()}
+    assert black[9] == black[300] > 100  # both captions, letter for letter

@@ -119,9 +119,11 @@ def test_light_beyond_white_survives_lossy_compression(read_bytes: Read) -> None
     assert back.pixels.max() > 3.9
 
 
-def test_lossy_files_are_smaller(astronaut: Pixels) -> None:
+@pytest.mark.parametrize("cicp", [None, CodePoints(12, 13), CodePoints(9, PQ)])
+def test_lossy_files_are_smaller(cicp: CodePoints | None, astronaut: Pixels) -> None:
     sizes = [
-        len(image.encode(Photo(astronaut[:128, :128], None, "t"), "jxl", "t", quality)) for quality in (60, 95, 100)
+        len(image.encode(Photo(astronaut[:128, :128], None, "t", Metadata(cicp=cicp)), "jxl", "t", quality))
+        for quality in (60, 95, 100)
     ]
 
     assert sizes == sorted(sizes)
@@ -316,7 +318,7 @@ def test_colours_by_numbers_stay_numbers(
     plain = with_colours(imagecodecs.jpegxl_encode(picture, lossless=True), None, is_grey=False)
 
     photo = read_bytes(with_numbers(plain, RGB, primaries, transfer))
-    back = read_bytes(image.encode(photo, "jxl", "test", 60))  # without loss: the lossy mode supports only sRGB
+    back = read_bytes(image.encode(photo, "jxl", "test"))
 
     for found in (photo, back):
         np.testing.assert_array_equal(found.pixels, picture)
@@ -326,6 +328,85 @@ def test_colours_by_numbers_stay_numbers(
     colours = read_header(codestream_of(image.encode(photo, "jxl", "test"))).colours
     assert colours is not None
     assert (colours.primaries, colours.transfer) == (PRIMARIES[primaries], transfer)
+
+
+def smooth(dtype: type[np.generic]) -> Pixels:
+    """(48, 64, 3) soft colours, of which lossy compression loses little."""
+    y, x = np.mgrid[0:48, 0:64]
+    waves = np.stack([np.sin(x / 9), np.cos(y / 7), np.sin((x + y) / 11)], axis=-1) * 0.2 + 0.5
+    return np.rint(waves * np.iinfo(dtype).max).astype(dtype)
+
+
+@pytest.mark.parametrize("peak", [None, 400])
+@pytest.mark.parametrize("transfer", [1, LINEAR, 13, PQ, 17, HLG])
+@pytest.mark.parametrize("primaries", [1, 9, 11, 12])
+def test_colours_by_numbers_are_compressed_as_lossy_as_srgb(
+    primaries: int, transfer: int, peak: int | None, read_bytes: Read
+) -> None:
+    """libjxl, which converts the light that is stored to the colours that the header states, is the judge."""
+    mastering = None if peak is None else Mastering(tone_mapping=tone_mapping_for(peak))
+    pixels = smooth(np.uint16)
+    meta = Metadata(cicp=CodePoints(primaries, transfer), mastering=mastering)
+    photo = Photo(pixels, None, "test", meta, depth=10)
+
+    lossy = image.encode(photo, "jxl", "test", 99)
+
+    back = read_bytes(lossy)
+    assert read_header(codestream_of(lossy)).is_xyb
+    assert read_header(codestream_of(lossy)).bits == 10
+    errors = to_float(back.pixels) - to_float(pixels)
+    assert np.abs(errors).mean() < 0.002
+    assert np.abs(errors.mean(axis=(0, 1))).max() < 0.0003
+    assert back.depth == 10
+    assert back.metadata.mastering == mastering
+
+
+@pytest.mark.parametrize("transfer", [13, PQ, HLG])
+def test_grey_by_numbers_is_compressed_as_lossy_as_srgb(transfer: int, read_bytes: Read) -> None:
+    grey = smooth(np.uint16)[..., :1]
+    photo = Photo(grey, None, "test", Metadata(cicp=CodePoints(9, transfer)))
+
+    lossy = image.encode(photo, "jxl", "test", 99)
+
+    assert read_header(codestream_of(lossy)).is_xyb
+    assert np.abs(to_float(read_bytes(lossy).pixels) - to_float(grey)).max() < 0.02
+
+
+def test_transparency_of_lossy_wide_gamut_is_exact(read_bytes: Read) -> None:
+    pixels = smooth(np.uint8)
+    photo = Photo(pixels, pixels[..., 1], "test", Metadata(cicp=CodePoints(12, 13)))
+
+    back = read_bytes(image.encode(photo, "jxl", "test", 90))
+
+    assert back.pixels.dtype == np.uint8
+    assert back.alpha is not None
+    np.testing.assert_array_equal(back.alpha, pixels[..., 1])
+    assert np.abs(back.pixels.astype(int) - pixels).max() < 8
+
+
+@pytest.mark.parametrize("name", ["lossy", "lossless", "from jpeg", "lossy, wide", "lossless, wide"])
+def test_files_stay_as_lossy_as_they_were(name: str, picture: Pixels, read_bytes: Read) -> None:
+    """A quality that is kept: what was lossless has to come back exactly, and nothing else may grow to that size."""
+    wide = Photo(picture, None, "test", Metadata(cicp=CodePoints(12, 13)))
+    jpeg = BytesIO()
+    Image.fromarray(picture).save(jpeg, "JPEG")
+    data = {
+        "lossy": lambda: imagecodecs.jpegxl_encode(picture, level=90, lossless=False),
+        "lossless": lambda: imagecodecs.jpegxl_encode(picture, lossless=True),
+        "from jpeg": lambda: imagecodecs.jpegxl_encode_jpeg(jpeg.getvalue(), usecontainer=True),
+        "lossy, wide": lambda: image.encode(wide, "jxl", "test", 90),
+        "lossless, wide": lambda: image.encode(wide, "jxl", "test", 100),
+    }[name]()
+
+    photo = read_bytes(bytes(data))
+    again = image.encode(photo, "jxl", "test")
+
+    was_lossless = name.startswith("lossless")
+    assert (photo.compression == "lossless") == was_lossless
+    assert image.is_lossless(photo, "jxl", None) == was_lossless
+    assert read_header(codestream_of(again)).is_xyb != was_lossless
+    if was_lossless:
+        np.testing.assert_array_equal(read_bytes(again).pixels, photo.pixels)
 
 
 def test_srgb_by_numbers_is_nothing_to_remember(picture: Pixels, read_bytes: Read) -> None:
