@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from denoise_cli.io import auxiliary, c2pa, item_properties, mastering
+from denoise_cli.io import auxiliary, c2pa, item_properties, mastering, pillow, uncompressed
 from denoise_cli.io.codecs import load_library
 from denoise_cli.io.exif import PREFIX, pack, parse
+from denoise_cli.io.heif_items import primary_item
+from denoise_cli.io.item_properties import PROFILES
 from denoise_cli.io.limits import refuse_too_large
 from denoise_cli.io.metadata import Metadata, dpi_of, exif_for_result, split_orientation
 from denoise_cli.io.photo import Photo, from_16_bits, scale_to_16_bits, split_alpha, unpremultiply
@@ -24,7 +26,8 @@ SMALLEST_TILE, LARGEST_TILE, TILE_STEP = 512, 2048, 64
 MAX_TILES = 990  # libheif takes 1000 items: tiles, the picture that they make up, and metadata
 SRGB = {"color_primaries": 1, "transfer_characteristics": 13}
 UNCOMPRESSED = b"unci"  # the kind of an item
-BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+JPEG = b"jpeg"
+BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"mif2", b"msf1", JPEG}
 
 
 def is_heif(data: bytes) -> bool:
@@ -44,10 +47,12 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         ValueError: the picture is too large or of an unsupported kind; with a message for the user.
         OSError, RuntimeError and others: the file is damaged.
     """
+    if any(kind in data[: item_properties.SEARCHED] for kind in (UNCOMPRESSED, JPEG)):
+        kind, item = primary_item(data)
+        if kind in (UNCOMPRESSED, JPEG):
+            return _without_libheif(data, kind, item, max_pixels)
     container = load("reading HEIF").open_heif(data, convert_hdr_to_8bit=False, hdr_to_16bit=False)
     if not len(container):
-        if UNCOMPRESSED in data[: item_properties.SEARCHED]:
-            raise ValueError("an uncompressed picture (ISO/IEC 23001-17): convert it to another format first")
         raise ValueError("holds no picture that libheif can decode")
     picture = container[container.primary_index]
     info: dict[str, Any] = picture.info
@@ -72,6 +77,34 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     notes = auxiliary.notes_on(data, len(container)) + c2pa.notes_on(data, "heif")
     depth = info["bit_depth"] if pixels.dtype == np.uint16 else None
     return Photo(pixels, alpha, "heif", metadata, notes, depth=depth)
+
+
+def _without_libheif(data: bytes, kind: bytes, item: bytes, max_pixels: int) -> Photo:
+    """The primary picture of a kind that libheif is built without: not compressed, or as a JPEG."""
+    properties = item_properties.properties_of(data)
+    if kind == JPEG:
+        if turned := uncompressed.TURNED & dict(properties).keys():
+            raise ValueError(f"a JPEG in HEIF, to be turned or cut ({min(turned).decode()}): convert it first")
+        photo = pillow.decode(item, max_pixels)
+        pixels, alpha, depth = photo.pixels, photo.alpha, None
+    else:
+        values, bits = uncompressed.decode(item, properties, max_pixels)
+        pixels, alpha = split_alpha(_scaled(values, bits))
+        depth = bits if 8 < bits < 16 else None
+    profiles = [contents[4:] for name, contents in properties if name == b"colr" and contents[:4] in PROFILES]
+    cicp = item_properties.colours_of(data, properties)
+    notes = auxiliary.notes_on(data) + c2pa.notes_on(data, "heif")
+    if any(name in data[: item_properties.SEARCHED] for name in (b"Exif", b"application/rdf+xml")):
+        notes += ("left out: EXIF and XMP",)
+    metadata = Metadata(icc=next(iter(profiles), None), cicp=cicp, mastering=mastering.of_boxes(properties))
+    return Photo(pixels, alpha, "heif", metadata, notes, depth=depth)
+
+
+def _scaled(values: np.ndarray, bits: int) -> np.ndarray:
+    """Values of fewer than 8 bits to 8, of more to 16."""
+    if bits < 8:
+        return np.rint(values * (255 / (2**bits - 1))).astype(np.uint8)
+    return scale_to_16_bits(values, bits)
 
 
 def encode(photo: Photo, software: str, quality: int) -> bytes:
