@@ -12,6 +12,7 @@ from denoise_cli.errors import UnreadableFile
 # What decoders raise when they reject data, and when they fail to notice that data is damaged.
 REJECTIONS = (OSError, ValueError, RuntimeError, SyntaxError, Image.DecompressionBombError)
 UNNOTICED_DAMAGE = (ArithmeticError, AttributeError, EOFError, LookupError, TypeError, struct.error, zlib.error)
+PILLOW_ON_PIXELS = "when reading image file"  # the end of what it says of damage of any kind in them
 MAX_REASON_LENGTH = 200  # characters
 
 
@@ -32,7 +33,10 @@ def decoder_errors(name: object) -> Iterator[None]:
     except MemoryError as error:
         raise UnreadableFile(name, "does not fit into memory") from error
     except REJECTIONS as error:
-        raise UnreadableFile(name, f"cannot be decoded: {one_line(error)}") from error
+        reason = one_line(error)
+        if reason.endswith(PILLOW_ON_PIXELS):
+            reason = "its pixel data is damaged"
+        raise UnreadableFile(name, f"cannot be decoded: {reason}") from error
     except UNNOTICED_DAMAGE as error:
         raise UnreadableFile(name, "cannot be decoded: it is damaged") from error
 

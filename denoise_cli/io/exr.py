@@ -3,7 +3,8 @@
 It is encoded as sRGB when it is read, as photos are, and decoded when it is written. The colours of the file are those
 of its chromaticities, which become a profile.
 
-Source: Academy Software Foundation, "Technical Introduction to OpenEXR".
+Source: Academy Software Foundation, "Technical Introduction to OpenEXR"; ImfRgbaYca.cpp in OpenEXR's library, which its
+Python binding leaves out, for luminance with two colours of half the resolution.
 
 Legend: H x W pixels.
 """
@@ -30,6 +31,9 @@ CHROMATICITIES = "chromaticities"
 SRGB = (0.64, 0.33, 0.3, 0.6, 0.15, 0.06, 0.3127, 0.329)  # red, green, blue and white
 # Attributes that describe the file rather than the picture.
 LAYOUT = {"channels", "compression", "lineOrder", "type", "name", "version", "view", "chunkCount", "tiles", "preview"}
+# Colours between two that are known, from the seven on each side, the nearest last.
+BETWEEN = (0.002128, -0.007540, 0.019597, -0.043159, 0.087929, -0.186077, 0.627123)
+LUMINANCE, COLOURS = "Y", ("RY", "BY")
 IS_HALF = "half"  # among the attributes that are kept: whether values have 16 bits
 
 
@@ -62,7 +66,7 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     part, names = next(((part, names) for part, names in found if names), (None, {}))
     if part is None:
         raise ValueError(f"channels {', '.join(sorted(parts[0].channels))}: only RGB and grey are read")
-    light, alpha = _values(part, names)
+    light, alpha = _values(part, names, _luminance_weights(part.header))
     left_out = sorted(set(part.channels) - set(names.values()))
     notes: tuple[str, ...] = (f"channels that are left out: {', '.join(left_out)}",) if left_out else ()
     if len(parts) > 1:
@@ -113,23 +117,31 @@ def _refuse_too_large(headers: list[dict[str, Any]], max_pixels: int) -> None:
 
 
 def _names(channels: dict[str, Any]) -> dict[str, str]:
-    """The names of a part's channels by what they are: R, G and B, or Y, and A; of its first layer that has them."""
+    """The names of a part's channels by what they are, of its first layer that has them.
+
+    These are R, G and B, or Y, or Y with RY and BY; and A.
+    """
     layers = sorted({name.rpartition(".")[0] for name in channels})  # the empty name comes first
     for layer in layers:
         prefix = f"{layer}." if layer else ""
         for colours in ("RGB", "Y"):
             wanted = {colour: prefix + colour for colour in colours}
-            is_luminance = colours == "Y" and prefix + "RY" in channels
-            if all(name in channels for name in wanted.values()) and not is_luminance:
+            if colours == LUMINANCE and prefix + COLOURS[0] in channels:
+                wanted |= {colour: prefix + colour for colour in COLOURS}
+            if all(name in channels for name in wanted.values()):
                 return wanted | ({"A": prefix + "A"} if prefix + "A" in channels else {})
     return {}
 
 
-def _values(part: Any, names: dict[str, str]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+def _values(
+    part: Any, names: dict[str, str], weights: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
     """Linear light, (H, W, C), and opacity, (H, W), by which it is no longer multiplied."""
     planes = {colour: part.channels[name].pixels for colour, name in names.items()}
     if any(plane.dtype not in (np.float16, np.float32) for plane in planes.values()):
         raise ValueError("integers: only half and floating point are read")
+    if COLOURS[0] in planes:
+        planes = _from_luminance(planes, weights)
     if len({plane.shape for plane in planes.values()}) > 1:
         raise ValueError("channels of several sizes: convert it to RGB first")
     opacity = planes.pop("A", None)
@@ -141,6 +153,38 @@ def _values(part: Any, names: dict[str, str]) -> tuple[NDArray[np.float32], NDAr
     alpha = opacity.astype(np.float32)
     straight: NDArray[np.float32] = unpremultiply(light, alpha)  # type: ignore[assignment]
     return straight, alpha
+
+
+def _luminance_weights(header: dict[str, Any]) -> NDArray[np.float32]:
+    """How much red, green and blue contribute to the luminance of white, (3,)."""
+    points = np.array(header.get(CHROMATICITIES, SRGB), float).reshape(4, 2).T
+    axes = np.stack([points[0] / points[1], np.ones(4), (1 - points.sum(axis=0)) / points[1]])
+    return np.linalg.solve(axes[:, :3], axes[:, 3]).astype(np.float32)
+
+
+def _from_luminance(planes: dict[str, NDArray[Any]], weights: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+    """R, G and B, and A if it is among the planes, of luminance and colours, which are relative to it."""
+    light = planes[LUMINANCE].astype(np.float32)
+    H, W = light.shape
+    red, blue = ((1 + _doubled(_doubled(planes[name], 0, H), 1, W)) * light for name in COLOURS)
+    green = (light - weights[0] * red - weights[2] * blue) / weights[1]
+    return {"R": red, "G": green, "B": blue} | ({"A": planes["A"]} if "A" in planes else {})
+
+
+def _doubled(plane: NDArray[Any], axis: int, length: int) -> NDArray[np.float32]:
+    """A plane with values between those that it has, along an axis, up to a length of which it has half."""
+    known = np.moveaxis(plane.astype(np.float32), axis, 0)
+    if len(known) != -(-length // 2):
+        raise ValueError("colours that do not have half the resolution: convert it to RGB first")
+    count = len(BETWEEN)
+    padded = np.pad(known, ((count - 1, count), (0, 0)), mode="edge")
+    wide = np.empty((2 * len(known), known.shape[1]), np.float32)
+    wide[::2] = known
+    wide[1::2] = sum(
+        weight * (padded[at : at + len(known)] + padded[2 * count - 1 - at :][: len(known)])
+        for at, weight in enumerate(BETWEEN)
+    )
+    return np.moveaxis(wide[:length], 0, axis)
 
 
 def _is_kept(name: str, value: object) -> bool:

@@ -60,23 +60,9 @@ FORMATS = {
     "j2k": Format((".j2k", ".j2c", ".jpc")),
     "dng": Format((".dng",)),
 }
-SIGNS = (  # where each stands, what it is, and what it stands for
-    (0, b"\x89PNG", "a PNG"),
-    (0, b"\xff\xd8\xff", "a JPEG"),
-    (0, b"GIF8", "a GIF"),
-    (0, b"BM", "a BMP"),
-    (8, b"WEBP", "a WebP"),
-    (4, b"ftypavi", "an AVIF"),
-    (4, b"ftyp", "an HEIF or a clip"),
-)
 WRITABLE = [name for name, known in FORMATS.items() if known.depths]
 TARGETS = [*WRITABLE, "dng"]  # a DNG can only be made from camera RAW
 EXTENSIONS = {extension for known in FORMATS.values() for extension in known.extensions} | raw_formats.EXTENSIONS
-
-
-def signed_as(data: bytes) -> str | None:
-    """What a file calls itself by its first bytes, with an article; None if it is none of the formats of the web."""
-    return next((what for place, sign, what in SIGNS if data[place : place + len(sign)] == sign), None)
 
 
 def is_photo(path: Path) -> bool:

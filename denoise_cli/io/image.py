@@ -17,13 +17,30 @@ from PIL import UnidentifiedImageError
 from denoise_cli.errors import UnreadableFile, UnwritableFile
 from denoise_cli.files import write_atomically
 from denoise_cli.imaging.pixels import convert, white_value
-from denoise_cli.io import avif, development, dng, exr, heif, jp2, jxl, pillow, png, pnm, radiance, raw_formats, tiff
+from denoise_cli.io import (
+    avif,
+    avif_repair,
+    bmp,
+    damage,
+    development,
+    dng,
+    exr,
+    heif,
+    jp2,
+    jxl,
+    pillow,
+    png,
+    pnm,
+    radiance,
+    raw_formats,
+    tiff,
+)
 from denoise_cli.io.camera_exif import CR3
 from denoise_cli.io.cicp import CodePoints
 from denoise_cli.io.codecs import load_imagecodecs
 from denoise_cli.io.companions import OTHER_PICTURE
 from denoise_cli.io.decoding import decoder_errors, one_line
-from denoise_cli.io.formats import FORMATS, TARGETS, WRITABLE, is_photo, kind_for, kind_named, signed_as
+from denoise_cli.io.formats import FORMATS, TARGETS, WRITABLE, is_photo, kind_for, kind_named
 from denoise_cli.io.limits import MAX_PIXELS
 from denoise_cli.io.metadata import UPRIGHT, Metadata, reset_xmp
 from denoise_cli.io.photo import Photo
@@ -69,6 +86,7 @@ DECODERS: tuple[tuple[Callable[[bytes], bool], Callable[[bytes, int], Photo]], .
     (pnm.is_netpbm, pnm.decode),
     (radiance.is_radiance, radiance.decode),
     (exr.is_exr, exr.decode),
+    (bmp.is_unusual, bmp.decode),
 )
 # Formats that Pillow does not write, or not well enough, by their names in `FORMATS`: without loss, with a quality, and
 # those that hold pixels alone.
@@ -335,12 +353,16 @@ def _decode(data: bytes, extension: str, max_pixels: int, name: object) -> Photo
             return decode(data, max_pixels)
     if data.startswith(raw_formats.SIGNATURES) or data[4:12] == CR3:
         return RawFile(data, max_pixels, name)
+    if avif_repair.is_avif(data):
+        data = avif_repair.repaired(data)
     try:
         return pillow.decode(data, max_pixels)
     except UnidentifiedImageError as error:
+        if avif_repair.is_avif(data):
+            return avif_repair.decode(data, pillow.avif_bits(data), max_pixels)
         if extension not in raw_formats.EXTENSIONS:
-            if what := signed_as(data):
-                raise ValueError(f"begins like {what}, but is damaged or of an unknown kind") from error
+            if what := damage.described(data):
+                raise ValueError(what) from error
             raise
     return RawFile(data, max_pixels, name)
 

@@ -29,7 +29,7 @@ def properties_of(data: bytes) -> list[Property]:
         parts = list(boxes_of(inside[b"iprp"]))
         known = [each for name, contents in parts if name == b"ipco" for each in boxes_of(contents)]
         owners = [contents for name, contents in parts if name == b"ipma"]
-        numbers = [number for contents in owners for owner, number in _owned(contents) if owner == item]
+        numbers = [number for contents in owners for owner, number, _ in owned(contents) if owner == item]
         return [known[number - 1] for number in numbers if number]
     except (struct.error, IndexError) as error:
         raise ValueError("its list of properties is damaged") from error
@@ -60,8 +60,14 @@ def colours_of(data: bytes, properties: list[Property]) -> CodePoints | None:
     return None if numbers is None or len(numbers) < 6 else stated(*struct.unpack(">3H", numbers[:6]))
 
 
-def _owned(contents: bytes) -> Iterator[tuple[int, int]]:
-    """The number of each item with that of each of its properties."""
+def owned(contents: bytes) -> Iterator[tuple[int, int, int]]:
+    """The number of each item with that of each of its properties, and where that stands in these contents.
+
+    The highest bit there says that the property must be understood.
+
+    Raises:
+        IndexError: the list is damaged.
+    """
     version, flags, entries = contents[0], contents[3], int.from_bytes(contents[4:8], "big")
     at, id_size, size = 8, 4 if version else 2, 2 if flags & 1 else 1
     for _ in range(entries):
@@ -71,5 +77,5 @@ def _owned(contents: bytes) -> Iterator[tuple[int, int]]:
             number = int.from_bytes(contents[at : at + size], "big")
             if at + size > len(contents):
                 raise IndexError(at)
-            yield item, number & (0x7FFF if size == 2 else 0x7F)  # the highest bit says that it must be understood
+            yield item, number & (0x7FFF if size == 2 else 0x7F), at
             at += size

@@ -11,7 +11,7 @@ from PIL import Image, ImageFile
 
 from denoise_cli.imaging.pixels import inverted, strips
 from denoise_cli.imaging.transfer import LINEAR
-from denoise_cli.io import auxiliary, c2pa, companions, item_properties, mastering, photoshop, png
+from denoise_cli.io import auxiliary, avif_repair, c2pa, companions, item_properties, mastering, photoshop, png
 from denoise_cli.io.cicp import SRGB_PRIMARIES, CodePoints
 from denoise_cli.io.codecs import load_imagecodecs
 from denoise_cli.io.companions import Companions
@@ -104,12 +104,15 @@ def _decoded(data: bytes, max_pixels: int) -> tuple[Photo, int]:
     if is_cmyk:
         inks = inverted(values)
         return Photo(inks[..., :3], None, kind, metadata, black=inks[..., 3], compression=compression), orientation
+    if kind == "avif":  # Pillow turns a picture, but does not cut it
+        properties = item_properties.properties_of(data)
+        values = values[avif_repair.shown(values.shape[1::-1], properties)]
     pixels, alpha = split_alpha(values)
-    if kind == "avif" and item_properties.is_monochrome(item_properties.properties_of(data)):
+    if kind == "avif" and item_properties.is_monochrome(properties):
         pixels = pixels[..., :1]  # Pillow reads it as RGB if there is transparency
     depth = None if deep is None else DEEP_JPEG_BITS
     if kind == "avif" and pixels.dtype == np.uint16:
-        depth = _avif_bits(data)
+        depth = avif_bits(data)
     photo = Photo(pixels, alpha, kind, metadata, compression=compression, depth=depth, is_bilevel=is_bilevel)
     return photo, orientation
 
@@ -226,7 +229,7 @@ def _deep_values(data: bytes, kind: str) -> np.ndarray | None:
     """(H, W, C) uint16, for files that Pillow would reduce to 8 bits: 16-bit PNG, deep AVIF; None for others."""
     if kind == "png" and data[24] == 16:
         return np.atleast_3d(load_imagecodecs().png_decode(data))
-    if kind == "avif" and (bits := _avif_bits(data)) > 8:
+    if kind == "avif" and (bits := avif_bits(data)) > 8:
         return scale_to_16_bits(np.atleast_3d(load_imagecodecs().avif_decode(data)), bits)
     return None
 
@@ -248,7 +251,7 @@ def _deep_jpeg_values(data: bytes) -> np.ndarray:
     return scale_to_16_bits(values, DEEP_JPEG_BITS)
 
 
-def _avif_bits(data: bytes) -> int:
+def avif_bits(data: bytes) -> int:
     """Bits per value: two flags in the codec's configuration (AV1-ISOBMFF 2.3.3) stand for more than 8 and for 12."""
     at = data.find(b"av1C")
     flags = data[at + 6] if 0 <= at < len(data) - 6 else 0
