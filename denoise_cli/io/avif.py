@@ -1,6 +1,7 @@
-"""AVIF with 10 or 12 bits per value, or with colours by code points, through imagecodecs.
+"""AVIF: read by Pillow, and by imagecodecs what that refuses; written by imagecodecs with 10 or 12 bits per value, or
+with colours by code points.
 
-It writes no metadata: that is added to the file here.
+imagecodecs writes no metadata: that is added to the file here.
 
 Source: ISO/IEC 14496-12, section 8.11; ISO/IEC 23008-12, section 6 and annex A.
 """
@@ -9,8 +10,9 @@ import os
 import struct
 
 import numpy as np
+from PIL import UnidentifiedImageError
 
-from denoise_cli.io import pillow
+from denoise_cli.io import avif_repair, pillow
 from denoise_cli.io.boxes import box, boxes_of
 from denoise_cli.io.codecs import load_imagecodecs
 from denoise_cli.io.exif import pack
@@ -24,6 +26,30 @@ SPEED = 6
 PICTURE = 1  # the number of the item that is the photo
 ITEM_INFO = 2  # version of a box
 FIELD_SIZES = 0x44, 0x00  # of the box with places: four bytes each for a place and a length, none for others
+
+
+def is_avif(data: bytes) -> bool:
+    """Whether a file is AVIF, by its first bytes."""
+    return data[4:11] == b"ftypavi"
+
+
+def decode(data: bytes, max_pixels: int) -> Photo:
+    """Decode a still picture.
+
+    Args:
+        data: the file.
+        max_pixels: larger pictures are refused.
+
+    Raises:
+        MissingDependency: imagecodecs is not installed, and needed.
+        ValueError: the picture is too large, damaged or of an unsupported kind; with a message for the user.
+        OSError and others: the file is damaged.
+    """
+    data = avif_repair.repaired(data)
+    try:
+        return pillow.decode(data, max_pixels)
+    except UnidentifiedImageError:
+        return avif_repair.decode(data, pillow.avif_bits(data), max_pixels)
 
 
 def encode(photo: Photo, software: str, quality: int) -> bytes:

@@ -25,11 +25,6 @@ TURNED = {b"irot", b"imir", CUT}
 ESSENTIAL = 0x80
 
 
-def is_avif(data: bytes) -> bool:
-    """Whether a file is AVIF, by its first bytes."""
-    return data[4:11] == b"ftypavi"
-
-
 def repaired(data: bytes) -> bytes:
     """The file as libavif reads it: see the two functions below.
 

@@ -26,8 +26,8 @@ def primary_item(data: bytes) -> tuple[bytes, bytes]:
         pitm, iinf, iloc = (inside[name] for name in (b"pitm", b"iinf", b"iloc"))
         primary = int.from_bytes(pitm[4 : 8 if pitm[0] else 6], "big")
         infos = (contents for _, contents in boxes_of(iinf[8 if iinf[0] else 6 :]))
-        kinds = {number: kind for number, kind in map(_kind, infos)}
-        method, extents = next(entry for number, *entry in _places(iloc) if number == primary)
+        kinds = dict(map(_kind, infos))
+        _, method, extents = next(places for places in _places(iloc) if places[0] == primary)
         source = {IN_FILE: data, IN_BOX: inside.get(b"idat", b"")}[method]
         parts = [source[start : start + length if length else None] for start, length in extents]
         if any(length > len(part) for part, (_, length) in zip(parts, extents, strict=True)):

@@ -19,7 +19,6 @@ from denoise_cli.files import write_atomically
 from denoise_cli.imaging.pixels import convert, white_value
 from denoise_cli.io import (
     avif,
-    avif_repair,
     bmp,
     damage,
     development,
@@ -87,6 +86,7 @@ DECODERS: tuple[tuple[Callable[[bytes], bool], Callable[[bytes, int], Photo]], .
     (radiance.is_radiance, radiance.decode),
     (exr.is_exr, exr.decode),
     (bmp.is_unusual, bmp.decode),
+    (avif.is_avif, avif.decode),
 )
 # Formats that Pillow does not write, or not well enough, by their names in `FORMATS`: without loss, with a quality, and
 # those that hold pixels alone.
@@ -353,13 +353,9 @@ def _decode(data: bytes, extension: str, max_pixels: int, name: object) -> Photo
             return decode(data, max_pixels)
     if data.startswith(raw_formats.SIGNATURES) or data[4:12] == CR3:
         return RawFile(data, max_pixels, name)
-    if avif_repair.is_avif(data):
-        data = avif_repair.repaired(data)
     try:
         return pillow.decode(data, max_pixels)
     except UnidentifiedImageError as error:
-        if avif_repair.is_avif(data):
-            return avif_repair.decode(data, pillow.avif_bits(data), max_pixels)
         if extension not in raw_formats.EXTENSIONS:
             if what := damage.described(data):
                 raise ValueError(what) from error

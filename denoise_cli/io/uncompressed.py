@@ -196,9 +196,9 @@ def _values(rows: NDArray[np.uint8], width: int, layout: Layout) -> NDArray[np.u
 
 def _numbers(bits: NDArray[np.uint8], count: int) -> NDArray[np.uint16]:
     """Numbers from their bits, the last axis, of which the last ones count."""
-    values = np.zeros(bits.shape[:-1], np.uint16)
+    values: NDArray[np.uint16] = np.zeros(bits.shape[:-1], np.uint16)
     for place in range(bits.shape[-1] - count, bits.shape[-1]):
-        values = values << 1 | bits[..., place]
+        values = (values << 1 | bits[..., place]).astype(np.uint16)
     return values
 
 
@@ -221,6 +221,7 @@ def _halved(data: bytes, layout: Layout) -> dict[int, NDArray[np.uint16]]:
 def _rgb(planes: dict[int, NDArray[np.uint16]]) -> NDArray[np.uint8]:
     """RGB, by the matrix that files are read with that state none: that of JPEG."""
     H, W = planes[Y].shape
-    wide = [plane.repeat(H // len(plane), 0).repeat(W // plane.shape[1], 1) for plane in map(planes.get, (Y, CB, CR))]  # type: ignore[union-attr,arg-type]
+    wide = [planes[name].repeat(H // len(planes[name]), 0) for name in (Y, CB, CR)]
+    wide = [plane.repeat(W // plane.shape[1], 1) for plane in wide]
     bands = [Image.fromarray(plane.astype(np.uint8)) for plane in wide]
     return np.asarray(Image.merge("YCbCr", bands).convert("RGB"))

@@ -180,3 +180,28 @@ def test_a_missing_library_is_named(read_bytes: Read, monkeypatch: pytest.Monkey
         read_bytes(b"\x76\x2f\x31\x01" + bytes(100))
     with pytest.raises(MissingDependency, match=r"writing OpenEXR needs OpenEXR, .* pip install OpenEXR$"):
         image.encode(Photo(np.zeros((4, 4, 3), np.float32), None, "test"), "exr", "test")
+
+
+@pytest.mark.parametrize("chromaticities", [None, P3])
+@pytest.mark.parametrize("size", [(24, 32), (25, 33)])
+def test_luminance_with_two_colours_becomes_rgb(
+    size: tuple[int, int], chromaticities: tuple[float, ...] | None, library: Any, read_bytes: Read
+) -> None:
+    """As OpenEXR's library writes it: colours relative to luminance, at every other pixel of every other row."""
+    y, x = np.mgrid[0 : size[0], 0 : size[1]]
+    light = np.stack([2 + np.sin(x / 9), 2 + np.cos(y / 8), 1.5 + np.sin((x + y) / 11)], axis=-1).astype(np.float32)
+    # The second row of the matrix from RGB to XYZ, of Rec. 709 and of Display P3 (SMPTE EG 432-1).
+    weights = np.array([0.2126, 0.7152, 0.0722] if chromaticities is None else [0.2290, 0.6917, 0.0793], np.float32)
+    luminance = light @ weights
+    stored = {"Y": luminance}
+    for name, channel in (("RY", 0), ("BY", 2)):
+        colour = np.ascontiguousarray((light[..., channel] / luminance - 1)[::2, ::2])
+        stored[name] = library.Channel(colour, 2, 2)
+    header = {} if chromaticities is None else {"chromaticities": chromaticities}
+
+    photo = read_bytes(file_of(library, stored, **header))
+
+    assert photo.notes == ()
+    inner = (slice(8, -8), slice(8, -8))  # beyond which colours are extrapolated
+    assert np.abs(to_linear(photo.pixels) - light)[inner].max() < 0.01
+    assert np.abs(to_linear(photo.pixels) - light).max() < 0.2
