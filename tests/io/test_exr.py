@@ -1,5 +1,6 @@
 """OpenEXR: what comes back, and what FFmpeg and the binding make of it."""
 
+import struct
 import sys
 from collections.abc import Callable
 from io import BytesIO
@@ -183,7 +184,7 @@ def test_a_missing_library_is_named(read_bytes: Read, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("chromaticities", [None, P3])
-@pytest.mark.parametrize("size", [(24, 32), (25, 33)])
+@pytest.mark.parametrize("size", [(48, 64), (50, 66)])
 def test_luminance_with_two_colours_becomes_rgb(
     size: tuple[int, int], chromaticities: tuple[float, ...] | None, library: Any, read_bytes: Read
 ) -> None:
@@ -193,15 +194,45 @@ def test_luminance_with_two_colours_becomes_rgb(
     # The second row of the matrix from RGB to XYZ, of Rec. 709 and of Display P3 (SMPTE EG 432-1).
     weights = np.array([0.2126, 0.7152, 0.0722] if chromaticities is None else [0.2290, 0.6917, 0.0793], np.float32)
     luminance = light @ weights
-    stored = {"Y": luminance}
-    for name, channel in (("RY", 0), ("BY", 2)):
-        colour = np.ascontiguousarray((light[..., channel] / luminance - 1)[::2, ::2])
-        stored[name] = library.Channel(colour, 2, 2)
-    header = {} if chromaticities is None else {"chromaticities": chromaticities}
+    colours = {
+        name: (light[..., channel] / luminance - 1)[::2, ::2].astype(np.float32)
+        for name, channel in (("BY", 2), ("RY", 0))
+    }
 
-    photo = read_bytes(file_of(library, stored, **header))
+    photo = read_bytes(subsampled(luminance.astype(np.float32), colours, chromaticities))
 
     assert photo.notes == ()
-    inner = (slice(8, -8), slice(8, -8))  # beyond which colours are extrapolated
+    inner = (slice(14, -14), slice(14, -14))  # beyond which colours are extrapolated
     assert np.abs(to_linear(photo.pixels) - light)[inner].max() < 0.01
-    assert np.abs(to_linear(photo.pixels) - light).max() < 0.2
+    assert np.abs(to_linear(photo.pixels) - light).max() < 0.5
+
+
+def subsampled(luminance: Light, colours: dict[str, Light], chromaticities: tuple[float, ...] | None) -> bytes:
+    """A file without compression, which the binding does not write with channels of several sizes."""
+
+    def attribute(name: bytes, kind: bytes, contents: bytes) -> bytes:
+        return name + b"\0" + kind + b"\0" + struct.pack("<I", len(contents)) + contents
+
+    H, W = luminance.shape
+    channels = b"".join(
+        name.encode() + b"\0" + struct.pack("<IIII", 2, 0, step, step)  # floating point
+        for name, step in [*((name, 2) for name in colours), ("Y", 1)]
+    )
+    window = struct.pack("<4i", 0, 0, W - 1, H - 1)
+    header = b"\x76\x2f\x31\x01" + struct.pack("<I", 2)
+    header += attribute(b"channels", b"chlist", channels + b"\0") + attribute(b"compression", b"compression", b"\0")
+    header += attribute(b"dataWindow", b"box2i", window) + attribute(b"displayWindow", b"box2i", window)
+    header += attribute(b"lineOrder", b"lineOrder", b"\0")
+    header += attribute(b"pixelAspectRatio", b"float", struct.pack("<f", 1))
+    header += attribute(b"screenWindowCenter", b"v2f", bytes(8))
+    header += attribute(b"screenWindowWidth", b"float", struct.pack("<f", 1))
+    if chromaticities is not None:
+        header += attribute(b"chromaticities", b"chromaticities", struct.pack("<8f", *chromaticities))
+    header += b"\0"
+    lines = []
+    for y in range(H):
+        planes = [*(plane[y // 2] for plane in colours.values() if y % 2 == 0), luminance[y]]
+        data = b"".join(plane.astype("<f4").tobytes() for plane in planes)
+        lines.append(struct.pack("<iI", y, len(data)) + data)
+    starts = np.cumsum([len(header) + 8 * H, *map(len, lines[:-1])])
+    return header + starts.astype("<u8").tobytes() + b"".join(lines)
