@@ -26,6 +26,7 @@ from denoise_cli.imaging.transfer import srgb_to_linear
 
 Array = NDArray[np.float32]
 
+COLOURS = 3
 DIRECT_SHARE = 0.3  # of the examples of developed RAW are not demosaiced
 # Of the examples of photos: the noise of a camera, white noise as in renderings and edited files, and film grain as in
 # scans. The others have no noise: what has none must stay as it is.
@@ -51,7 +52,8 @@ class Example:
         noisy: (H, W, 3*T) with T frames (1 for photos), or (H, W, 4) for a mosaic; nominally [0, 1], not clipped, in
             the network's own encoding.
         clean: (H, W, 3), the first frame, or (H, W, 4) for a mosaic.
-        level: (H, W), the noise level at each pixel, in the same unit; `UNKNOWN_LEVEL` for blind networks.
+        level: (H, W), or (H, W, C) with one for each channel: the noise level at each pixel, in the same unit;
+            `UNKNOWN_LEVEL` for blind networks.
     """
 
     noisy: Array
@@ -78,17 +80,26 @@ class GaussianNoise:
 
     Source of the range and of the level map: Zhang et al., "FFDNet: Toward a Fast and Flexible Solution for CNN based
     Image Denoising" (2018).
+
+    Attributes:
+        crops: the photos.
+        sigma_max: the strongest noise.
+        differs: whether, in a share of the examples, the noise differs from channel to channel.
     """
 
     crops: Source
     sigma_max: float
+    differs: bool = False
 
     def draw(self, rng: np.random.Generator, patch: int) -> Example:
         """See `Examples`."""
         clean = self.crops.draw(rng, patch)
-        sigma = np.float32(rng.uniform(0, self.sigma_max))
+        sigma = np.full(COLOURS if self.differs else 1, rng.uniform(0, self.sigma_max), np.float32)
+        if self.differs and rng.random() < UNEQUAL_SHARE:
+            sigma *= rng.random(COLOURS, np.float32)
         noisy = clean + sigma * rng.standard_normal(clean.shape, np.float32)
-        return Example(noisy, _first_frame(clean), np.full(clean.shape[:2], sigma))
+        level = np.full((*clean.shape[:2], len(sigma)), sigma)
+        return Example(noisy, _first_frame(clean), level if self.differs else level[..., 0])
 
 
 @dataclass(frozen=True)

@@ -154,7 +154,24 @@ def sensor_noise(
 def estimate_sigma(
     image: NDArray[np.integer | np.floating], white: float = 1.0, visible: NDArray[np.bool_] | None = None
 ) -> float:
-    """Estimate the noise level from the picture alone, as the standard deviation of white noise.
+    """The noise level as one number: the root mean square of what `estimate_levels` finds, with the same arguments.
+
+    >>> noise = np.random.default_rng(0).normal(0, 0.1, (128, 128, 3))
+    >>> print(f"{estimate_sigma(0.5 + noise):.2f}")
+    0.10
+    """
+    return root_mean_square(estimate_levels(image, white, visible))
+
+
+def root_mean_square(values: NDArray[np.floating]) -> float:
+    """Of all values."""
+    return float(np.sqrt(np.mean(np.square(values))))
+
+
+def estimate_levels(
+    image: NDArray[np.integer | np.floating], white: float = 1.0, visible: NDArray[np.bool_] | None = None
+) -> NDArray[np.float32]:
+    """Estimate each channel's noise level from the picture alone, as the standard deviation of white noise.
 
     White noise shows in the smallest eigenvalues of the covariance of the picture's patches. Fine texture can be
     mistaken for it, so the estimate never exceeds what the flat blocks of the picture show. Noise that a camera has
@@ -162,16 +179,16 @@ def estimate_sigma(
     these agree. As such noise is coarser than white noise of the same deviation, it is more visible: the estimate is
     the deviation of white noise with equally strong grain of `GRAIN` pixels.
 
-    Where the channels have different levels, as with the weak blue of old sensors, the result is their root mean
-    square. The smallest eigenvalues are then those of the channels with least noise, so each channel's level follows
-    from the differences of two channels instead.
+    Where the channels have different levels, as with the weak blue of old sensors, the smallest eigenvalues are those
+    of the channels with least noise, so each channel's level follows from the differences of two channels instead.
+    Otherwise all channels are given the same level.
 
     Only what can show noise counts: not the bars, frames and captions of one colour round a picture, and nothing in
     drawings and letters, where most pixels equal their neighbour.
 
-    >>> noise = np.random.default_rng(0).normal(0, 0.1, (128, 128, 3))
-    >>> print(f"{estimate_sigma(0.5 + noise):.2f}")
-    0.10
+    >>> noise = np.random.default_rng(0).normal(0, [0.02, 0.02, 0.1], (128, 128, 3))
+    >>> print(estimate_levels(0.5 + noise).round(2))
+    [0.02 0.02 0.1 ]
 
     Args:
         image: (H, W, C), any range.
@@ -179,26 +196,28 @@ def estimate_sigma(
         visible: (H, W), which pixels count; None for all.
 
     Returns:
-        Sigma in the unit in which white is 1; 0 for an image that is too small.
+        (C,), in the unit in which white is 1; 0 for an image that is too small.
     """
+    same = np.ones(image.shape[-1], np.float32)
     counted = _counted_blocks(image, visible)
     if _are_drawn(counted):
-        return 0.0
+        return 0 * same
     covariance = _patch_covariance(image, white, visible)
-    of_patches = _white_sigma(covariance)
+    levels = _channel_sigmas(covariance).astype(np.float32)
+    if not len(levels) or levels.max() <= UNEQUAL_RATIO * levels.min():
+        levels = _white_sigma(covariance) * same
     blocks = _blocks(counted, image, white, visible)
     if len(blocks) < MIN_BLOCKS:
-        return of_patches
+        return levels
+    level = root_mean_square(levels)
     deviations = _deviations(blocks)
     low, high = np.quantile(deviations, EVEN_SHARES)
     flat = deviations <= np.quantile(deviations, FLATTEST)
     even = high < EVEN_RATIO * low
-    if even and deviations[flat].max() > HIDDEN_RATIO * of_patches:
-        return float(np.sqrt(np.mean(np.square(_deviations(blocks[flat], GRAIN)))))
-    of_channels = _channel_sigmas(covariance)
-    if len(of_channels) and of_channels.max() > UNEQUAL_RATIO * of_channels.min():
-        of_patches = float(np.sqrt(np.mean(np.square(of_channels))))
-    return min(of_patches, MAX_FLAT_RATIO * float(high))
+    if even and deviations[flat].max() > HIDDEN_RATIO * level:
+        return root_mean_square(_deviations(blocks[flat], GRAIN)) * same
+    most = MAX_FLAT_RATIO * float(high)
+    return levels * (most / level) if level > most else levels
 
 
 def is_free_of_noise(image: NDArray[np.integer | np.floating], visible: NDArray[np.bool_] | None = None) -> bool:
@@ -208,7 +227,7 @@ def is_free_of_noise(image: NDArray[np.integer | np.floating], visible: NDArray[
 
     Args:
         image: (H, W, C).
-        visible: see `estimate_sigma`.
+        visible: see `estimate_levels`.
     """
     return _are_drawn(_counted_blocks(image, visible))
 

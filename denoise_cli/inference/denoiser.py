@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from denoise_cli.imaging import tiling
 from denoise_cli.imaging.dither import dithered
-from denoise_cli.imaging.noise import ShotRead
+from denoise_cli.imaging.noise import ShotRead, root_mean_square
 from denoise_cli.imaging.pixels import Pixels, from_float
 from denoise_cli.imaging.strength import Strength
 from denoise_cli.inference import openvino_net
@@ -80,7 +80,7 @@ class Engine(Protocol):
 
         Args:
             frames: each (B, C, H, W), with the network's number of channels, encoded as the picture is.
-            level: (B or 1, 1, H, W), in the network's own space.
+            level: (B or 1, 1 or C, H, W), in the network's own space.
 
         Returns:
             (B, C, H, W), float32, not clipped, on the frames' device.
@@ -160,9 +160,10 @@ class Denoiser:
             image: NumPy (H, W) or (H, W, C), or torch (B, C, H, W), with C = 1 or 3; float, nominally [0, 1],
                 sRGB-encoded. Values outside [0, 1] are kept. For a model for mosaics C is 4: the planes after
                 `imaging.anscombe.AnscombeTransform.forward`, with that object's level as sigma.
-            sigma: the noise's standard deviation in the image's unit, as a number or as a map of shape (H, W) or
-                (B, 1, H, W); or a sensor's shot and read noise; or None to estimate it. A blind network ignores it.
-                The number 0 returns the image unchanged.
+            sigma: the noise's standard deviation in the image's unit, as a number, as a number for each channel, (C,),
+                or as a map of shape (H, W) or (B, 1, H, W); or a sensor's shot and read noise; or None to estimate it.
+                A blind network ignores it; one that takes one level for all channels is given the root mean square of
+                theirs. The number 0 returns the image unchanged.
             strength: 0 to 1, the share of the noise that is removed; 0 returns the image unchanged. Or these shares for
                 lightness and colour, and that of fine detail which returns, for C = 1 or 3.
             progress: called with the fraction done, [0, 1].
@@ -191,7 +192,7 @@ class Denoiser:
         self,
         pixels: Pixels,
         white: float,
-        sigma: float | ShotRead | None = None,
+        sigma: float | Array | ShotRead | None = None,
         strength: float | Strength = 1.0,
         progress: Progress | None = None,
         dither: bool = False,
@@ -284,11 +285,17 @@ class Denoiser:
     def _as_level(
         self, sigma: "float | Array | Tensor | ShotRead | None", shape: tuple[int, ...]
     ) -> float | Picture | ShotRead | None:
-        """Check a noise level; an array or a tensor becomes a map of shape (B or 1, 1, H, W)."""
+        """Check a noise level; a map becomes (B or 1, 1, H, W), and the levels of C channels (1, C, 1, 1)."""
         if sigma is None or isinstance(sigma, ShotRead):
             return sigma
         if _is_tensor(sigma):
             level = self._pictures.from_tensor(sigma)
+        elif isinstance(sigma, np.ndarray) and sigma.shape == (shape[1],):
+            if not (np.isfinite(sigma) & (sigma >= 0)).all():
+                raise ValueError(f"sigma: expected 0 or more for each channel, got {sigma}")
+            if self._spec.levels == 1:
+                return root_mean_square(sigma)
+            return self._pictures.from_array(sigma.astype(np.float32).reshape(1, -1, 1, 1))
         elif isinstance(sigma, np.ndarray) and sigma.ndim:
             level = self._pictures.from_array(np.asarray(sigma, np.float32)[None, None])
         else:

@@ -117,9 +117,9 @@ def check(model: str, kind: Format) -> None:
 def write(model: str, target: Target, overwrite: bool = False) -> None:
     """Export a model to a file for other programs.
 
-    The inputs of the exported model are `image`, (B, C, H, W), and `sigma`, (B, 1, H, W), for any B and for H and W
-    that are multiples of the network's `multiple`. Its output is `denoised`, (B, 3, H, W), or (B, 4, H, W) for
-    mosaics. The file contains what `facts_of` returns.
+    The inputs of the exported model are `image`, (B, C, H, W), and `sigma`, (B, L, H, W), for any B and for H and W
+    that are multiples of the network's `multiple`; L is 1, or C where each channel has its own level. Its output is
+    `denoised`, (B, 3, H, W), or (B, 4, H, W) for mosaics. The file contains what `facts_of` returns.
 
     Args:
         model: a name from the registry, or the path of a weight file.
@@ -170,15 +170,17 @@ def _describe_tensors(spec: ModelSpec, multiple: int) -> dict[str, str]:
         if spec.window > 1
         else f"noisy {channels}"
     )
+    of_channel = " and in each channel" if spec.levels > 1 else ""
     level = (
         "zeros: the network finds the noise level itself"
         if spec.is_blind
-        else f"the noise's standard deviation at each pixel, in the image's unit, from 0 to {spec.sigma_max:.3f}"
+        else f"the noise's standard deviation at each pixel{of_channel}, in the image's unit, "
+        f"from 0 to {spec.sigma_max:.3f}"
     )
     return {
         "image": f"(B, {spec.inputs}, H, W), float32: {frames}, {space}, nominally [0, 1], not clipped; "
         f"H and W multiples of {multiple}",
-        "sigma": f"(B, 1, H, W), float32: {level}",
+        "sigma": f"(B, {spec.levels}, H, W), float32: {level}",
         "denoised": f"(B, {spec.channels}, H, W), float32: {channels} as in the image, not clipped",
     }
 
@@ -205,7 +207,7 @@ def _as_onnx(net: nn.Module, spec: ModelSpec, facts: dict[str, str]) -> "onnx.Mo
         # libraries.
         torch.onnx.export(
             net,
-            openvino_conversion.example_of(channels, multiple_of(net)),
+            openvino_conversion.example_of(channels, multiple_of(net), spec.levels),
             traced,  # type: ignore[arg-type]
             dynamo=False,
             opset_version=OPSET,
@@ -215,7 +217,7 @@ def _as_onnx(net: nn.Module, spec: ModelSpec, facts: dict[str, str]) -> "onnx.Mo
         )
     model = onnx.load_from_string(traced.getvalue())
     # The exporter drops the level if a blind network ignores it, and leaves the number of output channels open.
-    shapes = zip((*INPUTS, OUTPUT), (channels, 1, spec.channels), strict=True)
+    shapes = zip((*INPUTS, OUTPUT), (channels, spec.levels, spec.channels), strict=True)
     *inputs, output = (
         helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["B", number, "H", "W"]) for name, number in shapes
     )
@@ -229,12 +231,12 @@ def _as_onnx(net: nn.Module, spec: ModelSpec, facts: dict[str, str]) -> "onnx.Mo
 
 def _as_openvino(net: nn.Module, spec: ModelSpec, facts: dict[str, str]) -> "openvino.Model":
     channels = spec.inputs
-    model = openvino_conversion.convert(net, channels, multiple_of(net))
+    model = openvino_conversion.convert(net, channels, multiple_of(net), spec.levels)
     for port, name in zip(model.inputs, INPUTS, strict=True):
         port.get_tensor().set_names({name})
         port.get_node().set_friendly_name(name)
     model.outputs[0].get_tensor().set_names({OUTPUT})
-    model.reshape({name: [-1, number, -1, -1] for name, number in zip(INPUTS, (channels, 1), strict=True)})
+    model.reshape({name: [-1, number, -1, -1] for name, number in zip(INPUTS, (channels, spec.levels), strict=True)})
     for name, fact in facts.items():
         model.set_rt_info(fact, [SECTION, name])
     return model

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from denoise_cli.imaging import tiling, transfer
-from denoise_cli.imaging.noise import NEIGHBOURHOOD, UNKNOWN_LEVEL, ShotRead, estimate_sigma
+from denoise_cli.imaging.noise import NEIGHBOURHOOD, UNKNOWN_LEVEL, ShotRead, estimate_levels, root_mean_square
 from denoise_cli.inference.tiles import Picture, Pictures
 from denoise_cli.models.registry import ModelSpec
 
@@ -24,7 +24,8 @@ class Levels:
         spec: what the network was trained for, which also says in which space it wants the level.
         image: (B, C, H, W), as its file stores it.
         sigma: the deviation in the image's encoding, in the unit in which white is 1: a number, a map of shape
-            (B or 1, 1, H, W), or a sensor's noise; None to estimate it. Ignored for a blind network.
+            (B or 1, 1, H, W), a number for each channel, (1, C, 1, 1), or a sensor's noise; None to estimate it.
+            Ignored for a blind network.
         white: the value of white in the image.
     """
 
@@ -40,6 +41,7 @@ class Levels:
         self._image = image
         self._white = white
         self._is_linear = spec.space == "linear" and not spec.is_blind
+        self._is_of_channels = spec.levels > 1
         self._sigma: float | Picture | ShotRead
         if spec.is_blind:
             self._sigma = UNKNOWN_LEVEL
@@ -47,7 +49,7 @@ class Levels:
             self._sigma = self._estimated() if sigma is None else sigma
 
     def of_tile(self, rows: tiling.Span, columns: tiling.Span) -> Picture:
-        """The level at each pixel of a tile, in the network's own space: (B or 1, 1, rows, columns)."""
+        """The level at each pixel of a tile, in the network's own space: (B or 1, 1 or C, rows, columns)."""
         sigma, image = self._sigma, self._image
         if self._is_linear or isinstance(sigma, ShotRead):
             # What is found for a pixel depends on those around it, also on those beyond the end of the tile.
@@ -68,10 +70,11 @@ class Levels:
         return self._pictures.full(shape, 1.0, sigma) * sigma
 
     def _estimated(self) -> Picture:
-        """One level for each picture, (B, 1, 1, 1)."""
+        """The levels of each picture, (B, C, 1, 1), or (B, 1, 1, 1) if the network takes one for all channels."""
         pictures = self._pictures.to_array(self._image).transpose(0, 2, 3, 1)  # (B, H, W, C)
-        levels = np.array([estimate_sigma(picture, self._white) for picture in pictures], np.float32)
-        return self._pictures.from_array(levels.reshape(-1, 1, 1, 1), self._image)
+        estimates = [estimate_levels(picture, self._white) for picture in pictures]
+        levels = estimates if self._is_of_channels else [root_mean_square(estimate) for estimate in estimates]
+        return self._pictures.from_array(np.array(levels, np.float32).reshape(len(levels), -1, 1, 1), self._image)
 
     def _of_sensor(self, noise: ShotRead, image: Picture) -> Picture:
         """(B, 1, H, W)."""

@@ -59,13 +59,13 @@ class CompiledNet(NoisePredictor):
 
     def __init__(self, net: MalleNet | MalleUNet, precision: torch.dtype) -> None:
         super().__init__()
-        self.multiple, self.channels = net.multiple, net.channels
-        self._infer = _Inference(net, _PredictNoise(net), net.config.channels, precision)
+        self.multiple, self.channels, self.levels = net.multiple, net.channels, net.levels
+        self._infer = _Inference(net, _PredictNoise(net), net.config.channels, net.levels, precision)
 
     def forward(self, image: Tensor, sigma: Tensor) -> Tensor:
         """See `NoisePredictor`."""
-        check_inputs(image, sigma, self.multiple, self.channels)
-        return image - self._infer(image, sigma)
+        check_inputs(image, sigma, self.multiple, self.channels, self.levels)
+        return image - self._infer(image, sigma.expand(-1, self.levels, -1, -1))
 
     def noise(self, image: Tensor, sigma: Tensor) -> Tensor:
         """See `NoisePredictor`."""
@@ -83,7 +83,7 @@ class CompiledKernels(nn.Module):
     def __init__(self, net: DeformableKernelNet | KPN, precision: torch.dtype) -> None:
         super().__init__()
         self.multiple = net.multiple
-        self._infer = _Inference(net, net, COLOURS, precision)
+        self._infer = _Inference(net, net, COLOURS, 1, precision)
 
     def forward(self, image: Tensor, sigma: Tensor) -> Tensor:
         """See `KernelPredictor`."""
@@ -141,12 +141,16 @@ class _Inference:
         net: identifies the module in the cache by its weights and configuration.
         module: what is compiled: the network, or a module that calls it.
         channels: of its image.
+        levels: channels of its level map.
         precision: of the arithmetic.
     """
 
-    def __init__(self, net: Compilable, module: nn.Module, channels: int, precision: torch.dtype) -> None:
+    def __init__(self, net: Compilable, module: nn.Module, channels: int, levels: int, precision: torch.dtype) -> None:
         compiled = compile_cached(
-            lambda: convert(module, channels, net.multiple), net.config, _checksum_of(net), name_of_dtype(precision)
+            lambda: convert(module, channels, net.multiple, levels),
+            net.config,
+            _checksum_of(net),
+            name_of_dtype(precision),
         )
         self._infer = Inference(compiled)
 
@@ -165,7 +169,7 @@ def _checksum_of(net: nn.Module) -> str:
 def convert_mallenet(model: str) -> "openvino.Model":
     """The noise that a model's network predicts, as an OpenVINO model; arguments and errors as in `load_net`."""
     net = cast("MalleNet | MalleUNet", load_net(model).eval())
-    return convert(_PredictNoise(net), net.config.channels, net.multiple)
+    return convert(_PredictNoise(net), net.config.channels, net.multiple, net.levels)
 
 
 def convert_video(model: str) -> VideoParts:
@@ -179,15 +183,17 @@ def convert_average() -> "openvino.Model":
     return _converted(_Average(), (frame, frame, torch.cat([frame, frame]), torch.ones(1)))
 
 
-def convert(net: nn.Module, channels: int, multiple: int) -> "openvino.Model":
+def convert(net: nn.Module, channels: int, multiple: int, levels: int = 1) -> "openvino.Model":
     """Convert a network to an OpenVINO model that takes any number of pictures of any size.
 
     Args:
-        net: takes (B, channels, H, W) and (B, 1, H, W), H and W multiples of `multiple`; with its weights, on the CPU.
+        net: takes (B, channels, H, W) and (B, levels, H, W), H and W multiples of `multiple`; with its weights, on the
+            CPU.
         channels: of the image.
         multiple: what the sides of the image must be multiples of.
+        levels: channels of the level map.
     """
-    return _converted(net, example_of(channels, multiple))
+    return _converted(net, example_of(channels, multiple, levels))
 
 
 def _parts_of(net: MalleNetVideo) -> VideoParts:
@@ -205,10 +211,10 @@ def _converted(net: nn.Module, example: tuple[Tensor, ...]) -> "openvino.Model":
         return ov.convert_model(traced, input=any_sizes)
 
 
-def example_of(channels: int, multiple: int) -> tuple[Tensor, Tensor]:
+def example_of(channels: int, multiple: int, levels: int = 1) -> tuple[Tensor, Tensor]:
     """Inputs for tracing a network: an image and its level map."""
     side = TRACED_MULTIPLES * multiple
-    return torch.zeros(1, channels, side, side), torch.zeros(1, 1, side, side)
+    return torch.zeros(1, channels, side, side), torch.zeros(1, levels, side, side)
 
 
 @contextmanager

@@ -44,6 +44,7 @@ class OpenVINOEngine:
     def __init__(self, model: str, spec: ModelSpec, precision: Arithmetic) -> None:
         self.pictures = Arrays()
         self.precision = precision
+        self._levels = spec.levels
         checksum = verified_checksum(model)
         self._network: PhotoInference | VideoInference
         if isinstance(spec.config, MalleNetVideoConfig):
@@ -61,7 +62,7 @@ class OpenVINOEngine:
     def __call__(self, frames: Sequence[Picture], level: Picture) -> Picture:
         """See `denoiser.Engine`."""
         B, _, H, W = frames[0].shape
-        return self._network(frames, np.broadcast_to(level, (B, 1, H, W)))
+        return self._network(frames, np.broadcast_to(level, (B, self._levels, H, W)))
 
     def average(self, frame: Picture, noisy: Picture, others: Sequence[Picture], tolerance: float) -> Picture:
         """See `denoiser.Engine`."""
@@ -84,7 +85,7 @@ class PhotoInference:
         self._infer.release_memory()
 
     def __call__(self, frames: Sequence[Array], level: Array) -> Array:
-        """The single frame, (B, C, H, W), denoised, with its level, (B, 1, H, W)."""
+        """The single frame, (B, C, H, W), denoised, with its level, (B, L, H, W)."""
         (image,) = (np.ascontiguousarray(frame) for frame in frames)
         (noise,) = self._infer(image, np.ascontiguousarray(level))
         return image - noise

@@ -75,6 +75,11 @@ class ModelSpec:
         return self.channels * self.window
 
     @property
+    def levels(self) -> int:
+        """Number of channels of the level map: 1, or one for each channel that is denoised."""
+        return self.config.levels if isinstance(self.config, MalleUNetConfig) else 1
+
+    @property
     def is_for_raw(self) -> bool:
         """Whether it denoises the contents of RAW files, before they become a photo."""
         return self.is_for_mosaics or self.space == "developed"
@@ -100,7 +105,7 @@ MODELS = {
     "mallenet-l": ModelSpec(MalleUNetConfig(96, blocks=2), "for drawings and strong colours; slower than m"),
     "mallenet-xl": ModelSpec(MalleNetConfig(144), "for a GPU, the paper's best"),
     "mallenet-r": ModelSpec(MalleNetConfig(16, block="residual"), "for photos straight from a camera", noise="camera"),
-    "mallenet-u": ModelSpec(MalleUNetConfig(32), "like s, in two thirds of the time"),
+    "mallenet-u": ModelSpec(MalleUNetConfig(32, levels=3), "like s, in two thirds of the time"),
     "mallenet-s-paper": ModelSpec(MalleNetConfig(16), "s with the paper's blocks"),
     "mallenet-m-paper": ModelSpec(MalleNetConfig(32), "m with the paper's blocks"),
     "mallenet-l-paper": ModelSpec(MalleNetConfig(64), "l as in the paper"),

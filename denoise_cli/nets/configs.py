@@ -62,11 +62,13 @@ class MalleUNetConfig:
         width: f, the channels of the finest level; the predictors of the kernels have half as many.
         channels: channels of the input, all of which are denoised.
         blocks: before each MalleConv, and as many behind it.
+        levels: channels of the level map: 1, or as many as the input has.
     """
 
     width: int
     channels: int = 3
     blocks: int = 1
+    levels: int = 1
 
     def build(self) -> "MalleUNet":
         """A network with fresh weights."""

@@ -22,17 +22,20 @@ class NoisePredictor(nn.Module, ABC):
     Attributes:
         multiple: the sides of an image must be multiples of it, in pixels.
         channels: C, the number of channels that are denoised.
+        levels: L, the number of channels of the level map: 1, or C if the noise may differ from channel to channel.
     """
 
     multiple: int = 1
     channels: int = 3
+    levels: int = 1
 
     def forward(self, image: Tensor, sigma: Tensor) -> Tensor:
         """Denoise.
 
         Args:
             image: (B, C, H, W), noisy, nominally [0, 1], not clipped; H and W multiples of `multiple`.
-            sigma: (B, 1, H, W), the standard deviation of the noise at each pixel, in the image's unit.
+            sigma: (B, L, H, W), or (B, 1, H, W) for the same in all channels: the standard deviation of the noise at
+                each pixel, in the image's unit.
 
         Returns:
             (B, C, H, W), not clipped.
@@ -40,12 +43,12 @@ class NoisePredictor(nn.Module, ABC):
         Raises:
             ValueError: the shapes are wrong.
         """
-        check_inputs(image, sigma, self.multiple, self.channels)
-        return image - self.noise(image, sigma)
+        check_inputs(image, sigma, self.multiple, self.channels, self.levels)
+        return image - self.noise(image, sigma.expand(-1, self.levels, -1, -1))
 
     @abstractmethod
     def noise(self, image: Tensor, sigma: Tensor) -> Tensor:
-        """The noise that `forward` subtracts, (B, C, H, W); arguments as there."""
+        """The noise that `forward` subtracts, (B, C, H, W); arguments as there, the level map with L channels."""
 
 
 class ResidualNet(NoisePredictor):
@@ -86,19 +89,19 @@ class ResidualBlock(nn.Module):
         return refined
 
 
-def check_inputs(image: Tensor, sigma: Tensor, multiple: int, channels: int = 3) -> None:
+def check_inputs(image: Tensor, sigma: Tensor, multiple: int, channels: int = 3, levels: int = 1) -> None:
     """Check that a noisy image and its level map have the shapes that a network needs.
 
     Raises:
         ValueError: the image is not (B, channels, H, W) with H and W multiples of `multiple`, or the level map is not
-            (B, 1, H, W).
+            (B, levels, H, W) or (B, 1, H, W).
     """
     if image.ndim != 4 or image.shape[1] != channels or any(side % multiple for side in image.shape[2:]):
         sides = f", sides that are multiples of {multiple}" if multiple > 1 else ""
         raise ValueError(f"image: expected (B, {channels}, H, W){sides}, got {tuple(image.shape)}")
     B, _, H, W = image.shape
-    if sigma.shape != (B, 1, H, W):
-        raise ValueError(f"sigma: expected {(B, 1, H, W)}, got {tuple(sigma.shape)}")
+    if sigma.shape not in ((B, levels, H, W), (B, 1, H, W)):
+        raise ValueError(f"sigma: expected {(B, levels, H, W)}, got {tuple(sigma.shape)}")
 
 
 def layer(inputs: int, outputs: int) -> nn.Sequential:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from denoise_cli.imaging.dither import dithered
-from denoise_cli.imaging.noise import ShotRead, estimate_sigma, is_free_of_noise
+from denoise_cli.imaging.noise import ShotRead, estimate_levels, is_free_of_noise, root_mean_square
 from denoise_cli.imaging.pixels import Pixels, from_float, strips, to_float, white_value
 from denoise_cli.imaging.strength import Strength
 from denoise_cli.inference.denoiser import Denoiser
@@ -121,14 +121,17 @@ def _denoised(
         beyond = (pixels > highest) | (pixels < lowest)
         excess = pixels[beyond] - pixels[beyond].clip(lowest, highest)
         pixels = pixels.clip(lowest, highest)
+    levels: NDArray[np.float32] | None = None
     if noise is None and not denoise.is_blind:
-        noise = estimate_sigma(pixels, white, visible)
+        levels = estimate_levels(pixels, white, visible)
+        noise = root_mean_square(levels)
     elif noise is None and is_free_of_noise(pixels, visible):  # a blind model would still change it a little
         noise = 0.0
     return_freed_memory()
     clean = pixels
     if noise != 0:
-        clean = denoise.denoise_stored(pixels, white, noise, strength, progress, dither)
+        told = noise if levels is None else levels
+        clean = denoise.denoise_stored(pixels, white, told, strength, progress, dither)
     denoise.release_memory()
     if clean is pixels:
         return None, noise, notes

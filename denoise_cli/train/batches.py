@@ -86,7 +86,7 @@ def examples_of(crops: Source, spec: ModelSpec) -> Examples:
         return MosaicNoise(crops, "xtrans")
     if spec.space == "developed":
         return DevelopedNoise(crops)
-    return SensorNoise(crops) if spec.noise == "sensor" else GaussianNoise(crops, spec.sigma_max)
+    return SensorNoise(crops) if spec.noise == "sensor" else GaussianNoise(crops, spec.sigma_max, spec.levels > 1)
 
 
 def _photos(paths: Sequence[Path], scratch: Path) -> CropSource:
@@ -127,7 +127,7 @@ def load_batches(
 
 
 class _Batches(Dataset[Batch]):
-    """One process's share of each step: noisy (B, T*C, H, W), clean (B, C, H, W) and level (B, 1, H, W).
+    """One process's share of each step: noisy (B, T*C, H, W), clean (B, C, H, W) and level (B, L, H, W).
 
     In memory, channels are last.
     """
@@ -144,7 +144,7 @@ class _Batches(Dataset[Batch]):
             drawn = [self._examples.draw(np.random.default_rng((self._recipe.seed, step, i)), patch) for i in indices]
         except UnreadableFile:  # no photo can be read; not re-raised, because a worker would change the error's type
             drawn = []
-        arrays = zip(*((one.noisy, one.clean, one.level[..., None]) for one in drawn), strict=True)
+        arrays = zip(*((one.noisy, one.clean, np.atleast_3d(one.level)) for one in drawn), strict=True)
         batch = [torch.from_numpy(np.stack(array)).permute(0, 3, 1, 2) for array in arrays]
         return batch, [str(error) for error in self._examples.crops.skipped.values()]
 

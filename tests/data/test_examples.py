@@ -96,6 +96,16 @@ def test_white_noise_has_the_level_that_is_told(crops: CropSource) -> None:
         assert np.abs(np.corrcoef(noise.reshape(-1, 3).T) - np.eye(3)).max() < 0.04
 
 
+def test_white_noise_may_differ_between_channels_and_each_level_is_told(crops: CropSource) -> None:
+    drawn = [draw(GaussianNoise(crops, SIGMA_MAX, differs=True), 128, seed) for seed in range(30)]
+    for one in drawn:
+        assert one.level.shape == one.noisy.shape
+        assert (one.level == one.level[0, 0]).all()
+        assert (one.noisy - one.clean).std(axis=(0, 1)) == pytest.approx(one.level[0, 0], rel=0.03)
+    unequal = np.mean([len(set(one.level[0, 0].tolist())) > 1 for one in drawn])
+    assert 0.1 < unequal < 0.6
+
+
 def test_the_levels_of_white_noise_are_even(crops: CropSource) -> None:
     counts, _ = np.histogram(drawn_levels(GaussianNoise(crops, 0.3), 400, 4), bins=4, range=(0, 0.3))
     assert counts.sum() == 400

@@ -9,7 +9,7 @@ from PIL import Image
 
 from denoise_cli.data.drawings import Drawings
 from denoise_cli.evaluation.samples import add_gaussian_noise, add_sensor_noise
-from denoise_cli.imaging.noise import ShotRead, estimate_sigma, is_free_of_noise, sensor_noise
+from denoise_cli.imaging.noise import ShotRead, estimate_levels, estimate_sigma, is_free_of_noise, sensor_noise
 from denoise_cli.imaging.pixels import from_float, to_float
 from denoise_cli.imaging.transfer import linear_to_srgb
 from denoise_cli.io import image
@@ -262,5 +262,7 @@ def test_channels_with_different_noise_have_its_root_mean_square(
     astronaut: NDArray[np.uint8], rng: np.random.Generator, levels: tuple[int, int, int]
 ) -> None:
     noisy = astronaut + np.array(levels) * rng.standard_normal(astronaut.shape)
-    sigma = estimate_sigma(np.clip(np.round(noisy), 0, 255).astype(np.uint8), 255) * 255
+    stored = np.clip(np.round(noisy), 0, 255).astype(np.uint8)
+    sigma = estimate_sigma(stored, 255) * 255
     assert sigma == pytest.approx(np.sqrt(np.mean(np.square(levels))), rel=0.2, abs=0.3)
+    assert estimate_levels(stored, 255) * 255 == pytest.approx(np.array(levels), rel=0.2, abs=3)

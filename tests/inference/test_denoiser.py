@@ -13,13 +13,13 @@ from denoise_cli.errors import DamagedWeights, OutOfMemory, UnknownModel
 from denoise_cli.imaging import tiling, transfer
 from denoise_cli.imaging.dither import dithered
 from denoise_cli.imaging.metrics import psnr
-from denoise_cli.imaging.noise import UNKNOWN_LEVEL, ShotRead, estimate_sigma
+from denoise_cli.imaging.noise import UNKNOWN_LEVEL, ShotRead, estimate_sigma, root_mean_square
 from denoise_cli.imaging.pixels import from_float, to_float
 from denoise_cli.imaging.strength import Strength
 from denoise_cli.imaging.torch_transfer import sigma_in_linear, srgb_to_linear
 from denoise_cli.inference import denoiser as module
 from denoise_cli.inference.denoiser import Denoiser
-from denoise_cli.models.registry import ModelSpec
+from denoise_cli.models.registry import MODELS, ModelSpec
 from denoise_cli.nets.configs import MalleNetConfig
 
 SIGMA = 25 / 255
@@ -539,3 +539,21 @@ def test_frames_are_steadied_in_tiles_that_motion_can_be_followed_in(
 def test_frames_of_several_sizes_are_not_steadied(clean: NDArray[np.float32]) -> None:
     with pytest.raises(ValueError, match="noisy, neighbours"):
         load_denoiser("mallenet-v").steady(clean, clean, [clean[:-1]])
+
+
+@pytest.mark.parametrize("model", ["mallenet-s", "mallenet-u"])
+def test_each_channel_can_be_given_its_own_level(model: str, noisy: NDArray[np.float32]) -> None:
+    spec = MODELS[model]
+    net = spec.config.build().eval()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.02)
+    denoise = module.denoiser_of(net, spec, torch.device("cpu"), torch.float32)
+    levels = np.array([0.02, 0.02, 0.1], np.float32)
+    of_channels, of_all = denoise(noisy, levels), denoise(noisy, root_mean_square(levels))
+    if spec.levels == 1:
+        assert np.array_equal(of_channels, of_all)
+    else:
+        assert np.abs(of_channels - of_all).max() > 1e-3
+    with pytest.raises(ValueError, match="0 or more for each channel"):
+        denoise(noisy, -levels)

@@ -55,9 +55,9 @@ def noisy(model: str, size: tuple[int, int], batch: int) -> tuple[Tensor, Tensor
     """Inputs of a network: pictures, or frames that move, and a level that varies over the picture."""
     scene = 3 * F.avg_pool2d(torch.rand(batch, MODELS[model].channels, *size) - 0.5, 9, stride=1, padding=4) + 0.5
     frames = [scene.roll(2 * time, dims=-1) for time in range(MODELS[model].window)]
-    sigma = torch.linspace(0.02, 0.15, size[1]).expand(batch, 1, *size).contiguous()
+    sigma = torch.linspace(0.02, 0.15, size[1]).expand(batch, 1, *size)
     image = torch.cat(frames, dim=1)
-    return image + sigma * torch.randn_like(image), sigma
+    return image + sigma * torch.randn_like(image), sigma.expand(-1, MODELS[model].levels, -1, -1).contiguous()
 
 
 def compiled(path: Path) -> openvino.CompiledModel:

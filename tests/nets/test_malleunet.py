@@ -41,6 +41,19 @@ def test_the_level_map_is_seen_in_place(net: MalleUNet) -> None:
 
 
 @torch.no_grad()
+def test_each_channel_can_have_its_own_level() -> None:
+    net = MalleUNetConfig(8, levels=3).build().eval()
+    for parameter in net.parameters():
+        parameter.add_(torch.randn_like(parameter), alpha=0.05)
+    image, levels = torch.full((1, 3, 64, 64), 0.5), torch.tensor([0.0, 0.0, 0.2]).reshape(1, 3, 1, 1)
+    same = torch.full((1, 1, 64, 64), 0.1)
+    torch.testing.assert_close(net(image, same), net(image, same.expand(1, 3, 64, 64)))
+    assert (net(image, levels.expand(1, 3, 64, 64)) - net(image, same)).abs().max() > 1e-3
+    with pytest.raises(ValueError, match=r"sigma: expected \(1, 3, 64, 64\)"):
+        net(image, levels[:, :2].expand(1, 2, 64, 64))
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("config", [MalleUNetConfig(48), MalleUNetConfig(32, blocks=2), MalleUNetConfig(64, blocks=3)])
 def test_a_larger_network_begins_where_a_smaller_one_has_come_to(net: MalleUNet, config: MalleUNetConfig) -> None:
     larger = config.build().eval()
