@@ -9,13 +9,14 @@ Legend: B batch, C channels, H x W picture.
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeGuard, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from denoise_cli.errors import DamagedWeights
 from denoise_cli.imaging import tiling
 from denoise_cli.imaging.dither import dithered
 from denoise_cli.imaging.noise import ShotRead, root_mean_square
@@ -107,12 +108,20 @@ class Denoiser:
         engine: runs the network.
         spec: what the network was trained for.
         tile: maximum side of a tile in pixels, at least 256; rounded down to a multiple that the network accepts.
+        in_float32: loads an engine that computes in float32, for when values overflow in 16 bits; None if `engine`
+            does so already.
 
     Raises:
         ValueError: the tile is too small.
     """
 
-    def __init__(self, engine: Engine, spec: ModelSpec, tile: int = DEFAULT_TILE) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        spec: ModelSpec,
+        tile: int = DEFAULT_TILE,
+        in_float32: Callable[[], Engine] | None = None,
+    ) -> None:
         if tile < SMALLEST_TILE:
             raise ValueError(f"tile: expected at least {SMALLEST_TILE}, got {tile}")
         self.device = engine.pictures.device
@@ -123,6 +132,7 @@ class Denoiser:
         self.is_for_raw, self.is_for_mosaics = spec.is_for_raw, spec.is_for_mosaics
         self._spec = spec
         self._engine = engine
+        self._in_float32 = in_float32
         self._pictures = engine.pictures
         self._overlap = _overlap_of(spec)
 
@@ -175,6 +185,7 @@ class Denoiser:
         Raises:
             ValueError: a shape is wrong, sigma is negative, or strength is not from 0 to 1, or not for the channels.
             OutOfMemory: even the smallest tile does not fit in memory.
+            DamagedWeights: the result is not finite, even when computed in float32.
         """
         if _is_tensor(image):
             frames = [self._pictures.from_tensor(picture) for picture in (image, *neighbours)]
@@ -216,6 +227,7 @@ class Denoiser:
         Raises:
             ValueError: a shape is wrong, sigma is negative, or strength is not from 0 to 1, or not for the channels.
             OutOfMemory: even the smallest tile does not fit in memory.
+            DamagedWeights: see `__call__`.
         """
         strength = _as_strength(strength)
         frames = self._checked([self._pictures.from_array(pixels.transpose(2, 0, 1)[None])], strength)
@@ -388,13 +400,28 @@ class Denoiser:
         if is_grey:
             # Three equal channels have sqrt(3) times the luminance noise of three independent ones.
             crops, level = [crop[:, [0, 0, 0]] for crop in crops], level * 3**0.5
-        clean = self._engine(crops, level.clip(0, self._spec.sigma_max))
+        clean = self._run(crops, level.clip(0, self._spec.sigma_max))
         if is_grey:
             clean = clean.mean(1)[:, None]
         if strength.detail > 0:
             noisy = self._pictures.copy(crops[0][:, : clean.shape[1]])
             clean = strength.with_detail(noisy, clean)
         return clean
+
+    def _run(self, frames: Sequence[Picture], level: Picture) -> Picture:
+        """What the engine makes of one tile; from the first overflow on, another engine computes in float32."""
+        clean = self._engine(frames, level)
+        if not _is_finite(clean) and self._in_float32 is not None:
+            self._engine, self._in_float32 = self._in_float32(), None
+            self.precision = self._engine.precision
+            clean = self._engine(frames, level)
+        if not _is_finite(clean):
+            raise DamagedWeights("the network's result is not finite, so its weights are damaged: use another model")
+        return clean
+
+
+def _is_finite(picture: Picture) -> bool:
+    return math.isfinite(float(picture.sum()))  # several times as fast as to look at each value
 
 
 def as_batch(picture: Array) -> Array:
@@ -466,14 +493,16 @@ def load_denoiser(
     spec = find_model(model)
     chosen = choose_device(device)
     arithmetic = choose_precision(chosen, precision)
-    engine: Engine
-    if not is_gpu(chosen) and openvino_net.is_available() and runs_without_pytorch(spec):
-        engine = OpenVINOEngine(model, spec, arithmetic)
-    else:
+
+    def load(arithmetic: Arithmetic) -> Engine:
+        if not is_gpu(chosen) and openvino_net.is_available() and runs_without_pytorch(spec):
+            return OpenVINOEngine(model, spec, arithmetic)
         from denoise_cli.inference.pytorch_net import load_engine
 
-        engine = load_engine(model, spec, chosen, arithmetic)
-    return Denoiser(engine, spec, tile or _default_tile(spec, chosen))
+        return load_engine(model, spec, chosen, arithmetic)
+
+    in_float32 = None if arithmetic == "float32" else partial(load, "float32")
+    return Denoiser(load(arithmetic), spec, tile or _default_tile(spec, chosen), in_float32)
 
 
 def _overlap_of(spec: ModelSpec) -> int:

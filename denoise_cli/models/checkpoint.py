@@ -50,7 +50,7 @@ def load_weights(net: nn.Module, tensors: Tensors, source: object) -> None:
         source: file or name for the error message.
 
     Raises:
-        DamagedWeights: the tensors belong to another network.
+        DamagedWeights: the tensors belong to another network, or values are not finite real numbers.
     """
     expected = {name: tensor.shape for name, tensor in net.state_dict().items()}
     found = {name: tensor.shape for name, tensor in tensors.items()}
@@ -59,6 +59,13 @@ def load_weights(net: nn.Module, tensors: Tensors, source: object) -> None:
         raise DamagedWeights(
             f"{source}: weights of another network: {name} should be {_shape(expected, name)}, is {_shape(found, name)}"
         )
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            raise DamagedWeights(
+                f"{source}: {name} has the type {tensor.dtype}, not a floating-point one: train it again"
+            )
+        if not tensor.isfinite().all():
+            raise DamagedWeights(f"{source}: {name} has values that are not finite: restore the file, or train again")
     net.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
 
 

@@ -1,7 +1,7 @@
 """What can be known of a weight file without PyTorch: its checksum and its metadata."""
 
 import hashlib
-import json
+import stat
 from pathlib import Path
 
 from denoise_cli.errors import DamagedWeights
@@ -22,6 +22,7 @@ def read_weight_file(path: Path, sha256: str | None = None) -> bytes:
     Raises:
         DamagedWeights: the file is missing, altered or truncated.
     """
+    _check_is_file(path)
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -37,9 +38,21 @@ def read_metadata(path: Path) -> dict[str, str]:
     Raises:
         DamagedWeights: the file is missing, or its header is damaged.
     """
-    data = read_weight_file(path)
+    from safetensors import SafetensorError, safe_open  # only for weight files of the user's own
+
+    _check_is_file(path)
     try:
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        return dict(header.get("__metadata__", {}))
-    except (ValueError, AttributeError, TypeError) as error:
-        raise DamagedWeights(f"{path}: not a safetensors file: restore the file") from error
+        with safe_open(path, framework="numpy") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise DamagedWeights(f"{path}: not a complete safetensors file ({error}): restore the file") from error
+
+
+def _check_is_file(path: Path) -> None:
+    """Refuse what is not there, and what may never end, as named pipes and devices."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise DamagedWeights(f"{path}: {error.strerror}: reinstall, or restore the file") from error
+    if not stat.S_ISREG(mode):
+        raise DamagedWeights(f"{path}: not a regular file: give a .safetensors file")

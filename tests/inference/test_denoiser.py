@@ -20,6 +20,8 @@ from denoise_cli.imaging.torch_transfer import sigma_in_linear, srgb_to_linear
 from denoise_cli.inference import denoiser as module
 from denoise_cli.inference.denoiser import Denoiser
 from denoise_cli.models.registry import MODELS, ModelSpec
+from denoise_cli.inference.pytorch_net import PyTorchEngine
+from denoise_cli.models.registry import ModelSpec
 from denoise_cli.nets.configs import MalleNetConfig
 
 SIGMA = 25 / 255
@@ -557,3 +559,27 @@ def test_each_channel_can_be_given_its_own_level(model: str, noisy: NDArray[np.f
         assert np.abs(of_channels - of_all).max() > 1e-3
     with pytest.raises(ValueError, match="0 or more for each channel"):
         denoise(noisy, -levels)
+
+
+class TooLarge(nn.Module):
+    """Overflows in 16 bits."""
+
+    def forward(self, image: Tensor, sigma: Tensor) -> Tensor:
+        return image + (1e6 * sigma.to(torch.half if torch.is_autocast_enabled("cpu") else torch.float32)).float() * 0
+
+
+def test_what_overflows_in_16_bits_is_computed_again_in_float32(rng: np.random.Generator) -> None:
+    spec = ModelSpec(MalleNetConfig(16), "")
+    cpu = torch.device("cpu")
+    exact = PyTorchEngine(TooLarge(), spec, cpu, torch.float32)
+    denoise = Denoiser(PyTorchEngine(TooLarge(), spec, cpu, torch.bfloat16), spec, 1024, lambda: exact)
+    image = rng.random((64, 64, 3), dtype=np.float32)
+    assert np.array_equal(denoise(image, sigma=1.0), image)
+    assert denoise.precision == "float32"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_result_that_is_not_finite_is_an_error(rng: np.random.Generator, value: float) -> None:
+    image = rng.random((64, 64, 3), dtype=np.float32)
+    with pytest.raises(DamagedWeights, match="result is not finite"):
+        denoiser_of(Recorder(value))(image, sigma=0.1)

@@ -1,3 +1,4 @@
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -99,10 +100,13 @@ def test_a_note_that_is_cut_off_is_damaged(path: Path, kept: int) -> None:
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(DamagedWeights) as error:
         read_metadata(path)
-    assert one_line(error) == f"{path}: not a safetensors file: restore the file"
+    assert one_line(error).startswith(f"{path}: not a complete safetensors file (")
 
 
-@pytest.mark.parametrize("header", [b"[]", b"7", b'{"__metadata__": 7}', b"\xff\xff"])
+@pytest.mark.parametrize(
+    "header",
+    [b"[]", b"7", b'{"__metadata__": 7}', b"\xff\xff", b'{"__metadata__": {"model": ["mallenet-s"]}}', b"[" * 2000],
+)
 def test_a_note_that_makes_no_sense_is_damaged(tmp_path: Path, header: bytes) -> None:
     (tmp_path / "w").write_bytes(struct.pack("<Q", len(header)) + header)
     with pytest.raises(DamagedWeights) as error:
@@ -167,3 +171,32 @@ def test_a_network_that_is_refused_weights_keeps_its_own() -> None:
     with pytest.raises(DamagedWeights):
         load_weights(network, net().state_dict() | {"2.bias": torch.zeros(9)}, "w")
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(value: float) -> None:
+    tensors = net().state_dict()
+    tensors["0.weight"][0, 0, 1, 1] = value
+    network = net()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    with pytest.raises(DamagedWeights) as error:
+        load_weights(network, tensors, "w.safetensors")
+    assert one_line(error) == (
+        "w.safetensors: 0.weight has values that are not finite: restore the file, or train again"
+    )
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.complex64])
+def test_weights_that_are_not_real_numbers_are_refused(dtype: torch.dtype) -> None:
+    tensors = {name: tensor.to(dtype) for name, tensor in net().state_dict().items()}
+    with pytest.raises(DamagedWeights, match="not a floating-point one"):
+        load_weights(net(), tensors, "w.safetensors")
+
+
+@pytest.mark.parametrize("read", [read_tensors, read_metadata])
+def test_what_never_ends_is_not_read(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    os.mkfifo(tmp_path / "w")
+    for path in (tmp_path / "w", Path("/dev/zero"), tmp_path):
+        with pytest.raises(DamagedWeights, match="not a regular file"):
+            read(path)
