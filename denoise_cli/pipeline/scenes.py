@@ -32,11 +32,10 @@ class CutDetector:
         self._before: Array | None = None
         self._change = math.inf  # no cut directly follows the beginning, or another cut
 
-    def is_cut(self, picture: Array) -> bool:
-        """Whether a frame, (H, W, C) on [0, 1], begins another scene than the one before."""
-        light = picture.mean(axis=-1)
+    def is_cut(self, light: Array) -> bool:
+        """Whether a frame, (H, W) on [0, 1], begins another scene than the one before."""
         rows, columns = (_averages(*sizes) for sizes in zip(light.shape, REDUCED, strict=True))
-        reduced = rows @ light @ columns.T
+        reduced = (rows @ light @ columns.T).astype(np.float32, copy=False)
         before, self._before = self._before, reduced
         if before is None:
             return False
