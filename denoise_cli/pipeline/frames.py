@@ -105,8 +105,8 @@ def find_noise(
 ) -> Iterator[tuple[Item, Level, Noise]]:
     """Find the noise in each frame of a clip, with only a few frames in memory, however long the clip is.
 
-    The level of a scene is the median of the estimates so far, so that it does not change with every frame. What is
-    found in a frame is found in its copies, too: where they are equal, so are the results.
+    The level follows the noise within a scene, but not every frame's estimate: see `SceneLevel`. What is found in a
+    frame is found in its copies, too: where they are equal, so are the results.
 
     Args:
         frames: in display order, each as an object of the caller's choice and a picture: (H, W, 3), or (H, W, 1) if it
@@ -137,7 +137,7 @@ def find_noise(
             if frame.scene != scene:
                 scene, scene_level = frame.scene, SceneLevel(otherwise=level if isinstance(level, float) else 0.0)
             if sigma is None and not denoise.is_blind:
-                level = scene_level.after(frame.pixels)
+                level = scene_level.after(frame.pixels, [one.pixels for one in neighbours if one.index > frame.index])
             clean = _Lazy(partial(cleaned, frame.picture, level, [one.picture for one in neighbours]))
             if frame.index > skip - STEADY_FRAMES:
                 clean()
