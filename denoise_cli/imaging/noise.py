@@ -49,6 +49,10 @@ MAX_FLAT_RATIO = 1.1  # limit of the estimate, times the flat blocks' deviation,
 GRAIN = 4  # pixels: the size of the grain at which noise that is not white is measured
 # Pixels, a side. A single noisy pixel says little about the light, and the level must not follow its noise.
 NEIGHBOURHOOD = 5
+# Of brightness, on [0, 1]: noise is clipped in blocks whose mean is nearer to black or to white.
+ENDS = 0.03
+LEAST_BETWEEN = 0.1  # share of a picture's blocks that must show noise
+FLAT_SHARE = 0.1  # of these blocks
 # Gauss-Hermite quadrature, the mean over normal noise: distance from the mean in deviations, and weight.
 NODES = ((-(3**0.5), 1 / 6), (0.0, 2 / 3), (3**0.5, 1 / 6))
 
@@ -232,6 +236,30 @@ def is_free_of_noise(image: NDArray[np.integer | np.floating], visible: NDArray[
     return _are_drawn(_counted_blocks(image, visible))
 
 
+def fine_noise(light: NDArray[np.floating]) -> float | None:
+    """How strong the finest detail is where a picture is flattest: quickly found, and no more than its noise.
+
+    White noise shows with about its deviation. Noise that was smoothed shows less, but always by the same factor, so
+    that the pictures of a clip can be compared.
+
+    Args:
+        light: (H, W), brightness on [0, 1].
+
+    Returns:
+        In the unit of the picture; None if nearly all of it is too dark or too bright to show any noise.
+    """
+    H, W = (side - side % 2 for side in light.shape)
+    rows = light[0:H:2, :W] - light[1:H:2, :W]
+    fine, light = (rows[:, ::2] - rows[:, 1::2]) / 2, light[0:H:2, 0:W:2]
+    side = BLOCK // 2
+    squares, means = (_in_squares(picture, side).mean(axis=(2, 3)) for picture in (np.square(fine), light))
+    between = squares[(means > ENDS) & (means < 1 - ENDS)]
+    if len(between) <= LEAST_BETWEEN * squares.size:
+        return None
+    noisy = between[between > 0]  # bars and captions may have any colour
+    return float(np.sqrt(np.quantile(noisy, FLAT_SHARE))) if len(noisy) else 0.0
+
+
 def _are_drawn(blocks: NDArray[np.integer | np.floating]) -> bool:
     if not len(blocks):
         return False
@@ -317,11 +345,11 @@ def _counted_blocks(
     return some[(some != some[:, :1, :1]).any(axis=(1, 2, 3))]
 
 
-def _in_squares(picture: NDArray[Scalar]) -> NDArray[Scalar]:
-    """(rows, columns, BLOCK, BLOCK, ...): a view of a picture, (H, W, ...), in blocks."""
+def _in_squares(picture: NDArray[Scalar], side: int = BLOCK) -> NDArray[Scalar]:
+    """(rows, columns, side, side, ...): a view of a picture, (H, W, ...), in blocks."""
     H, W, *rest = picture.shape
-    rows, columns = H // BLOCK, W // BLOCK
-    return picture[: rows * BLOCK, : columns * BLOCK].reshape(rows, BLOCK, columns, BLOCK, *rest).swapaxes(1, 2)
+    rows, columns = H // side, W // side
+    return picture[: rows * side, : columns * side].reshape(rows, side, columns, side, *rest).swapaxes(1, 2)
 
 
 def _deviations(blocks: NDArray[np.float64], grain: int = 1) -> NDArray[np.float64]:

@@ -4,13 +4,14 @@ Legend: C channels, H x W frame.
 """
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
 
-from denoise_cli.imaging.noise import estimate_sigma
+from denoise_cli.imaging.noise import estimate_sigma, fine_noise
 
 Array = NDArray[np.float32]
 
@@ -20,9 +21,8 @@ MOST_CHANGE = 0.04  # mean absolute difference, on [0, 1]
 MOST_ACCELERATION = 3.0
 FADE_WEIGHT = 0.2  # of a change that is the same everywhere, as in fades and when lights are switched
 
-INTERVAL = 8  # frames between two estimates of a scene's noise
-LEAST_BETWEEN = 0.1  # share of a frame that must lie between black and white, where noise is clipped,
-ENDS = 0.03  # and by how much, on [0, 1]
+INTERVAL = 8  # frames between two estimates of a scene's noise, as long as it does not change
+MOST_DRIFT = 1.2  # factor by which fine detail, and with it the level, may differ while the noise counts as the same
 
 
 class CutDetector:
@@ -32,11 +32,10 @@ class CutDetector:
         self._before: Array | None = None
         self._change = math.inf  # no cut directly follows the beginning, or another cut
 
-    def is_cut(self, picture: Array) -> bool:
-        """Whether a frame, (H, W, C) on [0, 1], begins another scene than the one before."""
-        light = picture.mean(axis=-1)
+    def is_cut(self, light: Array) -> bool:
+        """Whether a frame, (H, W) on [0, 1], begins another scene than the one before."""
         rows, columns = (_averages(*sizes) for sizes in zip(light.shape, REDUCED, strict=True))
-        reduced = rows @ light @ columns.T
+        reduced = (rows @ light @ columns.T).astype(np.float32, copy=False)
         before, self._before = self._before, reduced
         if before is None:
             return False
@@ -49,23 +48,58 @@ class CutDetector:
 
 
 class SceneLevel:
-    """The noise level of a scene: the median of the estimates so far, so that it does not change with every frame.
+    """The noise level of a scene: the median of the estimates since the noise last changed.
+
+    So it does not change with every frame, but follows fades and automatic exposure. A change of the finest detail,
+    which is quickly found in every frame, gives reason for an estimate; the noise has changed if that confirms it,
+    since detail changes with what is seen as well.
 
     Args:
         otherwise: the level as long as no frame of the scene shows any noise, because it is too dark or too bright.
     """
 
     def __init__(self, otherwise: float) -> None:
-        self._otherwise = otherwise
-        self._estimates: list[float] = []
+        self._level = otherwise
+        self._estimates: list[tuple[float, float]] = []  # the finest detail, and the level
+        self._last_fine = 0.0  # of the last of these
         self._frames = 0
 
-    def after(self, picture: Array) -> float:
-        """The level after the scene's next frame, (H, W, C) on [0, 1]: a standard deviation in the same unit."""
-        if self._frames % INTERVAL == 0 and _shows_noise(picture):
-            self._estimates.append(_estimate(picture))
+    def after(self, picture: Array, following: Sequence[Array] = ()) -> float:
+        """The level of the scene's next frame: a standard deviation in the frame's unit.
+
+        Args:
+            picture: (H, W, C) on [0, 1].
+            following: frames after it. As long as no frame has shown any noise, the first of these that does counts.
+        """
+        fine, is_due = fine_noise(picture.mean(axis=-1)), self._frames % INTERVAL == 0
         self._frames += 1
-        return median(self._estimates) if self._estimates else self._otherwise
+        if fine is None:
+            if not self._estimates:
+                visible = (one for one in following if fine_noise(one.mean(axis=-1)) is not None)
+                return next(map(_estimate, visible), self._level)
+            return self._level
+        if is_due or not self._estimates or _drift(fine, self._last_fine):
+            estimate = fine, _estimate(picture)
+            if self._has_changed(*estimate):
+                self._estimates = []
+            if is_due or not self._estimates:
+                self._estimates.append(estimate)
+                self._last_fine = fine
+            self._level = median(level for _, level in self._estimates)
+        return self._level
+
+    def _has_changed(self, *estimate: float) -> bool:
+        if not self._estimates:
+            return False
+        drifts = {
+            _drift(new, median(old)) for new, old in zip(estimate, zip(*self._estimates, strict=True), strict=True)
+        }
+        return drifts in ({1}, {-1})
+
+
+def _drift(new: float, old: float) -> int:
+    """1 if a value is far above another, -1 if it is far below, else 0."""
+    return (new > MOST_DRIFT * old) - (old > MOST_DRIFT * new)
 
 
 @lru_cache(maxsize=4)
@@ -76,11 +110,6 @@ def _averages(length: int, cells: int) -> Array:
         inside = row[cell * length // cells : math.ceil((cell + 1) * length / cells)]
         inside[:] = 1 / len(inside)
     return weights
-
-
-def _shows_noise(picture: Array) -> bool:
-    light = picture.mean(axis=-1)
-    return bool(((light > ENDS) & (light < 1 - ENDS)).mean() >= LEAST_BETWEEN)
 
 
 def _estimate(picture: Array) -> float:
