@@ -19,9 +19,8 @@ from denoise_cli.imaging.strength import Strength
 from denoise_cli.imaging.torch_transfer import sigma_in_linear, srgb_to_linear
 from denoise_cli.inference import denoiser as module
 from denoise_cli.inference.denoiser import Denoiser
-from denoise_cli.models.registry import MODELS, ModelSpec
 from denoise_cli.inference.pytorch_net import PyTorchEngine
-from denoise_cli.models.registry import ModelSpec
+from denoise_cli.models.registry import MODELS, ModelSpec
 from denoise_cli.nets.configs import MalleNetConfig
 
 SIGMA = 25 / 255
