@@ -296,3 +296,32 @@ def test_ycbcr_gets_the_only_matrix_that_an_encoder_states(tmp_path: Path, ffmpe
     assert run(source, tmp_path / "b.mov", denoise, "dnxhr") == ("BT.601 becomes BT.709: dnxhd cannot state others",)
     size = (320, 180)
     assert abs(rgb(ffmpeg, tmp_path / "b.mov", size) - rgb(ffmpeg, source, size)).mean() < OPAQUE_LOSS
+
+
+def hdr10_plus() -> bytes:
+    """An SEI message of HEVC with the dynamic metadata of SMPTE 2094-40: one window, a mean and three peaks."""
+    fields = [(1, 2), (400, 27), (0, 1), (5000, 17), (4000, 17), (3000, 17), (2000, 17), (0, 4), (7, 10), (0, 3)]
+    bits = "".join(f"{value:0{width}b}" for value, width in fields)
+    bits += "0" * (-len(bits) % 8)
+    body = bytes([0xB5, 0, 0x3C, 0, 1, 4, 1]) + int(bits, 2).to_bytes(len(bits) // 8, "big")
+    payload = bytes([4, len(body)]) + body + b"\x80"
+    escaped = re.sub(rb"\0\0(?=[\0-\3])", b"\0\0\3", payload)  # a start code must not occur in it
+    return b"\0\0\1" + bytes([39 << 1, 1]) + escaped
+
+
+@pytest.mark.parametrize("codec", ["hevc", "av1"])
+def test_dynamic_hdr_that_an_encoder_does_not_write_is_told(
+    codec: str, tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser
+) -> None:
+    ffmpeg.make(
+        tmp_path / "plain.hevc", "-c:v", "libx265", "-pix_fmt", "yuv420p10le",
+        "-x265-params", "log-level=error:bframes=0", frames=2,
+    )  # fmt: skip
+    first, *units = (tmp_path / "plain.hevc").read_bytes().split(b"\0\0\1")
+    is_picture = [(unit[0] >> 1) & 63 < 32 for unit in units]
+    stream = b"".join(hdr10_plus() * made + b"\0\0\1" + unit for made, unit in zip(is_picture, units, strict=True))
+    (tmp_path / "a.hevc").write_bytes(first + stream)
+    ffmpeg("-r", "25", "-i", tmp_path / "a.hevc", "-c", "copy", tmp_path / "a.mp4")
+    notes = run(tmp_path / "a.mp4", tmp_path / "b.mp4", denoise, codec)
+    encoder = {"hevc": "libx265", "av1": "libsvtav1"}[codec]
+    assert f"HDR10+ is lost: {encoder} cannot store it" in notes
