@@ -62,3 +62,15 @@ def test_nothing_is_lost_silently_from_format_to_format() -> None:
     assert rows["IPTC"] == "kept | removed, with a note"
     assert rows["orientation 7"] == "kept | kept"
     assert "it cannot hold transparency" in run.stdout
+
+
+def test_no_pixels_change_silently_from_codec_to_codec() -> None:
+    script = SCRIPT.with_name("pixels.py")
+    sources = ["RGB, PNG", "4:2:0, full range", "alpha, VP9", "interlaced, FFV1", "4:4:4, 12 bits"]
+    command = [sys.executable, str(script), "--from", *sources, "--to", "mp4", "webm", "prores", "av1"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stderr.strip()) == (0, ""), run.stdout
+    table = [line.strip("| ").split(" | ") for line in run.stdout.splitlines()[2:]]
+    assert len(table) == 4 * len(sources)
+    assert all(row[2].startswith("kept") or len(row) == 4 for row in table)
+    assert ["alpha, VP9", "webm", "kept: libvpx-vp9, yuva420p"] in table

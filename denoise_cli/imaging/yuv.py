@@ -93,6 +93,38 @@ def subtract_noise(planes: Sequence[Plane], noise: Array, layout: Layout) -> lis
     return clean
 
 
+def convert(planes: Sequence[Plane], source: Layout, target: Layout) -> list[Plane]:
+    """Convert a frame's planes to other colours, another matrix, another number of bits or another range.
+
+    Args:
+        planes: as in `to_rgb`; if the colours or the matrix change, chroma at full resolution.
+        source: how to interpret them.
+        target: how to interpret the result; its subsampling is not looked at: chroma stays as large as it is.
+
+    Returns:
+        New planes, rounded and clipped: luma alone, chroma of no colour added, or as many planes as there were.
+    """
+    changes_family = (source.colours == "gbr") != (target.colours == "gbr")
+    changes_matrix = source.colours == target.colours == "yuv" and source.matrix != target.matrix
+    if changes_family or changes_matrix:
+        rgb = to_rgb(planes, source)
+        weights = _matrix(target) if target.colours != "grey" else _matrix(Layout("yuv", matrix=target.matrix))
+        values = list(_mix(np.linalg.inv(weights), np.broadcast_to(rgb, (*rgb.shape[:2], 3)).transpose(2, 0, 1)))
+    else:
+        values = [
+            (plane.astype(np.float32) - np.float32(zero)) / np.float32(scale)
+            for plane, (zero, scale) in zip(planes, _zeros_and_scales(source), strict=True)
+        ]
+    wanted = _zeros_and_scales(target)
+    values += [np.zeros_like(values[0])] * (len(wanted) - len(values))
+    dtype = np.uint8 if target.bits == 8 else np.uint16
+    largest = 2**target.bits - 1
+    return [
+        np.rint(value * np.float32(scale) + np.float32(zero)).clip(0, largest).astype(dtype)
+        for value, (zero, scale) in zip(values, wanted, strict=False)
+    ]
+
+
 def _zeros_and_scales(layout: Layout) -> list[tuple[float, float]]:
     """For each plane, the sample value that stands for 0, and the number of steps from 0 to 1."""
     step = 2 ** (layout.bits - 8)

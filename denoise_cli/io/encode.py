@@ -13,18 +13,22 @@ from typing import Any
 import av
 import numpy as np
 from av.container import OutputContainer
-from av.video.frame import PictureType
+from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
 from denoise_cli.errors import UnwritableFile, UsageError
+from denoise_cli.io.conversion import colours_in, converted
 from denoise_cli.io.video import CONTENT_LIGHT, MASTERING_DISPLAY, Frame, Reader, chroma_shifts, has_alpha, url
 
 # By extension: FFmpeg's name for the container, and the encoders whose video it can hold, the default first.
 CONTAINERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    ".mp4": ("mp4", ("libx264", "libx265", "libsvtav1", "libvpx-vp9")),
-    ".m4v": ("mp4", ("libx264", "libx265")),
-    ".mov": ("mov", ("libx264", "libx265", "prores_ks")),
-    ".mkv": ("matroska", ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "prores_ks", "ffv1")),
+    ".mp4": ("mp4", ("libx264", "libx264rgb", "libx265", "libsvtav1", "libvpx-vp9")),
+    ".m4v": ("mp4", ("libx264", "libx264rgb", "libx265")),
+    ".mov": ("mov", ("libx264", "libx264rgb", "libx265", "prores_ks", "dnxhd", "png", "qtrle")),
+    ".mkv": (
+        "matroska",
+        ("libx264", "libx264rgb", "libx265", "libsvtav1", "libvpx-vp9", "prores_ks", "ffv1"),
+    ),
     ".webm": ("webm", ("libvpx-vp9", "libsvtav1")),
 }
 DEFAULT_CONTAINER = ".mp4"  # for clips in a container that is only read: MP4 stores times exactly
@@ -35,25 +39,46 @@ ENCODERS = {
     "av1": "libsvtav1",
     "vp9": "libvpx-vp9",
     "prores": "prores_ks",
-    "ffv1": "ffv1",
+    "dnxhr": "dnxhd",
 }
 # Constant quality (CRF) at which the loss is invisible.
-DEFAULT_CRF = {"libx264": 17, "libx265": 18, "libsvtav1": 20, "libvpx-vp9": 20}
-MAX_CRF = {"libx264": 51, "libx265": 51, "libsvtav1": 63, "libvpx-vp9": 63}
+DEFAULT_CRF = {"libx264": 17, "libx264rgb": 17, "libx265": 18, "libsvtav1": 20, "libvpx-vp9": 20}
+MAX_CRF = {"libx264": 51, "libx264rgb": 51, "libx265": 51, "libsvtav1": 63, "libvpx-vp9": 63}
 # Encoders that only take frames whose sides are multiples of the chroma subsampling.
-WHOLE_CHROMA_ENCODERS = ("libx264", "libx265")
-INTERLACED_ENCODERS = ("libx264", "prores_ks")  # encoders that keep fields apart
+WHOLE_CHROMA_ENCODERS = ("libx264", "libx265", "utvideo")
+# Encoders that keep fields apart: those that are asked to by flags, and those that note it in each frame.
+FIELD_FLAGS = ("libx264", "libx264rgb", "prores_ks", "dnxhd", "mpeg2video", "mpeg4", "ffvhuff", "huffyuv")
+INTERLACED_ENCODERS = (*FIELD_FLAGS, "ffv1")
+TOP_FIELD_FIRST, BOTTOM_FIELD_FIRST = 2, 3  # FFmpeg's AV_FIELD_TT and AV_FIELD_BB
+# Encoders whose transparency only some containers hold.
+ALPHA_CONTAINERS: Mapping[str, tuple[str, ...]] = {
+    "libvpx": ("matroska", "webm"),
+    "libvpx-vp9": ("matroska", "webm"),
+    "libx265": (),  # in a layer that FFmpeg does not decode
+}
+# Profiles of DNxHR, which takes any size; FFmpeg's default is DNxHD, which takes a few sizes and bit rates.
+UNUSABLE_FORMATS = {"libvpx-vp9": ("gbrap", "yuva422p", "yuva444p")}  # that an encoder lists but refuses
+FULL_HD = (1920, 1080)  # the one size in which DNxHD has fields, and DNxHR none in any
+DNXHD_RATE = "220M"  # of the finest DNxHD in that size
+DNXHR_PROFILES = {
+    "yuv422p": "dnxhr_hq",
+    "yuv422p10le": "dnxhr_hqx",
+    "yuv444p10le": "dnxhr_444",
+    "gbrp10le": "dnxhr_444",
+}
 VISIBLE_BITS = 10  # a source with more is no reason to change to an encoder that keeps them
 # By encoder: FFmpeg's option for the encoder's own parameters, and those that are always set. x264's macroblock tree is
 # off because it differs from run to run on processors with AVX-512, but a resumed run must give the same result.
 PARAMETERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "libx264": ("x264-params", ("mbtree=0",)),
+    "libx264rgb": ("x264-params", ("mbtree=0",)),
     "libx265": ("x265-params", ("log-level=error",)),
     "libsvtav1": ("svtav1-params", ()),
 }
 # By encoder: the parameters for the mastering display and for the content light level.
 HDR_PARAMETERS = {
     "libx264": ("mastering-display", "cll"),
+    "libx264rgb": ("mastering-display", "cll"),
     "libx265": ("master-display", "max-cll"),
     "libsvtav1": ("mastering-display", "content-light"),
 }
@@ -71,6 +96,7 @@ X26_PRESETS = [
 ]
 PRESETS = {
     "libx264": X26_PRESETS,
+    "libx264rgb": X26_PRESETS,
     "libx265": X26_PRESETS,
     "libsvtav1": [str(speed) for speed in range(14)],
     "libvpx-vp9": [str(speed) for speed in range(-8, 9)],
@@ -97,12 +123,18 @@ class Encoding:
         container: FFmpeg's name for it.
         encoder: FFmpeg's name for it.
         pixel_format: FFmpeg's name for the format that is encoded.
+        matrix: of its colours, by H.273's number.
+        full: whether its samples are in full range.
+        fields: the order of fields as FFmpeg numbers it; None for whole frames.
         options: for the encoder.
     """
 
     container: str
     encoder: str
     pixel_format: str
+    matrix: int
+    full: bool
+    fields: int | None = None
     options: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -143,32 +175,24 @@ def choose_encoding(
         if not capable:
             raise UsageError(f"--pix-fmt {pixel_format}: not supported in {container} by {' or '.join(encoders)}")
         encoders = capable
-    original = ENCODERS.get(clip.codec, "")
-    bits = min(frame.layout.bits, VISIBLE_BITS)
+    usable = {name: _usable_formats(frame, name, container, pixel_format) for name in encoders}
 
-    def drawbacks(name: str) -> tuple[bool, bool, bool]:
-        return bits > _max_bits(name), frame.is_interlaced and name not in INTERLACED_ENCODERS, name != original
+    def drawbacks(name: str) -> tuple[object, ...]:
+        alpha, bits, chroma, family, *_ = min(_loss(frame, form, container, name) for form in usable[name])
+        visible = max(bits - max(frame.layout.bits - VISIBLE_BITS, 0), 0)
+        loses_fields = frame.is_interlaced and not holds_fields(frame, name)
+        return alpha, visible, chroma, loses_fields, codec_of(name) != clip.codec, family
 
-    encoder = min(encoders, key=drawbacks)
-    formats = [pixel_format] if pixel_format is not None else formats_of(encoder)
-    if encoder in WHOLE_CHROMA_ENCODERS:
-        formats = [name for name in formats if _has_whole_chroma(frame, name)]
-        if not formats:
-            size = f"{frame.picture.width} x {frame.picture.height}"
-            raise UsageError(
-                f"--pix-fmt {pixel_format}: {encoder} cannot encode {size} pixels in it: try yuv444p, or --codec vp9"
-            )
-    chosen = min(formats, key=lambda name: _loss(frame, name))
-    options = _options(encoder, chosen, crf, preset)
-    if frame.is_interlaced and encoder in INTERLACED_ENCODERS:
-        options["flags"] = "+ilme+ildct"
-    if encoder in PARAMETERS:
-        parameters = [*PARAMETERS[encoder][1], *_hdr_parameters(frame, encoder)]
-        if encoder == "libx264" and clip.has_constant_rate:
-            # Otherwise x264 would write the clip's clock tick where players look for its frame rate.
-            parameters.append("force-cfr=1")
-        options[PARAMETERS[encoder][0]] = ":".join(parameters)
-    return Encoding(container, encoder, chosen, {name: value for name, value in options.items() if value})
+    encoder = min((name for name in encoders if usable[name]), key=drawbacks, default=None)
+    if encoder is None:
+        size = f"{frame.picture.width} x {frame.picture.height}"
+        raise UsageError(
+            f"--pix-fmt {pixel_format}: {encoders[0]} cannot encode {size} pixels in it: try yuv444p, or --codec vp9"
+        )
+    chosen = min(usable[encoder], key=lambda name: _loss(frame, name, container, encoder))
+    matrix, full = colours_in(frame, chosen)
+    options, fields = _options_for(clip, frame, encoder, chosen, crf, preset)
+    return Encoding(container, encoder, chosen, matrix, full, fields, options)
 
 
 def formats_of(encoder: str) -> list[str]:
@@ -176,7 +200,8 @@ def formats_of(encoder: str) -> list[str]:
     if encoder == RAW_ENCODER:
         return RAW_FORMATS
     with suppress(av.codec.codec.UnknownCodecError):
-        return [form.name for form in av.Codec(encoder, "w").video_formats or ()]
+        # Frames in the memory of a GPU have formats without components.
+        return [form.name for form in av.Codec(encoder, "w").video_formats or () if form.components]
     return []
 
 
@@ -197,7 +222,7 @@ class Writer:
         self._clip = clip
         self._encoding = encoding
         options = {"strict": "-1"} if encoding.encoder == RAW_ENCODER else timing_options(clip.time_base, encoding)
-        output = "pipe:1" if path == STDOUT else url(path)
+        output: Any = _RawFrames(clip.stream.sample_aspect_ratio) if path == STDOUT else url(path)
         with write_errors(path):
             self._container: OutputContainer = av.open(
                 output, "w", format=encoding.container, container_options=options
@@ -228,9 +253,9 @@ class Writer:
             UsageError: the encoder does not accept its settings.
             UnwritableFile: the file cannot be written.
         """
+        picture = converted(frame, self._encoding.pixel_format, self._encoding.matrix, self._encoding.full)
         if self._stream is None:
-            self._stream = self._begin(frame)
-        picture = frame.picture
+            self._stream = self._begin(frame, picture)
         if self._encoding.encoder == RAW_ENCODER:  # which has a frame rate instead of times
             picture.pts, picture.time_base = self._written, 1 / self._clip.rate
         self._written += 1
@@ -245,9 +270,9 @@ class Writer:
             packet.dts = self._dts
             self._container.mux(packet)
 
-    def _begin(self, frame: Frame) -> VideoStream:
+    def _begin(self, frame: Frame, picture: VideoFrame) -> VideoStream:
         os.environ.setdefault("SVT_LOG", "1")  # errors only: SVT-AV1 would print all its settings
-        source, encoding, picture = self._clip.stream, self._encoding, frame.picture
+        source, encoding = self._clip.stream, self._encoding
         try:
             stream: Any = self._container.add_stream(
                 encoding.encoder, rate=self._clip.rate, options=dict(encoding.options)
@@ -264,6 +289,10 @@ class Writer:
         stream.codec_context.sample_aspect_ratio = source.sample_aspect_ratio or Fraction(0)
         for tag in ("color_range", "color_primaries", "color_trc", "colorspace"):
             setattr(stream.codec_context, tag, getattr(picture, tag))
+        if encoding.fields is not None:
+            stream.codec_context.field_order = encoding.fields
+        if has_alpha(picture.format):
+            stream.metadata["alpha_mode"] = "1"  # of VP8 and VP9 in Matroska
         if frame.display_matrix is not None and encoding.encoder != RAW_ENCODER:
             stream.set_display_matrix(frame.display_matrix)
         try:
@@ -277,6 +306,22 @@ class Writer:
                 "see --preset, --crf and --pix-fmt"
             ) from error
         return stream
+
+
+class _RawFrames:
+    """Standard output, for the muxer of raw frames: PyAV cannot tell it the aspect ratio of pixels."""
+
+    def __init__(self, aspect: Fraction | None) -> None:
+        self._aspect = aspect
+
+    def write(self, data: bytes) -> int:
+        if self._aspect:  # in the first line, which comes alone or with the first frame
+            known = f" A{self._aspect.numerator}:{self._aspect.denominator} ".encode()
+            data, self._aspect = bytes(data).replace(b" A0:0 ", known, 1), None
+        view = memoryview(data)
+        while view:
+            view = view[os.write(1, view) :]
+        return len(data)
 
 
 def timing_options(time_base: Fraction, encoding: Encoding) -> dict[str, str]:
@@ -295,25 +340,77 @@ def write_errors(path: Path) -> Iterator[None]:
         raise UnwritableFile(path, f"cannot be written ({error.strerror})") from error
 
 
-def _max_bits(encoder: str) -> int:
-    return max(av.VideoFormat(name, 64, 64).components[0].bits for name in formats_of(encoder))
+def codec_of(encoder: str) -> str:
+    """FFmpeg's name for the codec of an encoder."""
+    return av.Codec(encoder, "w").canonical_name if encoder != RAW_ENCODER else encoder
 
 
-def _loss(frame: Frame, name: str) -> tuple[bool, int, int, bool, int]:
-    """Sort key: what a pixel format would lose of a frame (transparency, bits, chroma resolution), then add to it."""
+def _usable_formats(frame: Frame, encoder: str, container: str, pixel_format: str | None) -> list[str]:
+    formats = formats_of(encoder) if pixel_format is None else [pixel_format]
+    # Grey with alpha is not among the arrangements that frames are converted to.
+    unusable = UNUSABLE_FORMATS.get(encoder, ())
+    formats = [n for n in formats if len(av.VideoFormat(n, 64, 64).components) != 2 and n not in unusable]
+    if pixel_format is None:
+        formats = [n for n in formats if holds_alpha(n, container, encoder) or not has_alpha(av.VideoFormat(n, 64, 64))]
+    if encoder in WHOLE_CHROMA_ENCODERS:
+        formats = [name for name in formats if _has_whole_chroma(frame, name)]
+    return formats
+
+
+def _loss(frame: Frame, name: str, container: str, encoder: str) -> tuple[bool, int, int, bool, bool, int]:
+    """Sort key: what a pixel format would lose of a frame (transparency, bits, chroma, RGB), then add to it."""
     layout, form = frame.layout, av.VideoFormat(name, 64, 64)
-    bits = form.components[0].bits
+    bits = min(component.bits for component in form.components)
     grey = layout.colours == "grey"
     across, down = chroma_shifts(form) if len(form.components) >= 3 and not form.is_rgb else (0, 0)
     lost_chroma = max(across - layout.across, 0) + max(down - layout.down, 0)
-    lost_colour = 4 * (len(form.components) < 3 and not grey)
+    lost_colour = 4 * ((len(form.components) < 3 or form.has_palette) and not grey)
     return (
-        has_alpha(frame.picture.format) > has_alpha(form),
+        has_alpha(frame.picture.format) > holds_alpha(name, container, encoder),
         max(layout.bits - bits, 0),
         0 if grey else lost_chroma + lost_colour,
+        not grey and (form.is_rgb or form.has_palette) != (layout.colours == "gbr"),
         name != frame.picture.format.name,
         bits + len(form.components),
     )
+
+
+def holds_fields(frame: Frame, encoder: str) -> bool:
+    """Whether an encoder keeps the fields of an interlaced frame apart."""
+    is_possible = encoder != "dnxhd" or (frame.picture.width, frame.picture.height) == FULL_HD
+    return encoder in INTERLACED_ENCODERS and is_possible
+
+
+def holds_alpha(pixel_format: str, container: str, encoder: str) -> bool:
+    """Whether an encoder keeps transparency in a pixel format, in a container."""
+    return has_alpha(av.VideoFormat(pixel_format, 64, 64)) and container in ALPHA_CONTAINERS.get(encoder, (container,))
+
+
+def _options_for(
+    clip: Reader, frame: Frame, encoder: str, pixel_format: str, crf: float | None, preset: str | None
+) -> tuple[dict[str, str], int | None]:
+    """An encoder's options for a clip, and the order of fields as FFmpeg numbers it; None for whole frames."""
+    options = _options(encoder, pixel_format, crf, preset)
+    lower_first, siting = frame.shown()
+    fields = None
+    if frame.is_interlaced and (encoder == RAW_ENCODER or holds_fields(frame, encoder)):
+        fields = BOTTOM_FIELD_FIRST if lower_first else TOP_FIELD_FIRST
+        if encoder in FIELD_FLAGS:
+            options["flags"] = "+ilme+ildct"
+        if encoder == "dnxhd":
+            options |= {"profile": "dnxhd", "b": DNXHD_RATE}
+    if encoder in PARAMETERS:
+        parameters = [*PARAMETERS[encoder][1], *_hdr_parameters(frame, encoder)]
+        if encoder in ("libx264", "libx264rgb") and clip.has_constant_rate:
+            # Otherwise x264 would write the clip's clock tick where players look for its frame rate.
+            parameters.append("force-cfr=1")
+        if encoder in ("libx264", "libx264rgb") and fields is not None:
+            parameters.append("bff=1" if lower_first else "tff=1")
+        options[PARAMETERS[encoder][0]] = ":".join(parameters)
+    form = av.VideoFormat(pixel_format, 64, 64)
+    if siting is not None and not form.is_rgb and chroma_shifts(form) == (frame.layout.across, frame.layout.down):
+        options["chroma_sample_location"] = siting
+    return {name: value for name, value in options.items() if value}, fields
 
 
 def _options(encoder: str, pixel_format: str, crf: float | None, preset: str | None) -> dict[str, str]:
@@ -332,6 +429,8 @@ def _options(encoder: str, pixel_format: str, crf: float | None, preset: str | N
         options["cpu-used" if encoder == "libvpx-vp9" else "preset"] = preset
     if encoder == "libvpx-vp9":
         options |= {"b": "0", "row-mt": "1"}
+    if encoder == "dnxhd":
+        options["profile"] = DNXHR_PROFILES[pixel_format]
     if encoder == "prores_ks":
         options["profile"] = "4444" if "444" in pixel_format else "hq"
     return options

@@ -14,7 +14,7 @@ import av
 
 from denoise_cli.errors import MissingDependency, UnwritableFile
 from denoise_cli.io.encode import Encoding, timing_options, write_errors
-from denoise_cli.io.video import Reader, read_errors, url
+from denoise_cli.io.video import ALPHA_DECODERS, Reader, has_alpha, read_errors, url
 
 LIMITED_RANGE = 1  # FFmpeg's AVCOL_RANGE_MPEG
 # Encoders only mark full range in their streams. These filters mark limited range, if the source does.
@@ -23,7 +23,14 @@ APPLE_HEVC_TAG = "hvc1"  # for HEVC in MP4 and QuickTime: Apple's programs do no
 APPLE_KEY_PREFIX = "com."  # of metadata keys for which MP4 has no standard ones
 LOG_PREFIX = re.compile(r"^(\[[^]]*\] *)+")  # in front of FFmpeg's messages
 CAPABLE_CONTAINERS = (".mkv", ".mov")  # containers that hold more kinds of streams than others
-STALE_TAGS = ("ENCODER", "BPS", "NUMBER_OF_BYTES", "NUMBER_OF_FRAMES", "DURATION")  # written by mkvmerge and FFmpeg
+STALE_TAGS = (
+    "ENCODER",
+    "BPS",
+    "NUMBER_OF_BYTES",
+    "NUMBER_OF_FRAMES",
+    "DURATION",
+    "ALPHA_MODE",
+)  # written by mkvmerge and FFmpeg
 
 
 def count_frames(segment: Path) -> int:
@@ -58,6 +65,7 @@ def join(segments: Sequence[Path], target: Path, encoding: Encoding) -> None:
         with closing(av.open(url(target), "w", format=encoding.container, container_options=options)) as joined:
             stream = joined.add_stream_from_template(template, opaque=True)
             stream.time_base = template.time_base
+            stream.metadata.update(template.metadata)  # which says that VP8 and VP9 have alpha
             for place, packet in enumerate(packet for segment in segments for packet in _packets(segment)):
                 packet.dts = decoding_times[place]
                 packet.duration = _duration(display_times, rank[packet.pts], packet.duration)
@@ -124,6 +132,9 @@ def _video_options(clip: Reader, encoding: Encoding, place: int) -> list[str]:
     keys = clip.stream.metadata
     stale = [key for key in keys if key.upper().partition("-")[0] in STALE_TAGS or key.startswith("_STATISTICS")]
     options += [word for key in stale for word in (f"-metadata:s:{place}", f"{key}=")]
+    if encoding.encoder in ALPHA_DECODERS.values():
+        alpha = has_alpha(av.VideoFormat(encoding.pixel_format, 16, 16))
+        options += [f"-metadata:s:{place}", f"alpha_mode={int(alpha) or ''}"]
     if clip.stream.codec_context.color_range == LIMITED_RANGE and encoding.encoder in RANGE_FILTERS:
         options += [f"-bsf:{place}", f"{RANGE_FILTERS[encoding.encoder]}=video_full_range_flag=0"]
     pixel_aspect = clip.stream.sample_aspect_ratio

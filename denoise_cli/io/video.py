@@ -1,6 +1,7 @@
 """Video in, through FFmpeg's libraries: frames with exact times, tags and side data."""
 
 import math
+import re
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
@@ -24,8 +25,17 @@ from denoise_cli.io.limits import MAX_PIXELS, refuse_too_large
 # FFmpeg's names of chroma subsamplings, by how often chroma is halved in width and in height.
 SUBSAMPLINGS = {(1, 1): "420", (1, 0): "422", (0, 0): "444", (0, 1): "440", (2, 0): "411", (2, 2): "410"}
 FULL_RANGE = 2  # FFmpeg's AVCOL_RANGE_JPEG
+RGB_MATRIX = 0  # H.273's number for red, green and blue
 MASTERING_DISPLAY = SideData.MASTERING_DISPLAY_METADATA.name
 CONTENT_LIGHT = SideData.CONTENT_LIGHT_LEVEL.name
+# FFmpeg's side data with HDR that differs from frame to frame, as users know it.
+DYNAMIC_HDR = {
+    SideData.DYNAMIC_HDR_PLUS: "HDR10+",
+    SideData.DYNAMIC_HDR_VIVID: "HDR Vivid",
+    SideData.DOVI_RPU_BUFFER: "Dolby Vision",
+    SideData.DOVI_METADATA: "Dolby Vision",
+}
+ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 MATRIX_ONE = 1 << 16  # 1 in the fixed-point numbers of MP4's matrices
 
 
@@ -37,6 +47,7 @@ class Frame:
         display_matrix: how to turn the picture for display, nine numbers as in MP4; None if it is upright.
         mastering: HDR metadata (mastering display, content light level) as bytes of FFmpeg's structures, by the name of
             the side data.
+        dynamic: names of the kinds of HDR metadata in it that differ from frame to frame, such as HDR10+.
         original_planes: the planes before `replace`; None if nothing was replaced.
     """
 
@@ -50,12 +61,38 @@ class Frame:
             for kind in (SideData.MASTERING_DISPLAY_METADATA, SideData.CONTENT_LIGHT_LEVEL)
             if (data := _side_data(picture, kind)) is not None
         }
+        found = (name for kind, name in DYNAMIC_HDR.items() if _side_data(picture, kind) is not None)
+        self.dynamic = list(dict.fromkeys(found))
         self.picture = _planar(picture)
 
     @property
     def is_interlaced(self) -> bool:
         """Whether odd and even rows were taken at different times."""
         return self.picture.interlaced_frame
+
+    def shown(self) -> tuple[bool, str | None]:
+        """Whether the lower field comes first, and where chroma lies by FFmpeg's name, such as left; None if unstated.
+
+        PyAV does not pass on what FFmpeg knows of both: it is read from what FFmpeg's filter showinfo says.
+        """
+        graph, level = av.filter.Graph(), av.logging.get_level()
+        picture = self.picture
+        entry = graph.add_buffer(
+            width=picture.width, height=picture.height, format=picture.format, time_base=Fraction(1, av.time_base)
+        )
+        exit_ = graph.add("buffersink")
+        graph.link_nodes(entry, graph.add("sidedata", "mode=delete"), graph.add("showinfo", "checksum=0"), exit_)
+        graph.configure()
+        av.logging.set_level(av.logging.INFO)
+        try:
+            with av.logging.Capture() as lines:
+                graph.push(picture)
+                graph.pull()
+        finally:
+            av.logging.set_level(level)
+        text = " ".join(line for _, _, line in lines)
+        place = re.search(r"\bcl:(\S+)", text)
+        return " i:B " in text, place[1] if place is not None and place[1] != "unspecified" else None
 
     @property
     def layout(self) -> Layout:
@@ -72,8 +109,7 @@ class Frame:
     @property
     def planes(self) -> list[Plane]:
         """Luma, (H, W), then chroma, (h, w); or green, blue and red. Views that `replace` changes, without alpha."""
-        bits = self.picture.format.components[0].bits
-        return [_view(plane, bits) for plane in self.picture.planes[: min(len(self.picture.planes), 3)]]
+        return planes_of(self.picture)[0]
 
     def replace(self, planes: Sequence[Plane]) -> None:
         """Overwrite the samples with others of the same shapes and types."""
@@ -92,14 +128,18 @@ class Frame:
             setattr(both, tag, getattr(picture, tag))
         result = Frame(both)
         result.display_matrix = self.display_matrix
-        for target, before, after in zip(result.planes, self.original_planes or self.planes, self.planes, strict=True):
+        alpha, both_alpha = planes_of(picture)[1], planes_of(both)[1]
+        befores, afters, targets = list(self.original_planes or self.planes), self.planes, result.planes
+        if alpha is not None and both_alpha is not None:
+            befores, afters, targets = [*befores, alpha], [*afters, alpha], [*targets, both_alpha]
+        for target, before, after in zip(targets, befores, afters, strict=True):
             half = target.shape[1] // 2
             target[:, :half], target[:, half:] = before[:, :half], after[:, :half]
         return result
 
     @property
     def _is_full(self) -> bool:
-        return self.picture.color_range == FULL_RANGE or self.picture.format.name.startswith("yuvj")
+        return self.picture.color_range == FULL_RANGE or is_full_range(self.picture.format)
 
 
 class Reader:
@@ -133,6 +173,7 @@ class Reader:
         best = self._container.streams.best("video")
         self.stream: VideoStream = best if best in found else found[0]
         self.stream.thread_type = "AUTO"
+        self._alpha_decoder = self._decoder_of_alpha()
         try:
             refuse_too_large((self.stream.width, self.stream.height), MAX_PIXELS)
         except ValueError as error:
@@ -194,7 +235,22 @@ class Reader:
     def has_alpha(self) -> bool:
         """Whether the video has transparency, including that of VP8 and VP9, which the decoder ignores."""
         form = self.stream.codec_context.format
-        return (form is not None and has_alpha(form)) or self.stream.metadata.get("alpha_mode") == "1"
+        return (form is not None and has_alpha(form)) or self._has_hidden_alpha
+
+    @property
+    def _has_hidden_alpha(self) -> bool:
+        tags = {key.lower(): value for key, value in self.stream.metadata.items()}
+        return self.codec in ALPHA_DECODERS and tags.get("alpha_mode") == "1"
+
+    def _decoder_of_alpha(self) -> Any:
+        """For VP8 and VP9 with transparency, which FFmpeg's own decoders ignore: that of libvpx; otherwise None."""
+        if not self._has_hidden_alpha:
+            return None
+        decoder = ALPHA_DECODERS[self.codec]
+        try:
+            return av.CodecContext.create(decoder, "r")
+        except av.codec.codec.UnknownCodecError:  # libvpx is not in every build of FFmpeg
+            return None
 
     @property
     def declared_frames(self) -> int:
@@ -279,7 +335,8 @@ class Reader:
         with read_errors(self.path):
             for packet in self._container.demux(self.stream):
                 try:
-                    pictures = packet.decode()
+                    decoder = self._alpha_decoder
+                    pictures = packet.decode() if decoder is None else decoder.decode(packet)
                 except av.InvalidDataError:
                     self.damaged += 1
                     continue
@@ -313,6 +370,18 @@ def has_alpha(form: VideoFormat) -> bool:
     return any(component.is_alpha for component in form.components)
 
 
+def is_full_range(form: VideoFormat) -> bool:
+    """Whether a pixel format says by its name that black is 0 and white the largest number."""
+    return form.name.startswith("yuvj")
+
+
+def planes_of(picture: VideoFrame) -> tuple[list[Plane], Plane | None]:
+    """Views of a planar picture's samples: its colours as in `Frame.planes`, and its alpha, (H, W), if it has any."""
+    bits = picture.format.components[0].bits
+    planes = [_view(plane, bits) for plane in picture.planes]
+    return planes[:3], planes[3] if len(planes) > 3 else None
+
+
 def url(path: Path) -> str:
     """A path that FFmpeg cannot mistake for an option or a protocol."""
     return f"file:{path}"
@@ -337,12 +406,14 @@ def _planar(picture: VideoFrame) -> VideoFrame:
         return picture
     depth = "" if max(bits) <= 8 else f"{min(max(bits), 16)}le"
     alpha = has_alpha(form) or form.has_palette
-    if form.is_rgb or form.has_palette:
-        return picture.reformat(format=f"gbr{'a' * alpha}p{depth}")
-    if len(planes) < 3 and not alpha:
+    is_grey = len(planes) < 3
+    if is_grey and not alpha and not form.has_palette:
         return picture.reformat(format=f"gray{depth}")
-    subsampling = SUBSAMPLINGS[chroma_shifts(form)] if len(planes) >= 3 else "444"
-    return picture.reformat(format=f"yuv{'a' * alpha}{subsampling}p{depth}")
+    if is_grey or form.is_rgb or form.has_palette:  # grey with alpha occurs in pictures of RGB's range only
+        made = picture.reformat(format=f"gbr{'a' * alpha}p{depth}")
+        made.colorspace = RGB_MATRIX
+        return made
+    return picture.reformat(format=f"yuv{'a' * alpha}{SUBSAMPLINGS[chroma_shifts(form)]}p{depth}")
 
 
 def _view(plane: VideoPlane, bits: int) -> Plane:

@@ -21,7 +21,6 @@ from denoise_cli.inference.denoiser import Denoiser
 from denoise_cli.io.encode import (
     CONTAINERS,
     DEFAULT_CONTAINER,
-    HDR_PARAMETERS,
     RAW_ENCODER,
     STDOUT,
     Encoding,
@@ -29,8 +28,9 @@ from denoise_cli.io.encode import (
     choose_encoding,
 )
 from denoise_cli.io.mux import join
+from denoise_cli.io.probe import settle
 from denoise_cli.io.segments import Segments, segments_folder, write_all
-from denoise_cli.io.video import Frame, Reader, has_alpha
+from denoise_cli.io.video import Frame, Reader
 from denoise_cli.models.registry import checksum_of
 from denoise_cli.pipeline.frames import find_noise
 from denoise_cli.pipeline.threads import consume_in_thread, prefetch
@@ -39,6 +39,7 @@ from denoise_cli.version import __version__
 Progress = Callable[[int, float], None]  # frames done, and the fraction of the clip
 
 MAX_FRAMES = 9  # in a window
+NARROWEST = 4  # pixels: the smallest width of a clip for which a comparison is written
 
 
 @dataclass(frozen=True)
@@ -156,8 +157,8 @@ def run(
             raise UsageError(f"--compare {compare}: name a file other than the output")
     with Reader(source) as clip, closing(clip.frames(settings.start, settings.seconds, settings.deinterlace)) as frames:
         first = _first(frames, source, settings)
-        encoding = _encoding(clip, first, target, settings)
-        picture, notes = first.picture, _notes(clip, first, encoding)
+        encoding, lost = _encoding(clip, first, target, settings)
+        picture, notes = first.picture, [*_notes(clip, first, encoding), *lost]
         if notice is not None:
             for note in notes:
                 notice(note)
@@ -245,8 +246,8 @@ def preview(source: Path, target: Path, settings: Settings, overwrite: bool = Fa
     check(source, target, overwrite)
     with Reader(source) as clip, closing(clip.frames(settings.start, settings.seconds, settings.deinterlace)) as frames:
         first = _first(frames, source, settings)
-        encoding = _encoding(clip, first, target, settings)
-        return encoding, _notes(clip, first, encoding)
+        encoding, lost = _encoding(clip, first, target, settings)
+        return encoding, [*_notes(clip, first, encoding), *lost]
 
 
 def _first(frames: Iterator[Frame], source: Path, settings: Settings) -> Frame:
@@ -257,9 +258,13 @@ def _first(frames: Iterator[Frame], source: Path, settings: Settings) -> Frame:
     return first
 
 
-def _encoding(clip: Reader, first: Frame, target: Path, settings: Settings) -> Encoding:
+def _encoding(clip: Reader, first: Frame, target: Path, settings: Settings) -> tuple[Encoding, list[str]]:
+    """How to compress the clip, and a line for everything that this loses."""
     extension = ".y4m" if target == STDOUT else target.suffix.lower()
-    return choose_encoding(clip, first, extension, settings.codec, settings.crf, settings.preset, settings.pixel_format)
+    chosen = choose_encoding(
+        clip, first, extension, settings.codec, settings.crf, settings.preset, settings.pixel_format
+    )
+    return settle(clip, first, chosen, is_given=settings.codec is not None)
 
 
 class _Comparison:
@@ -269,7 +274,12 @@ class _Comparison:
         self._path, self._overwrite = path, overwrite
         if path is not None:
             self._growing, self._whole = (path.with_name(f".{path.name}.{state}") for state in ("growing", "whole"))
-            self._encoding = choose_encoding(clip, first.side_by_side(), path.suffix.lower())
+            if first.picture.width < NARROWEST:
+                raise UsageError(
+                    f"--compare {path}: the clip is {first.picture.width} pixels wide: expected at least {NARROWEST}"
+                )
+            pair = first.side_by_side()
+            self._encoding, _ = settle(clip, pair, choose_encoding(clip, pair, path.suffix.lower()))
             self._writer = Writer(self._growing, clip, self._encoding)
 
     def __enter__(self) -> "_Comparison":
@@ -316,10 +326,6 @@ def _notes(clip: Reader, first: Frame, encoding: Encoding) -> list[str]:
     notes = []
     if first.is_interlaced:
         notes.append("interlaced: --deinterlace combines fields into whole frames")
-    if clip.has_alpha and not has_alpha(av.VideoFormat(encoding.pixel_format, 16, 16)):
-        notes.append(f"transparency is lost: {encoding.encoder} does not support it")
-    if first.mastering and encoding.encoder not in HDR_PARAMETERS:
-        notes.append(f"the mastering-display metadata is lost: {encoding.encoder} cannot store it")
     if encoding.encoder == RAW_ENCODER and not clip.has_constant_rate:
         notes.append(f"raw frames have a constant rate: {float(clip.rate):g} per second")
     return notes

@@ -72,11 +72,12 @@ def test_a_preview(cli: Cli, clip: Path, ffmpeg: FFmpeg) -> None:
         (("--frames", "11"), "--frames 11: expected an odd number from 1 to 9"),
         (
             ("--codec", "h266"),
-            "--codec h266: no such encoder is available: choose one of libx264, libx265, libsvtav1, libvpx-vp9",
+            "--codec h266: no such encoder is available: choose one of "
+            + ", ".join(["libx264", "libx264rgb", "libx265", "libsvtav1", "libvpx-vp9"]),
         ),
         (
             ("--pix-fmt", "yuv411p"),
-            "--pix-fmt yuv411p: not supported in mp4 by libx264 or libx265 or libsvtav1 or libvpx-vp9",
+            "--pix-fmt yuv411p: not supported in mp4 by libx264 or libx264rgb or libx265 or libsvtav1 or libvpx-vp9",
         ),
         (("--crf", "99"), "--crf 99: libx264 takes 0 to 51"),
         (("--codec", "vp9", "--crf", "70"), "--crf 70: libvpx-vp9 takes 0 to 63"),
