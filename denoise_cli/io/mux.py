@@ -5,6 +5,7 @@ import re
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import av
 
 from denoise_cli.errors import MissingDependency, UnwritableFile
+from denoise_cli.io.data_tracks import add_tracks
 from denoise_cli.io.encode import Encoding, timing_options, write_errors
 from denoise_cli.io.video import Reader, read_errors, url
 
@@ -22,8 +24,22 @@ RANGE_FILTERS = {"libx264": "h264_metadata", "libx265": "hevc_metadata"}
 APPLE_HEVC_TAG = "hvc1"  # for HEVC in MP4 and QuickTime: Apple's programs do not play the other one
 APPLE_KEY_PREFIX = "com."  # of metadata keys for which MP4 has no standard ones
 LOG_PREFIX = re.compile(r"^(\[[^]]*\] *)+")  # in front of FFmpeg's messages
-CAPABLE_CONTAINERS = (".mkv", ".mov")  # containers that hold more kinds of streams than others
 STALE_TAGS = ("ENCODER", "BPS", "NUMBER_OF_BYTES", "NUMBER_OF_FRAMES", "DURATION")  # written by mkvmerge and FFmpeg
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """How the tracks of a clip get into the result.
+
+    Attributes:
+        copied: FFmpeg's numbers of those that FFmpeg copies packet by packet, and of the denoised one, in their order.
+        added: of those that `data_tracks` copies.
+        notes: a line for each track that is lost or changed.
+    """
+
+    copied: tuple[int, ...]
+    added: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def count_frames(segment: Path) -> int:
@@ -65,7 +81,9 @@ def join(segments: Sequence[Path], target: Path, encoding: Encoding) -> None:
                 joined.mux(packet)
 
 
-def assemble(clip: Reader, video: Path, target: Path, encoding: Encoding, seconds: float = math.inf) -> None:
+def assemble(
+    clip: Reader, video: Path, target: Path, encoding: Encoding, tracks: Tracks, seconds: float = math.inf
+) -> None:
     """Write a file like the source, with the denoised video in place of the noisy one.
 
     Sound, subtitles, data, attachments and further videos are copied packet by packet, with chapters and metadata.
@@ -75,6 +93,7 @@ def assemble(clip: Reader, video: Path, target: Path, encoding: Encoding, second
         video: a file with nothing but the denoised video.
         target: the file to write; an existing one is replaced.
         encoding: of the video.
+        tracks: the tracks to copy.
         seconds: the length of the source to copy.
 
     Raises:
@@ -86,12 +105,12 @@ def assemble(clip: Reader, video: Path, target: Path, encoding: Encoding, second
     command += ["-ss", f"{start:.6f}"] if start else []
     command += ["-t", f"{seconds:.6f}"] if seconds < math.inf else []
     command += ["-i", url(clip.path), "-c", "copy", "-copy_unknown", "-map_metadata", "1", "-map_chapters", "1"]
-    for place, index in enumerate(clip.copied_streams):
+    for place, index in enumerate(tracks.copied):
         source = "0:v:0" if index == clip.stream.index else f"1:{index}"
         command += ["-map", source, f"-map_metadata:s:{place}", f"1:s:{index}"]
     command += ["-copypriorss", "0", "-avoid_negative_ts", "disabled"] if start else []
     command += [
-        *_video_options(clip, encoding, clip.copied_streams.index(clip.stream.index)),
+        *_video_options(clip, encoding, tracks.copied.index(clip.stream.index)),
         *_container_options(clip, encoding),
     ]
     done = subprocess.run(
@@ -99,8 +118,10 @@ def assemble(clip: Reader, video: Path, target: Path, encoding: Encoding, second
     )
     if done.returncode:
         reason = next((line for line in done.stderr.splitlines() if line.strip()), f"exit code {done.returncode}")
-        others = " or ".join(extension for extension in CAPABLE_CONTAINERS if extension != target.suffix.lower())
-        raise UnwritableFile(target, f"FFmpeg cannot write it: {LOG_PREFIX.sub('', reason)}: try {others}")
+        raise UnwritableFile(target, f"FFmpeg cannot write it: {LOG_PREFIX.sub('', reason)}")
+    if tracks.added:
+        with write_errors(target):
+            add_tracks(clip.path, target, tracks.copied, tracks.added, clip.origin, seconds)
 
 
 def ffmpeg_program() -> str:
@@ -139,6 +160,8 @@ def _container_options(clip: Reader, encoding: Encoding) -> list[str]:
     """FFmpeg's options for the output file."""
     options = [word for key, value in timing_options(clip.time_base, encoding).items() for word in (f"-{key}", value)]
     # This replaces the keys that all programs know, and the cover, so it is only set if needed.
+    if clip.is_mp4 and encoding.container in ("mp4", "mov"):
+        options += ["-write_tmcd", "0"]  # the source's own track of timecodes is copied
     if encoding.container in ("mp4", "mov") and any(key.startswith(APPLE_KEY_PREFIX) for key in clip.metadata):
         options += ["-movflags", "use_metadata_tags"]
     return options

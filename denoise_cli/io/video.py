@@ -176,6 +176,31 @@ class Reader:
         return [(stream.type, _codec_name(stream)) for stream in self._container.streams]
 
     @property
+    def is_mp4(self) -> bool:
+        """Whether the file is MP4 or QuickTime, or of their family."""
+        return "mov" in self._container.format.name.split(",")
+
+    @property
+    def timecode(self) -> str | None:
+        """The time of the first frame by the camera's clock, HH:MM:SS:FF; None if the file does not state it."""
+        return self.stream.metadata.get("timecode") or self.metadata.get("timecode")
+
+    @property
+    def origin(self) -> Fraction:
+        """The time in the file that is 0 in the result, in seconds, once the first frame has been read."""
+        if not self.first_frame_time:
+            return Fraction(0)
+        return self.first_frame_time + Fraction(self._container.start_time or 0, av.time_base)
+
+    def kind(self, index: int) -> str:
+        """What the stream with this number in `streams` is: audio, video, subtitle, data, attachment or unknown."""
+        return str(self._container.streams[index].type)
+
+    def number(self, index: int) -> int:
+        """By which the file itself names a stream, such as an MP4's track number."""
+        return int(self._container.streams[index].id)
+
+    @property
     def copied_streams(self) -> list[int]:
         """Indices of the streams that the result contains, including the denoised one."""
         # Text tracks that hold chapter titles are discarded: FFmpeg reads them as chapters, and writes those.
@@ -188,7 +213,7 @@ class Reader:
     def _stands_for_video(self, stream: Any) -> bool:
         """Whether a stream is the still picture of an animation in AVIF, which players would show instead of it."""
         is_still = stream.type == "video" and stream.frames == 1 and stream.duration is None and not _is_cover(stream)
-        return is_still and stream is not self.stream and "mov" in self._container.format.name.split(",")
+        return is_still and stream is not self.stream and self.is_mp4
 
     @property
     def has_alpha(self) -> bool:

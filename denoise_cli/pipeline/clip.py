@@ -28,8 +28,9 @@ from denoise_cli.io.encode import (
     Writer,
     choose_encoding,
 )
-from denoise_cli.io.mux import join
+from denoise_cli.io.mux import Tracks, join
 from denoise_cli.io.segments import Segments, segments_folder, write_all
+from denoise_cli.io.tracks import choose_tracks, container_for
 from denoise_cli.io.video import Frame, Reader, has_alpha
 from denoise_cli.models.registry import checksum_of
 from denoise_cli.pipeline.frames import find_noise
@@ -53,6 +54,7 @@ class Settings:
         codec, crf, preset, pixel_format: see `choose_encoding`.
         start, seconds: the part of the clip to denoise; infinite seconds for the whole rest.
         deinterlace: whether fields are combined into whole frames first.
+        drop_data: whether data tracks, subtitles and attachments that the target cannot hold are left out.
     """
 
     model: str
@@ -66,6 +68,7 @@ class Settings:
     start: float = 0.0
     seconds: float = math.inf
     deinterlace: bool = False
+    drop_data: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,8 +95,15 @@ class Result:
 
 
 def target_beside(source: Path) -> Path:
-    """The target if the user names none."""
-    extension = source.suffix if source.suffix.lower() in CONTAINERS else DEFAULT_CONTAINER
+    """The target if the user names none: in the clip's own container, or in one that holds all of its tracks.
+
+    Raises:
+        UnreadableFile: the clip is missing, not a video, or damaged.
+    """
+    extension = source.suffix
+    if extension.lower() not in CONTAINERS:
+        with Reader(source) as clip:
+            extension = container_for(clip, DEFAULT_CONTAINER)
     return source.with_name(f"{source.stem}-denoised{extension}")
 
 
@@ -157,13 +167,15 @@ def run(
     with Reader(source) as clip, closing(clip.frames(settings.start, settings.seconds, settings.deinterlace)) as frames:
         first = _first(frames, source, settings)
         encoding = _encoding(clip, first, target, settings)
-        picture, notes = first.picture, _notes(clip, first, encoding)
+        tracks = Tracks(()) if target == STDOUT else choose_tracks(clip, target, settings.drop_data)
+        picture, notes = first.picture, [*_notes(clip, first, encoding), *tracks.notes]
         if notice is not None:
             for note in notes:
                 notice(note)
         parts = None
         if target != STDOUT:
-            parts = Segments(target, clip, first, encoding, _plan(clip, denoise, encoding, settings), settings.seconds)
+            plan = _plan(clip, denoise, encoding, settings)
+            parts = Segments(target, clip, first, encoding, plan, settings.seconds, tracks)
             parts.open(overwrite, resume)
         before = parts.frames if parts else 0
         expected = max(clip.expected_frames(settings.start, settings.seconds), before + 1)
@@ -246,7 +258,8 @@ def preview(source: Path, target: Path, settings: Settings, overwrite: bool = Fa
     with Reader(source) as clip, closing(clip.frames(settings.start, settings.seconds, settings.deinterlace)) as frames:
         first = _first(frames, source, settings)
         encoding = _encoding(clip, first, target, settings)
-        return encoding, _notes(clip, first, encoding)
+        tracks = Tracks(()) if target == STDOUT else choose_tracks(clip, target, settings.drop_data)
+        return encoding, [*_notes(clip, first, encoding), *tracks.notes]
 
 
 def _first(frames: Iterator[Frame], source: Path, settings: Settings) -> Frame:
