@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from statistics import median_low
 from typing import Any
 
 import av
 
 from denoise_cli.errors import MissingDependency, UnwritableFile
+from denoise_cli.io.clock import Clock
 from denoise_cli.io.data_tracks import add_tracks
 from denoise_cli.io.encode import Encoding, timing_options, write_errors
 from denoise_cli.io.video import Reader, read_errors, url
@@ -52,8 +54,11 @@ def count_frames(segment: Path) -> int:
         return sum(1 for _ in _packets(segment))
 
 
-def join(segments: Sequence[Path], target: Path, encoding: Encoding) -> None:
+def join(segments: Sequence[Path], target: Path, encoding: Encoding) -> int:
     """Concatenate segments that were written with the same encoding.
+
+    Returns:
+        How long the last frame is shown, in ticks: as long as most.
 
     Raises:
         UnreadableFile: a segment is damaged.
@@ -61,12 +66,15 @@ def join(segments: Sequence[Path], target: Path, encoding: Encoding) -> None:
     """
     # Decoding times follow from the order of all packets. Those in the files were made up for each segment alone.
     with read_errors(segments[0]):
-        times = [packet.pts for segment in segments for packet in _packets(segment)]
+        lengths = [(packet.pts, packet.duration or 0) for segment in segments for packet in _packets(segment)]
+        times = [pts for pts, _ in lengths]
         first = av.open(url(segments[0]))
     display_times = sorted(times)
+    steps = [after - before for before, after in pairwise(display_times)]
+    durations = [*steps, median_low(steps) if steps else lengths[0][1]]
     rank = {pts: place for place, pts in enumerate(display_times)}
     delay = max((place - rank[pts] for place, pts in enumerate(times)), default=0)
-    step = min((after - before for before, after in pairwise(display_times)), default=1)
+    step = min(steps, default=1)
     decoding_times = [display_times[0] - step * (delay - i) for i in range(delay)] + display_times
     with first, write_errors(target):
         template = first.streams.video[0]
@@ -76,13 +84,20 @@ def join(segments: Sequence[Path], target: Path, encoding: Encoding) -> None:
             stream.time_base = template.time_base
             for place, packet in enumerate(packet for segment in segments for packet in _packets(segment)):
                 packet.dts = decoding_times[place]
-                packet.duration = _duration(display_times, rank[packet.pts], packet.duration)
+                packet.duration = durations[rank[packet.pts]]
                 packet.stream = stream
                 joined.mux(packet)
+    return durations[-1]
 
 
 def assemble(
-    clip: Reader, video: Path, target: Path, encoding: Encoding, tracks: Tracks, seconds: float = math.inf
+    clip: Reader,
+    video: Path,
+    target: Path,
+    encoding: Encoding,
+    tracks: Tracks,
+    last: int,
+    seconds: float = math.inf,
 ) -> None:
     """Write a file like the source, with the denoised video in place of the noisy one.
 
@@ -94,23 +109,32 @@ def assemble(
         target: the file to write; an existing one is replaced.
         encoding: of the video.
         tracks: the tracks to copy.
+        last: how long the last frame is shown, in ticks of `video`.
         seconds: the length of the source to copy.
 
     Raises:
         UnwritableFile: the container cannot hold one of the streams, or the file cannot be written.
     """
-    start = float(clip.first_frame_time)
+    start, origin = float(clip.first_frame_time), float(clip.origin)
+    retimed, others = _to_retime(clip, tracks), target.with_name("retimed")
+    begin = _retime(clip, retimed, others, encoding, seconds) if retimed else 0.0
     # The source's clock is kept, unless frames were skipped: then times count from the first one that was not.
     command = [ffmpeg_program(), "-nostdin", "-v", "error", "-y", *([] if start else ["-copyts"]), "-i", url(video)]
-    command += ["-ss", f"{start:.6f}"] if start else []
+    command += ["-ss", f"{start:.6f}"] if start else ["-itsoffset", f"{-origin:.6f}"] if origin else []
     command += ["-t", f"{seconds:.6f}"] if seconds < math.inf else []
-    command += ["-i", url(clip.path), "-c", "copy", "-copy_unknown", "-map_metadata", "1", "-map_chapters", "1"]
+    command += ["-i", url(clip.path)]
+    # Without -copyts, FFmpeg would have each file begin at zero.
+    command += [*(["-itsoffset", f"{begin:.6f}"] if start else []), "-i", url(others)] if retimed else []
+    command += ["-c", "copy", "-copy_unknown", "-map_metadata", "1", "-map_chapters", "1"]
     for place, index in enumerate(tracks.copied):
         source = "0:v:0" if index == clip.stream.index else f"1:{index}"
+        if index in retimed:
+            source = f"2:{retimed.index(index)}"
+            command += [f"-disposition:{place}", clip.disposition(index)]
         command += ["-map", source, f"-map_metadata:s:{place}", f"1:s:{index}"]
     command += ["-copypriorss", "0", "-avoid_negative_ts", "disabled"] if start else []
     command += [
-        *_video_options(clip, encoding, tracks.copied.index(clip.stream.index)),
+        *_video_options(clip, encoding, tracks.copied.index(clip.stream.index), last),
         *_container_options(clip, encoding),
     ]
     done = subprocess.run(
@@ -137,16 +161,65 @@ def ffmpeg_program() -> str:
     return str(imageio_ffmpeg.get_ffmpeg_exe())
 
 
-def _video_options(clip: Reader, encoding: Encoding, place: int) -> list[str]:
+def _to_retime(clip: Reader, tracks: Tracks) -> list[int]:
+    """The tracks whose times FFmpeg would not get right."""
+    others = [index for index in tracks.copied if index != clip.stream.index]
+    if clip.jumps:
+        return [index for index in others if clip.kind(index) in ("audio", "subtitle", "data")]
+    # FFmpeg would leave out those that began before the cut.
+    return [index for index in others if clip.first_frame_time and clip.kind(index) == "subtitle"]
+
+
+def _retime(clip: Reader, indices: Sequence[int], target: Path, encoding: Encoding, seconds: float) -> float:
+    """Copy tracks to a file of their own, with their times in the result.
+
+    Returns:
+        When the first packet is due, in seconds.
+    """
+    first: Fraction | None = None
+    stop = Fraction(seconds).limit_denominator(av.time_base) if seconds < math.inf else None
+    options = timing_options(clip.time_base, encoding)
+    with read_errors(clip.path), av.open(url(clip.path)) as source, write_errors(target):
+        if clip.jumps and clip.first_frame_time:
+            clip.seek(source)  # the clock is followed from where the video was
+        clocks = {index: Clock(clip.jumps) for index in indices}
+        with closing(av.open(url(target), "w", format=encoding.container, container_options=options)) as result:
+            streams = {index: result.add_stream_from_template(source.streams[index]) for index in indices}
+            for packet in source.demux([source.streams[index] for index in indices]):
+                index = packet.stream.index
+                if packet.pts is None or packet.dts is None or not packet.size:
+                    continue
+                clocks[index].move(packet)
+                tick = packet.time_base
+                shift, length = round(clip.origin / tick), packet.duration or 0
+                packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+                if packet.pts < 0 and clip.first_frame_time:
+                    if clip.kind(index) != "subtitle" or packet.pts + length <= 0:
+                        continue
+                    packet.duration, packet.pts, packet.dts = packet.pts + length, 0, 0
+                if stop is not None and packet.pts * tick >= stop:
+                    continue
+                first = packet.pts * tick if first is None else min(first, packet.pts * tick)
+                packet.stream = streams[index]
+                result.mux(packet)
+    return float(first or 0)
+
+
+def _video_options(clip: Reader, encoding: Encoding, place: int, last: int) -> list[str]:
     """FFmpeg's options for the denoised stream, which is the one with number `place` in the output."""
-    flags = "+".join(flag.name or "" for flag in av.stream.Disposition if flag & clip.stream.disposition)
-    options = [f"-disposition:{place}", flags or "0"]
+    options = [f"-disposition:{place}", clip.disposition(clip.stream.index)]
     # The source's tags about the encoder and the size of its video no longer apply.
     keys = clip.stream.metadata
     stale = [key for key in keys if key.upper().partition("-")[0] in STALE_TAGS or key.startswith("_STATISTICS")]
     options += [word for key in stale for word in (f"-metadata:s:{place}", f"{key}=")]
+    filters = []
     if clip.stream.codec_context.color_range == LIMITED_RANGE and encoding.encoder in RANGE_FILTERS:
-        options += [f"-bsf:{place}", f"{RANGE_FILTERS[encoding.encoder]}=video_full_range_flag=0"]
+        filters.append(f"{RANGE_FILTERS[encoding.encoder]}=video_full_range_flag=0")
+    if encoding.container in ("mp4", "mov"):
+        # FFmpeg takes the time to the next packet for a frame's duration. With a pause among reordered frames, that
+        # would make the file longer than it is. Unless it is told otherwise, the filter also changes the times.
+        filters.append(f"setts=pts=PTS:dts=DTS:duration={last}")
+    options += [f"-bsf:{place}", ",".join(filters)] if filters else []
     pixel_aspect = clip.stream.sample_aspect_ratio
     if pixel_aspect and pixel_aspect != 1:  # not every encoder writes it into its stream
         aspect = pixel_aspect * Fraction(clip.stream.width, clip.stream.height)
@@ -165,10 +238,6 @@ def _container_options(clip: Reader, encoding: Encoding) -> list[str]:
     if encoding.container in ("mp4", "mov") and any(key.startswith(APPLE_KEY_PREFIX) for key in clip.metadata):
         options += ["-movflags", "use_metadata_tags"]
     return options
-
-
-def _duration(display_times: Sequence[int], place: int, of_last: int | None) -> int:
-    return display_times[place + 1] - display_times[place] if place + 1 < len(display_times) else of_last or 0
 
 
 def _packets(segment: Path) -> Iterator[Any]:

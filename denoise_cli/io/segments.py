@@ -137,8 +137,8 @@ class Segments:
 
     def _assemble(self, segments: Sequence[Path], seconds: float) -> Path:
         joined, whole = self.folder / "joined", self.folder / self._target.name
-        join(segments, joined, self._encoding)
-        assemble(self._clip, joined, whole, self._encoding, self._tracks, seconds)
+        last = join(segments, joined, self._encoding)
+        assemble(self._clip, joined, whole, self._encoding, self._tracks, last, seconds)
         return whole
 
     def _finished(self) -> list[Path]:

@@ -11,6 +11,7 @@ from typing import Any
 import av
 import numpy as np
 from av.container import InputContainer
+from av.format import Flags
 from av.sidedata.sidedata import Type as SideData
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
@@ -19,6 +20,7 @@ from av.video.stream import VideoStream
 
 from denoise_cli.errors import UnreadableFile
 from denoise_cli.imaging.yuv import Layout, Plane
+from denoise_cli.io.clock import Clock
 from denoise_cli.io.limits import MAX_PIXELS, refuse_too_large
 
 # FFmpeg's names of chroma subsamplings, by how often chroma is halved in width and in height.
@@ -121,6 +123,8 @@ class Reader:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.damaged = 0
+        self._clock = Clock()
+        self._first: int | None = None  # tick that was sought
         self.first_frame_time = Fraction(0)
         if not path.is_file():
             raise UnreadableFile(path, "is not a file" if path.exists() else "no such file")
@@ -153,12 +157,15 @@ class Reader:
     @property
     def rate(self) -> Fraction:
         """Average number of frames per second; a guess if the file does not state it."""
-        return self.stream.average_rate or self.stream.guessed_rate or Fraction(25)
+        average, real = self.stream.average_rate, self.stream.base_rate
+        if average and real and average > 2 * real:  # DV, where FFmpeg takes the tick of the clock for the average
+            return real
+        return average or self.stream.guessed_rate or Fraction(25)
 
     @property
     def has_constant_rate(self) -> bool:
         """Whether the file states a constant frame rate."""
-        return self.stream.average_rate is not None and self.stream.average_rate == self.stream.base_rate
+        return self.stream.average_rate is not None and self.rate == self.stream.base_rate
 
     @property
     def codec(self) -> str:
@@ -188,13 +195,34 @@ class Reader:
     @property
     def origin(self) -> Fraction:
         """The time in the file that is 0 in the result, in seconds, once the first frame has been read."""
-        if not self.first_frame_time:
+        starts_anywhere = self._container.format.flags & Flags.ts_discont.value
+        if not self.first_frame_time and not starts_anywhere:
             return Fraction(0)
         return self.first_frame_time + Fraction(self._container.start_time or 0, av.time_base)
+
+    @property
+    def jumps(self) -> list[Fraction]:
+        """By how much times were moved after each jump of the clock so far, in seconds."""
+        return self._clock.jumps
+
+    @property
+    def has_wrapped_clock(self) -> bool:
+        """Whether the counter of the clock ran over; FFmpeg makes the times before that negative."""
+        return self.origin < 0
 
     def kind(self, index: int) -> str:
         """What the stream with this number in `streams` is: audio, video, subtitle, data, attachment or unknown."""
         return str(self._container.streams[index].type)
+
+    def disposition(self, index: int) -> str:
+        """What a stream is meant for, as FFmpeg writes it."""
+        flags = self._container.streams[index].disposition
+        return "+".join(flag.name or "" for flag in av.stream.Disposition if flag & flags) or "0"
+
+    def seek(self, container: InputContainer) -> None:
+        """Go to where the video was read from, in the same file, opened again."""
+        if self._first is not None:
+            container.seek(self._first, stream=container.streams[self.stream.index])
 
     def number(self, index: int) -> int:
         """By which the file itself names a stream, such as an MP4's track number."""
@@ -280,8 +308,9 @@ class Reader:
         end = None if math.isinf(seconds) else Fraction(seconds).limit_denominator(av.time_base)
         step, expected, shift = max(round(1 / (self.rate * base)), 1), self.stream.start_time or 0, None
         if first is not None:
+            self._first = first
             with read_errors(self.path):
-                self._container.seek(first, stream=self.stream)
+                self.seek(self._container)
         # AVI does not store display times, and those that FFmpeg makes up jump backwards.
         use_decoding_times = self._container.format.name == "avi"
         for picture in self._decoded():
@@ -295,14 +324,16 @@ class Reader:
             if end is not None and picture.pts >= round((zero + begin + end) / base):
                 return
             if shift is None:
-                shift = 0 if first is None else picture.pts
                 self.first_frame_time = Fraction(0) if first is None else picture.pts * base - zero
+                shift = round(self.origin / base) if first is None else picture.pts
             picture.pts -= shift
             yield picture
 
     def _decoded(self) -> Iterator[VideoFrame]:
         with read_errors(self.path):
             for packet in self._container.demux(self.stream):
+                if self._container.format.flags & Flags.ts_discont.value:
+                    self._clock.move(packet)
                 try:
                     pictures = packet.decode()
                 except av.InvalidDataError:

@@ -200,6 +200,8 @@ def run(
             made = consume_in_thread(write, reported())
         if parts:
             parts.finish(overwrite)
+        if clip.jumps:
+            notes.append(f"the clock jumps back {len(clip.jumps)} times: times go on from where they were")
         if clip.damaged:
             notes.append(f"left out {clip.damaged} damaged packets")
         promised = clip.declared_frames if settings.seconds == math.inf and not settings.start else 0
@@ -333,6 +335,8 @@ def _notes(clip: Reader, first: Frame, encoding: Encoding) -> list[str]:
         notes.append(f"transparency is lost: {encoding.encoder} does not support it")
     if first.mastering and encoding.encoder not in HDR_PARAMETERS:
         notes.append(f"the mastering-display metadata is lost: {encoding.encoder} cannot store it")
+    if clip.has_wrapped_clock:
+        notes.append("the clock starts again at zero in the clip: times go on from where they were")
     if encoding.encoder == RAW_ENCODER and not clip.has_constant_rate:
         notes.append(f"raw frames have a constant rate: {float(clip.rate):g} per second")
     return notes

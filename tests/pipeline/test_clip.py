@@ -325,7 +325,9 @@ def test_no_first_frame_is_lost_to_rounding(
         )
         target = tmp_path / "b.mp4"
         assert pipeline.run(source, target, denoise, Settings("mallenet-s", strength=0), overwrite=True).frames == 4
-        assert ffmpeg.times(target) == ffmpeg.times(source)
+        times = ffmpeg.times(source)
+        # Transport streams start anywhere.
+        assert ffmpeg.times(target) == [time - (times[0] if extension == ".ts" else 0) for time in times]
 
 
 def test_sound_and_picture_stay_together_where_no_frame_is_at_the_cut(
