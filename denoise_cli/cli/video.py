@@ -164,6 +164,8 @@ def video(
     result = _denoise_clip(source, target, denoise, settings, overwrite, resume, compare, quiet)
     if as_json:
         console.output(json.dumps(dataclasses.asdict(result)))
+    if not result.complete:
+        raise typer.Exit(1)
 
 
 def _read_duration(text: str) -> float:

@@ -1,6 +1,7 @@
 """Video in, through FFmpeg's libraries: frames with exact times, tags and side data."""
 
 import math
+import re
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
@@ -28,6 +29,9 @@ SUBSAMPLINGS = {(1, 1): "420", (1, 0): "422", (0, 0): "444", (0, 1): "440", (2, 
 FULL_RANGE = 2  # FFmpeg's AVCOL_RANGE_JPEG
 MASTERING_DISPLAY = SideData.MASTERING_DISPLAY_METADATA.name
 CONTENT_LIGHT = SideData.CONTENT_LIGHT_LEVEL.name
+HEADER_FORMATS = ("mov", "avi")  # FFmpeg's names of formats whose headers state the length of every track
+STATED_DURATION = re.compile(r"\d+:\d\d:\d\d(\.\d+)?")  # a tag of Matroska's tracks
+TS_PACKETS = (188, 192, 204)  # bytes: plain, with times (M2TS), and with a checksum
 MATRIX_ONE = 1 << 16  # 1 in the fixed-point numbers of MP4's matrices
 
 
@@ -113,6 +117,8 @@ class Reader:
     Attributes:
         stream: FFmpeg's stream of the video that is denoised, the file's main one.
         damaged: number of packets so far that could not be decoded.
+        incomplete: number of packets so far of which a part is missing; their frames are there, but may show it.
+        last_end: when the last frame so far ends, by the file's clock, in seconds; None before the first.
         first_frame_time: time of the first frame that was read, in seconds from the start of the file; 0 if `frames`
             skips nothing.
 
@@ -122,7 +128,9 @@ class Reader:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.damaged = 0
+        self.damaged = self.incomplete = 0
+        self.last_end: Fraction | None = None
+        self._longest_step = Fraction(0)
         self._clock = Clock()
         self._first: int | None = None  # tick that was sought
         self.first_frame_time = Fraction(0)
@@ -250,9 +258,40 @@ class Reader:
         return (form is not None and has_alpha(form)) or self.stream.metadata.get("alpha_mode") == "1"
 
     @property
-    def declared_frames(self) -> int:
-        """The number of frames according to the file; 0 if it does not state it."""
-        return self.stream.frames
+    def promised_end(self) -> Fraction | None:
+        """When the video ends according to the file, by its clock, in seconds; None if it does not say so.
+
+        FFmpeg guesses for files that have no header which says so, and those of Matroska state the longest track.
+        """
+        said = next((text for key, text in self.stream.metadata.items() if key.partition("-")[0] == "DURATION"), "")
+        if STATED_DURATION.fullmatch(said):
+            hours, minutes, seconds = (Fraction(part) for part in said.split(":"))
+            return 3600 * hours + 60 * minutes + seconds
+        if self.stream.duration is not None and set(HEADER_FORMATS) & set(self._container.format.name.split(",")):
+            return ((self.stream.start_time or 0) + self.stream.duration) * self.time_base
+        if self._container.format.name == "matroska,webm" and self._container.duration and self._is_cut_off():
+            return Fraction(self._container.duration, av.time_base)
+        return None
+
+    @property
+    def ends_early(self) -> bool:
+        """Whether the frames that were read end before the file says, or in the middle of a packet."""
+        if self._container.format.name == "mpegts":
+            return all(self.path.stat().st_size % size for size in TS_PACKETS)
+        end = self.promised_end
+        if end is None or self.last_end is None:
+            return False
+        return self.last_end + max(2 / self.rate, self._longest_step) < end
+
+    def _is_cut_off(self) -> bool:
+        """Whether no track of a file lasts as long as the file says."""
+        with read_errors(self.path), av.open(url(self.path)) as container:
+            ends = [
+                (packet.pts + (packet.duration or 0)) * packet.time_base
+                for packet in container.demux()
+                if packet.pts is not None
+            ]
+        return max(ends, default=Fraction(0)) + 1 < Fraction(self._container.duration or 0, av.time_base)
 
     def expected_frames(self, start: float = 0.0, seconds: float = math.inf) -> int:
         """The approximate number of frames in an interval of the clip; 0 if the file does not state its length.
@@ -318,6 +357,7 @@ class Reader:
                 picture.pts = picture.dts
             if picture.pts is None:  # raw streams and some broken files
                 picture.pts = expected
+            self._note_end(picture, step)
             expected = picture.pts + step
             if first is not None and picture.pts < first:
                 continue
@@ -329,11 +369,24 @@ class Reader:
             picture.pts -= shift
             yield picture
 
+    def _note_end(self, picture: VideoFrame, usual: int) -> None:
+        """Remember when a frame ends, and the longest time from the end of one to the end of the next."""
+        assert picture.pts is not None
+        end = (picture.pts + (picture.duration or usual)) * self.time_base
+        if self.last_end is not None:
+            self._longest_step = max(self._longest_step, end - self.last_end)
+        self.last_end = end if self.last_end is None else max(self.last_end, end)
+
     def _decoded(self) -> Iterator[VideoFrame]:
+        was_incomplete = False
         with read_errors(self.path):
             for packet in self._container.demux(self.stream):
                 if self._container.format.flags & Flags.ts_discont.value:
+                    jumps = len(self._clock.jumps)
                     self._clock.move(packet)
+                    # Where recordings were joined, the last packet of the first one counts as incomplete.
+                    self.incomplete += was_incomplete and len(self._clock.jumps) == jumps
+                    was_incomplete = packet.is_corrupt
                 try:
                     pictures = packet.decode()
                 except av.InvalidDataError:

@@ -78,6 +78,7 @@ class Result:
     Attributes:
         made: frames that this run has denoised; the others come from a run that was interrupted.
         sigma: the median noise level of the frames, on the scale of 255; None if the model found it itself.
+        complete: whether all of the source could be read; a note says what is missing.
     """
 
     source: str
@@ -92,6 +93,7 @@ class Result:
     sigma: float | None
     seconds: float
     notes: tuple[str, ...] = ()
+    complete: bool = True
 
 
 def target_beside(source: Path) -> Path:
@@ -204,11 +206,13 @@ def run(
             notes.append(f"the clock jumps back {len(clip.jumps)} times: times go on from where they were")
         if clip.damaged:
             notes.append(f"left out {clip.damaged} damaged packets")
-        promised = clip.declared_frames if settings.seconds == math.inf and not settings.start else 0
-        if before + made < promised - clip.damaged:
-            notes.append(
-                f"the file lists {promised} frames but only {before + made} could be decoded: it may be truncated"
-            )
+        if clip.incomplete:
+            notes.append(f"{clip.incomplete} packets are incomplete: their frames may be damaged")
+        cut_off = settings.seconds == math.inf and clip.ends_early
+        if cut_off:
+            end = clip.promised_end
+            of = "" if end is None else f" of {float(end):.1f} s"
+            notes.append(f"the clip ends at {float(clip.last_end or 0):.1f} s{of}: it may be cut off")
     return Result(
         source=str(source),
         target=str(target),
@@ -222,6 +226,7 @@ def run(
         sigma=round(median_low(levels) * 255, 3) if levels else None,
         seconds=round(time.perf_counter() - began, 3),
         notes=tuple(notes),
+        complete=not (cut_off or clip.damaged or clip.incomplete),
     )
 
 
