@@ -94,7 +94,7 @@ Duration = Annotated[str, typer.Option(metavar="SECONDS", help="Seconds to denoi
 Deinterlace = Annotated[bool, typer.Option("--deinterlace", help="Deinterlace the clip first.")]
 DropData = Annotated[
     bool,
-    typer.Option("--drop-data", help="Leave out data tracks, subtitles and attachments that the target cannot hold."),
+    typer.Option("--drop-data", help="Leave out data, subtitles, covers and attachments that the target cannot hold."),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")]
 Compare = Annotated[

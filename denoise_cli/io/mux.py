@@ -26,6 +26,8 @@ RANGE_FILTERS = {"libx264": "h264_metadata", "libx265": "hevc_metadata"}
 APPLE_HEVC_TAG = "hvc1"  # for HEVC in MP4 and QuickTime: Apple's programs do not play the other one
 APPLE_KEY_PREFIX = "com."  # of metadata keys for which MP4 has no standard ones
 LOG_PREFIX = re.compile(r"^(\[[^]]*\] *)+")  # in front of FFmpeg's messages
+# By FFmpeg's names of the codecs of covers.
+COVERS = {"mjpeg": (".jpg", "image/jpeg"), "png": (".png", "image/png"), "bmp": (".bmp", "image/bmp")}
 STALE_TAGS = ("ENCODER", "BPS", "NUMBER_OF_BYTES", "NUMBER_OF_FRAMES", "DURATION")  # written by mkvmerge and FFmpeg
 
 
@@ -126,15 +128,20 @@ def assemble(
     # Without -copyts, FFmpeg would have each file begin at zero.
     command += [*(["-itsoffset", f"{begin:.6f}"] if start else []), "-i", url(others)] if retimed else []
     command += ["-c", "copy", "-copy_unknown", "-map_metadata", "1", "-map_chapters", "1"]
-    for place, index in enumerate(tracks.copied):
+    # FFmpeg would write an attached picture to Matroska as one more video.
+    attached = [index for index in tracks.copied if clip.kind(index) == "cover" and encoding.container == "matroska"]
+    mapped = [index for index in tracks.copied if index not in attached]
+    for place, index in enumerate(mapped):
         source = "0:v:0" if index == clip.stream.index else f"1:{index}"
         if index in retimed:
             source = f"2:{retimed.index(index)}"
             command += [f"-disposition:{place}", clip.disposition(index)]
         command += ["-map", source, f"-map_metadata:s:{place}", f"1:s:{index}"]
+    for place, index in enumerate(attached, start=len(mapped)):
+        command += _attachment(clip, index, place, target.with_name(f"cover{index}"))
     command += ["-copypriorss", "0", "-avoid_negative_ts", "disabled"] if start else []
     command += [
-        *_video_options(clip, encoding, tracks.copied.index(clip.stream.index), last),
+        *_video_options(clip, encoding, mapped.index(clip.stream.index), last),
         *_container_options(clip, encoding),
     ]
     done = subprocess.run(
@@ -145,7 +152,14 @@ def assemble(
         raise UnwritableFile(target, f"FFmpeg cannot write it: {LOG_PREFIX.sub('', reason)}")
     if tracks.added:
         with write_errors(target):
-            add_tracks(clip.path, target, tracks.copied, tracks.added, clip.origin, seconds)
+            # An MP4's cover is not among its tracks.
+            kept = [index for index in tracks.copied if clip.kind(index) != "cover"]
+            add_tracks(clip.path, target, kept, tracks.added, clip.origin, seconds)
+
+
+def has_own_keys(clip: Reader, container: str) -> bool:
+    """Whether metadata are written by keys of their own, in place of the ones that all programs know and of covers."""
+    return container in ("mp4", "mov") and any(key.startswith(APPLE_KEY_PREFIX) for key in clip.metadata)
 
 
 def ffmpeg_program() -> str:
@@ -159,6 +173,17 @@ def ffmpeg_program() -> str:
     except ImportError as error:
         raise MissingDependency("writing video with sound", "imageio-ffmpeg") from error
     return str(imageio_ffmpeg.get_ffmpeg_exe())
+
+
+def _attachment(clip: Reader, index: int, place: int, path: Path) -> list[str]:
+    """FFmpeg's options for attaching a cover, as stream `place` of the output; it is written to `path` before."""
+    with write_errors(path):
+        path.write_bytes(clip.cover(index))
+    extension, mime_type = COVERS.get(clip.streams[index][1], ("", "application/octet-stream"))
+    tags = {key.lower(): value for key, value in clip.metadata_of(index).items()}
+    tags = {"filename": f"cover{extension}", "mimetype": mime_type} | tags
+    named = [word for key, value in tags.items() for word in (f"-metadata:s:{place}", f"{key}={value}")]
+    return ["-attach", url(path), *named]
 
 
 def _to_retime(clip: Reader, tracks: Tracks) -> list[int]:
@@ -232,10 +257,9 @@ def _video_options(clip: Reader, encoding: Encoding, place: int, last: int) -> l
 def _container_options(clip: Reader, encoding: Encoding) -> list[str]:
     """FFmpeg's options for the output file."""
     options = [word for key, value in timing_options(clip.time_base, encoding).items() for word in (f"-{key}", value)]
-    # This replaces the keys that all programs know, and the cover, so it is only set if needed.
     if clip.is_mp4 and encoding.container in ("mp4", "mov"):
         options += ["-write_tmcd", "0"]  # the source's own track of timecodes is copied
-    if encoding.container in ("mp4", "mov") and any(key.startswith(APPLE_KEY_PREFIX) for key in clip.metadata):
+    if has_own_keys(clip, encoding.container):
         options += ["-movflags", "use_metadata_tags"]
     return options
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from denoise_cli.errors import UnwritableFile
 from denoise_cli.io.data_tracks import formats_of_tracks
 from denoise_cli.io.encode import CONTAINERS
-from denoise_cli.io.mux import LOG_PREFIX, Tracks, ffmpeg_program
+from denoise_cli.io.mux import LOG_PREFIX, Tracks, ffmpeg_program, has_own_keys
 from denoise_cli.io.video import Reader, url
 
 MP4_FAMILY = ("mp4", "mov")
 CAPABLE = (".mp4", ".mov", ".mkv")  # what hints name, and what a clip without a container of its own becomes
-LOSABLE = ("data", "subtitle", "attachment", "unknown")  # kinds of tracks that `--drop-data` leaves out
+LOSABLE = ("data", "subtitle", "cover", "attachment", "unknown")  # kinds of tracks that `--drop-data` leaves out
 TRIED = "1"  # second of the source
 
 
@@ -23,7 +23,7 @@ def choose_tracks(clip: Reader, target: Path, drop: bool = False) -> Tracks:
     Args:
         clip: the source.
         target: a file with one of the extensions of `CONTAINERS`.
-        drop: whether data tracks, subtitles and attachments that its container cannot hold are left out.
+        drop: whether data tracks, subtitles, covers and attachments that its container cannot hold are left out.
 
     Raises:
         UnwritableFile: the container cannot hold a track, and `drop` is false or it is sound or video.
@@ -62,6 +62,8 @@ def _sorted_out(clip: Reader, extension: str) -> tuple[Tracks, dict[int, str]]:
                 added.append(index)
             elif container in MP4_FAMILY:
                 refused[index] = "it has several descriptions"
+    if container == "mov" or has_own_keys(clip, container):
+        refused |= {index: "FFmpeg would leave it out" for index in wanted if clip.kind(index) == "cover"}
     asked = [index for index in wanted if index not in (*added, *refused, clip.stream.index)]
     if _refusal(clip, asked, container):
         refused |= {index: reason for index in asked if (reason := _refusal(clip, [index], container))}

@@ -219,8 +219,19 @@ class Reader:
         return self.origin < 0
 
     def kind(self, index: int) -> str:
-        """What the stream with this number in `streams` is: audio, video, subtitle, data, attachment or unknown."""
-        return str(self._container.streams[index].type)
+        """What stream number `index` is: audio, video, cover, subtitle, data, attachment or unknown."""
+        stream: Any = self._container.streams[index]
+        return "cover" if stream.type == "video" and _is_cover(stream) else str(stream.type)
+
+    def metadata_of(self, index: int) -> Mapping[str, str]:
+        """The metadata of a stream."""
+        return self._container.streams[index].metadata
+
+    def cover(self, index: int) -> bytes:
+        """The file of a picture that is attached to the clip."""
+        with read_errors(self.path), av.open(url(self.path)) as container:
+            packets = container.demux(container.streams[index])
+            return next((bytes(packet) for packet in packets if packet.size), b"")
 
     def disposition(self, index: int) -> str:
         """What a stream is meant for, as FFmpeg writes it."""

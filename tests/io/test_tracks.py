@@ -176,3 +176,32 @@ def test_a_timecode_becomes_a_tag_where_there_are_no_tracks_for_it(
     assert result.notes == ("the timecode 10:00:00:20 becomes a tag: .mkv has no tracks for it",)
     with av.open(str(tmp_path / "b.mkv")) as clip:
         assert clip.streams.video[0].metadata["TIMECODE"] == "10:00:00:20"
+
+
+@pytest.mark.parametrize("extension", [".mkv", ".mp4"])
+@pytest.mark.parametrize("picture", ["cover.jpg", "cover.png"])
+def test_a_cover_stays_a_cover_in_matroska(
+    picture: str, extension: str, tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser
+) -> None:
+    cover, words, font = ffmpeg.make(tmp_path / picture, frames=1), tmp_path / "words.srt", tmp_path / "a.ttf"
+    words.write_text("1\n00:00:00,000 --> 00:00:00,200\nHello\n")
+    font.write_bytes(b"\0\1\0\0" + bytes(200))
+    source, target = tmp_path / f"a{extension}", tmp_path / "b.mkv"
+    mime_type = "image/jpeg" if picture == "cover.jpg" else "image/png"
+    plain = ffmpeg.make(tmp_path / "plain.mp4")
+    if extension == ".mkv":
+        attached = ["-attach", cover, "-metadata:s:2", f"mimetype={mime_type}", "-attach", font]
+        ffmpeg("-i", plain, "-i", words, *attached, "-metadata:s:3", "mimetype=font/ttf", "-c:v", "copy", source)
+    else:
+        ffmpeg("-i", plain, "-i", cover, "-map", 0, "-map", 1, "-c", "copy", "-disposition:v:1", "attached_pic", source)
+    pipeline.run(source, target, denoise, AS_IT_IS)
+    with av.open(str(source)) as before, av.open(str(target)) as after:
+        kinds = [
+            sorted((s.type, bool(s.disposition & av.stream.Disposition.attached_pic)) for s in clip.streams)
+            for clip in (before, after)
+        ]
+        found = next(s for s in after.streams.video if s.disposition & av.stream.Disposition.attached_pic)
+        assert (found.metadata["filename"], found.metadata["mimetype"]) == (picture, mime_type)
+    assert kinds[1] == kinds[0]
+    assert ffmpeg.packets(target, "v:1") == ffmpeg.packets(source, "v:1")
+    assert sorted(path.name for path in tmp_path.glob("b.mkv*")) == ["b.mkv"]
