@@ -62,8 +62,10 @@ def _sorted_out(clip: Reader, extension: str) -> tuple[Tracks, dict[int, str]]:
                 added.append(index)
             elif container in MP4_FAMILY:
                 refused[index] = "it has several descriptions"
-    if container == "mov" or has_own_keys(clip, container):
-        refused |= {index: "FFmpeg would leave it out" for index in wanted if clip.kind(index) == "cover"}
+    # These FFmpeg leaves out without an error.
+    dropped = ["cover"] if container == "mov" or has_own_keys(clip, container) else []
+    dropped += ["attachment"] if container == "webm" else []
+    refused |= {index: "FFmpeg would leave it out" for index in wanted if clip.kind(index) in dropped}
     asked = [index for index in wanted if index not in (*added, *refused, clip.stream.index)]
     if _refusal(clip, asked, container):
         refused |= {index: reason for index in asked if (reason := _refusal(clip, [index], container))}

@@ -29,6 +29,7 @@ SUBSAMPLINGS = {(1, 1): "420", (1, 0): "422", (0, 0): "444", (0, 1): "440", (2, 
 FULL_RANGE = 2  # FFmpeg's AVCOL_RANGE_JPEG
 MASTERING_DISPLAY = SideData.MASTERING_DISPLAY_METADATA.name
 CONTENT_LIGHT = SideData.CONTENT_LIGHT_LEVEL.name
+MAY_JUMP: Any = Flags.ts_discont.value  # a flag of formats whose clocks start anywhere and may jump
 HEADER_FORMATS = ("mov", "avi")  # FFmpeg's names of formats whose headers state the length of every track
 STATED_DURATION = re.compile(r"\d+:\d\d:\d\d(\.\d+)?")  # a tag of Matroska's tracks
 TS_PACKETS = (188, 192, 204)  # bytes: plain, with times (M2TS), and with a checksum
@@ -203,7 +204,7 @@ class Reader:
     @property
     def origin(self) -> Fraction:
         """The time in the file that is 0 in the result, in seconds, once the first frame has been read."""
-        starts_anywhere = self._container.format.flags & Flags.ts_discont.value
+        starts_anywhere = self._container.format.flags & MAY_JUMP
         if not self.first_frame_time and not starts_anywhere:
             return Fraction(0)
         return self.first_frame_time + Fraction(self._container.start_time or 0, av.time_base)
@@ -392,7 +393,7 @@ class Reader:
         was_incomplete = False
         with read_errors(self.path):
             for packet in self._container.demux(self.stream):
-                if self._container.format.flags & Flags.ts_discont.value:
+                if self._container.format.flags & MAY_JUMP:
                     jumps = len(self._clock.jumps)
                     self._clock.move(packet)
                     # Where recordings were joined, the last packet of the first one counts as incomplete.
