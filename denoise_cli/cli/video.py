@@ -92,6 +92,10 @@ PixFmt = Annotated[
 Start = Annotated[str, typer.Option(metavar="SECONDS", help="Seconds to skip at the beginning.")]
 Duration = Annotated[str, typer.Option(metavar="SECONDS", help="Seconds to denoise, or all.")]
 Deinterlace = Annotated[bool, typer.Option("--deinterlace", help="Deinterlace the clip first.")]
+DropData = Annotated[
+    bool,
+    typer.Option("--drop-data", help="Leave out data, subtitles, covers and attachments that the target cannot hold."),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")]
 Compare = Annotated[
     Path | None,
@@ -116,6 +120,7 @@ def video(
     start: Start = "0",
     duration: Duration = "all",
     deinterlace: Deinterlace = False,
+    drop_data: DropData = False,
     resume: Resume = False,
     compare: Compare = None,
     dry_run: DryRun = False,
@@ -147,7 +152,9 @@ def video(
     clip.check(source, target, overwrite)
     begin = read_number(start, "--start", 0, LONGEST_DURATION, auto=False)
     seconds = _read_duration(duration)
-    settings = clip.Settings(name, frames, sigma, strength, codec, crf, preset, pix_fmt, begin, seconds, deinterlace)
+    settings = clip.Settings(
+        name, frames, sigma, strength, codec, crf, preset, pix_fmt, begin, seconds, deinterlace, drop_data
+    )
     if dry_run:
         encoding, notes = clip.preview(source, target, settings, overwrite)
         encoded = f"{source} -> {target}: {name}, {encoding.encoder} in {encoding.pixel_format}"
@@ -157,6 +164,8 @@ def video(
     result = _denoise_clip(source, target, denoise, settings, overwrite, resume, compare, quiet)
     if as_json:
         console.output(json.dumps(dataclasses.asdict(result)))
+    if not result.complete:
+        raise typer.Exit(1)
 
 
 def _read_duration(text: str) -> float:

@@ -5,14 +5,18 @@ import re
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from statistics import median_low
 from typing import Any
 
 import av
 
 from denoise_cli.errors import MissingDependency, UnwritableFile
+from denoise_cli.io.clock import Clock
+from denoise_cli.io.data_tracks import add_tracks
 from denoise_cli.io.encode import Encoding, timing_options, write_errors
 from denoise_cli.io.video import ALPHA_DECODERS, Reader, has_alpha, read_errors, url
 
@@ -22,15 +26,25 @@ RANGE_FILTERS = {"libx264": "h264_metadata", "libx265": "hevc_metadata"}
 APPLE_HEVC_TAG = "hvc1"  # for HEVC in MP4 and QuickTime: Apple's programs do not play the other one
 APPLE_KEY_PREFIX = "com."  # of metadata keys for which MP4 has no standard ones
 LOG_PREFIX = re.compile(r"^(\[[^]]*\] *)+")  # in front of FFmpeg's messages
-CAPABLE_CONTAINERS = (".mkv", ".mov")  # containers that hold more kinds of streams than others
-STALE_TAGS = (
-    "ENCODER",
-    "BPS",
-    "NUMBER_OF_BYTES",
-    "NUMBER_OF_FRAMES",
-    "DURATION",
-    "ALPHA_MODE",
-)  # written by mkvmerge and FFmpeg
+# By FFmpeg's names of the codecs of covers.
+COVERS = {"mjpeg": (".jpg", "image/jpeg"), "png": (".png", "image/png"), "bmp": (".bmp", "image/bmp")}
+# Written by mkvmerge and FFmpeg.
+STALE_TAGS = ("ENCODER", "BPS", "NUMBER_OF_BYTES", "NUMBER_OF_FRAMES", "DURATION", "ALPHA_MODE")
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """How the tracks of a clip get into the result.
+
+    Attributes:
+        copied: FFmpeg's numbers of those that FFmpeg copies packet by packet, and of the denoised one, in their order.
+        added: of those that `data_tracks` copies.
+        notes: a line for each track that is lost or changed.
+    """
+
+    copied: tuple[int, ...]
+    added: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def count_frames(segment: Path) -> int:
@@ -43,8 +57,11 @@ def count_frames(segment: Path) -> int:
         return sum(1 for _ in _packets(segment))
 
 
-def join(segments: Sequence[Path], target: Path, encoding: Encoding) -> None:
+def join(segments: Sequence[Path], target: Path, encoding: Encoding) -> int:
     """Concatenate segments that were written with the same encoding.
+
+    Returns:
+        How long the last frame is shown, in ticks: as long as most.
 
     Raises:
         UnreadableFile: a segment is damaged.
@@ -52,12 +69,15 @@ def join(segments: Sequence[Path], target: Path, encoding: Encoding) -> None:
     """
     # Decoding times follow from the order of all packets. Those in the files were made up for each segment alone.
     with read_errors(segments[0]):
-        times = [packet.pts for segment in segments for packet in _packets(segment)]
+        lengths = [(packet.pts, packet.duration or 0) for segment in segments for packet in _packets(segment)]
+        times = [pts for pts, _ in lengths]
         first = av.open(url(segments[0]))
     display_times = sorted(times)
+    steps = [after - before for before, after in pairwise(display_times)]
+    durations = [*steps, median_low(steps) if steps else lengths[0][1]]
     rank = {pts: place for place, pts in enumerate(display_times)}
     delay = max((place - rank[pts] for place, pts in enumerate(times)), default=0)
-    step = min((after - before for before, after in pairwise(display_times)), default=1)
+    step = min(steps, default=1)
     decoding_times = [display_times[0] - step * (delay - i) for i in range(delay)] + display_times
     with first, write_errors(target):
         template = first.streams.video[0]
@@ -68,12 +88,21 @@ def join(segments: Sequence[Path], target: Path, encoding: Encoding) -> None:
             stream.metadata.update(template.metadata)  # which says that VP8 and VP9 have alpha
             for place, packet in enumerate(packet for segment in segments for packet in _packets(segment)):
                 packet.dts = decoding_times[place]
-                packet.duration = _duration(display_times, rank[packet.pts], packet.duration)
+                packet.duration = durations[rank[packet.pts]]
                 packet.stream = stream
                 joined.mux(packet)
+    return durations[-1]
 
 
-def assemble(clip: Reader, video: Path, target: Path, encoding: Encoding, seconds: float = math.inf) -> None:
+def assemble(
+    clip: Reader,
+    video: Path,
+    target: Path,
+    encoding: Encoding,
+    tracks: Tracks,
+    last: int,
+    seconds: float = math.inf,
+) -> None:
     """Write a file like the source, with the denoised video in place of the noisy one.
 
     Sound, subtitles, data, attachments and further videos are copied packet by packet, with chapters and metadata.
@@ -83,23 +112,38 @@ def assemble(clip: Reader, video: Path, target: Path, encoding: Encoding, second
         video: a file with nothing but the denoised video.
         target: the file to write; an existing one is replaced.
         encoding: of the video.
+        tracks: the tracks to copy.
+        last: how long the last frame is shown, in ticks of `video`.
         seconds: the length of the source to copy.
 
     Raises:
         UnwritableFile: the container cannot hold one of the streams, or the file cannot be written.
     """
-    start = float(clip.first_frame_time)
+    start, origin = float(clip.first_frame_time), float(clip.origin)
+    retimed, others = _to_retime(clip, tracks), target.with_name("retimed")
+    begin = _retime(clip, retimed, others, encoding, seconds) if retimed else 0.0
     # The source's clock is kept, unless frames were skipped: then times count from the first one that was not.
     command = [ffmpeg_program(), "-nostdin", "-v", "error", "-y", *([] if start else ["-copyts"]), "-i", url(video)]
-    command += ["-ss", f"{start:.6f}"] if start else []
+    command += ["-ss", f"{start:.6f}"] if start else ["-itsoffset", f"{-origin:.6f}"] if origin else []
     command += ["-t", f"{seconds:.6f}"] if seconds < math.inf else []
-    command += ["-i", url(clip.path), "-c", "copy", "-copy_unknown", "-map_metadata", "1", "-map_chapters", "1"]
-    for place, index in enumerate(clip.copied_streams):
+    command += ["-i", url(clip.path)]
+    # Without -copyts, FFmpeg would have each file begin at zero.
+    command += [*(["-itsoffset", f"{begin:.6f}"] if start else []), "-i", url(others)] if retimed else []
+    command += ["-c", "copy", "-copy_unknown", "-map_metadata", "1", "-map_chapters", "1"]
+    # FFmpeg would write an attached picture to Matroska as one more video.
+    attached = [index for index in tracks.copied if clip.kind(index) == "cover" and encoding.container == "matroska"]
+    mapped = [index for index in tracks.copied if index not in attached]
+    for place, index in enumerate(mapped):
         source = "0:v:0" if index == clip.stream.index else f"1:{index}"
+        if index in retimed:
+            source = f"2:{retimed.index(index)}"
+            command += [f"-disposition:{place}", clip.disposition(index)]
         command += ["-map", source, f"-map_metadata:s:{place}", f"1:s:{index}"]
+    for place, index in enumerate(attached, start=len(mapped)):
+        command += _attachment(clip, index, place, target.with_name(f"cover{index}"))
     command += ["-copypriorss", "0", "-avoid_negative_ts", "disabled"] if start else []
     command += [
-        *_video_options(clip, encoding, clip.copied_streams.index(clip.stream.index)),
+        *_video_options(clip, encoding, mapped.index(clip.stream.index), last),
         *_container_options(clip, encoding),
     ]
     done = subprocess.run(
@@ -107,8 +151,17 @@ def assemble(clip: Reader, video: Path, target: Path, encoding: Encoding, second
     )
     if done.returncode:
         reason = next((line for line in done.stderr.splitlines() if line.strip()), f"exit code {done.returncode}")
-        others = " or ".join(extension for extension in CAPABLE_CONTAINERS if extension != target.suffix.lower())
-        raise UnwritableFile(target, f"FFmpeg cannot write it: {LOG_PREFIX.sub('', reason)}: try {others}")
+        raise UnwritableFile(target, f"FFmpeg cannot write it: {LOG_PREFIX.sub('', reason)}")
+    if tracks.added:
+        with write_errors(target):
+            # An MP4's cover is not among its tracks.
+            kept = [index for index in tracks.copied if clip.kind(index) != "cover"]
+            add_tracks(clip.path, target, kept, tracks.added, clip.origin, seconds)
+
+
+def has_own_keys(clip: Reader, container: str) -> bool:
+    """Whether metadata are written by keys of their own, in place of the ones that all programs know and of covers."""
+    return container in ("mp4", "mov") and any(key.startswith(APPLE_KEY_PREFIX) for key in clip.metadata)
 
 
 def ffmpeg_program() -> str:
@@ -124,10 +177,64 @@ def ffmpeg_program() -> str:
     return str(imageio_ffmpeg.get_ffmpeg_exe())
 
 
-def _video_options(clip: Reader, encoding: Encoding, place: int) -> list[str]:
+def _attachment(clip: Reader, index: int, place: int, path: Path) -> list[str]:
+    """FFmpeg's options for attaching a cover, as stream `place` of the output; it is written to `path` before."""
+    with write_errors(path):
+        path.write_bytes(clip.cover(index))
+    extension, mime_type = COVERS.get(clip.streams[index][1], ("", "application/octet-stream"))
+    tags = {key.lower(): value for key, value in clip.metadata_of(index).items()}
+    tags = {"filename": f"cover{extension}", "mimetype": mime_type} | tags
+    named = [word for key, value in tags.items() for word in (f"-metadata:s:{place}", f"{key}={value}")]
+    return ["-attach", url(path), *named]
+
+
+def _to_retime(clip: Reader, tracks: Tracks) -> list[int]:
+    """The tracks whose times FFmpeg would not get right."""
+    others = [index for index in tracks.copied if index != clip.stream.index]
+    if clip.jumps:
+        return [index for index in others if clip.kind(index) in ("audio", "subtitle", "data")]
+    # FFmpeg would leave out those that began before the cut.
+    return [index for index in others if clip.first_frame_time and clip.kind(index) == "subtitle"]
+
+
+def _retime(clip: Reader, indices: Sequence[int], target: Path, encoding: Encoding, seconds: float) -> float:
+    """Copy tracks to a file of their own, with their times in the result.
+
+    Returns:
+        When the first packet is due, in seconds.
+    """
+    first: Fraction | None = None
+    stop = Fraction(seconds).limit_denominator(av.time_base) if seconds < math.inf else None
+    options = timing_options(clip.time_base, encoding)
+    with read_errors(clip.path), av.open(url(clip.path)) as source, write_errors(target):
+        if clip.jumps and clip.first_frame_time:
+            clip.seek(source)  # the clock is followed from where the video was
+        clocks = {index: Clock(clip.jumps) for index in indices}
+        with closing(av.open(url(target), "w", format=encoding.container, container_options=options)) as result:
+            streams = {index: result.add_stream_from_template(source.streams[index]) for index in indices}
+            for packet in source.demux([source.streams[index] for index in indices]):
+                index = packet.stream.index
+                if packet.pts is None or packet.dts is None or not packet.size:
+                    continue
+                clocks[index].move(packet)
+                tick = packet.time_base
+                shift, length = round(clip.origin / tick), packet.duration or 0
+                packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+                if packet.pts < 0 and clip.first_frame_time:
+                    if clip.kind(index) != "subtitle" or packet.pts + length <= 0:
+                        continue
+                    packet.duration, packet.pts, packet.dts = packet.pts + length, 0, 0
+                if stop is not None and packet.pts * tick >= stop:
+                    continue
+                first = packet.pts * tick if first is None else min(first, packet.pts * tick)
+                packet.stream = streams[index]
+                result.mux(packet)
+    return float(first or 0)
+
+
+def _video_options(clip: Reader, encoding: Encoding, place: int, last: int) -> list[str]:
     """FFmpeg's options for the denoised stream, which is the one with number `place` in the output."""
-    flags = "+".join(flag.name or "" for flag in av.stream.Disposition if flag & clip.stream.disposition)
-    options = [f"-disposition:{place}", flags or "0"]
+    options = [f"-disposition:{place}", clip.disposition(clip.stream.index)]
     # The source's tags about the encoder and the size of its video no longer apply.
     keys = clip.stream.metadata
     stale = [key for key in keys if key.upper().partition("-")[0] in STALE_TAGS or key.startswith("_STATISTICS")]
@@ -135,8 +242,14 @@ def _video_options(clip: Reader, encoding: Encoding, place: int) -> list[str]:
     if encoding.encoder in ALPHA_DECODERS.values():
         alpha = has_alpha(av.VideoFormat(encoding.pixel_format, 16, 16))
         options += [f"-metadata:s:{place}", f"alpha_mode={int(alpha) or ''}"]
+    filters = []
     if clip.stream.codec_context.color_range == LIMITED_RANGE and encoding.encoder in RANGE_FILTERS:
-        options += [f"-bsf:{place}", f"{RANGE_FILTERS[encoding.encoder]}=video_full_range_flag=0"]
+        filters.append(f"{RANGE_FILTERS[encoding.encoder]}=video_full_range_flag=0")
+    if encoding.container in ("mp4", "mov"):
+        # FFmpeg takes the time to the next packet for a frame's duration. With a pause among reordered frames, that
+        # would make the file longer than it is. Unless it is told otherwise, the filter also changes the times.
+        filters.append(f"setts=pts=PTS:dts=DTS:duration={last}")
+    options += [f"-bsf:{place}", ",".join(filters)] if filters else []
     pixel_aspect = clip.stream.sample_aspect_ratio
     if pixel_aspect and pixel_aspect != 1:  # not every encoder writes it into its stream
         aspect = pixel_aspect * Fraction(clip.stream.width, clip.stream.height)
@@ -149,14 +262,11 @@ def _video_options(clip: Reader, encoding: Encoding, place: int) -> list[str]:
 def _container_options(clip: Reader, encoding: Encoding) -> list[str]:
     """FFmpeg's options for the output file."""
     options = [word for key, value in timing_options(clip.time_base, encoding).items() for word in (f"-{key}", value)]
-    # This replaces the keys that all programs know, and the cover, so it is only set if needed.
-    if encoding.container in ("mp4", "mov") and any(key.startswith(APPLE_KEY_PREFIX) for key in clip.metadata):
+    if clip.is_mp4 and encoding.container in ("mp4", "mov"):
+        options += ["-write_tmcd", "0"]  # the source's own track of timecodes is copied
+    if has_own_keys(clip, encoding.container):
         options += ["-movflags", "use_metadata_tags"]
     return options
-
-
-def _duration(display_times: Sequence[int], place: int, of_last: int | None) -> int:
-    return display_times[place + 1] - display_times[place] if place + 1 < len(display_times) else of_last or 0
 
 
 def _packets(segment: Path) -> Iterator[Any]:

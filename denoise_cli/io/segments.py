@@ -12,7 +12,7 @@ from typing import Any
 from denoise_cli.errors import UnwritableFile, UsageError
 from denoise_cli.files import move_into_place, write_atomically
 from denoise_cli.io.encode import Encoding, Writer
-from denoise_cli.io.mux import assemble, count_frames, join
+from denoise_cli.io.mux import Tracks, assemble, count_frames, join
 from denoise_cli.io.video import Frame, Reader
 
 SEGMENT_LENGTH = 240  # frames: the most that a kill can cost
@@ -29,6 +29,7 @@ class Segments:
         encoding: of the video.
         plan: everything that the segments depend on, except their length.
         seconds: the length of the source that is denoised.
+        tracks: the source's tracks that the result has.
 
     Attributes:
         folder: where the segments are.
@@ -36,11 +37,19 @@ class Segments:
     """
 
     def __init__(
-        self, target: Path, clip: Reader, first: Frame, encoding: Encoding, plan: dict[str, Any], seconds: float
+        self,
+        target: Path,
+        clip: Reader,
+        first: Frame,
+        encoding: Encoding,
+        plan: dict[str, Any],
+        seconds: float,
+        tracks: Tracks,
     ) -> None:
         self.folder = segments_folder(target)
         self.frames = 0
         self._target, self._clip, self._first, self._encoding, self._seconds = target, clip, first, encoding, seconds
+        self._tracks = tracks
         self._plan = json.loads(json.dumps(plan | {"part": SEGMENT_LENGTH}))  # as it will be read back
         self._plan_file = self.folder / "plan.json"
 
@@ -128,8 +137,8 @@ class Segments:
 
     def _assemble(self, segments: Sequence[Path], seconds: float) -> Path:
         joined, whole = self.folder / "joined", self.folder / self._target.name
-        join(segments, joined, self._encoding)
-        assemble(self._clip, joined, whole, self._encoding, seconds)
+        last = join(segments, joined, self._encoding)
+        assemble(self._clip, joined, whole, self._encoding, self._tracks, last, seconds)
         return whole
 
     def _finished(self) -> list[Path]:

@@ -12,6 +12,7 @@ from typing import Any
 import av
 import numpy as np
 from av.container import InputContainer
+from av.format import Flags
 from av.sidedata.sidedata import Type as SideData
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
@@ -20,6 +21,7 @@ from av.video.stream import VideoStream
 
 from denoise_cli.errors import UnreadableFile
 from denoise_cli.imaging.yuv import Layout, Plane
+from denoise_cli.io.clock import Clock
 from denoise_cli.io.limits import MAX_PIXELS, refuse_too_large
 
 # FFmpeg's names of chroma subsamplings, by how often chroma is halved in width and in height.
@@ -36,6 +38,10 @@ DYNAMIC_HDR = {
     SideData.DOVI_METADATA: "Dolby Vision",
 }
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+MAY_JUMP: Any = Flags.ts_discont.value  # a flag of formats whose clocks start anywhere and may jump
+HEADER_FORMATS = ("mov", "avi")  # FFmpeg's names of formats whose headers state the length of every track
+STATED_DURATION = re.compile(r"\d+:\d\d:\d\d(\.\d+)?")  # a tag of Matroska's tracks
+TS_PACKETS = (188, 192, 204)  # bytes: plain, with times (M2TS), and with a checksum
 MATRIX_ONE = 1 << 16  # 1 in the fixed-point numbers of MP4's matrices
 
 
@@ -151,6 +157,8 @@ class Reader:
     Attributes:
         stream: FFmpeg's stream of the video that is denoised, the file's main one.
         damaged: number of packets so far that could not be decoded.
+        incomplete: number of packets so far of which a part is missing; their frames are there, but may show it.
+        last_end: when the last frame so far ends, by the file's clock, in seconds; None before the first.
         first_frame_time: time of the first frame that was read, in seconds from the start of the file; 0 if `frames`
             skips nothing.
 
@@ -160,7 +168,11 @@ class Reader:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.damaged = 0
+        self.damaged = self.incomplete = 0
+        self.last_end: Fraction | None = None
+        self._longest_step = Fraction(0)
+        self._clock = Clock()
+        self._first: int | None = None  # tick that was sought
         self.first_frame_time = Fraction(0)
         if not path.is_file():
             raise UnreadableFile(path, "is not a file" if path.exists() else "no such file")
@@ -194,12 +206,15 @@ class Reader:
     @property
     def rate(self) -> Fraction:
         """Average number of frames per second; a guess if the file does not state it."""
-        return self.stream.average_rate or self.stream.guessed_rate or Fraction(25)
+        average, real = self.stream.average_rate, self.stream.base_rate
+        if average and real and average > 2 * real:  # DV, where FFmpeg takes the tick of the clock for the average
+            return real
+        return average or self.stream.guessed_rate or Fraction(25)
 
     @property
     def has_constant_rate(self) -> bool:
         """Whether the file states a constant frame rate."""
-        return self.stream.average_rate is not None and self.stream.average_rate == self.stream.base_rate
+        return self.stream.average_rate is not None and self.rate == self.stream.base_rate
 
     @property
     def codec(self) -> str:
@@ -217,6 +232,63 @@ class Reader:
         return [(stream.type, _codec_name(stream)) for stream in self._container.streams]
 
     @property
+    def is_mp4(self) -> bool:
+        """Whether the file is MP4 or QuickTime, or of their family."""
+        return "mov" in self._container.format.name.split(",")
+
+    @property
+    def timecode(self) -> str | None:
+        """The time of the first frame by the camera's clock, HH:MM:SS:FF; None if the file does not state it."""
+        return self.stream.metadata.get("timecode") or self.metadata.get("timecode")
+
+    @property
+    def origin(self) -> Fraction:
+        """The time in the file that is 0 in the result, in seconds, once the first frame has been read."""
+        starts_anywhere = self._container.format.flags & MAY_JUMP
+        if not self.first_frame_time and not starts_anywhere:
+            return Fraction(0)
+        return self.first_frame_time + Fraction(self._container.start_time or 0, av.time_base)
+
+    @property
+    def jumps(self) -> list[Fraction]:
+        """By how much times were moved after each jump of the clock so far, in seconds."""
+        return self._clock.jumps
+
+    @property
+    def has_wrapped_clock(self) -> bool:
+        """Whether the counter of the clock ran over; FFmpeg makes the times before that negative."""
+        return self.origin < 0
+
+    def kind(self, index: int) -> str:
+        """What stream number `index` is: audio, video, cover, subtitle, data, attachment or unknown."""
+        stream: Any = self._container.streams[index]
+        return "cover" if stream.type == "video" and _is_cover(stream) else str(stream.type)
+
+    def metadata_of(self, index: int) -> Mapping[str, str]:
+        """The metadata of a stream."""
+        return self._container.streams[index].metadata
+
+    def cover(self, index: int) -> bytes:
+        """The file of a picture that is attached to the clip."""
+        with read_errors(self.path), av.open(url(self.path)) as container:
+            packets = container.demux(container.streams[index])
+            return next((bytes(packet) for packet in packets if packet.size), b"")
+
+    def disposition(self, index: int) -> str:
+        """What a stream is meant for, as FFmpeg writes it."""
+        flags = self._container.streams[index].disposition
+        return "+".join(flag.name or "" for flag in av.stream.Disposition if flag & flags) or "0"
+
+    def seek(self, container: InputContainer) -> None:
+        """Go to where the video was read from, in the same file, opened again."""
+        if self._first is not None:
+            container.seek(self._first, stream=container.streams[self.stream.index])
+
+    def number(self, index: int) -> int:
+        """By which the file itself names a stream, such as an MP4's track number."""
+        return int(self._container.streams[index].id)
+
+    @property
     def copied_streams(self) -> list[int]:
         """Indices of the streams that the result contains, including the denoised one."""
         # Text tracks that hold chapter titles are discarded: FFmpeg reads them as chapters, and writes those.
@@ -229,7 +301,7 @@ class Reader:
     def _stands_for_video(self, stream: Any) -> bool:
         """Whether a stream is the still picture of an animation in AVIF, which players would show instead of it."""
         is_still = stream.type == "video" and stream.frames == 1 and stream.duration is None and not _is_cover(stream)
-        return is_still and stream is not self.stream and "mov" in self._container.format.name.split(",")
+        return is_still and stream is not self.stream and self.is_mp4
 
     @property
     def has_alpha(self) -> bool:
@@ -253,9 +325,40 @@ class Reader:
             return None
 
     @property
-    def declared_frames(self) -> int:
-        """The number of frames according to the file; 0 if it does not state it."""
-        return self.stream.frames
+    def promised_end(self) -> Fraction | None:
+        """When the video ends according to the file, by its clock, in seconds; None if it does not say so.
+
+        FFmpeg guesses for files that have no header which says so, and those of Matroska state the longest track.
+        """
+        said = next((text for key, text in self.stream.metadata.items() if key.partition("-")[0] == "DURATION"), "")
+        if STATED_DURATION.fullmatch(said):
+            hours, minutes, seconds = (Fraction(part) for part in said.split(":"))
+            return 3600 * hours + 60 * minutes + seconds
+        if self.stream.duration is not None and set(HEADER_FORMATS) & set(self._container.format.name.split(",")):
+            return ((self.stream.start_time or 0) + self.stream.duration) * self.time_base
+        if self._container.format.name == "matroska,webm" and self._container.duration and self._is_cut_off():
+            return Fraction(self._container.duration, av.time_base)
+        return None
+
+    @property
+    def ends_early(self) -> bool:
+        """Whether the frames that were read end before the file says, or in the middle of a packet."""
+        if self._container.format.name == "mpegts":
+            return all(self.path.stat().st_size % size for size in TS_PACKETS)
+        end = self.promised_end
+        if end is None or self.last_end is None:
+            return False
+        return self.last_end + max(2 / self.rate, self._longest_step) < end
+
+    def _is_cut_off(self) -> bool:
+        """Whether no track of a file lasts as long as the file says."""
+        with read_errors(self.path), av.open(url(self.path)) as container:
+            ends = [
+                (packet.pts + (packet.duration or 0)) * packet.time_base
+                for packet in container.demux()
+                if packet.pts is not None
+            ]
+        return max(ends, default=Fraction(0)) + 1 < Fraction(self._container.duration or 0, av.time_base)
 
     def expected_frames(self, start: float = 0.0, seconds: float = math.inf) -> int:
         """The approximate number of frames in an interval of the clip; 0 if the file does not state its length.
@@ -311,8 +414,9 @@ class Reader:
         end = None if math.isinf(seconds) else Fraction(seconds).limit_denominator(av.time_base)
         step, expected, shift = max(round(1 / (self.rate * base)), 1), self.stream.start_time or 0, None
         if first is not None:
+            self._first = first
             with read_errors(self.path):
-                self._container.seek(first, stream=self.stream)
+                self.seek(self._container)
         # AVI does not store display times, and those that FFmpeg makes up jump backwards.
         use_decoding_times = self._container.format.name == "avi"
         for picture in self._decoded():
@@ -320,20 +424,36 @@ class Reader:
                 picture.pts = picture.dts
             if picture.pts is None:  # raw streams and some broken files
                 picture.pts = expected
+            self._note_end(picture, step)
             expected = picture.pts + step
             if first is not None and picture.pts < first:
                 continue
             if end is not None and picture.pts >= round((zero + begin + end) / base):
                 return
             if shift is None:
-                shift = 0 if first is None else picture.pts
                 self.first_frame_time = Fraction(0) if first is None else picture.pts * base - zero
+                shift = round(self.origin / base) if first is None else picture.pts
             picture.pts -= shift
             yield picture
 
+    def _note_end(self, picture: VideoFrame, usual: int) -> None:
+        """Remember when a frame ends, and the longest time from the end of one to the end of the next."""
+        assert picture.pts is not None
+        end = (picture.pts + (picture.duration or usual)) * self.time_base
+        if self.last_end is not None:
+            self._longest_step = max(self._longest_step, end - self.last_end)
+        self.last_end = end if self.last_end is None else max(self.last_end, end)
+
     def _decoded(self) -> Iterator[VideoFrame]:
+        was_incomplete = False
         with read_errors(self.path):
             for packet in self._container.demux(self.stream):
+                if self._container.format.flags & MAY_JUMP:
+                    jumps = len(self._clock.jumps)
+                    self._clock.move(packet)
+                    # Where recordings were joined, the last packet of the first one counts as incomplete.
+                    self.incomplete += was_incomplete and len(self._clock.jumps) == jumps
+                    was_incomplete = packet.is_corrupt
                 try:
                     decoder = self._alpha_decoder
                     pictures = packet.decode() if decoder is None else decoder.decode(packet)

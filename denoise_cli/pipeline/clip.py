@@ -27,9 +27,10 @@ from denoise_cli.io.encode import (
     Writer,
     choose_encoding,
 )
-from denoise_cli.io.mux import join
+from denoise_cli.io.mux import Tracks, join
 from denoise_cli.io.probe import settle
 from denoise_cli.io.segments import Segments, segments_folder, write_all
+from denoise_cli.io.tracks import choose_tracks, container_for
 from denoise_cli.io.video import Frame, Reader
 from denoise_cli.models.registry import checksum_of
 from denoise_cli.pipeline.frames import find_noise
@@ -54,6 +55,7 @@ class Settings:
         codec, crf, preset, pixel_format: see `choose_encoding`.
         start, seconds: the part of the clip to denoise; infinite seconds for the whole rest.
         deinterlace: whether fields are combined into whole frames first.
+        drop_data: whether data tracks, subtitles and attachments that the target cannot hold are left out.
     """
 
     model: str
@@ -67,6 +69,7 @@ class Settings:
     start: float = 0.0
     seconds: float = math.inf
     deinterlace: bool = False
+    drop_data: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ class Result:
     Attributes:
         made: frames that this run has denoised; the others come from a run that was interrupted.
         sigma: the median noise level of the frames, on the scale of 255; None if the model found it itself.
+        complete: whether all of the source could be read; a note says what is missing.
     """
 
     source: str
@@ -90,11 +94,19 @@ class Result:
     sigma: float | None
     seconds: float
     notes: tuple[str, ...] = ()
+    complete: bool = True
 
 
 def target_beside(source: Path) -> Path:
-    """The target if the user names none."""
-    extension = source.suffix if source.suffix.lower() in CONTAINERS else DEFAULT_CONTAINER
+    """The target if the user names none: in the clip's own container, or in one that holds all of its tracks.
+
+    Raises:
+        UnreadableFile: the clip is missing, not a video, or damaged.
+    """
+    extension = source.suffix
+    if extension.lower() not in CONTAINERS:
+        with Reader(source) as clip:
+            extension = container_for(clip, DEFAULT_CONTAINER)
     return source.with_name(f"{source.stem}-denoised{extension}")
 
 
@@ -158,13 +170,15 @@ def run(
     with Reader(source) as clip, closing(clip.frames(settings.start, settings.seconds, settings.deinterlace)) as frames:
         first = _first(frames, source, settings)
         encoding, lost = _encoding(clip, first, target, settings)
-        picture, notes = first.picture, [*_notes(clip, first, encoding), *lost]
+        tracks = Tracks(()) if target == STDOUT else choose_tracks(clip, target, settings.drop_data)
+        picture, notes = first.picture, [*_notes(clip, first, encoding), *lost, *tracks.notes]
         if notice is not None:
             for note in notes:
                 notice(note)
         parts = None
         if target != STDOUT:
-            parts = Segments(target, clip, first, encoding, _plan(clip, denoise, encoding, settings), settings.seconds)
+            plan = _plan(clip, denoise, encoding, settings)
+            parts = Segments(target, clip, first, encoding, plan, settings.seconds, tracks)
             parts.open(overwrite, resume)
         before = parts.frames if parts else 0
         expected = max(clip.expected_frames(settings.start, settings.seconds), before + 1)
@@ -189,13 +203,17 @@ def run(
             made = consume_in_thread(write, reported())
         if parts:
             parts.finish(overwrite)
+        if clip.jumps:
+            notes.append(f"the clock jumps back {len(clip.jumps)} times: times go on from where they were")
         if clip.damaged:
             notes.append(f"left out {clip.damaged} damaged packets")
-        promised = clip.declared_frames if settings.seconds == math.inf and not settings.start else 0
-        if before + made < promised - clip.damaged:
-            notes.append(
-                f"the file lists {promised} frames but only {before + made} could be decoded: it may be truncated"
-            )
+        if clip.incomplete:
+            notes.append(f"{clip.incomplete} packets are incomplete: their frames may be damaged")
+        cut_off = settings.seconds == math.inf and clip.ends_early
+        if cut_off:
+            end = clip.promised_end
+            of = "" if end is None else f" of {float(end):.1f} s"
+            notes.append(f"the clip ends at {float(clip.last_end or 0):.1f} s{of}: it may be cut off")
     return Result(
         source=str(source),
         target=str(target),
@@ -209,6 +227,7 @@ def run(
         sigma=round(median_low(levels) * 255, 3) if levels else None,
         seconds=round(time.perf_counter() - began, 3),
         notes=tuple(notes),
+        complete=not (cut_off or clip.damaged or clip.incomplete),
     )
 
 
@@ -247,7 +266,8 @@ def preview(source: Path, target: Path, settings: Settings, overwrite: bool = Fa
     with Reader(source) as clip, closing(clip.frames(settings.start, settings.seconds, settings.deinterlace)) as frames:
         first = _first(frames, source, settings)
         encoding, lost = _encoding(clip, first, target, settings)
-        return encoding, [*_notes(clip, first, encoding), *lost]
+        tracks = Tracks(()) if target == STDOUT else choose_tracks(clip, target, settings.drop_data)
+        return encoding, [*_notes(clip, first, encoding), *lost, *tracks.notes]
 
 
 def _first(frames: Iterator[Frame], source: Path, settings: Settings) -> Frame:
@@ -326,6 +346,8 @@ def _notes(clip: Reader, first: Frame, encoding: Encoding) -> list[str]:
     notes = []
     if first.is_interlaced:
         notes.append("interlaced: --deinterlace combines fields into whole frames")
+    if clip.has_wrapped_clock:
+        notes.append("the clock starts again at zero in the clip: times go on from where they were")
     if encoding.encoder == RAW_ENCODER and not clip.has_constant_rate:
         notes.append(f"raw frames have a constant rate: {float(clip.rate):g} per second")
     return notes

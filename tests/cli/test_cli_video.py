@@ -141,3 +141,14 @@ def test_the_usual_model_is_one_for_as_many_frames(cli: Cli, clip: Path, frames:
     done = cli("video", clip, "--frames", frames, "--noise", "10", "--json", "-q")
     assert done.code == 0, done.err
     assert json.loads(done.out)["model"] == model
+
+
+def test_a_clip_that_is_cut_off_is_written_and_ends_with_1(cli: Cli, tmp_path: Path, ffmpeg: FFmpeg) -> None:
+    source = ffmpeg.make(tmp_path / "a.mkv", "-vf", "noise=alls=50:allf=t", "-g", "5", frames=40)
+    source.write_bytes(source.read_bytes()[: source.stat().st_size // 2])
+    done = cli("video", source, "--model", "mallenet-s", "--strength", "0", "--json")
+    assert done.code == 1
+    assert "of 1.6 s: it may be cut off" in done.err
+    record = json.loads(done.out)
+    assert record["complete"] is False
+    assert Path(record["target"]).is_file()
