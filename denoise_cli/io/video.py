@@ -41,6 +41,8 @@ ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 MAY_JUMP: Any = Flags.ts_discont.value  # a flag of formats whose clocks start anywhere and may jump
 HEADER_FORMATS = ("mov", "avi")  # FFmpeg's names of formats whose headers state the length of every track
 STATED_DURATION = re.compile(r"\d+:\d\d:\d\d(\.\d+)?")  # a tag of Matroska's tracks
+# Where recordings were joined, FFmpeg takes one of so many packets before the place for incomplete, although it is whole.
+PACKETS_BEFORE_JUMP = 2
 TS_PACKETS = (188, 192, 204)  # bytes: plain, with times (M2TS), and with a checksum
 MATRIX_ONE = 1 << 16  # 1 in the fixed-point numbers of MP4's matrices
 
@@ -445,15 +447,17 @@ class Reader:
         self.last_end = end if self.last_end is None else max(self.last_end, end)
 
     def _decoded(self) -> Iterator[VideoFrame]:
-        was_incomplete = False
+        since_incomplete: list[int] = []  # the number of packets since each incomplete one that may be before a jump
         with read_errors(self.path):
             for packet in self._container.demux(self.stream):
                 if self._container.format.flags & MAY_JUMP:
                     jumps = len(self._clock.jumps)
                     self._clock.move(packet)
-                    # Where recordings were joined, the last packet of the first one counts as incomplete.
-                    self.incomplete += was_incomplete and len(self._clock.jumps) == jumps
-                    was_incomplete = packet.is_corrupt
+                    if len(self._clock.jumps) > jumps:
+                        since_incomplete = []
+                    since_incomplete = [count + 1 for count in since_incomplete] + [0] * packet.is_corrupt
+                    self.incomplete += sum(count > PACKETS_BEFORE_JUMP for count in since_incomplete)
+                    since_incomplete = [count for count in since_incomplete if count <= PACKETS_BEFORE_JUMP]
                 try:
                     decoder = self._alpha_decoder
                     pictures = packet.decode() if decoder is None else decoder.decode(packet)
@@ -461,6 +465,7 @@ class Reader:
                     self.damaged += 1
                     continue
                 yield from pictures
+        self.incomplete += len(since_incomplete)
 
     def _deinterlaced(self, pictures: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
         graph = av.filter.Graph()
