@@ -41,7 +41,7 @@ ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 MAY_JUMP: Any = Flags.ts_discont.value  # a flag of formats whose clocks start anywhere and may jump
 HEADER_FORMATS = ("mov", "avi")  # FFmpeg's names of formats whose headers state the length of every track
 STATED_DURATION = re.compile(r"\d+:\d\d:\d\d(\.\d+)?")  # a tag of Matroska's tracks
-# Where recordings were joined, FFmpeg takes one of so many packets before the place for incomplete, although it is whole.
+# Where recordings were joined, FFmpeg takes one of so many packets before the place for incomplete: it is whole.
 PACKETS_BEFORE_JUMP = 2
 TS_PACKETS = (188, 192, 204)  # bytes: plain, with times (M2TS), and with a checksum
 MATRIX_ONE = 1 << 16  # 1 in the fixed-point numbers of MP4's matrices
