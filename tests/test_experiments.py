@@ -74,3 +74,17 @@ def test_no_pixels_change_silently_from_codec_to_codec() -> None:
     assert len(table) == 4 * len(sources)
     assert all(row[2].startswith("kept") or len(row) == 4 for row in table)
     assert ["alpha, VP9", "webm", "kept: libvpx-vp9, yuva420p"] in table
+
+
+def test_grain_comes_back_within_a_tenth() -> None:
+    script = SCRIPT.with_name("grain.py")
+    command = [sys.executable, str(script), "--grain", "fine"]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    table = [line.strip("| ").split(" | ") for line in run.stdout.splitlines()[2:]]
+    assert [row[:2] for row in table] == [["fine", "luma"], ["fine", "Cb"], ["fine", "Cr"]]
+    for _, _, *cells in table:
+        variances = [float(cell.removesuffix(" %")) for cell in cells if cell.endswith("%")]
+        assert all(90 <= variance <= 110 for variance in variances)
+        pairs = [[float(number) for number in cell.split(", ")] for cell in cells[len(variances) :]]
+        assert len(pairs) == 5
+        assert all(abs(removed - back) <= 10 for removed, back in pairs)

@@ -104,6 +104,13 @@ Compare = Annotated[
         help="Second clip to write, with the original on the left and the result on the right.",
     ),
 ]
+GrainTable = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Film grain table to write, with which an AV1 encoder gives back grain like what was removed.",
+    ),
+]
 
 
 def video(
@@ -123,6 +130,7 @@ def video(
     drop_data: DropData = False,
     resume: Resume = False,
     compare: Compare = None,
+    grain_table: GrainTable = None,
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
     device: Device = "auto",
@@ -161,7 +169,7 @@ def video(
         console.output("; ".join([encoded, *notes]))
         return
     denoise = load_denoiser(name, device, precision_name, tile_side)
-    result = _denoise_clip(source, target, denoise, settings, overwrite, resume, compare, quiet)
+    result = _denoise_clip(source, target, denoise, settings, overwrite, resume, compare, grain_table, quiet)
     if as_json:
         console.output(json.dumps(dataclasses.asdict(result)))
     if not result.complete:
@@ -182,6 +190,7 @@ def _denoise_clip(
     overwrite: bool,
     resume: bool,
     compare: Path | None,
+    grain_table: Path | None,
     quiet: bool,
 ) -> "Result":
     """Denoise the clip and report on it while and after that is done."""
@@ -216,6 +225,7 @@ def _denoise_clip(
                 overwrite=overwrite,
                 resume=resume,
                 compare=compare,
+                grain_table=grain_table,
                 progress=show_progress,
                 notice=show_note,
             )

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from itertools import chain
@@ -34,6 +34,7 @@ from denoise_cli.io.tracks import choose_tracks, container_for
 from denoise_cli.io.video import Frame, Reader
 from denoise_cli.models.registry import checksum_of
 from denoise_cli.pipeline.frames import find_noise
+from denoise_cli.pipeline.grain import RemovedGrain
 from denoise_cli.pipeline.threads import consume_in_thread, prefetch
 from denoise_cli.version import __version__
 
@@ -139,6 +140,7 @@ def run(
     overwrite: bool = False,
     resume: bool = False,
     compare: Path | None = None,
+    grain_table: Path | None = None,
     progress: Progress | None = None,
     notice: Callable[[str], None] | None = None,
 ) -> Result:
@@ -153,6 +155,8 @@ def run(
         resume: whether to continue an interrupted run with the same settings.
         compare: a second clip to write, without sound, with before on the left and after on the right. After `resume`
             it has only the frames of this run.
+        grain_table: a film grain table to write, for AV1 encoders, fitted to the noise that is removed. After `resume`
+            it knows only the frames of this run.
         progress: called after each frame.
         notice: called, before the work begins, with a line for everything that the result will lack. The result lists
             these lines too.
@@ -167,8 +171,11 @@ def run(
         check(source, compare, overwrite)
         if compare in (STDOUT, target):
             raise UsageError(f"--compare {compare}: name a file other than the output")
+    if grain_table is not None:
+        _check_table(source, grain_table, (target, compare), overwrite)
     with Reader(source) as clip, closing(clip.frames(settings.start, settings.seconds, settings.deinterlace)) as frames:
         first = _first(frames, source, settings)
+        grain = RemovedGrain(grain_table, first)
         encoding, lost = _encoding(clip, first, target, settings)
         tracks = Tracks(()) if target == STDOUT else choose_tracks(clip, target, settings.drop_data)
         picture, notes = first.picture, [*_notes(clip, first, encoding), *lost, *tracks.notes]
@@ -189,6 +196,7 @@ def run(
         def reported() -> Iterator[Frame]:
             for done, (frame, level) in enumerate(cleaned, start=before + 1):
                 levels.extend([] if level is None else [level])
+                grain.add(frame)
                 yield frame
                 if progress is not None:
                     progress(done, min(done / expected, 1.0))
@@ -203,17 +211,9 @@ def run(
             made = consume_in_thread(write, reported())
         if parts:
             parts.finish(overwrite)
-        if clip.jumps:
-            notes.append(f"the clock jumps back {len(clip.jumps)} times: times go on from where they were")
-        if clip.damaged:
-            notes.append(f"left out {clip.damaged} damaged packets")
-        if clip.incomplete:
-            notes.append(f"{clip.incomplete} packets are incomplete: their frames may be damaged")
+        notes += grain.write(overwrite, first_frame=before)
         cut_off = settings.seconds == math.inf and clip.ends_early
-        if cut_off:
-            end = clip.promised_end
-            of = "" if end is None else f" of {float(end):.1f} s"
-            notes.append(f"the clip ends at {float(clip.last_end or 0):.1f} s{of}: it may be cut off")
+        notes += _faults(clip, cut_off)
     return Result(
         source=str(source),
         target=str(target),
@@ -287,6 +287,12 @@ def _encoding(clip: Reader, first: Frame, target: Path, settings: Settings) -> t
     return settle(clip, first, chosen, is_given=settings.codec is not None)
 
 
+def _check_table(source: Path, path: Path, others: Collection[Path | None], overwrite: bool) -> None:
+    if path == STDOUT or path in others:
+        raise UsageError(f"--grain-table {path}: name a file other than the other outputs")
+    check_target(path, overwrite, source)
+
+
 class _Comparison:
     """Writes a clip with each frame before and after denoising, side by side; without a path, nothing."""
 
@@ -340,6 +346,22 @@ def _plan(clip: Reader, denoise: Denoiser, encoding: Encoding, settings: Setting
         "precision": str(denoise.precision),
         "tile": denoise.tile,
     }
+
+
+def _faults(clip: Reader, cut_off: bool) -> list[str]:
+    """A line for everything that was wrong with the clip, once it has been read."""
+    notes = []
+    if clip.jumps:
+        notes.append(f"the clock jumps back {len(clip.jumps)} times: times go on from where they were")
+    if clip.damaged:
+        notes.append(f"left out {clip.damaged} damaged packets")
+    if clip.incomplete:
+        notes.append(f"{clip.incomplete} packets are incomplete: their frames may be damaged")
+    if cut_off:
+        end = clip.promised_end
+        of = "" if end is None else f" of {float(end):.1f} s"
+        notes.append(f"the clip ends at {float(clip.last_end or 0):.1f} s{of}: it may be cut off")
+    return notes
 
 
 def _notes(clip: Reader, first: Frame, encoding: Encoding) -> list[str]:
