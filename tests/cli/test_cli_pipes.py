@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -58,10 +59,13 @@ def test_a_reader_that_stops_ends_the_run_without_a_word(kind: str, tmp_path: Pa
         assert denoise.stdout is not None
         assert denoise.stderr is not None
         denoise.stdout.close()
-        denoise.stdin.write(data)  # and stays open: the run does not wait for more
-        denoise.stdin.flush()
+        with suppress(BrokenPipeError):  # if the run has ended
+            denoise.stdin.write(data)  # and stays open: the run does not wait for more
+            denoise.stdin.flush()
         assert denoise.wait(300) == 141
         assert denoise.stderr.read() == b""
+        with suppress(BrokenPipeError):
+            denoise.stdin.close()
 
 
 def test_memory_does_not_grow_with_the_clip(tmp_path: Path, ffmpeg: FFmpeg) -> None:
