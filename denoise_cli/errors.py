@@ -6,6 +6,7 @@
     │   └── NotExportable           2   a network that the format cannot represent
     ├── UnreadableFile              1   an input that is missing, damaged, of an unsupported kind, or too large
     ├── UnwritableFile              1   a result that cannot be written
+    │   └── ClosedPipe            141   nobody reads standard output any longer
     ├── MissingDependency           1   a library that is not installed
     ├── DamagedWeights              1   a weight file that is missing, altered, or for another network
     ├── DeviceUnavailable           1   a device or precision that this machine lacks
@@ -42,6 +43,12 @@ class UnwritableFile(DenoiseError):
     def __init__(self, path: object, reason: str) -> None:
         self.reason = reason
         super().__init__(f"{path}: {reason}")
+
+
+class ClosedPipe(UnwritableFile):
+    """Standard output that nobody reads any longer, as that of `| head`: no mistake, so no message is shown."""
+
+    exit_code = 141  # 128 + SIGPIPE, by the shells' convention
 
 
 class MissingDependency(DenoiseError):

@@ -1,6 +1,7 @@
 """Run the command line and turn errors into exit codes.
 
-0 for success, 1 for a failure, 2 for wrong usage, 130 for Ctrl-C, 143 for SIGTERM.
+0 for success, 1 for a failure, 2 for wrong usage, 130 for Ctrl-C, 141 for standard output that nobody reads any longer,
+143 for SIGTERM.
 """
 
 import logging
@@ -13,7 +14,7 @@ from typing import NoReturn
 
 from denoise_cli.cli import console
 from denoise_cli.cli.app import app
-from denoise_cli.errors import DenoiseError
+from denoise_cli.errors import ClosedPipe, DenoiseError
 from denoise_cli.pipeline.memory import keep_freed_memory
 
 TERMINATED = 128 + signal.SIGTERM  # the exit code, by the shells' convention
@@ -35,6 +36,8 @@ def run() -> NoReturn:
     signal.signal(signal.SIGTERM, _terminate)
     try:
         app()
+    except ClosedPipe as error:
+        sys.exit(error.exit_code)
     except DenoiseError as error:
         console.error(str(error))
         sys.exit(error.exit_code)

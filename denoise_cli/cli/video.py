@@ -34,15 +34,28 @@ if TYPE_CHECKING:
 SHORTEST_DURATION = 1e-6  # seconds
 LONGEST_DURATION = 1e7  # seconds
 
-Input = Annotated[Path, typer.Argument(metavar="CLIP", help="Clip in any format that FFmpeg reads.")]
+Input = Annotated[
+    Path,
+    typer.Argument(
+        metavar="CLIP", help="Clip in any format that FFmpeg reads, or - for YUV4MPEG2 or NUT from standard input."
+    ),
+]
 Output = Annotated[
     Path | None,
     typer.Option(
         "--output",
         "-o",
         metavar="FILE",
-        help="Target: a .mp4, .mov, .mkv, .webm or .m4v file, or - for raw frames (YUV4MPEG2) on standard output.",
+        help="Target: a .mp4, .mov, .mkv, .webm or .m4v file, or - for standard output.",
         show_default="NAME-denoised.EXT beside the clip",
+    ),
+]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FORMAT",
+        help="Format of standard output: y4m (YUV4MPEG2), nut or mkv.",
+        show_default="nut if it comes from standard input, otherwise y4m",
     ),
 ]
 Frames = Annotated[
@@ -116,6 +129,7 @@ GrainTable = Annotated[
 def video(
     source: Input,
     output: Output = None,
+    format: Format = None,  # noqa: A002 - the option's name
     frames: Frames = 5,
     model: Model = None,
     noise: Noise = "auto",
@@ -146,7 +160,8 @@ def video(
     sigma, tile_side, precision_name = read_sigma(noise), read_tile(tile), read_precision(precision)
 
     from denoise_cli.inference.denoiser import load_denoiser
-    from denoise_cli.io.encode import STDOUT
+    from denoise_cli.io.encode import STDOUT, STREAMS
+    from denoise_cli.io.pipes import PIPE
     from denoise_cli.pipeline import clip
     from denoise_cli.pipeline.model_choice import check_takes_noise, model_for_clip
 
@@ -157,12 +172,21 @@ def video(
     target = output or clip.target_beside(source)
     if as_json and target == STDOUT:
         raise UsageError("--json and -o - both write to standard output: choose one")
+    if format is not None and target != STDOUT:
+        raise UsageError(f"--format {format}: only for standard output: leave it out, or write -o -")
+    if format is not None and format not in STREAMS:
+        raise UsageError(f"--format {format}: choose one of {', '.join(STREAMS)}")
+    if resume:
+        clip.check_resumable(source, target)
     clip.check(source, target, overwrite)
     begin = read_number(start, "--start", 0, LONGEST_DURATION, auto=False)
     seconds = _read_duration(duration)
     settings = clip.Settings(
-        name, frames, sigma, strength, codec, crf, preset, pix_fmt, begin, seconds, deinterlace, drop_data
+        name, frames, sigma, strength, codec, crf, preset, pix_fmt, begin, seconds, deinterlace, drop_data, format
     )
+    if dry_run and source == PIPE:
+        console.output(f"{source} -> {target}: {name}; how it is encoded depends on frames, and none are read now")
+        return
     if dry_run:
         encoding, notes = clip.preview(source, target, settings, overwrite)
         encoded = f"{source} -> {target}: {name}, {encoding.encoder} in {encoding.pixel_format}"

@@ -16,8 +16,9 @@ from av.container import OutputContainer
 from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
-from denoise_cli.errors import UnwritableFile, UsageError
+from denoise_cli.errors import ClosedPipe, UnwritableFile, UsageError
 from denoise_cli.io.conversion import colours_in, converted
+from denoise_cli.io.pipes import PIPE, PipeWriter
 from denoise_cli.io.video import CONTENT_LIGHT, MASTERING_DISPLAY, Frame, Reader, chroma_shifts, has_alpha, url
 
 # By extension: FFmpeg's name for the container, and the encoders whose video it can hold, the default first.
@@ -104,15 +105,35 @@ PRESETS = {
 # Raw frames (YUV4MPEG2).
 RAW_CONTAINER = "yuv4mpegpipe"
 RAW_ENCODER = "wrapped_avframe"
+DEPTHS = ("", "9le", "10le", "12le", "14le", "16le")  # of FFmpeg's names of pixel formats
 RAW_FORMATS = [
-    f"{colours}{depth}"
-    for depth in ("", "9le", "10le", "12le", "14le", "16le")
-    for colours in ("yuv420p", "yuv422p", "yuv444p", "gray")
-    if (colours, depth) != ("gray", "14le")
+    "yuv411p",
+    *(
+        f"{colours}{depth}"
+        for depth in DEPTHS
+        for colours in ("yuv420p", "yuv422p", "yuv444p", "gray")
+        if (colours, depth) != ("gray", "14le")
+    ),
 ]
+# Uncompressed video in NUT, which has transparency, RGB and the time of each frame.
+NUT_ENCODER = "rawvideo"
+RAW_ENCODERS = (RAW_ENCODER, NUT_ENCODER)
+NUT_FORMATS = [
+    *(f"{colours}{depth}" for depth in DEPTHS for colours in ("yuv420p", "yuv422p", "yuv444p", "gray", "gbrp")),
+    *(f"yuva{chroma}p{depth}" for depth in ("", "9le", "10le", "16le") for chroma in (420, 422, 444)),
+    *("yuva422p12le", "yuva444p12le"),
+    *(f"gbrap{depth}" for depth in DEPTHS if depth != "9le"),
+    *("yuv410p", "yuv411p", "yuv440p"),
+]
+# What goes to standard output, by the name that the user knows: as in `CONTAINERS`.
+STREAMS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "y4m": (RAW_CONTAINER, (RAW_ENCODER,)),
+    "nut": ("nut", (NUT_ENCODER,)),
+    "mkv": CONTAINERS[".mkv"],
+}
 MIN_TICKS = 10000  # per second, of the clock in which encoded frames are timed
 DTS_LEAD = 1000  # ticks from decoding to display: more than any encoder reorders frames
-STDOUT = Path("-")
+STDOUT = PIPE
 
 
 @dataclass(frozen=True)
@@ -152,7 +173,7 @@ def choose_encoding(
     Args:
         clip: the source.
         frame: its first frame.
-        extension: of the file to write, one of `CONTAINERS`; any other one for raw frames (YUV4MPEG2).
+        extension: of the file to write, one of `CONTAINERS`; or one of `STREAMS`, for standard output.
         codec: a codec or one of FFmpeg's encoders; None to choose.
         crf: constant quality, smaller is better; None for a quality whose loss is invisible.
         preset: of the encoder; None for its default.
@@ -161,10 +182,10 @@ def choose_encoding(
     Raises:
         UsageError: the options contradict each other, or are not supported.
     """
-    container, candidates = CONTAINERS.get(extension, (RAW_CONTAINER, (RAW_ENCODER,)))
+    container, candidates = (CONTAINERS if extension in CONTAINERS else STREAMS)[extension]
     encoders = [encoder for encoder in candidates if formats_of(encoder)]
-    if codec is not None and container == RAW_CONTAINER:
-        raise UsageError(f"--codec {codec}: standard output takes raw frames only: name an output file")
+    if codec is not None and candidates[0] in RAW_ENCODERS:
+        raise UsageError(f"--codec {codec}: {extension} on standard output is not compressed: try --format mkv")
     if codec is not None:
         available = ", ".join(encoders)
         encoders = [ENCODERS.get(codec, codec)]
@@ -199,6 +220,8 @@ def formats_of(encoder: str) -> list[str]:
     """The pixel formats that an encoder takes, by FFmpeg's names; empty if there is no such video encoder."""
     if encoder == RAW_ENCODER:
         return RAW_FORMATS
+    if encoder == NUT_ENCODER:
+        return NUT_FORMATS
     with suppress(av.codec.codec.UnknownCodecError):
         # Frames in the memory of a GPU have formats without components.
         return [form.name for form in av.Codec(encoder, "w").video_formats or () if form.components]
@@ -222,7 +245,9 @@ class Writer:
         self._clip = clip
         self._encoding = encoding
         options = {"strict": "-1"} if encoding.encoder == RAW_ENCODER else timing_options(clip.time_base, encoding)
-        output: Any = _RawFrames(clip.stream.sample_aspect_ratio) if path == STDOUT else url(path)
+        options |= {"flush_packets": "1"} if path == STDOUT else {}
+        aspect = clip.stream.sample_aspect_ratio if encoding.encoder == RAW_ENCODER else None
+        output: Any = PipeWriter(aspect) if path == STDOUT else url(path)
         with write_errors(path):
             self._container: OutputContainer = av.open(
                 output, "w", format=encoding.container, container_options=options
@@ -265,6 +290,9 @@ class Writer:
 
     def _mux(self, packets: Iterable[Any]) -> None:
         for packet in packets:
+            if self._encoding.encoder == NUT_ENCODER:
+                self._container.mux(packet)
+                continue
             # `join` works out the decoding times. Those of encoders are wrong for fewer frames than x265's lookahead.
             self._dts = packet.pts - DTS_LEAD if self._dts is None else self._dts + 1
             packet.dts = self._dts
@@ -308,24 +336,10 @@ class Writer:
         return stream
 
 
-class _RawFrames:
-    """Standard output, for the muxer of raw frames: PyAV cannot tell it the aspect ratio of pixels."""
-
-    def __init__(self, aspect: Fraction | None) -> None:
-        self._aspect = aspect
-
-    def write(self, data: bytes) -> int:
-        if self._aspect:  # in the first line, which comes alone or with the first frame
-            known = f" A{self._aspect.numerator}:{self._aspect.denominator} ".encode()
-            data, self._aspect = bytes(data).replace(b" A0:0 ", known, 1), None
-        view = memoryview(data)
-        while view:
-            view = view[os.write(1, view) :]
-        return len(data)
-
-
 def timing_options(time_base: Fraction, encoding: Encoding) -> dict[str, str]:
     """Container options that preserve times: without them, clips would start at zero, or MP4 would round the start."""
+    if encoding.container == "nut":  # which has no times before zero
+        return {}
     if encoding.container not in ("mp4", "mov"):
         return {"avoid_negative_ts": "disabled"}
     return {"movie_timescale": str(time_base.denominator)}
@@ -336,6 +350,8 @@ def write_errors(path: Path) -> Iterator[None]:
     """Translate FFmpeg's errors about a file that it writes into `UnwritableFile`."""
     try:
         yield
+    except BrokenPipeError as error:
+        raise ClosedPipe(path, "nobody reads it any longer") from error
     except (av.FFmpegError, OSError) as error:
         raise UnwritableFile(path, f"cannot be written ({error.strerror})") from error
 

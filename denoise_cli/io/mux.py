@@ -124,6 +124,10 @@ def assemble(
     begin = _retime(clip, retimed, others, encoding, seconds) if retimed else 0.0
     # The source's clock is kept, unless frames were skipped: then times count from the first one that was not.
     command = [ffmpeg_program(), "-nostdin", "-v", "error", "-y", *([] if start else ["-copyts"]), "-i", url(video)]
+    if clip.pipe is not None:  # of which nothing is left to copy
+        command += ["-map", "0:v:0", "-c", "copy", *_stated(clip), *_video_options(clip, encoding, 0, last)]
+        _run([*command, *_container_options(clip, encoding), "-f", encoding.container, url(target)], target)
+        return
     command += ["-ss", f"{start:.6f}"] if start else ["-itsoffset", f"{-origin:.6f}"] if origin else []
     command += ["-t", f"{seconds:.6f}"] if seconds < math.inf else []
     command += ["-i", url(clip.path)]
@@ -146,12 +150,7 @@ def assemble(
         *_video_options(clip, encoding, mapped.index(clip.stream.index), last),
         *_container_options(clip, encoding),
     ]
-    done = subprocess.run(
-        [*command, "-f", encoding.container, url(target)], capture_output=True, text=True, errors="replace", check=False
-    )
-    if done.returncode:
-        reason = next((line for line in done.stderr.splitlines() if line.strip()), f"exit code {done.returncode}")
-        raise UnwritableFile(target, f"FFmpeg cannot write it: {LOG_PREFIX.sub('', reason)}")
+    _run([*command, "-f", encoding.container, url(target)], target)
     if tracks.added:
         with write_errors(target):
             # An MP4's cover is not among its tracks.
@@ -175,6 +174,19 @@ def ffmpeg_program() -> str:
     except ImportError as error:
         raise MissingDependency("writing video with sound", "imageio-ffmpeg") from error
     return str(imageio_ffmpeg.get_ffmpeg_exe())
+
+
+def _run(command: Sequence[str], target: Path) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    if done.returncode:
+        reason = next((line for line in done.stderr.splitlines() if line.strip()), f"exit code {done.returncode}")
+        raise UnwritableFile(target, f"FFmpeg cannot write it: {LOG_PREFIX.sub('', reason)}")
+
+
+def _stated(clip: Reader) -> list[str]:
+    """FFmpeg's options for the metadata of a clip and of its video, where FFmpeg cannot read them itself."""
+    kinds = (("-metadata", clip.metadata), ("-metadata:s:0", clip.stream.metadata))
+    return [word for option, tags in kinds for key, value in tags.items() for word in (option, f"{key}={value}")]
 
 
 def _attachment(clip: Reader, index: int, place: int, path: Path) -> list[str]:

@@ -115,7 +115,11 @@ class Segments:
     def close(self) -> None:
         """Remove the folder if it holds no finished segments."""
         if not self._finished():
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self.discard()
+
+    def discard(self) -> None:
+        """Remove the folder with everything in it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def finish(self, overwrite: bool) -> None:
         """Assemble the result, and remove the segments.

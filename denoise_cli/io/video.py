@@ -23,6 +23,7 @@ from denoise_cli.errors import UnreadableFile
 from denoise_cli.imaging.yuv import Layout, Plane
 from denoise_cli.io.clock import Clock
 from denoise_cli.io.limits import MAX_PIXELS, refuse_too_large
+from denoise_cli.io.pipes import EXPECTED, PIPE, PROBING, PipeReader
 
 # FFmpeg's names of chroma subsamplings, by how often chroma is halved in width and in height.
 SUBSAMPLINGS = {(1, 1): "420", (1, 0): "422", (0, 0): "444", (0, 1): "440", (2, 0): "411", (2, 2): "410"}
@@ -154,9 +155,10 @@ class Reader:
     """An open clip.
 
     Args:
-        path: anything that FFmpeg reads.
+        path: anything that FFmpeg reads; "-" for YUV4MPEG2 or NUT from standard input, which is read once.
 
     Attributes:
+        pipe: standard input; None if the clip is a file.
         stream: FFmpeg's stream of the video that is denoised, the file's main one.
         damaged: number of packets so far that could not be decoded.
         incomplete: number of packets so far of which a part is missing; their frames are there, but may show it.
@@ -176,10 +178,9 @@ class Reader:
         self._clock = Clock()
         self._first: int | None = None  # tick that was sought
         self.first_frame_time = Fraction(0)
-        if not path.is_file():
-            raise UnreadableFile(path, "is not a file" if path.exists() else "no such file")
-        with read_errors(path):
-            self._container: InputContainer = av.open(url(path), metadata_errors="surrogateescape")
+        self.pipe = PipeReader() if path == PIPE else None
+        self._end = 0  # bytes from the beginning of the file to the end of the last packet
+        self._container: InputContainer = self._opened() if self.pipe is None else self._opened_pipe(self.pipe)
         found = [stream for stream in self._container.streams.video if not _is_cover(stream)]
         if not found:
             self._container.close()
@@ -193,6 +194,23 @@ class Reader:
         except ValueError as error:
             self._container.close()
             raise UnreadableFile(path, str(error)) from error
+
+    def _opened(self) -> InputContainer:
+        if not self.path.is_file():
+            raise UnreadableFile(self.path, "is not a file" if self.path.exists() else "no such file")
+        with read_errors(self.path):
+            return av.open(url(self.path), metadata_errors="surrogateescape")
+
+    def _opened_pipe(self, pipe: PipeReader) -> InputContainer:
+        file: Any = pipe
+        try:
+            return av.open(file, options=PROBING, metadata_errors="surrogateescape")
+        except av.FFmpegError as error:
+            if not pipe.total:
+                raise UnreadableFile(self.path, "no data came: the program before it may have failed") from error
+            raise UnreadableFile(
+                self.path, f"cannot be read as video ({error.strerror}): expected {EXPECTED}"
+            ) from error
 
     def __enter__(self) -> "Reader":
         return self
@@ -237,6 +255,11 @@ class Reader:
     def is_mp4(self) -> bool:
         """Whether the file is MP4 or QuickTime, or of their family."""
         return "mov" in self._container.format.name.split(",")
+
+    @property
+    def is_nut(self) -> bool:
+        """Whether the clip is NUT."""
+        return self._container.format.name == "nut"
 
     @property
     def timecode(self) -> str | None:
@@ -345,6 +368,11 @@ class Reader:
     @property
     def ends_early(self) -> bool:
         """Whether the frames that were read end before the file says, or in the middle of a packet."""
+        name = self._container.format.name
+        if name in ("yuv4mpegpipe", "nut"):
+            size = self.path.stat().st_size if self.pipe is None else self.pipe.total
+            # FFmpeg leaves out the unfinished frame of the one; the other ends with an index, which is then missing.
+            return size > self._end if name == "yuv4mpegpipe" else size <= self._end
         if self._container.format.name == "mpegts":
             return all(self.path.stat().st_size % size for size in TS_PACKETS)
         end = self.promised_end
@@ -415,7 +443,7 @@ class Reader:
         first = round((zero + begin) / base) if start > 0 else None
         end = None if math.isinf(seconds) else Fraction(seconds).limit_denominator(av.time_base)
         step, expected, shift = max(round(1 / (self.rate * base)), 1), self.stream.start_time or 0, None
-        if first is not None:
+        if first is not None and self.pipe is None:
             self._first = first
             with read_errors(self.path):
                 self.seek(self._container)
@@ -450,6 +478,8 @@ class Reader:
         since_incomplete: list[int] = []  # the number of packets since each incomplete one that may be before a jump
         with read_errors(self.path):
             for packet in self._container.demux(self.stream):
+                if packet.pos is not None:
+                    self._end = packet.pos + packet.size
                 if self._container.format.flags & MAY_JUMP:
                     jumps = len(self._clock.jumps)
                     self._clock.move(packet)
@@ -461,7 +491,7 @@ class Reader:
                 try:
                     decoder = self._alpha_decoder
                     pictures = packet.decode() if decoder is None else decoder.decode(packet)
-                except av.InvalidDataError:
+                except (av.InvalidDataError, av.ArgumentError):  # the latter for raw frames that are cut off
                     self.damaged += 1
                     continue
                 yield from pictures

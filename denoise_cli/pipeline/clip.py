@@ -4,7 +4,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import closing, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -28,6 +28,7 @@ from denoise_cli.io.encode import (
     choose_encoding,
 )
 from denoise_cli.io.mux import Tracks, join
+from denoise_cli.io.pipes import EXPECTED, PIPE, is_terminal
 from denoise_cli.io.probe import settle
 from denoise_cli.io.segments import Segments, segments_folder, write_all
 from denoise_cli.io.tracks import choose_tracks, container_for
@@ -57,6 +58,8 @@ class Settings:
         start, seconds: the part of the clip to denoise; infinite seconds for the whole rest.
         deinterlace: whether fields are combined into whole frames first.
         drop_data: whether data tracks, subtitles and attachments that the target cannot hold are left out.
+        stream: what goes to standard output, one of `STREAMS`; None for NUT if that comes from standard input, and
+            YUV4MPEG2 otherwise.
     """
 
     model: str
@@ -71,6 +74,7 @@ class Settings:
     seconds: float = math.inf
     deinterlace: bool = False
     drop_data: bool = False
+    stream: str | None = None
 
 
 @dataclass(frozen=True)
@@ -102,8 +106,11 @@ def target_beside(source: Path) -> Path:
     """The target if the user names none: in the clip's own container, or in one that holds all of its tracks.
 
     Raises:
+        UsageError: the clip comes from standard input.
         UnreadableFile: the clip is missing, not a video, or damaged.
     """
+    if source == PIPE:
+        raise UsageError("a clip from standard input needs a target: add -o FILE, or -o - for standard output")
     extension = source.suffix
     if extension.lower() not in CONTAINERS:
         with Reader(source) as clip:
@@ -115,15 +122,29 @@ def check(source: Path, target: Path, overwrite: bool) -> None:
     """Refuse a target that cannot be written, before any work is done.
 
     Raises:
-        UsageError: its container is not one that is written here.
+        UsageError: its container is not one that is written here, or the source is a terminal.
         UnwritableFile: it is the source itself or a folder, its folder is missing or refuses new files, or it exists
             and `overwrite` is false.
     """
+    if source == PIPE and is_terminal():
+        raise UsageError(f"-: standard input is a terminal: pipe a clip into it: {EXPECTED}")
     if target == STDOUT:
         return
     if target.suffix.lower() not in CONTAINERS and not target.is_dir():
         raise UsageError(f"{target}: expected a name that ends in {', '.join(CONTAINERS)}")
-    check_target(target, overwrite, source)
+    check_target(target, overwrite, None if source == PIPE else source)
+
+
+def check_resumable(source: Path, target: Path) -> None:
+    """Refuse to continue a run of which nothing can be kept.
+
+    Raises:
+        UsageError: the clip comes from standard input, or its result goes to standard output.
+    """
+    if source == PIPE:
+        raise UsageError("--resume: a clip from standard input cannot be read again: leave out --resume")
+    if target == STDOUT:
+        raise UsageError("--resume: nothing is kept of what goes to standard output: name an output file")
 
 
 def is_resumable(target: Path) -> bool:
@@ -147,8 +168,8 @@ def run(
     """Denoise a clip, and keep everything else in its file.
 
     Args:
-        source: anything that FFmpeg reads.
-        target: a file with one of the extensions of `CONTAINERS`, or "-" for raw frames (YUV4MPEG2) on standard output.
+        source: anything that FFmpeg reads; "-" for YUV4MPEG2 or NUT from standard input.
+        target: a file with one of the extensions of `CONTAINERS`, or "-" for standard output.
         denoise: for clips, or for photos.
         settings: how to denoise and encode.
         overwrite: whether to replace an existing target, and the segments of an interrupted run.
@@ -167,6 +188,8 @@ def run(
     """
     began = time.perf_counter()
     check(source, target, overwrite)
+    if resume:
+        check_resumable(source, target)
     if compare is not None:
         check(source, compare, overwrite)
         if compare in (STDOUT, target):
@@ -177,7 +200,7 @@ def run(
         first = _first(frames, source, settings)
         grain = RemovedGrain(grain_table, first)
         encoding, lost = _encoding(clip, first, target, settings)
-        tracks = Tracks(()) if target == STDOUT else choose_tracks(clip, target, settings.drop_data)
+        tracks = _tracks(clip, target, settings)
         picture, notes = first.picture, [*_notes(clip, first, encoding), *lost, *tracks.notes]
         if notice is not None:
             for note in notes:
@@ -188,7 +211,7 @@ def run(
             parts = Segments(target, clip, first, encoding, plan, settings.seconds, tracks)
             parts.open(overwrite, resume)
         before = parts.frames if parts else 0
-        expected = max(clip.expected_frames(settings.start, settings.seconds), before + 1)
+        expected = clip.expected_frames(settings.start, settings.seconds)
         decoded = prefetch(chain([first], frames))
         cleaned = denoised(decoded, denoise, settings.frames, settings.sigma, settings.strength, before)
         levels: list[float] = []
@@ -199,10 +222,11 @@ def run(
                 grain.add(frame)
                 yield frame
                 if progress is not None:
-                    progress(done, min(done / expected, 1.0))
+                    progress(done, min(done / expected, 1.0) if expected else 0.0)
 
-        kept = closing(parts) if parts else nullcontext()
-        with kept, closing(decoded), _Comparison(compare, clip, first, overwrite) as comparison:
+        kept = _keeping(parts, clip) if parts else nullcontext()
+        pipe = closing(clip.pipe) if clip.pipe else nullcontext()
+        with kept, closing(decoded), pipe, _Comparison(compare, clip, first, overwrite) as comparison:
 
             def write(frames: Iterator[Frame]) -> int:
                 copied = comparison.copying(frames)
@@ -266,8 +290,21 @@ def preview(source: Path, target: Path, settings: Settings, overwrite: bool = Fa
     with Reader(source) as clip, closing(clip.frames(settings.start, settings.seconds, settings.deinterlace)) as frames:
         first = _first(frames, source, settings)
         encoding, lost = _encoding(clip, first, target, settings)
-        tracks = Tracks(()) if target == STDOUT else choose_tracks(clip, target, settings.drop_data)
+        tracks = _tracks(clip, target, settings)
         return encoding, [*_notes(clip, first, encoding), *lost, *tracks.notes]
+
+
+@contextmanager
+def _keeping(parts: Segments, clip: Reader) -> Iterator[None]:
+    """Keep finished segments when a run is interrupted, unless the clip came from a pipe: it cannot be read again."""
+    try:
+        yield
+    except BaseException:
+        if clip.pipe is not None:
+            parts.discard()
+        raise
+    finally:
+        parts.close()
 
 
 def _first(frames: Iterator[Frame], source: Path, settings: Settings) -> Frame:
@@ -280,7 +317,8 @@ def _first(frames: Iterator[Frame], source: Path, settings: Settings) -> Frame:
 
 def _encoding(clip: Reader, first: Frame, target: Path, settings: Settings) -> tuple[Encoding, list[str]]:
     """How to compress the clip, and a line for everything that this loses."""
-    extension = ".y4m" if target == STDOUT else target.suffix.lower()
+    usual = "nut" if clip.pipe and clip.is_nut else "y4m"
+    extension = target.suffix.lower() if target != STDOUT else settings.stream or usual
     chosen = choose_encoding(
         clip, first, extension, settings.codec, settings.crf, settings.preset, settings.pixel_format
     )
@@ -291,6 +329,17 @@ def _check_table(source: Path, path: Path, others: Collection[Path | None], over
     if path == STDOUT or path in others:
         raise UsageError(f"--grain-table {path}: name a file other than the other outputs")
     check_target(path, overwrite, source)
+
+
+def _tracks(clip: Reader, target: Path, settings: Settings) -> Tracks:
+    """The tracks that the result has: in a pipe, nothing but the video."""
+    if target != STDOUT and clip.pipe is None:
+        return choose_tracks(clip, target, settings.drop_data)
+    others = [index for index in clip.copied_streams if index != clip.stream.index]
+    listed = ", ".join(f"{index} ({clip.kind(index)}, {clip.streams[index][1]})" for index in others)
+    where = "standard output takes" if target == STDOUT else "from standard input, the result has"
+    notes = (f"track{'s' * (len(others) > 1)} {listed} left out: {where} video only",) if others else ()
+    return Tracks((clip.stream.index,), (), notes)
 
 
 class _Comparison:
@@ -332,13 +381,13 @@ class _Comparison:
 
 def _plan(clip: Reader, denoise: Denoiser, encoding: Encoding, settings: Settings) -> dict[str, Any]:
     """Everything that a segment depends on, except its number and length."""
-    state = clip.path.stat()
+    state = clip.path.stat() if clip.pipe is None else None
     return {
         "version": __version__,
         "libraries": {name: list(version) for name, version in av.library_versions.items()},
-        "source": str(clip.path.resolve()),
-        "bytes": state.st_size,
-        "changed": state.st_mtime_ns,
+        "source": str(clip.path.resolve()) if state else "standard input",
+        "bytes": state and state.st_size,
+        "changed": state and state.st_mtime_ns,
         "settings": dataclasses.asdict(settings),
         "encoding": dataclasses.asdict(encoding),
         "weights": checksum_of(settings.model),
