@@ -18,6 +18,8 @@ from denoise_cli.files import check_target, move_into_place
 from denoise_cli.imaging.noise import ShotRead
 from denoise_cli.imaging.yuv import subtract_noise, to_rgb
 from denoise_cli.inference.denoiser import Denoiser
+from denoise_cli.io.animation import ANIMATIONS
+from denoise_cli.io.animation import choose as choose_animation
 from denoise_cli.io.encode import (
     CONTAINERS,
     DEFAULT_CONTAINER,
@@ -40,6 +42,8 @@ from denoise_cli.version import __version__
 Progress = Callable[[int, float], None]  # frames done, and the fraction of the clip
 
 MAX_FRAMES = 9  # in a window
+EXTENSIONS = (*CONTAINERS, *ANIMATIONS)
+INSTEAD = {".jxl": ".png"}  # for animations that are only read: the format that keeps all of them
 NARROWEST = 4  # pixels: the smallest width of a clip for which a comparison is written
 
 
@@ -103,8 +107,8 @@ def target_beside(source: Path) -> Path:
     Raises:
         UnreadableFile: the clip is missing, not a video, or damaged.
     """
-    extension = source.suffix
-    if extension.lower() not in CONTAINERS:
+    extension = INSTEAD.get(source.suffix.lower(), source.suffix)
+    if extension.lower() not in EXTENSIONS:
         with Reader(source) as clip:
             extension = container_for(clip, DEFAULT_CONTAINER)
     return source.with_name(f"{source.stem}-denoised{extension}")
@@ -120,8 +124,8 @@ def check(source: Path, target: Path, overwrite: bool) -> None:
     """
     if target == STDOUT:
         return
-    if target.suffix.lower() not in CONTAINERS and not target.is_dir():
-        raise UsageError(f"{target}: expected a name that ends in {', '.join(CONTAINERS)}")
+    if target.suffix.lower() not in EXTENSIONS and not target.is_dir():
+        raise UsageError(f"{target}: expected a name that ends in {', '.join(EXTENSIONS)}")
     check_target(target, overwrite, source)
 
 
@@ -146,7 +150,7 @@ def run(
 
     Args:
         source: anything that FFmpeg reads.
-        target: a file with one of the extensions of `CONTAINERS`, or "-" for raw frames (YUV4MPEG2) on standard output.
+        target: a file with one of `EXTENSIONS`, or "-" for raw frames (YUV4MPEG2) on standard output.
         denoise: for clips, or for photos.
         settings: how to denoise and encode.
         overwrite: whether to replace an existing target, and the segments of an interrupted run.
@@ -165,12 +169,14 @@ def run(
     check(source, target, overwrite)
     if compare is not None:
         check(source, compare, overwrite)
+        if compare.suffix.lower() in ANIMATIONS:
+            raise UsageError(f"--compare {compare}: expected a name that ends in {', '.join(CONTAINERS)}")
         if compare in (STDOUT, target):
             raise UsageError(f"--compare {compare}: name a file other than the output")
     with Reader(source) as clip, closing(clip.frames(settings.start, settings.seconds, settings.deinterlace)) as frames:
         first = _first(frames, source, settings)
         encoding, lost = _encoding(clip, first, target, settings)
-        tracks = Tracks(()) if target == STDOUT else choose_tracks(clip, target, settings.drop_data)
+        tracks = _tracks(clip, target, settings)
         picture, notes = first.picture, [*_notes(clip, first, encoding), *lost, *tracks.notes]
         if notice is not None:
             for note in notes:
@@ -222,7 +228,7 @@ def run(
         made=made,
         width=picture.width,
         height=picture.height,
-        codec=encoding.encoder,
+        codec=encoding.name,
         pixel_format=encoding.pixel_format,
         sigma=round(median_low(levels) * 255, 3) if levels else None,
         seconds=round(time.perf_counter() - began, 3),
@@ -266,7 +272,7 @@ def preview(source: Path, target: Path, settings: Settings, overwrite: bool = Fa
     with Reader(source) as clip, closing(clip.frames(settings.start, settings.seconds, settings.deinterlace)) as frames:
         first = _first(frames, source, settings)
         encoding, lost = _encoding(clip, first, target, settings)
-        tracks = Tracks(()) if target == STDOUT else choose_tracks(clip, target, settings.drop_data)
+        tracks = _tracks(clip, target, settings)
         return encoding, [*_notes(clip, first, encoding), *lost, *tracks.notes]
 
 
@@ -281,10 +287,20 @@ def _first(frames: Iterator[Frame], source: Path, settings: Settings) -> Frame:
 def _encoding(clip: Reader, first: Frame, target: Path, settings: Settings) -> tuple[Encoding, list[str]]:
     """How to compress the clip, and a line for everything that this loses."""
     extension = ".y4m" if target == STDOUT else target.suffix.lower()
+    if extension in ANIMATIONS:
+        asked = {"--codec": settings.codec, "--crf": settings.crf}
+        asked |= {"--preset": settings.preset, "--pix-fmt": settings.pixel_format}
+        return choose_animation(clip, first, extension, asked)
     chosen = choose_encoding(
         clip, first, extension, settings.codec, settings.crf, settings.preset, settings.pixel_format
     )
     return settle(clip, first, chosen, is_given=settings.codec is not None)
+
+
+def _tracks(clip: Reader, target: Path, settings: Settings) -> Tracks:
+    if target.suffix.lower() not in CONTAINERS:  # raw frames, and animations
+        return Tracks(())
+    return choose_tracks(clip, target, settings.drop_data)
 
 
 class _Comparison:
