@@ -652,3 +652,15 @@ def test_a_subtitle_that_began_before_the_cut_is_shown_for_the_rest_of_its_time(
         shown = [(round(p.pts * p.time_base, 2), round(p.duration * p.time_base, 2)) for p in packets]
     assert shown == [(0, Fraction("0.4")), (Fraction("0.45"), Fraction("0.1"))]
     assert ffmpeg.times(target)[0] == 0
+
+
+def test_a_clip_whose_size_changes_is_refused_at_its_place(tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser) -> None:
+    parts = [
+        ffmpeg.make(tmp_path / f"{size}.ts", "-c:v", "libx264", size=size).read_bytes() for size in ("96x64", "64x48")
+    ]
+    source, target = tmp_path / "a.ts", tmp_path / "b.mp4"
+    source.write_bytes(b"".join(parts))
+
+    with pytest.raises(UnreadableFile, match=r"changes from 96 x 64 \w+ to 64 x 48 \w+ at 0\.3 s$"):
+        pipeline.run(source, target, denoise, Settings("mallenet-s", strength=0))
+    assert not list(tmp_path.glob("b.mp4*"))
