@@ -13,8 +13,8 @@ from denoise_cli.errors import DenoiseError, MissingDependency, UnreadableFile, 
 from denoise_cli.imaging import tiling
 from denoise_cli.io import image
 from denoise_cli.io.encode import CONTAINERS
-from denoise_cli.io.mux import ffmpeg_program
 from denoise_cli.io.photo import Photo
+from denoise_cli.io.program import ffmpeg_program
 from denoise_cli.io.raw import RawFile
 from denoise_cli.io.video import Reader, url
 from denoise_cli.pipeline import jobs

@@ -46,7 +46,10 @@ Output = Annotated[
         "--output",
         "-o",
         metavar="FILE",
-        help="Target: a .mp4, .mov, .mkv, .webm or .m4v file, or - for standard output.",
+        help=(
+            "Target: a .mp4, .mov, .mkv, .webm or .m4v file; an animation (.gif, .png, .apng, .webp or .avif); "
+            "or - for standard output."
+        ),
         show_default="NAME-denoised.EXT beside the clip",
     ),
 ]
@@ -189,7 +192,7 @@ def video(
         return
     if dry_run:
         encoding, notes = clip.preview(source, target, settings, overwrite)
-        encoded = f"{source} -> {target}: {name}, {encoding.encoder} in {encoding.pixel_format}"
+        encoded = f"{source} -> {target}: {name}, {encoding.name} in {encoding.pixel_format}"
         console.output("; ".join([encoded, *notes]))
         return
     denoise = load_denoiser(name, device, precision_name, tile_side)

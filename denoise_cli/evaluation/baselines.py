@@ -17,7 +17,7 @@ from skimage.restoration import denoise_wavelet
 
 from denoise_cli.errors import MissingDependency, UsageError
 from denoise_cli.imaging.noise import ShotRead, estimate_sigma
-from denoise_cli.io.mux import ffmpeg_program
+from denoise_cli.io.program import ffmpeg_program
 
 Array = NDArray[np.float32]
 Level = float | Array | ShotRead | None

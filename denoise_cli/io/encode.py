@@ -148,6 +148,7 @@ class Encoding:
         full: whether its samples are in full range.
         fields: the order of fields as FFmpeg numbers it; None for whole frames.
         options: for the encoder.
+        animation: what is made of the finished video, one of the kinds of `animation.ANIMATIONS`; "" for none.
     """
 
     container: str
@@ -157,6 +158,12 @@ class Encoding:
     full: bool
     fields: int | None = None
     options: Mapping[str, str] = field(default_factory=dict)
+    animation: str = ""
+
+    @property
+    def name(self) -> str:
+        """What users hear of it: the kind of animation, or the encoder."""
+        return self.animation or self.encoder
 
 
 def choose_encoding(

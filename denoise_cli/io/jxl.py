@@ -87,8 +87,8 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         ValueError: the picture is too large or of an unsupported kind; with a message for the user.
         RuntimeError and others: the file is damaged.
     """
-    boxes = list(boxes_of(data)) if data.startswith(CONTAINER) else [(b"jxlc", data)]
-    codestream = b"".join(part if name == b"jxlc" else part[4:] for name, part in boxes if name in (b"jxlc", b"jxlp"))
+    boxes = _boxes_of(data)
+    codestream = _joined(boxes)
     header = read_header(codestream)
     refuse_too_large(header.size, max_pixels)
     _refuse_unsupported(header)
@@ -158,9 +158,26 @@ def encode(photo: Photo, software: str, quality: int) -> bytes:
     return b"".join([CONTAINER, FILE_TYPE, *parts, box(b"jxlc", codestream)])
 
 
+def codestream_of(data: bytes) -> bytes:
+    """The codestream in a file.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    return _joined(_boxes_of(data))
+
+
+def _boxes_of(data: bytes) -> list[tuple[bytes, bytes]]:
+    return list(boxes_of(data)) if data.startswith(CONTAINER) else [(b"jxlc", data)]
+
+
+def _joined(boxes: list[tuple[bytes, bytes]]) -> bytes:
+    return b"".join(part if name == b"jxlc" else part[4:] for name, part in boxes if name in (b"jxlc", b"jxlp"))
+
+
 def _refuse_unsupported(header: Header) -> None:
     if header.is_animation:
-        raise ValueError("an animation: denoise video does not read these: convert it to a GIF, a PNG or a clip first")
+        raise ValueError("an animation: use denoise video")
     if len(header.extra) > MAX_EXTRA:
         raise ValueError(
             f"{len(header.extra)} channels besides its colours: only grey or RGB, with or without alpha, are read"

@@ -1,8 +1,6 @@
 """Joins the encoded segments of a clip, and puts the result in the place of the noisy video among all other streams."""
 
 import math
-import re
-import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -14,10 +12,11 @@ from typing import Any
 
 import av
 
-from denoise_cli.errors import MissingDependency, UnwritableFile
+from denoise_cli.errors import UnwritableFile
 from denoise_cli.io.clock import Clock
 from denoise_cli.io.data_tracks import add_tracks
 from denoise_cli.io.encode import Encoding, timing_options, write_errors
+from denoise_cli.io.program import run_ffmpeg
 from denoise_cli.io.video import ALPHA_DECODERS, Reader, has_alpha, read_errors, url
 
 LIMITED_RANGE = 1  # FFmpeg's AVCOL_RANGE_MPEG
@@ -25,7 +24,6 @@ LIMITED_RANGE = 1  # FFmpeg's AVCOL_RANGE_MPEG
 RANGE_FILTERS = {"libx264": "h264_metadata", "libx265": "hevc_metadata"}
 APPLE_HEVC_TAG = "hvc1"  # for HEVC in MP4 and QuickTime: Apple's programs do not play the other one
 APPLE_KEY_PREFIX = "com."  # of metadata keys for which MP4 has no standard ones
-LOG_PREFIX = re.compile(r"^(\[[^]]*\] *)+")  # in front of FFmpeg's messages
 # By FFmpeg's names of the codecs of covers.
 COVERS = {"mjpeg": (".jpg", "image/jpeg"), "png": (".png", "image/png"), "bmp": (".bmp", "image/bmp")}
 # Written by mkvmerge and FFmpeg.
@@ -123,14 +121,14 @@ def assemble(
     retimed, others = _to_retime(clip, tracks), target.with_name("retimed")
     begin = _retime(clip, retimed, others, encoding, seconds) if retimed else 0.0
     # The source's clock is kept, unless frames were skipped: then times count from the first one that was not.
-    command = [ffmpeg_program(), "-nostdin", "-v", "error", "-y", *([] if start else ["-copyts"]), "-i", url(video)]
+    command = [*([] if start else ["-copyts"]), "-i", url(video)]
     if clip.pipe is not None:  # of which nothing is left to copy
         command += ["-map", "0:v:0", "-c", "copy", *_stated(clip), *_video_options(clip, encoding, 0, last)]
         _run([*command, *_container_options(clip, encoding), "-f", encoding.container, url(target)], target)
         return
     command += ["-ss", f"{start:.6f}"] if start else ["-itsoffset", f"{-origin:.6f}"] if origin else []
     command += ["-t", f"{seconds:.6f}"] if seconds < math.inf else []
-    command += ["-i", url(clip.path)]
+    command += ["-i", url(clip.file)]
     # Without -copyts, FFmpeg would have each file begin at zero.
     command += [*(["-itsoffset", f"{begin:.6f}"] if start else []), "-i", url(others)] if retimed else []
     command += ["-c", "copy", "-copy_unknown", "-map_metadata", "1", "-map_chapters", "1"]
@@ -163,24 +161,9 @@ def has_own_keys(clip: Reader, container: str) -> bool:
     return container in ("mp4", "mov") and any(key.startswith(APPLE_KEY_PREFIX) for key in clip.metadata)
 
 
-def ffmpeg_program() -> str:
-    """The path of the ffmpeg program.
-
-    Raises:
-        MissingDependency: it is not installed.
-    """
-    try:
-        import imageio_ffmpeg
-    except ImportError as error:
-        raise MissingDependency("writing video with sound", "imageio-ffmpeg") from error
-    return str(imageio_ffmpeg.get_ffmpeg_exe())
-
-
-def _run(command: Sequence[str], target: Path) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-    if done.returncode:
-        reason = next((line for line in done.stderr.splitlines() if line.strip()), f"exit code {done.returncode}")
-        raise UnwritableFile(target, f"FFmpeg cannot write it: {LOG_PREFIX.sub('', reason)}")
+def _run(words: Sequence[str], target: Path) -> None:
+    if reason := run_ffmpeg(*words):
+        raise UnwritableFile(target, f"FFmpeg cannot write it: {reason}")
 
 
 def _stated(clip: Reader) -> list[str]:
@@ -218,7 +201,7 @@ def _retime(clip: Reader, indices: Sequence[int], target: Path, encoding: Encodi
     first: Fraction | None = None
     stop = Fraction(seconds).limit_denominator(av.time_base) if seconds < math.inf else None
     options = timing_options(clip.time_base, encoding)
-    with read_errors(clip.path), av.open(url(clip.path)) as source, write_errors(target):
+    with read_errors(clip.path), av.open(url(clip.file)) as source, write_errors(target):
         if clip.jumps and clip.first_frame_time:
             clip.seek(source)  # the clock is followed from where the video was
         clocks = {index: Clock(clip.jumps) for index in indices}

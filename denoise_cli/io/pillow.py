@@ -38,7 +38,6 @@ READERS = ["JPEG", "PNG", "WEBP", "AVIF", "BMP", "GIF"]
 KINDS = {"MPO": "jpeg"} | {reader: reader.lower() for reader in READERS}
 FIRST_FRAME_IS_THE_PHOTO = {"MPO"}  # a JPEG followed by a preview or by a stereo pair's second picture
 CMYK = "CMYK"
-CLIPS = {"GIF", "PNG", "AVIF"}  # animations that FFmpeg reads
 
 DEFAULT_QUALITY = 95
 NEARLY = 0.01  # of an exponent
@@ -82,10 +81,7 @@ def _decoded(data: bytes, max_pixels: int) -> tuple[Photo, int]:
         refuse_too_large(picture.size, max_pixels)
         frames = getattr(picture, "n_frames", 1)
         if frames > 1 and picture.format not in FIRST_FRAME_IS_THE_PHOTO:
-            advice = "use denoise video"
-            if picture.format not in CLIPS:
-                advice = "denoise video does not read these: convert it to a GIF, a PNG or a clip first"
-            raise ValueError(f"an animation of {frames} frames: {advice}")
+            raise ValueError(f"an animation of {frames} frames: use denoise video")
         kind = KINDS[picture.format or ""]
         colours = _colours_of(data, kind)
         values = _deep_values(data, kind) if deep is None else _deep_jpeg_values(data)

@@ -122,7 +122,8 @@ def _codec(clip: Reader, encoding: Encoding, is_given: bool) -> list[str]:
     if own and codec != clip.codec and not is_given:
         notes.append(f"{clip.codec} becomes {codec}: {own[0]} would lose more of this clip")
     keeps_all = _is_lossless(av.Codec(encoding.encoder, "w")) or encoding.options.get("crf") == "0"
-    if _is_lossless(av.Codec(clip.codec, "r")) and not keeps_all:
+    is_known = clip.codec in av.codecs_available
+    if is_known and _is_lossless(av.Codec(clip.codec, "r")) and not keeps_all:
         notes.append(f"lossless {clip.codec} becomes {codec}, compressed with loss")
     return notes
 

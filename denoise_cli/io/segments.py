@@ -11,6 +11,7 @@ from typing import Any
 
 from denoise_cli.errors import UnwritableFile, UsageError
 from denoise_cli.files import move_into_place, write_atomically
+from denoise_cli.io.animation import write as write_animation
 from denoise_cli.io.encode import Encoding, Writer
 from denoise_cli.io.mux import Tracks, assemble, count_frames, join
 from denoise_cli.io.video import Frame, Reader
@@ -142,6 +143,9 @@ class Segments:
     def _assemble(self, segments: Sequence[Path], seconds: float) -> Path:
         joined, whole = self.folder / "joined", self.folder / self._target.name
         last = join(segments, joined, self._encoding)
+        if self._encoding.animation:
+            write_animation(self._clip, joined, whole, self._encoding.animation, self._clip.end_of(seconds))
+            return whole
         assemble(self._clip, joined, whole, self._encoding, self._tracks, last, seconds)
         return whole
 

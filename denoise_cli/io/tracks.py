@@ -1,6 +1,5 @@
 """Which of a clip's tracks a container can hold, asked of FFmpeg before the work begins."""
 
-import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +7,8 @@ from pathlib import Path
 from denoise_cli.errors import UnwritableFile
 from denoise_cli.io.data_tracks import formats_of_tracks
 from denoise_cli.io.encode import CONTAINERS
-from denoise_cli.io.mux import LOG_PREFIX, Tracks, ffmpeg_program, has_own_keys
+from denoise_cli.io.mux import Tracks, has_own_keys
+from denoise_cli.io.program import run_ffmpeg
 from denoise_cli.io.video import Reader, url
 
 MP4_FAMILY = ("mp4", "mov")
@@ -79,13 +79,8 @@ def _refusal(clip: Reader, indices: Sequence[int], container: str) -> str | None
         return None
     maps = [word for index in indices for word in ("-map", f"0:{index}")]
     with tempfile.TemporaryDirectory() as folder:
-        command = [ffmpeg_program(), "-nostdin", "-v", "error", "-y", "-t", TRIED, "-i", url(clip.path), *maps]
-        command += ["-c", "copy", "-copy_unknown", "-f", container, url(Path(folder) / "tried")]
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-    if not done.returncode:
-        return None
-    lines = [line for line in done.stderr.splitlines() if line.strip()]
-    return LOG_PREFIX.sub("", lines[0]).rstrip(".") if lines else f"exit code {done.returncode}"
+        tried = ["-c", "copy", "-copy_unknown", "-f", container, url(Path(folder) / "tried")]
+        return run_ffmpeg("-t", TRIED, "-i", url(clip.file), *maps, *tried)
 
 
 def _name(clip: Reader, index: int) -> str:

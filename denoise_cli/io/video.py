@@ -2,8 +2,9 @@
 
 import math
 import re
+import tempfile
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -21,6 +22,7 @@ from av.video.stream import VideoStream
 
 from denoise_cli.errors import UnreadableFile
 from denoise_cli.imaging.yuv import Layout, Plane
+from denoise_cli.io import whole_copy
 from denoise_cli.io.clock import Clock
 from denoise_cli.io.limits import MAX_PIXELS, refuse_too_large
 from denoise_cli.io.pipes import EXPECTED, PIPE, PROBING, PipeReader
@@ -159,6 +161,7 @@ class Reader:
 
     Attributes:
         pipe: standard input; None if the clip is a file.
+        file: what is read: the file itself, or a temporary copy without loss, see `whole_copy`.
         stream: FFmpeg's stream of the video that is denoised, the file's main one.
         damaged: number of packets so far that could not be decoded.
         incomplete: number of packets so far of which a part is missing; their frames are there, but may show it.
@@ -178,12 +181,14 @@ class Reader:
         self._clock = Clock()
         self._first: int | None = None  # tick that was sought
         self.first_frame_time = Fraction(0)
+        self.file, self._folder = path, ExitStack()
+        self._copied_codec = ""
         self.pipe = PipeReader() if path == PIPE else None
         self._end = 0  # bytes from the beginning of the file to the end of the last packet
         self._container: InputContainer = self._opened() if self.pipe is None else self._opened_pipe(self.pipe)
         found = [stream for stream in self._container.streams.video if not _is_cover(stream)]
         if not found:
-            self._container.close()
+            self.__exit__()
             raise UnreadableFile(path, "holds no video")
         best = self._container.streams.best("video")
         self.stream: VideoStream = best if best in found else found[0]
@@ -192,14 +197,28 @@ class Reader:
         try:
             refuse_too_large((self.stream.width, self.stream.height), MAX_PIXELS)
         except ValueError as error:
-            self._container.close()
+            self.__exit__()
             raise UnreadableFile(path, str(error)) from error
 
     def _opened(self) -> InputContainer:
+        """The file, or a copy of an animation that FFmpeg's libraries would not read, or not whole."""
         if not self.path.is_file():
             raise UnreadableFile(self.path, "is not a file" if self.path.exists() else "no such file")
+        form = whole_copy.reader_for(self.path)
+        self._copied_codec = whole_copy.CODECS.get(form or "", "")
+        if form is not None:
+            self.file = whole_copy.copy(self.path, form, self._temporary_folder())
         with read_errors(self.path):
-            return av.open(url(self.path), metadata_errors="surrogateescape")
+            container = av.open(url(self.file), metadata_errors="surrogateescape")
+            video: Any = container.streams.best("video")
+            alpha = None if video is None else whole_copy.alpha_track(container, video.index)
+            if alpha is None:
+                return container
+            self._copied_codec = _codec_name(video)
+            bits, tracks = video.codec_context.format.components[0].bits, (video.index, alpha)
+            container.close()
+            self.file = whole_copy.copy_with_alpha(self.path, *tracks, bits, self._temporary_folder())
+            return av.open(url(self.file))
 
     def _opened_pipe(self, pipe: PipeReader) -> InputContainer:
         file: Any = pipe
@@ -217,6 +236,10 @@ class Reader:
 
     def __exit__(self, *_: object) -> None:
         self._container.close()
+        self._folder.close()
+
+    def _temporary_folder(self) -> Path:
+        return Path(self._folder.enter_context(tempfile.TemporaryDirectory(prefix="denoise-")))
 
     @property
     def time_base(self) -> Fraction:
@@ -239,7 +262,7 @@ class Reader:
     @property
     def codec(self) -> str:
         """FFmpeg's name for the codec."""
-        return _codec_name(self.stream)
+        return self._copied_codec or _codec_name(self.stream)
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -295,7 +318,7 @@ class Reader:
 
     def cover(self, index: int) -> bytes:
         """The file of a picture that is attached to the clip."""
-        with read_errors(self.path), av.open(url(self.path)) as container:
+        with read_errors(self.path), av.open(url(self.file)) as container:
             packets = container.demux(container.streams[index])
             return next((bytes(packet) for packet in packets if packet.size), b"")
 
@@ -365,6 +388,11 @@ class Reader:
             return Fraction(self._container.duration, av.time_base)
         return None
 
+    def end_of(self, seconds: float) -> Fraction:
+        """When the last frame that was read ends in the result, in seconds, if so many seconds are written."""
+        end = max((self.last_end or Fraction(0)) - self.origin, Fraction(0))
+        return end if math.isinf(seconds) else min(end, Fraction(seconds).limit_denominator(av.time_base))
+
     @property
     def ends_early(self) -> bool:
         """Whether the frames that were read end before the file says, or in the middle of a packet."""
@@ -382,7 +410,7 @@ class Reader:
 
     def _is_cut_off(self) -> bool:
         """Whether no track of a file lasts as long as the file says."""
-        with read_errors(self.path), av.open(url(self.path)) as container:
+        with read_errors(self.path), av.open(url(self.file)) as container:
             ends = [
                 (packet.pts + (packet.duration or 0)) * packet.time_base
                 for packet in container.demux()

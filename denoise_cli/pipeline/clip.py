@@ -18,6 +18,8 @@ from denoise_cli.files import check_target, move_into_place
 from denoise_cli.imaging.noise import ShotRead
 from denoise_cli.imaging.yuv import subtract_noise, to_rgb
 from denoise_cli.inference.denoiser import Denoiser
+from denoise_cli.io.animation import ANIMATIONS
+from denoise_cli.io.animation import choose as choose_animation
 from denoise_cli.io.encode import (
     CONTAINERS,
     DEFAULT_CONTAINER,
@@ -42,6 +44,8 @@ from denoise_cli.version import __version__
 Progress = Callable[[int, float], None]  # frames done, and the fraction of the clip
 
 MAX_FRAMES = 9  # in a window
+EXTENSIONS = (*CONTAINERS, *ANIMATIONS)
+INSTEAD = {".jxl": ".png"}  # for animations that are only read: the format that keeps all of them
 NARROWEST = 4  # pixels: the smallest width of a clip for which a comparison is written
 
 
@@ -111,8 +115,8 @@ def target_beside(source: Path) -> Path:
     """
     if source == PIPE:
         raise UsageError("a clip from standard input needs a target: add -o FILE, or -o - for standard output")
-    extension = source.suffix
-    if extension.lower() not in CONTAINERS:
+    extension = INSTEAD.get(source.suffix.lower(), source.suffix)
+    if extension.lower() not in EXTENSIONS:
         with Reader(source) as clip:
             extension = container_for(clip, DEFAULT_CONTAINER)
     return source.with_name(f"{source.stem}-denoised{extension}")
@@ -130,8 +134,8 @@ def check(source: Path, target: Path, overwrite: bool) -> None:
         raise UsageError(f"-: standard input is a terminal: pipe a clip into it: {EXPECTED}")
     if target == STDOUT:
         return
-    if target.suffix.lower() not in CONTAINERS and not target.is_dir():
-        raise UsageError(f"{target}: expected a name that ends in {', '.join(CONTAINERS)}")
+    if target.suffix.lower() not in EXTENSIONS and not target.is_dir():
+        raise UsageError(f"{target}: expected a name that ends in {', '.join(EXTENSIONS)}")
     check_target(target, overwrite, None if source == PIPE else source)
 
 
@@ -169,7 +173,7 @@ def run(
 
     Args:
         source: anything that FFmpeg reads; "-" for YUV4MPEG2 or NUT from standard input.
-        target: a file with one of the extensions of `CONTAINERS`, or "-" for standard output.
+        target: a file with one of `EXTENSIONS`, or "-" for standard output.
         denoise: for clips, or for photos.
         settings: how to denoise and encode.
         overwrite: whether to replace an existing target, and the segments of an interrupted run.
@@ -192,6 +196,8 @@ def run(
         check_resumable(source, target)
     if compare is not None:
         check(source, compare, overwrite)
+        if compare.suffix.lower() in ANIMATIONS:
+            raise UsageError(f"--compare {compare}: expected a name that ends in {', '.join(CONTAINERS)}")
         if compare in (STDOUT, target):
             raise UsageError(f"--compare {compare}: name a file other than the output")
     if grain_table is not None:
@@ -246,7 +252,7 @@ def run(
         made=made,
         width=picture.width,
         height=picture.height,
-        codec=encoding.encoder,
+        codec=encoding.name,
         pixel_format=encoding.pixel_format,
         sigma=round(median_low(levels) * 255, 3) if levels else None,
         seconds=round(time.perf_counter() - began, 3),
@@ -319,6 +325,10 @@ def _encoding(clip: Reader, first: Frame, target: Path, settings: Settings) -> t
     """How to compress the clip, and a line for everything that this loses."""
     usual = "nut" if clip.pipe and clip.is_nut else "y4m"
     extension = target.suffix.lower() if target != STDOUT else settings.stream or usual
+    if extension in ANIMATIONS:
+        asked = {"--codec": settings.codec, "--crf": settings.crf}
+        asked |= {"--preset": settings.preset, "--pix-fmt": settings.pixel_format}
+        return choose_animation(clip, first, extension, asked)
     chosen = choose_encoding(
         clip, first, extension, settings.codec, settings.crf, settings.preset, settings.pixel_format
     )
@@ -332,7 +342,9 @@ def _check_table(source: Path, path: Path, others: Collection[Path | None], over
 
 
 def _tracks(clip: Reader, target: Path, settings: Settings) -> Tracks:
-    """The tracks that the result has: in a pipe, nothing but the video."""
+    """The tracks that the result has: in a pipe, nothing but the video; in an animation, none besides."""
+    if target != STDOUT and target.suffix.lower() in ANIMATIONS:
+        return Tracks(())
     if target != STDOUT and clip.pipe is None:
         return choose_tracks(clip, target, settings.drop_data)
     others = [index for index in clip.copied_streams if index != clip.stream.index]

@@ -21,7 +21,7 @@ import numpy as np
 
 from denoise_cli.errors import DenoiseError
 from denoise_cli.inference.denoiser import Denoiser, load_denoiser
-from denoise_cli.io.mux import ffmpeg_program
+from denoise_cli.io.program import ffmpeg_program
 from denoise_cli.pipeline import clip
 from denoise_cli.pipeline.clip import Settings
 

@@ -341,18 +341,12 @@ def test_the_first_of_a_pair_of_jpegs_is_the_photo(picture: Pixels, with_pillow:
     assert np.abs(photo.pixels.astype(int) - picture).mean() < 6
 
 
-@pytest.mark.parametrize(
-    ("kind", "advice"),
-    [
-        *((kind, "use denoise video") for kind in ("PNG", "GIF", "AVIF")),
-        ("WEBP", "denoise video does not read these: convert it to a GIF, a PNG or a clip first"),
-    ],
-)
-def test_animations_are_refused(kind: str, advice: str, picture: Pixels, with_pillow: Encode, read_bytes: Read) -> None:
+@pytest.mark.parametrize("kind", ["PNG", "GIF", "AVIF", "WEBP"])
+def test_animations_are_refused(kind: str, picture: Pixels, with_pillow: Encode, read_bytes: Read) -> None:
     frames = [Image.fromarray(255 - picture), Image.fromarray(picture // 2)]
     data = with_pillow(Image.fromarray(picture), kind, save_all=True, append_images=frames)
 
-    with pytest.raises(UnreadableFile, match=rf"an animation of 3 frames: {advice}$"):
+    with pytest.raises(UnreadableFile, match=r"an animation of 3 frames: use denoise video$"):
         read_bytes(data)
 
 

@@ -622,7 +622,7 @@ def test_an_interrupted_comparison_is_not_there(tmp_path: Path, ffmpeg: FFmpeg, 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4"]  # nor parts, of which none was whole
 
 
-@pytest.mark.parametrize("kind", ["gif", "png", "avif"])
+@pytest.mark.parametrize("kind", ["gif", "png", "avif", "webp"])
 def test_an_animation_becomes_a_clip_with_its_frames_and_their_times(
     kind: str, rng: np.random.Generator, tmp_path: Path, denoise: Denoiser
 ) -> None:
@@ -636,15 +636,6 @@ def test_an_animation_becomes_a_clip_with_its_frames_and_their_times(
     with av.open(str(target)) as clip:
         assert len(clip.streams.video) == 1
         assert [round(1000 * frame.time) for frame in clip.decode(video=0)] == [0, 40, 120, 240]
-
-
-def test_denoise_video_does_not_read_animated_webp(rng: np.random.Generator, tmp_path: Path, denoise: Denoiser) -> None:
-    pictures = [Image.fromarray(rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)) for _ in range(3)]
-    source = tmp_path / "a.webp"
-    pictures[0].save(source, save_all=True, append_images=pictures[1:])
-
-    with pytest.raises(UnreadableFile, match=r"has no frames that can be decoded$"):
-        pipeline.run(source, tmp_path / "b.mkv", denoise, Settings("mallenet-s"))
 
 
 @pytest.mark.parametrize("extension", [".mp4", ".mkv"])
@@ -661,3 +652,15 @@ def test_a_subtitle_that_began_before_the_cut_is_shown_for_the_rest_of_its_time(
         shown = [(round(p.pts * p.time_base, 2), round(p.duration * p.time_base, 2)) for p in packets]
     assert shown == [(0, Fraction("0.4")), (Fraction("0.45"), Fraction("0.1"))]
     assert ffmpeg.times(target)[0] == 0
+
+
+def test_a_clip_whose_size_changes_is_refused_at_its_place(tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser) -> None:
+    parts = [
+        ffmpeg.make(tmp_path / f"{size}.ts", "-c:v", "libx264", size=size).read_bytes() for size in ("96x64", "64x48")
+    ]
+    source, target = tmp_path / "a.ts", tmp_path / "b.mp4"
+    source.write_bytes(b"".join(parts))
+
+    with pytest.raises(UnreadableFile, match=r"changes from 96 x 64 \w+ to 64 x 48 \w+ at 0\.3 s$"):
+        pipeline.run(source, target, denoise, Settings("mallenet-s", strength=0))
+    assert not list(tmp_path.glob("b.mp4*"))
