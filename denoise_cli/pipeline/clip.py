@@ -4,7 +4,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 import av
 
 from denoise_cli.errors import UnreadableFile, UsageError
-from denoise_cli.files import check_target, move_into_place
+from denoise_cli.files import check_target, move_into_place, only_writer
 from denoise_cli.imaging.noise import ShotRead
 from denoise_cli.imaging.yuv import subtract_noise, to_rgb
 from denoise_cli.inference.denoiser import Denoiser
@@ -167,7 +167,11 @@ def run(
         check(source, compare, overwrite)
         if compare in (STDOUT, target):
             raise UsageError(f"--compare {compare}: name a file other than the output")
-    with Reader(source) as clip, closing(clip.frames(settings.start, settings.seconds, settings.deinterlace)) as frames:
+    with (
+        _only_writer(target, compare),
+        Reader(source) as clip,
+        closing(clip.frames(settings.start, settings.seconds, settings.deinterlace)) as frames,
+    ):
         first = _first(frames, source, settings)
         encoding, lost = _encoding(clip, first, target, settings)
         tracks = Tracks(()) if target == STDOUT else choose_tracks(clip, target, settings.drop_data)
@@ -263,11 +267,22 @@ def denoised(
 def preview(source: Path, target: Path, settings: Settings, overwrite: bool = False) -> tuple[Encoding, list[str]]:
     """How `run` would encode, and what the result would lack. Raises the same errors, and writes nothing."""
     check(source, target, overwrite)
+    with _only_writer(target):
+        pass
     with Reader(source) as clip, closing(clip.frames(settings.start, settings.seconds, settings.deinterlace)) as frames:
         first = _first(frames, source, settings)
         encoding, lost = _encoding(clip, first, target, settings)
         tracks = Tracks(()) if target == STDOUT else choose_tracks(clip, target, settings.drop_data)
         return encoding, [*_notes(clip, first, encoding), *lost, *tracks.notes]
+
+
+def _only_writer(*targets: Path | None) -> ExitStack:
+    """Keeps other runs from writing the same files."""
+    with ExitStack() as locks:
+        for target in targets:
+            if target not in (None, STDOUT):
+                locks.enter_context(only_writer(target))
+        return locks.pop_all()
 
 
 def _first(frames: Iterator[Frame], source: Path, settings: Settings) -> Frame:

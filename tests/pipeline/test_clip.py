@@ -235,6 +235,30 @@ def test_what_an_interrupted_run_has_left_is_not_thrown_away_in_silence(
     assert target.exists()
 
 
+@pytest.mark.usefixtures("short_segments")
+@pytest.mark.parametrize("options", [{}, {"overwrite": True}, {"resume": True}])
+def test_a_second_run_on_one_output_is_refused_and_the_first_goes_on(
+    options: dict[str, bool], tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser
+) -> None:
+    source, target, compared = ffmpeg.make(tmp_path / "a.mp4"), tmp_path / "b.mp4", tmp_path / "c.mp4"
+    refused: list[str] = []
+
+    def second(done: int, _share: float) -> None:
+        if done not in (1, 5):
+            return
+        for name, compare in ((target, None), (tmp_path / "d.mp4", compared)):
+            with pytest.raises(UnwritableFile, match="is being written by another run") as error:
+                pipeline.run(source, name, denoise, Settings("mallenet-s"), compare=compare, **options)
+            refused.append(str(error.value).partition(":")[0])
+        with pytest.raises(UnwritableFile, match="is being written by another run"):
+            pipeline.preview(source, target, Settings("mallenet-s"))
+
+    result = pipeline.run(source, target, denoise, Settings("mallenet-s"), compare=compared, progress=second)
+    assert (result.frames, refused) == (8, [str(target), str(compared)] * 2)
+    assert ffmpeg.times(target) == ffmpeg.times(source)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "b.mp4", "c.mp4"]
+
+
 def test_parts_do_not_show_in_the_times(
     tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
