@@ -96,6 +96,10 @@ DropData = Annotated[
     bool,
     typer.Option("--drop-data", help="Leave out data, subtitles, covers and attachments that the target cannot hold."),
 ]
+AllowPlaylists = Annotated[
+    bool,
+    typer.Option("--allow-playlists", help="Open local files that a playlist or another clip names; never a network."),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")]
 Compare = Annotated[
     Path | None,
@@ -121,6 +125,7 @@ def video(
     duration: Duration = "all",
     deinterlace: Deinterlace = False,
     drop_data: DropData = False,
+    allow_playlists: AllowPlaylists = False,
     resume: Resume = False,
     compare: Compare = None,
     dry_run: DryRun = False,
@@ -146,14 +151,26 @@ def video(
         raise UsageError(f"--frames {frames}: expected an odd number from 1 to {clip.MAX_FRAMES}")
     name = model_for_clip(frames, model)
     check_takes_noise(name, sigma, noise)
-    target = output or clip.target_beside(source)
+    target = output or clip.target_beside(source, allow_playlists)
     if as_json and target == STDOUT:
         raise UsageError("--json and -o - both write to standard output: choose one")
     clip.check(source, target, overwrite)
     begin = read_number(start, "--start", 0, LONGEST_DURATION, auto=False)
     seconds = _read_duration(duration)
     settings = clip.Settings(
-        name, frames, sigma, strength, codec, crf, preset, pix_fmt, begin, seconds, deinterlace, drop_data
+        name,
+        frames,
+        sigma,
+        strength,
+        codec,
+        crf,
+        preset,
+        pix_fmt,
+        begin,
+        seconds,
+        deinterlace,
+        drop_data,
+        allow_playlists,
     )
     if dry_run:
         encoding, notes = clip.preview(source, target, settings, overwrite)

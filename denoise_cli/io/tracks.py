@@ -9,7 +9,8 @@ from denoise_cli.errors import UnwritableFile
 from denoise_cli.io.data_tracks import formats_of_tracks
 from denoise_cli.io.encode import CONTAINERS
 from denoise_cli.io.mux import LOG_PREFIX, Tracks, ffmpeg_program, has_own_keys
-from denoise_cli.io.video import Reader, url
+from denoise_cli.io.playlists import url
+from denoise_cli.io.video import Reader
 
 MP4_FAMILY = ("mp4", "mov")
 CAPABLE = (".mp4", ".mov", ".mkv")  # what hints name, and what a clip without a container of its own becomes
@@ -79,7 +80,8 @@ def _refusal(clip: Reader, indices: Sequence[int], container: str) -> str | None
         return None
     maps = [word for index in indices for word in ("-map", f"0:{index}")]
     with tempfile.TemporaryDirectory() as folder:
-        command = [ffmpeg_program(), "-nostdin", "-v", "error", "-y", "-t", TRIED, "-i", url(clip.path), *maps]
+        command = [ffmpeg_program(), "-nostdin", "-v", "error", "-y", "-t", TRIED]
+        command += [*clip.program_options, "-i", url(clip.path), *maps]
         command += ["-c", "copy", "-copy_unknown", "-f", container, url(Path(folder) / "tried")]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if not done.returncode:

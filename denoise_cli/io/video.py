@@ -5,7 +5,7 @@ import re
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from denoise_cli.errors import UnreadableFile
 from denoise_cli.imaging.yuv import Layout, Plane
 from denoise_cli.io.clock import Clock
 from denoise_cli.io.limits import MAX_PIXELS, refuse_too_large
+from denoise_cli.io.playlists import open_input, program_options
 
 # FFmpeg's names of chroma subsamplings, by how often chroma is halved in width and in height.
 SUBSAMPLINGS = {(1, 1): "420", (1, 0): "422", (0, 0): "444", (0, 1): "440", (2, 0): "411", (2, 2): "410"}
@@ -41,6 +42,8 @@ ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 MAY_JUMP: Any = Flags.ts_discont.value  # a flag of formats whose clocks start anywhere and may jump
 HEADER_FORMATS = ("mov", "avi")  # FFmpeg's names of formats whose headers state the length of every track
 STATED_DURATION = re.compile(r"\d+:\d\d:\d\d(\.\d+)?")  # a tag of Matroska's tracks
+PICTURE_FORMATS = ("gif", "apng", "webp")  # FFmpeg's names; those of other formats for pictures end in _pipe
+PICTURE_BRANDS = ("avif", "heic", "heix", "mif1", "mif2")  # of HEIF and AVIF, without those of animations
 TS_PACKETS = (188, 192, 204)  # bytes: plain, with times (M2TS), and with a checksum
 MATRIX_ONE = 1 << 16  # 1 in the fixed-point numbers of MP4's matrices
 
@@ -153,6 +156,7 @@ class Reader:
 
     Args:
         path: anything that FFmpeg reads.
+        allow_playlists: whether local files that it names may be opened, too.
 
     Attributes:
         stream: FFmpeg's stream of the video that is denoised, the file's main one.
@@ -163,11 +167,13 @@ class Reader:
             skips nothing.
 
     Raises:
-        UnreadableFile: the file is missing, not a video, damaged, or too large.
+        UnreadableFile: the file is missing, not a video, a still picture, damaged, or too large, or names other files
+            that may not be opened.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, allow_playlists: bool = False) -> None:
         self.path = path
+        self.allow_playlists = allow_playlists
         self.damaged = self.incomplete = 0
         self.last_end: Fraction | None = None
         self._longest_step = Fraction(0)
@@ -177,7 +183,7 @@ class Reader:
         if not path.is_file():
             raise UnreadableFile(path, "is not a file" if path.exists() else "no such file")
         with read_errors(path):
-            self._container: InputContainer = av.open(url(path), metadata_errors="surrogateescape")
+            self._container = self.reopened()
         found = [stream for stream in self._container.streams.video if not _is_cover(stream)]
         if not found:
             self._container.close()
@@ -185,18 +191,30 @@ class Reader:
         best = self._container.streams.best("video")
         self.stream: VideoStream = best if best in found else found[0]
         self.stream.thread_type = "AUTO"
-        self._alpha_decoder = self._decoder_of_alpha()
-        try:
-            refuse_too_large((self.stream.width, self.stream.height), MAX_PIXELS)
-        except ValueError as error:
+        reason = self._obstacle()
+        if reason is not None:
             self._container.close()
-            raise UnreadableFile(path, str(error)) from error
+            raise UnreadableFile(path, reason)
+        self._alpha_decoder = self._decoder_of_alpha()
 
     def __enter__(self) -> "Reader":
         return self
 
     def __exit__(self, *_: object) -> None:
         self._container.close()
+
+    def reopened(self) -> InputContainer:
+        """The file once more, read from its beginning.
+
+        Raises:
+            av.FFmpegError: it cannot be read any longer.
+        """
+        return open_input(self.path, self.allow_playlists)
+
+    @property
+    def program_options(self) -> list[str]:
+        """What the ffmpeg program has to be told before it reads the file."""
+        return program_options(self._container, self.allow_playlists)
 
     @property
     def time_base(self) -> Fraction:
@@ -270,7 +288,7 @@ class Reader:
 
     def cover(self, index: int) -> bytes:
         """The file of a picture that is attached to the clip."""
-        with read_errors(self.path), av.open(url(self.path)) as container:
+        with read_errors(self.path), self.reopened() as container:
             packets = container.demux(container.streams[index])
             return next((bytes(packet) for packet in packets if packet.size), b"")
 
@@ -297,6 +315,29 @@ class Reader:
             for stream in self._container.streams
             if stream.discard != av.stream.Discard.all and not self._stands_for_video(stream)
         ]
+
+    def _obstacle(self) -> str | None:
+        """Why the file cannot be denoised as a clip; None if it can."""
+        context: Any = self.stream.codec_context
+        if context is None:
+            return "holds video that this build of FFmpeg cannot decode"
+        if self._is_still():
+            return "is a still picture, not a clip: use denoise image"
+        try:
+            refuse_too_large((self.stream.width, self.stream.height), MAX_PIXELS)
+        except ValueError as error:
+            return str(error)
+        return None
+
+    def _is_still(self) -> bool:
+        """Whether the file is in a format for pictures, and holds a single one."""
+        name = self._container.format.name
+        is_for_pictures = name.endswith("_pipe") or name in PICTURE_FORMATS
+        if not is_for_pictures and self._container.metadata.get("major_brand") not in PICTURE_BRANDS:
+            return False
+        with read_errors(self.path), self.reopened() as container:
+            packets = (packet for packet in container.demux(container.streams[self.stream.index]) if packet.size)
+            return len(list(islice(packets, 2))) < 2
 
     def _stands_for_video(self, stream: Any) -> bool:
         """Whether a stream is the still picture of an animation in AVIF, which players would show instead of it."""
@@ -352,7 +393,7 @@ class Reader:
 
     def _is_cut_off(self) -> bool:
         """Whether no track of a file lasts as long as the file says."""
-        with read_errors(self.path), av.open(url(self.path)) as container:
+        with read_errors(self.path), self.reopened() as container:
             ends = [
                 (packet.pts + (packet.duration or 0)) * packet.time_base
                 for packet in container.demux()
@@ -500,11 +541,6 @@ def planes_of(picture: VideoFrame) -> tuple[list[Plane], Plane | None]:
     bits = picture.format.components[0].bits
     planes = [_view(plane, bits) for plane in picture.planes]
     return planes[:3], planes[3] if len(planes) > 3 else None
-
-
-def url(path: Path) -> str:
-    """A path that FFmpeg cannot mistake for an option or a protocol."""
-    return f"file:{path}"
 
 
 @contextmanager

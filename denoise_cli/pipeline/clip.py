@@ -56,6 +56,7 @@ class Settings:
         start, seconds: the part of the clip to denoise; infinite seconds for the whole rest.
         deinterlace: whether fields are combined into whole frames first.
         drop_data: whether data tracks, subtitles and attachments that the target cannot hold are left out.
+        allow_playlists: whether local files that the source names may be opened, too.
     """
 
     model: str
@@ -70,6 +71,7 @@ class Settings:
     seconds: float = math.inf
     deinterlace: bool = False
     drop_data: bool = False
+    allow_playlists: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ class Result:
     complete: bool = True
 
 
-def target_beside(source: Path) -> Path:
+def target_beside(source: Path, allow_playlists: bool = False) -> Path:
     """The target if the user names none: in the clip's own container, or in one that holds all of its tracks.
 
     Raises:
@@ -105,7 +107,7 @@ def target_beside(source: Path) -> Path:
     """
     extension = source.suffix
     if extension.lower() not in CONTAINERS:
-        with Reader(source) as clip:
+        with Reader(source, allow_playlists) as clip:
             extension = container_for(clip, DEFAULT_CONTAINER)
     return source.with_name(f"{source.stem}-denoised{extension}")
 
@@ -169,7 +171,7 @@ def run(
             raise UsageError(f"--compare {compare}: name a file other than the output")
     with (
         _only_writer(target, compare),
-        Reader(source) as clip,
+        Reader(source, settings.allow_playlists) as clip,
         closing(clip.frames(settings.start, settings.seconds, settings.deinterlace)) as frames,
     ):
         first = _first(frames, source, settings)
@@ -269,7 +271,10 @@ def preview(source: Path, target: Path, settings: Settings, overwrite: bool = Fa
     check(source, target, overwrite)
     with _only_writer(target):
         pass
-    with Reader(source) as clip, closing(clip.frames(settings.start, settings.seconds, settings.deinterlace)) as frames:
+    with (
+        Reader(source, settings.allow_playlists) as clip,
+        closing(clip.frames(settings.start, settings.seconds, settings.deinterlace)) as frames,
+    ):
         first = _first(frames, source, settings)
         encoding, lost = _encoding(clip, first, target, settings)
         tracks = Tracks(()) if target == STDOUT else choose_tracks(clip, target, settings.drop_data)
