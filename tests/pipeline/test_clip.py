@@ -1,5 +1,6 @@
 """Clips from file to file; what is in the results is told by the ffmpeg program."""
 
+import json
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from itertools import pairwise
@@ -233,6 +234,23 @@ def test_what_an_interrupted_run_has_left_is_not_thrown_away_in_silence(
         pipeline.run(source, target, denoise, Settings("mallenet-s", strength=0.5), resume=True)
     pipeline.run(source, target, denoise, Settings("mallenet-s", strength=0.5), overwrite=True)
     assert target.exists()
+
+
+@pytest.mark.usefixtures("short_segments")
+@pytest.mark.parametrize("change", ["version", "settings", "damage"])
+def test_what_another_version_has_left_is_told(change: str, tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser) -> None:
+    source, target = ffmpeg.make(tmp_path / "a.mp4"), tmp_path / "b.mp4"
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.run(source, target, denoise, Settings("mallenet-s"), progress=stop_at(5))
+    plan_file = tmp_path / "b.mp4.parts" / "plan.json"
+    plan = json.loads(plan_file.read_text())
+    plan["version"] = "0.0.1" if change == "version" else plan["version"]
+    if change == "settings":  # an option that did not exist then
+        del plan["settings"]["drop_data"]
+    plan_file.write_text("{" if change == "damage" else json.dumps(plan))
+    with pytest.raises(UsageError, match="left by a run of another version, which cannot be continued: --overwrite"):
+        pipeline.run(source, target, denoise, Settings("mallenet-s"), resume=True)
+    assert (tmp_path / "b.mp4.parts" / "00000.part").exists()
 
 
 @pytest.mark.usefixtures("short_segments")
