@@ -20,6 +20,7 @@ from denoise_cli.cli.options import (
     Quiet,
     Strength,
     Tile,
+    check_frames,
     read_number,
     read_precision,
     read_sigma,
@@ -147,8 +148,7 @@ def video(
     from denoise_cli.pipeline import clip
     from denoise_cli.pipeline.model_choice import check_takes_noise, model_for_clip
 
-    if frames not in range(1, clip.MAX_FRAMES + 1, 2):
-        raise UsageError(f"--frames {frames}: expected an odd number from 1 to {clip.MAX_FRAMES}")
+    check_frames(frames)
     name = model_for_clip(frames, model)
     check_takes_noise(name, sigma, noise)
     target = output or clip.target_beside(source, allow_playlists)
@@ -174,6 +174,18 @@ def video(
     )
     if dry_run:
         encoding, notes = clip.preview(source, target, settings, overwrite)
+        if as_json:
+            record = {
+                "source": str(source),
+                "target": str(target),
+                "model": name,
+                "codec": encoding.encoder,
+                "pixel_format": encoding.pixel_format,
+                "notes": notes,
+                "dry_run": True,
+            }
+            console.output(json.dumps(record))
+            return
         encoded = f"{source} -> {target}: {name}, {encoding.encoder} in {encoding.pixel_format}"
         console.output("; ".join([encoded, *notes]))
         return

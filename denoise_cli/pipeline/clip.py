@@ -39,7 +39,6 @@ from denoise_cli.version import __version__
 
 Progress = Callable[[int, float], None]  # frames done, and the fraction of the clip
 
-MAX_FRAMES = 9  # in a window
 NARROWEST = 4  # pixels: the smallest width of a clip for which a comparison is written
 
 
