@@ -621,10 +621,10 @@ def test_a_full_disk_is_said_and_costs_no_part(
     source, target = ffmpeg.make(tmp_path / "a.mp4"), tmp_path / "b.mp4"
     monkeypatch.setattr(segments, "SEGMENT_LENGTH", 3)
 
-    def full(parts: Sequence[Path], target: Path, encoding: Encoding) -> None:
+    def full(parts: Sequence[Path], target: Path, encoding: Encoding) -> int:
         if len(parts) > 1:
             raise OSError(28, "No space left on device")
-        join(parts, target, encoding)
+        return join(parts, target, encoding)
 
     with monkeypatch.context() as patched:
         patched.setattr(segments, "join", full)
