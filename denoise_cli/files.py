@@ -105,6 +105,27 @@ def move_into_place(part: Path, path: Path, overwrite: bool) -> None:
 
 
 @contextmanager
+def only_writer(path: Path) -> Iterator[None]:
+    """Keep other runs of the program from writing the same file, by a hidden locked file beside it.
+
+    The system drops the lock of a process that ends in whatever way, so what a killed run leaves does not block.
+
+    Raises:
+        UnwritableFile: another run is writing the file, or the folder or the disk does not allow the lock.
+    """
+    if os.name != "posix":  # another kind of locks, for systems on which the program is not tested
+        yield
+        return
+    lock = path.with_name(f".{path.name}.lock")
+    handle = _locked(lock, path)
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        os.close(handle)
+
+
+@contextmanager
 def folder_beside(path: Path) -> Iterator[Path]:
     """A hidden temporary folder on a file's own disk, in which to prepare the file; it is deleted with its contents.
 
@@ -159,6 +180,29 @@ def packaged_folder(name: str) -> Path:
     package = Path(__file__).parent
     installed = package / name
     return installed if installed.is_dir() else package.parent / name
+
+
+def _locked(lock: Path, path: Path) -> int:
+    """The handle of a lock file, locked for the file `path`."""
+    import fcntl  # which only POSIX systems have
+
+    while True:
+        try:
+            handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise _folder_error(path, error) from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(handle)
+            raise UnwritableFile(
+                path, "is being written by another run: wait until it ends, or choose another name for the output"
+            ) from error
+        except OSError:  # a file system without locks, on which runs cannot know of each other
+            return handle
+        if os.fstat(handle).st_nlink:
+            return handle
+        os.close(handle)  # another run has ended and deleted it between our two steps
 
 
 def _check_can_make(folder: Path) -> None:

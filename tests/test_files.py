@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from denoise_cli.errors import UnwritableFile
-from denoise_cli.files import check_target, folder_beside, move_both_into_place, write_atomically
+from denoise_cli.files import check_target, folder_beside, move_both_into_place, only_writer, write_atomically
 
 posix = pytest.mark.skipif(os.name != "posix", reason="permission bits and SIGKILL exist on POSIX only")
 
@@ -307,3 +307,56 @@ def test_a_disk_that_keeps_no_times_gets_the_file_all_the_same(tmp_path: Path, m
     write_atomically(tmp_path / "photo.jpg", b"new", overwrite=False, modified=1)
 
     assert (tmp_path / "photo.jpg").read_bytes() == b"new"
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from denoise_cli.files import only_writer
+
+with only_writer(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@posix
+def test_a_second_writer_is_refused_until_the_first_one_ends_in_whatever_way(tmp_path: Path) -> None:
+    target = tmp_path / "clip.mp4"
+    (tmp_path / "real").mkdir()
+    (tmp_path / "other").symlink_to("real")
+    for one, other in ((target, target), (tmp_path / "real" / "a.mp4", tmp_path / "other" / "a.mp4")):
+        first = subprocess.Popen([sys.executable, "-c", HOLD, one], stdout=subprocess.PIPE, text=True)
+        assert first.stdout is not None
+        assert first.stdout.readline() == "held\n"
+        with pytest.raises(UnwritableFile, match="is being written by another run"), only_writer(other):
+            pass
+        first.kill()
+        first.wait()
+        with only_writer(other):
+            pass
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["other", "real"]
+
+
+@posix
+def test_many_writers_never_write_at_once(tmp_path: Path) -> None:
+    """Also at the moment when one deletes the lock that the next one has already opened."""
+    script = """
+import os, sys
+from pathlib import Path
+from denoise_cli.errors import UnwritableFile
+from denoise_cli.files import only_writer
+
+target, done = Path(sys.argv[1]), 0
+while done < 300:
+    try:
+        with only_writer(target):
+            os.close(os.open(target.with_name("inside"), os.O_CREAT | os.O_EXCL))
+            target.with_name("inside").unlink()
+            done += 1
+    except UnwritableFile:
+        pass
+"""
+    running = [subprocess.Popen([sys.executable, "-c", script, tmp_path / "clip.mp4"]) for _ in range(3)]
+    assert [process.wait() for process in running] == [0, 0, 0]
+    assert list(tmp_path.iterdir()) == []

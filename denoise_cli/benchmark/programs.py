@@ -14,9 +14,10 @@ from denoise_cli.imaging import tiling
 from denoise_cli.io import image
 from denoise_cli.io.encode import CONTAINERS
 from denoise_cli.io.photo import Photo
+from denoise_cli.io.playlists import url
 from denoise_cli.io.program import ffmpeg_program
 from denoise_cli.io.raw import RawFile
-from denoise_cli.io.video import Reader, url
+from denoise_cli.io.video import Reader
 from denoise_cli.pipeline import jobs
 from denoise_cli.pipeline.model_choice import AUTO, model_for, model_for_timing
 

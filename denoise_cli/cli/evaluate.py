@@ -18,6 +18,7 @@ from denoise_cli.cli.options import (
     Precision,
     Quiet,
     Tile,
+    check_frames,
     read_number,
     read_precision,
     read_shot_read,
@@ -108,9 +109,8 @@ Frames = Annotated[
     int | None,
     typer.Option(
         metavar="N",
-        min=1,
-        max=9,
-        help="Number of frames used to denoise each frame, as in `denoise video`; every folder is scored as a clip.",
+        help="Number of frames used to denoise each frame, as in `denoise video`: odd, from 1 to 9; every folder is "
+        "scored as a clip.",
         show_default="5 with a model for clips; otherwise photos are scored one by one",
     ),
 ]
@@ -154,6 +154,8 @@ def evaluate(
     from denoise_cli.files import check_target
     from denoise_cli.pipeline.model_choice import model_for_scores
 
+    if frames is not None:
+        check_frames(frames)
     for target in targets.values():
         check_target(target, overwrite)
     photos, noises = _find_photos(data, levels, sensors, kinds)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 NAME_OR_FILE = "a name from `denoise models`, or a .safetensors file from `denoise train`"
 SMALLEST_TILE = 256  # pixels
 LARGEST_TILE = 65536  # pixels
+MAX_FRAMES = 9  # in a window
 
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help=f"Model: {NAME_OR_FILE}.")]
 Strength = Annotated[
@@ -105,6 +106,16 @@ def read_number(text: str, option: str, least: float, most: float, auto: bool = 
         expected = "auto or a number" if auto else "a number"
         raise UsageError(f"{option} {text}: expected {expected} from {least:g} to {most:g}")
     return value
+
+
+def check_frames(frames: int) -> None:
+    """Refuse a number of frames that have no middle one, or are too many.
+
+    Raises:
+        UsageError: not an odd number within the limits.
+    """
+    if frames not in range(1, MAX_FRAMES + 1, 2):
+        raise UsageError(f"--frames {frames}: expected an odd number from 1 to {MAX_FRAMES}")
 
 
 def read_tile(text: str) -> int | None:

@@ -20,6 +20,7 @@ from denoise_cli.cli.options import (
     Quiet,
     Strength,
     Tile,
+    check_frames,
     read_number,
     read_precision,
     read_sigma,
@@ -112,6 +113,10 @@ DropData = Annotated[
     bool,
     typer.Option("--drop-data", help="Leave out data, subtitles, covers and attachments that the target cannot hold."),
 ]
+AllowPlaylists = Annotated[
+    bool,
+    typer.Option("--allow-playlists", help="Open local files that a playlist or another clip names; never a network."),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")]
 Compare = Annotated[
     Path | None,
@@ -145,6 +150,7 @@ def video(
     duration: Duration = "all",
     deinterlace: Deinterlace = False,
     drop_data: DropData = False,
+    allow_playlists: AllowPlaylists = False,
     resume: Resume = False,
     compare: Compare = None,
     grain_table: GrainTable = None,
@@ -168,11 +174,10 @@ def video(
     from denoise_cli.pipeline import clip
     from denoise_cli.pipeline.model_choice import check_takes_noise, model_for_clip
 
-    if frames not in range(1, clip.MAX_FRAMES + 1, 2):
-        raise UsageError(f"--frames {frames}: expected an odd number from 1 to {clip.MAX_FRAMES}")
+    check_frames(frames)
     name = model_for_clip(frames, model)
     check_takes_noise(name, sigma, noise)
-    target = output or clip.target_beside(source)
+    target = output or clip.target_beside(source, allow_playlists)
     if as_json and target == STDOUT:
         raise UsageError("--json and -o - both write to standard output: choose one")
     if format is not None and target != STDOUT:
@@ -185,13 +190,38 @@ def video(
     begin = read_number(start, "--start", 0, LONGEST_DURATION, auto=False)
     seconds = _read_duration(duration)
     settings = clip.Settings(
-        name, frames, sigma, strength, codec, crf, preset, pix_fmt, begin, seconds, deinterlace, drop_data, format
+        name,
+        frames,
+        sigma,
+        strength,
+        codec,
+        crf,
+        preset,
+        pix_fmt,
+        begin,
+        seconds,
+        deinterlace,
+        drop_data,
+        format,
+        allow_playlists,
     )
     if dry_run and source == PIPE:
         console.output(f"{source} -> {target}: {name}; how it is encoded depends on frames, and none are read now")
         return
     if dry_run:
         encoding, notes = clip.preview(source, target, settings, overwrite)
+        if as_json:
+            record = {
+                "source": str(source),
+                "target": str(target),
+                "model": name,
+                "codec": encoding.encoder,
+                "pixel_format": encoding.pixel_format,
+                "notes": notes,
+                "dry_run": True,
+            }
+            console.output(json.dumps(record))
+            return
         encoded = f"{source} -> {target}: {name}, {encoding.name} in {encoding.pixel_format}"
         console.output("; ".join([encoded, *notes]))
         return

@@ -19,7 +19,8 @@ import av
 
 from denoise_cli.errors import UnreadableFile
 from denoise_cli.io.boxes import HEADER, LENGTH_FOLLOWS, LONG_HEADER, TO_THE_END, box, boxes_of
-from denoise_cli.io.video import read_errors, url
+from denoise_cli.io.playlists import open_input
+from denoise_cli.io.video import read_errors
 
 TIMECODE = b"tmcd"
 FIRST_OFFSET = 4  # bytes: the version and the flags
@@ -76,7 +77,7 @@ def add_tracks(
         OSError: the target cannot be written.
     """
     originals = _traks(source)
-    with read_errors(source), av.open(url(source)) as container:
+    with read_errors(source), open_input(source) as container:
         numbers = [stream.id for stream in container.streams]
     place, movie = _movie(target)
     boxes = list(boxes_of(movie))
@@ -115,7 +116,7 @@ def _copy_samples(
     stop = None if math.isinf(seconds) else Fraction(seconds).limit_denominator(av.time_base)
     start = file.tell()
     file.write(struct.pack(">I4sQ", LENGTH_FOLLOWS, b"mdat", LONG_HEADER))
-    with read_errors(source), av.open(url(source)) as container:
+    with read_errors(source), open_input(source) as container:
         for packet in container.demux([container.streams[index] for index in added]):
             if packet.pts is None or not packet.size:
                 continue

@@ -16,8 +16,9 @@ from denoise_cli.errors import UnwritableFile
 from denoise_cli.io.clock import Clock
 from denoise_cli.io.data_tracks import add_tracks
 from denoise_cli.io.encode import Encoding, timing_options, write_errors
+from denoise_cli.io.playlists import url
 from denoise_cli.io.program import run_ffmpeg
-from denoise_cli.io.video import ALPHA_DECODERS, Reader, has_alpha, read_errors, url
+from denoise_cli.io.video import ALPHA_DECODERS, Reader, has_alpha, read_errors
 
 LIMITED_RANGE = 1  # FFmpeg's AVCOL_RANGE_MPEG
 # Encoders only mark full range in their streams. These filters mark limited range, if the source does.
@@ -128,7 +129,7 @@ def assemble(
         return
     command += ["-ss", f"{start:.6f}"] if start else ["-itsoffset", f"{-origin:.6f}"] if origin else []
     command += ["-t", f"{seconds:.6f}"] if seconds < math.inf else []
-    command += ["-i", url(clip.file)]
+    command += [*clip.program_options, "-i", url(clip.file)]
     # Without -copyts, FFmpeg would have each file begin at zero.
     command += [*(["-itsoffset", f"{begin:.6f}"] if start else []), "-i", url(others)] if retimed else []
     command += ["-c", "copy", "-copy_unknown", "-map_metadata", "1", "-map_chapters", "1"]
@@ -201,7 +202,7 @@ def _retime(clip: Reader, indices: Sequence[int], target: Path, encoding: Encodi
     first: Fraction | None = None
     stop = Fraction(seconds).limit_denominator(av.time_base) if seconds < math.inf else None
     options = timing_options(clip.time_base, encoding)
-    with read_errors(clip.path), av.open(url(clip.file)) as source, write_errors(target):
+    with read_errors(clip.path), clip.reopened() as source, write_errors(target):
         if clip.jumps and clip.first_frame_time:
             clip.seek(source)  # the clock is followed from where the video was
         clocks = {index: Clock(clip.jumps) for index in indices}

@@ -69,10 +69,12 @@ class Segments:
         if self.folder.exists() and not (self.folder.is_dir() and self._is_ours()):
             raise UnwritableFile(self.folder, "is in the way: move it, or choose another name for the output")
         if self._finished() and resume:
-            if self._read_plan() != self._plan:
-                raise UsageError(
-                    f"{self.folder}: left by a run with another source or other settings: --overwrite starts again"
-                )
+            left = self._read_plan()
+            if left != self._plan:
+                other = "with another source or other settings"
+                if _version(left) != _version(self._plan):
+                    other = "of another version, which cannot be continued"
+                raise UsageError(f"{self.folder}: left by a run {other}: --overwrite starts again")
             self.frames = sum(count_frames(segment) for segment in self._finished())
             return
         if self._finished() and not overwrite:
@@ -155,11 +157,12 @@ class Segments:
     def _is_ours(self) -> bool:
         return self._plan_file.exists() or not any(self.folder.iterdir())
 
-    def _read_plan(self) -> object:
+    def _read_plan(self) -> dict[str, Any]:
         try:
-            return json.loads(self._plan_file.read_bytes())
+            plan = json.loads(self._plan_file.read_bytes())
         except (OSError, ValueError):
-            return None
+            return {}
+        return plan if isinstance(plan, dict) else {}
 
     @contextmanager
     def _naming_target(self) -> Iterator[None]:
@@ -170,6 +173,12 @@ class Segments:
             raise UnwritableFile(self._target, error.reason) from error
         except OSError as error:
             raise UnwritableFile(self._target, f"cannot be written ({error.strerror})") from error
+
+
+def _version(plan: dict[str, Any]) -> object:
+    """What of a plan changes with the program and with FFmpeg's libraries, not with the clip or the options."""
+    settings = plan.get("settings")
+    return plan.get("version"), plan.get("libraries"), set(plan), set(settings) if isinstance(settings, dict) else None
 
 
 def segments_folder(target: Path) -> Path:

@@ -8,8 +8,9 @@ from denoise_cli.errors import UnwritableFile
 from denoise_cli.io.data_tracks import formats_of_tracks
 from denoise_cli.io.encode import CONTAINERS
 from denoise_cli.io.mux import Tracks, has_own_keys
+from denoise_cli.io.playlists import url
 from denoise_cli.io.program import run_ffmpeg
-from denoise_cli.io.video import Reader, url
+from denoise_cli.io.video import Reader
 
 MP4_FAMILY = ("mp4", "mov")
 CAPABLE = (".mp4", ".mov", ".mkv")  # what hints name, and what a clip without a container of its own becomes
@@ -80,7 +81,7 @@ def _refusal(clip: Reader, indices: Sequence[int], container: str) -> str | None
     maps = [word for index in indices for word in ("-map", f"0:{index}")]
     with tempfile.TemporaryDirectory() as folder:
         tried = ["-c", "copy", "-copy_unknown", "-f", container, url(Path(folder) / "tried")]
-        return run_ffmpeg("-t", TRIED, "-i", url(clip.file), *maps, *tried)
+        return run_ffmpeg("-t", TRIED, *clip.program_options, "-i", url(clip.file), *maps, *tried)
 
 
 def _name(clip: Reader, index: int) -> str:

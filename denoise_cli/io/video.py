@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from denoise_cli.io import whole_copy
 from denoise_cli.io.clock import Clock
 from denoise_cli.io.limits import MAX_PIXELS, refuse_too_large
 from denoise_cli.io.pipes import EXPECTED, PIPE, PROBING, PipeReader
+from denoise_cli.io.playlists import input_options, open_input, program_options
 
 # FFmpeg's names of chroma subsamplings, by how often chroma is halved in width and in height.
 SUBSAMPLINGS = {(1, 1): "420", (1, 0): "422", (0, 0): "444", (0, 1): "440", (2, 0): "411", (2, 2): "410"}
@@ -46,6 +47,8 @@ HEADER_FORMATS = ("mov", "avi")  # FFmpeg's names of formats whose headers state
 STATED_DURATION = re.compile(r"\d+:\d\d:\d\d(\.\d+)?")  # a tag of Matroska's tracks
 # Where recordings were joined, FFmpeg takes one of so many packets before the place for incomplete: it is whole.
 PACKETS_BEFORE_JUMP = 2
+PICTURE_FORMATS = ("gif", "apng", "webp")  # FFmpeg's names; those of other formats for pictures end in _pipe
+PICTURE_BRANDS = ("avif", "heic", "heix", "mif1", "mif2")  # of HEIF and AVIF, without those of animations
 TS_PACKETS = (188, 192, 204)  # bytes: plain, with times (M2TS), and with a checksum
 MATRIX_ONE = 1 << 16  # 1 in the fixed-point numbers of MP4's matrices
 
@@ -158,6 +161,7 @@ class Reader:
 
     Args:
         path: anything that FFmpeg reads; "-" for YUV4MPEG2 or NUT from standard input, which is read once.
+        allow_playlists: whether local files that it names may be opened, too.
 
     Attributes:
         pipe: standard input; None if the clip is a file.
@@ -170,11 +174,13 @@ class Reader:
             skips nothing.
 
     Raises:
-        UnreadableFile: the file is missing, not a video, damaged, or too large.
+        UnreadableFile: the file is missing, not a video, a still picture, damaged, or too large, or names other files
+            that may not be opened.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, allow_playlists: bool = False) -> None:
         self.path = path
+        self.allow_playlists = allow_playlists
         self.damaged = self.incomplete = 0
         self.last_end: Fraction | None = None
         self._longest_step = Fraction(0)
@@ -193,12 +199,11 @@ class Reader:
         best = self._container.streams.best("video")
         self.stream: VideoStream = best if best in found else found[0]
         self.stream.thread_type = "AUTO"
-        self._alpha_decoder = self._decoder_of_alpha()
-        try:
-            refuse_too_large((self.stream.width, self.stream.height), MAX_PIXELS)
-        except ValueError as error:
+        reason = self._obstacle()
+        if reason is not None:
             self.__exit__()
-            raise UnreadableFile(path, str(error)) from error
+            raise UnreadableFile(path, reason)
+        self._alpha_decoder = self._decoder_of_alpha()
 
     def _opened(self) -> InputContainer:
         """The file, or a copy of an animation that FFmpeg's libraries would not read, or not whole."""
@@ -209,7 +214,7 @@ class Reader:
         if form is not None:
             self.file = whole_copy.copy(self.path, form, self._temporary_folder())
         with read_errors(self.path):
-            container = av.open(url(self.file), metadata_errors="surrogateescape")
+            container = self.reopened()
             video: Any = container.streams.best("video")
             alpha = None if video is None else whole_copy.alpha_track(container, video.index)
             if alpha is None:
@@ -218,12 +223,14 @@ class Reader:
             bits, tracks = video.codec_context.format.components[0].bits, (video.index, alpha)
             container.close()
             self.file = whole_copy.copy_with_alpha(self.path, *tracks, bits, self._temporary_folder())
-            return av.open(url(self.file))
+            return self.reopened()
 
     def _opened_pipe(self, pipe: PipeReader) -> InputContainer:
         file: Any = pipe
         try:
-            return av.open(file, options=PROBING, metadata_errors="surrogateescape")
+            return av.open(
+                file, options=PROBING | input_options(self.allow_playlists), metadata_errors="surrogateescape"
+            )
         except av.FFmpegError as error:
             if not pipe.total:
                 raise UnreadableFile(self.path, "no data came: the program before it may have failed") from error
@@ -240,6 +247,19 @@ class Reader:
 
     def _temporary_folder(self) -> Path:
         return Path(self._folder.enter_context(tempfile.TemporaryDirectory(prefix="denoise-")))
+
+    def reopened(self) -> InputContainer:
+        """The file once more, read from its beginning.
+
+        Raises:
+            av.FFmpegError: it cannot be read any longer.
+        """
+        return open_input(self.file, self.allow_playlists)
+
+    @property
+    def program_options(self) -> list[str]:
+        """What the ffmpeg program has to be told before it reads the file."""
+        return program_options(self._container, self.allow_playlists)
 
     @property
     def time_base(self) -> Fraction:
@@ -318,7 +338,7 @@ class Reader:
 
     def cover(self, index: int) -> bytes:
         """The file of a picture that is attached to the clip."""
-        with read_errors(self.path), av.open(url(self.file)) as container:
+        with read_errors(self.path), self.reopened() as container:
             packets = container.demux(container.streams[index])
             return next((bytes(packet) for packet in packets if packet.size), b"")
 
@@ -345,6 +365,29 @@ class Reader:
             for stream in self._container.streams
             if stream.discard != av.stream.Discard.all and not self._stands_for_video(stream)
         ]
+
+    def _obstacle(self) -> str | None:
+        """Why the file cannot be denoised as a clip; None if it can."""
+        context: Any = self.stream.codec_context
+        if context is None:
+            return "holds video that this build of FFmpeg cannot decode"
+        if self._is_still():
+            return "is a still picture, not a clip: use denoise image"
+        try:
+            refuse_too_large((self.stream.width, self.stream.height), MAX_PIXELS)
+        except ValueError as error:
+            return str(error)
+        return None
+
+    def _is_still(self) -> bool:
+        """Whether the file is in a format for pictures, and holds a single one."""
+        name = self._container.format.name
+        is_for_pictures = name.endswith("_pipe") or name in PICTURE_FORMATS
+        if not is_for_pictures and self._container.metadata.get("major_brand") not in PICTURE_BRANDS:
+            return False
+        with read_errors(self.path), self.reopened() as container:
+            packets = (packet for packet in container.demux(container.streams[self.stream.index]) if packet.size)
+            return len(list(islice(packets, 2))) < 2
 
     def _stands_for_video(self, stream: Any) -> bool:
         """Whether a stream is the still picture of an animation in AVIF, which players would show instead of it."""
@@ -410,7 +453,7 @@ class Reader:
 
     def _is_cut_off(self) -> bool:
         """Whether no track of a file lasts as long as the file says."""
-        with read_errors(self.path), av.open(url(self.file)) as container:
+        with read_errors(self.path), self.reopened() as container:
             ends = [
                 (packet.pts + (packet.duration or 0)) * packet.time_base
                 for packet in container.demux()
@@ -563,11 +606,6 @@ def planes_of(picture: VideoFrame) -> tuple[list[Plane], Plane | None]:
     bits = picture.format.components[0].bits
     planes = [_view(plane, bits) for plane in picture.planes]
     return planes[:3], planes[3] if len(planes) > 3 else None
-
-
-def url(path: Path) -> str:
-    """A path that FFmpeg cannot mistake for an option or a protocol."""
-    return f"file:{path}"
 
 
 @contextmanager

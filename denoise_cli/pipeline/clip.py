@@ -4,7 +4,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 import av
 
 from denoise_cli.errors import UnreadableFile, UsageError
-from denoise_cli.files import check_target, move_into_place
+from denoise_cli.files import check_target, move_into_place, only_writer
 from denoise_cli.imaging.noise import ShotRead
 from denoise_cli.imaging.yuv import subtract_noise, to_rgb
 from denoise_cli.inference.denoiser import Denoiser
@@ -43,7 +43,6 @@ from denoise_cli.version import __version__
 
 Progress = Callable[[int, float], None]  # frames done, and the fraction of the clip
 
-MAX_FRAMES = 9  # in a window
 EXTENSIONS = (*CONTAINERS, *ANIMATIONS)
 INSTEAD = {".jxl": ".png"}  # for animations that are only read: the format that keeps all of them
 NARROWEST = 4  # pixels: the smallest width of a clip for which a comparison is written
@@ -64,6 +63,7 @@ class Settings:
         drop_data: whether data tracks, subtitles and attachments that the target cannot hold are left out.
         stream: what goes to standard output, one of `STREAMS`; None for NUT if that comes from standard input, and
             YUV4MPEG2 otherwise.
+        allow_playlists: whether local files that the source names may be opened, too.
     """
 
     model: str
@@ -79,6 +79,7 @@ class Settings:
     deinterlace: bool = False
     drop_data: bool = False
     stream: str | None = None
+    allow_playlists: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ class Result:
     complete: bool = True
 
 
-def target_beside(source: Path) -> Path:
+def target_beside(source: Path, allow_playlists: bool = False) -> Path:
     """The target if the user names none: in the clip's own container, or in one that holds all of its tracks.
 
     Raises:
@@ -117,7 +118,7 @@ def target_beside(source: Path) -> Path:
         raise UsageError("a clip from standard input needs a target: add -o FILE, or -o - for standard output")
     extension = INSTEAD.get(source.suffix.lower(), source.suffix)
     if extension.lower() not in EXTENSIONS:
-        with Reader(source) as clip:
+        with Reader(source, allow_playlists) as clip:
             extension = container_for(clip, DEFAULT_CONTAINER)
     return source.with_name(f"{source.stem}-denoised{extension}")
 
@@ -202,7 +203,11 @@ def run(
             raise UsageError(f"--compare {compare}: name a file other than the output")
     if grain_table is not None:
         _check_table(source, grain_table, (target, compare), overwrite)
-    with Reader(source) as clip, closing(clip.frames(settings.start, settings.seconds, settings.deinterlace)) as frames:
+    with (
+        _only_writer(target, compare),
+        Reader(source, settings.allow_playlists) as clip,
+        closing(clip.frames(settings.start, settings.seconds, settings.deinterlace)) as frames,
+    ):
         first = _first(frames, source, settings)
         grain = RemovedGrain(grain_table, first)
         encoding, lost = _encoding(clip, first, target, settings)
@@ -293,7 +298,12 @@ def denoised(
 def preview(source: Path, target: Path, settings: Settings, overwrite: bool = False) -> tuple[Encoding, list[str]]:
     """How `run` would encode, and what the result would lack. Raises the same errors, and writes nothing."""
     check(source, target, overwrite)
-    with Reader(source) as clip, closing(clip.frames(settings.start, settings.seconds, settings.deinterlace)) as frames:
+    with _only_writer(target):
+        pass
+    with (
+        Reader(source, settings.allow_playlists) as clip,
+        closing(clip.frames(settings.start, settings.seconds, settings.deinterlace)) as frames,
+    ):
         first = _first(frames, source, settings)
         encoding, lost = _encoding(clip, first, target, settings)
         tracks = _tracks(clip, target, settings)
@@ -311,6 +321,15 @@ def _keeping(parts: Segments, clip: Reader) -> Iterator[None]:
         raise
     finally:
         parts.close()
+
+
+def _only_writer(*targets: Path | None) -> ExitStack:
+    """Keeps other runs from writing the same files."""
+    with ExitStack() as locks:
+        for target in targets:
+            if target not in (None, STDOUT):
+                locks.enter_context(only_writer(target))
+        return locks.pop_all()
 
 
 def _first(frames: Iterator[Frame], source: Path, settings: Settings) -> Frame:

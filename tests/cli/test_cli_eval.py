@@ -86,6 +86,12 @@ def test_kinds_of_pictures_are_scored_and_the_worst_is_named(cli: Cli, photos: P
         assert "changes clean pictures most if " in line
 
 
+@pytest.mark.parametrize("frames", [0, 2, 8, 11])
+def test_a_window_has_a_middle_frame(cli: Cli, photos: Path, frames: int) -> None:
+    done = cli("eval", "--data", photos, "--frames", frames)
+    assert (done.code, done.err) == (2, f"denoise: --frames {frames}: expected an odd number from 1 to 9\n")
+
+
 def test_kinds_are_made_from_clean_photos(cli: Cli, pairs: Path, photos: Path) -> None:
     done = cli("eval", "--data", pairs, "--kinds")
     assert (done.code, done.err.count("--kinds")) == (2, 1)

@@ -58,6 +58,20 @@ def test_a_dry_run_writes_nothing(cli: Cli, clip: Path) -> None:
     assert cli("video", clip, "-o", clip, "--dry-run").code == 1
 
 
+def test_a_dry_run_prints_json_if_asked(cli: Cli, clip: Path) -> None:
+    done = cli("video", clip, "--dry-run", "--json")
+    assert (done.code, done.err) == (0, "")
+    assert json.loads(done.out) == {
+        "source": str(clip),
+        "target": str(clip.with_name("clip-denoised.mp4")),
+        "model": "mallenet-v",
+        "codec": "libx264",
+        "pixel_format": "yuv420p",
+        "notes": [],
+        "dry_run": True,
+    }
+
+
 def test_a_preview(cli: Cli, clip: Path, ffmpeg: FFmpeg) -> None:
     target = clip.with_name("preview.mkv")
     done = cli("video", clip, "-o", target, "--model", "mallenet-s", "--start", "0.08", "--duration", "0.12", "-q")

@@ -1,5 +1,6 @@
 """Clips from file to file; what is in the results is told by the ffmpeg program."""
 
+import json
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from itertools import pairwise
@@ -233,6 +234,47 @@ def test_what_an_interrupted_run_has_left_is_not_thrown_away_in_silence(
         pipeline.run(source, target, denoise, Settings("mallenet-s", strength=0.5), resume=True)
     pipeline.run(source, target, denoise, Settings("mallenet-s", strength=0.5), overwrite=True)
     assert target.exists()
+
+
+@pytest.mark.usefixtures("short_segments")
+@pytest.mark.parametrize("change", ["version", "settings", "damage"])
+def test_what_another_version_has_left_is_told(change: str, tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser) -> None:
+    source, target = ffmpeg.make(tmp_path / "a.mp4"), tmp_path / "b.mp4"
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.run(source, target, denoise, Settings("mallenet-s"), progress=stop_at(5))
+    plan_file = tmp_path / "b.mp4.parts" / "plan.json"
+    plan = json.loads(plan_file.read_text())
+    plan["version"] = "0.0.1" if change == "version" else plan["version"]
+    if change == "settings":  # an option that did not exist then
+        del plan["settings"]["drop_data"]
+    plan_file.write_text("{" if change == "damage" else json.dumps(plan))
+    with pytest.raises(UsageError, match="left by a run of another version, which cannot be continued: --overwrite"):
+        pipeline.run(source, target, denoise, Settings("mallenet-s"), resume=True)
+    assert (tmp_path / "b.mp4.parts" / "00000.part").exists()
+
+
+@pytest.mark.usefixtures("short_segments")
+@pytest.mark.parametrize("options", [{}, {"overwrite": True}, {"resume": True}])
+def test_a_second_run_on_one_output_is_refused_and_the_first_goes_on(
+    options: dict[str, bool], tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser
+) -> None:
+    source, target, compared = ffmpeg.make(tmp_path / "a.mp4"), tmp_path / "b.mp4", tmp_path / "c.mp4"
+    refused: list[str] = []
+
+    def second(done: int, _share: float) -> None:
+        if done not in (1, 5):
+            return
+        for name, compare in ((target, None), (tmp_path / "d.mp4", compared)):
+            with pytest.raises(UnwritableFile, match="is being written by another run") as error:
+                pipeline.run(source, name, denoise, Settings("mallenet-s"), compare=compare, **options)
+            refused.append(str(error.value).partition(":")[0])
+        with pytest.raises(UnwritableFile, match="is being written by another run"):
+            pipeline.preview(source, target, Settings("mallenet-s"))
+
+    result = pipeline.run(source, target, denoise, Settings("mallenet-s"), compare=compared, progress=second)
+    assert (result.frames, refused) == (8, [str(target), str(compared)] * 2)
+    assert ffmpeg.times(target) == ffmpeg.times(source)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "b.mp4", "c.mp4"]
 
 
 def test_parts_do_not_show_in_the_times(
