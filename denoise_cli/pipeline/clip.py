@@ -203,6 +203,7 @@ def run(
             made = consume_in_thread(write, reported())
         if parts:
             parts.finish(overwrite)
+        notes.extend(denoise.notes)
         if clip.jumps:
             notes.append(f"the clock jumps back {len(clip.jumps)} times: times go on from where they were")
         if clip.damaged:
