@@ -122,7 +122,7 @@ class PyTorchInference:
 
     def __call__(self, frames: Sequence[Array], level: Array) -> Array:
         """The first of the frames, each (B, C, H, W), denoised, with its level, (B, L, H, W)."""
-        arrays = (np.require(array, requirements="CW") for array in (*frames, level))
+        arrays = (np.require(array, requirements=["C", "W"]) for array in (*frames, level))
         *tensors, levels = map(self._engine.pictures.from_array, arrays)
         return self._engine.pictures.to_array(self._engine(tensors, levels))
 
