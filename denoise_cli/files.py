@@ -1,13 +1,26 @@
 """Atomic file writing: a file appears complete, or not at all."""
 
+import errno
 import os
+import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from denoise_cli.errors import UnwritableFile
+
+PREFIX, PART, PARTS = ".denoise-", ".part", ".parts"  # of the names of temporary files, and of folders with them
+# A temporary file is locked while its run lives, but not in the moment after it was created, and not for the other
+# machines that use some network drives: nothing as young as this is swept away.
+YOUNG = 60.0  # seconds
+# What a file system answers that does not offer to flush a file or a folder; a folder may also not be readable.
+NOT_OFFERED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM, errno.EACCES}
+# Extended attributes that are the user's: tags and comments, and lists of who may do what.
+OWN_ATTRIBUTES = ("user.", "system.posix_acl_access")
 
 
 def check_target(path: Path, overwrite: bool, source: Path | None = None, creates_folder: bool = False) -> None:
@@ -20,7 +33,8 @@ def check_target(path: Path, overwrite: bool, source: Path | None = None, create
         creates_folder: whether a missing folder, and those above it, will be created.
 
     Raises:
-        UnwritableFile: the target exists, or is a folder or the source, or its folder is missing or refuses new files.
+        UnwritableFile: the target exists, or is a folder, the source or read-only, or its folder is missing or refuses
+            new files.
     """
     if path.is_dir():
         raise UnwritableFile(path, "is a folder: name a file")
@@ -29,6 +43,7 @@ def check_target(path: Path, overwrite: bool, source: Path | None = None, create
             raise UnwritableFile(path, "is the input itself: choose another name for the output")
         if not overwrite:
             raise UnwritableFile(path, "already exists: use --overwrite to replace it")
+        _check_is_writable(path)
     if creates_folder and not path.parent.exists():
         _check_can_make(path.parent)
         return
@@ -39,19 +54,26 @@ def check_target(path: Path, overwrite: bool, source: Path | None = None, create
         raise _folder_error(path, error) from error
 
 
-def write_atomically(path: Path, data: bytes, overwrite: bool, modified: int | None = None) -> None:
+def write_atomically(
+    path: Path, data: bytes, overwrite: bool, modified: int | None = None, like: Path | None = None
+) -> None:
     """Write data to a file so that a kill at any moment leaves either the old file or the complete new one.
 
-    The data are written to a temporary file in the same folder, flushed to the disk and renamed.
+    The data are written to a temporary file in the same folder, flushed to the disk and renamed. What the file system
+    does not offer, such as permissions, is left out. Temporary files in the folder that killed runs have left are
+    removed.
 
     Args:
         path: the file to write.
         data: its contents.
         overwrite: whether an existing file is replaced.
         modified: the file's modification time, in nanoseconds since 1970; None for now.
+        like: a file whose permissions, owner and extended attributes a new file gets, as far as the user may give
+            them; a file that is replaced keeps its own.
 
     Raises:
-        UnwritableFile: the folder or the disk does not allow it, or the file exists and `overwrite` is false.
+        UnwritableFile: the folder or the disk does not allow it, or the file exists and `overwrite` is false, or it is
+            read-only.
 
     Examples:
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -61,24 +83,33 @@ def write_atomically(path: Path, data: bytes, overwrite: bool, modified: int | N
         ...     path.read_bytes()
         b'new'
     """
+    sweep(path.parent)
     try:
-        handle, name = tempfile.mkstemp(prefix=".denoise-", suffix=".part", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=PREFIX, suffix=PART, dir=path.parent)
     except OSError as error:
         raise _folder_error(path, error) from error
     part = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
+            is_held = _try_lock(handle)
             file.write(data)
             file.flush()
-        os.chmod(part, _mode_of(path))
-        if modified is not None:
-            with suppress(OSError):  # some network drives refuse it, and the file matters more than its time
-                os.utime(part, ns=(time.time_ns(), modified))
-        move_into_place(part, path, overwrite)
+            if is_held:  # elsewhere, as on Windows, an open file can perhaps not be renamed
+                _finish(part, path, overwrite, modified, like)
+        if not is_held:
+            _finish(part, path, overwrite, modified, like)
     except OSError as error:
         raise UnwritableFile(path, f"cannot write: {error.strerror}") from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def _finish(part: Path, path: Path, overwrite: bool, modified: int | None, like: Path | None) -> None:
+    _copy_attributes(path if path.exists() else like, part)
+    if modified is not None:
+        with suppress(OSError):  # some network drives refuse it, and the file matters more than its time
+            os.utime(part, ns=(time.time_ns(), modified))
+    move_into_place(part, path, overwrite)
 
 
 def move_into_place(part: Path, path: Path, overwrite: bool) -> None:
@@ -90,11 +121,14 @@ def move_into_place(part: Path, path: Path, overwrite: bool) -> None:
         overwrite: whether an existing file is replaced.
 
     Raises:
-        UnwritableFile: the folder or the disk does not allow it, or the file exists and `overwrite` is false.
+        UnwritableFile: the folder or the disk does not allow it, or the file exists and `overwrite` is false, or it is
+            read-only.
     """
+    if overwrite:
+        _check_is_writable(path)
     try:
         with part.open("rb") as file:
-            os.fsync(file.fileno())
+            _flush(file.fileno())
         if overwrite:
             os.replace(part, path)
         else:
@@ -129,15 +163,66 @@ def only_writer(path: Path) -> Iterator[None]:
 def folder_beside(path: Path) -> Iterator[Path]:
     """A hidden temporary folder on a file's own disk, in which to prepare the file; it is deleted with its contents.
 
+    So are those that killed runs have left.
+
     Raises:
         UnwritableFile: the folder or the disk does not allow it.
     """
+    sweep(path.parent)
     try:
-        folder = tempfile.TemporaryDirectory(prefix=".denoise-", suffix=".parts", dir=path.parent)
+        folder = tempfile.TemporaryDirectory(prefix=PREFIX, suffix=PARTS, dir=path.parent)
     except OSError as error:
         raise _folder_error(path, error) from error
-    with folder as name:
+    with folder as name, _held(Path(name)):
         yield Path(name)
+
+
+@cache
+def sweep(folder: Path) -> None:
+    """Remove the temporary files in a folder that killed runs have left; once, and not those of runs that go on."""
+    with suppress(OSError):
+        left = [entry for entry in os.scandir(folder) if entry.name.startswith(PREFIX)]
+        for entry in left:
+            path = Path(entry.path)
+            with suppress(OSError):
+                about = entry.stat(follow_symlinks=False)
+                is_part = stat.S_ISREG(about.st_mode) and entry.name.endswith(PART)
+                is_parts = stat.S_ISDIR(about.st_mode) and entry.name.endswith(PARTS)
+                if not (is_part or is_parts) or time.time() - about.st_mtime < YOUNG:
+                    continue
+                handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+                try:
+                    if _try_lock(handle):
+                        path.unlink() if is_part else shutil.rmtree(path, ignore_errors=True)
+                finally:
+                    os.close(handle)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Mark a temporary folder as one of a run that goes on."""
+    if os.name != "posix":
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        _try_lock(handle)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _try_lock(handle: int) -> bool:
+    """Lock an open file until it is closed, by a kill as well; whether nobody else had, and there are locks."""
+    try:
+        import fcntl
+    except ImportError:  # on Windows
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def move_both_into_place(parts: tuple[Path, Path], paths: tuple[Path, Path], overwrite: bool) -> None:
@@ -157,7 +242,9 @@ def move_both_into_place(parts: tuple[Path, Path], paths: tuple[Path, Path], ove
     old_second = second_part.with_suffix(".old")
     try:
         for part, path in zip(parts, paths, strict=True):
-            os.chmod(part, _mode_of(path))
+            if overwrite:
+                _check_is_writable(path)
+            _copy_attributes(path if path.exists() else None, part)
         if overwrite and second.is_file():
             os.replace(second, old_second)
     except OSError as error:
@@ -232,20 +319,69 @@ def _rename_to_new(part: Path, path: Path) -> None:
         os.replace(part, path)
 
 
-def _mode_of(path: Path) -> int:
-    """The permission bits that the file has, or that a new file would get."""
-    if path.exists():
-        return path.stat().st_mode & 0o777
+def _check_is_writable(path: Path) -> None:
+    """Refuse to replace a file that its owner protects; the bits are looked at, as root may write to any file."""
+    try:
+        is_protected = not path.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH)
+    except OSError:  # it does not exist
+        return
+    if is_protected:
+        raise UnwritableFile(path, "is read-only, so --overwrite does not replace it: make it writable first")
+
+
+def _copy_attributes(source: Path | None, target: Path) -> None:
+    """Give a file the owner, the extended attributes and the permissions of another, or the permissions of a new file.
+
+    What the user may not give, or the file system does not hold, is left out: the file matters more.
+    """
+    try:
+        about = None if source is None else source.stat()
+    except OSError:
+        about = None
+    if source is None or about is None:
+        with suppress(OSError):
+            os.chmod(target, _mode_of_new())
+        return
+    if hasattr(os, "chown"):
+        for owner, group in ((about.st_uid, -1), (-1, about.st_gid)):
+            with suppress(OSError):
+                os.chown(target, owner, group)
+    if hasattr(os, "listxattr"):  # Linux
+        with suppress(OSError):
+            for name in os.listxattr(source):
+                if name.startswith(OWN_ATTRIBUTES):
+                    with suppress(OSError):
+                        os.setxattr(target, name, os.getxattr(source, name))
+    with suppress(OSError):
+        os.chmod(target, about.st_mode & 0o777)
+
+
+def _mode_of_new() -> int:
+    """The permission bits that a new file gets."""
     umask = os.umask(0)
     os.umask(umask)
     return 0o666 & ~umask
 
 
+def _flush(handle: int) -> None:
+    """Flush a file or folder to the disk, if the file system offers it."""
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in NOT_OFFERED:
+            raise
+
+
 def _flush_folder(folder: Path) -> None:
     if os.name != "posix":
         return
-    handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        if error.errno not in NOT_OFFERED:
+            raise
+        return  # one may write into it, but not list it
+    try:
+        _flush(handle)
     finally:
         os.close(handle)

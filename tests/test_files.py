@@ -360,3 +360,83 @@ while done < 300:
     running = [subprocess.Popen([sys.executable, "-c", script, tmp_path / "clip.mp4"]) for _ in range(3)]
     assert [process.wait() for process in running] == [0, 0, 0]
     assert list(tmp_path.iterdir()) == []
+
+
+@posix
+def test_a_new_file_is_like_its_input_and_a_replaced_one_stays_as_it_is(old: Path) -> None:
+    old.chmod(0o640)
+    target = old.with_name("result.png")
+    write_atomically(target, b"new", overwrite=False, like=old)
+    assert mode(target) == 0o640
+    target.chmod(0o600)
+    write_atomically(target, b"newer", overwrite=True, like=old)
+    assert mode(target) == 0o600
+
+
+@pytest.mark.skipif(not hasattr(os, "setxattr"), reason="extended attributes are set by Python on Linux only")
+def test_a_new_file_has_the_extended_attributes_of_its_input(old: Path) -> None:
+    try:
+        os.setxattr(old, "user.xdg.tags", b"holiday")
+    except OSError:
+        pytest.skip("this file system has no extended attributes")
+    write_atomically(old.with_name("result.png"), b"new", overwrite=False, like=old)
+    assert os.getxattr(old.with_name("result.png"), "user.xdg.tags") == b"holiday"
+
+
+@pytest.mark.parametrize("bits", [0o444, 0o400])
+def test_a_read_only_file_is_not_replaced_even_when_asked(old: Path, bits: int) -> None:
+    old.chmod(bits)
+    for attempt in (lambda: check_target(old, overwrite=True), lambda: write_atomically(old, b"new", overwrite=True)):
+        with pytest.raises(UnwritableFile) as error:
+            attempt()
+        reason = "is read-only, so --overwrite does not replace it: make it writable first"
+        assert str(error.value) == f"{old}: {reason}"
+    assert old.read_bytes() == b"old"
+    assert files(old.parent) == ["photo.png"]
+
+
+@pytest.mark.parametrize("refused", ["chmod", "chown", "fsync", "setxattr"])
+def test_what_a_file_system_does_not_offer_is_left_out(
+    old: Path, refused: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, refused, refuse, raising=False)
+    write_atomically(old, b"new", overwrite=True)
+    write_atomically(old.with_name("result.png"), b"newer", overwrite=False, like=old)
+    assert old.read_bytes() == b"new"
+    assert old.with_name("result.png").read_bytes() == b"newer"
+    assert files(old.parent) == ["photo.png", "result.png"]
+
+
+def test_a_disk_that_fails_is_told(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(UnwritableFile, match="cannot write: Input/output error"):
+        write_atomically(old, b"new", overwrite=True)
+
+
+@posix
+def test_what_killed_runs_have_left_is_swept_and_what_others_write_is_not(tmp_path: Path) -> None:
+    hold = (
+        "import fcntl, sys, time; file = open(sys.argv[1], 'wb'); fcntl.flock(file, fcntl.LOCK_EX);"
+        "print(flush=True); time.sleep(60)"
+    )
+    names = ".denoise-a", ".denoise-b", ".denoise-c", "d"
+    stale, held, young, foreign = (tmp_path / f"{name}.part" for name in names)
+    folder = tmp_path / ".denoise-e.parts"
+    folder.mkdir()
+    (folder / "weights").write_bytes(b"")
+    for path in (stale, held, young, foreign):
+        path.write_bytes(b"")
+    with subprocess.Popen([sys.executable, "-c", hold, str(held)], stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        for path in (stale, held, foreign, folder):
+            os.utime(path, (time.time() - 100, time.time() - 100))
+        write_atomically(tmp_path / "photo.png", b"new", overwrite=False)
+        writer.kill()
+    assert files(tmp_path) == [held.name, young.name, foreign.name, "photo.png"]

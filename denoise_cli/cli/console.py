@@ -3,33 +3,69 @@
 Only results that a command was asked to print go to standard output; all else goes to standard error.
 """
 
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from denoise_cli.errors import UnwritableFile
+
+# What a terminal would obey, and what would end a line: control characters, separators of lines and paragraphs, and the
+# marks that reverse the direction of text.
+_OBEYED = [*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+HARMLESS = {code: ascii(chr(code))[1:-1] for code in _OBEYED}
 PIPE_WIDTH = 160  # characters per line of a table that no terminal shows, so that its cells are not wrapped
 stderr = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 
 def error(message: str) -> None:
-    """Print an error on standard error, as one line even if a file's name contains line breaks."""
-    stderr.print("denoise: " + " ".join(message.splitlines()), style="red" if stderr.is_terminal else None)
+    """Print an error on standard error, as one line."""
+    stderr.print("denoise: " + harmless(" ".join(message.splitlines())), style="red" if stderr.is_terminal else None)
 
 
 def status(message: str) -> None:
     """Print a line on standard error."""
-    stderr.print(message)
+    stderr.print(harmless(message))
 
 
 def output(text: str) -> None:
-    """Print a line of results on standard output."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    """Print a line of results on standard output.
+
+    Raises:
+        UnwritableFile: it is closed, or its disk is full.
+    """
+    with _writing_to_stdout():
+        sys.stdout.write(harmless(text) + "\n")
+        sys.stdout.flush()
+
+
+def harmless(text: str) -> str:
+    """The text in one line, with what a terminal would obey (a file may be named so) as Python writes it."""
+    return text.translate(HARMLESS).encode(errors="backslashreplace").decode()
+
+
+def abandon_output() -> None:
+    """Send what standard output has not taken nowhere, or Python would complain of it once more at the end."""
+    with suppress(OSError):
+        handle = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(handle, sys.stdout.fileno())
+        os.close(handle)
+
+
+@contextmanager
+def _writing_to_stdout() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:  # whoever reads it has seen enough, as `head` has
+        raise
+    except OSError as error:
+        abandon_output()
+        raise UnwritableFile("standard output", f"cannot write: {error.strerror}") from error
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[str] = ()) -> None:
@@ -38,9 +74,10 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequen
     for column in columns:
         drawn.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
     for row in rows:
-        drawn.add_row(*row)
+        drawn.add_row(*map(harmless, row))
     width = None if sys.stdout.isatty() else PIPE_WIDTH
-    Console(markup=False, highlight=False, emoji=False, width=width).print(drawn)
+    with _writing_to_stdout():
+        Console(markup=False, highlight=False, emoji=False, width=width).print(drawn)
 
 
 @dataclass(frozen=True)
@@ -57,7 +94,7 @@ class ProgressBar:
 
     def describe(self, text: str) -> None:
         """Replace the text beside the bar."""
-        self.progress.update(self.task, description=text)
+        self.progress.update(self.task, description=harmless(text))
 
     def set_fraction(self, fraction: float) -> None:
         """Set how much of the current item is done, 0 to 1."""

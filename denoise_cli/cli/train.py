@@ -228,7 +228,7 @@ def _run(trainer: "Trainer", settings: "Recipe", out: Path, minutes: float, quie
 
 @contextmanager
 def _interruptible(trainer: "Trainer") -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end the run after the current step, and end it at once the second time.
+    """Let Ctrl-C, SIGTERM and SIGHUP end the run after the current step, and end it at once the second time.
 
     If several processes share the run, the first signal ends it at once.
     """
@@ -241,7 +241,9 @@ def _interruptible(trainer: "Trainer") -> Iterator[None]:
         for number, handler in before.items():
             signal.signal(number, handler)
 
-    signals = (signal.SIGINT, signal.SIGTERM) if trainer.processes.size == 1 else ()
+    names = ("SIGINT", "SIGTERM", "SIGHUP") if trainer.processes.size == 1 else ()
+    signals = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    signals = [number for number in signals if signal.getsignal(number) != signal.SIG_IGN]  # as nohup sets SIGHUP
     before = {number: signal.signal(number, stop) for number in signals}
     try:
         yield

@@ -16,14 +16,21 @@ from typing import TYPE_CHECKING, Protocol, TypeGuard, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from denoise_cli.errors import DamagedWeights
+from denoise_cli.errors import DamagedWeights, OutOfMemory
 from denoise_cli.imaging import tiling
 from denoise_cli.imaging.dither import dithered
 from denoise_cli.imaging.noise import ShotRead, root_mean_square
 from denoise_cli.imaging.pixels import Pixels, from_float
 from denoise_cli.imaging.strength import Strength
 from denoise_cli.inference import openvino_net
-from denoise_cli.inference.device import Arithmetic, Precision, choose_device, choose_precision, is_gpu
+from denoise_cli.inference.device import (
+    Arithmetic,
+    Precision,
+    choose_device,
+    choose_precision,
+    is_gpu,
+    is_out_of_memory,
+)
 from denoise_cli.inference.levels import Levels
 from denoise_cli.inference.openvino_engine import OpenVINOEngine, runs_without_pytorch
 from denoise_cli.inference.tiles import (
@@ -72,6 +79,10 @@ class Engine(Protocol):
     @property
     def precision(self) -> Arithmetic:
         """The data type of the convolutions."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should hear about how it computes."""
 
     def release_memory(self) -> None:
         """Free what is only kept to be used again by the next tile."""
@@ -245,6 +256,11 @@ class Denoiser:
 
         self._process(frames, level, strength, white, progress, receive)
         return clean
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should hear about how it computes, such as that OpenVINO cannot; known after the first run."""
+        return self._engine.notes
 
     def release_memory(self) -> None:
         """Free what the network keeps between tiles, until the next picture."""
@@ -479,6 +495,7 @@ def load_denoiser(
         UnknownModel: there is no such model, or it has no weights.
         DamagedWeights: the weight file is missing or does not match its checksum.
         DeviceUnavailable: this machine has no such device or precision.
+        OutOfMemory: the model does not fit in memory.
 
     Example:
         >>> import numpy as np
@@ -495,6 +512,14 @@ def load_denoiser(
     arithmetic = choose_precision(chosen, precision)
 
     def load(arithmetic: Arithmetic) -> Engine:
+        try:
+            return load_as(arithmetic)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise OutOfMemory(f"out of memory on {chosen}: there is no room for the model {model}") from error
+
+    def load_as(arithmetic: Arithmetic) -> Engine:
         if not is_gpu(chosen) and openvino_net.is_available() and runs_without_pytorch(spec):
             return OpenVINOEngine(model, spec, arithmetic)
         from denoise_cli.inference.pytorch_net import load_engine

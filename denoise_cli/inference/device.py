@@ -20,6 +20,8 @@ CPUS = Path("/sys/devices/system/cpu")
 BF16_FLAGS = {"avx512_bf16", "amx_tile"}  # in CPUINFO
 # The oldest supported PyTorch has no public function that tells whether a CPU computes in bfloat16.
 NATIVE_BF16_CHECKS = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+# What allocators say: PyTorch's on a CPU and on a GPU, and OpenVINO's.
+NO_MEMORY = ("can't allocate memory", "out of memory", "can't alloc", "Failed to allocate", "bad_alloc")
 THREAD_VARIABLES = ("MKL_NUM_THREADS", "OMP_NUM_THREADS")  # the first has precedence
 
 
@@ -72,14 +74,23 @@ def is_gpu(device: str) -> bool:
 def has_native_bf16(device: str) -> bool:
     """Whether a device computes in bfloat16 natively; others emulate it, more slowly than float32."""
     if not is_gpu(device) and CPUINFO.exists():
-        lines = CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
-        flags = next((line.partition(":")[2] for line in lines if line.startswith("flags")), "")
-        return not BF16_FLAGS.isdisjoint(flags.split())
+        return not BF16_FLAGS.isdisjoint(cpu_features())
     import torch
 
     if is_gpu(device):
         return torch.cuda.get_device_capability(device) >= (8, 0)
     return any(getattr(torch.cpu, name, lambda: False)() for name in NATIVE_BF16_CHECKS)
+
+
+def cpu_features() -> frozenset[str]:
+    """What Linux says that the processor can do, such as "avx2"; empty on other systems."""
+    try:
+        lines = CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return frozenset()
+    # "Features" on ARM.
+    named = next((line.partition(":")[2] for line in lines if line.startswith(("flags", "Features"))), "")
+    return frozenset(named.split())
 
 
 def count_threads() -> int:
@@ -104,7 +115,7 @@ def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # the latter is PyTorch's
         return True
     message = str(error)
-    return "can't allocate memory" in message or "out of memory" in message
+    return any(words in message for words in NO_MEMORY)
 
 
 def _finds_gpu() -> bool:

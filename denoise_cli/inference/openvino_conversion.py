@@ -7,6 +7,7 @@ import hashlib
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -146,13 +147,15 @@ class _Inference:
     """
 
     def __init__(self, net: Compilable, module: nn.Module, channels: int, levels: int, precision: torch.dtype) -> None:
-        compiled = compile_cached(
-            lambda: convert(module, channels, net.multiple, levels),
-            net.config,
-            _checksum_of(net),
-            name_of_dtype(precision),
+        self._infer = Inference(
+            partial(
+                compile_cached,
+                lambda: convert(module, channels, net.multiple, levels),
+                net.config,
+                _checksum_of(net),
+                name_of_dtype(precision),
+            )
         )
-        self._infer = Inference(compiled)
 
     def __call__(self, image: Tensor, sigma: Tensor) -> Tensor:
         (output,) = self._infer(*(tensor.float().contiguous().numpy() for tensor in (image, sigma)))

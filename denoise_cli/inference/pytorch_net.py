@@ -26,9 +26,18 @@ class PyTorchEngine:
         spec: what the network was trained for.
         device: the device to run on.
         precision: the data type of the convolutions.
+        notes: see `denoiser.Engine`.
     """
 
-    def __init__(self, net: nn.Module, spec: ModelSpec, device: torch.device, precision: torch.dtype) -> None:
+    def __init__(
+        self,
+        net: nn.Module,
+        spec: ModelSpec,
+        device: torch.device,
+        precision: torch.dtype,
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        self.notes = notes
         self.pictures = Tensors(device)
         self.multiple = multiple_of(net)
         self.precision = name_of_dtype(precision)
@@ -62,14 +71,35 @@ class PyTorchEngine:
         return average_over_frames(one, before, neighbours, tolerance).to(frame.device)
 
 
-def load_engine(model: str, spec: ModelSpec, device: str, precision: Arithmetic) -> PyTorchEngine:
-    """The engine for a model with its trained weights; errors as in `registry.load_net`."""
+def load_engine(
+    model: str, spec: ModelSpec, device: str, precision: Arithmetic, compiles: bool = True
+) -> PyTorchEngine:
+    """The engine for a model with its trained weights; errors as in `registry.load_net`.
+
+    Args:
+        model: a name from the registry, or the path of a weight file.
+        spec: its specification.
+        device: the device to run on.
+        precision: the data type of the convolutions.
+        compiles: whether the network runs in OpenVINO or CUDA graphs if it can.
+    """
     torch_device, dtype = torch.device(device), dtype_of(precision)
-    return PyTorchEngine(prepare(load_net(model), torch_device, dtype), spec, torch_device, dtype)
+    if compiles:
+        try:
+            return PyTorchEngine(prepare(load_net(model), torch_device, dtype), spec, torch_device, dtype)
+        except openvino_net.CannotCompile as error:
+            notes: tuple[str, ...] = (openvino_net.note_on_fallback(error),)
+    else:
+        notes = ()
+    return PyTorchEngine(load_net(model), spec, torch_device, dtype, notes)
 
 
 def prepare(net: nn.Module, device: torch.device, precision: torch.dtype) -> nn.Module:
-    """The network in the fastest engine for a device: OpenVINO, CUDA graphs or PyTorch; it can no longer be trained."""
+    """The network in the fastest engine for a device: OpenVINO, CUDA graphs or PyTorch; it can no longer be trained.
+
+    Raises:
+        CannotCompile: OpenVINO cannot compile it on this machine.
+    """
     if device.type == "cpu" and openvino_net.is_available():
         return openvino_conversion.compile_for_cpu(net.eval(), precision)
     if device.type == "cuda":

@@ -165,6 +165,7 @@ def write(
     quality: int | None = None,
     overwrite: bool = False,
     modified: int | None = None,
+    like: Path | None = None,
 ) -> int:
     """Write a photo. The file appears when it is complete, or not at all.
 
@@ -178,6 +179,7 @@ def write(
             else 95, or 75 for HEIF.
         overwrite: whether an existing file is replaced.
         modified: the file's modification time, in nanoseconds since 1970; None for now.
+        like: a file whose permissions, owner and extended attributes a new file gets.
 
     Returns:
         The size of the file in bytes.
@@ -187,7 +189,7 @@ def write(
     """
     with encoder_errors(target, kind):
         data = encode(photo, kind, software, quality)
-    return save(target, data, overwrite, modified)
+    return save(target, data, overwrite, modified, like)
 
 
 @contextmanager
@@ -199,10 +201,12 @@ def encoder_errors(target: Path, kind: str) -> Iterator[None]:
         raise UnwritableFile(_name_of(target), f"cannot be encoded as {kind}: {one_line(error)}") from error
 
 
-def save(target: Path, data: bytes, overwrite: bool = False, modified: int | None = None) -> int:
+def save(
+    target: Path, data: bytes, overwrite: bool = False, modified: int | None = None, like: Path | None = None
+) -> int:
     """Write the bytes of a photo's file; arguments, result and errors are those of `write`."""
     if str(target) != STDIN:
-        write_atomically(target, data, overwrite, modified)
+        write_atomically(target, data, overwrite, modified, like)
         return len(data)
     try:
         sys.stdout.buffer.write(data)

@@ -246,7 +246,7 @@ def run(
             made = consume_in_thread(write, reported())
         if parts:
             parts.finish(overwrite)
-        notes += grain.write(overwrite, first_frame=before)
+        notes += [*denoise.notes, *grain.write(overwrite, first_frame=before)]
         cut_off = settings.seconds == math.inf and clip.ends_early
         notes += _faults(clip, cut_off)
     return Result(

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from denoise_cli.errors import DenoiseError, UnreadableFile, UnwritableFile, UsageError
+from denoise_cli.errors import DenoiseError, OutOfMemory, UnreadableFile, UnwritableFile, UsageError
 from denoise_cli.imaging.noise import ShotRead
 from denoise_cli.imaging.strength import Strength
 from denoise_cli.inference.denoiser import Denoiser
@@ -185,6 +185,7 @@ class _Denoised:
         finish: develops what is not yet a picture.
         opened: what that needs, to be closed after it.
         seconds: that it took so far.
+        notes: what the user should hear about how it was computed.
     """
 
     job: Job
@@ -195,9 +196,27 @@ class _Denoised:
     finish: "Callable[[], _Done]"
     opened: ExitStack
     seconds: float
+    notes: tuple[str, ...]
+
+
+@contextmanager
+def _out_of_memory_named(job: Job) -> Iterator[None]:
+    """Make a lack of memory outside the network, for which no tile can be smaller, an error of this photo alone."""
+    try:
+        yield
+    except MemoryError as error:
+        return_freed_memory()
+        raise OutOfMemory(
+            f"{job.source}: out of memory: the photo is too large for what this process may use"
+        ) from error
 
 
 def _denoise(job: Job, load: Load, settings: Settings, progress: Progress | None) -> _Denoised:
+    with _out_of_memory_named(job):
+        return _denoise_opened(job, load, settings, progress)
+
+
+def _denoise_opened(job: Job, load: Load, settings: Settings, progress: Progress | None) -> _Denoised:
     started = time.perf_counter()
     with ExitStack() as source:
         task = source.enter_context(_checked(job, settings))
@@ -206,10 +225,16 @@ def _denoise(job: Job, load: Load, settings: Settings, progress: Progress | None
         facts = {"device": denoiser.device, "precision": denoiser.precision, **_facts_before(job, task, settings)}
         finish = _denoise_source(task, denoiser, settings, progress)
         opened = source.pop_all() if is_raw else ExitStack()  # a photo's pixels need not stay in memory
-    return _Denoised(job, model, kind, facts, is_raw, finish, opened, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    return _Denoised(job, model, kind, facts, is_raw, finish, opened, seconds, denoiser.notes)
 
 
 def _write(denoised: _Denoised, settings: Settings) -> Result:
+    with _out_of_memory_named(denoised.job):
+        return _write_opened(denoised, settings)
+
+
+def _write_opened(denoised: _Denoised, settings: Settings) -> Result:
     started = time.perf_counter()
     job, model, kind = denoised.job, denoised.model, denoised.kind
     with denoised.opened:
@@ -218,14 +243,15 @@ def _write(denoised: _Denoised, settings: Settings) -> Result:
     if job.makes_folder:
         _make_folder(job.target.parent)
     modified = _modified(job.source)
+    like = None if job.source == STDIO else job.source
     if isinstance(done.picture, bytes):
-        bytes_written = image.save(job.target, done.picture, settings.overwrite, modified)
+        bytes_written = image.save(job.target, done.picture, settings.overwrite, modified, like)
     else:
         software = _software(model, done, settings)
         bytes_written = image.write(
-            job.target, done.picture, kind, software, settings.quality, settings.overwrite, modified
+            job.target, done.picture, kind, software, settings.quality, settings.overwrite, modified, like
         )
-    notes = done.notes
+    notes = done.notes + denoised.notes
     turned = kind != DNG
     if isinstance(done.picture, Photo):
         notes += _notes_on_result(done.picture, kind, notes)

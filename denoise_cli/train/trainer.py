@@ -6,7 +6,7 @@ A continued run takes the same steps as one that was never interrupted, on any n
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from denoise_cli.nets.kernel_prediction import KernelPredictor
 from denoise_cli.nets.mallenet import MalleNet
 from denoise_cli.nets.mallenet_video import MalleNetVideo
 from denoise_cli.nets.malleunet import MalleUNet
+from denoise_cli.pipeline.memory import bounded_memory
 from denoise_cli.train.batches import Batch, find_examples, load_batches
 from denoise_cli.train.distributed import ProcessGroup
 from denoise_cli.train.losses import LOSSES, annealed_gamma_l1, gamma_l1
@@ -168,7 +169,7 @@ class Trainer:
             is_over = minutes < math.inf and self.processes.leader_decides(elapsed >= minutes * 60)
             if self.stopped or is_over:
                 break
-            with self._explaining_out_of_memory():
+            with self._explaining_out_of_memory(), self._bounded_memory():
                 losses.append(self._step(forward, *batch))
             unreadable.update(unreadable_so_far)
             self.step += 1
@@ -227,12 +228,16 @@ class Trainer:
         batches = load_batches(self._examples, self.recipe, self.processes, self.step, self._workers)
         while True:
             requested = time.monotonic()
-            with self._explaining_out_of_memory():
+            with self._explaining_out_of_memory(), self._bounded_memory():
                 batch = next(batches, None)
             self._waited += time.monotonic() - requested
             if batch is None:
                 return
             yield batch
+
+    def _bounded_memory(self) -> AbstractContextManager[None]:
+        """On a CPU a batch that does not fit must fail, which the system would kill the process for."""
+        return bounded_memory() if self.device.type == "cpu" else nullcontext()
 
     @contextmanager
     def _explaining_out_of_memory(self) -> Iterator[None]:

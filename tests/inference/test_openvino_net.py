@@ -1,5 +1,6 @@
 """Compiled networks do what PyTorch does, and are cached for the next time."""
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from denoise_cli.inference import openvino_conversion
 from denoise_cli.inference import openvino_net as module
 from denoise_cli.inference.denoiser import load_denoiser
+from denoise_cli.inference.device import is_out_of_memory
 from denoise_cli.inference.openvino_conversion import CompiledKernels, CompiledNet, compile_for_cpu
 from denoise_cli.models.registry import load_net
 from denoise_cli.nets.configs import (
@@ -22,6 +24,8 @@ from denoise_cli.nets.configs import (
     MalleNetVideoConfig,
     MalleUNetConfig,
 )
+
+posix = pytest.mark.skipif(os.name != "posix", reason="owners, permission bits and FIFOs exist on POSIX only")
 
 CONFIGS = {
     "residual": MalleNetConfig(4, block="residual"),
@@ -247,3 +251,130 @@ def test_without_openvino_pytorch_does_it(monkeypatch: pytest.MonkeyPatch) -> No
     fast = load_denoiser("mallenet-s", "cpu", "fp32")(image, 0.1)
     monkeypatch.setattr(module, "is_available", lambda: False)
     torch.testing.assert_close(load_denoiser("mallenet-s", "cpu", "fp32")(image, 0.1), fast, rtol=0, atol=1e-5)
+
+
+class Failing:
+    """A compiled network whose first run fails, and all that follow, as OpenVINO's does when memory has run out."""
+
+    def __init__(self) -> None:
+        self.has_failed = False
+
+    def create_infer_request(self) -> "Failing":
+        return self
+
+    def infer(self, *_: object, **__: object) -> dict[str, Tensor]:
+        self.has_failed = True
+        raise RuntimeError("[CPU] Convolution node with name 'a' can't alloc")
+
+
+def test_a_network_that_has_run_out_of_memory_is_loaded_anew(
+    filled_cache: Path, compiled_once: tuple[Path, Tensor]
+) -> None:
+    image, sigma = noisy((64, 64))
+    sound = CompiledNet(small_net(), torch.float32)._infer._infer
+    failing = Failing()
+    loaded = iter([failing, sound._compiled])
+    infer = module.Inference(lambda: next(loaded))
+    with pytest.raises(RuntimeError) as error:
+        infer(image.numpy(), sigma.numpy())
+    assert is_out_of_memory(error.value)
+    (result,) = infer(image.numpy(), sigma.numpy())
+    torch.testing.assert_close(torch.from_numpy(result), compiled_once[1])
+
+
+@posix
+@torch.no_grad()
+@pytest.mark.parametrize("trouble", ["FIFO", "another user's", "writable by others", "link", "not OpenVINO's"])
+def test_what_others_could_have_written_is_not_trusted(
+    filled_cache: Path, compiled_once: tuple[Path, Tensor], trouble: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (kept,) = filled_cache.iterdir()
+    if trouble == "FIFO":  # with nobody at its other end
+        kept.unlink()
+        os.mkfifo(kept)
+    elif trouble == "another user's":
+        monkeypatch.setattr(os, "geteuid", lambda: kept.stat().st_uid + 1)
+    elif trouble == "writable by others":
+        filled_cache.chmod(0o777)
+        kept.chmod(0o666)
+    elif trouble == "link":
+        kept.rename(kept.with_suffix(".moved"))
+        kept.symlink_to(kept.with_suffix(".moved"))
+    else:
+        blob = b"from another version"
+        kept.write_bytes(hashlib.sha256(blob).digest() + blob)
+    compiled = []
+    convert = openvino_conversion.convert
+    monkeypatch.setattr(openvino_conversion, "convert", lambda *given: compiled.append(1) or convert(*given))
+    result = CompiledNet(small_net(), torch.float32).noise(*noisy((64, 64)))
+    torch.testing.assert_close(result, compiled_once[1])
+    assert compiled
+
+
+@posix
+def test_the_cache_is_the_users_alone(cache: Path) -> None:
+    before = os.umask(0)
+    try:
+        module._write_cached(cache / "a.openvino", b"network")
+    finally:
+        os.umask(before)
+    assert cache.stat().st_mode & 0o777 == 0o700
+    cache.chmod(0o755)  # as older versions made it
+    module._write_cached(cache / "b.openvino", b"network")
+    assert cache.stat().st_mode & 0o777 == 0o700
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("change", ["features", "limit"])
+def test_another_processor_has_networks_of_its_own(
+    filled_cache: Path, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if change == "features":
+        monkeypatch.setattr(module, "cpu_features", lambda: frozenset({"sse2"}))
+    else:
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    CompiledNet(small_net(), torch.float32)
+    assert len(list(filled_cache.iterdir())) == 2
+
+
+def test_a_user_without_a_home_has_no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> Path:
+        raise RuntimeError("could not determine the home directory")
+
+    monkeypatch.setattr("platformdirs.user_cache_path", refuse)
+    assert module.cache_folder() is None
+    assert module._cached_path("facts") is None
+    module._write_cached(None, b"network")
+    assert module._read_cached(None) is None
+
+
+@torch.no_grad()
+def test_what_openvino_cannot_compile_runs_in_pytorch_and_a_note_says_so(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, _ = noisy((64, 64))
+    fast = load_denoiser("mallenet-s", "cpu", "fp32")
+    expected = fast(image, 0.1)
+    assert fast.notes == ()
+
+    class Refusing:
+        def __getattr__(self, name: str) -> object:
+            return getattr(core, name)
+
+        def compile_model(self, *_: object) -> None:
+            raise RuntimeError("Exception from core.cpp:1\nno such primitive\n\n")
+
+        def import_model(self, *_: object) -> None:
+            raise RuntimeError("from another machine")
+
+    ov, core = module.openvino_core()
+    monkeypatch.setattr(module, "openvino_core", lambda: (ov, Refusing()))
+    slow = load_denoiser("mallenet-s", "cpu", "fp32")
+    torch.testing.assert_close(slow(image, 0.1), expected, rtol=0, atol=1e-5)
+    reason = "OpenVINO cannot compile the network (no such primitive): PyTorch runs it, more slowly"
+    assert slow.notes == (reason,)
+    frames = [image, image, image]
+    clip = load_denoiser("mallenet-v", "cpu", "fp32")
+    assert clip(frames[0], 0.1, neighbours=frames[1:]).shape == image.shape
+    assert clip.notes == (reason,)
+    assert clip.steady(image, image, [image]).shape == image.shape
