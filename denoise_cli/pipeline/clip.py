@@ -122,7 +122,7 @@ def check(source: Path, target: Path, overwrite: bool) -> None:
         return
     if target.suffix.lower() not in CONTAINERS and not target.is_dir():
         raise UsageError(f"{target}: expected a name that ends in {', '.join(CONTAINERS)}")
-    check_target(target, overwrite, source)
+    check_target(target, overwrite, [source])
 
 
 def is_resumable(target: Path) -> bool:
