@@ -6,12 +6,12 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
-from denoise_cli.errors import UnwritableFile
+from denoise_cli.errors import UnreadableFile, UnwritableFile
 
 PREFIX, PART, PARTS = ".denoise-", ".part", ".parts"  # of the names of temporary files, and of folders with them
 # A temporary file is locked while its run lives, but not in the moment after it was created, and not for the other
@@ -22,25 +22,43 @@ NOT_OFFERED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errn
 # Extended attributes that are the user's: tags and comments, and lists of who may do what.
 OWN_ATTRIBUTES = ("user.", "system.posix_acl_access")
 
+# What is no regular file, in words for the user.
+KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
+    (stat.S_ISLNK, "a symbolic link"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
 
-def check_target(path: Path, overwrite: bool, source: Path | None = None, creates_folder: bool = False) -> None:
+
+def check_target(path: Path, overwrite: bool, inputs: Iterable[Path] = (), creates_folder: bool = False) -> None:
     """Check that a file can be written, before any work is done for it.
 
     Args:
         path: the file to write.
         overwrite: whether the file may exist.
-        source: a file that must not be the target.
+        inputs: files that must not be the target.
         creates_folder: whether a missing folder, and those above it, will be created.
 
     Raises:
-        UnwritableFile: the target exists, or is a folder, the source or read-only, or its folder is missing or refuses
-            new files.
+        UnwritableFile: the target exists, or is a folder, a link, a device, one of the inputs or read-only, or its
+            folder is missing or refuses new files.
     """
-    if path.is_dir():
-        raise UnwritableFile(path, "is a folder: name a file")
-    if path.exists():
-        if source is not None and source.exists() and path.samefile(source):
-            raise UnwritableFile(path, "is the input itself: choose another name for the output")
+    try:
+        found = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        found = None
+    except (OSError, ValueError) as error:
+        raise UnwritableFile(path, f"cannot write: {getattr(error, 'strerror', error)}") from error
+    if found is not None:
+        if path.is_dir():
+            raise UnwritableFile(path, "is a folder: name a file")
+        for file in inputs:
+            if is_same_file(path, file):
+                what = "the input itself" if path == file else f"the input {file}"
+                raise UnwritableFile(path, f"is {what}: choose another name for the output")
+        _refuse_irregular(path)
         if not overwrite:
             raise UnwritableFile(path, "already exists: use --overwrite to replace it")
         _check_is_writable(path)
@@ -52,6 +70,14 @@ def check_target(path: Path, overwrite: bool, source: Path | None = None, create
             pass
     except OSError as error:
         raise _folder_error(path, error) from error
+
+
+def is_same_file(one: Path, other: Path) -> bool:
+    """Whether two paths lead to the same file; not if one of them leads to none."""
+    try:
+        return one.samefile(other)
+    except (OSError, ValueError):
+        return False
 
 
 def write_atomically(
@@ -130,6 +156,7 @@ def move_into_place(part: Path, path: Path, overwrite: bool) -> None:
         with part.open("rb") as file:
             _flush(file.fileno())
         if overwrite:
+            _refuse_irregular(path)
             os.replace(part, path)
         else:
             _rename_to_new(part, path)
@@ -262,6 +289,33 @@ def move_both_into_place(parts: tuple[Path, Path], paths: tuple[Path, Path], ove
         raise
 
 
+def irregular(path: Path) -> str | None:
+    """What a path is if it is neither a regular file nor missing, in words for the user; None otherwise."""
+    try:
+        mode = path.lstat().st_mode
+    except (OSError, ValueError):
+        return None
+    return next((words for is_one, words in KINDS if is_one(mode)), None)
+
+
+def read_regular(path: Path) -> bytes:
+    """The contents of a file; a pipe would be waited for, and a device may never end.
+
+    Raises:
+        UnreadableFile: it is a pipe, a device or a socket.
+        OSError: it cannot be read.
+    """
+    # Without O_NONBLOCK, opening a pipe waits for a program at its other end.
+    with os.fdopen(
+        os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb"
+    ) as file:
+        mode = os.fstat(file.fileno()).st_mode
+        for is_one, words in KINDS:
+            if is_one(mode):
+                raise UnreadableFile(path, f"is {words}, not a file: give its contents as standard input, by -")
+        return file.read()
+
+
 def packaged_folder(name: str) -> Path:
     """The path of one of the project's folders: inside the installed package, or beside it in a source tree."""
     package = Path(__file__).parent
@@ -306,6 +360,13 @@ def _folder_error(path: Path, error: OSError) -> UnwritableFile:
     if not path.parent.exists():
         return UnwritableFile(path, f"there is no folder {path.parent}: create it first")
     return UnwritableFile(path, f"cannot write into {path.parent}: {error.strerror}")
+
+
+def _refuse_irregular(path: Path) -> None:
+    """Refuse to put a file in the place of what is none: devices do not come back, and links may be wanted as such."""
+    if (what := irregular(path)) is not None:
+        advice = "the file that it leads to" if what == "a symbolic link" else "a file, or - for standard output"
+        raise UnwritableFile(path, f"is {what}, which is not replaced: name {advice}")
 
 
 def _rename_to_new(part: Path, path: Path) -> None:

@@ -1,5 +1,6 @@
 import errno
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -7,8 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from denoise_cli.errors import UnwritableFile
-from denoise_cli.files import check_target, folder_beside, move_both_into_place, only_writer, write_atomically
+from denoise_cli.errors import UnreadableFile, UnwritableFile
+from denoise_cli.files import (
+    check_target,
+    folder_beside,
+    move_both_into_place,
+    only_writer,
+    read_regular,
+    write_atomically,
+)
 
 posix = pytest.mark.skipif(os.name != "posix", reason="permission bits and SIGKILL exist on POSIX only")
 
@@ -262,7 +270,7 @@ def test_targets_that_cannot_succeed_are_refused_at_once(old: Path, tmp_path: Pa
 
 def test_a_source_is_never_its_own_target(old: Path) -> None:
     with pytest.raises(UnwritableFile, match="is the input itself"):
-        check_target(old, overwrite=True, source=old.parent / "." / old.name)
+        check_target(old, overwrite=True, inputs=[old.parent / "." / old.name])
 
 
 @posix
@@ -440,3 +448,54 @@ def test_what_killed_runs_have_left_is_swept_and_what_others_write_is_not(tmp_pa
         write_atomically(tmp_path / "photo.png", b"new", overwrite=False)
         writer.kill()
     assert files(tmp_path) == [held.name, young.name, foreign.name, "photo.png"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes, devices and links by name")
+class TestWhatIsNoRegularFile:
+    @pytest.fixture(params=["pipe", "socket", "link", "dangling link"])
+    def odd(self, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        monkeypatch.chdir(tmp_path)  # the name of a socket must be short
+        path, kept = Path("odd.png"), Path("kept.png")
+        kept.write_bytes(b"kept")
+        if request.param == "pipe":
+            os.mkfifo(path)
+        elif request.param == "socket":
+            with socket.socket(socket.AF_UNIX) as server:
+                server.bind(str(path))
+        else:
+            path.symlink_to(kept if request.param == "link" else "nowhere.png")
+        return path
+
+    def test_is_not_replaced(self, odd: Path) -> None:
+        before = odd.lstat()
+        with pytest.raises(UnwritableFile, match="which is not replaced"):
+            check_target(odd, overwrite=True)
+        with pytest.raises(UnwritableFile, match="which is not replaced"):
+            write_atomically(odd, b"new", overwrite=True)
+        assert odd.lstat() == before
+        assert Path("kept.png").read_bytes() == b"kept"
+        assert {path.name for path in Path().iterdir()} == {"kept.png", "odd.png"}
+
+    def test_devices_are_not_replaced(self) -> None:
+        with pytest.raises(UnwritableFile, match="is a device, which is not replaced"):
+            check_target(Path(os.devnull), overwrite=True)
+
+    def test_pipes_and_devices_are_not_waited_for(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "pipe")
+        with pytest.raises(UnreadableFile, match="is a pipe, not a file"):
+            read_regular(tmp_path / "pipe")
+        with pytest.raises(UnreadableFile, match="is a device, not a file"):
+            read_regular(Path("/dev/zero"))
+
+
+def test_no_input_is_replaced_whatever_name_it_has(tmp_path: Path) -> None:
+    one, other = tmp_path / "one.csv", tmp_path / "other.csv"
+    one.write_bytes(b"input")
+    os.link(one, other)
+    with pytest.raises(UnwritableFile, match=f"{other}: is the input {one}: choose another name"):
+        check_target(other, overwrite=True, inputs=[tmp_path / "missing", one])
+
+
+def test_a_name_that_is_too_long_is_said_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UnwritableFile, match="cannot write: File name too long"):
+        check_target(tmp_path / ("n" * 300), overwrite=False)

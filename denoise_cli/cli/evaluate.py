@@ -149,6 +149,7 @@ def evaluate(
     }
     _check_names(targets)
 
+    from denoise_cli.data.photos import find_pairs
     from denoise_cli.evaluation import report
     from denoise_cli.evaluation.samples import RealNoise
     from denoise_cli.files import check_target
@@ -156,11 +157,12 @@ def evaluate(
 
     if frames is not None:
         check_frames(frames)
-    for target in targets.values():
-        check_target(target, overwrite)
     photos, noises = _find_photos(data, levels, sensors, kinds)
     has_pairs = isinstance(noises[0], RealNoise)
     names = model or [model_for_scores(has_pairs)]
+    inputs = [*photos, *(clean for _, clean in find_pairs(data)), *map(Path, names)]
+    for target in targets.values():
+        check_target(target, overwrite, inputs)
     denoisers = {name: _load(name, device, precision_name, tile_side) for name in names}
     if frames is None and any(getattr(denoise, "takes_neighbours", False) for denoise in denoisers.values()):
         frames = DEFAULT_FRAMES

@@ -11,6 +11,7 @@ import signal
 import sys
 import warnings
 from contextlib import suppress
+from io import TextIOWrapper
 from types import FrameType
 from typing import NoReturn
 
@@ -31,6 +32,8 @@ def run() -> NoReturn:
     # Decoders warn about damaged files in their own words; the commands report what matters in one line.
     warnings.simplefilter("ignore")
     logging.getLogger().addHandler(logging.NullHandler())
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # names of files are bytes, of whatever encoding
     keep_freed_memory()
     # For OpenBLAS, which NumPy brings along, before it is loaded: between matrices as small as here its threads wait by
     # spinning, for which `denoise inspect` took 2.3 seconds of two processors' time instead of 0.2 on a busy machine.

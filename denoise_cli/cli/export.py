@@ -45,7 +45,7 @@ def export(
     target = export.plan(model, output, format)
     export.check(model, target.format)
     for path in target.files:
-        check_target(path, overwrite)
+        check_target(path, overwrite, [Path(model)])
     export.write(model, target, overwrite)
     if as_json:
         files = [str(path) for path in target.files]

@@ -150,6 +150,12 @@ Preview = Annotated[
         "is most detail.",
     ),
 ]
+Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict", help="Refuse photos whose pixels are damaged, instead of denoising what the decoder makes of them."
+    ),
+]
 Recursive = Annotated[
     bool, typer.Option("--recursive", "-r", help="Include subfolders, and recreate them in the output folder.")
 ]
@@ -172,6 +178,7 @@ def image(
     tone: Tone = "flat",
     hot_pixels: HotPixels = "auto",
     to_srgb: ToSrgb = False,
+    strict: Strict = False,
     recursive: Recursive = False,
     preview: Preview = None,
     overwrite: Overwrite = False,
@@ -225,6 +232,7 @@ def image(
         photo.TONES[tone],
         _read_hot_pixels(hot_pixels),
         to_srgb,
+        strict,
     )
     if tone == "camera" and all(job.kind == jobs.DNG for job in planned):
         raise UsageError("--tone camera: a .dng file holds light without a tone: leave it out, or write a picture")

@@ -65,9 +65,18 @@ TARGETS = [*WRITABLE, "dng"]  # a DNG can only be made from camera RAW
 EXTENSIONS = {extension for known in FORMATS.values() for extension in known.extensions} | raw_formats.EXTENSIONS
 
 
+BESIDE_PHOTOS = ("._", ".#")  # macOS's attributes on foreign disks; Emacs's locks
+OF_FOLDERS = {".ds_store", "desktop.ini", "ehthumbs.db", "thumbs.db"}
+
+
 def is_photo(path: Path) -> bool:
-    """Whether a file has the extension of a photo or of a RAW file that can be read."""
-    return path.suffix.lower() in EXTENSIONS
+    """Whether a file has the extension of a photo or of a RAW file that can be read, and is not left by a system."""
+    return path.suffix.lower() in EXTENSIONS and not is_left_by_system(path)
+
+
+def is_left_by_system(path: Path) -> bool:
+    """Whether a file has a name under which systems keep facts about others: `._a.jpg` beside `a.jpg`, `Thumbs.db`."""
+    return path.name.startswith(BESIDE_PHOTOS) or path.name.lower() in OF_FOLDERS
 
 
 def kind_named(path: Path) -> str | None:

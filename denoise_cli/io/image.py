@@ -15,7 +15,7 @@ import numpy as np
 from PIL import UnidentifiedImageError
 
 from denoise_cli.errors import UnreadableFile, UnwritableFile
-from denoise_cli.files import write_atomically
+from denoise_cli.files import read_regular, write_atomically
 from denoise_cli.imaging.pixels import convert, white_value
 from denoise_cli.io import (
     avif,
@@ -39,7 +39,7 @@ from denoise_cli.io.cicp import CodePoints
 from denoise_cli.io.codecs import load_imagecodecs
 from denoise_cli.io.companions import OTHER_PICTURE
 from denoise_cli.io.decoding import decoder_errors, one_line
-from denoise_cli.io.formats import FORMATS, TARGETS, WRITABLE, is_photo, kind_for, kind_named
+from denoise_cli.io.formats import FORMATS, TARGETS, WRITABLE, is_left_by_system, is_photo, kind_for, kind_named
 from denoise_cli.io.limits import MAX_PIXELS
 from denoise_cli.io.metadata import UPRIGHT, Metadata, reset_xmp
 from denoise_cli.io.photo import Photo
@@ -60,6 +60,7 @@ __all__ = [
     "encode",
     "encode_pages",
     "encoder_errors",
+    "is_left_by_system",
     "is_lossless",
     "is_photo",
     "kind_for",
@@ -120,20 +121,21 @@ def read(source: Path, max_pixels: int = MAX_PIXELS) -> Photo:
 
 
 @contextmanager
-def opened(source: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Photo | RawFile]:
+def opened(source: Path, max_pixels: int = MAX_PIXELS, strict: bool = False) -> Iterator[Photo | RawFile]:
     """Read a photo of any format, recognised by its content, or open a RAW file for the length of the `with` statement.
 
     Args:
         source: a file, or "-" for standard input.
         max_pixels: larger photos are refused before they are decoded.
+        strict: whether a photo is refused in which a decoder makes up what is damaged, instead of noted.
 
     Raises:
-        UnreadableFile: missing, damaged, not a still photo, or too large.
+        UnreadableFile: missing, damaged, not a still photo, not a regular file, or too large.
         MissingDependency: the format's library is not installed.
     """
     name = "standard input" if str(source) == STDIN else source
     try:
-        data = sys.stdin.buffer.read() if str(source) == STDIN else source.read_bytes()
+        data = sys.stdin.buffer.read() if str(source) == STDIN else read_regular(source)
     except OSError as error:
         raise UnreadableFile(name, f"cannot read: {error.strerror}") from error
     except MemoryError as error:
@@ -144,17 +146,25 @@ def opened(source: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Photo | RawFi
         found = _decode(data, source.suffix.lower(), max_pixels, name)
     del data  # a large file need not stay in memory beside its pixels
     if isinstance(found, Photo):
+        _refuse_repaired(name, found, strict)
         others = enumerate(found.others, 2)
-        pages = tuple(partial(_read_page, f"{name}, page {number}", decode) for number, decode in others)
+        pages = tuple(partial(_read_page, f"{name}, page {number}", decode, strict) for number, decode in others)
         yield dataclasses.replace(found, others=pages)
     else:
         with found:
             yield found
 
 
-def _read_page(name: str, decode: Callable[[], Photo]) -> Photo:
+def _read_page(name: str, decode: Callable[[], Photo], strict: bool) -> Photo:
     with decoder_errors(name):
-        return decode()
+        page = decode()
+    _refuse_repaired(name, page, strict)
+    return page
+
+
+def _refuse_repaired(name: object, photo: Photo, strict: bool) -> None:
+    if strict and photo.repairs:
+        raise UnreadableFile(name, photo.repairs[0])
 
 
 def write(

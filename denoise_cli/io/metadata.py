@@ -183,4 +183,16 @@ def exif_for_result(meta: Metadata, software: str, width: int, height: int) -> E
 def reset_xmp(xmp: bytes, orientation: int = UPRIGHT) -> bytes:
     """Set the orientation in an XMP packet, and remove the thumbnail, which shows the old picture."""
     xmp = re.sub(rb"(tiff:Orientation(?:=[\"']|>)\s*)[1-8]", rb"\g<1>%d" % orientation, xmp)
-    return re.sub(rb"<(xmp|xap):Thumbnails>.*?</\1:Thumbnails>", b"", xmp, flags=re.DOTALL)
+    for prefix in (b"xmp", b"xap"):
+        xmp = _without_elements(xmp, prefix + b":Thumbnails")
+    return xmp
+
+
+def _without_elements(xmp: bytes, name: bytes) -> bytes:
+    """A packet without the elements of a name; a regular expression would look for the end of each unclosed one."""
+    opening, closing = b"<%b>" % name, b"</%b>" % name
+    kept, place = [], 0
+    while (start := xmp.find(opening, place)) >= 0 and (end := xmp.find(closing, start)) >= 0:
+        kept.append(xmp[place:start])
+        place = end + len(closing)
+    return b"".join((*kept, xmp[place:]))

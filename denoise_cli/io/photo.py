@@ -35,6 +35,7 @@ class Photo:
         is_signed: whether its file stores integers with a sign; the pixels are then higher by half their range.
         is_bilevel: whether its file stores a single bit per pixel.
         others: the pages of its file that follow, each decoded when it is called.
+        repairs: messages to the user about pixels that are damaged in the file and that the decoder has made up.
     """
 
     pixels: Pixels
@@ -49,6 +50,7 @@ class Photo:
     is_signed: bool = False
     is_bilevel: bool = False
     others: "tuple[Callable[[], Photo], ...]" = ()
+    repairs: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int]:

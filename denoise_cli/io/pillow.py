@@ -18,6 +18,7 @@ from denoise_cli.io.companions import Companions
 from denoise_cli.io.exif import MAKER_NOTE, PREFIX, pack, parse
 from denoise_cli.io.jpeg import APP13, COMMENT_MARKER, END, FRAMES, MAX_SEGMENT, START, packed, picture_end, segments_of
 from denoise_cli.io.jpeg_compression import JpegCompression, compression_of
+from denoise_cli.io.jpeg_damage import repaired
 from denoise_cli.io.limits import refuse_too_large
 from denoise_cli.io.mastering import Mastering
 from denoise_cli.io.metadata import (
@@ -59,7 +60,7 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         ValueError: the picture is too large or of an unsupported kind; with a message for the user.
         OSError and others: the file is damaged.
     """
-    photo, orientation = _decoded(data, max_pixels)
+    photo, orientation, repairs = _decoded(data, max_pixels)
     kind, metadata, compression = photo.kind, photo.metadata, photo.compression
     notes = c2pa.notes_on(data, kind) + (auxiliary.notes_on(data) if kind == "avif" else ())
     if kind == "jpeg":
@@ -68,11 +69,12 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         notes += found.notes
     if isinstance(compression, JpegCompression):
         compression = compression.turned(orientation)
-    return replace(photo.turned(orientation), metadata=metadata, notes=notes, compression=compression)
+    notes += repairs
+    return replace(photo.turned(orientation), metadata=metadata, notes=notes, compression=compression, repairs=repairs)
 
 
-def _decoded(data: bytes, max_pixels: int) -> tuple[Photo, int]:
-    """A photo as its file stores it, and its orientation, 1 to 8."""
+def _decoded(data: bytes, max_pixels: int) -> tuple[Photo, int, tuple[str, ...]]:
+    """A photo as its file stores it, its orientation, 1 to 8, and what was repaired in it."""
     Image.init()  # registers the readers that are not imported by default
     deep = _deep_sample_precision(data)
     # Pillow does not open such a JPEG at all, but knows its metadata and its size if it is told that it has 8 bits.
@@ -93,13 +95,16 @@ def _decoded(data: bytes, max_pixels: int) -> tuple[Photo, int]:
         metadata = _with_colours(metadata, *colours)
         chunks = kept_chunks(data) if kind == "png" else b""
         metadata = replace(metadata, texts=tuple(_texts(picture, kind)), chunks=chunks)
+        repairs: tuple[str, ...] = ()
         compression: Compression = "lossless" if kind == "webp" and _is_lossless_webp(data) else None
         if kind == "jpeg" and deep is None:
             compression = compression_of(picture)
+            repairs = repaired(data, picture.mode)
         is_cmyk, is_bilevel = picture.mode == CMYK, picture.mode == "1" and values.shape[2] == 1
     if is_cmyk:
         inks = inverted(values)
-        return Photo(inks[..., :3], None, kind, metadata, black=inks[..., 3], compression=compression), orientation
+        photo = Photo(inks[..., :3], None, kind, metadata, black=inks[..., 3], compression=compression)
+        return photo, orientation, repairs
     if kind == "avif":  # Pillow turns a picture, but does not cut it
         properties = item_properties.properties_of(data)
         values = values[avif_repair.shown(values.shape[1::-1], properties)]
@@ -110,7 +115,7 @@ def _decoded(data: bytes, max_pixels: int) -> tuple[Photo, int]:
     if kind == "avif" and pixels.dtype == np.uint16:
         depth = avif_bits(data)
     photo = Photo(pixels, alpha, kind, metadata, compression=compression, depth=depth, is_bilevel=is_bilevel)
-    return photo, orientation
+    return photo, orientation, repairs
 
 
 def encode(photo: Photo, kind: str, software: str, quality: int | None) -> bytes:

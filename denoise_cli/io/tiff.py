@@ -25,7 +25,7 @@ from denoise_cli.io.metadata import (
     split_orientation,
 )
 from denoise_cli.io.photo import Photo
-from denoise_cli.io.tiff_pages import check, pages_of, read_values, with_sign
+from denoise_cli.io.tiff_pages import check, pages_of, read_values, repairs_of, with_sign
 
 ICC_TAG = 34675
 PLACEHOLDER = 1  # added to the tag of a directory pointer, which tifffile cannot write; sorts into the same position
@@ -166,7 +166,7 @@ def _page_at(data: bytes, index: int, notes: tuple[str, ...]) -> Photo:
 
 
 def _photo_of(data: bytes, page: tifffile.TiffPage, notes: tuple[str, ...], of_several: bool) -> Photo:
-    values = read_values(page)
+    values, repairs = read_values(page), repairs_of(page)
     exif = parse(data, page.offset)
     xmp, icc, iptc = (exif.main[tag].data if tag in exif.main else None for tag in (XMP_TAG, ICC_TAG, IPTC_TAG))
     dpi = dpi_of(exif)
@@ -178,10 +178,11 @@ def _photo_of(data: bytes, page: tifffile.TiffPage, notes: tuple[str, ...], of_s
         alpha=values.alpha,
         kind="tiff",
         metadata=Metadata(exif=packed, xmp=xmp, icc=icc, iptc=iptc, dpi=dpi),
-        notes=values.notes + notes,
+        notes=values.notes + notes + repairs,
         black=values.black,
         lab=values.lab,
         is_signed=values.is_signed,
         is_bilevel=values.is_bilevel,
+        repairs=repairs,
     )
     return photo.turned(orientation)

@@ -1,5 +1,6 @@
 """The pages of a TIFF, and the values of each: which are pictures, which can be read, and what their numbers mean."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,6 +9,8 @@ import tifffile
 
 from denoise_cli.imaging.lab import LabEncoding, to_srgb
 from denoise_cli.imaging.pixels import Pixels, convert, inverted
+from denoise_cli.io.jpeg import END, START
+from denoise_cli.io.jpeg_damage import repaired
 from denoise_cli.io.photo import unpremultiply
 
 MAX_PAGES = 10_000  # a damaged chain of pages may be as long as its file
@@ -31,6 +34,7 @@ COLOURS: dict[int, int] = {
     PHOTOMETRIC.SEPARATED: 4,
 }
 JPEG = {tifffile.COMPRESSION.JPEG, tifffile.COMPRESSION.OJPEG}  # YCbCr is decoded to RGB only in these
+JPEG_BITS = 8  # of those that are looked through for damage
 TRANSPARENCY = {tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA}
 
 
@@ -89,7 +93,7 @@ def check(page: tifffile.TiffPage, max_pixels: int, length: int) -> None:
         length: of its file, in bytes.
 
     Raises:
-        ValueError: it is too large, of an unsupported kind, or cut off; with a message for the user.
+        ValueError: it is too large, of an unsupported kind, cut off, or has parts missing; with a message for the user.
     """
     if page.imagewidth * page.imagelength > max_pixels:
         raise ValueError(f"{page.imagewidth} x {page.imagelength} pixels, more than --max-pixels allows")
@@ -101,7 +105,11 @@ def check(page: tifffile.TiffPage, max_pixels: int, length: int) -> None:
         raise ValueError(f"{page.samplesperpixel} channels: {ACCEPTED}")
     if page.imagedepth > 1:
         raise ValueError(f"{page.imagedepth} slices of a volume: split it into single pictures")
-    # The JPEG decoder would fill missing data with grey.
+    # tifffile fills segments that are missing with black, and the JPEG decoder fills missing data with grey.
+    what, count = "tiles" if page.is_tiled else "strips", math.prod(page.chunked)
+    present = sum(start > 0 and size > 0 for start, size in zip(page.dataoffsets, page.databytecounts, strict=False))
+    if present < count:
+        raise ValueError(f"{count - present} of its {count} {what} are missing: it is damaged")
     if any(start + size > length for start, size in zip(page.dataoffsets, page.databytecounts, strict=False)):
         raise ValueError("the file ends before its pixel data does")
     if page.photometric == PHOTOMETRIC.YCBCR and page.compression not in JPEG:
@@ -154,6 +162,18 @@ def read_values(page: tifffile.TiffPage) -> Values:
         pixels = inverted(pixels)
     is_bilevel = stored.dtype == np.bool_ and stored.shape[2] == 1
     return Values(pixels, split.alpha, split.notes + notes, black, is_signed=is_signed, is_bilevel=is_bilevel)
+
+
+def repairs_of(page: tifffile.TiffPage) -> tuple[str, ...]:
+    """What is damaged in the JPEGs of a page that is decoded all the same, in words for the user."""
+    if page.compression != tifffile.COMPRESSION.JPEG or page.bitspersample != JPEG_BITS:
+        return ()
+    tables = (page.jpegtables or b"")[: -len(END)]  # that all strips have in common
+    mode = "CMYK" if page.photometric == PHOTOMETRIC.SEPARATED else "RGB"
+    segments = page.parent.filehandle.read_segments(page.dataoffsets, page.databytecounts)
+    jpegs = (data for data, _ in segments if isinstance(data, bytes))
+    found = (repaired(tables + data[len(START) if tables else 0 :], mode) for data in jpegs)
+    return next(filter(None, found), ())
 
 
 def _lab_values(stored: np.ndarray, page: tifffile.TiffPage) -> Values:

@@ -9,6 +9,7 @@ from xml.dom.minidom import Attr, Document, Element, parseString
 from xml.parsers.expat import ExpatError
 
 XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\x00"  # of the segment of a JPEG that holds a packet
+MAX_PACKET = 4_000_000  # bytes; as a document, a packet takes a hundred times the memory
 CAMERA_RAW = "http://ns.adobe.com/camera-raw-settings/1.0/"
 SAVED_SETTINGS = "http://ns.adobe.com/camera-raw-saved-settings/1.0/"
 DARKTABLE = "http://darktable.sf.net/"
@@ -55,9 +56,9 @@ def without_raw_settings(xmp: bytes) -> bytes:
 
 
 def parsed(xmp: bytes) -> Document | None:
-    """An XMP packet as a document; None if it is damaged."""
+    """An XMP packet as a document; None if it is damaged, or larger than `MAX_PACKET`."""
     # XMP has no document type, and so none of the entities that make parsers of XML dangerous.
-    if b"<!DOCTYPE" in xmp:
+    if b"<!DOCTYPE" in xmp or len(xmp) > MAX_PACKET:
         return None
     try:
         return parseString(xmp)  # noqa: S318

@@ -137,7 +137,7 @@ def check(source: Path, target: Path, overwrite: bool) -> None:
         return
     if target.suffix.lower() not in EXTENSIONS and not target.is_dir():
         raise UsageError(f"{target}: expected a name that ends in {', '.join(EXTENSIONS)}")
-    check_target(target, overwrite, None if source == PIPE else source)
+    check_target(target, overwrite, () if source == PIPE else [source])
 
 
 def check_resumable(source: Path, target: Path) -> None:
@@ -357,7 +357,7 @@ def _encoding(clip: Reader, first: Frame, target: Path, settings: Settings) -> t
 def _check_table(source: Path, path: Path, others: Collection[Path | None], overwrite: bool) -> None:
     if path == STDOUT or path in others:
         raise UsageError(f"--grain-table {path}: name a file other than the other outputs")
-    check_target(path, overwrite, source)
+    check_target(path, overwrite, [source])
 
 
 def _tracks(clip: Reader, target: Path, settings: Settings) -> Tracks:

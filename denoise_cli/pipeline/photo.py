@@ -1,5 +1,6 @@
 """A photo from file to file: read, denoised and written, with a record of the outcome."""
 
+import errno
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,6 +17,7 @@ from denoise_cli.imaging.strength import Strength
 from denoise_cli.inference.denoiser import Denoiser
 from denoise_cli.inference.tiles import Progress
 from denoise_cli.io import development, image
+from denoise_cli.io.decoding import one_line
 from denoise_cli.io.dng import DigitalNegative
 from denoise_cli.io.dng_builder import CompressionChoice, compressed_as
 from denoise_cli.io.metadata import UPRIGHT
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
 Load = Callable[[str], Denoiser]
 Tone = Literal["flat", "camera"]
+FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
 TONES: dict[str, Tone] = {"flat": "flat", "camera": "camera"}
 
 
@@ -62,6 +65,7 @@ class Settings:
         hot_pixels: "auto" to find stuck photosites of RAW files and replace them, "off" to leave them, or the path of
             a list or a dark frame, see `pipeline.hot_pixels`.
         to_srgb: whether the colours of photos become sRGB before they are denoised.
+        strict: whether photos are refused in which a decoder makes up what is damaged.
     """
 
     model: str
@@ -79,6 +83,7 @@ class Settings:
     tone: Tone = "flat"
     hot_pixels: Literal["auto", "off"] | Path = "auto"
     to_srgb: bool = False
+    strict: bool = False
 
     @property
     def strength_for_photos(self) -> Strength:
@@ -149,16 +154,19 @@ def run_all(
         progress: called with the fraction of the job that is done.
 
     Yields:
-        The result of each job, in their order, also of those that failed.
+        The result of each job, in their order, also of those that failed. Once a disk is full, none of those that are
+        left is begun.
     """
     with ThreadPoolExecutor(1) as writer:
         writing: tuple[Job, Future[Result]] | None = None
+        full: UnwritableFile | None = None
         for job in jobs:
             begin(job)
+            outcome: Future[Result] = Future()
             try:
+                _refuse_if_full(job, full)
                 denoised = _denoise(job, load, settings, progress)
-            except DenoiseError as error:
-                outcome: Future[Result] = Future()
+            except Exception as error:  # noqa: BLE001 - whatever happens to one photo, the others are denoised
                 outcome.set_exception(error)
             else:
                 if writing is not None:
@@ -166,10 +174,23 @@ def run_all(
                 outcome = writer.submit(_write, denoised, settings)
                 del denoised
             if writing is not None:
+                full = full or _full_disk(writing[1])
                 yield _result_of(*writing, settings)
             writing = job, outcome
         if writing is not None:
             yield _result_of(*writing, settings)
+
+
+def _refuse_if_full(job: Job, full: UnwritableFile | None) -> None:
+    if full is not None:
+        raise UnwritableFile(job.source, f"not denoised, since the disk was full ({full})")
+
+
+def _full_disk(outcome: Future[Result]) -> UnwritableFile | None:
+    """The error of a photo that was not written because a disk is full, if it is one."""
+    error = outcome.exception()
+    cause = error.__cause__ if isinstance(error, UnwritableFile) else None
+    return error if isinstance(cause, OSError) and cause.errno in FULL_DISK else None  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)
@@ -289,12 +310,23 @@ def _notes_on_result(photo: Photo, kind: str, said: Sequence[str]) -> tuple[str,
 def _result_of(job: Job, outcome: Future[Result], settings: Settings) -> Result:
     try:
         return outcome.result()
-    except DenoiseError as error:
+    except Exception as error:  # noqa: BLE001 - whatever happens to one photo, the others are denoised
         return _failed(job, settings, error)
 
 
-def _failed(job: Job, settings: Settings, error: DenoiseError) -> Result:
-    return Result(str(job.source), str(job.target), settings.model, error=str(error))
+def _failed(job: Job, settings: Settings, error: Exception) -> Result:
+    return Result(str(job.source), str(job.target), settings.model, error=_words(job, error))
+
+
+def _words(job: Job, error: Exception) -> str:
+    """An error in one line that names the file."""
+    if isinstance(error, DenoiseError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return f"{job.source}: does not fit into memory: choose a smaller --tile"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{job.source}: {error.strerror}"
+    return f"{job.source}: failed in a way that is not foreseen ({type(error).__name__}: {one_line(error)})"
 
 
 def preview_all(
@@ -305,7 +337,7 @@ def preview_all(
         begin(job)
         try:
             yield preview(job, load, settings)
-        except DenoiseError as error:
+        except Exception as error:  # noqa: BLE001 - whatever happens to one photo, the others are shown
             yield replace(_failed(job, settings, error), dry_run=True)
 
 
@@ -343,7 +375,7 @@ def show_before_after(job: Job, load: Load, settings: Settings, progress: Progre
     """
     try:
         return _show_before_after(job, load, settings, progress)
-    except DenoiseError as error:
+    except Exception as error:  # noqa: BLE001 - as in `run_all`
         return _failed(job, settings, error)
 
 
@@ -431,7 +463,7 @@ def _checked(job: Job, settings: Settings, is_shown: bool = False) -> Iterator[_
         is_shown: whether the target is not the photo but shows parts of it: those of its first page.
     """
     check(job, settings.overwrite)
-    with image.opened(job.source, settings.max_pixels) as opened:
+    with image.opened(job.source, settings.max_pixels, settings.strict) as opened:
         source = opened
         if settings.tone == "camera" and not isinstance(source, RawFile):
             raise UsageError(f"{job.source}: --tone camera is only for camera RAW: leave it out")

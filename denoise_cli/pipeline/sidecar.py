@@ -4,11 +4,12 @@ Two conventions name them: `IMG_1.xmp` (Adobe) and `IMG_1.DNG.xmp` (darktable an
 same convention.
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from denoise_cli.files import write_atomically
+from denoise_cli.files import is_same_file, write_atomically
 from denoise_cli.io import raw_formats
 from denoise_cli.io.metadata import reset_xmp
 from denoise_cli.io.xmp import mark_denoised, renamed_sidecar, sidecar_extension, without_raw_settings
@@ -37,7 +38,7 @@ def sidecars_of(source: Path, target: Path) -> list[Sidecar]:
     ]
     found += [Sidecar(path, target.with_name(target.name + path.suffix)) for path in _existing(source)]
     pairs = {pair.source: pair for pair in found}  # of a photo without extension, both are one
-    return [pair for pair in pairs.values() if not (pair.target.exists() and pair.target.samefile(pair.source))]
+    return [pair for pair in pairs.values() if not is_same_file(pair.target, pair.source)]
 
 
 def carry(
@@ -84,7 +85,7 @@ def foretell(source: Path, target: Path, overwrite: bool) -> list[str]:
 
 def _stays(sidecar: Sidecar, overwrite: bool) -> bool:
     """Whether there is already a sidecar of the result, which is not replaced."""
-    return sidecar.target.exists() and not overwrite
+    return os.path.lexists(sidecar.target) and not overwrite
 
 
 def _note(sidecar: Sidecar, overwrite: bool) -> str:
@@ -95,7 +96,8 @@ def _note(sidecar: Sidecar, overwrite: bool) -> str:
 
 def _existing(stem: Path) -> list[Path]:
     paths = (stem.with_name(stem.name + suffix) for suffix in SUFFIXES)
-    return [path for path in paths if path.is_file()][:1]  # one file, where capitals make no difference
+    # `Path.is_file` raises if a name is too long. One file, where capitals make no difference.
+    return [path for path in paths if os.path.isfile(path)][:1]  # noqa: PTH113
 
 
 def _owns(source: Path, sidecar: Path) -> bool:

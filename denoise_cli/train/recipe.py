@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from denoise_cli.errors import TrainingError, UnknownModel
+from denoise_cli.files import read_regular
 from denoise_cli.models.manifest import weights_folder
 from denoise_cli.models.registry import name_of
 from denoise_cli.train.losses import LOSSES
@@ -141,11 +142,12 @@ def read_recipe(name: str) -> Recipe:
 
     Raises:
         UnknownModel: there is no such recipe.
+        UnreadableFile: it is a pipe or a device.
         TrainingError: the file is not a valid recipe.
     """
     path = Path(name) if name.endswith(".toml") else recipes_folder() / f"{name}.toml"
     try:
-        return _from_table(tomllib.loads(path.read_text(encoding="utf-8")))
+        return _from_table(tomllib.loads(read_regular(path).decode()))
     except OSError as error:
         known = ", ".join(sorted(path.stem for path in recipes_folder().glob("*.toml")))
         raise UnknownModel(f"no recipe is called {name!r}: choose from {known}, or give a .toml file") from error

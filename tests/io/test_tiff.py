@@ -555,3 +555,35 @@ def test_other_programs_read_what_is_written(channels: int, dtype: type[np.gener
     np.testing.assert_array_equal(np.atleast_3d(tifffile.imread(BytesIO(data))), pixels)
     if channels == 1 or dtype == np.uint8:  # Pillow has no more modes than these
         np.testing.assert_array_equal(np.atleast_3d(np.asarray(Image.open(BytesIO(data)))), pixels)
+
+
+@pytest.mark.parametrize("emptied", ["ByteCounts", "Offsets"])
+@pytest.mark.parametrize("layout", [{"rowsperstrip": 16}, {"tile": (16, 16)}, {"tile": (16, 16), "bigtiff": True}])
+@pytest.mark.parametrize("compression", [None, "lzw", "adobe_deflate", "jpeg"])
+def test_strips_and_tiles_that_are_missing_are_damage_and_not_black(
+    compression: str | None, layout: dict[str, Any], emptied: str, rng: np.random.Generator, read_bytes: Read
+) -> None:
+    buffer = BytesIO()
+    pixels = (rng.random((64, 48, 3)) * 250).astype(np.uint8)
+    tifffile.imwrite(buffer, pixels, photometric="rgb", compression=compression, **layout)
+    assert read_bytes(buffer.getvalue(), ".tif").shape == (64, 48)
+    what = "Tile" if "tile" in layout else "Strip"
+    buffer.seek(0)
+    with tifffile.TiffFile(buffer, mode="r+b") as file:
+        tag = file.pages[0].aspage().tags[what + emptied]
+        tag.overwrite((*tag.value[:-1], 0))
+    count = len(tag.value)
+    with pytest.raises(UnreadableFile, match=f"1 of its {count} {what.lower()}s are missing: it is damaged"):
+        read_bytes(buffer.getvalue(), ".tif")
+
+
+def test_a_list_of_strips_that_is_too_short_is_damage(rng: np.random.Generator, read_bytes: Read) -> None:
+    buffer = BytesIO()
+    tifffile.imwrite(buffer, rng.random((64, 48)).astype(np.float32), compression="lzw", rowsperstrip=16)
+    buffer.seek(0)
+    with tifffile.TiffFile(buffer, mode="r+b") as file:
+        for name in ("StripOffsets", "StripByteCounts"):
+            tag = file.pages[0].aspage().tags[name]
+            tag.overwrite(tag.value[:2])
+    with pytest.raises(UnreadableFile, match="2 of its 4 strips are missing"):
+        read_bytes(buffer.getvalue(), ".tif")

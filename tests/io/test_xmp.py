@@ -1,8 +1,18 @@
+import time
 from xml.etree import ElementTree
 
 import pytest
 
-from denoise_cli.io.xmp import renamed_sidecar, sidecar_extension, without_raw_settings
+from denoise_cli.io.metadata import reset_xmp
+from denoise_cli.io.xmp import (
+    EMPTY_XMP,
+    MAX_PACKET,
+    edited,
+    parsed,
+    renamed_sidecar,
+    sidecar_extension,
+    without_raw_settings,
+)
 
 ADOBE = b"""<x:xmpmeta xmlns:x="adobe:ns:meta/">
  <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
@@ -88,3 +98,17 @@ def test_a_sidecar_says_whose_it_is_and_is_renamed() -> None:
     description = ElementTree.fromstring(renamed)[0][0]
     assert description.attrib["{http://ns.adobe.com/camera-raw-settings/1.0/}RawFileName"] == 'a "b" & c.dng'
     assert renamed_sidecar(DARKTABLE, "a.dng", "dng") == DARKTABLE
+
+
+def test_thumbnails_that_are_never_closed_take_no_time_to_speak_of() -> None:
+    closed, unclosed = b"<xap:Thumbnails>old</xap:Thumbnails>", b"<xmp:Thumbnails>" * 60_000
+    begun = time.process_time()
+    assert reset_xmp(b"a" + closed + b"b" + closed + unclosed) == b"ab" + unclosed
+    assert time.process_time() - begun < 1  # at quadratic time, minutes
+
+
+def test_a_packet_beyond_the_limit_is_carried_over_as_it_is() -> None:
+    packet = EMPTY_XMP.replace(b"</rdf:RDF>", b'<rdf:Description xmlns:a="b" a:c="d"/></rdf:RDF>')
+    assert parsed(packet) is not None
+    assert parsed(packet + b" " * MAX_PACKET) is None
+    assert edited(packet + b" " * MAX_PACKET, lambda _: True) == packet + b" " * MAX_PACKET

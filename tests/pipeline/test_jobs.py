@@ -1,8 +1,10 @@
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
-from denoise_cli.errors import UnwritableFile, UsageError
+from denoise_cli.errors import UnreadableFile, UnwritableFile, UsageError
 from denoise_cli.pipeline.jobs import Job, check, plan
 
 
@@ -137,3 +139,60 @@ def test_a_name_that_stands_for_another_format_is_refused(target: str, kind: str
 @pytest.mark.parametrize(("target", "kind"), [("y.JPE", "jpeg"), ("y", "png"), ("y.2024", "tiff"), ("-", "webp")])
 def test_a_name_that_stands_for_no_other_format_gets_the_one_that_is_asked_for(target: str, kind: str) -> None:
     assert plan(made("x.dng"), target, kind=kind) == [Job(Path("x.dng"), Path(target), kind)]
+
+
+@pytest.mark.usefixtures("folder")
+class TestFolders:
+    def test_one_that_may_not_be_read_is_a_failure_and_the_rest_is_done(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        made("in/a.png", "in/closed/b.png", "in/open/c.png")
+        scandir = os.scandir
+
+        def refusing(path: str) -> object:  # permissions do not stop root, who may run this test
+            if Path(path).name == "closed":
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return scandir(path)
+
+        monkeypatch.setattr(os, "scandir", refusing)
+        jobs = plan(["in"], "out/", recursive=True)
+
+        assert {str(job.source) for job in jobs} == {"in/a.png", "in/closed", "in/open/c.png"}
+        with pytest.raises(UnreadableFile, match=r"^in/closed: cannot read: Permission denied$"):
+            check(jobs[0], overwrite=False)
+
+    def test_results_of_an_earlier_run_are_left_out(self) -> None:
+        made("in/a.png", "in/a-denoised.jpg", "in/b.dng", "in/b.dng-denoised.png", "in/alone-denoised.png")
+        heard: list[str] = []
+
+        jobs = plan(["in"], None, notice=heard.append)
+
+        assert targets(jobs) == {
+            "in/a.png": "in/a-denoised.png",
+            "in/b.dng": "in/b-denoised.png",
+            "in/alone-denoised.png": "in/alone-denoised-denoised.png",  # its photo is not here: it is one itself
+        }
+        assert heard == ["in: left out 2 photos: results of others here: name them to denoise them again"]
+
+    @pytest.mark.parametrize("output", ["in/out/", "./in/out/"])
+    def test_the_folder_for_the_results_is_left_out(self, output: str) -> None:
+        made("in/a.png", "in/sub/b.png", "in/out/a.png", "in/out/sub/b.png", "in/other/out/c.png")
+
+        jobs = plan(["in"], output, recursive=True)
+
+        assert {str(job.source) for job in jobs} == {"in/a.png", "in/sub/b.png", "in/other/out/c.png"}
+
+    def test_files_that_systems_leave_are_no_photos(self) -> None:
+        made("in/a.png", "in/._a.png", "in/.#a.png", "in/Thumbs.db")
+        heard: list[str] = []
+
+        assert targets(plan(["in"], "out/")) == {"in/a.png": "out/a.png"}
+        assert len(plan(["in/a.png", "in/Thumbs.db", "in/._a.png"], "out/", notice=heard.append)) == 1
+        assert [line.partition(":")[0] for line in heard] == ["in/Thumbs.db", "in/._a.png"]
+
+
+@pytest.mark.usefixtures("folder")
+def test_no_result_takes_the_place_of_another_photo() -> None:
+    jobs = plan(made("a.png", "a-denoised.png", "b.png"), None)
+
+    with pytest.raises(UnwritableFile, match=r"^a-denoised.png: is the input a-denoised.png: choose another"):
+        check(jobs[0], overwrite=True)
+    check(jobs[2], overwrite=True)

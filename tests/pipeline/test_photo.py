@@ -1,15 +1,17 @@
+import errno
 import os
 import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from denoise_cli.errors import UnreadableFile
+from denoise_cli.errors import UnreadableFile, UnwritableFile
 from denoise_cli.inference.denoiser import Denoiser, load_denoiser
 from denoise_cli.io import image
 from denoise_cli.io.photo import Photo
@@ -204,3 +206,42 @@ def test_a_dry_run_goes_on_after_a_failure(jobs: list[Job]) -> None:
     assert [result.error is None for result in results] == [False, True, True]
     assert all(result.dry_run for result in results)
     assert not any(job.target.exists() for job in jobs)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), ValueError("unforeseen"), OSError(5, "Input/output error")])
+@pytest.mark.parametrize("stage", ["model_for", "carry"])  # before and after a photo is denoised
+def test_whatever_happens_to_one_photo_the_others_are_denoised(
+    jobs: list[Job], monkeypatch: pytest.MonkeyPatch, stage: str, error: Exception
+) -> None:
+    original = getattr(photo, stage)
+
+    def failing(*arguments: Any, **options: Any) -> Any:
+        if jobs[1].source in arguments:
+            raise error
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(photo, stage, failing)
+    results = list(photo.run_all(jobs, load, SETTINGS, ignore))
+
+    assert [result.error is None for result in results] == [True, False, True]
+    assert str(results[1].error).startswith(f"{jobs[1].source}: ")
+    assert len(str(results[1].error).splitlines()) == 1
+
+
+def test_a_full_disk_ends_the_work_and_every_photo_has_a_result(
+    jobs: list[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(target: Path, *_: object) -> int:
+        raise UnwritableFile(target, "cannot write: No space left on device") from OSError(errno.ENOSPC, "full")
+
+    begun: list[str] = []
+    original = photo.model_for
+    monkeypatch.setattr(image, "write", full)
+    monkeypatch.setattr(photo, "model_for", lambda *args: begun.append(str(args[1])) or original(*args))
+    many = [replace(jobs[index % 3], target=Path(f"{index}.png")) for index in range(6)]
+    results = list(photo.run_all(many, load, SETTINGS, ignore))
+
+    assert len(results) == 6
+    assert all(result.error for result in results)
+    assert len(begun) <= 2  # the second is denoised while the first is written
+    assert "not denoised, since the disk was full" in str(results[-1].error)
