@@ -105,7 +105,7 @@ MODELS = {
     "mallenet-l": ModelSpec(MalleUNetConfig(96, blocks=2), "for drawings and strong colours; slower than m"),
     "mallenet-xl": ModelSpec(MalleNetConfig(144), "for a GPU, the paper's best"),
     "mallenet-r": ModelSpec(MalleNetConfig(16, block="residual"), "for photos straight from a camera", noise="camera"),
-    "mallenet-u": ModelSpec(MalleUNetConfig(32, levels=3), "like s, in two thirds of the time"),
+    "mallenet-u": ModelSpec(MalleUNetConfig(32, levels=3), "faster than s; told a level for each channel"),
     "mallenet-s-paper": ModelSpec(MalleNetConfig(16), "s with the paper's blocks"),
     "mallenet-m-paper": ModelSpec(MalleNetConfig(32), "m with the paper's blocks"),
     "mallenet-l-paper": ModelSpec(MalleNetConfig(64), "l as in the paper"),

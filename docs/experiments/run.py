@@ -30,6 +30,7 @@ from denoise_cli.evaluation.plots import plot_trade_off
 from denoise_cli.evaluation.samples import Sample, ShotReadNoise, WhiteNoise, add_gaussian_noise
 from denoise_cli.evaluation.scores import mean, score, score_all
 from denoise_cli.imaging.metrics import psnr
+from denoise_cli.imaging.noise import estimate_levels
 from denoise_cli.imaging.pixels import to_float
 from denoise_cli.imaging.windows import window
 from denoise_cli.inference.denoiser import Denoiser, denoiser_of, load_denoiser
@@ -61,6 +62,8 @@ PATCH = 64  # pixels: side of a crop
 CLIP_BATCH = 2  # crops
 CLIP_PATCH = 128  # pixels: side of a crop
 FRAMES = 5  # of a window
+UNEQUAL = ((14, 14, 14), (0, 0, 14), (5, 3, 25), (50, 0, 0))  # levels of R, G and B, of 255
+UNEQUAL_PHOTOS = 6
 TRIPOD_PHOTOS = 5
 TRIPOD_FRAMES = 9
 MEGAPIXEL_SIDE = 1024  # pixels
@@ -229,6 +232,27 @@ def _tripod_frames(photos: Sequence[Path], sigma: float) -> Iterator[Sample]:
             yield Sample(photo / str(index), clean, add_gaussian_noise(clean, sigma, index), sigma)
 
 
+def channels(bench: Bench) -> None:
+    """Remove noise that differs from channel to channel, whose levels are estimated, from photos of 8 bits."""
+    models = ("mallenet-r", "mallenet-s", "mallenet-m", "mallenet-u")
+    denoisers = {model: load_denoiser(model, "cpu") for model in models}
+    photos = find_photos([bench.data / "eval" / "cbsd68"])[:: bench.photos // UNEQUAL_PHOTOS][:UNEQUAL_PHOTOS]
+    _print_head("R, G, B", "noisy", *models)
+    for levels in UNEQUAL:
+        scores: dict[str, list[float]] = {name: [] for name in ("noisy", *models)}
+        rng = np.random.default_rng(0)
+        for path in photos:
+            clean = image.read(path).as_float()
+            noise = np.array(levels) / 255 * rng.standard_normal(clean.shape)
+            noisy = np.rint((clean + noise).clip(0, 1) * 255).astype(np.uint8)
+            scores["noisy"].append(psnr(to_float(noisy), clean))
+            for model, denoise in denoisers.items():
+                told = None if denoise.is_blind else estimate_levels(noisy, 255)
+                scores[model].append(psnr(to_float(denoise.denoise_stored(noisy, 255, told)), clean))
+        cells = [f"{statistics.mean(scores[name]):.2f}" for name in ("noisy", *models)]
+        print(f"| {', '.join(map(str, levels))} | {' | '.join(cells)} |", flush=True)
+
+
 def memory(_bench: Bench) -> None:
     """Measure the memory that kernels for a megapixel of features need in training (section 4.5, figure 10)."""
     _print_head("channels", *LAYERS)
@@ -342,6 +366,7 @@ EXPERIMENTS = {
     "pool": pool,
     "memory": memory,
     "one-kernel": one_kernel,
+    "channels": channels,
     "deformable": deformable,
     "clips": clips,
     "still": still,

@@ -132,6 +132,7 @@ def test_of_weights_that_a_user_made_the_file_says_their_own_checksum_and_no_lic
         ("mallenet-r", "sigma", "zeros: the network finds the noise level itself"),
         ("mallenet-v", "image", "(B, 15, H, W), float32: 5 noisy RGB frames of a clip, the one to denoise first"),
         ("mallenet-v-sensor", "image", "linear light"),
+        ("mallenet-u", "sigma", "the noise's standard deviation at each pixel and in each channel"),
         ("deformable-2d-quarter", "image", "multiples of 16"),
     ],
 )

@@ -17,7 +17,7 @@ BUDGETS: dict[str, tuple[MalleNetConfig | MalleUNetConfig, float]] = {
     "mallenet-s": (MalleNetConfig(width=16, block="residual", lean=True), 2.93),
     "mallenet-r": (MalleNetConfig(width=16, block="residual"), 29.11),
     "mallenet-m": (MalleNetConfig(width=32, block="residual"), 9.36),
-    "mallenet-u": (MalleUNetConfig(width=32), 2.93),
+    "mallenet-u": (MalleUNetConfig(width=32, levels=3), 2.93),
     "mallenet-s-paper": (MalleNetConfig(width=16, block="inverted"), 2.93),
     "mallenet-m-paper": (MalleNetConfig(width=32, block="inverted"), 9.36),
     "mallenet-l": (MalleUNetConfig(width=96, blocks=2), 33.47),
