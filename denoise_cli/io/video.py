@@ -49,6 +49,7 @@ STATED_DURATION = re.compile(r"\d+:\d\d:\d\d(\.\d+)?")  # a tag of Matroska's tr
 PACKETS_BEFORE_JUMP = 2
 PICTURE_FORMATS = ("gif", "apng", "webp")  # FFmpeg's names; those of other formats for pictures end in _pipe
 PICTURE_BRANDS = ("avif", "heic", "heix", "mif1", "mif2")  # of HEIF and AVIF, without those of animations
+WEBP_HEADER = 38  # bytes, up to and with the name of the chunk that says how an animation is shown
 TS_PACKETS = (188, 192, 204)  # bytes: plain, with times (M2TS), and with a checksum
 MATRIX_ONE = 1 << 16  # 1 in the fixed-point numbers of MP4's matrices
 
@@ -387,7 +388,9 @@ class Reader:
             return False
         with read_errors(self.path), self.reopened() as container:
             packets = (packet for packet in container.demux(container.streams[self.stream.index]) if packet.size)
-            return len(list(islice(packets, 2))) < 2
+            first = list(islice(packets, 2))
+        # FFmpeg reads an animated WebP as one packet, and may not decode it.
+        return len(first) < 2 and not any(b"ANIM" in bytes(packet)[:WEBP_HEADER] for packet in first)
 
     def _stands_for_video(self, stream: Any) -> bool:
         """Whether a stream is the still picture of an animation in AVIF, which players would show instead of it."""
