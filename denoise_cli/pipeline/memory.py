@@ -11,6 +11,7 @@ from pathlib import Path
 
 M_TRIM_THRESHOLD = -1  # from malloc.h
 M_MMAP_THRESHOLD = -3  # from malloc.h
+M_ARENA_MAX = -8  # from malloc.h
 LARGEST_INT = 2**31 - 1
 
 MEMINFO = Path("/proc/meminfo")
@@ -29,6 +30,10 @@ def keep_freed_memory() -> None:
     if libc is not None and hasattr(libc, "mallopt"):  # not in musl
         for parameter in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
             libc.mallopt(parameter, LARGEST_INT)
+        if _is_address_space_limited():
+            # glibc gives threads arenas of 64 MB of addresses, which it does not return: tiles of 256 pixels did not
+            # fit into 700 MB (`prlimit --as`), where with a single arena those of 832 do.
+            libc.mallopt(M_ARENA_MAX, 1)
 
 
 def return_freed_memory() -> None:
@@ -39,6 +44,12 @@ def return_freed_memory() -> None:
     libc = _libc()
     if libc is not None and hasattr(libc, "malloc_trim"):  # not in musl
         libc.malloc_trim(0)
+
+
+def _is_address_space_limited() -> bool:
+    import resource
+
+    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
 
 
 @contextmanager
