@@ -43,6 +43,9 @@ FLATTEST = 0.05  # share of a photo's blocks that are regarded as flat
 # factor at most for the flat blocks to be trusted.
 EVEN_SHARES = (0.01, 0.1)
 EVEN_RATIO = 1.3
+# Among few blocks, those of even texture such as leaves can agree so well by chance, and more is asked of them.
+FEW_BLOCKS = 400
+EVEN_SHARES_OF_FEW = (0.0, 0.15)
 HIDDEN_RATIO = 1.7  # flat blocks with this many times the deviation of the eigenvalues have noise that is not white
 UNEQUAL_RATIO = 2.0  # of two channels' levels, beyond which one level for all of them is not looked for
 MAX_FLAT_RATIO = 1.1  # limit of the estimate, times the flat blocks' deviation, which is uncertain by some percent
@@ -216,8 +219,9 @@ def estimate_levels(
     level = root_mean_square(levels)
     deviations = _deviations(blocks)
     low, high = np.quantile(deviations, EVEN_SHARES)
+    lowest, higher = np.quantile(deviations, EVEN_SHARES_OF_FEW) if len(blocks) < FEW_BLOCKS else (low, high)
     flat = deviations <= np.quantile(deviations, FLATTEST)
-    even = high < EVEN_RATIO * low
+    even = higher < EVEN_RATIO * lowest
     if even and deviations[flat].max() > HIDDEN_RATIO * level:
         return root_mean_square(_deviations(blocks[flat], GRAIN)) * same
     most = MAX_FLAT_RATIO * float(high)

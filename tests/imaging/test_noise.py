@@ -266,3 +266,23 @@ def test_channels_with_different_noise_have_its_root_mean_square(
     sigma = estimate_sigma(stored, 255) * 255
     assert sigma == pytest.approx(np.sqrt(np.mean(np.square(levels))), rel=0.2, abs=0.3)
     assert estimate_levels(stored, 255) * 255 == pytest.approx(np.array(levels), rel=0.2, abs=3)
+
+
+@pytest.mark.parametrize("side", [128, 192, 256])
+def test_the_level_of_small_pictures_does_not_jump(
+    shared_data: Path, side: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kinds = ("eval/cbsd68", "train/bsd432", "train/photos-1", "train/photos-2", "eval/clips", "train/clips")
+    ratios = []
+    for kind in kinds:
+        files = [path for path in sorted((shared_data / kind).rglob("*")) if image.is_photo(path)]
+        for path in files[:: len(files) // 17][:17]:
+            clean, rng = image.read(path).as_rgb8().astype(float), np.random.default_rng(len(ratios))
+            y, x = (rng.integers(0, length - side + 1) for length in clean.shape[:2])
+            clean = clean[y : y + side, x : x + side]
+            stored = np.clip(np.rint(clean + rng.normal(0, 10, clean.shape)), 0, 255).astype(np.uint8)
+            ratios.append(estimate_sigma(stored, 255) * 255 / (stored - clean).std())  # some noise is clipped
+    with capsys.disabled():
+        print(f"\nestimate / deviation on {len(ratios)} crops of {side}: {min(ratios):.2f} to {max(ratios):.2f}")
+    assert len(ratios) >= 100
+    assert 0.8 <= min(ratios) <= max(ratios) <= 1.2
