@@ -10,6 +10,7 @@
     ├── MissingDependency           1   a library that is not installed
     ├── DamagedWeights              1   a weight file that is missing, altered, or for another network
     ├── DeviceUnavailable           1   a device or precision that this machine lacks
+    │   └── CannotCompile           1   a network that OpenVINO does not compile here
     ├── OutOfMemory                 1   even the smallest unit of work does not fit
     └── TrainingError               1   a training run that cannot start or continue
 
@@ -72,6 +73,10 @@ class DamagedWeights(DenoiseError):
 
 class DeviceUnavailable(DenoiseError):
     """A device or precision that this machine does not have."""
+
+
+class CannotCompile(DeviceUnavailable):
+    """OpenVINO cannot compile a network on this machine, where PyTorch may run it."""
 
 
 class OutOfMemory(DenoiseError):

@@ -4,7 +4,7 @@ import re
 
 from denoise_cli import errors
 
-BRANCH = re.compile(r"^    ((?:[│ ] {3})*(?:[├└]── )?)(\w+) +(\d)", re.MULTILINE)
+BRANCH = re.compile(r"^    ((?:[│ ] {3})*(?:[├└]── )?)(\w+) +(\d+)", re.MULTILINE)
 STEP = 4  # characters that a class is indented more than its parent
 
 

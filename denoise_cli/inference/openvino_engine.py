@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from denoise_cli.errors import CannotCompile
 from denoise_cli.inference.device import Arithmetic
 from denoise_cli.inference.openvino_net import (
-    CannotCompile,
     Inference,
     InferenceByShape,
     VideoInference,

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from denoise_cli.errors import DeviceUnavailable, UnwritableFile
+from denoise_cli.errors import CannotCompile, UnwritableFile
 from denoise_cli.files import write_atomically
 from denoise_cli.inference.device import Arithmetic, count_threads, cpu_features, is_out_of_memory
 
@@ -55,10 +55,6 @@ MAX_SHAPES = 8  # for which a network is held; a clip whose frames are cut into 
 def is_available() -> bool:
     """Whether OpenVINO is installed."""
     return importlib.util.find_spec("openvino") is not None
-
-
-class CannotCompile(DeviceUnavailable):
-    """OpenVINO cannot compile a network on this machine, where PyTorch may run it."""
 
 
 def note_on_fallback(error: CannotCompile) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from denoise_cli.errors import CannotCompile
 from denoise_cli.imaging.torch_transfer import linear_to_srgb, srgb_to_linear
 from denoise_cli.inference import cuda_graph, openvino_conversion, openvino_net
 from denoise_cli.inference.device import Arithmetic
@@ -87,7 +88,7 @@ def load_engine(
     if compiles:
         try:
             return PyTorchEngine(prepare(load_net(model), torch_device, dtype), spec, torch_device, dtype)
-        except openvino_net.CannotCompile as error:
+        except CannotCompile as error:
             notes: tuple[str, ...] = (openvino_net.note_on_fallback(error),)
     else:
         notes = ()

@@ -100,7 +100,10 @@ def test_a_preview(cli: Cli, clip: Path, ffmpeg: FFmpeg) -> None:
         (("--codec", "mpeg4", "--crf", "-1"), "--crf -1: mpeg4 has no such setting"),
         (("--codec", "mpeg4", "--crf", "20"), "--crf 20: mpeg4 has no such setting"),
         (("--noise", "loud"), "--noise loud: expected auto or a number from 0 to 255"),
-        (("-o", "clip.gif"), "clip.gif: expected a name that ends in .mp4, .m4v, .mov, .mkv, .webm"),
+        (
+            ("-o", "clip.txt"),
+            "clip.txt: expected a name that ends in .mp4, .m4v, .mov, .mkv, .webm, .gif, .png, .apng, .webp, .avif",
+        ),
         (("-o", "-", "--resume"), "--resume: nothing is kept of what goes to standard output: name an output file"),
         (("-o", "-", "--format", "avi"), "--format avi: choose one of y4m, nut, mkv"),
         (("-o", "a.mkv", "--format", "mkv"), "--format mkv: only for standard output: leave it out, or write -o -"),

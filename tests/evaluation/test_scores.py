@@ -281,11 +281,11 @@ def test_the_frames_of_a_clip_are_those_that_denoise_video_writes(
 
 
 def test_however_long_a_clip_is_a_few_frames_are_held(rng: np.random.Generator) -> None:
-    frame = rng.random((64, 64, 3), np.float32)
+    frames = rng.random((30, 64, 64, 3), np.float32)  # none is a copy of another
     samples: list[ref[Sample]] = []
 
     def read() -> Iterator[Sample]:
-        for place in range(30):
+        for place, frame in enumerate(frames):
             sample = Sample(Path("clip") / str(place), frame, frame.copy(), 0.1)
             samples.append(ref(sample))
             yield sample

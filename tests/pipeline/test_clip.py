@@ -338,7 +338,7 @@ def test_targets_that_would_do_harm_are_refused(tmp_path: Path, ffmpeg: FFmpeg, 
         with pytest.raises(UnwritableFile, match=complaint):
             pipeline.run(source, target, denoise, Settings("mallenet-s"))
     with pytest.raises(UsageError, match="expected a name that ends in"):
-        pipeline.run(source, tmp_path / "b.gif", denoise, Settings("mallenet-s"))
+        pipeline.run(source, tmp_path / "b.txt", denoise, Settings("mallenet-s"))
     assert source.read_bytes() == before
     assert (tmp_path / "b.mp4").read_bytes() == b"precious"
 

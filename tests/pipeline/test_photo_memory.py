@@ -25,7 +25,7 @@ from denoise_cli.pipeline import photo
 from denoise_cli.pipeline.jobs import Job
 
 class Unchanged:
-    multiple, precision = 64, "float32"
+    multiple, precision, notes = 64, "float32", ()
     def __init__(self, spec):
         self.pictures = Tensors(torch.device("cpu")) if spec.space == "linear" else Arrays()
     def release_memory(self):
