@@ -57,7 +57,7 @@ def run() -> NoReturn:
     except (MemoryError, RuntimeError, ImportError) as error:
         if not _is_out_of_memory(error):
             raise
-        console.error("out of memory: this process may not use enough of it")
+        console.error("out of memory: the program needs more than this process may use")
         sys.exit(OutOfMemory.exit_code)
     except OSError as error:  # from the parser's own texts, such as --help
         if error.errno not in (errno.ENOSPC, errno.EBADF, errno.EIO):

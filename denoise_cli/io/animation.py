@@ -34,7 +34,6 @@ GIF_SHORTEST = 2 * GIF_TICK  # players show a frame that is shorter for 100 ms
 HDR_TRANSFERS = {16: "PQ", 18: "HLG"}  # H.273
 WEBP_ALPHA = 0x10  # the flag of transparency
 FOREVER = 0  # times that an animation is shown
-# Tags that say how a file was made, and nothing about what it shows.
 # Metadata that formats hold here, by the names of `Origin`.
 HELD: Mapping[str, tuple[str, ...]] = {
     "gif": (),
@@ -42,6 +41,7 @@ HELD: Mapping[str, tuple[str, ...]] = {
     "webp": ("icc", "exif", "xmp"),
     "avif": ("icc", "exif", "xmp"),
 }
+# Tags that say how a file was made, and nothing about what it shows.
 TECHNICAL_TAGS = ("major_brand", "minor_version", "compatible_brands", "encoder", "creation_time")
 # The palette is chosen for the whole clip. Diffused errors are far closer to the picture, as seen from a distance, than
 # an ordered pattern. They would flicker, but what does not change from frame to frame is not dithered anew.
@@ -99,16 +99,16 @@ def _frames(clip: Reader, first: Frame, kind: str) -> list[str]:
     if kind != "apng" and bits > 8:
         notes.append(f"{bits} bits become 8: {kind} holds no more here")
     if kind == "gif" and clip.codec != "gif":
-        notes.append("a GIF holds 256 colours: .webp and .png keep all")
+        notes.append("a GIF holds only 256 colours: .webp and .png keep them all")
         if clip.has_alpha:
-            notes.append("a GIF's pixels are transparent or not: .webp and .png keep all degrees")
+            notes.append("a GIF's pixels are either opaque or transparent: .webp and .png keep partial transparency")
     if kind == "gif" and 1 / clip.rate < GIF_SHORTEST:
         notes.append(f"{float(clip.rate):g} frames per second become 50: players show a faster GIF more slowly")
     if clip.codec in LOSSLESS and kind in ("webp", "avif") and not origin_of(clip.path).lossless:
-        notes.append(f"lossless {clip.codec} becomes {kind}, compressed with loss: .png keeps all")
+        notes.append(f"lossless {clip.codec} becomes {kind}, compressed with loss: .png stays lossless")
     aspect = clip.stream.sample_aspect_ratio
     if aspect and aspect != 1:
-        notes.append(f"pixels of {aspect.numerator}:{aspect.denominator} become square: an animation has no others")
+        notes.append(f"pixels of {aspect.numerator}:{aspect.denominator} become square: animations have no others")
     return notes
 
 
@@ -124,7 +124,7 @@ def _rest(clip: Reader, extension: str) -> list[str]:
     if lost:
         notes.append(f"not carried over to {kind}: {', '.join(name.upper() for name in lost)}")
     if kind == "avif" and origin.plays != FOREVER:
-        notes.append(f"shown for ever, not {origin.plays} times: Pillow writes AVIF in no other way")
+        notes.append(f"shown for ever, not {origin.plays} times: Pillow cannot limit the repetitions of an AVIF")
     return notes
 
 

@@ -100,7 +100,7 @@ class ModelSpec:
 
 # Dense blocks replace the paper's inverted bottlenecks if they are both better and faster: docs/models.md.
 MODELS = {
-    "mallenet-s": ModelSpec(MalleNetConfig(16, block="residual", lean=True), "the fastest"),
+    "mallenet-s": ModelSpec(MalleNetConfig(16, block="residual", lean=True), "fast"),
     "mallenet-m": ModelSpec(MalleNetConfig(32, block="residual"), "finer detail than s, three times as long"),
     "mallenet-l": ModelSpec(MalleUNetConfig(96, blocks=2), "for drawings and strong colours; slower than m"),
     "mallenet-xl": ModelSpec(MalleNetConfig(144), "for a GPU, the paper's best"),

@@ -432,7 +432,8 @@ def _faults(clip: Reader, cut_off: bool) -> list[str]:
     """A line for everything that was wrong with the clip, once it has been read."""
     notes = []
     if clip.jumps:
-        notes.append(f"the clock jumps back {len(clip.jumps)} times: times go on from where they were")
+        times = "once" if len(clip.jumps) == 1 else f"{len(clip.jumps)} times"
+        notes.append(f"the clock jumps back {times}: times go on from where they were")
     if clip.damaged:
         notes.append(f"left out {clip.damaged} damaged packets")
     if clip.incomplete:
