@@ -191,7 +191,8 @@ def test_a_comparison_of_a_pipe(
 def test_what_is_no_clip_is_said_in_one_line(through: Through, tmp_path: Path, ffmpeg: FFmpeg) -> None:
     with pytest.raises(UnreadableFile, match=r"^-: no data came: the program before it may have failed$"):
         through(b"")
-    expected = r"^-: cannot be read as video \(.*\): expected YUV4MPEG2 or NUT, such as from  ffmpeg -i CLIP -f nut -$"
+    source = "YUV4MPEG2 or NUT, such as from  ffmpeg -i CLIP -c:v rawvideo -f nut -"
+    expected = rf"^-: cannot be read as video \(.*\): expected {source}$"
     for data in (b"nothing of the kind", f"ffconcat version 1.0\nfile {ffmpeg.make(tmp_path / 'a.mkv')}\n".encode()):
         with pytest.raises(UnreadableFile, match=expected):
             through(data)
