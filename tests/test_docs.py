@@ -83,3 +83,10 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     reference = (tmp_path / "api.html").read_text(encoding="utf-8")
     assert 'id="denoise_cli.load_denoiser"' in reference
     assert "Noise level" in (tmp_path / "architecture.html").read_text(encoding="utf-8")
+
+
+def test_every_guarantee_is_held_by_a_test_that_exists() -> None:
+    held = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text_of("docs/guarantees.md"))
+    assert len(held) > 20
+    for page, test in held:
+        assert f"def {test}(" in text_of(page), (page, test)
