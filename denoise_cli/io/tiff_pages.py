@@ -107,7 +107,10 @@ def check(page: tifffile.TiffPage, max_pixels: int, length: int) -> None:
         raise ValueError(f"{page.imagedepth} slices of a volume: split it into single pictures")
     # tifffile fills segments that are missing with black, and the JPEG decoder fills missing data with grey.
     what, count = "tiles" if page.is_tiled else "strips", math.prod(page.chunked)
-    present = sum(start > 0 and size > 0 for start, size in zip(page.dataoffsets, page.databytecounts, strict=False))
+    if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and not TRANSPARENCY & set(page.extrasamples):
+        count = count * (page.samplesperpixel - len(page.extrasamples)) // page.samplesperpixel  # the rest is left out
+    segments = list(zip(page.dataoffsets, page.databytecounts, strict=False))[:count]
+    present = sum(start > 0 and size > 0 for start, size in segments)
     if present < count:
         raise ValueError(f"{count - present} of its {count} {what} are missing: it is damaged")
     if any(start + size > length for start, size in zip(page.dataoffsets, page.databytecounts, strict=False)):

@@ -577,6 +577,19 @@ def test_strips_and_tiles_that_are_missing_are_damage_and_not_black(
         read_bytes(buffer.getvalue(), ".tif")
 
 
+def test_a_plane_that_is_left_out_anyway_may_be_missing(rng: np.random.Generator, read_bytes: Read) -> None:
+    buffer = BytesIO()
+    planes = (rng.random((4, 64, 48)) * 250).astype(np.uint8)
+    tifffile.imwrite(buffer, planes, photometric="rgb", planarconfig="separate", extrasamples=["unspecified"])
+    buffer.seek(0)
+    with tifffile.TiffFile(buffer, mode="r+b") as file:
+        tag = file.pages[0].aspage().tags["StripByteCounts"]
+        tag.overwrite((*tag.value[:-1], 0))
+    photo = read_bytes(buffer.getvalue(), ".tif")
+    np.testing.assert_array_equal(photo.pixels, planes[:3].transpose(1, 2, 0))
+    assert photo.alpha is None
+
+
 def test_a_list_of_strips_that_is_too_short_is_damage(rng: np.random.Generator, read_bytes: Read) -> None:
     buffer = BytesIO()
     tifffile.imwrite(buffer, rng.random((64, 48)).astype(np.float32), compression="lzw", rowsperstrip=16)
