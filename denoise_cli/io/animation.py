@@ -21,7 +21,8 @@ from denoise_cli.io.encode import Encoding, write_errors
 from denoise_cli.io.playlists import url
 from denoise_cli.io.png import SIGNATURE, chunks_of
 from denoise_cli.io.program import run_ffmpeg
-from denoise_cli.io.video import RGB_MATRIX, Frame, Reader
+from denoise_cli.io.video import Reader
+from denoise_cli.io.video_frame import RGB_MATRIX, Frame
 from denoise_cli.io.whole_copy import TIMING, WEBP_FLAGS
 
 # By extension: the kind of animation.

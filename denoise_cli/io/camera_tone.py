@@ -37,7 +37,7 @@ def _eight_bits(pixels: np.ndarray) -> NDArray[np.uint8]:
     if pixels.dtype == np.uint16:
         # Rounded, and much faster than by way of floating point.
         return ((np.minimum(pixels, 65535 - 128) + np.uint16(128)) // np.uint16(257)).astype(np.uint8)
-    return convert(pixels, np.dtype(np.uint8))  # type: ignore[return-value]
+    return convert(pixels, np.dtype(np.uint8)).astype(np.uint8, copy=False)
 
 
 def _toned(values: np.ndarray, curve: Curve) -> np.ndarray:

@@ -13,7 +13,7 @@ from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 
 from denoise_cli.imaging.yuv import Layout, convert
-from denoise_cli.io.video import SUBSAMPLINGS, Frame, chroma_shifts, has_alpha, is_full_range, planes_of
+from denoise_cli.io.video_frame import SUBSAMPLINGS, Frame, chroma_shifts, has_alpha, is_full_range, planes_of
 
 UNSPECIFIED = 2  # H.273's number of matrices, primaries and transfer functions that are not stated
 RGB_MATRIX = 0

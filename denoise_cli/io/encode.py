@@ -20,7 +20,8 @@ from denoise_cli.errors import ClosedPipe, UnwritableFile, UsageError
 from denoise_cli.io.conversion import colours_in, converted
 from denoise_cli.io.pipes import PIPE, PipeWriter
 from denoise_cli.io.playlists import url
-from denoise_cli.io.video import CONTENT_LIGHT, MASTERING_DISPLAY, Frame, Reader, chroma_shifts, has_alpha
+from denoise_cli.io.video import Reader
+from denoise_cli.io.video_frame import CONTENT_LIGHT, MASTERING_DISPLAY, Frame, chroma_shifts, has_alpha
 
 # By extension: FFmpeg's name for the container, and the encoders whose video it can hold, the default first.
 CONTAINERS: Mapping[str, tuple[str, tuple[str, ...]]] = {

@@ -18,7 +18,8 @@ from denoise_cli.io.data_tracks import add_tracks
 from denoise_cli.io.encode import Encoding, timing_options, write_errors
 from denoise_cli.io.playlists import url
 from denoise_cli.io.program import run_ffmpeg
-from denoise_cli.io.video import ALPHA_DECODERS, Reader, has_alpha, read_errors
+from denoise_cli.io.video import ALPHA_DECODERS, Reader, read_errors
+from denoise_cli.io.video_frame import has_alpha
 
 LIMITED_RANGE = 1  # FFmpeg's AVCOL_RANGE_MPEG
 # Encoders only mark full range in their streams. These filters mark limited range, if the source does.

@@ -9,7 +9,8 @@ import av
 from denoise_cli.errors import UnreadableFile, UnwritableFile, UsageError
 from denoise_cli.io.conversion import UNSPECIFIED, usual_matrix
 from denoise_cli.io.encode import CONTAINERS, RAW_ENCODER, Encoding, Writer, codec_of
-from denoise_cli.io.video import SUBSAMPLINGS, Frame, Reader, chroma_shifts, has_alpha
+from denoise_cli.io.video import Reader
+from denoise_cli.io.video_frame import SUBSAMPLINGS, Frame, chroma_shifts, has_alpha
 
 MATRIX_NAMES = {1: "BT.709", 4: "FCC", 5: "BT.601", 6: "BT.601", 7: "SMPTE 240M", 9: "BT.2020", 10: "BT.2020 CL"}
 USUAL_SITING = "left"  # where chroma lies if nothing is stated

@@ -14,7 +14,8 @@ from denoise_cli.files import move_into_place, write_atomically
 from denoise_cli.io.animation import write as write_animation
 from denoise_cli.io.encode import Encoding, Writer
 from denoise_cli.io.mux import Tracks, assemble, count_frames, join
-from denoise_cli.io.video import Frame, Reader
+from denoise_cli.io.video import Reader
+from denoise_cli.io.video_frame import Frame
 
 SEGMENT_LENGTH = 240  # frames: the most that a kill can cost
 CHECK_DURATION = 1.0  # seconds of the source that are copied to check the container

@@ -34,7 +34,8 @@ from denoise_cli.io.pipes import EXPECTED, PIPE, is_terminal
 from denoise_cli.io.probe import settle
 from denoise_cli.io.segments import Segments, segments_folder, write_all
 from denoise_cli.io.tracks import choose_tracks, container_for
-from denoise_cli.io.video import Frame, Reader
+from denoise_cli.io.video import Reader
+from denoise_cli.io.video_frame import Frame
 from denoise_cli.models.registry import checksum_of
 from denoise_cli.pipeline.frames import find_noise
 from denoise_cli.pipeline.grain import RemovedGrain

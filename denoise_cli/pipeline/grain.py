@@ -9,7 +9,7 @@ from denoise_cli.errors import UsageError
 from denoise_cli.imaging.film_grain import GrainFit, holds_grain
 from denoise_cli.io import grain_table
 from denoise_cli.io.grain_table import Entry
-from denoise_cli.io.video import Frame
+from denoise_cli.io.video_frame import Frame
 from denoise_cli.pipeline.scenes import CutDetector
 
 

@@ -189,8 +189,10 @@ def _refuse_if_full(job: Job, full: UnwritableFile | None) -> None:
 def _full_disk(outcome: Future[Result]) -> UnwritableFile | None:
     """The error of a photo that was not written because a disk is full, if it is one."""
     error = outcome.exception()
-    cause = error.__cause__ if isinstance(error, UnwritableFile) else None
-    return error if isinstance(cause, OSError) and cause.errno in FULL_DISK else None  # type: ignore[return-value]
+    if not isinstance(error, UnwritableFile):
+        return None
+    cause = error.__cause__
+    return error if isinstance(cause, OSError) and cause.errno in FULL_DISK else None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from denoise_cli.io.video import Frame
+from denoise_cli.io.video_frame import Frame
 from denoise_cli.pipeline.clip import denoised
 
 H, W = 72, 128
