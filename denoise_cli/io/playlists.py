@@ -29,6 +29,7 @@ OPENS_ITSELF: Any = (
     Flags.no_file.value
 )  # a flag of formats that get a name, not a file, such as image sequences and devices
 LOCAL = ("file", "crypto", "data")  # FFmpeg's protocols without a network; playlists use the last two for keys
+STILL = "is a still picture, not a clip: use denoise image"
 REFUSAL = "not on whitelist"  # part of FFmpeg's message about a format that was not allowed
 
 
@@ -40,7 +41,7 @@ def open_input(path: Path, allow_playlists: bool = False) -> InputContainer:
         allow_playlists: whether local files that it names may be opened, too.
 
     Raises:
-        UnreadableFile: it names other files, and `allow_playlists` is false.
+        UnreadableFile: it names other files, and `allow_playlists` is false; or it is a still picture.
         av.FFmpegError: it cannot be read.
     """
     options = input_options(allow_playlists)
@@ -49,6 +50,8 @@ def open_input(path: Path, allow_playlists: bool = False) -> InputContainer:
     except av.ArgumentError:
         if not _is_refused(path, options):
             raise
+    if _is_picture(path):
+        raise UnreadableFile(path, STILL)
     raise UnreadableFile(path, "names other files, as playlists do, which are not opened: add --allow-playlists")
 
 
@@ -84,6 +87,19 @@ def _single_files() -> str:
         if not form.flags & OPENS_ITSELF and not PLAYLISTS & set(form.name.split(",")):
             names.append(form.name)
     return ",".join(names)
+
+
+def _is_picture(path: Path) -> bool:
+    """Whether a file is a picture; FFmpeg takes some, by their names, for the first of a sequence of files."""
+    from PIL import Image  # only for files that are refused
+
+    try:
+        Image.open(path).close()
+    except Image.DecompressionBombError:
+        return True
+    except (OSError, ValueError, SyntaxError):
+        return False
+    return True
 
 
 def _is_refused(path: Path, options: dict[str, str]) -> bool:

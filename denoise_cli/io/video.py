@@ -21,7 +21,7 @@ from denoise_cli.io import whole_copy
 from denoise_cli.io.clock import Clock
 from denoise_cli.io.limits import MAX_PIXELS, refuse_too_large
 from denoise_cli.io.pipes import EXPECTED, PIPE, PROBING, PipeReader
-from denoise_cli.io.playlists import input_options, open_input, program_options
+from denoise_cli.io.playlists import STILL, input_options, open_input, program_options
 from denoise_cli.io.video_frame import Frame, has_alpha
 
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
@@ -252,7 +252,7 @@ class Reader:
         if context is None:
             return "holds video that this build of FFmpeg cannot decode"
         if self._is_still():
-            return "is a still picture, not a clip: use denoise image"
+            return STILL
         try:
             refuse_too_large((self.stream.width, self.stream.height), MAX_PIXELS)
         except ValueError as error:

@@ -104,8 +104,13 @@ def test_no_network_is_used(
 def test_an_image_sequence_is_not_opened_by_a_file_named_like_its_pattern(tmp_path: Path, ffmpeg: FFmpeg) -> None:
     ffmpeg.make(tmp_path / "a%d.png", frames=3)
     (tmp_path / "a%d.png").write_bytes((tmp_path / "a1.png").read_bytes())
-    with pytest.raises(UnreadableFile, match="names other files"):
+    with pytest.raises(UnreadableFile, match="is a still picture"):
         Reader(tmp_path / "a%d.png")
+
+
+def test_a_photo_that_ffmpeg_takes_for_a_sequence_is_no_clip() -> None:
+    with pytest.raises(UnreadableFile, match="is a still picture, not a clip: use denoise image"):
+        Reader(Path(__file__).parents[2] / "docs" / "images" / "noisy.jpg")
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.gif", "a.webp", "a.tiff", "a.bmp", "a.avif", "a.heic"])
