@@ -139,7 +139,7 @@ class PhotoNoise:
         else:
             clean = self.crops.draw(rng, patch)
             if kind < CAMERA_SHARE + WHITE_SHARE:
-                noisy, clean = _stored(clean, _white_noise(clean, self.sigma_max, rng), rng)
+                noisy, clean = _stored(clean, white_noise(clean, self.sigma_max, rng), rng)
             elif kind < CAMERA_SHARE + WHITE_SHARE + GRAIN_SHARE:
                 noisy, clean = _stored(clean, film_grain(clean, rng), rng)
             else:
@@ -237,7 +237,17 @@ def film_grain(clean: Array, rng: np.random.Generator) -> Array:
     return drawn
 
 
-def _white_noise(clean: Array, sigma_max: float, rng: np.random.Generator) -> Array:
+def white_noise(clean: Array, sigma_max: float, rng: np.random.Generator) -> Array:
+    """Draw white noise; in some pictures it differs from channel to channel.
+
+    Args:
+        clean: (H, W, 3).
+        sigma_max: the strongest, as a standard deviation in the picture's unit.
+        rng: random numbers, also for the strength.
+
+    Returns:
+        The same shape, to be added.
+    """
     sigma = sigma_max * rng.random() ** 1.5  # weak noise is more frequent
     if rng.random() < UNEQUAL_SHARE:
         sigma = sigma * rng.random(clean.shape[-1])

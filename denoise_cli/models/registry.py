@@ -113,6 +113,13 @@ MODELS = {
         MalleNetConfig(48, block="residual", kernel=3), "r as in the paper, 3x3 kernels", noise="camera"
     ),
     "mallenet-v": ModelSpec(MalleNetVideoConfig(16), "for clips: like s, on merged frames", window=5, any_window=True),
+    "mallenet-vr": ModelSpec(
+        MalleNetVideoConfig(32, blind=True),
+        "for clips straight from a camera",
+        window=5,
+        any_window=True,
+        noise="camera",
+    ),
     "mallenet-v-sensor": ModelSpec(
         MalleNetVideoConfig(16),
         "v for a sensor's noise, in linear light",

@@ -60,15 +60,17 @@ class MalleUNetConfig:
 
     Attributes:
         width: f, the channels of the finest level; the predictors of the kernels have half as many.
-        channels: channels of the input, all of which are denoised.
+        channels: of the picture, all of which are denoised.
+        guides: channels of the input behind them, which only inform.
         blocks: before each MalleConv, and as many behind it.
-        levels: channels of the level map: 1, or as many as the input has.
+        levels: channels of the level map: 1, or as many as the picture has.
     """
 
     width: int
     channels: int = 3
     blocks: int = 1
     levels: int = 1
+    guides: int = 0
 
     def build(self) -> "MalleUNet":
         """A network with fresh weights."""
@@ -82,14 +84,16 @@ class MalleNetVideoConfig:
     """One variant of the MalleNet for clips.
 
     Attributes:
-        width: of the MalleNet.
-        trust_width: channels of the network that predicts how far to trust a neighbour.
+        width: of the network that removes the noise left after merging: a MalleNet or, if blind, a MalleUNet.
+        trust_width: channels of the networks that predict how far to trust a neighbour and, if blind, the noise level.
+        blind: whether the network is given no noise level, and predicts one.
         follows_motion: whether neighbours are aligned by their motion; otherwise the same pixel of each is used, for
             comparison.
     """
 
     width: int = 16
     trust_width: int = 16
+    blind: bool = False
     follows_motion: bool = True
 
     def build(self) -> "MalleNetVideo":

@@ -2,7 +2,8 @@
 
 Motion gives the position at which to sample a neighbouring frame. How far to trust each sample is predicted on a grid
 of a sixteenth of the pixels, as a curve over the difference at a pixel; the curves are sliced and applied on the fly.
-A MalleNet that is given the noise level left after merging removes the remaining noise.
+A MalleNet or a MalleUNet that is given the noise level left after merging removes the remaining noise. A blind network
+predicts the level itself, on a grid too, from how much there is of fine detail and of change from frame to frame.
 
 Sources: Jiang et al., "Fast and High-quality Image Denoising via Malleable Convolutions" (2022), for the grid and the
 MalleNet; Xu, Li, Sun, "Learning Deformable Kernels for Image and Video Denoising" (2019), for a kernel whose points
@@ -15,8 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from denoise_cli.nets.configs import MALLENET_MULTIPLE, MalleNetConfig, MalleNetVideoConfig
+from denoise_cli.nets.configs import MALLENET_MULTIPLE, MalleNetConfig, MalleNetVideoConfig, MalleUNetConfig
 from denoise_cli.nets.mallenet import MalleNet
+from denoise_cli.nets.malleunet import MalleUNet
 from denoise_cli.nets.residual import NoisePredictor, ResidualBlock, conv, layer, zeroed
 from denoise_cli.ops.motion import align, box_blur, repeated, summed
 
@@ -24,6 +26,10 @@ CELL = 4  # pixels, the side of a cell of the grid
 NOISE_FLOOR = 2 / 255  # added to sigma, so that a noise-free clip causes no division by zero
 MAX_SQUARE = 100.0  # squared difference in units of the noise's variance; larger ones need not be distinguished
 EPSILON = 1e-6  # added below a square root, whose slope at zero is infinite
+LEVEL_RANGE = (0.25 / 255, 0.5)  # of the predicted noise level
+SIZES = (1, 2, 4)  # pixels, of which the means are looked at
+UNRELATED = 0.05  # half the mean square of the difference between frames that have nothing in common
+LAPLACIAN_GAIN = 6  # of second differences down and across, on white noise: Immerkaer, "Fast Noise Variance Estimation"
 
 
 class MalleNetVideo(nn.Module):
@@ -38,7 +44,12 @@ class MalleNetVideo(nn.Module):
         super().__init__()
         self.config = config
         self.trust = Trust(config.trust_width)
-        self.finish: NoisePredictor = MalleNet(MalleNetConfig(config.width, block="residual", channels=6))
+        self.level = LevelPredictor(config.trust_width) if config.blind else None
+        self.finish: NoisePredictor
+        if config.blind:
+            self.finish = MalleUNet(MalleUNetConfig(config.width, guides=3))
+        else:
+            self.finish = MalleNet(MalleNetConfig(config.width, block="residual", channels=6))
 
     def forward(self, clip: Tensor, sigma: Tensor) -> Tensor:
         """Denoise the first frame.
@@ -46,7 +57,8 @@ class MalleNetVideo(nn.Module):
         Args:
             clip: (B, 3*T, H, W), noisy RGB frames, one after another, nominally [0, 1], not clipped; H and W multiples
                 of `multiple`.
-            sigma: (B, 1, H, W), the standard deviation of the noise at each pixel of all frames, in the clip's unit.
+            sigma: (B, 1, H, W), the standard deviation of the noise at each pixel of all frames, in the clip's unit;
+                without effect on a blind network.
 
         Returns:
             (B, 3, H, W), not clipped.
@@ -59,6 +71,8 @@ class MalleNetVideo(nn.Module):
         # Contiguous planes halve the time of sampling compared with channels-last.
         frames = clip.contiguous().view(B, -1, 3, H, W).transpose(0, 1)
         frame, others = frames[0], frames[1:].flatten(0, 1)
+        if self.level is not None:
+            sigma = self.level(frame, others)
         merged, level = self.merge(frame, others, sigma) if len(others) else (frame, sigma)
         return merged - self.finish.noise(torch.cat([merged, frame], dim=1), level)
 
@@ -84,22 +98,90 @@ class MalleNetVideo(nn.Module):
         return merged, sigma * (1 + summed(weights.square(), n)).sqrt() / total
 
     @torch.no_grad()
-    def start_from(self, net: MalleNet) -> None:
-        """Initialise the MalleNet with the weights of an image denoiser; the merged frame takes the photo's place.
+    def start_from(self, net: MalleNet | MalleUNet) -> None:
+        """Initialise the last network with the weights of an image denoiser; the merged frame takes the photo's place.
 
         Raises:
-            ValueError: it is not a MalleNet of the same width with residual blocks.
+            ValueError: it is not a MalleNet of the same width with residual blocks or, if this network is blind, not a
+                MalleUNet of the same width with one block in each place.
         """
-        if net.config != MalleNetConfig(self.config.width, block="residual"):
-            raise ValueError(f"expected a MalleNet of width {self.config.width}, got {net.config}")
+        expected: MalleNetConfig | MalleUNetConfig = MalleNetConfig(self.config.width, block="residual")
+        if self.config.blind:
+            expected = MalleUNetConfig(self.config.width, levels=net.levels)
+        if net.config != expected:
+            raise ValueError(f"expected the weights of {expected}, got {net.config}")
         source = net.state_dict()
         for name, tensor in self.finish.state_dict().items():
             weights = source[name]
             if weights.shape != tensor.shape:  # a first convolution; here its inputs are merged, frame and level
-                widened = torch.zeros_like(tensor)
-                widened[:, : weights.shape[1] - 1], widened[:, -1:] = weights[:, :-1], weights[:, -1:]
-                weights = widened
+                picture, levels = weights[:, : -net.levels], weights[:, -net.levels :]
+                weights = torch.zeros_like(tensor)
+                weights[:, : picture.shape[1]], weights[:, -1] = picture, levels.sum(dim=1)
             tensor.copy_(weights)
+
+
+class LevelPredictor(nn.Module):
+    """Predicts the level of the noise at each pixel of a frame, which may be soft, coarse or compressed.
+
+    It begins with the usual estimate for white noise: the lower of the fine detail and the change from frame to frame.
+    Convolutions that start at zero correct it for each cell; they see the same at several sizes, and in brightness and
+    colour.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        seen = 2 * len(SIZES) + 2 + 3
+        self.judge = nn.Sequential(
+            layer(seen, channels), ResidualBlock(channels), ResidualBlock(channels), zeroed(conv(channels, 1))
+        )
+
+    def forward(self, frame: Tensor, others: Tensor) -> Tensor:
+        """The standard deviation of the noise, (B, 1, H, W), in the frames' unit.
+
+        Args:
+            frame: (B, 3, H, W).
+            others: n neighbours, or none, not aligned, (n * B, 3, H, W), one after another.
+        """
+        squares = [part for size in SIZES for part in _detail(F.avg_pool2d(frame, size), CELL // size)]
+        fine = (squares[0] + 2 * squares[1]) / 3  # the mean over three channels
+        changes = [torch.full_like(fine, UNRELATED), torch.full_like(fine, UNRELATED)]
+        if len(others):
+            n = others.shape[0] // frame.shape[0]
+            difference = repeated(frame, n) - others
+            coarse = F.avg_pool2d(difference, CELL)
+            changes = [_least(F.avg_pool2d(difference.square().mean(dim=1, keepdim=True), CELL), n) / 2]
+            changes.append(_least(coarse.mean(dim=1, keepdim=True).square(), n) / 2)
+        start = (box_blur(torch.minimum(fine, changes[0]), 5) + EPSILON).sqrt()
+        seen = [0.5 * torch.log(box_blur(part, 3) + EPSILON) for part in [*squares, *changes]]
+        correction = self.judge(torch.cat([*seen, F.avg_pool2d(frame, CELL)], dim=1)).float()
+        level = (start * torch.exp(correction.clamp(-5, 5))).clamp(*LEVEL_RANGE)
+        return F.interpolate(level, size=frame.shape[-2:], mode="bilinear")
+
+
+def _detail(image: Tensor, cell: int) -> list[Tensor]:
+    """The mean squares of the fine detail in each cell, of brightness and of the two dimensions of colour.
+
+    Args:
+        image: (B, 3, h, w).
+        cell: the side of a cell in pixels.
+
+    Returns:
+        Two of (B, 1, h / cell, w / cell), each the variance of white noise that is equal in three channels, as
+        brightness and colour would be on their own.
+    """
+    for dim in (-2, -1):
+        rows = F.pad(image, [1, 1, 0, 0] if dim == -1 else [0, 0, 1, 1], mode="replicate")
+        middle = rows.narrow(dim, 1, image.shape[dim])
+        image = rows.narrow(dim, 0, image.shape[dim]) - 2 * middle + rows.narrow(dim, 2, image.shape[dim])
+    image = image / LAPLACIAN_GAIN
+    brightness = image.mean(dim=1, keepdim=True)
+    parts = 3 * brightness.square(), 1.5 * (image - brightness).square().mean(dim=1, keepdim=True)
+    return [F.avg_pool2d(part, cell) for part in parts]
+
+
+def _least(images: Tensor, n: int) -> Tensor:
+    """The least of n batches that follow one another: (n * B, C, h, w) to (B, C, h, w)."""
+    return images.unflatten(0, (n, -1)).amin(dim=0)
 
 
 class Trust(nn.Module):

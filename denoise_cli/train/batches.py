@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from denoise_cli.data.clip_noise import ClipNoise
 from denoise_cli.data.clips import Mixture, MovingPhotos, find_clips, windows
 from denoise_cli.data.drawings import Drawings
 from denoise_cli.data.examples import (
@@ -79,7 +80,7 @@ def find_examples(data: Sequence[Path], spec: ModelSpec, scratch: Path, recipe: 
 def examples_of(crops: Source, spec: ModelSpec) -> Examples:
     """Clean crops with simulated noise, of the kind that a model learns to remove."""
     if spec.noise == "camera":
-        return PhotoNoise(crops, spec.sigma_max)
+        return PhotoNoise(crops, spec.sigma_max) if spec.window == 1 else ClipNoise(crops, spec.sigma_max)
     if spec.space == "mosaic":
         return MosaicNoise(crops)
     if spec.space == "xtrans":

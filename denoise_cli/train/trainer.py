@@ -211,8 +211,8 @@ class Trainer:
 
     def _load_start(self, start: str) -> None:
         source = load_net(start)
-        is_alike = isinstance(source, MalleNet) and isinstance(self.net, MalleNet | MalleNetVideo)
-        if not is_alike and not (isinstance(source, MalleUNet) and isinstance(self.net, MalleUNet)):
+        is_alike = isinstance(source, MalleNet | MalleUNet) and isinstance(self.net, type(source) | MalleNetVideo)
+        if not is_alike:
             load_weights(self.net, source.state_dict(), start)
             return
         try:
