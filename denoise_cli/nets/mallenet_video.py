@@ -105,11 +105,14 @@ class MalleNetVideo(nn.Module):
             ValueError: it is not a MalleNet of the same width with residual blocks or, if this network is blind, not a
                 MalleUNet of the same width with one block in each place.
         """
-        expected: MalleNetConfig | MalleUNetConfig = MalleNetConfig(self.config.width, block="residual")
+        width = self.config.width
+        expected: MalleNetConfig | MalleUNetConfig = MalleNetConfig(width, block="residual")
+        name = f"MalleNet of width {width} with residual blocks"
         if self.config.blind:
-            expected = MalleUNetConfig(self.config.width, levels=net.levels)
+            expected = MalleUNetConfig(width, levels=net.levels)
+            name = f"MalleUNet of width {width} with one block in each place"
         if net.config != expected:
-            raise ValueError(f"expected the weights of {expected}, got {net.config}")
+            raise ValueError(f"expected a {name}, got {net.config}")
         source = net.state_dict()
         for name, tensor in self.finish.state_dict().items():
             weights = source[name]

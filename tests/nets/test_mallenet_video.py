@@ -3,8 +3,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from denoise_cli.nets.configs import MalleNetConfig, MalleNetVideoConfig
-from denoise_cli.nets.mallenet_video import MalleNetVideo, Trust
+from denoise_cli.nets.configs import MalleNetConfig, MalleNetVideoConfig, MalleUNetConfig
+from denoise_cli.nets.mallenet_video import LevelPredictor, MalleNetVideo, Trust
 
 
 @pytest.fixture
@@ -46,6 +46,44 @@ def test_it_starts_from_a_network_of_its_width_only() -> None:
     net = MalleNetVideoConfig(width=4, trust_width=4).build()
     with pytest.raises(ValueError, match="expected a MalleNet of width 4"):
         net.start_from(MalleNetConfig(width=8, block="residual").build())
+    blind = MalleNetVideoConfig(width=8, trust_width=4, blind=True).build()
+    with pytest.raises(ValueError, match="expected a MalleUNet of width 8"):
+        blind.start_from(MalleUNetConfig(width=8, blocks=2).build())
+
+
+@torch.no_grad()
+def test_a_blind_network_denoises_a_frame_alone_as_a_photo_of_the_level_that_it_predicts() -> None:
+    photo_net = MalleUNetConfig(width=8, levels=3).build()
+    for parameter in photo_net.parameters():
+        parameter.add_(torch.randn_like(parameter), alpha=0.05)
+    net = MalleNetVideoConfig(width=8, trust_width=4, blind=True).build()
+    net.start_from(photo_net)
+    image = 0.5 + 0.1 * torch.randn(1, 3, 64, 64)
+    predicted = LevelPredictor(4)(image, image[:0])
+    torch.testing.assert_close(net(image, level(image)), photo_net(image, predicted), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("sigma", [2 / 255, 10 / 255, 60 / 255])
+@pytest.mark.parametrize("n", [0, 1, 4])
+@torch.no_grad()
+def test_the_predicted_level_begins_with_that_of_white_noise(sigma: float, n: int) -> None:
+    rng = torch.Generator().manual_seed(0)
+    slope = torch.linspace(0.2, 0.8, 96).expand(1, 3, 96, 96)
+    frame, *others = (slope + sigma * torch.randn(slope.shape, generator=rng) for _ in range(1 + n))
+    predicted = LevelPredictor(4)(frame, torch.cat(others) if others else frame[:0])
+    assert predicted.mean().item() == pytest.approx(sigma, rel=0.2)
+    assert (predicted > 0.5 * sigma).all() and (predicted < 1.5 * sigma).all()
+
+
+@torch.no_grad()
+def test_the_predicted_level_follows_the_noise_within_a_frame_and_not_its_texture() -> None:
+    rng = torch.Generator().manual_seed(0)
+    stripes = (torch.arange(128) // 4 % 2).float().expand(1, 3, 64, 128)
+    sigma = torch.where(torch.arange(128) < 64, 4 / 255, 24 / 255).expand(1, 1, 64, 128)
+    frame, other = (stripes + sigma * torch.randn(stripes.shape, generator=rng) for _ in range(2))
+    predicted = LevelPredictor(4)(frame, other)
+    for half, expected in (predicted[..., :48], 4 / 255), (predicted[..., 80:], 24 / 255):
+        assert half.mean().item() == pytest.approx(expected, rel=0.2)
 
 
 def moving(frames: int, right: float, sigma: float) -> tuple[Tensor, Tensor]:
