@@ -29,7 +29,7 @@ EXACT_SHARE = 0.4  # of white noise and grain is neither clipped nor rounded
 CODED_SHARE = 0.65  # of the clips of cameras are compressed, and as many of the others that are rounded
 SUBSAMPLED_SHARE = 0.2  # of the clips of cameras are not, but hold a quarter of the chroma samples
 # Chosen by us: from what editors keep to the low rates of phones and the web.
-QUALITIES = (16, 38)  # constant rate factors of H.264
+QUALITIES = (14, 34)  # constant rate factors of H.264
 QUANTISERS = (2, 10)  # of MPEG-4 Part 2, as older cameras write it
 OLD_SHARE = 0.15  # of the compressed clips are MPEG-4 Part 2
 PRESETS = ("ultrafast", "veryfast", "medium")  # an encoder in a camera searches little

@@ -126,8 +126,12 @@ class _Merge(nn.Module):
         super().__init__()
         self.net = net
 
-    def forward(self, frame: Tensor, others: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        return self.net.merge(frame, others, sigma)
+    def forward(self, frame: Tensor, others: Tensor, sigma: Tensor) -> tuple[Tensor, ...]:
+        if self.net.level is None:
+            return self.net.merge(frame, others, sigma)
+        # The level's input has to stay one, though it is without effect.
+        predicted = self.net.level(frame, others) + 0 * sigma
+        return *self.net.merge(frame, others, predicted), predicted
 
 
 class _Average(nn.Module):

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from denoise_cli.errors import CannotCompile, UnwritableFile
 from denoise_cli.files import write_atomically
 from denoise_cli.inference.device import Arithmetic, count_threads, cpu_features, is_out_of_memory
+from denoise_cli.nets.configs import MalleNetVideoConfig
 
 if TYPE_CHECKING:
     import openvino
@@ -138,15 +139,18 @@ class VideoInference:
 
     Args:
         convert: returns the network's parts as OpenVINO models, if they have to be compiled: from the frame, the others
-            and the level to the merged frames and their level; and from the merged frames, with the frame itself as
+            and the level to the merged frames, their level and, if it is predicted, the frame's own; and from the merged frames, with the frame itself as
             further channels, and their level to their noise.
         config: of the network.
         weights: a checksum of its weights, or of a file that holds them.
         precision: of the convolutions, float32 or bfloat16.
     """
 
-    def __init__(self, convert: Callable[[], VideoParts], config: object, weights: str, precision: Arithmetic) -> None:
+    def __init__(
+        self, convert: Callable[[], VideoParts], config: MalleNetVideoConfig, weights: str, precision: Arithmetic
+    ) -> None:
         parts = cache(convert)  # both at once
+        self._predicts_level = config.blind
         # In 16 bits, the positions to which motion leads would be too coarse.
         self._merge = InferenceByShape(lambda: parts()[0], (config, "merge"), weights, "float32")
         self._find_noise = InferenceByShape(lambda: parts()[1], (config, "noise"), weights, precision)
@@ -166,7 +170,9 @@ class VideoInference:
         merged = frame = np.ascontiguousarray(frames[0])
         level = np.ascontiguousarray(level)
         if len(frames) > 1:
-            merged, level = self._merge(frame, np.concatenate(frames[1:]), level)
+            merged, level, *_ = self._merge(frame, np.concatenate(frames[1:]), level)
+        elif self._predicts_level:  # a frame that has nothing in common with it tells nothing about the level
+            _, _, level = self._merge(frame, frame + 1, level)
         (noise,) = self._find_noise(np.concatenate([merged, frame], axis=1), level)
         return merged - noise
 

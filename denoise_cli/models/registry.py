@@ -114,7 +114,7 @@ MODELS = {
     ),
     "mallenet-v": ModelSpec(MalleNetVideoConfig(16), "for clips: like s, on merged frames", window=5, any_window=True),
     "mallenet-vr": ModelSpec(
-        MalleNetVideoConfig(32, blind=True),
+        MalleNetVideoConfig(16, blind=True),
         "for clips straight from a camera",
         window=5,
         any_window=True,

@@ -60,17 +60,15 @@ class MalleUNetConfig:
 
     Attributes:
         width: f, the channels of the finest level; the predictors of the kernels have half as many.
-        channels: of the picture, all of which are denoised.
-        guides: channels of the input behind them, which only inform.
+        channels: channels of the input, all of which are denoised.
         blocks: before each MalleConv, and as many behind it.
-        levels: channels of the level map: 1, or as many as the picture has.
+        levels: channels of the level map: 1, or as many as the input has.
     """
 
     width: int
     channels: int = 3
     blocks: int = 1
     levels: int = 1
-    guides: int = 0
 
     def build(self) -> "MalleUNet":
         """A network with fresh weights."""
@@ -84,7 +82,7 @@ class MalleNetVideoConfig:
     """One variant of the MalleNet for clips.
 
     Attributes:
-        width: of the network that removes the noise left after merging: a MalleNet or, if blind, a MalleUNet.
+        width: of the MalleNet.
         trust_width: channels of the networks that predict how far to trust a neighbour and, if blind, the noise level.
         blind: whether the network is given no noise level, and predicts one.
         follows_motion: whether neighbours are aligned by their motion; otherwise the same pixel of each is used, for

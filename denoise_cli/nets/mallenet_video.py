@@ -2,8 +2,8 @@
 
 Motion gives the position at which to sample a neighbouring frame. How far to trust each sample is predicted on a grid
 of a sixteenth of the pixels, as a curve over the difference at a pixel; the curves are sliced and applied on the fly.
-A MalleNet or a MalleUNet that is given the noise level left after merging removes the remaining noise. A blind network
-predicts the level itself, on a grid too, from how much there is of fine detail and of change from frame to frame.
+A MalleNet that is given the noise level left after merging removes the remaining noise. A blind network predicts the
+level itself, on a grid too, from how much there is of fine detail and of change from frame to frame.
 
 Sources: Jiang et al., "Fast and High-quality Image Denoising via Malleable Convolutions" (2022), for the grid and the
 MalleNet; Xu, Li, Sun, "Learning Deformable Kernels for Image and Video Denoising" (2019), for a kernel whose points
@@ -12,13 +12,14 @@ move and whose weights depend on what is sampled there.
 Legend: B batch, T frames, H x W frame, h x w grid, n neighbours.
 """
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from denoise_cli.nets.configs import MALLENET_MULTIPLE, MalleNetConfig, MalleNetVideoConfig, MalleUNetConfig
+from denoise_cli.nets.configs import MALLENET_MULTIPLE, MalleNetConfig, MalleNetVideoConfig
 from denoise_cli.nets.mallenet import MalleNet
-from denoise_cli.nets.malleunet import MalleUNet
 from denoise_cli.nets.residual import NoisePredictor, ResidualBlock, conv, layer, zeroed
 from denoise_cli.ops.motion import align, box_blur, repeated, summed
 
@@ -45,11 +46,7 @@ class MalleNetVideo(nn.Module):
         self.config = config
         self.trust = Trust(config.trust_width)
         self.level = LevelPredictor(config.trust_width) if config.blind else None
-        self.finish: NoisePredictor
-        if config.blind:
-            self.finish = MalleUNet(MalleUNetConfig(config.width, guides=3))
-        else:
-            self.finish = MalleNet(MalleNetConfig(config.width, block="residual", channels=6))
+        self.finish: NoisePredictor = MalleNet(MalleNetConfig(config.width, block="residual", channels=6))
 
     def forward(self, clip: Tensor, sigma: Tensor) -> Tensor:
         """Denoise the first frame.
@@ -98,28 +95,29 @@ class MalleNetVideo(nn.Module):
         return merged, sigma * (1 + summed(weights.square(), n)).sqrt() / total
 
     @torch.no_grad()
-    def start_from(self, net: MalleNet | MalleUNet) -> None:
-        """Initialise the last network with the weights of an image denoiser; the merged frame takes the photo's place.
+    def start_from(self, net: "MalleNet | MalleNetVideo") -> None:
+        """Initialise the network with the weights of another that is told the level, for clips or for photos.
+
+        Of one for photos, the MalleNet takes the weights; the merged frame takes the photo's place.
 
         Raises:
-            ValueError: it is not a MalleNet of the same width with residual blocks or, if this network is blind, not a
-                MalleUNet of the same width with one block in each place.
+            ValueError: it is not such a network of the same width with residual blocks.
         """
         width = self.config.width
-        expected: MalleNetConfig | MalleUNetConfig = MalleNetConfig(width, block="residual")
-        name = f"MalleNet of width {width} with residual blocks"
-        if self.config.blind:
-            expected = MalleUNetConfig(width, levels=net.levels)
-            name = f"MalleUNet of width {width} with one block in each place"
-        if net.config != expected:
-            raise ValueError(f"expected a {name}, got {net.config}")
+        if isinstance(net, MalleNetVideo):
+            if net.config != replace(self.config, blind=False):
+                raise ValueError(f"expected {replace(self.config, blind=False)}, got {net.config}")
+            self.load_state_dict(net.state_dict(), strict=False)
+            return
+        if net.config != MalleNetConfig(width, block="residual"):
+            raise ValueError(f"expected a MalleNet of width {width}, got {net.config}")
         source = net.state_dict()
         for name, tensor in self.finish.state_dict().items():
             weights = source[name]
             if weights.shape != tensor.shape:  # a first convolution; here its inputs are merged, frame and level
-                picture, levels = weights[:, : -net.levels], weights[:, -net.levels :]
-                weights = torch.zeros_like(tensor)
-                weights[:, : picture.shape[1]], weights[:, -1] = picture, levels.sum(dim=1)
+                widened = torch.zeros_like(tensor)
+                widened[:, : weights.shape[1] - 1], widened[:, -1:] = weights[:, :-1], weights[:, -1:]
+                weights = widened
             tensor.copy_(weights)
 
 
@@ -147,13 +145,17 @@ class LevelPredictor(nn.Module):
         """
         squares = [part for size in SIZES for part in _detail(F.avg_pool2d(frame, size), CELL // size)]
         fine = (squares[0] + 2 * squares[1]) / 3  # the mean over three channels
-        changes = [torch.full_like(fine, UNRELATED), torch.full_like(fine, UNRELATED)]
+        changes = [torch.full_like(fine, UNRELATED)] * 2
         if len(others):
             n = others.shape[0] // frame.shape[0]
             difference = repeated(frame, n) - others
-            coarse = F.avg_pool2d(difference, CELL)
-            changes = [_least(F.avg_pool2d(difference.square().mean(dim=1, keepdim=True), CELL), n) / 2]
-            changes.append(_least(coarse.mean(dim=1, keepdim=True).square(), n) / 2)
+            changes = [
+                (_least(part, n) / 2).clamp(max=UNRELATED)
+                for part in (
+                    F.avg_pool2d(difference.square().mean(dim=1, keepdim=True), CELL),
+                    F.avg_pool2d(difference, CELL).mean(dim=1, keepdim=True).square(),
+                )
+            ]
         start = (box_blur(torch.minimum(fine, changes[0]), 5) + EPSILON).sqrt()
         seen = [0.5 * torch.log(box_blur(part, 3) + EPSILON) for part in [*squares, *changes]]
         correction = self.judge(torch.cat([*seen, F.avg_pool2d(frame, CELL)], dim=1)).float()
@@ -184,7 +186,7 @@ def _detail(image: Tensor, cell: int) -> list[Tensor]:
 
 def _least(images: Tensor, n: int) -> Tensor:
     """The least of n batches that follow one another: (n * B, C, h, w) to (B, C, h, w)."""
-    return images.unflatten(0, (n, -1)).amin(dim=0)
+    return images.view(n, -1, *images.shape[1:]).amin(dim=0)
 
 
 class Trust(nn.Module):

@@ -40,7 +40,7 @@ class MalleUNet(ResidualNet):
         self.channels = config.channels
         self.levels = config.levels
         widths = [config.width * factor for factor in WIDTHS]
-        first = conv((config.channels + config.guides) * SQUARE**2 + config.levels, widths[0])
+        first = conv(config.channels * SQUARE**2 + config.levels, widths[0])
         downward = [nn.Conv2d(*pair, kernel_size=2, stride=2) for pair in pairwise(widths)]
         self.encoders = nn.ModuleList(
             # A block costs most at the finest level, and achieves more on the way back.

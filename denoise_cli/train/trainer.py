@@ -211,8 +211,8 @@ class Trainer:
 
     def _load_start(self, start: str) -> None:
         source = load_net(start)
-        is_alike = isinstance(source, MalleNet | MalleUNet) and isinstance(self.net, type(source) | MalleNetVideo)
-        if not is_alike:
+        may_differ = {MalleNet: MalleNet | MalleNetVideo, MalleNetVideo: MalleNetVideo, MalleUNet: MalleUNet}
+        if not (type(source) in may_differ and isinstance(self.net, may_differ[type(source)])):
             load_weights(self.net, source.state_dict(), start)
             return
         try:

@@ -109,9 +109,17 @@ def test_its_error_is_at_most_twice_that_of_pytorch(model: str, precision: torch
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("follows_motion", [True, False])
-def test_clips_of_any_size_and_length(follows_motion: bool) -> None:
-    net = with_weights(MalleNetVideoConfig(4, trust_width=4, follows_motion=follows_motion).build())
+@pytest.mark.parametrize(
+    "config",
+    [
+        MalleNetVideoConfig(4, trust_width=4),
+        MalleNetVideoConfig(4, trust_width=4, follows_motion=False),
+        MalleNetVideoConfig(4, trust_width=4, blind=True),
+    ],
+    ids=["motion", "still", "blind"],
+)
+def test_clips_of_any_size_and_length(config: MalleNetVideoConfig) -> None:
+    net = with_weights(config.build())
     fast = compile_for_cpu(net, torch.float32)
     for size, batch, frames in (((64, 128), 2, 3), ((64, 64), 1, 1), ((64, 64), 1, 2)):
         clip, sigma = noisy(size, batch, 3 * frames)

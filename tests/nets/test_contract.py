@@ -67,7 +67,7 @@ AVERAGING = [
     Case(KPNConfig(width=4, side=3, frames=3), inputs=9),
     Case(MalleNetVideoConfig(width=8, trust_width=8), inputs=9),
     Case(MalleNetVideoConfig(width=8, trust_width=8, follows_motion=False), inputs=15),
-    Case(MalleNetVideoConfig(width=32, trust_width=8, blind=True), inputs=9),
+    Case(MalleNetVideoConfig(width=8, trust_width=8, blind=True), inputs=9),
 ]
 
 
