@@ -71,7 +71,7 @@ Model = Annotated[
     typer.Option(
         metavar="MODEL",
         help=f"Model: {NAME_OR_FILE}.",
-        show_default="mallenet-v; mallenet-s with --frames 1",
+        show_default="mallenet-vr; with --noise LEVEL mallenet-v; with --frames 1 those for photos",
     ),
 ]
 Noise = Annotated[
@@ -175,7 +175,7 @@ def video(
     from denoise_cli.pipeline.model_choice import check_takes_noise, model_for_clip
 
     check_frames(frames)
-    name = model_for_clip(frames, model)
+    name = model_for_clip(frames, model, sigma)
     check_takes_noise(name, sigma, noise)
     target = output or clip.target_beside(source, allow_playlists)
     if as_json and target == STDOUT:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 DEFAULT_IMAGE_MODEL = "mallenet-s"
-DEFAULT_VIDEO_MODEL = "mallenet-v"
 
 
 class Config(Protocol):
