@@ -61,6 +61,12 @@ def test_a_wheel_has_the_kernels(installed: Path, tmp_path: Path) -> None:
     assert "struct BFloat16" in done.stdout
 
 
+def test_a_wheel_writes_pages(installed: Path, tmp_path: Path) -> None:
+    photo = ROOT / "docs" / "images" / "noisy.jpg"
+    subprocess.run([installed / "denoise", "compare", photo, photo], cwd=tmp_path, check=True)
+    assert "<dialog" in (tmp_path / "comparison.html").read_text(encoding="utf-8")
+
+
 def test_the_source_tree_runs_as_a_module() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "denoise_cli", "--version"], cwd=ROOT, check=True, capture_output=True, text=True

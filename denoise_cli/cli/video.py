@@ -4,6 +4,8 @@ import dataclasses
 import json
 import math
 import time
+from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +20,7 @@ from denoise_cli.cli.options import (
     Overwrite,
     Precision,
     Quiet,
+    Report,
     Strength,
     Tile,
     check_frames,
@@ -31,6 +34,7 @@ from denoise_cli.errors import UsageError
 if TYPE_CHECKING:
     from denoise_cli.inference.denoiser import Denoiser
     from denoise_cli.pipeline.clip import Result, Settings
+    from denoise_cli.pipeline.report import Report as ReportPage
 
 SHORTEST_DURATION = 1e-6  # seconds
 LONGEST_DURATION = 1e7  # seconds
@@ -154,6 +158,7 @@ def video(
     resume: Resume = False,
     compare: Compare = None,
     grain_table: GrainTable = None,
+    report: Report = None,
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
     device: Device = "auto",
@@ -187,6 +192,11 @@ def video(
     if resume:
         clip.check_resumable(source, target)
     clip.check(source, target, overwrite)
+    page = (
+        nullcontext()
+        if report is None
+        else _page(report, source, target, (compare, grain_table), dry_run, overwrite, quiet)
+    )
     begin = read_number(start, "--start", 0, LONGEST_DURATION, auto=False)
     seconds = _read_duration(duration)
     settings = clip.Settings(
@@ -226,11 +236,36 @@ def video(
         console.output("; ".join([encoded, *notes]))
         return
     denoise = load_denoiser(name, device, precision_name, tile_side)
-    result = _denoise_clip(source, target, denoise, settings, overwrite, resume, compare, grain_table, quiet)
+    with page as shown:
+        result = _denoise_clip(source, target, denoise, settings, overwrite, resume, compare, grain_table, quiet)
+        if shown is not None:
+            shown.add_clip(result, settings)
     if as_json:
         console.output(json.dumps(dataclasses.asdict(result)))
     if not result.complete:
         raise typer.Exit(1)
+
+
+def _page(
+    path: str,
+    source: Path,
+    target: Path,
+    others: Iterable[Path | None],
+    dry_run: bool,
+    overwrite: bool,
+    quiet: bool,
+) -> "ReportPage":
+    """The page of the run."""
+    from denoise_cli.io.encode import STDOUT
+    from denoise_cli.io.page import Page, page_path
+    from denoise_cli.io.pipes import PIPE
+    from denoise_cli.pipeline.report import Report
+
+    if dry_run or source == PIPE or target == STDOUT:
+        raise UsageError("--report: reads the clip and its result again: name files, and leave out --dry-run")
+    files = [source, target, *filter(None, others)]
+    page = Page(page_path(path, "--report"), "Denoised: 1 clip", overwrite, embeds=False, others=files)
+    return Report(page, (lambda _: None) if quiet else console.status)
 
 
 def _read_duration(text: str) -> float:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 Load = Callable[[str], Denoiser]
 Tone = Literal["flat", "camera"]
 FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
+MIDDLE_GREY = 0.18  # of white
 TONES: dict[str, Tone] = {"flat": "flat", "camera": "camera"}
 
 
@@ -124,6 +125,23 @@ class Result:
     bytes_written: int | None = None
     notes: tuple[str, ...] = ()
     dry_run: bool = False
+
+    @property
+    def noise_words(self) -> str:
+        """The noise, in words for the user."""
+        if self.shot is not None:
+            origins = {"given": "", "file": " (from the file)", "estimated": " (estimated)"}
+            return f"shot {self.shot:.2e}, read {self.read:.2e}{origins[self.noise_from or 'given']}"
+        if self.sigma is not None:
+            return f"noise {self.sigma:.1f}" + (" (estimated)" if self.noise_from == "estimated" else "")
+        return "noise level left to the model"
+
+    @property
+    def noise_at_grey(self) -> float | None:
+        """A number to sort by: the standard deviation on the scale of 255; a sensor's, of MIDDLE_GREY in its light."""
+        if self.shot is None or self.read is None:
+            return self.sigma
+        return 255 * math.sqrt(self.shot * MIDDLE_GREY + self.read**2)
 
 
 def run(job: Job, load: Load, settings: Settings, progress: Progress | None = None) -> Result:
@@ -386,7 +404,7 @@ def _show_before_after(job: Job, load: Load, settings: Settings, progress: Progr
     with _checked(job, settings, is_shown=True) as task:
         denoiser = load(task.model)
         done = _denoise_source(task, denoiser, settings, progress)()
-        before = _undenoised(task.source, settings)
+        before = undenoised(task.source, settings)
         facts = {"device": denoiser.device, "precision": denoiser.precision, **_facts_before(job, task, settings)}
     assert isinstance(done.picture, Photo)  # a PNG is made from nothing else
     bytes_written = write_before_after(job.target, before, done.picture, settings.overwrite)
@@ -402,7 +420,8 @@ def _show_before_after(job: Job, load: Load, settings: Settings, progress: Progr
     )
 
 
-def _undenoised(source: Photo | RawFile, settings: Settings) -> Photo:
+def undenoised(source: Photo | RawFile, settings: Settings) -> Photo:
+    """A picture of what was read, to compare the result with."""
     if isinstance(source, Photo):
         return source
     photo = development.developed(source)
