@@ -53,7 +53,7 @@ def write(path: Path, *entries: Entry, embeds: bool = False) -> str:
 
 
 def names(tab: Any) -> list[str]:
-    return tab.locator("#cards .title").all_inner_texts()
+    return tab.locator("#cards .title").all_text_contents()  # also of those that are not drawn yet
 
 
 def wait(tab: Any, condition: str) -> None:
