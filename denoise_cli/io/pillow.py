@@ -16,7 +16,18 @@ from denoise_cli.io.cicp import SRGB_PRIMARIES, CodePoints
 from denoise_cli.io.codecs import load_imagecodecs
 from denoise_cli.io.companions import Companions
 from denoise_cli.io.exif import MAKER_NOTE, PREFIX, pack, parse
-from denoise_cli.io.jpeg import APP13, COMMENT_MARKER, END, FRAMES, MAX_SEGMENT, START, packed, picture_end, segments_of
+from denoise_cli.io.jpeg import (
+    APP13,
+    COMMENT_MARKER,
+    END,
+    FRAMES,
+    MAX_SEGMENT,
+    START,
+    packed,
+    picture_end,
+    rejoined,
+    segments_of,
+)
 from denoise_cli.io.jpeg_compression import JpegCompression, compression_of
 from denoise_cli.io.jpeg_damage import repaired
 from denoise_cli.io.limits import refuse_too_large
@@ -43,6 +54,8 @@ CMYK = "CMYK"
 DEFAULT_QUALITY = 95
 NEARLY = 0.01  # of an exponent
 DEEP_JPEG_BITS = 12
+PADDING = b"\x00\xff"  # that harmlessly stands between segments
+STRAY_BYTES = "a part of its header is damaged and is left out: try another copy of it"
 BYTES_PER_VALUE = 2  # of a JPEG, at most: white noise of the best quality takes 1.4
 
 Compression = JpegCompression | Literal["lossless"] | None
@@ -60,7 +73,11 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         ValueError: the picture is too large or of an unsupported kind; with a message for the user.
         OSError and others: the file is damaged.
     """
-    photo, orientation, repairs = _decoded(data, max_pixels)
+    # Pillow does not skip all stray bytes, and the search for damage in pixels ends at them.
+    joined, stray = rejoined(data) if data.startswith(START) else (data, b"")
+    photo, orientation, repairs = _decoded(joined if stray else data, max_pixels)
+    if stray.strip(PADDING):
+        repairs = (STRAY_BYTES, *repairs)
     kind, metadata, compression = photo.kind, photo.metadata, photo.compression
     notes = c2pa.notes_on(data, kind) + (auxiliary.notes_on(data) if kind == "avif" else ())
     if kind == "jpeg":
