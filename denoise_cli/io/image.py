@@ -294,6 +294,8 @@ def losses(meta: Metadata, kind: str, said: Sequence[str] = ()) -> tuple[str, ..
         lost += [name for name, value in (("EXIF", meta.exif), ("XMP", meta.xmp)) if value]
     if meta.mastering is not None:
         lost += meta.mastering.lost_in(kind)
+    if kind != "png" and not FORMATS[kind].profile and meta.icc is None and meta.profile(is_grey=False):
+        lost.append("colours of their own (gAMA, cHRM)")
     if meta.iptc and kind not in HOLD_IPTC:
         lost.append("IPTC")
     if kind == "jpeg" and meta.xmp and not pillow.xmp_fits_jpeg(meta.xmp):
@@ -453,6 +455,8 @@ def _with_colours_held(photo: Photo, kind: str) -> Metadata:
                 raise ValueError(f"it cannot hold HDR ({meta.cicp.name}): choose one of {', '.join(able)}")
             icc = meta.cicp.profile(is_grey)
         meta = dataclasses.replace(meta, cicp=None, icc=icc)
+    elif kind != "png" and (FORMATS[kind].profile or meta.transfer is not None) and not photo.is_bilevel:
+        meta = dataclasses.replace(meta, icc=meta.profile(is_grey))
     if is_grey and meta.icc is not None and _is_for_rgb(meta.icc):
         # Black and white are the same in every profile, and numbers are stronger than one.
         is_needless = photo.is_bilevel or meta.cicp is not None or is_srgb(meta.icc, neutral=True)

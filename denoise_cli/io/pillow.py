@@ -44,6 +44,7 @@ from denoise_cli.io.metadata import (
 )
 from denoise_cli.io.photo import Photo, scale_to_16_bits, split_alpha
 from denoise_cli.io.png import KEYWORDS_WRITTEN_ANEW, kept_chunks
+from denoise_cli.io.profiles import are_of_srgb
 from denoise_cli.io.xmp import XMP_PREFIX
 
 READERS = ["JPEG", "PNG", "WEBP", "AVIF", "BMP", "GIF"]
@@ -52,7 +53,6 @@ FIRST_FRAME_IS_THE_PHOTO = {"MPO"}  # a JPEG followed by a preview or by a stere
 CMYK = "CMYK"
 
 DEFAULT_QUALITY = 95
-NEARLY = 0.01  # of an exponent
 DEEP_JPEG_BITS = 12
 PADDING = b"\x00\xff"  # that harmlessly stands between segments
 STRAY_BYTES = "a part of its header is damaged and is left out: try another copy of it"
@@ -231,7 +231,8 @@ def _colours_of(data: bytes, kind: str) -> tuple[bool, CodePoints | None, Master
 
 
 def _with_colours(meta: Metadata, overrides: bool, cicp: CodePoints | None, display: Mastering | None) -> Metadata:
-    if cicp is None and meta.gamma is not None and abs(meta.gamma - 1) < NEARLY and not overrides:
+    has_srgb_primaries = meta.chromaticities is None or are_of_srgb(meta.chromaticities)
+    if cicp is None and meta.transfer == LINEAR and meta.icc is None and has_srgb_primaries and not overrides:
         cicp = CodePoints(SRGB_PRIMARIES, LINEAR)
     is_srgb = overrides and cicp is None  # whatever a profile says
     return replace(
@@ -239,6 +240,7 @@ def _with_colours(meta: Metadata, overrides: bool, cicp: CodePoints | None, disp
         icc=None if is_srgb else meta.icc,
         cicp=cicp,
         gamma=None if overrides else meta.gamma,  # it need not say the same
+        chromaticities=None if overrides else meta.chromaticities,
         mastering=display,
     )
 
@@ -312,14 +314,15 @@ def _read_metadata(picture: Image.Image) -> tuple[Metadata, int]:
     dpi = (float(dpi[0]), float(dpi[1])) if dpi and min(dpi) > 0 else dpi_of(exif)
     orientation, packed = split_orientation(exif, xmp)
     photoshop = info.get("photoshop")
-    gamma = info.get("gamma")
+    has_own_colours = "srgb" not in info and not info.get("icc_profile")
     return Metadata(
         exif=packed,
         xmp=xmp,
         icc=info.get("icc_profile") or None,
         iptc=photoshop.get(0x0404) if isinstance(photoshop, dict) else None,
         dpi=dpi,
-        gamma=gamma if gamma and "srgb" not in info and not info.get("icc_profile") else None,
+        gamma=info.get("gamma") or None if has_own_colours else None,
+        chromaticities=info.get("chromaticity") if has_own_colours else None,
     ), orientation
 
 
