@@ -34,6 +34,7 @@ from denoise_cli.io import (
     raw_formats,
     tiff,
 )
+from denoise_cli.io.auxiliary import more_pictures
 from denoise_cli.io.camera_exif import CR3
 from denoise_cli.io.cicp import CodePoints
 from denoise_cli.io.codecs import load_imagecodecs
@@ -292,6 +293,8 @@ def losses(meta: Metadata, kind: str, said: Sequence[str] = ()) -> tuple[str, ..
     lost = [] if carried else sorted(claims_of(meta.xmp).what | set(meta.companions.what if meta.companions else ()))
     if kind in BARE_ENCODERS:
         lost += [name for name, value in (("EXIF", meta.exif), ("XMP", meta.xmp)) if value]
+    if meta.pictures and kind != "heif":
+        lost.append(more_pictures(len(meta.pictures)))
     if meta.mastering is not None:
         lost += meta.mastering.lost_in(kind)
     if kind != "png" and not FORMATS[kind].profile and meta.icc is None and meta.profile(is_grey=False):
@@ -307,6 +310,8 @@ def losses(meta: Metadata, kind: str, said: Sequence[str] = ()) -> tuple[str, ..
     notes: tuple[str, ...] = (_printable(f"not carried over to {kind}: {', '.join(lost)}"),) if lost else ()
     if carried and OTHER_PICTURE in carried.what:
         notes += ("second picture carried over as it is",)
+    if meta.pictures and kind == "heif":
+        notes += (f"{more_pictures(len(meta.pictures))} carried over, not denoised but compressed again",)
     return notes
 
 

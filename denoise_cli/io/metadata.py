@@ -61,6 +61,7 @@ class Metadata:
         companions: what a JPEG carries beside its picture.
         exr: attributes in an OpenEXR file's header, by name.
         mastering: what an HDR file says about its display and its light.
+        pictures: the others of a HEIF file that can be shown by themselves, decoded, as pillow-heif holds them.
     """
 
     exif: bytes | None = None
@@ -76,6 +77,7 @@ class Metadata:
     companions: Companions | None = None
     exr: dict[str, Any] | None = None
     mastering: Mastering | None = None
+    pictures: tuple[Any, ...] = ()
 
     @property
     def transfer(self) -> int | None:
