@@ -21,6 +21,7 @@ from denoise_cli.io import (
     avif,
     bmp,
     damage,
+    deep_jpeg,
     development,
     dng,
     exr,
@@ -325,8 +326,6 @@ def conversions(photo: Photo, kind: str) -> tuple[str, ...]:
     if photo.lab is not None and kind != "tiff":
         return ("Lab becomes sRGB, and colours outside of that are clipped: .tif keeps them",)
     notes: tuple[str, ...] = ()
-    if kind == photo.kind == "jpeg" and photo.bits > 8:
-        notes += ("12 bits per value become 8: .tif and .png keep them",)
     meta = _with_colours_held(photo, kind)
     is_grey = photo.pixels.shape[2] == 1
     if meta.icc is not None and is_grey and _is_for_rgb(meta.icc):
@@ -414,6 +413,8 @@ def _refuse_unheld(photo: Photo, kind: str) -> None:
 
 def _type_held(photo: Photo, kind: str) -> np.dtype[Any]:
     """The type of a photo's pixels in a format: its own, or the format's largest."""
+    if kind == photo.kind == "jpeg" and photo.depth == deep_jpeg.BITS:
+        return photo.pixels.dtype
     depths, own = FORMATS[kind].depths, photo.pixels.dtype.itemsize * 8  # of Lab, more than its file has
     depth = min((bits for bits in depths if bits >= own), default=max(depths))
     return np.dtype({8: np.uint8, 16: np.uint16, 32: np.float32}[depth])
