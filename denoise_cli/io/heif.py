@@ -1,6 +1,6 @@
 """HEIF through libheif: read in the file's bit depth, written with 8 or 10 bits per value."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from io import BytesIO
 from types import ModuleType
@@ -78,15 +78,18 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         mastering=mastering.of_boxes(properties),
     )
     others = [other for index, other in enumerate(container) if index != container.primary_index]
-    kept = tuple(_whole(others, max_pixels))
+    kept, damaged = _kept(others, max_pixels)
     metadata = replace(metadata, pictures=kept)
-    notes = auxiliary.notes_on(data, len(others) - len(kept)) + c2pa.notes_on(data, "heif")
+    repairs = (f"damaged and left out: {auxiliary.more_pictures(damaged)}",) if damaged else ()
+    left_out = len(others) - len(kept) - damaged
+    notes = auxiliary.notes_on(data, left_out) + repairs + c2pa.notes_on(data, "heif")
     depth = info["bit_depth"] if pixels.dtype == np.uint16 else None
-    return Photo(pixels, alpha, "heif", metadata, notes, depth=depth)
+    return Photo(pixels, alpha, "heif", metadata, notes, depth=depth, repairs=repairs)
 
 
-def _whole(pictures: Sequence[Any], max_pixels: int) -> Iterator[Any]:
-    """Those of a file's other pictures that can be written again; decoded, because damage does not show before."""
+def _kept(pictures: Sequence[Any], max_pixels: int) -> tuple[tuple[Any, ...], int]:
+    """Those of a file's other pictures that can be written again, decoded; and how many are damaged."""
+    kept, damaged = [], 0
     room = MAX_TILES // 2  # the rest is for the photo itself
     for picture in pictures:
         tiles = -(-picture.size[0] // SMALLEST_TILE) * -(-picture.size[1] // SMALLEST_TILE)
@@ -95,9 +98,11 @@ def _whole(pictures: Sequence[Any], max_pixels: int) -> Iterator[Any]:
         try:
             picture.load()
         except (*REJECTIONS, *UNNOTICED_DAMAGE):
-            continue
-        room -= tiles
-        yield picture
+            damaged += 1
+        else:
+            kept.append(picture)
+            room -= tiles
+    return tuple(kept), damaged
 
 
 def _without_libheif(data: bytes, kind: bytes, item: bytes, max_pixels: int) -> Photo:

@@ -119,7 +119,7 @@ class Photo:
                 pixels[rows] = from_float(values, pixels.dtype)
         if transfer in (PQ, HLG):
             darkest = from_float(from_light(np.array([DARKEST])).astype(np.float32), pixels.dtype)
-            stays = unlit_areas((self.pixels <= darkest).all(axis=2))
+            stays = unlit_areas(np.asarray((self.pixels <= darkest).all(axis=2)))
             pixels[stays] = self.pixels[stays]
         return pixels
 

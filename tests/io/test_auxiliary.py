@@ -75,7 +75,7 @@ def test_a_damaged_second_picture_is_left_out_and_named(picture: Pixels, read_by
 
     photo = read_bytes(damaged)
 
-    assert photo.notes == ("left out: second picture",)
+    assert photo.notes == photo.repairs == ("damaged and left out: second picture",)
     assert photo.metadata.pictures == ()
 
 
