@@ -21,6 +21,7 @@ from denoise_cli.io import (
     avif,
     bmp,
     damage,
+    deep_jpeg,
     development,
     dng,
     exr,
@@ -34,6 +35,7 @@ from denoise_cli.io import (
     raw_formats,
     tiff,
 )
+from denoise_cli.io.auxiliary import more_pictures
 from denoise_cli.io.camera_exif import CR3
 from denoise_cli.io.cicp import CodePoints
 from denoise_cli.io.codecs import load_imagecodecs
@@ -292,8 +294,12 @@ def losses(meta: Metadata, kind: str, said: Sequence[str] = ()) -> tuple[str, ..
     lost = [] if carried else sorted(claims_of(meta.xmp).what | set(meta.companions.what if meta.companions else ()))
     if kind in BARE_ENCODERS:
         lost += [name for name, value in (("EXIF", meta.exif), ("XMP", meta.xmp)) if value]
+    if meta.pictures and kind != "heif":
+        lost.append(more_pictures(len(meta.pictures)))
     if meta.mastering is not None:
         lost += meta.mastering.lost_in(kind)
+    if kind != "png" and not FORMATS[kind].profile and meta.icc is None and meta.profile(is_grey=False):
+        lost.append("colours of their own (gAMA, cHRM)")
     if meta.iptc and kind not in HOLD_IPTC:
         lost.append("IPTC")
     if kind == "jpeg" and meta.xmp and not pillow.xmp_fits_jpeg(meta.xmp):
@@ -305,6 +311,8 @@ def losses(meta: Metadata, kind: str, said: Sequence[str] = ()) -> tuple[str, ..
     notes: tuple[str, ...] = (_printable(f"not carried over to {kind}: {', '.join(lost)}"),) if lost else ()
     if carried and OTHER_PICTURE in carried.what:
         notes += ("second picture carried over as it is",)
+    if meta.pictures and kind == "heif":
+        notes += (f"{more_pictures(len(meta.pictures))} carried over, not denoised but compressed again",)
     return notes
 
 
@@ -318,8 +326,6 @@ def conversions(photo: Photo, kind: str) -> tuple[str, ...]:
     if photo.lab is not None and kind != "tiff":
         return ("Lab becomes sRGB, and colours outside of that are clipped: .tif keeps them",)
     notes: tuple[str, ...] = ()
-    if kind == photo.kind == "jpeg" and photo.bits > 8:
-        notes += ("12 bits per value become 8: .tif and .png keep them",)
     meta = _with_colours_held(photo, kind)
     is_grey = photo.pixels.shape[2] == 1
     if meta.icc is not None and is_grey and _is_for_rgb(meta.icc):
@@ -407,6 +413,8 @@ def _refuse_unheld(photo: Photo, kind: str) -> None:
 
 def _type_held(photo: Photo, kind: str) -> np.dtype[Any]:
     """The type of a photo's pixels in a format: its own, or the format's largest."""
+    if kind == photo.kind == "jpeg" and photo.depth == deep_jpeg.BITS:
+        return photo.pixels.dtype
     depths, own = FORMATS[kind].depths, photo.pixels.dtype.itemsize * 8  # of Lab, more than its file has
     depth = min((bits for bits in depths if bits >= own), default=max(depths))
     return np.dtype({8: np.uint8, 16: np.uint16, 32: np.float32}[depth])
@@ -453,6 +461,8 @@ def _with_colours_held(photo: Photo, kind: str) -> Metadata:
                 raise ValueError(f"it cannot hold HDR ({meta.cicp.name}): choose one of {', '.join(able)}")
             icc = meta.cicp.profile(is_grey)
         meta = dataclasses.replace(meta, cicp=None, icc=icc)
+    elif kind != "png" and (FORMATS[kind].profile or meta.transfer is not None) and not photo.is_bilevel:
+        meta = dataclasses.replace(meta, icc=meta.profile(is_grey))
     if is_grey and meta.icc is not None and _is_for_rgb(meta.icc):
         # Black and white are the same in every profile, and numbers are stronger than one.
         is_needless = photo.is_bilevel or meta.cicp is not None or is_srgb(meta.icc, neutral=True)

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags
 
-from denoise_cli.imaging.transfer import CURVES
+from denoise_cli.imaging.transfer import CURVES, LINEAR
 from denoise_cli.io.cicp import TRANSFERS, CodePoints
 from denoise_cli.io.companions import Companions
 from denoise_cli.io.exif import Exif, pack, parse
 from denoise_cli.io.mastering import Mastering
-from denoise_cli.io.profiles import transfer_of
+from denoise_cli.io.profiles import profile_of_gamma, transfer_of
 
 ORIENTATION = ExifTags.Base.Orientation.value
 SOFTWARE = ExifTags.Base.Software.value
@@ -25,6 +25,7 @@ RESOLUTION_UNIT = ExifTags.Base.ResolutionUnit.value
 XMP_TAG = 700
 IPTC_TAG = 33723
 COMMENT = "Comment"
+NEARLY_LINEAR = 0.01  # of an exponent
 UPRIGHT = 1
 UNITS_PER_INCH = {2: 1.0, 3: 2.54}  # by value of `RESOLUTION_UNIT`
 
@@ -54,11 +55,13 @@ class Metadata:
         iptc: IPTC-IIM records.
         dpi: pixels per inch, horizontal and vertical.
         gamma: a PNG's gAMA value, if the file has no colour profile.
+        chromaticities: a PNG's cHRM, if it has no profile: x and y of white, red, green and blue.
         texts: comments of a JPEG and texts of a PNG, each with its keyword; a JPEG's have the keyword `COMMENT`.
         chunks: those of a PNG that stay as they are in a PNG, one behind the other, with those of `texts`.
         companions: what a JPEG carries beside its picture.
         exr: attributes in an OpenEXR file's header, by name.
         mastering: what an HDR file says about its display and its light.
+        pictures: the others of a HEIF file that can be shown by themselves, decoded, as pillow-heif holds them.
     """
 
     exif: bytes | None = None
@@ -68,11 +71,13 @@ class Metadata:
     iptc: bytes | None = None
     dpi: tuple[float, float] | None = None
     gamma: float | None = None
+    chromaticities: tuple[float, ...] | None = None
     texts: tuple[tuple[str, str], ...] = ()
     chunks: bytes = b""
     companions: Companions | None = None
     exr: dict[str, Any] | None = None
     mastering: Mastering | None = None
+    pictures: tuple[Any, ...] = ()
 
     @property
     def transfer(self) -> int | None:
@@ -82,7 +87,13 @@ class Metadata:
         if self.icc is not None:
             found = transfer_of(self.icc)
             return found if found in CURVES else None
-        return None
+        return LINEAR if self.gamma is not None and abs(self.gamma - 1) < NEARLY_LINEAR else None
+
+    def profile(self, is_grey: bool) -> bytes | None:
+        """The colour profile, or the one that says the same as gAMA and cHRM; None if there is neither."""
+        if self.icc is not None or self.cicp is not None:
+            return self.icc
+        return profile_of_gamma(self.gamma, self.chromaticities, is_grey)
 
     @property
     def encoding(self) -> str | None:

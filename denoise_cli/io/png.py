@@ -142,6 +142,8 @@ def _metadata_chunks(meta: Metadata, software: str, width: int, height: int) -> 
     info = PngImagePlugin.PngInfo()
     if meta.gamma:
         info.add(b"gAMA", struct.pack(">I", round(meta.gamma * 100_000)))
+    if meta.chromaticities:
+        info.add(b"cHRM", struct.pack(">8I", *(round(value * 100_000) for value in meta.chromaticities)))
     info.add_text("Software", software)
     for keyword, text in meta.texts if not meta.chunks else ():
         info.add_text(keyword, text.encode(errors="surrogateescape").decode(errors="replace"))

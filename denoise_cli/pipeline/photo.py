@@ -1,7 +1,6 @@
 """A photo from file to file: read, denoised and written, with a record of the outcome."""
 
 import errno
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -26,10 +25,12 @@ from denoise_cli.io.raw import RawFile
 from denoise_cli.models.registry import find_model
 from denoise_cli.pipeline.before_after import write_before_after
 from denoise_cli.pipeline.developed import denoise_developed
+from denoise_cli.pipeline.done import Done
 from denoise_cli.pipeline.hot_pixels import stuck_in
 from denoise_cli.pipeline.jobs import DNG, FALLBACK_FORMAT, STDIO, Job, check
 from denoise_cli.pipeline.memory import return_freed_memory
 from denoise_cli.pipeline.model_choice import model_for
+from denoise_cli.pipeline.pages import denoise_pages
 from denoise_cli.pipeline.sidecar import carry, foretell
 from denoise_cli.version import __version__
 
@@ -234,7 +235,7 @@ class _Denoised:
     kind: str
     facts: dict[str, Any]
     is_raw: bool
-    finish: "Callable[[], _Done]"
+    finish: Callable[[], Done]
     opened: ExitStack
     seconds: float
     notes: tuple[str, ...]
@@ -318,7 +319,7 @@ def _write_opened(denoised: _Denoised, settings: Settings) -> Result:
     )
 
 
-def _software(model: str, done: "_Done", settings: Settings) -> str:
+def _software(model: str, done: Done, settings: Settings) -> str:
     """The name of the program, for the metadata."""
     return f"denoise {__version__} ({Path(model).name}, {done.words(settings.strength_for_photos)})"
 
@@ -549,47 +550,9 @@ def _hot_pixels_of(raw: RawFile, settings: Settings) -> "tuple[HotPixels, tuple[
     return stuck_in(settings.hot_pixels, raw.mosaic.light.shape, settings.max_pixels)
 
 
-@dataclass(frozen=True)
-class _Done:
-    """A denoised photo, its noise (None if the model found the level itself), and where that is known from.
-
-    Several pages are encoded already, so that no more than one is in memory; their noise is that of the noisiest.
-    """
-
-    picture: Photo | DigitalNegative | bytes
-    noise: float | ShotRead | None
-    noise_from: str | None
-    notes: tuple[str, ...] = ()
-
-    @property
-    def level(self) -> float:
-        """The noise as one number, to compare pages; the largest if the model found it itself."""
-        if self.noise is None:
-            return math.inf
-        return self.noise.read if isinstance(self.noise, ShotRead) else self.noise
-
-    def words(self, strength: Strength) -> str:
-        """The noise and the strength, for the software tag."""
-        words = f"strength {strength.luma:g}"
-        if not strength.is_even:
-            words = f"luma {strength.luma:g}, chroma {strength.chroma:g}, detail {strength.detail:g}"
-        if self.noise is None:
-            return words
-        if isinstance(self.noise, ShotRead):
-            return f"shot {self.noise.shot:.3g}, read {self.noise.read:.3g}, {words}"
-        return f"sigma {self.noise * 255:.1f}, {words}"
-
-    def facts(self) -> dict[str, Any]:
-        """The noise, for the record."""
-        if isinstance(self.noise, ShotRead):
-            return {"shot": self.noise.shot, "read": self.noise.read, "noise_from": self.noise_from}
-        sigma = None if self.noise is None else round(self.noise * 255, 3)
-        return {"sigma": sigma, "noise_from": self.noise_from}
-
-
 def _denoise_source(
     task: _Task, denoise: Denoiser, settings: Settings, progress: Progress | None
-) -> Callable[[], _Done]:
+) -> Callable[[], Done]:
     """Denoise what was read; what is returned makes a picture of it, for which a RAW file must still be open."""
     source = task.source
     if not isinstance(source, RawFile):
@@ -604,52 +567,30 @@ def _denoise_source(
 
 def _denoise_developed(
     photo: Photo, task: _Task, denoise: Denoiser, settings: Settings, progress: Progress | None
-) -> Callable[[], _Done]:
+) -> Callable[[], Done]:
     dither = settings.dither and image.is_lossless(photo, task.kind, settings.quality)
     clean, noise = denoise_developed(photo, denoise, settings.noise, settings.strength_for_photos, progress, dither)
     noise_from = None if noise is None else "given" if settings.noise is not None else "estimated"
-    done = _Done(clean, noise, noise_from, clean.notes)
+    done = Done(clean, noise, noise_from, clean.notes)
     return lambda: done
 
 
 def _denoise_pages(
     photo: Photo, task: _Task, denoise: Denoiser, settings: Settings, progress: Progress | None
-) -> Callable[[], _Done]:
-    """Denoise and encode one page after another."""
-    count = 1 + len(photo.others)
-    outcomes: list[_Done] = []
-
-    def pages() -> Iterator[tuple[Photo, str]]:
-        for number, page in enumerate((lambda: photo, *photo.others)):
-            part = None if progress is None else partial(_page_progress, progress, number, count)
-            done = _denoise_developed(page(), task, denoise, settings, part)()
-            assert isinstance(done.picture, Photo)
-            notes = done.notes + _notes_on_result(done.picture, task.kind, done.notes)
-            outcomes.append(replace(done, picture=b"", notes=notes))
-            yield done.picture, _software(task.model, done, settings)
+) -> Callable[[], Done]:
+    def denoise_page(page: Photo, part: Progress | None) -> Done:
+        done = _denoise_developed(page, task, denoise, settings, part)()
+        assert isinstance(done.picture, Photo)
+        return replace(done, notes=done.notes + _notes_on_result(done.picture, task.kind, done.notes))
 
     with image.encoder_errors(task.target, task.kind):
-        data = image.encode_pages(pages())
-    noisiest = max(outcomes, key=lambda done: done.level)
-    done = _Done(data, noisiest.noise, noisiest.noise_from, tuple(_notes_on_pages(outcomes)))
+        done = denoise_pages(photo, denoise_page, lambda page: _software(task.model, page, settings), progress)
     return lambda: done
-
-
-def _page_progress(progress: Progress, number: int, count: int, fraction: float) -> None:
-    progress((number + fraction) / count)
-
-
-def _notes_on_pages(outcomes: Sequence[_Done]) -> Iterator[str]:
-    """Each note once, with the pages that it is about, unless that is all of them."""
-    for note in dict.fromkeys(note for done in outcomes for note in done.notes):
-        numbers = [str(number) for number, done in enumerate(outcomes, 1) if note in done.notes]
-        whose = "page" if len(numbers) == 1 else "pages"
-        yield note if len(numbers) == len(outcomes) else f"{whose} {', '.join(numbers)}: {note}"
 
 
 def _denoise_raw(
     raw: RawFile, task: _Task, denoise: Denoiser, settings: Settings, progress: Progress | None
-) -> Callable[[], _Done]:
+) -> Callable[[], Done]:
     from denoise_cli.pipeline.raw import denoise_raw  # for RAW alone: SciPy takes long to import
 
     given = settings.noise if isinstance(settings.noise, ShotRead) else None
@@ -658,17 +599,17 @@ def _denoise_raw(
     return partial(_finish_raw, denoised, task.notes, settings)
 
 
-def _finish_raw(denoised: "DenoisedValues", notes: tuple[str, ...], settings: Settings) -> _Done:
+def _finish_raw(denoised: "DenoisedValues", notes: tuple[str, ...], settings: Settings) -> Done:
     done = denoised.finish()
     picture, notes = done.picture, notes + done.notes
     if isinstance(picture, DigitalNegative):
         picture = compressed_as(denoised.raw, picture, settings.compression)
         if picture.is_lossy:
             notes += ("compressed with loss, as the RAW file is: --compression jpeg avoids it",)
-    return _Done(picture, done.noise.noise, done.noise.source, notes)
+    return Done(picture, done.noise.noise, done.noise.source, notes)
 
 
-def _in_camera_tone(raw: RawFile, finish: Callable[[], _Done]) -> _Done:
+def _in_camera_tone(raw: RawFile, finish: Callable[[], Done]) -> Done:
     from denoise_cli.io.camera_tone import with_camera_tone  # imports SciPy, too
 
     done = finish()
