@@ -21,6 +21,7 @@ from denoise_cli.io.program import run_ffmpeg
 from denoise_cli.io.video import ALPHA_DECODERS, Reader, read_errors
 from denoise_cli.io.video_frame import has_alpha
 
+OTHERS = "others"  # the file beside a result in the making with the tracks that came through standard input
 LIMITED_RANGE = 1  # FFmpeg's AVCOL_RANGE_MPEG
 # Encoders only mark full range in their streams. These filters mark limited range, if the source does.
 RANGE_FILTERS = {"libx264": "h264_metadata", "libx265": "hevc_metadata"}
@@ -125,7 +126,15 @@ def assemble(
     # The source's clock is kept, unless frames were skipped: then times count from the first one that was not.
     command = [*([] if start else ["-copyts"]), "-i", url(video)]
     if clip.pipe is not None:  # of which nothing is left to copy
-        command += ["-map", "0:v:0", "-c", "copy", *_stated(clip), *_video_options(clip, encoding, 0, last)]
+        passed = target.with_name(OTHERS)
+        command = ["-copyts", "-i", url(video), *(["-i", url(passed)] if passed.exists() else []), "-map", "0:v:0"]
+        command += [
+            *(["-map", "1"] if passed.exists() else []),
+            "-c",
+            "copy",
+            *_stated(clip),
+            *_video_options(clip, encoding, 0, last),
+        ]
         _run([*command, *_container_options(clip, encoding), "-f", encoding.container, url(target)], target)
         return
     command += ["-ss", f"{start:.6f}"] if start else ["-itsoffset", f"{-origin:.6f}"] if origin else []

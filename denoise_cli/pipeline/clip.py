@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 from statistics import median_low
@@ -23,6 +24,7 @@ from denoise_cli.io.animation import choose as choose_animation
 from denoise_cli.io.encode import (
     CONTAINERS,
     DEFAULT_CONTAINER,
+    RAW_CONTAINER,
     RAW_ENCODER,
     STDOUT,
     Encoding,
@@ -30,6 +32,7 @@ from denoise_cli.io.encode import (
     choose_encoding,
 )
 from denoise_cli.io.mux import Tracks, join
+from denoise_cli.io.numbered import MOST_NAMED, is_pattern, is_sequence
 from denoise_cli.io.pipes import EXPECTED, PIPE, is_terminal
 from denoise_cli.io.probe import settle
 from denoise_cli.io.segments import Segments, segments_folder, write_all
@@ -62,9 +65,10 @@ class Settings:
         start, seconds: the part of the clip to denoise; infinite seconds for the whole rest.
         deinterlace: whether fields are combined into whole frames first.
         drop_data: whether data tracks, subtitles and attachments that the target cannot hold are left out.
-        stream: what goes to standard output, one of `STREAMS`; None for NUT if that comes from standard input, and
-            YUV4MPEG2 otherwise.
+        stream: what goes to standard output, one of `STREAMS`; None for NUT or Matroska if that comes from standard
+            input, and YUV4MPEG2 otherwise.
         allow_playlists: whether local files that the source names may be opened, too.
+        rate: frames per second of a source of numbered pictures; None for 25.
     """
 
     model: str
@@ -81,6 +85,7 @@ class Settings:
     drop_data: bool = False
     stream: str | None = None
     allow_playlists: bool = False
+    rate: Fraction | None = None
 
 
 @dataclass(frozen=True)
@@ -136,6 +141,8 @@ def check(source: Path, target: Path, overwrite: bool) -> None:
         raise UsageError(f"-: standard input is a terminal: pipe a clip into it: {EXPECTED}")
     if target == STDOUT:
         return
+    if is_pattern(target) and not is_sequence(source):
+        raise UsageError(f"{target}: only a sequence of pictures becomes one: try ffmpeg -i {source} frames/%04d.png")
     if target.suffix.lower() not in EXTENSIONS and not target.is_dir():
         raise UsageError(f"{target}: expected a name that ends in {', '.join(EXTENSIONS)}")
     check_target(target, overwrite, () if source == PIPE else [source])
@@ -145,10 +152,12 @@ def check_resumable(source: Path, target: Path) -> None:
     """Refuse to continue a run of which nothing can be kept.
 
     Raises:
-        UsageError: the clip comes from standard input, or its result goes to standard output.
+        UsageError: the clip comes from standard input or from numbered pictures, or its result goes to standard output.
     """
     if source == PIPE:
         raise UsageError("--resume: a clip from standard input cannot be read again: leave out --resume")
+    if is_sequence(source):
+        raise UsageError("--resume: a clip of numbered pictures is made in one go: leave out --resume")
     if target == STDOUT:
         raise UsageError("--resume: nothing is kept of what goes to standard output: name an output file")
 
@@ -174,7 +183,8 @@ def run(
     """Denoise a clip, and keep everything else in its file.
 
     Args:
-        source: anything that FFmpeg reads; "-" for YUV4MPEG2 or NUT from standard input.
+        source: anything that FFmpeg reads; "-" for YUV4MPEG2, NUT or Matroska from standard input; or numbered
+            pictures, see `io.numbered`.
         target: a file with one of `EXTENSIONS`, or "-" for standard output.
         denoise: for clips, or for photos.
         settings: how to denoise and encode.
@@ -206,14 +216,14 @@ def run(
         _check_table(source, grain_table, (target, compare), overwrite)
     with (
         _only_writer(target, compare),
-        Reader(source, settings.allow_playlists) as clip,
+        Reader(source, settings.allow_playlists, settings.rate) as clip,
         closing(clip.frames(settings.start, settings.seconds, settings.deinterlace)) as frames,
     ):
         first = _first(frames, source, settings)
         grain = RemovedGrain(grain_table, first)
         encoding, lost = _encoding(clip, first, target, settings)
-        tracks = _tracks(clip, target, settings)
-        picture, notes = first.picture, [*_notes(clip, first, encoding), *lost, *tracks.notes]
+        tracks = _tracks(clip, target, encoding, settings)
+        picture, notes = first.picture, [*_notes(clip, first, encoding, settings), *lost, *tracks.notes]
         if notice is not None:
             for note in notes:
                 notice(note)
@@ -222,6 +232,8 @@ def run(
             plan = _plan(clip, denoise, encoding, settings)
             parts = Segments(target, clip, first, encoding, plan, settings.seconds, tracks)
             parts.open(overwrite, resume)
+        passed = tracks.copied if clip.pipe else ()
+        passing = clip.passing([index for index in passed if index != clip.stream.index], settings.seconds)
         before = parts.frames if parts else 0
         expected = clip.expected_frames(settings.start, settings.seconds)
         decoded = prefetch(chain([first], frames))
@@ -242,7 +254,7 @@ def run(
 
             def write(frames: Iterator[Frame]) -> int:
                 copied = comparison.copying(frames)
-                return parts.write(copied) if parts else write_all(copied, STDOUT, clip, encoding)
+                return parts.write(copied, passing) if parts else write_all(copied, STDOUT, clip, encoding, passing)
 
             made = consume_in_thread(write, reported())
         if parts:
@@ -263,7 +275,7 @@ def run(
         sigma=round(median_low(levels) * 255, 3) if levels else None,
         seconds=round(time.perf_counter() - began, 3),
         notes=tuple(notes),
-        complete=not (cut_off or clip.damaged or clip.incomplete),
+        complete=not (cut_off or clip.damaged or clip.incomplete or (clip.pictures and clip.pictures.failures)),
     )
 
 
@@ -302,13 +314,13 @@ def preview(source: Path, target: Path, settings: Settings, overwrite: bool = Fa
     with _only_writer(target):
         pass
     with (
-        Reader(source, settings.allow_playlists) as clip,
+        Reader(source, settings.allow_playlists, settings.rate) as clip,
         closing(clip.frames(settings.start, settings.seconds, settings.deinterlace)) as frames,
     ):
         first = _first(frames, source, settings)
         encoding, lost = _encoding(clip, first, target, settings)
-        tracks = _tracks(clip, target, settings)
-        return encoding, [*_notes(clip, first, encoding), *lost, *tracks.notes]
+        tracks = _tracks(clip, target, encoding, settings)
+        return encoding, [*_notes(clip, first, encoding, settings), *lost, *tracks.notes]
 
 
 @contextmanager
@@ -343,7 +355,8 @@ def _first(frames: Iterator[Frame], source: Path, settings: Settings) -> Frame:
 
 def _encoding(clip: Reader, first: Frame, target: Path, settings: Settings) -> tuple[Encoding, list[str]]:
     """How to compress the clip, and a line for everything that this loses."""
-    usual = "nut" if clip.pipe and clip.is_nut else "y4m"
+    piped = clip.pipe is not None and clip.pictures is None
+    usual = "nut" if piped and clip.is_nut else "mkv" if piped and clip.is_matroska else "y4m"
     extension = target.suffix.lower() if target != STDOUT else settings.stream or usual
     if extension in ANIMATIONS:
         asked = {"--codec": settings.codec, "--crf": settings.crf}
@@ -361,17 +374,20 @@ def _check_table(source: Path, path: Path, others: Collection[Path | None], over
     check_target(path, overwrite, [source])
 
 
-def _tracks(clip: Reader, target: Path, settings: Settings) -> Tracks:
-    """The tracks that the result has: in a pipe, nothing but the video; in an animation, none besides."""
+def _tracks(clip: Reader, target: Path, encoding: Encoding, settings: Settings) -> Tracks:
+    """The tracks that the result has: through pipes, sound and subtitles besides the video; in an animation, none."""
     if target != STDOUT and target.suffix.lower() in ANIMATIONS:
         return Tracks(())
     if target != STDOUT and clip.pipe is None:
         return choose_tracks(clip, target, settings.drop_data)
     others = [index for index in clip.copied_streams if index != clip.stream.index]
-    listed = ", ".join(f"{index} ({clip.kind(index)}, {clip.streams[index][1]})" for index in others)
-    where = "standard output takes" if target == STDOUT else "from standard input, the result has"
-    notes = (f"track{'s' * (len(others) > 1)} {listed} left out: {where} video only",) if others else ()
-    return Tracks((clip.stream.index,), (), notes)
+    container = encoding.container
+    passed = [index for index in others if container != RAW_CONTAINER and clip.can_pass(index, container)]
+    left = [index for index in others if index not in passed]
+    listed = ", ".join(f"{index} ({clip.kind(index)}, {clip.streams[index][1]})" for index in left)
+    reason = "raw frames have none" if container == RAW_CONTAINER else f"{container} takes no such track from a pipe"
+    notes = (f"track{'s' * (len(left) > 1)} {listed} left out: {reason}",) if left else ()
+    return Tracks((clip.stream.index, *passed), (), notes)
 
 
 class _Comparison:
@@ -420,7 +436,7 @@ def _plan(clip: Reader, denoise: Denoiser, encoding: Encoding, settings: Setting
         "source": str(clip.path.resolve()) if state else "standard input",
         "bytes": state and state.st_size,
         "changed": state and state.st_mtime_ns,
-        "settings": dataclasses.asdict(settings),
+        "settings": dataclasses.asdict(settings) | {"rate": str(settings.rate)},
         "encoding": dataclasses.asdict(encoding),
         "weights": checksum_of(settings.model),
         "device": str(denoise.device),
@@ -437,6 +453,11 @@ def _faults(clip: Reader, cut_off: bool) -> list[str]:
         notes.append(f"the clock jumps back {times}: times go on from where they were")
     if clip.damaged:
         notes.append(f"left out {clip.damaged} damaged packets")
+    if clip.pictures is not None and (failures := clip.pictures.failures):
+        more = ", ..." if len(failures) > MOST_NAMED else ""
+        notes.append(
+            f"left out {len(failures)} of {clip.pictures.count} frames: {', '.join(failures[:MOST_NAMED])}{more}"
+        )
     if clip.incomplete:
         notes.append(f"{clip.incomplete} packets are incomplete: their frames may be damaged")
     if cut_off:
@@ -446,8 +467,10 @@ def _faults(clip: Reader, cut_off: bool) -> list[str]:
     return notes
 
 
-def _notes(clip: Reader, first: Frame, encoding: Encoding) -> list[str]:
-    notes = []
+def _notes(clip: Reader, first: Frame, encoding: Encoding, settings: Settings) -> list[str]:
+    notes = [] if clip.pictures is None else list(clip.pictures.notes)
+    if clip.pictures is not None and settings.rate is None:
+        notes.append(f"{float(clip.rate):g} frames per second: --fps names another rate")
     if first.is_interlaced:
         notes.append("interlaced: --deinterlace combines fields into whole frames")
     if clip.has_wrapped_clock:
