@@ -239,6 +239,7 @@ def video(
     if resume:
         clip.check_resumable(source, target)
     clip.check(source, target, overwrite)
+    clip.check_others(source, target, compare, grain_table, overwrite)
     begin = read_number(start, "--start", 0, LONGEST_DURATION, auto=False)
     seconds = _read_duration(duration)
     settings = clip.Settings(
@@ -262,7 +263,7 @@ def video(
         console.output(f"{source} -> {target}: {name}; how it is encoded depends on frames, and none are read now")
         return
     if dry_run:
-        encoding, notes = clip.preview(source, target, settings, overwrite)
+        encoding, notes = clip.preview(source, target, settings, overwrite, compare, grain_table)
         if as_json:
             record = {
                 "source": str(source),
@@ -332,16 +333,21 @@ def _denoise_sequence(
             if not quiet:
                 console.status(f"{planned.source}: {text}")
 
-        result = sequence.run(
-            planned,
-            load,
-            settings,
-            overwrite=overwrite,
-            resume=resume,
-            progress=show_progress,
-            notice=show_note,
-            failed=console.error,
-        )
+        try:
+            result = sequence.run(
+                planned,
+                load,
+                settings,
+                overwrite=overwrite,
+                resume=resume,
+                progress=show_progress,
+                notice=show_note,
+                failed=console.error,
+            )
+        except KeyboardInterrupt:
+            if not quiet and sequence.is_resumable(planned):
+                console.status(f"{planned.source}: interrupted: continue with --resume")
+            raise
     if not quiet:
         console.status(_summary(result, shown_notes))
     if as_json:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import av
 from av.container import OutputContainer
 
+from denoise_cli.errors import UnwritableFile
 from denoise_cli.io.playlists import url
 
 PASSED_KINDS = ("audio", "subtitle")
@@ -94,16 +95,23 @@ class Passing:
             self._container.mux(packet)
 
     def recording(self, items: Iterable[Item], path: Path, container: str) -> Iterator[Item]:
-        """The items, while the packets that belong to them go to a file of their own; without tracks, to none."""
+        """The items, while the packets that belong to them go to a file of their own; without tracks, to none.
+
+        Raises:
+            UnwritableFile: the file cannot be written.
+        """
         if not self._sources:
             yield from items
             return
-        with closing(av.open(url(path), "w", format=container)) as output:
-            self.begin(output)
-            for item in items:
-                yield item
+        try:
+            with closing(av.open(url(path), "w", format=container)) as output:
+                self.begin(output)
+                for item in items:
+                    yield item
+                    self.write()
                 self.write()
-            self.write()
+        except av.FFmpegError as error:
+            raise UnwritableFile(path, f"cannot be written ({error.strerror})") from error
 
 
 def _is_subtitle(packet: Any) -> bool:

@@ -24,6 +24,7 @@ from denoise_cli.io.numbered import is_sequence
 from denoise_cli.io.passing import PASSED_KINDS, Passing, Waiting, holds
 from denoise_cli.io.pipes import EXPECTED, PIPE, PROBING, PipeReader
 from denoise_cli.io.playlists import STILL, input_options, open_input, program_options
+from denoise_cli.io.timecode import later
 from denoise_cli.io.video_frame import Frame, has_alpha
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 MAY_JUMP: Any = Flags.ts_discont.value  # a flag of formats whose clocks start anywhere and may jump
 MATROSKA = "matroska,webm"  # FFmpeg's name
 HEADER_FORMATS = ("mov", "avi")  # FFmpeg's names of formats whose headers state the length of every track
+TIMECODE = "timecode"  # a tag, in capitals in Matroska
 STATED_DURATION = re.compile(r"\d+:\d\d:\d\d(\.\d+)?")  # a tag of Matroska's tracks
 # Where recordings were joined, FFmpeg takes one of so many packets before the place for incomplete: it is whole.
 PACKETS_BEFORE_JUMP = 2
@@ -211,8 +213,13 @@ class Reader:
 
     @property
     def timecode(self) -> str | None:
-        """The time of the first frame by the camera's clock, HH:MM:SS:FF; None if the file does not state it."""
-        return self.stream.metadata.get("timecode") or self.metadata.get("timecode")
+        """The time of the first frame by the camera's clock, HH:MM:SS:FF; None if the file does not state it.
+
+        After the first frame that `frames` has not skipped, it is the time of that.
+        """
+        tags = [*self.stream.metadata.items(), *self.metadata.items()]
+        stated = next((value for key, value in tags if key.lower() == TIMECODE), None)
+        return None if stated is None else later(stated, round(self.first_frame_time * self.rate), self.rate)
 
     @property
     def origin(self) -> Fraction:
@@ -441,7 +448,8 @@ class Reader:
         first = round((zero + begin) / base) if start > 0 else None
         end = None if math.isinf(seconds) else Fraction(seconds).limit_denominator(av.time_base)
         step, expected, shift = max(round(1 / (self.rate * base)), 1), self.stream.start_time or 0, None
-        if first is not None and self.pipe is None:
+        # By a clock that jumps back, a time is in several places: only the order of the packets tells which is meant.
+        if first is not None and self.pipe is None and not self._jumps_back():
             self._first = first
             with read_errors(self.path):
                 self.seek(self._container)
@@ -464,6 +472,16 @@ class Reader:
                 shift = round(self.origin / base) if first is None else picture.pts
             picture.pts -= shift
             yield picture
+
+    def _jumps_back(self) -> bool:
+        """Whether the clock of the video does, anywhere in the file."""
+        if not self._container.format.flags & MAY_JUMP:
+            return False
+        clock = Clock()
+        with read_errors(self.path), self.reopened() as container:
+            for packet in container.demux(container.streams[self.stream.index]):
+                clock.move(packet)
+        return bool(clock.jumps)
 
     def _note_end(self, picture: VideoFrame, usual: int) -> None:
         """Remember when a frame ends, and the longest time from the end of one to the end of the next."""

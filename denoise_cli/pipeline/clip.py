@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
@@ -148,6 +148,25 @@ def check(source: Path, target: Path, overwrite: bool) -> None:
     check_target(target, overwrite, () if source == PIPE else [source])
 
 
+def check_others(source: Path, target: Path, compare: Path | None, grain_table: Path | None, overwrite: bool) -> None:
+    """Refuse a comparison or a film grain table that cannot be written, before any work is done.
+
+    Raises:
+        UsageError: the comparison is to be in no container for clips, or several results in one file.
+        UnwritableFile: as for `check`.
+    """
+    if compare is not None:
+        check(source, compare, overwrite)
+        if compare.suffix.lower() in ANIMATIONS:
+            raise UsageError(f"--compare {compare}: expected a name that ends in {', '.join(CONTAINERS)}")
+        if compare in (STDOUT, target):
+            raise UsageError(f"--compare {compare}: name a file other than the output")
+    if grain_table is not None:
+        if grain_table == STDOUT or grain_table in (target, compare):
+            raise UsageError(f"--grain-table {grain_table}: name a file other than the other outputs")
+        check_target(grain_table, overwrite, () if source == PIPE else [source])
+
+
 def check_resumable(source: Path, target: Path) -> None:
     """Refuse to continue a run of which nothing can be kept.
 
@@ -206,14 +225,7 @@ def run(
     check(source, target, overwrite)
     if resume:
         check_resumable(source, target)
-    if compare is not None:
-        check(source, compare, overwrite)
-        if compare.suffix.lower() in ANIMATIONS:
-            raise UsageError(f"--compare {compare}: expected a name that ends in {', '.join(CONTAINERS)}")
-        if compare in (STDOUT, target):
-            raise UsageError(f"--compare {compare}: name a file other than the output")
-    if grain_table is not None:
-        _check_table(source, grain_table, (target, compare), overwrite)
+    check_others(source, target, compare, grain_table, overwrite)
     with (
         _only_writer(target, compare),
         Reader(source, settings.allow_playlists, settings.rate) as clip,
@@ -308,16 +320,27 @@ def denoised(
         yield frame, level
 
 
-def preview(source: Path, target: Path, settings: Settings, overwrite: bool = False) -> tuple[Encoding, list[str]]:
+def preview(
+    source: Path,
+    target: Path,
+    settings: Settings,
+    overwrite: bool = False,
+    compare: Path | None = None,
+    grain_table: Path | None = None,
+) -> tuple[Encoding, list[str]]:
     """How `run` would encode, and what the result would lack. Raises the same errors, and writes nothing."""
     check(source, target, overwrite)
-    with _only_writer(target):
+    check_others(source, target, compare, grain_table, overwrite)
+    with _only_writer(target, compare):
         pass
     with (
         Reader(source, settings.allow_playlists, settings.rate) as clip,
         closing(clip.frames(settings.start, settings.seconds, settings.deinterlace)) as frames,
     ):
         first = _first(frames, source, settings)
+        RemovedGrain(grain_table, first)
+        if compare is not None:
+            _encoding_of_pair(clip, first, compare)
         encoding, lost = _encoding(clip, first, target, settings)
         tracks = _tracks(clip, target, encoding, settings)
         return encoding, [*_notes(clip, first, encoding, settings), *lost, *tracks.notes]
@@ -368,12 +391,6 @@ def _encoding(clip: Reader, first: Frame, target: Path, settings: Settings) -> t
     return settle(clip, first, chosen, is_given=settings.codec is not None)
 
 
-def _check_table(source: Path, path: Path, others: Collection[Path | None], overwrite: bool) -> None:
-    if path == STDOUT or path in others:
-        raise UsageError(f"--grain-table {path}: name a file other than the other outputs")
-    check_target(path, overwrite, [source])
-
-
 def _tracks(clip: Reader, target: Path, encoding: Encoding, settings: Settings) -> Tracks:
     """The tracks that the result has: through pipes, sound and subtitles besides the video; in an animation, none."""
     if target != STDOUT and target.suffix.lower() in ANIMATIONS:
@@ -390,6 +407,15 @@ def _tracks(clip: Reader, target: Path, encoding: Encoding, settings: Settings) 
     return Tracks((clip.stream.index, *passed), (), notes)
 
 
+def _encoding_of_pair(clip: Reader, first: Frame, path: Path) -> Encoding:
+    """How to compress a comparison."""
+    if first.picture.width < NARROWEST:
+        width = first.picture.width
+        raise UsageError(f"--compare {path}: the clip is {width} pixels wide: expected at least {NARROWEST}")
+    pair = first.side_by_side()
+    return settle(clip, pair, choose_encoding(clip, pair, path.suffix.lower()))[0]
+
+
 class _Comparison:
     """Writes a clip with each frame before and after denoising, side by side; without a path, nothing."""
 
@@ -397,12 +423,7 @@ class _Comparison:
         self._path, self._overwrite = path, overwrite
         if path is not None:
             self._growing, self._whole = (path.with_name(f".{path.name}.{state}") for state in ("growing", "whole"))
-            if first.picture.width < NARROWEST:
-                raise UsageError(
-                    f"--compare {path}: the clip is {first.picture.width} pixels wide: expected at least {NARROWEST}"
-                )
-            pair = first.side_by_side()
-            self._encoding, _ = settle(clip, pair, choose_encoding(clip, pair, path.suffix.lower()))
+            self._encoding = _encoding_of_pair(clip, first, path)
             self._writer = Writer(self._growing, clip, self._encoding)
 
     def __enter__(self) -> "_Comparison":

@@ -182,6 +182,11 @@ def run(
     return outcome.result(settings, round(time.perf_counter() - began, 3))
 
 
+def is_resumable(planned: Plan) -> bool:
+    """Whether an interrupted run has left results to keep."""
+    return _Record(planned).exists
+
+
 def preview(planned: Plan, load: Callable[[str], object], settings: Settings, overwrite: bool) -> photos.Result:
     """What `run` would do with the first frame, which stands for all, with notes on the whole; nothing is written.
 
@@ -398,10 +403,15 @@ def _denoise_raw(
     notice: Report | None,
 ) -> None:
     left = {number: job for number, job in planned.jobs.items() if number not in outcome.done}
-    for note in foretell(planned.first.source, planned.first.target, overwrite):
-        outcome.announce(note, notice)
-    results = photos.run_all(left.values(), load, settings.for_photos(overwrite), lambda _: None)
+    ours = settings.for_photos(overwrite)
+    for job in list(left.values())[:1]:  # what is wrong with the target or the options is wrong with all frames
+        with suppress(UnreadableFile):
+            for note in photos.preview(job, load, ours).notes:
+                outcome.announce(note, notice)
+    results = photos.run_all(left.values(), load, ours, lambda _: None)
     for number, result in zip(left, results, strict=True):
+        if result.error is not None and result.error.startswith(f"{result.target}: "):
+            raise UnwritableFile(result.target, result.error.removeprefix(f"{result.target}: "))
         if result.error is not None:
             outcome.fail(number, result.error)
             continue
@@ -459,6 +469,11 @@ class _Record:
         name = planned.target.name if numbered.is_pattern(planned.target) else "sequence"
         self.place = planned.folder / name
         self._file = planned.folder / f".{name}.run.json"
+
+    @property
+    def exists(self) -> bool:
+        """Whether a run has begun and not ended."""
+        return self._file.exists()
 
     def done(self) -> set[int]:
         """The numbers of the frames that the run has denoised; none without a run.

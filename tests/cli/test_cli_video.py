@@ -12,6 +12,8 @@ from denoise_cli.io import segments
 from tests.cli.conftest import Cli
 from tests.conftest import FFmpeg
 
+CLIPS = ".mp4, .m4v, .mov, .mkv, .webm"
+
 
 @pytest.fixture
 def clip(tmp_path: Path, ffmpeg: FFmpeg) -> Path:
@@ -242,3 +244,32 @@ def test_only_a_sequence_becomes_one(cli: Cli, clip: Path) -> None:
     assert cli("video", clip, "--fps", "24").err == (
         "denoise: --fps 24: only for numbered pictures: a clip keeps its own times: leave it out\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "complaint"),
+    [
+        (("--compare", "{0}"), 1, "{0}: is the input itself: choose another name for the output"),
+        (
+            ("--compare", "both.gif"),
+            2,
+            "--compare both.gif: expected a name that ends in .mp4, .m4v, .mov, .mkv, .webm",
+        ),
+        (("--grain-table", "{0}"), 1, "{0}: is the input itself: choose another name for the output"),
+        (("--grain-table", "missing/a.tbl"), 1, "missing/a.tbl: there is no folder missing: create it first"),
+        (("--grain-table", "-"), 2, "--grain-table -: name a file other than the other outputs"),
+    ],
+)
+def test_a_dry_run_refuses_what_the_run_would(
+    cli: Cli, clip: Path, options: tuple[str, ...], code: int, complaint: str
+) -> None:
+    for more in (("--dry-run",), ("--model", "mallenet-s")):
+        done = cli("video", clip, *(option.format(clip) for option in options), *more)
+        assert (done.code, done.err) == (code, f"denoise: {complaint.format(clip)}\n")
+
+
+def test_a_dry_run_refuses_grain_that_av1_does_not_have(cli: Cli, tmp_path: Path, ffmpeg: FFmpeg) -> None:
+    source = ffmpeg.make(tmp_path / "a.mkv", "-c:v", "ffv1", "-pix_fmt", "gbrp")
+    done = cli("video", source, "--grain-table", tmp_path / "a.tbl", "--dry-run")
+    assert done.code == 2
+    assert "AV1 has film grain for grey, 4:2:0, 4:2:2 and 4:4:4, not for gbrp" in done.err

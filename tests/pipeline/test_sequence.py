@@ -184,6 +184,8 @@ def test_an_interrupted_run_is_continued(tmp_path: Path, load: Callable[[str], D
         sequence.run(planned, load, settings, progress=stop)
     finished = {job.target: job.target.stat().st_ino for job in planned.jobs.values() if job.target.exists()}
     assert len(finished) == 4
+    assert sequence.is_resumable(planned)
+    assert not sequence.is_resumable(whole)
     with pytest.raises(UnwritableFile, match="already exists"):
         sequence.run(planned, load, settings)
     with pytest.raises(UsageError, match="left by a run with other frames, settings or version"):
@@ -321,3 +323,11 @@ def test_a_damaged_dng_costs_itself_alone_and_a_run_of_raw_is_continued(
 def test_raw_does_not_become_a_clip(takes: Path, tmp_path: Path, load: Callable[[str], Denoiser]) -> None:
     with pytest.raises(UsageError, match=r"camera RAW becomes \.dng or pictures first"):
         clip.run(takes, tmp_path / "a.mp4", load("mallenet-s"), clip.Settings("mallenet-s"))
+
+
+def test_what_is_wrong_with_all_raw_frames_is_said_once(takes: Path, load: Callable[[str], Denoiser]) -> None:
+    lines: list[str] = []
+    with pytest.raises(UnwritableFile, match="its noise is given as --noise SHOT,READ"):
+        sequence.run(sequence.plan(takes), load, Settings("auto", noise=0.1), failed=lines.append)
+    assert not lines
+    assert not takes.with_name("A001-denoised").exists()
