@@ -40,6 +40,7 @@ class PictureStream(PipeReader):
         rate: frames per second.
 
     Attributes:
+        rate: frames per second.
         count: number of files.
         kind: the format of the first frame, as FFmpeg mostly names it, too.
         notes: a line for everything that frames of a clip do not hold.
@@ -54,7 +55,7 @@ class PictureStream(PipeReader):
         found = numbered.find(path)
         if next(iter(found.files.values())).suffix.lower() in raw_formats.EXTENSIONS:
             raise UsageError(f"{path}: camera RAW becomes .dng or pictures first: name an output such as out/%04d.dng")
-        self.count, self.failures = len(found.files), list[str]()
+        self.rate, self.count, self.failures = rate, len(found.files), list[str]()
         self._shape: tuple[int, ...] | None = None
         self._last = 0  # number of the last frame that was read
         self._pictures = self._read(found)

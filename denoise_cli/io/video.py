@@ -3,7 +3,7 @@
 import math
 import re
 import tempfile
-from collections.abc import Collection, Generator, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from itertools import chain, islice
@@ -84,6 +84,7 @@ class Reader:
         self.pictures = self._streamed(rate) if path != PIPE and is_sequence(path) else None
         self.pipe = PipeReader() if path == PIPE else self.pictures
         self.waiting = Waiting()
+        self._place = 0  # of the next numbered picture
         self._end = 0  # bytes from the beginning of the file to the end of the last packet
         self._container: InputContainer = self._opened() if self.pipe is None else self._opened_pipe(self.pipe)
         found = [stream for stream in self._container.streams.video if not _is_cover(stream)]
@@ -166,11 +167,15 @@ class Reader:
     @property
     def time_base(self) -> Fraction:
         """The tick of the clip's clock, in seconds."""
+        if self.pictures is not None:
+            return 1 / self.pictures.rate
         return self.stream.time_base or Fraction(1, av.time_base)
 
     @property
     def rate(self) -> Fraction:
         """Average number of frames per second; a guess if the file does not state it."""
+        if self.pictures is not None:
+            return self.pictures.rate
         average, real = self.stream.average_rate, self.stream.base_rate
         if average and real and average > 2 * real:  # DV, where FFmpeg takes the tick of the clock for the average
             return real
@@ -179,7 +184,8 @@ class Reader:
     @property
     def has_constant_rate(self) -> bool:
         """Whether the file states a constant frame rate."""
-        return self.stream.average_rate is not None and self.rate == self.stream.base_rate
+        is_stated = self.stream.average_rate is not None and self.rate == self.stream.base_rate
+        return is_stated or self.pictures is not None
 
     @property
     def codec(self) -> str:
@@ -515,8 +521,15 @@ class Reader:
                 except (av.InvalidDataError, av.ArgumentError):  # the latter for raw frames that are cut off
                     self.damaged += 1
                     continue
-                yield from pictures
+                yield from pictures if self.pictures is None else self._timed(pictures)
         self.incomplete += len(since_incomplete)
+
+    def _timed(self, pictures: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
+        """Numbered pictures with exact times, which Matroska rounds to milliseconds."""
+        for picture in pictures:
+            picture.pts, picture.time_base, picture.duration = self._place, self.time_base, 1
+            self._place += 1
+            yield picture
 
     def _demuxed(self) -> list[Any]:
         """The video, and of standard input the tracks that may go through with it."""
