@@ -73,6 +73,7 @@ __all__ = [
     "read",
     "save",
     "to_srgb",
+    "type_held",
     "write",
 ]
 
@@ -399,7 +400,7 @@ def _refuse_unheld(photo: Photo, kind: str) -> None:
     meta = _with_colours_held(photo, kind)  # raises if it is HDR
     if max(photo.pixels.shape) > known.longest:
         raise ValueError(f"it holds at most {known.longest} pixels in a row or a column: choose .png or .tif")
-    dtype = _type_held(photo, kind)
+    dtype = type_held(photo, kind)
     if photo.alpha is not None and not known.alpha and (convert(photo.alpha, dtype) < white_value(dtype)).any():
         raise ValueError("it cannot hold transparency: choose .png, .tif, .webp, .avif, .heic or .jxl")
     is_from_exr = kind == "exr" and meta.exr is not None  # which has said its colours
@@ -411,7 +412,7 @@ def _refuse_unheld(photo: Photo, kind: str) -> None:
         grey_to_srgb(meta.icc)  # raises if the profile is damaged
 
 
-def _type_held(photo: Photo, kind: str) -> np.dtype[Any]:
+def type_held(photo: Photo, kind: str) -> np.dtype[Any]:
     """The type of a photo's pixels in a format: its own, or the format's largest."""
     if kind == photo.kind == "jpeg" and photo.depth == deep_jpeg.BITS:
         return photo.pixels.dtype
@@ -425,7 +426,7 @@ def _as_held(photo: Photo, kind: str) -> Photo:
     _refuse_unheld(photo, kind)
     if photo.lab is not None and kind != "tiff":
         photo = without_lab(photo, photo.lab)
-    known, dtype = FORMATS[kind], _type_held(photo, kind)
+    known, dtype = FORMATS[kind], type_held(photo, kind)
     alpha = None if photo.alpha is None or not known.alpha else convert(photo.alpha, dtype)
     pixels, meta = convert(photo.pixels, dtype), _with_colours_held(photo, kind)
     is_for_rgb = meta.icc is not None and _is_for_rgb(meta.icc)

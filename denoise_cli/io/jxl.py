@@ -158,6 +158,20 @@ def encode(photo: Photo, software: str, quality: int) -> bytes:
     return b"".join([CONTAINER, FILE_TYPE, *parts, box(b"jxlc", codestream)])
 
 
+def metadata_of(data: bytes) -> Metadata:
+    """EXIF and XMP of a file, and the profile of its pixels as decoders return them.
+
+    Raises:
+        ValueError: the file is damaged.
+        RuntimeError: what is compressed of it is.
+    """
+    boxes = _boxes_of(data)
+    header = read_header(_joined(boxes))
+    exif, xmp = _metadata_of(boxes)
+    _, packed = split_orientation(parse(exif or b""))
+    return Metadata(exif=packed, xmp=xmp, icc=None if header.is_xyb else header.profile)
+
+
 def codestream_of(data: bytes) -> bytes:
     """The codestream in a file.
 

@@ -8,7 +8,7 @@ import av
 
 from denoise_cli.errors import UnreadableFile, UnwritableFile, UsageError
 from denoise_cli.io.conversion import UNSPECIFIED, usual_matrix
-from denoise_cli.io.encode import CONTAINERS, RAW_ENCODER, Encoding, Writer, codec_of
+from denoise_cli.io.encode import CONTAINERS, NUT_ENCODER, RAW_ENCODER, Encoding, Writer, codec_of
 from denoise_cli.io.video import Reader
 from denoise_cli.io.video_frame import SUBSAMPLINGS, Frame, chroma_shifts, has_alpha
 
@@ -123,7 +123,8 @@ def _codec(clip: Reader, encoding: Encoding, is_given: bool) -> list[str]:
     if own and codec != clip.codec and not is_given:
         notes.append(f"{clip.codec} becomes {codec}: {own[0]} would lose more of this clip")
     keeps_all = _is_lossless(av.Codec(encoding.encoder, "w")) or encoding.options.get("crf") == "0"
-    is_known = clip.codec in av.codecs_available
+    # Raw frames in a pipe are no choice of the user's: what they were made from may have been compressed.
+    is_known = clip.codec in av.codecs_available and not (clip.pipe and clip.codec == NUT_ENCODER)
     if is_known and _is_lossless(av.Codec(clip.codec, "r")) and not keeps_all:
         notes.append(f"lossless {clip.codec} becomes {codec}, compressed with loss")
     return notes

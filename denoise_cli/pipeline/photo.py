@@ -1,6 +1,7 @@
 """A photo from file to file: read, denoised and written, with a record of the outcome."""
 
 import errno
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -157,7 +158,7 @@ def run(job: Job, load: Load, settings: Settings, progress: Progress | None = No
     Raises:
         DenoiseError: something that the user can act upon; nothing was written, unless a sidecar is what failed.
     """
-    return _write(_denoise(job, load, settings, progress), settings)
+    return write(_denoise(job, load, settings, progress), settings)
 
 
 def run_all(
@@ -190,7 +191,7 @@ def run_all(
             else:
                 if writing is not None:
                     wait([writing[1]])  # so that there are never more than two photos in memory
-                outcome = writer.submit(_write, denoised, settings)
+                outcome = writer.submit(write, denoised, settings)
                 del denoised
             if writing is not None:
                 full = full or _full_disk(writing[1])
@@ -215,7 +216,7 @@ def _full_disk(outcome: Future[Result]) -> UnwritableFile | None:
 
 
 @dataclass(frozen=True)
-class _Denoised:
+class Denoised:
     """A photo that is denoised and not yet written.
 
     Attributes:
@@ -253,30 +254,35 @@ def _out_of_memory_named(job: Job) -> Iterator[None]:
         ) from error
 
 
-def _denoise(job: Job, load: Load, settings: Settings, progress: Progress | None) -> _Denoised:
+def _denoise(job: Job, load: Load, settings: Settings, progress: Progress | None) -> Denoised:
     with _out_of_memory_named(job):
         return _denoise_opened(job, load, settings, progress)
 
 
-def _denoise_opened(job: Job, load: Load, settings: Settings, progress: Progress | None) -> _Denoised:
+def _denoise_opened(job: Job, load: Load, settings: Settings, progress: Progress | None) -> Denoised:
     started = time.perf_counter()
     with ExitStack() as source:
-        task = source.enter_context(_checked(job, settings))
+        task = source.enter_context(checked(job, settings))
         model, kind, is_raw = task.model, task.kind, isinstance(task.source, RawFile)
         denoiser = load(model)
-        facts = {"device": denoiser.device, "precision": denoiser.precision, **_facts_before(job, task, settings)}
+        facts = {"device": denoiser.device, "precision": denoiser.precision, **facts_before(job, task, settings)}
         finish = _denoise_source(task, denoiser, settings, progress)
         opened = source.pop_all() if is_raw else ExitStack()  # a photo's pixels need not stay in memory
     seconds = time.perf_counter() - started
-    return _Denoised(job, model, kind, facts, is_raw, finish, opened, seconds, denoiser.notes)
+    return Denoised(job, model, kind, facts, is_raw, finish, opened, seconds, denoiser.notes)
 
 
-def _write(denoised: _Denoised, settings: Settings) -> Result:
+def write(denoised: Denoised, settings: Settings) -> Result:
+    """Develop (RAW) and write what was denoised, with its sidecars.
+
+    Raises:
+        DenoiseError: it cannot be developed, encoded or written.
+    """
     with _out_of_memory_named(denoised.job):
         return _write_opened(denoised, settings)
 
 
-def _write_opened(denoised: _Denoised, settings: Settings) -> Result:
+def _write_opened(denoised: Denoised, settings: Settings) -> Result:
     started = time.perf_counter()
     job, model, kind = denoised.job, denoised.model, denoised.kind
     with denoised.opened:
@@ -296,7 +302,7 @@ def _write_opened(denoised: _Denoised, settings: Settings) -> Result:
     notes = done.notes + denoised.notes
     turned = kind != DNG
     if isinstance(done.picture, Photo):
-        notes += _notes_on_result(done.picture, kind, notes)
+        notes += notes_on_result(done.picture, kind, notes)
         turned = image.orientation_in(done.picture.metadata, kind) == UPRIGHT
     sidecars = carry(
         job.source,
@@ -324,7 +330,8 @@ def _software(model: str, done: Done, settings: Settings) -> str:
     return f"denoise {__version__} ({Path(model).name}, {done.words(settings.strength_for_photos)})"
 
 
-def _notes_on_result(photo: Photo, kind: str, said: Sequence[str]) -> tuple[str, ...]:
+def notes_on_result(photo: Photo, kind: str, said: Sequence[str]) -> tuple[str, ...]:
+    """What a format changes or loses of a photo, unless it is among what was `said` before."""
     return image.conversions(photo, kind) + image.losses(photo.metadata, kind, said)
 
 
@@ -336,11 +343,11 @@ def _result_of(job: Job, outcome: Future[Result], settings: Settings) -> Result:
 
 
 def _failed(job: Job, settings: Settings, error: Exception) -> Result:
-    return Result(str(job.source), str(job.target), settings.model, error=_words(job, error))
+    return Result(str(job.source), str(job.target), settings.model, error=words_of(job, error))
 
 
-def _words(job: Job, error: Exception) -> str:
-    """An error in one line that names the file."""
+def words_of(job: Job, error: Exception) -> str:
+    """An error about a photo in one line that names the file."""
     if isinstance(error, DenoiseError):
         return str(error)
     if isinstance(error, MemoryError):
@@ -373,11 +380,11 @@ def preview(job: Job, load: Callable[[str], object], settings: Settings) -> Resu
     Raises:
         DenoiseError: what `run` would raise before it begins to denoise.
     """
-    with _checked(job, settings) as task:
+    with checked(job, settings) as task:
         load(task.model)
-        facts = _facts_before(job, task, settings)
+        facts = facts_before(job, task, settings)
         source = task.source
-        lost = _notes_on_result(source, task.kind, source.notes) if isinstance(source, Photo) else ()
+        lost = notes_on_result(source, task.kind, source.notes) if isinstance(source, Photo) else ()
         notes = (*source.notes, *task.notes, *lost, *foretell(job.source, job.target, settings.overwrite))
     return Result(str(job.source), str(job.target), task.model, notes=notes, dry_run=True, **facts)
 
@@ -402,11 +409,11 @@ def show_before_after(job: Job, load: Load, settings: Settings, progress: Progre
 
 def _show_before_after(job: Job, load: Load, settings: Settings, progress: Progress | None) -> Result:
     started = time.perf_counter()
-    with _checked(job, settings, is_shown=True) as task:
+    with checked(job, settings, is_shown=True) as task:
         denoiser = load(task.model)
         done = _denoise_source(task, denoiser, settings, progress)()
         before = undenoised(task.source, settings)
-        facts = {"device": denoiser.device, "precision": denoiser.precision, **_facts_before(job, task, settings)}
+        facts = {"device": denoiser.device, "precision": denoiser.precision, **facts_before(job, task, settings)}
     assert isinstance(done.picture, Photo)  # a PNG is made from nothing else
     bytes_written = write_before_after(job.target, before, done.picture, settings.overwrite)
     return Result(
@@ -433,7 +440,7 @@ def undenoised(source: Photo | RawFile, settings: Settings) -> Photo:
     return photo
 
 
-def _facts_before(job: Job, task: "_Task", settings: Settings) -> dict[str, Any]:
+def facts_before(job: Job, task: "Task", settings: Settings) -> dict[str, Any]:
     """What the record says that is known before a photo is denoised."""
     H, W = task.source.shape
     try:
@@ -453,7 +460,7 @@ def _facts_before(job: Job, task: "_Task", settings: Settings) -> dict[str, Any]
 
 
 @dataclass(frozen=True)
-class _Task:
+class Task:
     """A photo that was read and checked, and what is to be done with it.
 
     Attributes:
@@ -476,13 +483,16 @@ class _Task:
 
 
 @contextmanager
-def _checked(job: Job, settings: Settings, is_shown: bool = False) -> Iterator[_Task]:
+def checked(job: Job, settings: Settings, is_shown: bool = False) -> Iterator[Task]:
     """Read the photo of a job, and refuse what is known not to succeed before it is denoised.
 
     Args:
         job: the photo and its target.
         settings: how to denoise.
         is_shown: whether the target is not the photo but shows parts of it: those of its first page.
+
+    Raises:
+        DenoiseError: something that the user can act upon.
     """
     check(job, settings.overwrite)
     with image.opened(job.source, settings.max_pixels, settings.strict) as opened:
@@ -516,11 +526,11 @@ def _checked(job: Job, settings: Settings, is_shown: bool = False) -> Iterator[_
             image.check_library(kind)
             if kind != DNG or settings.linear:
                 source.check_develops()
-        yield _Task(source, job.target, model, is_for_raw, kind, hot_pixels, notes)
+        yield Task(source, job.target, model, is_for_raw, kind, hot_pixels, notes)
 
 
 def _prepared(photo: Photo, job: Job, kind: str, settings: Settings, is_shown: bool) -> Photo:
-    """A photo in the colours that are asked for, refused if its target cannot hold it; arguments as of `_checked`."""
+    """A photo in the colours that are asked for, refused if its target cannot hold it; arguments as of `checked`."""
     if settings.to_srgb:
         photo = replace(
             _converted(job, lambda: photo), others=tuple(partial(_converted, job, page) for page in photo.others)
@@ -550,9 +560,7 @@ def _hot_pixels_of(raw: RawFile, settings: Settings) -> "tuple[HotPixels, tuple[
     return stuck_in(settings.hot_pixels, raw.mosaic.light.shape, settings.max_pixels)
 
 
-def _denoise_source(
-    task: _Task, denoise: Denoiser, settings: Settings, progress: Progress | None
-) -> Callable[[], Done]:
+def _denoise_source(task: Task, denoise: Denoiser, settings: Settings, progress: Progress | None) -> Callable[[], Done]:
     """Denoise what was read; what is returned makes a picture of it, for which a RAW file must still be open."""
     source = task.source
     if not isinstance(source, RawFile):
@@ -566,7 +574,7 @@ def _denoise_source(
 
 
 def _denoise_developed(
-    photo: Photo, task: _Task, denoise: Denoiser, settings: Settings, progress: Progress | None
+    photo: Photo, task: Task, denoise: Denoiser, settings: Settings, progress: Progress | None
 ) -> Callable[[], Done]:
     dither = settings.dither and image.is_lossless(photo, task.kind, settings.quality)
     clean, noise = denoise_developed(photo, denoise, settings.noise, settings.strength_for_photos, progress, dither)
@@ -576,12 +584,12 @@ def _denoise_developed(
 
 
 def _denoise_pages(
-    photo: Photo, task: _Task, denoise: Denoiser, settings: Settings, progress: Progress | None
+    photo: Photo, task: Task, denoise: Denoiser, settings: Settings, progress: Progress | None
 ) -> Callable[[], Done]:
     def denoise_page(page: Photo, part: Progress | None) -> Done:
         done = _denoise_developed(page, task, denoise, settings, part)()
         assert isinstance(done.picture, Photo)
-        return replace(done, notes=done.notes + _notes_on_result(done.picture, task.kind, done.notes))
+        return replace(done, notes=done.notes + notes_on_result(done.picture, task.kind, done.notes))
 
     with image.encoder_errors(task.target, task.kind):
         done = denoise_pages(photo, denoise_page, lambda page: _software(task.model, page, settings), progress)
@@ -589,7 +597,7 @@ def _denoise_pages(
 
 
 def _denoise_raw(
-    raw: RawFile, task: _Task, denoise: Denoiser, settings: Settings, progress: Progress | None
+    raw: RawFile, task: Task, denoise: Denoiser, settings: Settings, progress: Progress | None
 ) -> Callable[[], Done]:
     from denoise_cli.pipeline.raw import denoise_raw  # for RAW alone: SciPy takes long to import
 
