@@ -44,7 +44,7 @@ from denoise_cli.pipeline.model_choice import model_for_clip
 Array = NDArray[np.float32]
 Clip = list[Array]  # frames, (H, W, 3), encoded, [0, 1]
 
-H, W = 270, 480  # pixels to which clips are cropped
+MOST_ROWS, MOST_COLUMNS = 270, 480  # pixels to which clips are cropped
 RATE = 25  # frames per second
 WINDOW = 5  # frames, as `denoise video` has it
 LEVELS = (2, 4, 7, 10, 14, 19, 25, 33, 42)  # told to a model, of 255
@@ -186,6 +186,7 @@ def developed(sensor: Sensor, scene: Array, rng: np.random.Generator) -> tuple[A
 def store(frames: Sequence[Array], path: Path, codec: Codec) -> None:
     """Encode frames, if `codec` limits the bits with the best quality that these allow."""
     numbers = np.rint(np.clip(np.stack(frames), 0, 1) * 65535).astype("<u2")
+    H, W, _ = frames[0].shape
     raw = path.with_suffix(".raw")
     raw.write_bytes(numbers.tobytes())
     source = ["-f", "rawvideo", "-pix_fmt", "rgb48le", "-s", f"{W}x{H}", "-r", str(RATE), "-i", str(raw)]
@@ -336,7 +337,7 @@ def main() -> None:
     denoisers = Denoisers({name: load_denoiser(name) for name in names}, load_denoiser(options.told), filters)
     clips = {paths[0].parent.name: paths for paths in find_clips(options.data)}
     scenes = [
-        [image.read(path).as_float()[:H, :W] for path in clips[name][: options.frames]]
+        [image.read(path).as_float()[:MOST_ROWS, :MOST_COLUMNS] for path in clips[name][: options.frames]]
         for name in options.clips or clips
     ]
     if options.pictures:
