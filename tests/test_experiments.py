@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 SCRIPT = Path(__file__).parents[1] / "docs" / "experiments" / "run.py"
@@ -88,3 +89,26 @@ def test_grain_comes_back_within_a_tenth() -> None:
         pairs = [[float(number) for number in cell.split(", ")] for cell in cells[len(variances) :]]
         assert len(pairs) == 5
         assert all(abs(removed - back) <= 10 for removed, back in pairs)
+
+
+def test_clips_of_cameras_have_a_row_for_each_kind_and_the_worst_is_named(
+    tmp_path: Path, astronaut: NDArray[np.uint8]
+) -> None:
+    (tmp_path / "clip").mkdir()
+    for place in range(3):
+        Image.fromarray(astronaut[64 : 64 + 96, 100 + place : 228 + place]).save(tmp_path / "clip" / f"{place}.png")
+    script, pictures = SCRIPT.with_name("camera_clips.py"), tmp_path / "pictures"
+    options = ["--told", "mallenet-s", "--filters", "--skip", "nlmeans", "bm3d", "--pictures", str(pictures)]
+    command = [sys.executable, str(script), str(tmp_path), "--kinds", "white 25", "dim room", "clean", *options]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    table = [line.strip("| ").split(" | ") for line in run.stdout.splitlines() if line.startswith("| ")]
+    assert table[0] == ["kind", "noisy", "mallenet-v", "best level told", "hqdn3d", "vaguedenoiser"]
+    white, dim = ([float(cell.partition(",")[0]) for cell in row[1:]] for row in table[1:3])
+    assert white[0] == pytest.approx(20.4, abs=0.5)
+    assert max(white[1:3]) > max(white[3:]) > white[0]
+    assert dim[2] > dim[0] + 2
+    assert table[3][:2] == ["clean", "100.00, -"]  # nothing stands still
+    *_, told, filters = run.stdout.splitlines()
+    assert told.startswith("- mallenet-v is worst, compared with the best level told, on ")
+    assert filters.startswith("- mallenet-v is worst, compared with FFmpeg's best filter, on ")
+    assert {path.stem for path in pictures.iterdir()} == {"white 25", "dim room", "clean"}
