@@ -30,6 +30,7 @@ from denoise_cli.io.tiff_pages import check, pages_of, read_values, repairs_of, 
 ICC_TAG = 34675
 PLACEHOLDER = 1  # added to the tag of a directory pointer, which tifffile cannot write; sorts into the same position
 PAGE_OF_SEVERAL = 2  # NewSubfileType
+MOST_LARGE_PAGES = 100  # as large as --max-pixels allows: a small file can state many thousands of them
 
 
 def decode(data: bytes, max_pixels: int) -> Photo:
@@ -47,9 +48,14 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         pages, notes = pages_of(file)
         for number, page in enumerate(pages, 1):
             try:
-                check(page, max_pixels, len(data))
+                check(page, max_pixels, data)
             except ValueError as error:
                 raise ValueError(f"page {number}: {error}") if len(pages) > 1 else error from error
+        area = sum(page.imagewidth * page.imagelength for page in pages)
+        if area > MOST_LARGE_PAGES * max_pixels:
+            raise ValueError(
+                f"{len(pages)} pages of {area} pixels together, at most {MOST_LARGE_PAGES} times --max-pixels: split it"
+            )
         notes += c2pa.notes_on(data, "tiff")
         first = _photo_of(data, pages[0], notes, len(pages) > 1)
         others = [partial(_page_at, data, page.index, notes) for page in pages[1:]]

@@ -83,6 +83,8 @@ class Reader:
         if reason is not None:
             self.__exit__()
             raise UnreadableFile(path, reason)
+        # Frames may be larger than the container says, and may grow.
+        self.stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         self._alpha_decoder = self._decoder_of_alpha()
 
     def _opened(self) -> InputContainer:
