@@ -54,6 +54,7 @@ def _of_jpeg(data: bytes) -> Stated | None:
 
 def _of_jpeg_2000(data: bytes) -> Stated:
     size = jp2.size_of(jp2.codestream_of(data))
+    jp2.refuse_many_tiles(size)
     return Stated(size.width, size.height, size.channels)
 
 

@@ -66,6 +66,7 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     codestream = _codestream_in(boxes)
     size = size_of(codestream)
     refuse_too_large((size.width, size.height), max_pixels)
+    refuse_many_tiles(size)
     if size.channels > MAX_CHANNELS:
         raise ValueError(f"{size.channels} channels: only grey or RGB, with or without alpha, are read")
     header = next((list(boxes_of(contents)) for name, contents in boxes if name == b"jp2h"), [])
@@ -117,13 +118,14 @@ def encode(photo: Photo, software: str, quality: int) -> bytes:
 
 @dataclass(frozen=True)
 class Size:
-    """What a codestream says first: width and height in pixels, values of each pixel and their bits."""
+    """What a codestream says first: width and height in pixels, values of each pixel and their bits, and tiles."""
 
     width: int
     height: int
     channels: int
     bits: int
     is_signed: bool
+    tiles: int
 
 
 def codestream_of(data: bytes) -> bytes:
@@ -139,7 +141,7 @@ def size_of(codestream: bytes) -> Size:
     """What a codestream says first.
 
     Raises:
-        ValueError: it is no codestream, or has tiles out of proportion.
+        ValueError: it is no codestream.
         struct.error, IndexError: it ends too soon.
     """
     if not codestream.startswith(CODESTREAM):
@@ -151,9 +153,17 @@ def size_of(codestream: bytes) -> Size:
         raise ValueError("tiles without pixels: it is damaged")
     tiles = math.ceil(max(right - from_left, 0) / across) * math.ceil(max(bottom - from_top, 0) / down)
     width, height = max(right - left, 0), max(bottom - top, 0)
-    if tiles > max(MOST_TILES, width * height // SMALL_TILE):
-        raise ValueError(f"{tiles} tiles in {width} x {height} pixels: it is damaged")
-    return Size(width, height, channels, (depth & 127) + 1, bool(depth & 128))
+    return Size(width, height, channels, (depth & 127) + 1, bool(depth & 128), tiles)
+
+
+def refuse_many_tiles(size: Size) -> None:
+    """Refuse a picture whose tiles would take far more memory than its pixels.
+
+    Raises:
+        ValueError: with a message for the user.
+    """
+    if size.tiles > max(MOST_TILES, size.width * size.height // SMALL_TILE):
+        raise ValueError(f"{size.tiles} tiles in {size.width} x {size.height} pixels: it is damaged")
 
 
 def _boxes_of(data: bytes) -> list[tuple[bytes, bytes]]:
