@@ -248,16 +248,20 @@ def check(target: Path, photo: Photo, kind: str) -> None:
     """
     with encoder_errors(target, kind):
         _refuse_unheld(photo, kind)
-    check_library(kind)
+    check_library(kind, 8 * _type_held(photo, kind).itemsize)
 
 
-def check_library(kind: str) -> None:
+def check_library(kind: str, bits: int = 16) -> None:
     """Check that the library that writes a format, a name from `TARGETS`, is installed.
+
+    Args:
+        kind: the format.
+        bits: of each value; PNG of 8 bits is written without a library.
 
     Raises:
         MissingDependency: it is not.
     """
-    if kind in NEEDED:
+    if kind in NEEDED and (kind, bits) != ("png", 8):
         NEEDED[kind]()
 
 

@@ -1,0 +1,90 @@
+"""Run the command line and turn errors into exit codes.
+
+0 for success, 1 for a failure, 2 for wrong usage, 129 for SIGHUP, 130 for Ctrl-C, 141 for standard output that nobody
+reads any longer, 143 for SIGTERM.
+"""
+
+import errno
+import logging
+import os
+import signal
+import sys
+import warnings
+from contextlib import suppress
+from io import TextIOWrapper
+from types import FrameType
+from typing import NoReturn
+
+from denoise_cli.cli import console
+from denoise_cli.cli.app import app
+from denoise_cli.errors import ClosedPipe, DenoiseError, OutOfMemory, UnwritableFile
+from denoise_cli.inference.device import is_out_of_memory
+from denoise_cli.pipeline.memory import keep_freed_memory
+
+SIGNALLED = 128  # and the number of the signal is the exit code, by the shells' convention
+# How the import of a library fails where memory is short.
+NO_MEMORY_FOR_LIBRARY = ("failed to map segment", "cannot allocate memory", "Cannot allocate memory")
+
+
+def run() -> NoReturn:
+    """Run the command line, and end the process."""
+    _occupy_closed_streams()
+    # Decoders warn about damaged files in their own words; the commands report what matters in one line.
+    warnings.simplefilter("ignore")
+    logging.getLogger().addHandler(logging.NullHandler())
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # names of files are bytes, of whatever encoding
+    keep_freed_memory()
+    # For OpenBLAS, which NumPy brings along, before it is loaded: between matrices as small as here its threads wait by
+    # spinning, for which `denoise inspect` took 2.3 seconds of two processors' time instead of 0.2 on a busy machine.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # For OpenMP, which PyTorch brings along, likewise: on a busy machine, threads that wait by spinning take the time
+    # of those that they wait for. docs/benchmarks.md has what that costs a clip.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # SystemExit, unlike a signal's default action, lets the program remove its half-written files.
+    signal.signal(signal.SIGTERM, _terminate)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup sets it
+        signal.signal(signal.SIGHUP, _terminate)
+    try:
+        if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:  # until now, Ctrl-C has ended the process at once
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        app()
+    except ClosedPipe as error:
+        sys.exit(error.exit_code)
+    except DenoiseError as error:
+        console.error(str(error))
+        sys.exit(error.exit_code)
+    except (MemoryError, RuntimeError, ImportError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        console.error("out of memory: the program needs more than this process may use")
+        sys.exit(OutOfMemory.exit_code)
+    except OSError as error:  # from the parser's own texts, such as --help
+        if error.errno not in (errno.ENOSPC, errno.EBADF, errno.EIO):
+            raise
+        console.abandon_output()
+        console.error(f"{error.filename or 'standard output'}: {error.strerror}")
+        sys.exit(UnwritableFile.exit_code)
+    sys.exit(0)
+
+
+def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
+    sys.exit(SIGNALLED + number)
+
+
+def _is_out_of_memory(error: MemoryError | RuntimeError | ImportError) -> bool:
+    if isinstance(error, ImportError):
+        return any(words in str(error) for words in NO_MEMORY_FOR_LIBRARY)
+    return is_out_of_memory(error)
+
+
+def _occupy_closed_streams() -> None:
+    """Let closed standard streams refuse to be read and written, before a file that is opened gets their numbers."""
+    for number, name, direction in ((0, "stdin", "w"), (1, "stdout", "r"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            with suppress(OSError):
+                handle = os.open(os.devnull, os.O_WRONLY if direction == "w" else os.O_RDONLY)
+                if handle != number:
+                    os.dup2(handle, number)
+                    os.close(handle)
+                setattr(sys, name, os.fdopen(number, "r" if name == "stdin" else "w", closefd=False))

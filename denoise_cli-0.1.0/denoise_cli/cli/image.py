@@ -1,0 +1,329 @@
+"""`denoise image`: remove noise from photos and camera RAW files."""
+
+import dataclasses
+import json
+from collections.abc import Collection
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from denoise_cli.cli import console
+from denoise_cli.cli.options import (
+    NAME_OR_FILE,
+    Device,
+    DryRun,
+    Json,
+    MaxPixels,
+    Overwrite,
+    Precision,
+    Quiet,
+    Strength,
+    Tile,
+    read_noise,
+    read_precision,
+    read_tile,
+)
+from denoise_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from denoise_cli.inference.denoiser import Denoiser
+    from denoise_cli.pipeline.jobs import Job
+    from denoise_cli.pipeline.photo import Result
+
+Inputs = Annotated[
+    list[str], typer.Argument(metavar="PHOTO", help="Photos, folders of photos, or - for standard input.")
+]
+Output = Annotated[
+    str | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="PATH",
+        help="Target: a file, a folder (an existing one, or a name that ends in /), or - for standard output.",
+        show_default="NAME-denoised.EXT beside the input",
+    ),
+]
+Model = Annotated[str, typer.Option(metavar="MODEL", help=f"Model: auto, {NAME_OR_FILE}.")]
+Noise = Annotated[
+    str,
+    typer.Option(
+        metavar="NOISE",
+        help="Noise in the photo: auto; its standard deviation on a scale of 0 to 255, such as 25; or a sensor's "
+        "SHOT,READ in linear light, such as 0.003,0.002.",
+    ),
+]
+Luma = Annotated[
+    float | None,
+    typer.Option(
+        metavar="FACTOR",
+        min=0,
+        max=1,
+        help="How much of the noise in lightness to remove, if not as much as --strength says.",
+    ),
+]
+Chroma = Annotated[
+    float | None,
+    typer.Option(
+        metavar="FACTOR",
+        min=0,
+        max=1,
+        help="How much of the noise in colour to remove, if not as much as --strength says.",
+    ),
+]
+Detail = Annotated[
+    float,
+    typer.Option(
+        metavar="FACTOR",
+        min=0,
+        max=1,
+        help="How much of what is removed to return where it is fine: texture, and fine grain.",
+    ),
+]
+Quality = Annotated[
+    str,
+    typer.Option(
+        metavar="QUALITY",
+        help="Quality of JPEG, WebP, AVIF, HEIF, JPEG XL and JPEG 2000: 1 to 100, where 100 makes WebP, JPEG XL and "
+        "JPEG 2000 lossless; or keep: a JPEG that was a JPEG is compressed as before, lossless WebP and JPEG XL stay "
+        "lossless, and all else has a quality of 95 (HEIF 75).",
+    ),
+]
+Dither = Annotated[
+    str,
+    typer.Option(
+        metavar="WHEN",
+        help="Whether to dissolve the steps in smooth areas that were denoised, by noise below one step: auto, if an "
+        "8-bit photo is written without loss; or off.",
+    ),
+]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="FORMAT",
+        help="Output format, if the output's name does not imply it: jpeg, png, tiff, webp, avif, heif, jxl, jp2, "
+        "ppm, pgm, pnm, pfm, hdr, exr, or, for camera RAW, dng.",
+        show_default="the input's; png for RAW and formats that are only read",
+    ),
+]
+Linear = Annotated[
+    bool, typer.Option("--linear", help="Write demosaiced, linear light to .dng files instead of a mosaic.")
+]
+Compression = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="Compression of .dng files: jpeg (lossless, read by every raw converter), jxl (lossless JPEG XL, smaller, "
+        "read by newer ones), or auto: jpeg, but lossy if the input is a lossy linear DNG.",
+    ),
+]
+Tone = Annotated[
+    str,
+    typer.Option(
+        metavar="TONE",
+        help="Tone of pictures from camera RAW: flat, for sRGB's curve alone; or camera, to match the preview in the "
+        "file.",
+    ),
+]
+HotPixels = Annotated[
+    str,
+    typer.Option(
+        metavar="WHICH",
+        help="Stuck photosites of camera RAW to replace: auto, off, or a file with their positions: a dark frame, or "
+        "a list of columns and rows.",
+    ),
+]
+ToSrgb = Annotated[
+    bool,
+    typer.Option(
+        "--to-srgb",
+        help="Convert the colours of photos to sRGB, by their profiles: those of CMYK and Lab, too.",
+    ),
+]
+Preview = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="PNG to write instead of the result: before and after at 100 %, where there is most noise and where there "
+        "is most detail.",
+    ),
+]
+Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict", help="Refuse photos whose pixels are damaged, instead of denoising what the decoder makes of them."
+    ),
+]
+Recursive = Annotated[
+    bool, typer.Option("--recursive", "-r", help="Include subfolders, and recreate them in the output folder.")
+]
+
+
+def image(
+    inputs: Inputs,
+    output: Output = None,
+    model: Model = "auto",
+    noise: Noise = "auto",
+    strength: Strength = 1.0,
+    luma: Luma = None,
+    chroma: Chroma = None,
+    detail: Detail = 0.0,
+    quality: Quality = "keep",
+    dither: Dither = "auto",
+    format: Format = None,  # noqa: A002 - the option's name
+    linear: Linear = False,
+    compression: Compression = "auto",
+    tone: Tone = "flat",
+    hot_pixels: HotPixels = "auto",
+    to_srgb: ToSrgb = False,
+    strict: Strict = False,
+    recursive: Recursive = False,
+    preview: Preview = None,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    tile: Tile = "auto",
+    max_pixels: MaxPixels = 200_000_000,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Denoise photos and camera RAW files.
+
+    Everything else about a photo stays as it is: size, bit depth, transparency, metadata and colour profile.
+    """
+    level, tile_side, precision_name = read_noise(noise), read_tile(tile), read_precision(precision)
+    if as_json and output == "-":
+        raise UsageError("--json and -o - both write to standard output: choose one")
+
+    from denoise_cli.io.dng_builder import COMPRESSION_CHOICES
+    from denoise_cli.io.image import TARGETS
+    from denoise_cli.pipeline import jobs, photo
+    from denoise_cli.pipeline.model_choice import AUTO, check_takes_noise
+
+    if format is not None and format not in TARGETS:
+        raise UsageError(f"--format {format}: choose one of {', '.join(TARGETS)}")
+    _check_choice("--compression", compression, COMPRESSION_CHOICES)
+    _check_choice("--dither", dither, ("auto", "off"))
+    _check_choice("--tone", tone, photo.TONES)
+    if preview is None:
+        planned = jobs.plan(inputs, output, recursive, format, None if quiet else console.status)
+    else:
+        _check_preview(preview, inputs, output, format, dry_run)
+        planned = [jobs.Job(Path(inputs[0]), preview, "png")]
+    only_for_dng = [name for name, given in (("--linear", linear), ("--compression", compression != "auto")) if given]
+    if only_for_dng and all(job.kind != jobs.DNG for job in planned):
+        raise UsageError(f"{only_for_dng[0]}: only for .dng files: name a .dng file as the output, or add --format dng")
+    settings = photo.Settings(
+        model,
+        level,
+        strength,
+        luma,
+        chroma,
+        detail,
+        _read_quality(quality),
+        dither == "auto",
+        overwrite,
+        max_pixels,
+        linear,
+        COMPRESSION_CHOICES[compression],
+        photo.TONES[tone],
+        _read_hot_pixels(hot_pixels),
+        to_srgb,
+        strict,
+    )
+    if tone == "camera" and all(job.kind == jobs.DNG for job in planned):
+        raise UsageError("--tone camera: a .dng file holds light without a tone: leave it out, or write a picture")
+    if model != AUTO:
+        check_takes_noise(model, level, noise)
+
+    from denoise_cli.inference.denoiser import load_denoiser
+    from denoise_cli.inference.device import choose_device, choose_precision
+    from denoise_cli.models import registry
+
+    choose_precision(choose_device(device), precision_name)
+
+    @cache
+    def load(name: str) -> "Denoiser":
+        return load_denoiser(name, device, precision_name, tile_side)
+
+    check_weights = cache(registry.check_weights)
+
+    if model != AUTO:
+        (check_weights if dry_run else load)(model)
+    with console.progress_bar(len(planned), quiet) as bar:
+
+        def begin(job: "Job") -> None:
+            bar.start(job.source.name)
+
+        if preview is not None:
+            begin(planned[0])
+            results = iter([photo.show_before_after(planned[0], load, settings, bar.set_fraction)])
+        elif dry_run:
+            results = photo.preview_all(planned, check_weights, settings, begin)
+        else:
+            results = photo.run_all(planned, load, settings, begin, bar.set_fraction)
+        succeeded = [_report(result, bar, quiet, as_json) for result in results]
+    if not all(succeeded):
+        raise typer.Exit(1)
+
+
+def _check_choice(option: str, text: str, choices: Collection[str]) -> None:
+    if text not in choices:
+        listed = f"one of {', '.join(choices)}" if len(choices) > 2 else " or ".join(choices)
+        raise UsageError(f"{option} {text}: choose {listed}")
+
+
+def _check_preview(preview: Path, inputs: list[str], output: str | None, form: str | None, dry_run: bool) -> None:
+    if len(inputs) != 1 or Path(inputs[0]).is_dir():
+        raise UsageError("--preview: shows a single photo: name one file")
+    if output is not None or form is not None or dry_run:
+        raise UsageError("--preview: no result is written: leave out --output, --format and --dry-run")
+    if preview.suffix.lower() != ".png":
+        raise UsageError(f"--preview {preview}: expected a .png file")
+
+
+def _read_quality(text: str) -> int | None:
+    if text == "keep":
+        return None
+    if not (text.isdecimal() and 1 <= int(text) <= 100):
+        raise UsageError(f"--quality {text}: expected keep or a whole number from 1 to 100")
+    return int(text)
+
+
+def _read_hot_pixels(text: str) -> "Literal['auto', 'off'] | Path":
+    if text == "auto":
+        return "auto"
+    if text == "off":
+        return "off"
+    if not Path(text).is_file():
+        raise UsageError(f"--hot-pixels {text}: expected auto, off or a file, and there is no such file")
+    return Path(text)
+
+
+def _report(result: "Result", bar: console.ProgressBar, quiet: bool, as_json: bool) -> bool:
+    """Report on a photo; returns whether it succeeded."""
+    if result.error is not None:
+        console.error(result.error)
+    elif result.dry_run and not as_json:  # then it is what was asked for
+        console.output(_summary(result))
+    elif not quiet:
+        console.status(_summary(result))
+    if as_json:
+        console.output(json.dumps(dataclasses.asdict(result)))
+    bar.finish()
+    return result.error is None
+
+
+def _summary(result: "Result") -> str:
+    noise = "noise level left to the model"
+    if result.sigma is not None:
+        noise = f"noise {result.sigma:.1f}" + (" (estimated)" if result.noise_from == "estimated" else "")
+    if result.shot is not None:
+        origins = {"given": "", "file": " (from the file)", "estimated": " (estimated)"}
+        noise = f"shot {result.shot:.2e}, read {result.read:.2e}{origins[result.noise_from or 'given']}"
+    notes = "".join(f"; {note}" for note in result.notes)
+    what = result.model if result.dry_run else f"{result.model}, {noise}, {result.seconds:.1f} s"
+    return f"{result.source} -> {result.target}: {what}{notes}"

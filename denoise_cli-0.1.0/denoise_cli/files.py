@@ -1,0 +1,464 @@
+"""Atomic file writing: a file appears complete, or not at all."""
+
+import errno
+import os
+import shutil
+import stat
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+
+from denoise_cli.errors import UnreadableFile, UnwritableFile
+
+PREFIX, PART, PARTS = ".denoise-", ".part", ".parts"  # of the names of temporary files, and of folders with them
+# A temporary file is locked while its run lives, but not in the moment after it was created, and not for the other
+# machines that use some network drives: nothing as young as this is swept away.
+YOUNG = 60.0  # seconds
+# What a file system answers that does not offer to flush a file or a folder; a folder may also not be readable.
+NOT_OFFERED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM, errno.EACCES}
+# Extended attributes that are the user's: tags and comments, and lists of who may do what.
+OWN_ATTRIBUTES = ("user.", "system.posix_acl_access")
+
+# What is no regular file, in words for the user.
+KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
+    (stat.S_ISLNK, "a symbolic link"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder for files that are needed for a while, removed at the end of the `with` statement.
+
+    Raises:
+        UnwritableFile: the system's folders for temporary files take no more.
+    """
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="denoise-")
+    except OSError as error:
+        what = f"no room for temporary files ({error.strerror}): set TMPDIR to a folder that has some"
+        raise UnwritableFile(os.environ.get("TMPDIR", "/tmp"), what) from error  # noqa: S108 - for the message alone
+    with folder as name:
+        yield Path(name)
+
+
+def check_target(path: Path, overwrite: bool, inputs: Iterable[Path] = (), creates_folder: bool = False) -> None:
+    """Check that a file can be written, before any work is done for it.
+
+    Args:
+        path: the file to write.
+        overwrite: whether the file may exist.
+        inputs: files that must not be the target.
+        creates_folder: whether a missing folder, and those above it, will be created.
+
+    Raises:
+        UnwritableFile: the target exists, or is a folder, a link, a device, one of the inputs or read-only, or its
+            folder is missing or refuses new files.
+    """
+    try:
+        found = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        found = None
+    except (OSError, ValueError) as error:
+        raise UnwritableFile(path, f"cannot write: {getattr(error, 'strerror', error)}") from error
+    if found is not None:
+        if path.is_dir():
+            raise UnwritableFile(path, "is a folder: name a file")
+        for file in inputs:
+            if is_same_file(path, file):
+                what = "the input itself" if path == file else f"the input {file}"
+                raise UnwritableFile(path, f"is {what}: choose another name for the output")
+        _refuse_irregular(path)
+        if not overwrite:
+            raise UnwritableFile(path, "already exists: use --overwrite to replace it")
+        _check_is_writable(path)
+    if creates_folder and not path.parent.exists():
+        _check_can_make(path.parent)
+        return
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):  # permission bits do not show a read-only disk
+            pass
+    except OSError as error:
+        raise _folder_error(path, error) from error
+
+
+def is_same_file(one: Path, other: Path) -> bool:
+    """Whether two paths lead to the same file; not if one of them leads to none."""
+    try:
+        return one.samefile(other)
+    except (OSError, ValueError):
+        return False
+
+
+def write_atomically(
+    path: Path, data: bytes, overwrite: bool, modified: int | None = None, like: Path | None = None
+) -> None:
+    """Write data to a file so that a kill at any moment leaves either the old file or the complete new one.
+
+    The data are written to a temporary file in the same folder, flushed to the disk and renamed. What the file system
+    does not offer, such as permissions, is left out. Temporary files in the folder that killed runs have left are
+    removed.
+
+    Args:
+        path: the file to write.
+        data: its contents.
+        overwrite: whether an existing file is replaced.
+        modified: the file's modification time, in nanoseconds since 1970; None for now.
+        like: a file whose permissions, owner and extended attributes a new file gets, as far as the user may give
+            them; a file that is replaced keeps its own.
+
+    Raises:
+        UnwritableFile: the folder or the disk does not allow it, or the file exists and `overwrite` is false, or it is
+            read-only.
+
+    Examples:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "photo.png"
+        ...     write_atomically(path, b"old", overwrite=False)
+        ...     write_atomically(path, b"new", overwrite=True)
+        ...     path.read_bytes()
+        b'new'
+    """
+    sweep(path.parent)
+    try:
+        handle, name = tempfile.mkstemp(prefix=PREFIX, suffix=PART, dir=path.parent)
+    except OSError as error:
+        raise _folder_error(path, error) from error
+    part = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            is_held = _try_lock(handle)
+            file.write(data)
+            file.flush()
+            if is_held:  # elsewhere, as on Windows, an open file can perhaps not be renamed
+                _finish(part, path, overwrite, modified, like)
+        if not is_held:
+            _finish(part, path, overwrite, modified, like)
+    except OSError as error:
+        raise UnwritableFile(path, f"cannot write: {error.strerror}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _finish(part: Path, path: Path, overwrite: bool, modified: int | None, like: Path | None) -> None:
+    _copy_attributes(path if path.exists() else like, part)
+    if modified is not None:
+        with suppress(OSError):  # some network drives refuse it, and the file matters more than its time
+            os.utime(part, ns=(time.time_ns(), modified))
+    move_into_place(part, path, overwrite)
+
+
+def move_into_place(part: Path, path: Path, overwrite: bool) -> None:
+    """Flush a complete file to the disk and give it its final name.
+
+    Args:
+        part: the complete file, on the same disk as `path`.
+        path: its final name.
+        overwrite: whether an existing file is replaced.
+
+    Raises:
+        UnwritableFile: the folder or the disk does not allow it, or the file exists and `overwrite` is false, or it is
+            read-only.
+    """
+    if overwrite:
+        _check_is_writable(path)
+    try:
+        with part.open("rb") as file:
+            _flush(file.fileno())
+        if overwrite:
+            _refuse_irregular(path)
+            os.replace(part, path)
+        else:
+            _rename_to_new(part, path)
+        _flush_folder(path.parent)
+    except OSError as error:
+        raise UnwritableFile(path, f"cannot write: {error.strerror}") from error
+
+
+@contextmanager
+def only_writer(path: Path) -> Iterator[None]:
+    """Keep other runs of the program from writing the same file, by a hidden locked file beside it.
+
+    The system drops the lock of a process that ends in whatever way, so what a killed run leaves does not block.
+
+    Raises:
+        UnwritableFile: another run is writing the file, or the folder or the disk does not allow the lock.
+    """
+    if os.name != "posix":  # another kind of locks, for systems on which the program is not tested
+        yield
+        return
+    lock = path.with_name(f".{path.name}.lock")
+    handle = _locked(lock, path)
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        os.close(handle)
+
+
+@contextmanager
+def folder_beside(path: Path) -> Iterator[Path]:
+    """A hidden temporary folder on a file's own disk, in which to prepare the file; it is deleted with its contents.
+
+    So are those that killed runs have left.
+
+    Raises:
+        UnwritableFile: the folder or the disk does not allow it.
+    """
+    sweep(path.parent)
+    try:
+        folder = tempfile.TemporaryDirectory(prefix=PREFIX, suffix=PARTS, dir=path.parent)
+    except OSError as error:
+        raise _folder_error(path, error) from error
+    with folder as name, _held(Path(name)):
+        yield Path(name)
+
+
+@cache
+def sweep(folder: Path) -> None:
+    """Remove the temporary files in a folder that killed runs have left; once, and not those of runs that go on."""
+    with suppress(OSError):
+        left = [entry for entry in os.scandir(folder) if entry.name.startswith(PREFIX)]
+        for entry in left:
+            path = Path(entry.path)
+            with suppress(OSError):
+                about = entry.stat(follow_symlinks=False)
+                is_part = stat.S_ISREG(about.st_mode) and entry.name.endswith(PART)
+                is_parts = stat.S_ISDIR(about.st_mode) and entry.name.endswith(PARTS)
+                if not (is_part or is_parts) or time.time() - about.st_mtime < YOUNG:
+                    continue
+                handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+                try:
+                    if _try_lock(handle):
+                        path.unlink() if is_part else shutil.rmtree(path, ignore_errors=True)
+                finally:
+                    os.close(handle)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Mark a temporary folder as one of a run that goes on."""
+    if os.name != "posix":
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        _try_lock(handle)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _try_lock(handle: int) -> bool:
+    """Lock an open file until it is closed, by a kill as well; whether nobody else had, and there are locks."""
+    try:
+        import fcntl
+    except ImportError:  # on Windows
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def move_both_into_place(parts: tuple[Path, Path], paths: tuple[Path, Path], overwrite: bool) -> None:
+    """Give two complete files their final names; the second needs the first, so it never exists without it.
+
+    A kill at any moment leaves both old files, both new files, or no second file.
+
+    Args:
+        parts: the complete files, on the same disk as `paths`.
+        paths: their final names.
+        overwrite: whether existing files are replaced.
+
+    Raises:
+        UnwritableFile: the folder or the disk does not allow it, or one of the files exists and `overwrite` is false.
+    """
+    (first_part, second_part), (first, second) = parts, paths
+    old_second = second_part.with_suffix(".old")
+    try:
+        for part, path in zip(parts, paths, strict=True):
+            if overwrite:
+                _check_is_writable(path)
+            _copy_attributes(path if path.exists() else None, part)
+        if overwrite and second.is_file():
+            os.replace(second, old_second)
+    except OSError as error:
+        raise UnwritableFile(second, f"cannot write: {error.strerror}") from error
+    try:
+        move_into_place(first_part, first, overwrite)
+    except UnwritableFile:
+        if old_second.exists():
+            os.replace(old_second, second)
+        raise
+    try:
+        move_into_place(second_part, second, overwrite)
+    except UnwritableFile:
+        first.unlink()
+        raise
+
+
+def irregular(path: Path) -> str | None:
+    """What a path is if it is neither a regular file nor missing, in words for the user; None otherwise."""
+    try:
+        mode = path.lstat().st_mode
+    except (OSError, ValueError):
+        return None
+    return next((words for is_one, words in KINDS if is_one(mode)), None)
+
+
+def read_regular(path: Path) -> bytes:
+    """The contents of a file; a pipe would be waited for, and a device may never end.
+
+    Raises:
+        UnreadableFile: it is a pipe, a device or a socket.
+        OSError: it cannot be read.
+    """
+    # Without O_NONBLOCK, opening a pipe waits for a program at its other end.
+    with os.fdopen(
+        os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb"
+    ) as file:
+        mode = os.fstat(file.fileno()).st_mode
+        for is_one, words in KINDS:
+            if is_one(mode):
+                raise UnreadableFile(path, f"is {words}, not a file: give its contents as standard input, by -")
+        return file.read()
+
+
+def packaged_folder(name: str) -> Path:
+    """The path of one of the project's folders: inside the installed package, or beside it in a source tree."""
+    package = Path(__file__).parent
+    installed = package / name
+    return installed if installed.is_dir() else package.parent / name
+
+
+def _locked(lock: Path, path: Path) -> int:
+    """The handle of a lock file, locked for the file `path`."""
+    import fcntl  # which only POSIX systems have
+
+    while True:
+        try:
+            handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise _folder_error(path, error) from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(handle)
+            raise UnwritableFile(
+                path, "is being written by another run: wait until it ends, or choose another name for the output"
+            ) from error
+        except OSError:  # a file system without locks, on which runs cannot know of each other
+            return handle
+        if os.fstat(handle).st_nlink:
+            return handle
+        os.close(handle)  # another run has ended and deleted it between our two steps
+
+
+def _check_can_make(folder: Path) -> None:
+    existing = next(parent for parent in folder.parents if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise UnwritableFile(folder, f"cannot make the folder: {error.strerror}") from error
+
+
+def _folder_error(path: Path, error: OSError) -> UnwritableFile:
+    """The error for a file whose folder does not accept new files."""
+    if not path.parent.exists():
+        return UnwritableFile(path, f"there is no folder {path.parent}: create it first")
+    return UnwritableFile(path, f"cannot write into {path.parent}: {error.strerror}")
+
+
+def _refuse_irregular(path: Path) -> None:
+    """Refuse to put a file in the place of what is none: devices do not come back, and links may be wanted as such."""
+    if (what := irregular(path)) is not None:
+        advice = "the file that it leads to" if what == "a symbolic link" else "a file, or - for standard output"
+        raise UnwritableFile(path, f"is {what}, which is not replaced: name {advice}")
+
+
+def _rename_to_new(part: Path, path: Path) -> None:
+    try:
+        os.link(part, path)  # unlike a rename, a link fails if the target has appeared in the meantime
+    except FileExistsError as error:
+        raise UnwritableFile(path, "already exists: use --overwrite to replace it") from error
+    except OSError:  # a file system without hard links
+        if path.exists():
+            raise UnwritableFile(path, "already exists: use --overwrite to replace it") from None
+        os.replace(part, path)
+
+
+def _check_is_writable(path: Path) -> None:
+    """Refuse to replace a file that its owner protects; the bits are looked at, as root may write to any file."""
+    try:
+        is_protected = not path.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH)
+    except OSError:  # it does not exist
+        return
+    if is_protected:
+        raise UnwritableFile(path, "is read-only, so --overwrite does not replace it: make it writable first")
+
+
+def _copy_attributes(source: Path | None, target: Path) -> None:
+    """Give a file the owner, the extended attributes and the permissions of another, or the permissions of a new file.
+
+    What the user may not give, or the file system does not hold, is left out: the file matters more.
+    """
+    try:
+        about = None if source is None else source.stat()
+    except OSError:
+        about = None
+    if source is None or about is None:
+        with suppress(OSError):
+            os.chmod(target, _mode_of_new())
+        return
+    if hasattr(os, "chown"):
+        for owner, group in ((about.st_uid, -1), (-1, about.st_gid)):
+            with suppress(OSError):
+                os.chown(target, owner, group)
+    if hasattr(os, "listxattr"):  # Linux
+        with suppress(OSError):
+            for name in os.listxattr(source):
+                if name.startswith(OWN_ATTRIBUTES):
+                    with suppress(OSError):
+                        os.setxattr(target, name, os.getxattr(source, name))
+    with suppress(OSError):
+        os.chmod(target, about.st_mode & 0o777)
+
+
+def _mode_of_new() -> int:
+    """The permission bits that a new file gets."""
+    umask = os.umask(0)
+    os.umask(umask)
+    return 0o666 & ~umask
+
+
+def _flush(handle: int) -> None:
+    """Flush a file or folder to the disk, if the file system offers it."""
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in NOT_OFFERED:
+            raise
+
+
+def _flush_folder(folder: Path) -> None:
+    if os.name != "posix":
+        return
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        if error.errno not in NOT_OFFERED:
+            raise
+        return  # one may write into it, but not list it
+    try:
+        _flush(handle)
+    finally:
+        os.close(handle)

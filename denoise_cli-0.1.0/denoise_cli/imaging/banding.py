@@ -1,0 +1,109 @@
+"""Banding: rows or columns of a mosaic that are all a little too bright or too dark.
+
+The readout adds the same offset to a whole row or column. A row's median difference to the rows of the same colours
+above and below shows it, in every part of the row alike; the picture is not so even.
+
+Legend: H x W photosites, S strips.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import solveh_banded
+
+from denoise_cli.imaging.noise import MAD_TO_DEVIATION, ShotRead
+
+Array = NDArray[np.float32]
+Offsets = NDArray[np.float64]
+
+STRIPS = 8  # across the mosaic, which have to agree
+MIN_SITES = 16  # in a strip's row
+MAX_SITES = 128
+MIN_ROWS = 32
+DARK = 0.01  # light at which the noise is the measure of what can be seen
+LEAST = 0.7  # deviations of the noise: weaker banding is left alone,
+MOST = 6.0  # as is stronger, which is the picture
+PICTURE = 0.05  # of the variance of the offsets: what the picture adds to differences, even in flat parts
+AGREEMENT = 0.8  # of the differences in half of the strips, the share that the other half shows, too, as a variance
+DIFFERENCE = 1.5  # variance of the difference of an offset to the mean of two others, if each has the variance 1
+
+
+def row_offsets(light: Array, period: int, noise: ShotRead) -> Offsets | None:
+    """The offset of each row; slow changes over many rows belong to the picture and are left in.
+
+    Args:
+        light: (H, W), a mosaic; transposed for the offsets of columns.
+        period: rows after which the pattern of colours repeats.
+        noise: of the light.
+
+    Returns:
+        (H,), linear light; None if there is no banding.
+    """
+    H, W = light.shape
+    if max(MIN_ROWS, 4 * period) > H or W < STRIPS * MIN_SITES:
+        return None
+    differences, errors = _differences(light, period)
+    halves = [_mean(differences[:, some], errors[:, some]) for some in (np.s_[::2], np.s_[1::2])]
+    common, error = _mean(differences, errors)
+    sure = error <= np.median(error)  # the rows with the flattest parts decide
+    first, second = (half[0][sure] for half in halves)
+    variance = float(np.mean(first * second)) / DIFFERENCE
+    seen = noise.shot * DARK + noise.read**2
+    agreement = variance * DIFFERENCE / max(float(np.mean(first**2 + second**2)) / 2, np.finfo(float).tiny)
+    if not LEAST**2 * seen < variance < MOST**2 * seen or agreement < AGREEMENT:
+        return None
+    error = error + PICTURE * variance
+    offsets = np.zeros(H)
+    for phase in range(period):
+        offsets[phase::period] = _solve(common[phase::period], error[phase::period], variance)
+    return offsets
+
+
+def _differences(light: Array, period: int) -> tuple[Offsets, Offsets]:
+    """(H, S) twice: the median difference of each row to the mean of those a period above and below, in each strip.
+
+    Its variance, the second result, is large where there is texture.
+    """
+    H, W = light.shape
+    width = W // STRIPS
+    step = max(width // MAX_SITES, 1) | 1  # odd, so that every colour of the row is among those that are looked at
+    rows = np.arange(H)
+    above, below = np.where(rows < period, rows + period, rows - period), rows + period
+    below = np.where(below >= H, rows - period, below)
+    medians, variances = [], []
+    for strip in range(STRIPS):
+        some = np.s_[strip * width : (strip + 1) * width : step]
+        each = light[:, some] - (light[above, some] + light[below, some]) / 2
+        medians.append(np.median(each, axis=1))
+        spread = MAD_TO_DEVIATION * np.median(np.abs(each - medians[-1][:, None]), axis=1)
+        variances.append(np.pi / 2 * np.square(spread) / each.shape[1])
+    errors = np.stack(variances, axis=1).astype(np.float64)
+    return np.stack(medians, axis=1).astype(np.float64), np.maximum(errors, np.finfo(np.float32).tiny)
+
+
+def _mean(differences: Offsets, errors: Offsets) -> tuple[Offsets, Offsets]:
+    """The mean of each row's strips, which count as they are sure, and its variance: (H,) twice."""
+    # The square prefers flat strips further: texture is less even than its spread tells.
+    weights = errors**-2
+    total = weights.sum(axis=1)
+    return (weights * differences).sum(axis=1) / total, (weights**2 * errors).sum(axis=1) / total**2
+
+
+def _solve(differences: Offsets, errors: Offsets, variance: float) -> Offsets:
+    """The likeliest offsets, of the given variance, for their differences to the mean of both neighbours."""
+    n = len(differences)
+    weights = 1 / errors
+    # The normal equations of D b = differences, where D has 1 on the diagonal and -1/2 beside it, as a banded matrix.
+    above = np.full(n, -0.5)
+    beside = np.full(n, -0.5)
+    above[0], beside[0], above[-1], beside[-1] = 0.0, -1.0, -1.0, 0.0
+    bands = np.zeros((3, n))
+    bands[2] = weights + 1 / variance
+    bands[2, :-1] += weights[1:] * above[1:] ** 2
+    bands[2, 1:] += weights[:-1] * beside[:-1] ** 2
+    bands[1, 1:] = weights[:-1] * beside[:-1] + weights[1:] * above[1:]
+    bands[0, 2:] = weights[1:-1] * above[1:-1] * beside[1:-1]
+    weighted = weights * differences
+    right = weighted.copy()
+    right[:-1] += above[1:] * weighted[1:]
+    right[1:] += beside[:-1] * weighted[:-1]
+    return np.asarray(solveh_banded(bands, right), np.float64)

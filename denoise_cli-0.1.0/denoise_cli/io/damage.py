@@ -1,0 +1,49 @@
+"""What is wrong with a file that no reader takes, in words."""
+
+import re
+from io import BytesIO
+
+from PIL import Image
+
+from denoise_cli.io.decoding import UNNOTICED_DAMAGE, one_line
+
+SIGNS = (  # where each stands, what it is, what it stands for, and Pillow's reader of that
+    (0, rb"\x89PNG|.PNG\r|\x89...\r\n\x1a\n", "a PNG", "PNG"),
+    (0, rb"\xff\xd8\xff|.{6}JFIF\x00|.{6}Exif\x00\x00", "a JPEG", "JPEG"),
+    (0, rb"GIF8|.IF8[79]a|G.F8[79]a|GI.8[79]a", "a GIF", "GIF"),
+    (0, rb"BM", "a BMP", "BMP"),
+    (8, rb"WEBP", "a WebP", "WEBP"),
+    (0, rb"P[1-7][\d\s]", "a PPM", None),
+    (4, rb"ftypavi", "an AVIF", None),
+    (4, rb"ftyp", "an HEIF or a clip", None),
+)
+
+
+def described(data: bytes) -> str | None:
+    """What a file calls itself by its first bytes, of which one may be wrong, and why it is not read.
+
+    Returns:
+        None if it is like none of the formats of the web.
+    """
+    for place, sign, what, reader in SIGNS:
+        if re.match(sign, data[place : place + 16], re.DOTALL):
+            reason = reader and _reason(data, reader)
+            if reason:
+                return f"begins like {what}, but is damaged ({reason}): try another copy of it"
+            return f"begins like {what}, but is damaged or of an unknown kind"
+    return None
+
+
+def _reason(data: bytes, reader: str) -> str | None:
+    """Why Pillow does not open a file; None if it says nothing."""
+    try:
+        Image.OPEN[reader][0](BytesIO(data), "").close()
+    except (SyntaxError, OSError, ValueError, *UNNOTICED_DAMAGE) as error:
+        reason = one_line(error)
+    else:
+        return None
+    if reason.startswith("not a"):
+        return "its first bytes are wrong"
+    if "index out of range" in reason or "unpack" in reason:
+        return "it ends in its header"
+    return reason

@@ -1,0 +1,50 @@
+"""Errors of decoders, translated into the one error that a user sees."""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from PIL import Image, UnidentifiedImageError
+
+from denoise_cli.errors import UnreadableFile
+from denoise_cli.io.limits import MAX_METADATA
+
+# What decoders raise when they reject data, and when they fail to notice that data is damaged.
+REJECTIONS = (OSError, ValueError, RuntimeError, SyntaxError, Image.DecompressionBombError)
+UNNOTICED_DAMAGE = (ArithmeticError, AttributeError, EOFError, LookupError, TypeError, struct.error, zlib.error)
+PILLOW_ON_PIXELS = "when reading image file"  # the end of what it says of damage of any kind in them
+PILLOW_ON_TEXTS = "MAX_TEXT_"  # in what it says of compressed ones that become too large
+MAX_REASON_LENGTH = 200  # characters
+
+
+@contextmanager
+def decoder_errors(name: object) -> Iterator[None]:
+    """Translate errors raised inside into `UnreadableFile`.
+
+    Args:
+        name: the file's name in the message.
+
+    Raises:
+        UnreadableFile: the file is damaged, not a photo, or does not fit into memory.
+    """
+    try:
+        yield
+    except UnidentifiedImageError as error:
+        raise UnreadableFile(name, "not a photo of a known format, or damaged at its start") from error
+    except MemoryError as error:
+        raise UnreadableFile(name, "does not fit into memory") from error
+    except REJECTIONS as error:
+        reason = one_line(error)
+        if reason.endswith(PILLOW_ON_PIXELS):
+            reason = "its pixel data is damaged"
+        elif PILLOW_ON_TEXTS in reason:
+            reason = f"a text or a colour profile in it becomes more than {MAX_METADATA / 1e6:.1f} MB"
+        raise UnreadableFile(name, f"cannot be decoded: {reason}") from error
+    except UNNOTICED_DAMAGE as error:
+        raise UnreadableFile(name, "cannot be decoded: it is damaged") from error
+
+
+def one_line(error: BaseException) -> str:
+    """An error's message on one line of at most `MAX_REASON_LENGTH`; the name of its type if it has no message."""
+    return " ".join(str(error).split())[:MAX_REASON_LENGTH] or type(error).__name__

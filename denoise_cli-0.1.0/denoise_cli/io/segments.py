@@ -1,0 +1,205 @@
+"""A clip's result while it is being made: in finished segments, which survive a kill."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from denoise_cli.errors import UnwritableFile, UsageError
+from denoise_cli.files import move_into_place, write_atomically
+from denoise_cli.io.animation import write as write_animation
+from denoise_cli.io.encode import Encoding, Writer
+from denoise_cli.io.mux import Tracks, assemble, count_frames, join
+from denoise_cli.io.video import Reader
+from denoise_cli.io.video_frame import Frame
+
+SEGMENT_LENGTH = 240  # frames: the most that a kill can cost
+CHECK_DURATION = 1.0  # seconds of the source that are copied to check the container
+
+
+class Segments:
+    """The finished segments of a result, in a folder beside it.
+
+    Args:
+        target: the result.
+        clip: the source.
+        first: the first frame of the source that is denoised.
+        encoding: of the video.
+        plan: everything that the segments depend on, except their length.
+        seconds: the length of the source that is denoised.
+        tracks: the source's tracks that the result has.
+
+    Attributes:
+        folder: where the segments are.
+        frames: number of frames in the segments of the run that is resumed; 0 without one.
+    """
+
+    def __init__(
+        self,
+        target: Path,
+        clip: Reader,
+        first: Frame,
+        encoding: Encoding,
+        plan: dict[str, Any],
+        seconds: float,
+        tracks: Tracks,
+    ) -> None:
+        self.folder = segments_folder(target)
+        self.frames = 0
+        self._target, self._clip, self._first, self._encoding, self._seconds = target, clip, first, encoding, seconds
+        self._tracks = tracks
+        self._plan = json.loads(json.dumps(plan | {"part": SEGMENT_LENGTH}))  # as it will be read back
+        self._plan_file = self.folder / "plan.json"
+
+    def open(self, overwrite: bool, resume: bool) -> None:
+        """Continue after existing segments, or make an empty folder.
+
+        Args:
+            overwrite: whether existing segments are deleted.
+            resume: whether they are continued.
+
+        Raises:
+            UsageError: there are segments but neither is set, or they come from another source or other settings.
+            UnwritableFile: the folder is not of this program or cannot be made, or the container cannot hold the
+                streams.
+        """
+        if self.folder.exists() and not (self.folder.is_dir() and self._is_ours()):
+            raise UnwritableFile(self.folder, "is in the way: move it, or choose another name for the output")
+        if self._finished() and resume:
+            left = self._read_plan()
+            if left != self._plan:
+                other = "with another source or other settings"
+                if _version(left) != _version(self._plan):
+                    other = "of another version, which cannot be continued"
+                raise UsageError(f"{self.folder}: left by a run {other}: --overwrite starts again")
+            self.frames = sum(count_frames(segment) for segment in self._finished())
+            return
+        if self._finished() and not overwrite:
+            raise UsageError(
+                f"{self.folder}: left by an interrupted run: --resume continues it, --overwrite starts again"
+            )
+        with self._naming_target():
+            if self.folder.exists():
+                shutil.rmtree(self.folder)
+            self.folder.mkdir()
+        try:
+            with self._naming_target():
+                write_atomically(self._plan_file, json.dumps(self._plan, indent=1).encode(), overwrite=True)
+                self._check_container()
+        except BaseException:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
+
+    def write(self, frames: Iterable[Frame]) -> int:
+        """Encode frames into segments; one that is interrupted is lost.
+
+        Returns:
+            The number of frames.
+
+        Raises:
+            UnwritableFile: a file cannot be written. Finished segments are kept.
+        """
+        remaining, written = iter(frames), 0
+        for number in range(len(self._finished()), 10**9):
+            first = next(remaining, None)
+            if first is None:
+                break
+            unfinished, segment = self.folder / "growing", self.folder / f"{number:05d}.part"
+            with self._naming_target():
+                written += write_all(
+                    chain([first], islice(remaining, SEGMENT_LENGTH - 1)), unfinished, self._clip, self._encoding
+                )
+                os.replace(unfinished, segment)
+        return written
+
+    def close(self) -> None:
+        """Remove the folder if it holds no finished segments."""
+        if not self._finished():
+            self.discard()
+
+    def discard(self) -> None:
+        """Remove the folder with everything in it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def finish(self, overwrite: bool) -> None:
+        """Assemble the result, and remove the segments.
+
+        Raises:
+            UnwritableFile: the result cannot be written. The segments are kept.
+        """
+        with self._naming_target():
+            whole = self._assemble(self._finished(), self._seconds)
+        move_into_place(whole, self._target, overwrite)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _check_container(self) -> None:
+        """Assemble a file from the first frame and a second of the source: it is better to fail now than at the end."""
+        segment = self.folder / "check"
+        write_all([self._first], segment, self._clip, self._encoding)
+        self._assemble([segment], min(self._seconds, CHECK_DURATION)).unlink()
+        segment.unlink()
+
+    def _assemble(self, segments: Sequence[Path], seconds: float) -> Path:
+        joined, whole = self.folder / "joined", self.folder / self._target.name
+        last = join(segments, joined, self._encoding)
+        if self._encoding.animation:
+            write_animation(self._clip, joined, whole, self._encoding.animation, self._clip.end_of(seconds))
+            return whole
+        assemble(self._clip, joined, whole, self._encoding, self._tracks, last, seconds)
+        return whole
+
+    def _finished(self) -> list[Path]:
+        return sorted(self.folder.glob("*.part"))
+
+    def _is_ours(self) -> bool:
+        return self._plan_file.exists() or not any(self.folder.iterdir())
+
+    def _read_plan(self) -> dict[str, Any]:
+        try:
+            plan = json.loads(self._plan_file.read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return plan if isinstance(plan, dict) else {}
+
+    @contextmanager
+    def _naming_target(self) -> Iterator[None]:
+        """Make errors name the target, because names of files in the folder mean nothing to the user."""
+        try:
+            yield
+        except UnwritableFile as error:
+            raise UnwritableFile(self._target, error.reason) from error
+        except OSError as error:
+            raise UnwritableFile(self._target, f"cannot be written ({error.strerror})") from error
+
+
+def _version(plan: dict[str, Any]) -> object:
+    """What of a plan changes with the program and with FFmpeg's libraries, not with the clip or the options."""
+    settings = plan.get("settings")
+    return plan.get("version"), plan.get("libraries"), set(plan), set(settings) if isinstance(settings, dict) else None
+
+
+def segments_folder(target: Path) -> Path:
+    """The folder for the segments of a result."""
+    return target.with_name(f"{target.name}.parts")
+
+
+def write_all(frames: Iterable[Frame], path: Path, clip: Reader, encoding: Encoding) -> int:
+    """Encode frames to a file or to standard output.
+
+    Returns:
+        The number of frames.
+
+    Raises:
+        UsageError: the encoder does not accept its settings.
+        UnwritableFile: the file cannot be written.
+    """
+    written = 0
+    with Writer(path, clip, encoding) as writer:
+        for frame in frames:
+            writer.write(frame)
+            written += 1
+    return written

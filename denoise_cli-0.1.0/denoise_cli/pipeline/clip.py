@@ -1,0 +1,457 @@
+"""A clip from file to file: decoded, denoised and encoded concurrently, in segments that survive a kill."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager, nullcontext
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from statistics import median_low
+from typing import Any
+
+import av
+
+from denoise_cli.errors import UnreadableFile, UsageError
+from denoise_cli.files import check_target, move_into_place, only_writer
+from denoise_cli.imaging.noise import ShotRead
+from denoise_cli.imaging.yuv import subtract_noise, to_rgb
+from denoise_cli.inference.denoiser import Denoiser
+from denoise_cli.io.animation import ANIMATIONS
+from denoise_cli.io.animation import choose as choose_animation
+from denoise_cli.io.encode import (
+    CONTAINERS,
+    DEFAULT_CONTAINER,
+    RAW_ENCODER,
+    STDOUT,
+    Encoding,
+    Writer,
+    choose_encoding,
+)
+from denoise_cli.io.mux import Tracks, join
+from denoise_cli.io.pipes import EXPECTED, PIPE, is_terminal
+from denoise_cli.io.probe import settle
+from denoise_cli.io.segments import Segments, segments_folder, write_all
+from denoise_cli.io.tracks import choose_tracks, container_for
+from denoise_cli.io.video import Reader
+from denoise_cli.io.video_frame import Frame
+from denoise_cli.models.registry import checksum_of
+from denoise_cli.pipeline.frames import find_noise
+from denoise_cli.pipeline.grain import RemovedGrain
+from denoise_cli.pipeline.threads import consume_in_thread, prefetch
+from denoise_cli.version import __version__
+
+Progress = Callable[[int, float], None]  # frames done, and the fraction of the clip
+
+EXTENSIONS = (*CONTAINERS, *ANIMATIONS)
+INSTEAD = {".jxl": ".png"}  # for animations that are only read: the format that keeps all of them
+NARROWEST = 4  # pixels: the smallest width of a clip for which a comparison is written
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to denoise and encode.
+
+    Attributes:
+        model: a name from the registry, or the path of a weight file.
+        frames: length of the window, odd.
+        sigma: noise level on [0, 1]; None to estimate it for each scene, or to leave that to the model.
+        strength: 0 to 1, the share of the noise that is removed.
+        codec, crf, preset, pixel_format: see `choose_encoding`.
+        start, seconds: the part of the clip to denoise; infinite seconds for the whole rest.
+        deinterlace: whether fields are combined into whole frames first.
+        drop_data: whether data tracks, subtitles and attachments that the target cannot hold are left out.
+        stream: what goes to standard output, one of `STREAMS`; None for NUT if that comes from standard input, and
+            YUV4MPEG2 otherwise.
+        allow_playlists: whether local files that the source names may be opened, too.
+    """
+
+    model: str
+    frames: int = 5
+    sigma: float | None = None
+    strength: float = 1.0
+    codec: str | None = None
+    crf: float | None = None
+    preset: str | None = None
+    pixel_format: str | None = None
+    start: float = 0.0
+    seconds: float = math.inf
+    deinterlace: bool = False
+    drop_data: bool = False
+    stream: str | None = None
+    allow_playlists: bool = False
+
+
+@dataclass(frozen=True)
+class Result:
+    """The outcome for a clip.
+
+    Attributes:
+        made: frames that this run has denoised; the others come from a run that was interrupted.
+        sigma: the median noise level of the frames, on the scale of 255; None if the model found it itself.
+        complete: whether all of the source could be read; a note says what is missing.
+    """
+
+    source: str
+    target: str
+    model: str
+    frames: int
+    made: int
+    width: int
+    height: int
+    codec: str
+    pixel_format: str
+    sigma: float | None
+    seconds: float
+    notes: tuple[str, ...] = ()
+    complete: bool = True
+
+
+def target_beside(source: Path, allow_playlists: bool = False) -> Path:
+    """The target if the user names none: in the clip's own container, or in one that holds all of its tracks.
+
+    Raises:
+        UsageError: the clip comes from standard input.
+        UnreadableFile: the clip is missing, not a video, or damaged.
+    """
+    if source == PIPE:
+        raise UsageError("a clip from standard input needs a target: add -o FILE, or -o - for standard output")
+    extension = INSTEAD.get(source.suffix.lower(), source.suffix)
+    if extension.lower() not in EXTENSIONS:
+        with Reader(source, allow_playlists) as clip:
+            extension = container_for(clip, DEFAULT_CONTAINER)
+    return source.with_name(f"{source.stem}-denoised{extension}")
+
+
+def check(source: Path, target: Path, overwrite: bool) -> None:
+    """Refuse a target that cannot be written, before any work is done.
+
+    Raises:
+        UsageError: its container is not one that is written here, or the source is a terminal.
+        UnwritableFile: it is the source itself or a folder, its folder is missing or refuses new files, or it exists
+            and `overwrite` is false.
+    """
+    if source == PIPE and is_terminal():
+        raise UsageError(f"-: standard input is a terminal: pipe a clip into it: {EXPECTED}")
+    if target == STDOUT:
+        return
+    if target.suffix.lower() not in EXTENSIONS and not target.is_dir():
+        raise UsageError(f"{target}: expected a name that ends in {', '.join(EXTENSIONS)}")
+    check_target(target, overwrite, () if source == PIPE else [source])
+
+
+def check_resumable(source: Path, target: Path) -> None:
+    """Refuse to continue a run of which nothing can be kept.
+
+    Raises:
+        UsageError: the clip comes from standard input, or its result goes to standard output.
+    """
+    if source == PIPE:
+        raise UsageError("--resume: a clip from standard input cannot be read again: leave out --resume")
+    if target == STDOUT:
+        raise UsageError("--resume: nothing is kept of what goes to standard output: name an output file")
+
+
+def is_resumable(target: Path) -> bool:
+    """Whether an interrupted run has left finished segments to continue from."""
+    return target != STDOUT and segments_folder(target).is_dir()
+
+
+def run(
+    source: Path,
+    target: Path,
+    denoise: Denoiser,
+    settings: Settings,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    compare: Path | None = None,
+    grain_table: Path | None = None,
+    progress: Progress | None = None,
+    notice: Callable[[str], None] | None = None,
+) -> Result:
+    """Denoise a clip, and keep everything else in its file.
+
+    Args:
+        source: anything that FFmpeg reads; "-" for YUV4MPEG2 or NUT from standard input.
+        target: a file with one of `EXTENSIONS`, or "-" for standard output.
+        denoise: for clips, or for photos.
+        settings: how to denoise and encode.
+        overwrite: whether to replace an existing target, and the segments of an interrupted run.
+        resume: whether to continue an interrupted run with the same settings.
+        compare: a second clip to write, without sound, with before on the left and after on the right. After `resume`
+            it has only the frames of this run.
+        grain_table: a film grain table to write, for AV1 encoders, fitted to the noise that is removed. After `resume`
+            it knows only the frames of this run.
+        progress: called after each frame.
+        notice: called, before the work begins, with a line for everything that the result will lack. The result lists
+            these lines too.
+
+    Raises:
+        DenoiseError: something that the user can act upon. Whatever had the target's name before is untouched, and
+            finished segments are kept for `resume`.
+    """
+    began = time.perf_counter()
+    check(source, target, overwrite)
+    if resume:
+        check_resumable(source, target)
+    if compare is not None:
+        check(source, compare, overwrite)
+        if compare.suffix.lower() in ANIMATIONS:
+            raise UsageError(f"--compare {compare}: expected a name that ends in {', '.join(CONTAINERS)}")
+        if compare in (STDOUT, target):
+            raise UsageError(f"--compare {compare}: name a file other than the output")
+    if grain_table is not None:
+        _check_table(source, grain_table, (target, compare), overwrite)
+    with (
+        _only_writer(target, compare),
+        Reader(source, settings.allow_playlists) as clip,
+        closing(clip.frames(settings.start, settings.seconds, settings.deinterlace)) as frames,
+    ):
+        first = _first(frames, source, settings)
+        grain = RemovedGrain(grain_table, first)
+        encoding, lost = _encoding(clip, first, target, settings)
+        tracks = _tracks(clip, target, settings)
+        picture, notes = first.picture, [*_notes(clip, first, encoding), *lost, *tracks.notes]
+        if notice is not None:
+            for note in notes:
+                notice(note)
+        parts = None
+        if target != STDOUT:
+            plan = _plan(clip, denoise, encoding, settings)
+            parts = Segments(target, clip, first, encoding, plan, settings.seconds, tracks)
+            parts.open(overwrite, resume)
+        before = parts.frames if parts else 0
+        expected = clip.expected_frames(settings.start, settings.seconds)
+        decoded = prefetch(chain([first], frames))
+        cleaned = denoised(decoded, denoise, settings.frames, settings.sigma, settings.strength, before)
+        levels: list[float] = []
+
+        def reported() -> Iterator[Frame]:
+            for done, (frame, level) in enumerate(cleaned, start=before + 1):
+                levels.extend([] if level is None else [level])
+                grain.add(frame)
+                yield frame
+                if progress is not None:
+                    progress(done, min(done / expected, 1.0) if expected else 0.0)
+
+        kept = _keeping(parts, clip) if parts else nullcontext()
+        pipe = closing(clip.pipe) if clip.pipe else nullcontext()
+        with kept, closing(decoded), pipe, _Comparison(compare, clip, first, overwrite) as comparison:
+
+            def write(frames: Iterator[Frame]) -> int:
+                copied = comparison.copying(frames)
+                return parts.write(copied) if parts else write_all(copied, STDOUT, clip, encoding)
+
+            made = consume_in_thread(write, reported())
+        if parts:
+            parts.finish(overwrite)
+        notes += [*denoise.notes, *grain.write(overwrite, first_frame=before)]
+        cut_off = settings.seconds == math.inf and clip.ends_early
+        notes += _faults(clip, cut_off)
+    return Result(
+        source=str(source),
+        target=str(target),
+        model=settings.model,
+        frames=before + made,
+        made=made,
+        width=picture.width,
+        height=picture.height,
+        codec=encoding.name,
+        pixel_format=encoding.pixel_format,
+        sigma=round(median_low(levels) * 255, 3) if levels else None,
+        seconds=round(time.perf_counter() - began, 3),
+        notes=tuple(notes),
+        complete=not (cut_off or clip.damaged or clip.incomplete),
+    )
+
+
+def denoised(
+    frames: Iterable[Frame],
+    denoise: Denoiser,
+    T: int,
+    sigma: float | None = None,
+    strength: float = 1.0,
+    skip: int = 0,
+) -> Iterator[tuple[Frame, float | None]]:
+    """Subtract from each frame's samples the noise that `frames.find_noise` finds.
+
+    Args:
+        frames: in display order; their samples are replaced.
+        denoise: for clips, or for photos, which denoises each frame by itself.
+        T: length of the window in frames; shorter if the scene is.
+        sigma: the noise level, [0, 1]; None to estimate it, or to leave that to the denoiser.
+        strength: 0 to 1, the share of the noise that is removed; 0 leaves the samples unchanged.
+        skip: frames to leave out of the result, without any effect on the others.
+
+    Yields:
+        The frames, each with the noise level; None if that was left to the denoiser.
+    """
+    pictures = ((frame, to_rgb(frame.planes, frame.layout)) for frame in frames)
+    for frame, level, noise in find_noise(pictures, denoise, T, sigma, strength, skip):
+        assert not isinstance(level, ShotRead)  # because sigma is not
+        if noise is not None:
+            frame.replace(subtract_noise(frame.planes, noise(), frame.layout))
+        yield frame, level
+
+
+def preview(source: Path, target: Path, settings: Settings, overwrite: bool = False) -> tuple[Encoding, list[str]]:
+    """How `run` would encode, and what the result would lack. Raises the same errors, and writes nothing."""
+    check(source, target, overwrite)
+    with _only_writer(target):
+        pass
+    with (
+        Reader(source, settings.allow_playlists) as clip,
+        closing(clip.frames(settings.start, settings.seconds, settings.deinterlace)) as frames,
+    ):
+        first = _first(frames, source, settings)
+        encoding, lost = _encoding(clip, first, target, settings)
+        tracks = _tracks(clip, target, settings)
+        return encoding, [*_notes(clip, first, encoding), *lost, *tracks.notes]
+
+
+@contextmanager
+def _keeping(parts: Segments, clip: Reader) -> Iterator[None]:
+    """Keep finished segments when a run is interrupted, unless the clip came from a pipe: it cannot be read again."""
+    try:
+        yield
+    except BaseException:
+        if clip.pipe is not None:
+            parts.discard()
+        raise
+    finally:
+        parts.close()
+
+
+def _only_writer(*targets: Path | None) -> ExitStack:
+    """Keeps other runs from writing the same files."""
+    with ExitStack() as locks:
+        for target in targets:
+            if target not in (None, STDOUT):
+                locks.enter_context(only_writer(target))
+        return locks.pop_all()
+
+
+def _first(frames: Iterator[Frame], source: Path, settings: Settings) -> Frame:
+    first = next(frames, None)
+    if first is None:
+        after = f" after {settings.start:g} s" if settings.start else ""
+        raise UnreadableFile(source, f"has no frames that can be decoded{after}")
+    return first
+
+
+def _encoding(clip: Reader, first: Frame, target: Path, settings: Settings) -> tuple[Encoding, list[str]]:
+    """How to compress the clip, and a line for everything that this loses."""
+    usual = "nut" if clip.pipe and clip.is_nut else "y4m"
+    extension = target.suffix.lower() if target != STDOUT else settings.stream or usual
+    if extension in ANIMATIONS:
+        asked = {"--codec": settings.codec, "--crf": settings.crf}
+        asked |= {"--preset": settings.preset, "--pix-fmt": settings.pixel_format}
+        return choose_animation(clip, first, extension, asked)
+    chosen = choose_encoding(
+        clip, first, extension, settings.codec, settings.crf, settings.preset, settings.pixel_format
+    )
+    return settle(clip, first, chosen, is_given=settings.codec is not None)
+
+
+def _check_table(source: Path, path: Path, others: Collection[Path | None], overwrite: bool) -> None:
+    if path == STDOUT or path in others:
+        raise UsageError(f"--grain-table {path}: name a file other than the other outputs")
+    check_target(path, overwrite, [source])
+
+
+def _tracks(clip: Reader, target: Path, settings: Settings) -> Tracks:
+    """The tracks that the result has: in a pipe, nothing but the video; in an animation, none besides."""
+    if target != STDOUT and target.suffix.lower() in ANIMATIONS:
+        return Tracks(())
+    if target != STDOUT and clip.pipe is None:
+        return choose_tracks(clip, target, settings.drop_data)
+    others = [index for index in clip.copied_streams if index != clip.stream.index]
+    listed = ", ".join(f"{index} ({clip.kind(index)}, {clip.streams[index][1]})" for index in others)
+    where = "standard output takes" if target == STDOUT else "from standard input, the result has"
+    notes = (f"track{'s' * (len(others) > 1)} {listed} left out: {where} video only",) if others else ()
+    return Tracks((clip.stream.index,), (), notes)
+
+
+class _Comparison:
+    """Writes a clip with each frame before and after denoising, side by side; without a path, nothing."""
+
+    def __init__(self, path: Path | None, clip: Reader, first: Frame, overwrite: bool) -> None:
+        self._path, self._overwrite = path, overwrite
+        if path is not None:
+            self._growing, self._whole = (path.with_name(f".{path.name}.{state}") for state in ("growing", "whole"))
+            if first.picture.width < NARROWEST:
+                raise UsageError(
+                    f"--compare {path}: the clip is {first.picture.width} pixels wide: expected at least {NARROWEST}"
+                )
+            pair = first.side_by_side()
+            self._encoding, _ = settle(clip, pair, choose_encoding(clip, pair, path.suffix.lower()))
+            self._writer = Writer(self._growing, clip, self._encoding)
+
+    def __enter__(self) -> "_Comparison":
+        return self
+
+    def copying(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        for frame in frames:
+            if self._path is not None:
+                self._writer.write(frame.side_by_side())
+            yield frame
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        if self._path is None:
+            return
+        try:
+            self._writer.__exit__(kind, error, trace)
+            if kind is None:
+                join([self._growing], self._whole, self._encoding)
+                move_into_place(self._whole, self._path, self._overwrite)
+        finally:
+            for path in (self._growing, self._whole):
+                path.unlink(missing_ok=True)
+
+
+def _plan(clip: Reader, denoise: Denoiser, encoding: Encoding, settings: Settings) -> dict[str, Any]:
+    """Everything that a segment depends on, except its number and length."""
+    state = clip.path.stat() if clip.pipe is None else None
+    return {
+        "version": __version__,
+        "libraries": {name: list(version) for name, version in av.library_versions.items()},
+        "source": str(clip.path.resolve()) if state else "standard input",
+        "bytes": state and state.st_size,
+        "changed": state and state.st_mtime_ns,
+        "settings": dataclasses.asdict(settings),
+        "encoding": dataclasses.asdict(encoding),
+        "weights": checksum_of(settings.model),
+        "device": str(denoise.device),
+        "precision": str(denoise.precision),
+        "tile": denoise.tile,
+    }
+
+
+def _faults(clip: Reader, cut_off: bool) -> list[str]:
+    """A line for everything that was wrong with the clip, once it has been read."""
+    notes = []
+    if clip.jumps:
+        times = "once" if len(clip.jumps) == 1 else f"{len(clip.jumps)} times"
+        notes.append(f"the clock jumps back {times}: times go on from where they were")
+    if clip.damaged:
+        notes.append(f"left out {clip.damaged} damaged packets")
+    if clip.incomplete:
+        notes.append(f"{clip.incomplete} packets are incomplete: their frames may be damaged")
+    if cut_off:
+        end = clip.promised_end
+        of = "" if end is None else f" of {float(end):.1f} s"
+        notes.append(f"the clip ends at {float(clip.last_end or 0):.1f} s{of}: it may be cut off")
+    return notes
+
+
+def _notes(clip: Reader, first: Frame, encoding: Encoding) -> list[str]:
+    notes = []
+    if first.is_interlaced:
+        notes.append("interlaced: --deinterlace combines fields into whole frames")
+    if clip.has_wrapped_clock:
+        notes.append("the clock starts again at zero in the clip: times go on from where they were")
+    if encoding.encoder == RAW_ENCODER and not clip.has_constant_rate:
+        notes.append(f"raw frames have a constant rate: {float(clip.rate):g} per second")
+    return notes

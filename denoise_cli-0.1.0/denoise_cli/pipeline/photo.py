@@ -1,0 +1,674 @@
+"""A photo from file to file: read, denoised and written, with a record of the outcome."""
+
+import errno
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from denoise_cli.errors import DenoiseError, OutOfMemory, UnreadableFile, UnwritableFile, UsageError
+from denoise_cli.imaging.noise import ShotRead
+from denoise_cli.imaging.strength import Strength
+from denoise_cli.inference.denoiser import Denoiser
+from denoise_cli.inference.tiles import Progress
+from denoise_cli.io import development, image
+from denoise_cli.io.decoding import one_line
+from denoise_cli.io.dng import DigitalNegative
+from denoise_cli.io.dng_builder import CompressionChoice, compressed_as
+from denoise_cli.io.metadata import UPRIGHT
+from denoise_cli.io.photo import Photo
+from denoise_cli.io.raw import RawFile
+from denoise_cli.models.registry import find_model
+from denoise_cli.pipeline.before_after import write_before_after
+from denoise_cli.pipeline.developed import denoise_developed
+from denoise_cli.pipeline.hot_pixels import stuck_in
+from denoise_cli.pipeline.jobs import DNG, FALLBACK_FORMAT, STDIO, Job, check
+from denoise_cli.pipeline.memory import return_freed_memory
+from denoise_cli.pipeline.model_choice import model_for
+from denoise_cli.pipeline.sidecar import carry, foretell
+from denoise_cli.version import __version__
+
+if TYPE_CHECKING:
+    from denoise_cli.pipeline.raw import DenoisedValues, HotPixels, Output
+
+Load = Callable[[str], Denoiser]
+Tone = Literal["flat", "camera"]
+FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
+TONES: dict[str, Tone] = {"flat": "flat", "camera": "camera"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to denoise, the same for every photo.
+
+    Attributes:
+        model: a name from the registry, the path of a weight file, or "auto" to choose by the photo's format.
+        noise: the level on [0, 1], or a sensor's shot and read noise; None to estimate it for each photo, or to leave
+            that to the model.
+        strength: 0 to 1, the share of the noise that is removed; 0 leaves the pixels unchanged.
+        luma: the same for lightness alone, in photos; None for `strength`.
+        chroma: the same for colour alone, in photos; None for `strength`.
+        detail: 0 to 1, how much of the fine detail that is removed from photos returns.
+        quality: 1 to 100, for lossy formats; None for that of the photo's file, see `image.write`.
+        dither: whether noise below one step is added to what was denoised, if 8 bits of a photo with 8 bits are written
+            without loss.
+        overwrite: whether existing files are replaced.
+        max_pixels: larger photos are refused.
+        linear: whether a DNG holds linear light, demosaiced, instead of the mosaic.
+        compression: of a DNG, without loss; "auto" compresses with loss where the RAW file is.
+        tone: of pictures from camera RAW: "flat", or "camera" for that of the file's preview.
+        hot_pixels: "auto" to find stuck photosites of RAW files and replace them, "off" to leave them, or the path of
+            a list or a dark frame, see `pipeline.hot_pixels`.
+        to_srgb: whether the colours of photos become sRGB before they are denoised.
+        strict: whether photos are refused in which a decoder makes up what is damaged.
+    """
+
+    model: str
+    noise: float | ShotRead | None = None
+    strength: float = 1.0
+    luma: float | None = None
+    chroma: float | None = None
+    detail: float = 0.0
+    quality: int | None = None
+    dither: bool = True
+    overwrite: bool = False
+    max_pixels: int = image.MAX_PIXELS
+    linear: bool = False
+    compression: CompressionChoice = "auto"
+    tone: Tone = "flat"
+    hot_pixels: Literal["auto", "off"] | Path = "auto"
+    to_srgb: bool = False
+    strict: bool = False
+
+    @property
+    def strength_for_photos(self) -> Strength:
+        """The strength for lightness, colour and detail."""
+        luma, chroma = (self.strength if part is None else part for part in (self.luma, self.chroma))
+        return Strength(luma, chroma, self.detail)
+
+
+@dataclass(frozen=True)
+class Result:
+    """The outcome of a job; `error` is None on success. If `dry_run`, nothing was denoised or written.
+
+    The noise is `sigma`, on the scale of 255, or `shot` and `read`, as shares of white; `noise_from` is "given",
+    "file" or "estimated". docs/cli.md describes every attribute, as `denoise image --json` prints them.
+    """
+
+    source: str
+    target: str
+    model: str
+    error: str | None = None
+    width: int | None = None
+    height: int | None = None
+    megapixels: float | None = None
+    encoding: str | None = None
+    pages: int | None = None
+    strength: float | None = None
+    luma: float | None = None
+    chroma: float | None = None
+    detail: float | None = None
+    sigma: float | None = None
+    shot: float | None = None
+    read: float | None = None
+    noise_from: str | None = None
+    device: str | None = None
+    precision: str | None = None
+    seconds: float | None = None
+    bytes_read: int | None = None
+    bytes_written: int | None = None
+    notes: tuple[str, ...] = ()
+    dry_run: bool = False
+
+
+def run(job: Job, load: Load, settings: Settings, progress: Progress | None = None) -> Result:
+    """Read a photo, denoise it and write the result.
+
+    Args:
+        job: the photo and its target.
+        load: returns the denoiser of a model, given its name.
+        settings: how to denoise.
+        progress: called with the fraction done.
+
+    Raises:
+        DenoiseError: something that the user can act upon; nothing was written, unless a sidecar is what failed.
+    """
+    return _write(_denoise(job, load, settings, progress), settings)
+
+
+def run_all(
+    jobs: Iterable[Job], load: Load, settings: Settings, begin: Callable[[Job], None], progress: Progress | None = None
+) -> Iterator[Result]:
+    """Run jobs one after another, but develop (RAW) and write each photo while the next one is read and denoised.
+
+    Args:
+        jobs: the photos and their targets.
+        load: returns the denoiser of a model, given its name; called by this thread.
+        settings: how to denoise.
+        begin: called before each job.
+        progress: called with the fraction of the job that is done.
+
+    Yields:
+        The result of each job, in their order, also of those that failed. Once a disk is full, none of those that are
+        left is begun.
+    """
+    with ThreadPoolExecutor(1) as writer:
+        writing: tuple[Job, Future[Result]] | None = None
+        full: UnwritableFile | None = None
+        for job in jobs:
+            begin(job)
+            outcome: Future[Result] = Future()
+            try:
+                _refuse_if_full(job, full)
+                denoised = _denoise(job, load, settings, progress)
+            except Exception as error:  # noqa: BLE001 - whatever happens to one photo, the others are denoised
+                outcome.set_exception(error)
+            else:
+                if writing is not None:
+                    wait([writing[1]])  # so that there are never more than two photos in memory
+                outcome = writer.submit(_write, denoised, settings)
+                del denoised
+            if writing is not None:
+                full = full or _full_disk(writing[1])
+                yield _result_of(*writing, settings)
+            writing = job, outcome
+        if writing is not None:
+            yield _result_of(*writing, settings)
+
+
+def _refuse_if_full(job: Job, full: UnwritableFile | None) -> None:
+    if full is not None:
+        raise UnwritableFile(job.source, f"not denoised, since the disk was full ({full})")
+
+
+def _full_disk(outcome: Future[Result]) -> UnwritableFile | None:
+    """The error of a photo that was not written because a disk is full, if it is one."""
+    error = outcome.exception()
+    if not isinstance(error, UnwritableFile):
+        return None
+    cause = error.__cause__
+    return error if isinstance(cause, OSError) and cause.errno in FULL_DISK else None
+
+
+@dataclass(frozen=True)
+class _Denoised:
+    """A photo that is denoised and not yet written.
+
+    Attributes:
+        job: the photo and its target.
+        model: the name of the one that denoised it.
+        kind: the format to write.
+        facts: what the record says about the photo that was read, the strength, and where it was denoised.
+        is_raw: whether that was camera RAW.
+        finish: develops what is not yet a picture.
+        opened: what that needs, to be closed after it.
+        seconds: that it took so far.
+        notes: what the user should hear about how it was computed.
+    """
+
+    job: Job
+    model: str
+    kind: str
+    facts: dict[str, Any]
+    is_raw: bool
+    finish: "Callable[[], _Done]"
+    opened: ExitStack
+    seconds: float
+    notes: tuple[str, ...]
+
+
+@contextmanager
+def _out_of_memory_named(job: Job) -> Iterator[None]:
+    """Make a lack of memory outside the network, for which no tile can be smaller, an error of this photo alone."""
+    try:
+        yield
+    except MemoryError as error:
+        return_freed_memory()
+        raise OutOfMemory(
+            f"{job.source}: out of memory: the photo is too large for what this process may use"
+        ) from error
+
+
+def _denoise(job: Job, load: Load, settings: Settings, progress: Progress | None) -> _Denoised:
+    with _out_of_memory_named(job):
+        return _denoise_opened(job, load, settings, progress)
+
+
+def _denoise_opened(job: Job, load: Load, settings: Settings, progress: Progress | None) -> _Denoised:
+    started = time.perf_counter()
+    with ExitStack() as source:
+        task = source.enter_context(_checked(job, settings))
+        model, kind, is_raw = task.model, task.kind, isinstance(task.source, RawFile)
+        denoiser = load(model)
+        facts = {"device": denoiser.device, "precision": denoiser.precision, **_facts_before(job, task, settings)}
+        finish = _denoise_source(task, denoiser, settings, progress)
+        opened = source.pop_all() if is_raw else ExitStack()  # a photo's pixels need not stay in memory
+    seconds = time.perf_counter() - started
+    return _Denoised(job, model, kind, facts, is_raw, finish, opened, seconds, denoiser.notes)
+
+
+def _write(denoised: _Denoised, settings: Settings) -> Result:
+    with _out_of_memory_named(denoised.job):
+        return _write_opened(denoised, settings)
+
+
+def _write_opened(denoised: _Denoised, settings: Settings) -> Result:
+    started = time.perf_counter()
+    job, model, kind = denoised.job, denoised.model, denoised.kind
+    with denoised.opened:
+        done = denoised.finish()
+    return_freed_memory()
+    if job.makes_folder:
+        _make_folder(job.target.parent)
+    modified = _modified(job.source)
+    like = None if job.source == STDIO else job.source
+    if isinstance(done.picture, bytes):
+        bytes_written = image.save(job.target, done.picture, settings.overwrite, modified, like)
+    else:
+        software = _software(model, done, settings)
+        bytes_written = image.write(
+            job.target, done.picture, kind, software, settings.quality, settings.overwrite, modified, like
+        )
+    notes = done.notes + denoised.notes
+    turned = kind != DNG
+    if isinstance(done.picture, Photo):
+        notes += _notes_on_result(done.picture, kind, notes)
+        turned = image.orientation_in(done.picture.metadata, kind) == UPRIGHT
+    sidecars = carry(
+        job.source,
+        job.target,
+        settings.overwrite,
+        turned=turned,
+        developed=denoised.is_raw and kind != DNG,
+        marked=kind == DNG and settings.strength > 0,
+    )
+    notes += tuple(sidecars)
+    return Result(
+        source=str(job.source),
+        target=str(job.target),
+        model=model,
+        bytes_written=bytes_written,
+        seconds=round(denoised.seconds + time.perf_counter() - started, 3),
+        notes=notes,
+        **denoised.facts,
+        **done.facts(),
+    )
+
+
+def _software(model: str, done: "_Done", settings: Settings) -> str:
+    """The name of the program, for the metadata."""
+    return f"denoise {__version__} ({Path(model).name}, {done.words(settings.strength_for_photos)})"
+
+
+def _notes_on_result(photo: Photo, kind: str, said: Sequence[str]) -> tuple[str, ...]:
+    return image.conversions(photo, kind) + image.losses(photo.metadata, kind, said)
+
+
+def _result_of(job: Job, outcome: Future[Result], settings: Settings) -> Result:
+    try:
+        return outcome.result()
+    except Exception as error:  # noqa: BLE001 - whatever happens to one photo, the others are denoised
+        return _failed(job, settings, error)
+
+
+def _failed(job: Job, settings: Settings, error: Exception) -> Result:
+    return Result(str(job.source), str(job.target), settings.model, error=_words(job, error))
+
+
+def _words(job: Job, error: Exception) -> str:
+    """An error in one line that names the file."""
+    if isinstance(error, DenoiseError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return f"{job.source}: does not fit into memory: choose a smaller --tile"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{job.source}: {error.strerror}"
+    return f"{job.source}: failed in a way that is not foreseen ({type(error).__name__}: {one_line(error)})"
+
+
+def preview_all(
+    jobs: Iterable[Job], load: Callable[[str], object], settings: Settings, begin: Callable[[Job], None]
+) -> Iterator[Result]:
+    """What `run_all` would do: see `preview`. Yields the result of each job, also of those that would fail."""
+    for job in jobs:
+        begin(job)
+        try:
+            yield preview(job, load, settings)
+        except Exception as error:  # noqa: BLE001 - whatever happens to one photo, the others are shown
+            yield replace(_failed(job, settings, error), dry_run=True)
+
+
+def preview(job: Job, load: Callable[[str], object], settings: Settings) -> Result:
+    """What `run` would do: nothing is denoised or written, but the photo is read and checked in the same way.
+
+    Args:
+        job: the photo and its target.
+        load: called with the name of the model; raises if that cannot be used.
+        settings: how to denoise.
+
+    Raises:
+        DenoiseError: what `run` would raise before it begins to denoise.
+    """
+    with _checked(job, settings) as task:
+        load(task.model)
+        facts = _facts_before(job, task, settings)
+        source = task.source
+        lost = _notes_on_result(source, task.kind, source.notes) if isinstance(source, Photo) else ()
+        notes = (*source.notes, *task.notes, *lost, *foretell(job.source, job.target, settings.overwrite))
+    return Result(str(job.source), str(job.target), task.model, notes=notes, dry_run=True, **facts)
+
+
+def show_before_after(job: Job, load: Load, settings: Settings, progress: Progress | None = None) -> Result:
+    """Write a photo before and after, side by side, instead of the result.
+
+    Args:
+        job: the photo, and the PNG to write.
+        load: returns the denoiser of a model, given its name.
+        settings: how to denoise.
+        progress: called with the fraction done.
+
+    Returns:
+        The result, also if it failed; then nothing was written.
+    """
+    try:
+        return _show_before_after(job, load, settings, progress)
+    except Exception as error:  # noqa: BLE001 - as in `run_all`
+        return _failed(job, settings, error)
+
+
+def _show_before_after(job: Job, load: Load, settings: Settings, progress: Progress | None) -> Result:
+    started = time.perf_counter()
+    with _checked(job, settings, is_shown=True) as task:
+        denoiser = load(task.model)
+        done = _denoise_source(task, denoiser, settings, progress)()
+        before = _undenoised(task.source, settings)
+        facts = {"device": denoiser.device, "precision": denoiser.precision, **_facts_before(job, task, settings)}
+    assert isinstance(done.picture, Photo)  # a PNG is made from nothing else
+    bytes_written = write_before_after(job.target, before, done.picture, settings.overwrite)
+    return Result(
+        source=str(job.source),
+        target=str(job.target),
+        model=task.model,
+        bytes_written=bytes_written,
+        seconds=round(time.perf_counter() - started, 3),
+        notes=done.notes,
+        **facts,
+        **done.facts(),
+    )
+
+
+def _undenoised(source: Photo | RawFile, settings: Settings) -> Photo:
+    if isinstance(source, Photo):
+        return source
+    photo = development.developed(source)
+    if settings.tone == "camera":
+        from denoise_cli.io.camera_tone import with_camera_tone  # imports SciPy
+
+        photo = with_camera_tone(source, photo)
+    return photo
+
+
+def _facts_before(job: Job, task: "_Task", settings: Settings) -> dict[str, Any]:
+    """What the record says that is known before a photo is denoised."""
+    H, W = task.source.shape
+    try:
+        bytes_read = None if str(job.source) == image.STDIN else job.source.stat().st_size
+    except OSError:  # it was read, and has gone since
+        bytes_read = None
+    return {
+        "width": W,
+        "height": H,
+        "megapixels": round(H * W / 1e6, 6),
+        "encoding": task.source.metadata.encoding if isinstance(task.source, Photo) else None,
+        "pages": 1 + len(task.source.others) if isinstance(task.source, Photo) else 1,
+        "strength": settings.strength,
+        **asdict(settings.strength_for_photos),
+        "bytes_read": bytes_read,
+    }
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A photo that was read and checked, and what is to be done with it.
+
+    Attributes:
+        source: what was read; a RAW file is open.
+        target: the file to write.
+        model: the name of the one that denoises it.
+        is_for_raw: whether that takes the contents of RAW files, before they become a photo.
+        kind: the format to write.
+        hot_pixels: which photosites of a RAW file are replaced.
+        notes: what the user should hear about the checks.
+    """
+
+    source: Photo | RawFile
+    target: Path
+    model: str
+    is_for_raw: bool
+    kind: str
+    hot_pixels: "HotPixels"
+    notes: tuple[str, ...]
+
+
+@contextmanager
+def _checked(job: Job, settings: Settings, is_shown: bool = False) -> Iterator[_Task]:
+    """Read the photo of a job, and refuse what is known not to succeed before it is denoised.
+
+    Args:
+        job: the photo and its target.
+        settings: how to denoise.
+        is_shown: whether the target is not the photo but shows parts of it: those of its first page.
+    """
+    check(job, settings.overwrite)
+    with image.opened(job.source, settings.max_pixels, settings.strict) as opened:
+        source = opened
+        if settings.tone == "camera" and not isinstance(source, RawFile):
+            raise UsageError(f"{job.source}: --tone camera is only for camera RAW: leave it out")
+        model = model_for(source, job.source, settings.model, settings.noise)
+        kind = job.kind or (source.kind if source.kind in image.WRITABLE else FALLBACK_FORMAT)
+        is_for_raw = find_model(model).is_for_raw
+        if isinstance(source, Photo):
+            source = _prepared(source, job, kind, settings, is_shown)
+        elif settings.to_srgb and kind == DNG:
+            raise UsageError(f"{job.source}: --to-srgb: a .dng file holds the camera's colours: leave it out")
+        if is_for_raw and (settings.luma, settings.chroma, settings.detail) != (None, None, 0):
+            reason = "a camera RAW file is denoised before it has lightness and colours"
+            raise UsageError(f"{job.source}: --luma, --chroma and --detail: {reason}: use --strength")
+        hot_pixels: HotPixels = "auto"
+        notes: tuple[str, ...] = ()
+        if isinstance(source, RawFile) and is_for_raw:
+            hot_pixels, notes = _hot_pixels_of(source, settings)
+            if source.obstacle is not None:
+                notes += (f"{source.obstacle}: denoised after LibRaw has developed it",)
+        elif isinstance(settings.hot_pixels, Path):
+            raise UsageError(f"{job.source}: --hot-pixels {settings.hot_pixels}: only for models for camera RAW")
+        elif kind == DNG:
+            reason = f"{model} needs a developed photo" if isinstance(source, RawFile) else f"{job.source} is not RAW"
+            if isinstance(source, RawFile) and isinstance(settings.noise, float):
+                reason = "its noise is given as --noise SHOT,READ"
+            raise UnwritableFile(job.target, f"a DNG is made from camera RAW, but {reason}: choose .tif or .png")
+        if isinstance(source, RawFile):
+            image.check_library(kind)
+            if kind != DNG or settings.linear:
+                source.check_develops()
+        yield _Task(source, job.target, model, is_for_raw, kind, hot_pixels, notes)
+
+
+def _prepared(photo: Photo, job: Job, kind: str, settings: Settings, is_shown: bool) -> Photo:
+    """A photo in the colours that are asked for, refused if its target cannot hold it; arguments as of `_checked`."""
+    if settings.to_srgb:
+        photo = replace(
+            _converted(job, lambda: photo), others=tuple(partial(_converted, job, page) for page in photo.others)
+        )
+    if is_shown:
+        shown = (f"shows page 1 of {len(photo.others) + 1}",) if photo.others else ()
+        return replace(photo, others=(), notes=photo.notes + shown)
+    if kind != DNG:
+        image.check(job.target, photo, kind)
+    return photo
+
+
+def _converted(job: Job, page: Callable[[], Photo]) -> Photo:
+    photo = page()
+    try:
+        return image.to_srgb(photo)
+    except ValueError as error:
+        raise UnreadableFile(job.source, f"--to-srgb: {error}") from error
+
+
+def _hot_pixels_of(raw: RawFile, settings: Settings) -> "tuple[HotPixels, tuple[str, ...]]":
+    """Which photosites of a file to replace, and what the user should hear about the list of them."""
+    if not isinstance(settings.hot_pixels, Path):
+        return settings.hot_pixels, ()
+    if raw.obstacle is not None:
+        raise UnreadableFile(raw.name, f"--hot-pixels {settings.hot_pixels}: {raw.obstacle}: choose auto or off")
+    return stuck_in(settings.hot_pixels, raw.mosaic.light.shape, settings.max_pixels)
+
+
+@dataclass(frozen=True)
+class _Done:
+    """A denoised photo, its noise (None if the model found the level itself), and where that is known from.
+
+    Several pages are encoded already, so that no more than one is in memory; their noise is that of the noisiest.
+    """
+
+    picture: Photo | DigitalNegative | bytes
+    noise: float | ShotRead | None
+    noise_from: str | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def level(self) -> float:
+        """The noise as one number, to compare pages; the largest if the model found it itself."""
+        if self.noise is None:
+            return math.inf
+        return self.noise.read if isinstance(self.noise, ShotRead) else self.noise
+
+    def words(self, strength: Strength) -> str:
+        """The noise and the strength, for the software tag."""
+        words = f"strength {strength.luma:g}"
+        if not strength.is_even:
+            words = f"luma {strength.luma:g}, chroma {strength.chroma:g}, detail {strength.detail:g}"
+        if self.noise is None:
+            return words
+        if isinstance(self.noise, ShotRead):
+            return f"shot {self.noise.shot:.3g}, read {self.noise.read:.3g}, {words}"
+        return f"sigma {self.noise * 255:.1f}, {words}"
+
+    def facts(self) -> dict[str, Any]:
+        """The noise, for the record."""
+        if isinstance(self.noise, ShotRead):
+            return {"shot": self.noise.shot, "read": self.noise.read, "noise_from": self.noise_from}
+        sigma = None if self.noise is None else round(self.noise * 255, 3)
+        return {"sigma": sigma, "noise_from": self.noise_from}
+
+
+def _denoise_source(
+    task: _Task, denoise: Denoiser, settings: Settings, progress: Progress | None
+) -> Callable[[], _Done]:
+    """Denoise what was read; what is returned makes a picture of it, for which a RAW file must still be open."""
+    source = task.source
+    if not isinstance(source, RawFile):
+        denoise_photo = _denoise_pages if source.others else _denoise_developed
+        return denoise_photo(source, task, denoise, settings, progress)
+    if task.is_for_raw:
+        finish = _denoise_raw(source, task, denoise, settings, progress)
+    else:
+        finish = _denoise_developed(development.developed(source), task, denoise, settings, progress)
+    return partial(_in_camera_tone, source, finish) if settings.tone == "camera" else finish
+
+
+def _denoise_developed(
+    photo: Photo, task: _Task, denoise: Denoiser, settings: Settings, progress: Progress | None
+) -> Callable[[], _Done]:
+    dither = settings.dither and image.is_lossless(photo, task.kind, settings.quality)
+    clean, noise = denoise_developed(photo, denoise, settings.noise, settings.strength_for_photos, progress, dither)
+    noise_from = None if noise is None else "given" if settings.noise is not None else "estimated"
+    done = _Done(clean, noise, noise_from, clean.notes)
+    return lambda: done
+
+
+def _denoise_pages(
+    photo: Photo, task: _Task, denoise: Denoiser, settings: Settings, progress: Progress | None
+) -> Callable[[], _Done]:
+    """Denoise and encode one page after another."""
+    count = 1 + len(photo.others)
+    outcomes: list[_Done] = []
+
+    def pages() -> Iterator[tuple[Photo, str]]:
+        for number, page in enumerate((lambda: photo, *photo.others)):
+            part = None if progress is None else partial(_page_progress, progress, number, count)
+            done = _denoise_developed(page(), task, denoise, settings, part)()
+            assert isinstance(done.picture, Photo)
+            notes = done.notes + _notes_on_result(done.picture, task.kind, done.notes)
+            outcomes.append(replace(done, picture=b"", notes=notes))
+            yield done.picture, _software(task.model, done, settings)
+
+    with image.encoder_errors(task.target, task.kind):
+        data = image.encode_pages(pages())
+    noisiest = max(outcomes, key=lambda done: done.level)
+    done = _Done(data, noisiest.noise, noisiest.noise_from, tuple(_notes_on_pages(outcomes)))
+    return lambda: done
+
+
+def _page_progress(progress: Progress, number: int, count: int, fraction: float) -> None:
+    progress((number + fraction) / count)
+
+
+def _notes_on_pages(outcomes: Sequence[_Done]) -> Iterator[str]:
+    """Each note once, with the pages that it is about, unless that is all of them."""
+    for note in dict.fromkeys(note for done in outcomes for note in done.notes):
+        numbers = [str(number) for number, done in enumerate(outcomes, 1) if note in done.notes]
+        whose = "page" if len(numbers) == 1 else "pages"
+        yield note if len(numbers) == len(outcomes) else f"{whose} {', '.join(numbers)}: {note}"
+
+
+def _denoise_raw(
+    raw: RawFile, task: _Task, denoise: Denoiser, settings: Settings, progress: Progress | None
+) -> Callable[[], _Done]:
+    from denoise_cli.pipeline.raw import denoise_raw  # for RAW alone: SciPy takes long to import
+
+    given = settings.noise if isinstance(settings.noise, ShotRead) else None
+    output: Output = "photo" if task.kind != DNG else "linear_dng" if settings.linear else "mosaic_dng"
+    denoised = denoise_raw(raw, denoise, output, given, settings.strength, progress, task.hot_pixels)
+    return partial(_finish_raw, denoised, task.notes, settings)
+
+
+def _finish_raw(denoised: "DenoisedValues", notes: tuple[str, ...], settings: Settings) -> _Done:
+    done = denoised.finish()
+    picture, notes = done.picture, notes + done.notes
+    if isinstance(picture, DigitalNegative):
+        picture = compressed_as(denoised.raw, picture, settings.compression)
+        if picture.is_lossy:
+            notes += ("compressed with loss, as the RAW file is: --compression jpeg avoids it",)
+    return _Done(picture, done.noise.noise, done.noise.source, notes)
+
+
+def _in_camera_tone(raw: RawFile, finish: Callable[[], _Done]) -> _Done:
+    from denoise_cli.io.camera_tone import with_camera_tone  # imports SciPy, too
+
+    done = finish()
+    if not isinstance(done.picture, Photo):  # but a DNG, which holds light without a tone
+        return done
+    toned = with_camera_tone(raw, done.picture)
+    return replace(done, picture=toned, notes=done.notes + toned.notes[len(done.picture.notes) :])
+
+
+def _modified(source: Path) -> int | None:
+    """When a photo was last changed, in nanoseconds since 1970, by which libraries sort; None for standard input."""
+    try:
+        return None if source == STDIO else source.stat().st_mtime_ns
+    except OSError:  # it was read, and has been moved or deleted since
+        return None
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UnwritableFile(folder, f"cannot make the folder: {error.strerror}") from error

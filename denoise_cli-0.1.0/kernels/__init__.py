@@ -1,0 +1,1 @@
+"""CUDA sources of the operators, compiled on the machine that runs them."""

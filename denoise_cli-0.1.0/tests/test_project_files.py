@@ -1,0 +1,70 @@
+"""The files around the code say what the code, the README and each other say."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import denoise_cli
+from tests.test_gate import CHECKS
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+WORKFLOW = ".github/workflows/ci.yml"
+
+
+def text(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def found(pattern: str, name: str) -> list[str]:
+    return re.findall(pattern, text(name), re.MULTILINE)
+
+
+def readme_command() -> str:
+    (command,) = found(r"^<!-- tests -->\n```sh\n(.+)\n```$", "README.md")
+    return command
+
+
+def test_hosted_ci_runs_the_test_command_of_the_readme() -> None:
+    on_windows = readme_command().replace("python3 ", "python ").replace(".venv/bin/", ".venv/Scripts/")
+    commands = found(r"^ +run: (.+)$", WORKFLOW)
+    assert "bash .ci/run" in commands  # reads it from the README
+    assert on_windows in commands
+
+
+def test_hosted_ci_tries_the_oldest_and_the_newest_python() -> None:
+    pythons = [
+        name.removeprefix("Programming Language :: Python :: ")
+        for name in PROJECT["project"]["classifiers"]
+        if name.startswith("Programming Language :: Python :: 3.")
+    ]
+    assert PROJECT["project"]["requires-python"] == f">={pythons[0]}"
+    assert found(r"^ +python: (.+)$", WORKFLOW) == [f'["{pythons[0]}", "{pythons[-1]}"]']
+
+
+def test_contributors_are_given_the_test_command_of_the_readme() -> None:
+    assert f"```sh\n{readme_command()}\n```" in text("CONTRIBUTING.md")
+
+
+def test_shortcuts_run_the_checks_of_the_gate() -> None:
+    (recipe,) = found(r"^check:\n((?: {4}.+\n)+)", "justfile")
+    assert [line.strip() for line in recipe.splitlines()] == [" ".join(command) for command in CHECKS.values()]
+
+
+def test_hooks_run_the_checks_of_the_gate() -> None:
+    # A hook is given the files, and formats them rather than refuse them.
+    without_options = [
+        " ".join(word for word in command if word != "." and not word.startswith("-")) for command in CHECKS.values()
+    ]
+    assert found(r"^ +entry: (.+)$", ".pre-commit-config.yaml") == without_options
+
+
+def test_the_version_to_cite_is_the_program_s() -> None:
+    assert found(r"^version: (.+)$", "CITATION.cff") == [denoise_cli.__version__]
+
+
+def test_an_image_is_built_from_all_that_the_installation_reads() -> None:
+    setuptools = PROJECT["tool"]["setuptools"]
+    folders = {setuptools["package-dir"].get(name, name.split(".")[0]) for name in setuptools["packages"]}
+    files = {"pyproject.toml", "constraints.txt", PROJECT["project"]["readme"], *PROJECT["project"]["license-files"]}
+    assert set(found(r"^!(.+)$", ".dockerignore")) == folders | files

@@ -1,0 +1,1 @@
+"""Trained weights (safetensors), and `manifest.toml`, which describes each of them."""
