@@ -172,3 +172,24 @@ def test_a_clip_that_is_cut_off_is_written_and_ends_with_1(cli: Cli, tmp_path: P
     record = json.loads(done.out)
     assert record["complete"] is False
     assert Path(record["target"]).is_file()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is that of Linux")
+@pytest.mark.parametrize("megabytes", [500, 900])
+def test_a_clip_with_too_little_memory_ends_with_a_line(megabytes: int, tmp_path: Path, ffmpeg: FFmpeg) -> None:
+    import resource
+
+    clip, target = ffmpeg.make(tmp_path / "in.mkv", frames=4), tmp_path / "out.mkv"
+    limit = megabytes * 2**20
+    done = subprocess.run(
+        [sys.executable, "-m", "denoise_cli", "video", clip, "-o", target, "-q"],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("denoise: ")
+    assert "memory" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not target.exists()

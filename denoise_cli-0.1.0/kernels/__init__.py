@@ -1,1 +1,0 @@
-"""CUDA sources of the operators, compiled on the machine that runs them."""

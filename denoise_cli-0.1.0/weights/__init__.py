@@ -1,1 +1,0 @@
-"""Trained weights (safetensors), and `manifest.toml`, which describes each of them."""
