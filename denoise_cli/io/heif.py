@@ -12,6 +12,7 @@ from denoise_cli.io import auxiliary, c2pa, item_properties, mastering, pillow, 
 from denoise_cli.io.codecs import load_library
 from denoise_cli.io.decoding import REJECTIONS, UNNOTICED_DAMAGE
 from denoise_cli.io.exif import PREFIX, pack, parse
+from denoise_cli.io.heif_grid import refuse_too_large_inside
 from denoise_cli.io.heif_items import primary_item
 from denoise_cli.io.item_properties import PROFILES
 from denoise_cli.io.limits import refuse_too_large
@@ -54,6 +55,7 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         kind, item = primary_item(data)
         if kind in (UNCOMPRESSED, JPEG):
             return _without_libheif(data, kind, item, max_pixels)
+    refuse_too_large_inside(data, max_pixels)
     container = load("reading HEIF").open_heif(data, convert_hdr_to_8bit=False, hdr_to_16bit=False)
     if not len(container):
         raise ValueError("holds no picture that libheif can decode")

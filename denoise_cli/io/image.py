@@ -43,7 +43,7 @@ from denoise_cli.io.companions import OTHER_PICTURE
 from denoise_cli.io.decoding import decoder_errors, one_line
 from denoise_cli.io.formats import FORMATS, TARGETS, WRITABLE, is_left_by_system, is_photo, kind_for, kind_named
 from denoise_cli.io.limits import MAX_PIXELS
-from denoise_cli.io.metadata import UPRIGHT, Metadata, reset_xmp
+from denoise_cli.io.metadata import UPRIGHT, Metadata, reset_xmp, within_limit
 from denoise_cli.io.photo import Photo
 from denoise_cli.io.profiles import COLOUR_SPACE, GREY, RGB, grey_to_srgb, is_srgb, numbers_of
 from denoise_cli.io.raw import RawFile
@@ -147,6 +147,8 @@ def opened(source: Path, max_pixels: int = MAX_PIXELS, strict: bool = False) -> 
         raise UnreadableFile(name, "is empty")
     with decoder_errors(name):
         found = _decode(data, source.suffix.lower(), max_pixels, name)
+        if isinstance(found, Photo):
+            found = _with_metadata_within_limit(found)
     del data  # a large file need not stay in memory beside its pixels
     if isinstance(found, Photo):
         _refuse_repaired(name, found, strict)
@@ -160,9 +162,14 @@ def opened(source: Path, max_pixels: int = MAX_PIXELS, strict: bool = False) -> 
 
 def _read_page(name: str, decode: Callable[[], Photo], strict: bool) -> Photo:
     with decoder_errors(name):
-        page = decode()
+        page = _with_metadata_within_limit(decode())
     _refuse_repaired(name, page, strict)
     return page
+
+
+def _with_metadata_within_limit(photo: Photo) -> Photo:
+    metadata, notes = within_limit(photo.metadata)
+    return dataclasses.replace(photo, metadata=metadata, notes=photo.notes + notes) if notes else photo
 
 
 def _refuse_repaired(name: object, photo: Photo, strict: bool) -> None:
@@ -244,16 +251,20 @@ def check(target: Path, photo: Photo, kind: str) -> None:
     """
     with encoder_errors(target, kind):
         _refuse_unheld(photo, kind)
-    check_library(kind)
+    check_library(kind, 8 * type_held(photo, kind).itemsize)
 
 
-def check_library(kind: str) -> None:
+def check_library(kind: str, bits: int = 16) -> None:
     """Check that the library that writes a format, a name from `TARGETS`, is installed.
+
+    Args:
+        kind: the format.
+        bits: of each value; PNG of 8 bits is written without a library.
 
     Raises:
         MissingDependency: it is not.
     """
-    if kind in NEEDED:
+    if kind in NEEDED and (kind, bits) != ("png", 8):
         NEEDED[kind]()
 
 

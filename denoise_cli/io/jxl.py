@@ -44,7 +44,7 @@ from denoise_cli.io.jxl_header import (
     with_colours,
 )
 from denoise_cli.io.jxl_light import DCI_GAMMA, PEAKS, light_of
-from denoise_cli.io.limits import refuse_too_large
+from denoise_cli.io.limits import MAX_METADATA, refuse_too_large
 from denoise_cli.io.mastering import Mastering
 from denoise_cli.io.metadata import Metadata, dpi_of, exif_for_result, split_orientation
 from denoise_cli.io.photo import Photo, from_16_bits, scale_to_16_bits, split_alpha, unpremultiply
@@ -52,7 +52,6 @@ from denoise_cli.io.profiles import BT709_CURVE, icc_profile, is_srgb
 
 CONTAINER = b"\x00\x00\x00\x0cJXL \r\n\x87\n"
 FILE_TYPE = box(b"ftyp", b"jxl \x00\x00\x00\x00jxl ")
-MAX_METADATA = 2**24  # bytes that a compressed box may hold
 MAX_EXTRA = 8  # channels besides the colours; more are refused before they are decoded
 LOSSLESS = 100  # as a quality
 # White and primaries by code points, and the transfer functions that both kinds of numbers have.

@@ -162,6 +162,17 @@ def read_header(codestream: bytes) -> Header:
     return Header(size, places, orientation, plays, bits, is_float, extra, is_xyb, colours, profile, tone_mapping)
 
 
+def size_in(codestream: bytes) -> tuple[int, int]:
+    """Width and height, the first thing that a codestream says.
+
+    Raises:
+        ValueError: it is damaged, or no codestream.
+    """
+    if codestream[:2] != CODESTREAM:
+        raise ValueError("not a JPEG XL codestream")
+    return _size(BitReader(codestream, 16))
+
+
 def is_lossless(codestream: bytes) -> bool:
     """Whether a picture is stored as it was: neither as XYB nor by cosine transforms, as a JPEG's are.
 

@@ -11,6 +11,7 @@ from denoise_cli.imaging.transfer import CURVES, LINEAR
 from denoise_cli.io.cicp import TRANSFERS, CodePoints
 from denoise_cli.io.companions import Companions
 from denoise_cli.io.exif import Exif, pack, parse
+from denoise_cli.io.limits import MAX_METADATA
 from denoise_cli.io.mastering import Mastering
 from denoise_cli.io.profiles import profile_of_gamma, transfer_of
 
@@ -27,6 +28,7 @@ IPTC_TAG = 33723
 COMMENT = "Comment"
 NEARLY_LINEAR = 0.01  # of an exponent
 UPRIGHT = 1
+ALLOWED = f"more than the {MAX_METADATA / 1e6:.1f} MB that are allowed"
 UNITS_PER_INCH = {2: 1.0, 3: 2.54}  # by value of `RESOLUTION_UNIT`
 
 # Tags in the first directory of a TIFF or RAW file that describe the picture rather than the layout of the file.
@@ -106,6 +108,34 @@ class Metadata:
     def orientation(self) -> int:
         """That a JPEG stores its picture in, 1 to 8: something else in the file may lie over the picture."""
         return UPRIGHT if self.companions is None else self.companions.orientation
+
+
+def within_limit(meta: Metadata) -> tuple[Metadata, tuple[str, ...]]:
+    """Metadata of which nothing exceeds `MAX_METADATA`, and what the user should hear of the rest, which is left out.
+
+    What a JPEG carries beside its picture, such as the clip of a motion photo, is no metadata, and has no limit.
+
+    Raises:
+        ValueError: the colour profile does, without which the colours would be wrong; with a message for the user.
+    """
+    if meta.icc is not None and len(meta.icc) > MAX_METADATA:
+        raise ValueError(f"a colour profile of {_megabytes(len(meta.icc))}, {ALLOWED}: convert it to sRGB first")
+    sizes = {
+        "EXIF": len(meta.exif or b""),
+        "XMP": len(meta.xmp or b""),
+        "IPTC": len(meta.iptc or b""),
+        "texts": max(sum(len(keyword) + len(text) for keyword, text in meta.texts), len(meta.chunks)),
+    }
+    too_large = {name: size for name, size in sizes.items() if size > MAX_METADATA}
+    notes = tuple(f"left out: {name} of {_megabytes(size)}, {ALLOWED}" for name, size in too_large.items())
+    kept: dict[str, Any] = {name: None for name in ("exif", "xmp", "iptc") if name.upper() in too_large}
+    if "texts" in too_large:
+        kept |= {"texts": (), "chunks": b""}
+    return replace(meta, **kept), notes
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"
 
 
 def split_orientation(exif: Exif, xmp: bytes | None = None) -> tuple[int, bytes | None]:

@@ -7,7 +7,7 @@ from io import BytesIO
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, PngImagePlugin
 
 from denoise_cli.imaging.pixels import inverted, strips
 from denoise_cli.imaging.transfer import LINEAR
@@ -36,7 +36,7 @@ from denoise_cli.io.jpeg import (
 )
 from denoise_cli.io.jpeg_compression import JpegCompression, compression_of
 from denoise_cli.io.jpeg_damage import repaired
-from denoise_cli.io.limits import refuse_too_large
+from denoise_cli.io.limits import MAX_METADATA, refuse_too_large
 from denoise_cli.io.mastering import Mastering
 from denoise_cli.io.metadata import (
     COMMENT,
@@ -101,7 +101,7 @@ def _decoded(data: bytes, max_pixels: int) -> tuple[Photo, int, tuple[str, ...]]
     deep = deep_jpeg.sample_precision(data)
     # Pillow does not open such a JPEG at all, but knows its metadata and its size if it is told that it has 8 bits.
     opened = data if deep is None else data[:deep] + bytes([8]) + data[deep + 1 :]
-    with _without_pillow_limit(), Image.open(BytesIO(opened), formats=READERS) as picture:
+    with _without_pillow_limits(), Image.open(BytesIO(opened), formats=READERS) as picture:
         refuse_too_large(picture.size, max_pixels)
         frames = getattr(picture, "n_frames", 1)
         if frames > 1 and picture.format not in FIRST_FRAME_IS_THE_PHOTO:
@@ -353,13 +353,14 @@ def _texts(picture: Image.Image, kind: str) -> Iterator[tuple[str, str]]:
 
 
 @contextmanager
-def _without_pillow_limit() -> Iterator[None]:
-    """Turn off Pillow's own limit on pixels; ours is checked before anything is decoded."""
-    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+def _without_pillow_limits() -> Iterator[None]:
+    """Turn off Pillow's own limits: ours on pixels is checked before anything is decoded, that on texts is larger."""
+    before = Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK
+    Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = None, MAX_METADATA
     try:
         yield
     finally:
-        Image.MAX_IMAGE_PIXELS = before
+        Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = before
 
 
 @contextmanager

@@ -30,6 +30,7 @@ from denoise_cli.io.tiff_pages import pages_of, read_values, repairs_of, whole, 
 ICC_TAG = 34675
 PLACEHOLDER = 1  # added to the tag of a directory pointer, which tifffile cannot write; sorts into the same position
 PAGE_OF_SEVERAL = 2  # NewSubfileType
+MOST_LARGE_PAGES = 100  # as large as --max-pixels allows: a small file can state many thousands of them
 
 
 def decode(data: bytes, max_pixels: int) -> Photo:
@@ -45,8 +46,13 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     """
     with tifffile.TiffFile(BytesIO(data)) as file:
         pages, notes, unreached = pages_of(file)
-        pages, damaged = whole(pages, max_pixels, len(data))
+        pages, damaged = whole(pages, max_pixels, data)
         lost = damaged + unreached
+        area = sum(page.imagewidth * page.imagelength for page in pages)
+        if area > MOST_LARGE_PAGES * max_pixels:
+            raise ValueError(
+                f"{len(pages)} pages of {area} pixels together, at most {MOST_LARGE_PAGES} times --max-pixels: split it"
+            )
         notes += lost + c2pa.notes_on(data, "tiff")
         first = _photo_of(data, pages[0], notes, len(pages) > 1)
         others = [partial(_page_at, data, page.index, notes) for page in pages[1:]]

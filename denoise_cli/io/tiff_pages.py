@@ -13,7 +13,9 @@ from denoise_cli.imaging.lab import LabEncoding, to_srgb
 from denoise_cli.imaging.pixels import Pixels, convert, inverted
 from denoise_cli.io.jpeg import END, START
 from denoise_cli.io.jpeg_damage import repaired
+from denoise_cli.io.limits import refuse_too_large
 from denoise_cli.io.photo import unpremultiply
+from denoise_cli.io.pieces import MOST_PIECES, Pieces, refuse_out_of_proportion
 
 MAX_PAGES = 10_000  # a damaged chain of pages may be as long as its file
 MAX_CHANNELS = 5  # more are refused before they are decoded
@@ -69,7 +71,7 @@ def pages_of(file: tifffile.TiffFile) -> tuple[list[tifffile.TiffPage], tuple[st
     """
     pages: list[tifffile.TiffPage] = []
     seen: set[int] = set()
-    copies = masks = 0
+    copies = masks = pieces = 0
     lost: tuple[str, ...] = ()
     for index in itertools.count():
         try:
@@ -87,6 +89,9 @@ def pages_of(file: tifffile.TiffFile) -> tuple[list[tifffile.TiffPage], tuple[st
         if index == MAX_PAGES:
             raise ValueError(f"holds more than {MAX_PAGES} pages: split it")
         seen.add(page.offset)
+        pieces += len(page.dataoffsets)
+        if pieces > MOST_PIECES:
+            raise ValueError(f"more than {MOST_PIECES} strips and tiles in its pages: split it")
         masks += bool(page.subfiletype & MASK)
         copies += bool(page.is_reduced) + len(page.subifds or ())
         if not (page.is_reduced or page.subfiletype & MASK):
@@ -114,14 +119,14 @@ def _leads_nowhere(file: tifffile.TiffFile) -> bool:
 
 
 def whole(
-    pages: Sequence[tifffile.TiffPage], max_pixels: int, length: int
+    pages: Sequence[tifffile.TiffPage], max_pixels: int, data: bytes
 ) -> tuple[list[tifffile.TiffPage], tuple[str, ...]]:
     """The pages of which nothing is missing, and what the user should hear of the others.
 
     Args:
         pages: all pictures of a file.
         max_pixels: see `check`.
-        length: see `check`.
+        data: see `check`.
 
     Raises:
         ValueError: there is none, or a page is too large or of an unsupported kind; with a message for the user.
@@ -129,7 +134,7 @@ def whole(
     kept, damaged = [], {}
     for number, page in enumerate(pages, 1):
         try:
-            check(page, max_pixels, length)
+            check(page, max_pixels, data)
         except DamagedPageError as error:
             damaged[number] = error
         except ValueError as error:
@@ -145,28 +150,26 @@ def _of_page(number: int, pages: Sequence[tifffile.TiffPage], error: ValueError)
     return ValueError(f"page {number}: {error}") if len(pages) > 1 else error
 
 
-def check(page: tifffile.TiffPage, max_pixels: int, length: int) -> None:
+def check(page: tifffile.TiffPage, max_pixels: int, data: bytes) -> None:
     """Refuse a page before it is decoded.
 
     Args:
         page: with its tags.
         max_pixels: the largest area that is accepted.
-        length: of its file, in bytes.
+        data: its file.
 
     Raises:
         DamagedPageError: it is cut off, or has parts missing; with a message for the user.
         ValueError: it is too large or of an unsupported kind; with a message for the user.
     """
-    if page.imagewidth * page.imagelength > max_pixels:
-        raise ValueError(f"{page.imagewidth} x {page.imagelength} pixels, more than --max-pixels allows")
+    refuse_too_large((page.imagewidth, page.imagelength), max_pixels)
     if not page.imagewidth * page.imagelength:
         raise DamagedPageError(f"{page.imagewidth} x {page.imagelength} pixels: it is damaged")
-    if page.is_tiled and page.tilewidth * page.tilelength > max_pixels:
-        raise ValueError(f"tiles of {page.tilewidth} x {page.tilelength} pixels, more than --max-pixels allows")
     if page.samplesperpixel > MAX_CHANNELS:
         raise ValueError(f"{page.samplesperpixel} channels: {ACCEPTED}")
     if page.imagedepth > 1:
         raise ValueError(f"{page.imagedepth} slices of a volume: split it into single pictures")
+    refuse_out_of_proportion(data, _pieces_of(page), max_pixels)
     # tifffile fills segments that are missing with black, and the JPEG decoder fills missing data with grey.
     what, count = "tiles" if page.is_tiled else "strips", math.prod(page.chunked)
     if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and not TRANSPARENCY & set(page.extrasamples):
@@ -175,7 +178,7 @@ def check(page: tifffile.TiffPage, max_pixels: int, length: int) -> None:
     present = sum(start > 0 and size > 0 for start, size in segments)
     if present < count:
         raise DamagedPageError(f"{count - present} of its {count} {what} are missing: it is damaged")
-    if any(start + size > length for start, size in zip(page.dataoffsets, page.databytecounts, strict=False)):
+    if any(start + size > len(data) for start, size in zip(page.dataoffsets, page.databytecounts, strict=False)):
         raise DamagedPageError("the file ends before its pixel data does")
     if page.photometric == PHOTOMETRIC.YCBCR and page.compression not in JPEG:
         raise ValueError("YCBCR colours: convert it to RGB or grey first")
@@ -187,6 +190,17 @@ def check(page: tifffile.TiffPage, max_pixels: int, length: int) -> None:
         is_cmyk = ink_set is None or ink_set.value == CMYK_INKS
         if not is_cmyk or page.samplesperpixel < COLOURS[PHOTOMETRIC.SEPARATED]:
             raise ValueError("inks that are not those of CMYK: convert it to RGB or CMYK first")
+
+
+def _pieces_of(page: tifffile.TiffPage) -> Pieces:
+    rows = min(page.rowsperstrip or page.imagelength, page.imagelength)
+    return Pieces(
+        "tiles" if page.is_tiled else "strips",
+        (page.tilewidth, page.tilelength) if page.is_tiled else (page.imagewidth, rows),
+        1 if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE else page.samplesperpixel,
+        math.prod(page.chunked),
+        list(zip(page.dataoffsets, page.databytecounts, strict=False)),
+    )
 
 
 def read_values(page: tifffile.TiffPage) -> Values:

@@ -1,11 +1,11 @@
 """Which of a clip's tracks a container can hold, asked of FFmpeg before the work begins."""
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from denoise_cli.errors import UnwritableFile
+from denoise_cli.files import scratch_folder
 from denoise_cli.io.data_tracks import formats_of_tracks
 from denoise_cli.io.encode import CONTAINERS
 from denoise_cli.io.mux import Tracks, has_own_keys
@@ -89,8 +89,8 @@ def _refusal(clip: Reader, indices: Sequence[int], container: str) -> str | None
     if not indices:
         return None
     maps = [word for index in indices for word in ("-map", f"0:{index}")]
-    with tempfile.TemporaryDirectory() as folder:
-        tried = ["-c", "copy", "-copy_unknown", "-f", container, url(Path(folder) / "tried")]
+    with scratch_folder() as folder:
+        tried = ["-c", "copy", "-copy_unknown", "-f", container, url(folder / "tried")]
         return run_ffmpeg("-t", TRIED, *clip.program_options, "-i", url(clip.file), *maps, *tried)
 
 

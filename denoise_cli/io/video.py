@@ -2,7 +2,6 @@
 
 import math
 import re
-import tempfile
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
@@ -17,6 +16,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from denoise_cli.errors import UnreadableFile
+from denoise_cli.files import scratch_folder
 from denoise_cli.io import whole_copy
 from denoise_cli.io.clock import Clock
 from denoise_cli.io.limits import MAX_PIXELS, refuse_too_large
@@ -98,6 +98,8 @@ class Reader:
         if reason is not None:
             self.__exit__()
             raise UnreadableFile(path, reason)
+        # Frames may be larger than the container says, and may grow.
+        self.stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         self._alpha_decoder = self._decoder_of_alpha()
 
     def _opened(self) -> InputContainer:
@@ -149,7 +151,7 @@ class Reader:
         self._folder.close()
 
     def _temporary_folder(self) -> Path:
-        return Path(self._folder.enter_context(tempfile.TemporaryDirectory(prefix="denoise-")))
+        return self._folder.enter_context(scratch_folder())
 
     def reopened(self) -> InputContainer:
         """The file once more, read from its beginning.

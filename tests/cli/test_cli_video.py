@@ -273,3 +273,24 @@ def test_a_dry_run_refuses_grain_that_av1_does_not_have(cli: Cli, tmp_path: Path
     done = cli("video", source, "--grain-table", tmp_path / "a.tbl", "--dry-run")
     assert done.code == 2
     assert "AV1 has film grain for grey, 4:2:0, 4:2:2 and 4:4:4, not for gbrp" in done.err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is that of Linux")
+@pytest.mark.parametrize("megabytes", [500, 900])
+def test_a_clip_with_too_little_memory_ends_with_a_line(megabytes: int, tmp_path: Path, ffmpeg: FFmpeg) -> None:
+    import resource
+
+    clip, target = ffmpeg.make(tmp_path / "in.mkv", frames=4), tmp_path / "out.mkv"
+    limit = megabytes * 2**20
+    done = subprocess.run(
+        [sys.executable, "-m", "denoise_cli", "video", clip, "-o", target, "-q"],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("denoise: ")
+    assert "memory" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not target.exists()
