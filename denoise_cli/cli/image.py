@@ -2,8 +2,9 @@
 
 import dataclasses
 import json
-from collections.abc import Collection
-from functools import cache
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -19,6 +20,7 @@ from denoise_cli.cli.options import (
     Overwrite,
     Precision,
     Quiet,
+    Report,
     Strength,
     Tile,
     read_noise,
@@ -30,7 +32,7 @@ from denoise_cli.errors import UsageError
 if TYPE_CHECKING:
     from denoise_cli.inference.denoiser import Denoiser
     from denoise_cli.pipeline.jobs import Job
-    from denoise_cli.pipeline.photo import Result
+    from denoise_cli.pipeline.photo import Result, Settings
 
 Inputs = Annotated[
     list[str], typer.Argument(metavar="PHOTO", help="Photos, folders of photos, or - for standard input.")
@@ -181,6 +183,7 @@ def image(
     strict: Strict = False,
     recursive: Recursive = False,
     preview: Preview = None,
+    report: Report = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     device: Device = "auto",
@@ -253,7 +256,9 @@ def image(
 
     if model != AUTO:
         (check_weights if dry_run else load)(model)
-    with console.progress_bar(len(planned), quiet) as bar:
+    is_result = not dry_run and preview is None
+    page = _on_page(report, planned, inputs, recursive, output, settings, is_result, quiet)
+    with console.progress_bar(len(planned), quiet) as bar, page as shown:
 
         def begin(job: "Job") -> None:
             bar.start(job.source.name)
@@ -265,7 +270,7 @@ def image(
             results = photo.preview_all(planned, check_weights, settings, begin)
         else:
             results = photo.run_all(planned, load, settings, begin, bar.set_fraction)
-        succeeded = [_report(result, bar, quiet, as_json) for result in results]
+        succeeded = [_report(shown(result), bar, quiet, as_json) for result in results]
     if not all(succeeded):
         raise typer.Exit(1)
 
@@ -283,6 +288,43 @@ def _check_preview(preview: Path, inputs: list[str], output: str | None, form: s
         raise UsageError("--preview: no result is written: leave out --output, --format and --dry-run")
     if preview.suffix.lower() != ".png":
         raise UsageError(f"--preview {preview}: expected a .png file")
+
+
+@contextmanager
+def _on_page(
+    path: str | None,
+    jobs: "Sequence[Job]",
+    inputs: Sequence[str],
+    recursive: bool,
+    output: str | None,
+    settings: "Settings",
+    is_result: bool,
+    quiet: bool,
+) -> "Iterator[Callable[[Result], Result]]":
+    """What each result is passed through, to be on the page of the run as well, if there is one."""
+    if path is None:
+        yield lambda result: result
+        return
+    if not is_result:
+        raise UsageError("--report: shows results: leave out --dry-run and --preview")
+
+    from denoise_cli.io.page import Page, page_path, pictures_folder
+    from denoise_cli.pipeline.jobs import STDIO
+    from denoise_cli.pipeline.report import Report
+
+    target = page_path(path, "--report")
+    pictures = pictures_folder(target).resolve()
+    results = None if output is None else Path(output).resolve()  # a search leaves it out, if it lies below
+    for folder in (Path(name).resolve() for name in inputs if recursive):
+        is_left_out = results is not None and results != folder and pictures.is_relative_to(results)
+        if pictures.is_relative_to(folder) and not is_left_out:
+            reason = "the next run would take its pictures for photos"
+            raise UsageError(f"--report {path}: lies in {folder}, and {reason}: choose a folder outside it")
+    others = [file for job in jobs for file in (job.source, job.target) if file != STDIO]
+    title = f"Denoised: {len(jobs)} {'photo' if len(jobs) == 1 else 'photos'}"
+    page = Page(target, title, settings.overwrite, embeds=False, others=others)
+    with Report(page, (lambda _: None) if quiet else console.status) as report:
+        yield partial(report.add_photo, settings=settings)
 
 
 def _read_quality(text: str) -> int | None:
@@ -318,12 +360,6 @@ def _report(result: "Result", bar: console.ProgressBar, quiet: bool, as_json: bo
 
 
 def _summary(result: "Result") -> str:
-    noise = "noise level left to the model"
-    if result.sigma is not None:
-        noise = f"noise {result.sigma:.1f}" + (" (estimated)" if result.noise_from == "estimated" else "")
-    if result.shot is not None:
-        origins = {"given": "", "file": " (from the file)", "estimated": " (estimated)"}
-        noise = f"shot {result.shot:.2e}, read {result.read:.2e}{origins[result.noise_from or 'given']}"
     notes = "".join(f"; {note}" for note in result.notes)
-    what = result.model if result.dry_run else f"{result.model}, {noise}, {result.seconds:.1f} s"
+    what = result.model if result.dry_run else f"{result.model}, {result.noise_words}, {result.seconds:.1f} s"
     return f"{result.source} -> {result.target}: {what}{notes}"

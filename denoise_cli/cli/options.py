@@ -53,6 +53,14 @@ Tile = Annotated[
 MaxPixels = Annotated[
     int, typer.Option(metavar="N", min=1, help="Largest photo to accept, in pixels; checked before decoding.")
 ]
+Report = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATH",
+        help="Page to write, with everything before and after at 100 %, the noise, times and failures: a .html file, "
+        "or a folder for it.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, one record per line.")]
 

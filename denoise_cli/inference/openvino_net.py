@@ -128,6 +128,10 @@ class InferenceByShape:
             self._compiled[shapes] = Inference(load)
         return self._compiled[shapes](*inputs)
 
+    def drop(self) -> None:
+        """Free everything that is compiled; what is run next is compiled again."""
+        self._compiled.clear()
+
     def release_memory(self) -> None:
         """See `Inference`."""
         for inference in self._compiled.values():
@@ -162,9 +166,14 @@ class VideoInference:
 
     def __call__(self, frames: Sequence[Array], level: Array) -> Array:
         """The first of the frames, each (B, 3, H, W), denoised, with the level of all of them, (B, 1, H, W)."""
-        return np.concatenate(
-            [self._denoise([frame[i : i + 1] for frame in frames], level[i : i + 1]) for i in range(len(level))]
-        )
+        try:
+            return np.concatenate(
+                [self._denoise([frame[i : i + 1] for frame in frames], level[i : i + 1]) for i in range(len(level))]
+            )
+        except (RuntimeError, MemoryError):  # what is compiled for this size takes the room that a smaller one needs
+            self._merge.drop()
+            self._find_noise.drop()
+            raise
 
     def _denoise(self, frames: Sequence[Array], level: Array) -> Array:
         merged = frame = np.ascontiguousarray(frames[0])

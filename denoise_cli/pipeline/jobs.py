@@ -69,11 +69,11 @@ def plan(
     if output is None:
         return closed + _apart(_beside(source, kind) for source, _ in sources)
     if into is not None:
-        return closed + _apart(_into(into, source, below, kind) for source, below in sources)
+        return closed + _apart(into_folder(into, source, below, kind) for source, below in sources)
     if len(sources) != 1:
         raise UsageError(f"{output}: {len(sources)} photos cannot become one file: give a folder, ending in /")
     target = Path(output)
-    return [*closed, Job(sources[0][0], target, kind if target == STDIO else _kind_of(target, kind))]
+    return [*closed, Job(sources[0][0], target, kind if target == STDIO else kind_of(target, kind))]
 
 
 def check(job: Job, overwrite: bool) -> None:
@@ -94,8 +94,12 @@ def check(job: Job, overwrite: bool) -> None:
         check_target(job.target, overwrite, inputs, creates_folder=job.makes_folder)
 
 
-def _kind_of(target: Path, asked: str | None) -> str:
-    """The format to write into a file; the name may be any that does not stand for another format."""
+def kind_of(target: Path, asked: str | None) -> str:
+    """The format to write into a file; the name may be any that does not stand for another format.
+
+    Raises:
+        UsageError: the name stands for no format, or for another one than is asked for.
+    """
     if asked is None:
         return image.kind_for(target)
     known = image.FORMATS[asked].extensions
@@ -175,7 +179,18 @@ def _beside(source: Path, kind: str | None) -> Job:
     return Job(source, source.with_name(f"{source.stem}{MARK}{_suffix(source, chosen)}"), chosen)
 
 
-def _into(folder: Path, source: Path, below: Path, kind: str | None) -> Job:
+def into_folder(folder: Path, source: Path, below: Path, kind: str | None) -> Job:
+    """A photo that becomes a file in a folder.
+
+    Args:
+        folder: of the results; made if it is missing.
+        source: the photo.
+        below: its path in the folder of results; the extension is that of the format.
+        kind: the format to write; None for the photo's own.
+
+    Raises:
+        UsageError: the photo comes from standard input.
+    """
     if source == STDIO:
         raise UsageError(f"{folder}: a photo from standard input has no name: give a file as the output")
     chosen = kind or _own_kind(source)

@@ -51,7 +51,7 @@ def _model_for_raw(source: RawFile) -> str:
     return LINEAR_RAW_MODEL if source.obstacle is not None else MOSAIC_MODELS[source.filters.kind]
 
 
-def model_for_clip(frames: int, asked: str | None = None, noise: float | None = None) -> str:
+def model_for_clip(frames: int, asked: str | None = None, noise: Noise | None = None) -> str:
     """The model for a clip.
 
     Args:
