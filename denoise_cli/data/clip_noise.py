@@ -1,4 +1,4 @@
-"""Training examples of clips as cameras write them: noise that is developed, smoothed, and compressed from frame to frame.
+"""Training examples of clips as cameras write them: with developed, smoothed noise, compressed from frame to frame.
 
 Legend: T frames of a window: the one to denoise, then its neighbours, nearest first.
 """
@@ -138,12 +138,15 @@ def _through_codec(pixels: list[Pixels], rng: np.random.Generator) -> list[Pixel
         encoder.options = {"crf": f"{quality:.1f}", "preset": PRESETS[int(rng.integers(len(PRESETS)))]}
     packets = [packet for one in pixels for packet in encoder.encode(_to_yuv(one))] + encoder.encode(None)
     read = [frame for packet in [*packets, None] for frame in decoder.decode(packet)]
-    return [frame.reformat(format="rgb24", src_colorspace="ITU709").to_ndarray() for frame in read]
+    return [_to_rgb(frame) for frame in read]
 
 
 def _subsampled(frame: Array) -> Array:
-    pixels = _to_yuv(np.rint(frame * 255).astype(np.uint8)).reformat(format="rgb24", src_colorspace="ITU709")
-    return np.divide(pixels.to_ndarray(), 255, dtype=np.float32)
+    return np.divide(_to_rgb(_to_yuv(np.rint(frame * 255).astype(np.uint8))), 255, dtype=np.float32)
+
+
+def _to_rgb(frame: av.VideoFrame) -> Pixels:
+    return frame.reformat(format="rgb24", src_colorspace="ITU709").to_ndarray().astype(np.uint8, copy=False)
 
 
 def _to_yuv(pixels: Pixels) -> av.VideoFrame:

@@ -143,8 +143,8 @@ class VideoInference:
 
     Args:
         convert: returns the network's parts as OpenVINO models, if they have to be compiled: from the frame, the others
-            and the level to the merged frames, their level and, if it is predicted, the frame's own; and from the merged frames, with the frame itself as
-            further channels, and their level to their noise.
+            and the level to the merged frames, their level and, if it is predicted, the frame's own; and from the
+            merged frames, with the frame itself as further channels, and their level to their noise.
         config: of the network.
         weights: a checksum of its weights, or of a file that holds them.
         precision: of the convolutions, float32 or bfloat16.

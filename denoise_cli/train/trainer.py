@@ -211,12 +211,14 @@ class Trainer:
 
     def _load_start(self, start: str) -> None:
         source = load_net(start)
-        may_differ = {MalleNet: MalleNet | MalleNetVideo, MalleNetVideo: MalleNetVideo, MalleUNet: MalleUNet}
-        if not (type(source) in may_differ and isinstance(self.net, may_differ[type(source)])):
-            load_weights(self.net, source.state_dict(), start)
+        net = self.net
+        is_for_photos = isinstance(source, MalleNet) and isinstance(net, MalleNet | MalleNetVideo)
+        is_for_clips = isinstance(source, MalleNetVideo) and isinstance(net, MalleNetVideo)
+        if not (is_for_photos or is_for_clips or (isinstance(source, MalleUNet) and isinstance(net, MalleUNet))):
+            load_weights(net, source.state_dict(), start)
             return
         try:
-            self.net.start_from(source)
+            net.start_from(source)
         except ValueError as error:
             raise TrainingError(f"start = {start!r}: {self.recipe.model} cannot start from it: {error}") from error
 

@@ -36,7 +36,8 @@ def draw(seed: int) -> Example:
 def test_examples_have_all_frames_and_no_level() -> None:
     for seed in range(12):
         example = draw(seed)
-        assert example.noisy.shape == (PATCH, PATCH, 3 * T) and example.clean.shape == (PATCH, PATCH, 3)
+        assert example.noisy.shape == (PATCH, PATCH, 3 * T)
+        assert example.clean.shape == (PATCH, PATCH, 3)
         assert example.noisy.dtype == example.clean.dtype == example.level.dtype == np.float32
         assert (example.level == UNKNOWN_LEVEL).all()
 
@@ -64,7 +65,8 @@ def test_compressed_frames_keep_their_places_and_lose_noise(monkeypatch: pytest.
     noisy = [np.clip(frame + 0.05 * rng.standard_normal(frame.shape, np.float32), 0, 1) for frame in clean]
     for _ in range(4):
         for read, own, truth in zip(clip_noise._coded(noisy, rng), noisy, clean, strict=True):
-            assert read.shape == own.shape and not np.array_equal(read, own)
+            assert read.shape == own.shape
+            assert not np.array_equal(read, own)
             errors = [float(np.square(read - other).mean()) for other in clean]
             assert np.argmin(errors) == next(place for place in range(T) if clean[place] is truth)
 

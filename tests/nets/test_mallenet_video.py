@@ -69,7 +69,8 @@ def test_the_predicted_level_begins_with_that_of_white_noise(sigma: float, n: in
     frame, *others = (slope + sigma * torch.randn(slope.shape, generator=rng) for _ in range(1 + n))
     predicted = LevelPredictor(4)(frame, torch.cat(others) if others else frame[:0])
     assert predicted.mean().item() == pytest.approx(sigma, rel=0.2)
-    assert (predicted > 0.5 * sigma).all() and (predicted < 1.5 * sigma).all()
+    assert (predicted > 0.5 * sigma).all()
+    assert (predicted < 1.5 * sigma).all()
 
 
 @torch.no_grad()
