@@ -43,7 +43,6 @@ from denoise_cli.inference.tiles import (
     Progress,
     Receiver,
     into,
-    process,
     process_each,
 )
 from denoise_cli.models.registry import DEFAULT_IMAGE_MODEL, ModelSpec, find_model
@@ -308,7 +307,9 @@ class Denoiser:
             return self._engine.average(frame, noisy, others, tolerance)
 
         multiple = math.lcm(self._engine.multiple, MOTION_MULTIPLE)
-        return process(frames, steady_tile, self._pictures, self.tile, multiple)
+        whole = self._pictures.full(frames[0].shape, 0.0, frames[0])
+        self.tile = process_each(frames, steady_tile, self._pictures, self.tile, multiple, into(whole))
+        return whole
 
     def _as_level(
         self, sigma: "float | Array | Tensor | ShotRead | None", shape: tuple[int, ...]
@@ -389,7 +390,8 @@ class Denoiser:
 
         levels = Levels(self._pictures, self._spec, frames[0], sigma, white)
         function = partial(self._denoise_tile, levels, strength, white)
-        process_each(
+        # A size for which there was no memory would fail for the next picture, too.
+        self.tile = process_each(
             frames,
             function,
             self._pictures,

@@ -3,7 +3,9 @@
 Legend: B batch, C channels, H x W tile.
 """
 
-from collections.abc import Sequence
+import errno
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -25,6 +27,8 @@ from denoise_cli.models.registry import ModelSpec, verified_checksum
 from denoise_cli.nets.configs import MALLENET_MULTIPLE, MalleNetConfig, MalleNetVideoConfig, MalleUNetConfig
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     import openvino
 
 Array = NDArray[np.float32]
@@ -77,10 +81,22 @@ class OpenVINOEngine:
         B, _, H, W = frames[0].shape
         level = np.broadcast_to(level, (B, self._spec.levels, H, W))
         try:
-            return self._network(frames, level)
+            with self._freeing():
+                return self._network(frames, level)
         except CannotCompile as error:  # for this size
             self._network = self._in_pytorch(error)
             return self._network(frames, level)
+
+    @contextmanager
+    def _freeing(self) -> Iterator[None]:
+        """After a failure, free what is compiled for one size: it takes the room that a smaller size needs."""
+        try:
+            yield
+        except (RuntimeError, MemoryError):
+            self._average.drop()
+            if isinstance(self._network, VideoInference):
+                self._network.drop()
+            raise
 
     def average(self, frame: Picture, noisy: Picture, others: Sequence[Picture], tolerance: float) -> Picture:
         """See `denoiser.Engine`."""
@@ -90,7 +106,8 @@ class OpenVINOEngine:
         for i in range(len(frame)):
             one, before, *neighbours = (np.ascontiguousarray(picture[i : i + 1]) for picture in (frame, noisy, *others))
             try:
-                (average,) = self._average(one, before, np.concatenate(neighbours), tolerated)
+                with self._freeing():
+                    (average,) = self._average(one, before, np.concatenate(neighbours), tolerated)
             except CannotCompile as error:
                 self._network = self._in_pytorch(error)
                 return self._network.average(frame, noisy, others, tolerance)
@@ -152,18 +169,27 @@ class PhotoInference:
 
 
 def _convert_photo(model: str) -> "openvino.Model":
-    from denoise_cli.inference.openvino_conversion import convert_mallenet
-
-    return convert_mallenet(model)
+    return _conversion().convert_mallenet(model)
 
 
 def _convert_video(model: str) -> VideoParts:
-    from denoise_cli.inference.openvino_conversion import convert_video
-
-    return convert_video(model)
+    return _conversion().convert_video(model)
 
 
 def _convert_average() -> "openvino.Model":
-    from denoise_cli.inference.openvino_conversion import convert_average
+    return _conversion().convert_average()
 
-    return convert_average()
+
+def _conversion() -> "ModuleType":
+    """The module that converts networks, which imports PyTorch.
+
+    Raises:
+        MemoryError: there is no room for PyTorch's libraries.
+    """
+    try:
+        from denoise_cli.inference import openvino_conversion
+    except OSError as error:
+        if "failed to map" in str(error) or error.errno == errno.ENOMEM:
+            raise MemoryError(str(error)) from error
+        raise
+    return openvino_conversion

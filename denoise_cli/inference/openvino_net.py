@@ -164,16 +164,16 @@ class VideoInference:
         self._merge.release_memory()
         self._find_noise.release_memory()
 
+    def drop(self) -> None:
+        """See `InferenceByShape`."""
+        self._merge.drop()
+        self._find_noise.drop()
+
     def __call__(self, frames: Sequence[Array], level: Array) -> Array:
         """The first of the frames, each (B, 3, H, W), denoised, with the level of all of them, (B, 1, H, W)."""
-        try:
-            return np.concatenate(
-                [self._denoise([frame[i : i + 1] for frame in frames], level[i : i + 1]) for i in range(len(level))]
-            )
-        except (RuntimeError, MemoryError):  # what is compiled for this size takes the room that a smaller one needs
-            self._merge.drop()
-            self._find_noise.drop()
-            raise
+        return np.concatenate(
+            [self._denoise([frame[i : i + 1] for frame in frames], level[i : i + 1]) for i in range(len(level))]
+        )
 
     def _denoise(self, frames: Sequence[Array], level: Array) -> Array:
         merged = frame = np.ascontiguousarray(frames[0])

@@ -128,26 +128,6 @@ class Arrays:
         return picture
 
 
-def process(
-    frames: Sequence[Picture],
-    tile_function: TileFunction,
-    pictures: Pictures,
-    tile: int,
-    multiple: int,
-    progress: Progress | None = None,
-) -> Picture:
-    """Process frames tile by tile, in smaller tiles if memory runs out.
-
-    Arguments and errors are those of `process_each`.
-
-    Returns:
-        (B, C, H, W), float32, on the frames' device.
-    """
-    whole = pictures.full(frames[0].shape, 0.0, frames[0])
-    process_each(frames, tile_function, pictures, tile, multiple, into(whole), progress)
-    return whole
-
-
 def into(whole: Picture) -> Receiver:
     """A function for `process_each` that puts the tiles into a picture of the frames' shape."""
 
@@ -166,7 +146,7 @@ def process_each(
     receive: Receiver,
     progress: Progress | None = None,
     overlap: int = OVERLAP,
-) -> None:
+) -> int:
     """Process frames tile by tile, and hand over the part of each tile that no further one adds to.
 
     Args:
@@ -181,9 +161,13 @@ def process_each(
         progress: called with the fraction done, [0, 1].
         overlap: pixels that two tiles share, at most; a multiple of `multiple`.
 
+    Returns:
+        The maximum side of a tile for which there was memory: `tile`, or less.
+
     Raises:
         OutOfMemory: even the smallest tile does not fit in memory.
     """
+    fitting = tile
     tile = tile // multiple * multiple
     while True:
         try:
@@ -197,8 +181,8 @@ def process_each(
                 smallest = f"even with tiles of {tile} pixels"
                 raise OutOfMemory(f"out of memory on {pictures.device}, {smallest}: use another device") from error
         else:
-            return
-        tile = max(tile // 2 // multiple * multiple, SMALLEST_TILE)
+            return fitting
+        fitting = tile = max(tile // 2 // multiple * multiple, SMALLEST_TILE)
 
 
 def _finished(

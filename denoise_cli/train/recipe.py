@@ -29,6 +29,8 @@ class Recipe:
         data: folders below the one that the user gives; empty to use that folder itself. Photos in a folder that is
             listed twice are drawn twice as often as others.
         start: the initial weights, as a model's name or a weight file; empty to initialise them at random.
+        only: the part of the network that learns, as the beginning of its weights' names; the rest stays as it starts.
+            By default, all of it learns.
         steps: total number of steps.
         batch: crops in a batch.
         patch: side of a crop in pixels, a multiple of the network's.
@@ -61,6 +63,7 @@ class Recipe:
     model: str
     data: tuple[str, ...] = ()
     start: str = ""
+    only: str = ""
     steps: int = 20_000
     batch: int = 16
     patch: int = 64

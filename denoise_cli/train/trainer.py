@@ -139,7 +139,8 @@ class Trainer:
         self._net_options = (
             {"groups": self.net.groups} if self.spec.window > 1 and isinstance(self.net, KernelPredictor) else {}
         )
-        self.optimizer = Muon(self.net.parameters(), recipe.learning_rate, recipe.weight_decay, self._arithmetic)
+        learning = self._parameters_that_learn()
+        self.optimizer = Muon(learning, recipe.learning_rate, recipe.weight_decay, self._arithmetic)
         self._open(resume)
 
     def run(self, minutes: float = math.inf, progress: Progress | None = None) -> Iterator[Report]:
@@ -204,6 +205,14 @@ class Trainer:
             decay = GROUP_WEIGHT_HALFWAY ** (1 / (self.recipe.steps / 2))
             return annealed_gamma_l1(denoised, clean, self.step, gamma=decay)
         return gamma_l1(denoised, clean) if self.spec.space == "linear" else LOSSES[self.recipe.loss](denoised, clean)
+
+    def _parameters_that_learn(self) -> list[nn.Parameter]:
+        for name, parameter in self.net.named_parameters():
+            parameter.requires_grad_(name.startswith(self.recipe.only))
+        learning = [parameter for parameter in self.net.parameters() if parameter.requires_grad]
+        if not learning:
+            raise TrainingError(f"only = {self.recipe.only!r}: no weights of {self.recipe.model} have such names")
+        return learning
 
     def _is_time_to_report(self) -> bool:
         milestone = self.step in (self.recipe.fall_begins, self.recipe.steps)

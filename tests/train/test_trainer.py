@@ -468,6 +468,22 @@ def test_a_run_may_begin_with_the_weights_of_a_smaller_network(start: Start, tmp
         start("shrunk", dataclasses.replace(RECIPE, model="u", start=str(large), patch=64))
 
 
+def test_a_network_for_clips_may_learn_the_level_only(start: Start) -> None:
+    recipe = Recipe("mallenet-vr", start="mallenet-v", only="level.", steps=3, batch=2, patch=64, warmup=1)
+    train_until(2, start(recipe=recipe, save_every=2))
+    continued = start(recipe=recipe, resume=True)
+    list(continued.run())
+    told = registry.load_net("mallenet-v").state_dict()
+    for name, weights in continued.average.state_dict().items():
+        assert torch.equal(weights, told[name]) if name in told else name.startswith("level.")
+    assert all(weights.any() for name, weights in continued.net.named_parameters() if name not in told)
+
+
+def test_a_part_that_a_network_does_not_have_cannot_learn(start: Start) -> None:
+    with pytest.raises(TrainingError, match="only = 'level.': no weights of tiny have such names"):
+        start(recipe=dataclasses.replace(RECIPE, only="level."))
+
+
 def test_a_run_continues_without_the_weights_that_it_began_with(start: Start) -> None:
     first = start("first")
     train_until(2, first)
