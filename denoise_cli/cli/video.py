@@ -90,7 +90,7 @@ Noise = Annotated[
     str,
     typer.Option(
         metavar="SIGMA",
-        help="Noise in the clip: auto (estimated for each scene), or its standard deviation on a scale of 0 to 255.",
+        help="Noise in the clip: auto, or its standard deviation on a scale of 0 to 255.",
     ),
 ]
 Codec = Annotated[
