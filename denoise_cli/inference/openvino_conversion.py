@@ -130,8 +130,9 @@ class _Merge(nn.Module):
         if self.net.level is None:
             return self.net.merge(frame, others, sigma)
         # The level's input has to stay one, though it is without effect.
-        predicted = self.net.level(frame, others) + 0 * sigma
-        return *self.net.merge(frame, others, predicted), predicted
+        predicted, share = self.net.level(frame, others)
+        merged, left = self.net.merge(frame, others, predicted + 0 * sigma)
+        return merged, left * share, predicted * share
 
 
 class _Average(nn.Module):

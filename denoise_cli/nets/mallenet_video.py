@@ -68,9 +68,11 @@ class MalleNetVideo(nn.Module):
         # Contiguous planes halve the time of sampling compared with channels-last.
         frames = clip.contiguous().view(B, -1, 3, H, W).transpose(0, 1)
         frame, others = frames[0], frames[1:].flatten(0, 1)
+        share: Tensor | float = 1.0
         if self.level is not None:
-            sigma = self.level(frame, others)
+            sigma, share = self.level(frame, others)
         merged, level = self.merge(frame, others, sigma) if len(others) else (frame, sigma)
+        level = level * share
         return merged - self.finish.noise(torch.cat([merged, frame], dim=1), level)
 
     def merge(self, frame: Tensor, others: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
@@ -105,8 +107,9 @@ class MalleNetVideo(nn.Module):
         """
         width = self.config.width
         if isinstance(net, MalleNetVideo):
-            if net.config != replace(self.config, blind=False):
-                raise ValueError(f"expected {replace(self.config, blind=False)}, got {net.config}")
+            told = replace(self.config, blind=False)
+            if net.config not in (self.config, told):
+                raise ValueError(f"expected {told}, got {net.config}")
             self.load_state_dict(net.state_dict(), strict=False)
             return
         if net.config != MalleNetConfig(width, block="residual"):
@@ -124,6 +127,9 @@ class MalleNetVideo(nn.Module):
 class LevelPredictor(nn.Module):
     """Predicts the level of the noise at each pixel of a frame, which may be soft, coarse or compressed.
 
+    Of such noise, neighbours may take away more, and the network behind them less, than of white noise of one level. So
+    it predicts the level for merging, and the share of what that leaves for the network.
+
     It begins with the usual estimate for white noise: the lower of the fine detail and the change from frame to frame.
     Convolutions that start at zero correct it for each cell; they see the same at several sizes, and in brightness and
     colour.
@@ -133,11 +139,11 @@ class LevelPredictor(nn.Module):
         super().__init__()
         seen = 2 * len(SIZES) + 2 + 3
         self.judge = nn.Sequential(
-            layer(seen, channels), ResidualBlock(channels), ResidualBlock(channels), zeroed(conv(channels, 1))
+            layer(seen, channels), ResidualBlock(channels), ResidualBlock(channels), zeroed(conv(channels, 2))
         )
 
-    def forward(self, frame: Tensor, others: Tensor) -> Tensor:
-        """The standard deviation of the noise, (B, 1, H, W), in the frames' unit.
+    def forward(self, frame: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+        """The standard deviation of the noise, in the frames' unit, and the share of it, each (B, 1, H, W).
 
         Args:
             frame: (B, 3, H, W).
@@ -158,9 +164,12 @@ class LevelPredictor(nn.Module):
             ]
         start = (box_blur(torch.minimum(fine, changes[0]), 5) + EPSILON).sqrt()
         seen = [0.5 * torch.log(box_blur(part, 3) + EPSILON) for part in [*squares, *changes]]
-        correction = self.judge(torch.cat([*seen, F.avg_pool2d(frame, CELL)], dim=1)).float()
-        level = (start * torch.exp(correction.clamp(-5, 5))).clamp(*LEVEL_RANGE)
-        return F.interpolate(level, size=frame.shape[-2:], mode="bilinear")
+        corrections = self.judge(torch.cat([*seen, F.avg_pool2d(frame, CELL)], dim=1)).float().clamp(-5, 5)
+        correction, share = torch.exp(corrections).unsqueeze(2).unbind(dim=1)
+        level = (start * correction).clamp(*LEVEL_RANGE)
+        height, width = frame.shape[-2:]
+        level, share = (F.interpolate(part, size=(height, width), mode="bilinear") for part in (level, share))
+        return level, share
 
 
 def _detail(image: Tensor, cell: int) -> list[Tensor]:

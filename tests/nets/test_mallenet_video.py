@@ -56,7 +56,8 @@ def test_a_blind_network_starts_as_one_that_is_told_the_level_that_it_predicts(n
     blind.start_from(net)
     for frames in (1, 3):
         clip = 0.5 + 0.1 * torch.randn(1, 3 * frames, 64, 64)
-        predicted = LevelPredictor(4)(clip[:, :3], clip[:, 3:].unflatten(1, (-1, 3))[0])
+        predicted, share = LevelPredictor(4)(clip[:, :3], clip[:, 3:].unflatten(1, (-1, 3))[0])
+        assert (share == 1).all()
         torch.testing.assert_close(blind(clip, level(clip)), net(clip, predicted), rtol=0, atol=1e-5)
 
 
@@ -67,7 +68,7 @@ def test_the_predicted_level_begins_with_that_of_white_noise(sigma: float, n: in
     rng = torch.Generator().manual_seed(0)
     slope = torch.linspace(0.2, 0.8, 96).expand(1, 3, 96, 96)
     frame, *others = (slope + sigma * torch.randn(slope.shape, generator=rng) for _ in range(1 + n))
-    predicted = LevelPredictor(4)(frame, torch.cat(others) if others else frame[:0])
+    predicted, _ = LevelPredictor(4)(frame, torch.cat(others) if others else frame[:0])
     assert predicted.mean().item() == pytest.approx(sigma, rel=0.2)
     assert (predicted > 0.5 * sigma).all()
     assert (predicted < 1.5 * sigma).all()
@@ -79,7 +80,7 @@ def test_the_predicted_level_follows_the_noise_within_a_frame_and_not_its_textur
     stripes = (torch.arange(128) // 4 % 2).float().expand(1, 3, 64, 128)
     sigma = torch.where(torch.arange(128) < 64, 4 / 255, 24 / 255).expand(1, 1, 64, 128)
     frame, other = (stripes + sigma * torch.randn(stripes.shape, generator=rng) for _ in range(2))
-    predicted = LevelPredictor(4)(frame, other)
+    predicted, _ = LevelPredictor(4)(frame, other)
     for half, expected in (predicted[..., :48], 4 / 255), (predicted[..., 80:], 24 / 255):
         assert half.mean().item() == pytest.approx(expected, rel=0.2)
 

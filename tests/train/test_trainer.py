@@ -480,7 +480,7 @@ def test_a_network_for_clips_may_learn_the_level_only(start: Start) -> None:
 
 
 def test_a_part_that_a_network_does_not_have_cannot_learn(start: Start) -> None:
-    with pytest.raises(TrainingError, match="only = 'level.': no weights of tiny have such names"):
+    with pytest.raises(TrainingError, match=r"only = 'level\.': no weights of tiny have such names"):
         start(recipe=dataclasses.replace(RECIPE, only="level."))
 
 
