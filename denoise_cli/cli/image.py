@@ -12,15 +12,23 @@ import typer
 from denoise_cli.cli import console
 from denoise_cli.cli.options import (
     NAME_OR_FILE,
+    Backup,
     Device,
     DryRun,
+    InPlace,
     Json,
     MaxPixels,
+    Name,
     Overwrite,
     Precision,
     Quiet,
+    Recursive,
+    ShardOption,
+    SkipDone,
     Strength,
     Tile,
+    Touch,
+    plan_jobs,
     read_noise,
     read_precision,
     read_tile,
@@ -156,9 +164,6 @@ Strict = Annotated[
         "--strict", help="Refuse photos whose pixels are damaged, instead of denoising what the decoder makes of them."
     ),
 ]
-Recursive = Annotated[
-    bool, typer.Option("--recursive", "-r", help="Include subfolders, and recreate them in the output folder.")
-]
 
 
 def image(
@@ -180,7 +185,13 @@ def image(
     to_srgb: ToSrgb = False,
     strict: Strict = False,
     recursive: Recursive = False,
+    name: Name = None,
+    in_place: InPlace = False,
+    backup: Backup = ".orig",
+    touch: Touch = False,
+    shard: ShardOption = None,
     preview: Preview = None,
+    skip_done: SkipDone = False,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     device: Device = "auto",
@@ -202,20 +213,30 @@ def image(
     from denoise_cli.io.image import TARGETS
     from denoise_cli.pipeline import jobs, photo
     from denoise_cli.pipeline.model_choice import AUTO, check_takes_noise
+    from denoise_cli.pipeline.outcome import Summary
 
-    if format is not None and format not in TARGETS:
-        raise UsageError(f"--format {format}: choose one of {', '.join(TARGETS)}")
+    if format is not None:
+        _check_choice("--format", format, TARGETS)
     _check_choice("--compression", compression, COMPRESSION_CHOICES)
     _check_choice("--dither", dither, ("auto", "off"))
     _check_choice("--tone", tone, photo.TONES)
     if preview is None:
-        planned = jobs.plan(inputs, output, recursive, format, None if quiet else console.status)
+        planned = plan_jobs(
+            jobs.PHOTOS,
+            inputs,
+            output,
+            recursive,
+            format,
+            None if quiet else console.status,
+            name,
+            None if model == AUTO else model,
+            backup if in_place else None,
+            shard,
+            skip_done,
+        )
     else:
-        _check_preview(preview, inputs, output, format, dry_run)
+        _check_preview(preview, inputs, output or name, format, dry_run or in_place or skip_done or shard is not None)
         planned = [jobs.Job(Path(inputs[0]), preview, "png")]
-    only_for_dng = [name for name, given in (("--linear", linear), ("--compression", compression != "auto")) if given]
-    if only_for_dng and all(job.kind != jobs.DNG for job in planned):
-        raise UsageError(f"{only_for_dng[0]}: only for .dng files: name a .dng file as the output, or add --format dng")
     settings = photo.Settings(
         model,
         level,
@@ -233,9 +254,10 @@ def image(
         _read_hot_pixels(hot_pixels),
         to_srgb,
         strict,
+        skip_done,
+        touch,
     )
-    if tone == "camera" and all(job.kind == jobs.DNG for job in planned):
-        raise UsageError("--tone camera: a .dng file holds light without a tone: leave it out, or write a picture")
+    _check_dng_options({job.kind for job in planned}, linear, compression, tone)
     if model != AUTO:
         check_takes_noise(model, level, noise)
 
@@ -253,6 +275,7 @@ def image(
 
     if model != AUTO:
         (check_weights if dry_run else load)(model)
+    is_single = jobs.is_single(inputs)
     with console.progress_bar(len(planned), quiet) as bar:
 
         def begin(job: "Job") -> None:
@@ -265,8 +288,13 @@ def image(
             results = photo.preview_all(planned, check_weights, settings, begin)
         else:
             results = photo.run_all(planned, load, settings, begin, bar.set_fraction)
-        succeeded = [_report(result, bar, quiet, as_json) for result in results]
-    if not all(succeeded):
+        summary = Summary(dry_run)
+        for result in results:
+            summary.add(result)
+            _report(result, bar, quiet, as_json, is_single)
+    if not is_single:
+        console.sum_up(summary, quiet, as_json)
+    if summary.failures:
         raise typer.Exit(1)
 
 
@@ -276,11 +304,20 @@ def _check_choice(option: str, text: str, choices: Collection[str]) -> None:
         raise UsageError(f"{option} {text}: choose {listed}")
 
 
-def _check_preview(preview: Path, inputs: list[str], output: str | None, form: str | None, dry_run: bool) -> None:
+def _check_dng_options(kinds: set[str | None], linear: bool, compression: str, tone: str) -> None:
+    """Refuse options that apply to none of the formats that are written."""
+    only_for_dng = [name for name, given in (("--linear", linear), ("--compression", compression != "auto")) if given]
+    if only_for_dng and kinds and "dng" not in kinds:
+        raise UsageError(f"{only_for_dng[0]}: only for .dng files: name a .dng file as the output, or add --format dng")
+    if tone == "camera" and kinds == {"dng"}:
+        raise UsageError("--tone camera: a .dng file holds light without a tone: leave it out, or write a picture")
+
+
+def _check_preview(preview: Path, inputs: list[str], output: str | None, form: str | None, others: bool) -> None:
     if len(inputs) != 1 or Path(inputs[0]).is_dir():
         raise UsageError("--preview: shows a single photo: name one file")
-    if output is not None or form is not None or dry_run:
-        raise UsageError("--preview: no result is written: leave out --output, --format and --dry-run")
+    if output is not None or form is not None or others:
+        raise UsageError("--preview: no result is written: leave out the options for results, and --dry-run")
     if preview.suffix.lower() != ".png":
         raise UsageError(f"--preview {preview}: expected a .png file")
 
@@ -303,10 +340,12 @@ def _read_hot_pixels(text: str) -> "Literal['auto', 'off'] | Path":
     return Path(text)
 
 
-def _report(result: "Result", bar: console.ProgressBar, quiet: bool, as_json: bool) -> bool:
-    """Report on a photo; returns whether it succeeded."""
+def _report(result: "Result", bar: console.ProgressBar, quiet: bool, as_json: bool, is_single: bool) -> None:
+    """Report on a photo; of several, those that are skipped are only counted in the end."""
     if result.error is not None:
         console.error(result.error)
+    elif result.skipped and not (is_single or result.notes):
+        pass
     elif result.dry_run and not as_json:  # then it is what was asked for
         console.output(_summary(result))
     elif not quiet:
@@ -314,7 +353,6 @@ def _report(result: "Result", bar: console.ProgressBar, quiet: bool, as_json: bo
     if as_json:
         console.output(json.dumps(dataclasses.asdict(result)))
     bar.finish()
-    return result.error is None
 
 
 def _summary(result: "Result") -> str:
@@ -325,5 +363,7 @@ def _summary(result: "Result") -> str:
         origins = {"given": "", "file": " (from the file)", "estimated": " (estimated)"}
         noise = f"shot {result.shot:.2e}, read {result.read:.2e}{origins[result.noise_from or 'given']}"
     notes = "".join(f"; {note}" for note in result.notes)
+    if result.skipped:
+        return f"{result.source} -> {result.target}: skipped, since it is done{notes}"
     what = result.model if result.dry_run else f"{result.model}, {noise}, {result.seconds:.1f} s"
     return f"{result.source} -> {result.target}: {what}{notes}"

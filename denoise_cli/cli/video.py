@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import time
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,15 +13,23 @@ import typer
 from denoise_cli.cli import console
 from denoise_cli.cli.options import (
     NAME_OR_FILE,
+    Backup,
     Device,
     DryRun,
+    InPlace,
     Json,
+    Name,
     Overwrite,
     Precision,
     Quiet,
+    Recursive,
+    ShardOption,
+    SkipDone,
     Strength,
     Tile,
+    Touch,
     check_frames,
+    plan_jobs,
     read_number,
     read_precision,
     read_sigma,
@@ -30,26 +39,28 @@ from denoise_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from denoise_cli.inference.denoiser import Denoiser
-    from denoise_cli.pipeline.clip import Result, Settings
+    from denoise_cli.pipeline.clip import Result
+    from denoise_cli.pipeline.jobs import Job
 
 SHORTEST_DURATION = 1e-6  # seconds
 LONGEST_DURATION = 1e7  # seconds
 
-Input = Annotated[
-    Path,
+Inputs = Annotated[
+    list[str],
     typer.Argument(
-        metavar="CLIP", help="Clip in any format that FFmpeg reads, or - for YUV4MPEG2 or NUT from standard input."
+        metavar="CLIP",
+        help="Clips in any format that FFmpeg reads, folders of clips, or - for YUV4MPEG2 or NUT from standard input.",
     ),
 ]
 Output = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--output",
         "-o",
-        metavar="FILE",
+        metavar="PATH",
         help=(
             "Target: a .mp4, .mov, .mkv, .webm or .m4v file; an animation (.gif, .png, .apng, .webp or .avif); "
-            "or - for standard output."
+            "a folder (an existing one, or a name that ends in /); or - for standard output."
         ),
         show_default="NAME-denoised.EXT beside the clip",
     ),
@@ -135,7 +146,7 @@ GrainTable = Annotated[
 
 
 def video(
-    source: Input,
+    inputs: Inputs,
     output: Output = None,
     format: Format = None,  # noqa: A002 - the option's name
     frames: Frames = 5,
@@ -151,9 +162,16 @@ def video(
     deinterlace: Deinterlace = False,
     drop_data: DropData = False,
     allow_playlists: AllowPlaylists = False,
+    recursive: Recursive = False,
+    name: Name = None,
+    in_place: InPlace = False,
+    backup: Backup = ".orig",
+    touch: Touch = False,
+    shard: ShardOption = None,
     resume: Resume = False,
     compare: Compare = None,
     grain_table: GrainTable = None,
+    skip_done: SkipDone = False,
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
     device: Device = "auto",
@@ -162,35 +180,40 @@ def video(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Denoise a clip.
+    """Denoise clips.
 
-    Everything else about it stays as it is: timing, sound, subtitles, colours and metadata.
+    Everything else about a clip stays as it is: timing, sound, subtitles, colours and metadata.
     """
     sigma, tile_side, precision_name = read_sigma(noise), read_tile(tile), read_precision(precision)
 
     from denoise_cli.inference.denoiser import load_denoiser
-    from denoise_cli.io.encode import STDOUT, STREAMS
-    from denoise_cli.io.pipes import PIPE
-    from denoise_cli.pipeline import clip
+    from denoise_cli.pipeline import clips, jobs
+    from denoise_cli.pipeline.clip import Settings
     from denoise_cli.pipeline.model_choice import check_takes_noise, model_for_clip
+    from denoise_cli.pipeline.outcome import Summary
 
     check_frames(frames)
-    name = model_for_clip(frames, model)
-    check_takes_noise(name, sigma, noise)
-    target = output or clip.target_beside(source, allow_playlists)
-    if as_json and target == STDOUT:
-        raise UsageError("--json and -o - both write to standard output: choose one")
-    if format is not None and target != STDOUT:
-        raise UsageError(f"--format {format}: only for standard output: leave it out, or write -o -")
-    if format is not None and format not in STREAMS:
-        raise UsageError(f"--format {format}: choose one of {', '.join(STREAMS)}")
-    if resume:
-        clip.check_resumable(source, target)
-    clip.check(source, target, overwrite)
-    begin = read_number(start, "--start", 0, LONGEST_DURATION, auto=False)
-    seconds = _read_duration(duration)
-    settings = clip.Settings(
+    chosen = model_for_clip(frames, model)
+    check_takes_noise(chosen, sigma, noise)
+    _check_stream(output, format, as_json)
+    planned = plan_jobs(
+        clips.media(allow_playlists),
+        inputs,
+        output,
+        recursive,
+        None,
+        None if quiet else console.status,
         name,
+        chosen,
+        backup if in_place else None,
+        shard,
+        skip_done,
+    )
+    is_single = jobs.is_single(inputs)
+    _check_side_files(is_single, skip_done, compare, grain_table)
+    begin = read_number(start, "--start", 0, LONGEST_DURATION, auto=False)
+    settings = Settings(
+        chosen,
         frames,
         sigma,
         strength,
@@ -199,38 +222,58 @@ def video(
         preset,
         pix_fmt,
         begin,
-        seconds,
+        _read_duration(duration),
         deinterlace,
         drop_data,
         format,
         allow_playlists,
     )
-    if dry_run and source == PIPE:
-        console.output(f"{source} -> {target}: {name}; how it is encoded depends on frames, and none are read now")
-        return
-    if dry_run:
-        encoding, notes = clip.preview(source, target, settings, overwrite)
-        if as_json:
-            record = {
-                "source": str(source),
-                "target": str(target),
-                "model": name,
-                "codec": encoding.encoder,
-                "pixel_format": encoding.pixel_format,
-                "notes": notes,
-                "dry_run": True,
-            }
-            console.output(json.dumps(record))
-            return
-        encoded = f"{source} -> {target}: {name}, {encoding.name} in {encoding.pixel_format}"
-        console.output("; ".join([encoded, *notes]))
-        return
-    denoise = load_denoiser(name, device, precision_name, tile_side)
-    result = _denoise_clip(source, target, denoise, settings, overwrite, resume, compare, grain_table, quiet)
-    if as_json:
-        console.output(json.dumps(dataclasses.asdict(result)))
-    if not result.complete:
+    handling = clips.Handling(overwrite, resume, skip_done, touch, compare, grain_table)
+
+    @cache
+    def load() -> "Denoiser":
+        return load_denoiser(chosen, device, precision_name, tile_side)
+
+    summary, shown = Summary(dry_run), list[str]()
+    with console.progress_bar(len(planned), quiet) as bar:
+
+        def attempt(job: "Job") -> "Result":
+            if dry_run:
+                return clips.preview(job, settings, handling)
+            shown.clear()
+            view = _View(job, bar, quiet, shown)
+            try:
+                return clips.run(job, load, settings, handling, view.show_progress, view.show_note)
+            except KeyboardInterrupt:
+                view.interrupted()
+                raise
+
+        for result in map(attempt, planned) if is_single else clips.all_results(planned, attempt, settings):
+            summary.add(result, result.complete)
+            _report(result, shown, bar, quiet, as_json, is_single)
+    if not is_single:
+        console.sum_up(summary, quiet, as_json)
+    if summary.failures or summary.incomplete:
         raise typer.Exit(1)
+
+
+def _check_stream(output: str | None, form: str | None, as_json: bool) -> None:
+    from denoise_cli.io.encode import STREAMS
+
+    if as_json and output == "-":
+        raise UsageError("--json and -o - both write to standard output: choose one")
+    if form is not None and output != "-":
+        raise UsageError(f"--format {form}: only for standard output: leave it out, or write -o -")
+    if form is not None and form not in STREAMS:
+        raise UsageError(f"--format {form}: choose one of {', '.join(STREAMS)}")
+
+
+def _check_side_files(is_single: bool, skip_done: bool, compare: Path | None, grain_table: Path | None) -> None:
+    for option, path in (("--compare", compare), ("--grain-table", grain_table)):
+        if path is not None and not is_single:
+            raise UsageError(f"{option} {path}: is written for a single clip: name one file")
+        if path is not None and skip_done:
+            raise UsageError(f"{option} {path}: is not written of a clip that is skipped: leave out --skip-done")
 
 
 def _read_duration(text: str) -> float:
@@ -239,64 +282,58 @@ def _read_duration(text: str) -> float:
     return read_number(text, "--duration", SHORTEST_DURATION, LONGEST_DURATION, auto=False)
 
 
-def _denoise_clip(
-    source: Path,
-    target: Path,
-    denoise: "Denoiser",
-    settings: "Settings",
-    overwrite: bool,
-    resume: bool,
-    compare: Path | None,
-    grain_table: Path | None,
-    quiet: bool,
-) -> "Result":
-    """Denoise the clip and report on it while and after that is done."""
-    from denoise_cli.pipeline import clip
+class _View:
+    """What the user sees of a clip while it is denoised."""
 
-    began = time.monotonic()
-    resumed_at: int | None = None  # frames that an earlier run had finished
-    shown_notes: list[str] = []
+    def __init__(self, job: "Job", bar: console.ProgressBar, quiet: bool, shown: list[str]) -> None:
+        self._job, self._bar, self._quiet, self._shown = job, bar, quiet, shown
+        self._began = time.monotonic()
+        self._resumed_at: int | None = None  # frames that an earlier run had finished
+        bar.start(job.source.name)
 
-    with console.progress_bar(1, quiet) as bar:
-        bar.start(source.name)
+    def show_progress(self, done: int, fraction: float) -> None:
+        if self._resumed_at is None:
+            self._resumed_at = done - 1
+        rate = (done - self._resumed_at) / (time.monotonic() - self._began)
+        self._bar.describe(f"{self._job.source.name}: {done} frames, {rate:.2f} frames/s")
+        self._bar.set_fraction(fraction)
 
-        def show_progress(done: int, fraction: float) -> None:
-            nonlocal resumed_at
-            if resumed_at is None:
-                resumed_at = done - 1
-            rate = (done - resumed_at) / (time.monotonic() - began)
-            bar.describe(f"{source.name}: {done} frames, {rate:.2f} frames/s")
-            bar.set_fraction(fraction)
+    def show_note(self, text: str) -> None:
+        self._shown.append(text)
+        if not self._quiet:
+            console.status(f"{self._job.source}: {text}")
 
-        def show_note(text: str) -> None:
-            shown_notes.append(text)
-            if not quiet:
-                console.status(f"{source}: {text}")
+    def interrupted(self) -> None:
+        from denoise_cli.pipeline.clip import is_resumable
 
-        try:
-            result = clip.run(
-                source,
-                target,
-                denoise,
-                settings,
-                overwrite=overwrite,
-                resume=resume,
-                compare=compare,
-                grain_table=grain_table,
-                progress=show_progress,
-                notice=show_note,
-            )
-        except KeyboardInterrupt:
-            if not quiet and clip.is_resumable(target):
-                console.status(f"{source}: interrupted: continue with --resume")
-            raise
-    if not quiet:
-        console.status(_summary(result, shown_notes))
-    return result
+        if not self._quiet and is_resumable(self._job.target):
+            console.status(f"{self._job.source}: interrupted: continue with --resume")
 
 
-def _summary(result: "Result", shown_notes: list[str]) -> str:
-    noise = "" if result.sigma is None else f", noise {result.sigma:.1f}"
-    speed = f"{result.made / max(result.seconds, 1e-9):.2f} frames/s"
-    notes = "".join(f"; {note}" for note in result.notes if note not in shown_notes)
-    return f"{result.source} -> {result.target}: {result.model}{noise}, {result.frames} frames, {speed}{notes}"
+def _report(
+    result: "Result", shown: list[str], bar: console.ProgressBar, quiet: bool, as_json: bool, is_single: bool
+) -> None:
+    """Report on a clip, of which some notes were shown; of several, those that are skipped are only counted."""
+    if result.error is not None:
+        console.error(result.error)
+    elif result.dry_run and not as_json:  # then it is what was asked for
+        console.output(_summary(result, shown))
+    elif not (quiet or result.dry_run) and (is_single or result.notes or not result.skipped):
+        console.status(_summary(result, shown))
+    if as_json:
+        console.output(json.dumps(dataclasses.asdict(result)))
+    bar.finish()
+
+
+def _summary(result: "Result", shown: list[str]) -> str:
+    what = result.model
+    if result.skipped:
+        what = "skipped, since it is done"
+    elif result.dry_run and result.codec:
+        what += f", {result.codec} in {result.pixel_format}"
+    elif result.made is not None:
+        noise = "" if result.sigma is None else f", noise {result.sigma:.1f}"
+        speed = f"{result.made / max(result.seconds or 0, 1e-9):.2f} frames/s"
+        what += f"{noise}, {result.frames} frames, {speed}"
+    notes = "".join(f"; {note}" for note in result.notes if note not in shown)
+    return f"{result.source} -> {result.target}: {what}{notes}"

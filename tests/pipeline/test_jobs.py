@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from denoise_cli.errors import UnreadableFile, UnwritableFile, UsageError
+from denoise_cli.errors import DenoiseError, UnwritableFile, UsageError
 from denoise_cli.pipeline.jobs import Job, check, plan
 
 
@@ -138,7 +138,7 @@ def test_a_name_that_stands_for_another_format_is_refused(target: str, kind: str
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize(("target", "kind"), [("y.JPE", "jpeg"), ("y", "png"), ("y.2024", "tiff"), ("-", "webp")])
 def test_a_name_that_stands_for_no_other_format_gets_the_one_that_is_asked_for(target: str, kind: str) -> None:
-    assert plan(made("x.dng"), target, kind=kind) == [Job(Path("x.dng"), Path(target), kind)]
+    assert plan(made("x.dng"), target, kind=kind) == [Job(Path("x.dng"), Path(target), kind, below=Path("x.dng"))]
 
 
 @pytest.mark.usefixtures("folder")
@@ -156,7 +156,7 @@ class TestFolders:
         jobs = plan(["in"], "out/", recursive=True)
 
         assert {str(job.source) for job in jobs} == {"in/a.png", "in/closed", "in/open/c.png"}
-        with pytest.raises(UnreadableFile, match=r"^in/closed: cannot read: Permission denied$"):
+        with pytest.raises(DenoiseError, match=r"^in/closed: cannot read: Permission denied$"):
             check(jobs[0], overwrite=False)
 
     def test_results_of_an_earlier_run_are_left_out(self) -> None:
@@ -193,6 +193,6 @@ class TestFolders:
 def test_no_result_takes_the_place_of_another_photo() -> None:
     jobs = plan(made("a.png", "a-denoised.png", "b.png"), None)
 
-    with pytest.raises(UnwritableFile, match=r"^a-denoised.png: is the input a-denoised.png: choose another"):
+    with pytest.raises(DenoiseError, match=r"^a-denoised.png: is the input a-denoised.png: choose another"):
         check(jobs[0], overwrite=True)
     check(jobs[2], overwrite=True)
