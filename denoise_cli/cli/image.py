@@ -317,7 +317,7 @@ def _check_preview(preview: Path, inputs: list[str], output: str | None, form: s
     if len(inputs) != 1 or Path(inputs[0]).is_dir():
         raise UsageError("--preview: shows a single photo: name one file")
     if output is not None or form is not None or others:
-        raise UsageError("--preview: no result is written: leave out the options for results, and --dry-run")
+        raise UsageError("--preview: no result is written: leave out --output, --format, --dry-run and the like")
     if preview.suffix.lower() != ".png":
         raise UsageError(f"--preview {preview}: expected a .png file")
 

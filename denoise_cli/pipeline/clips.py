@@ -151,7 +151,7 @@ def _skipped(job: Job, settings: Settings, handling: Handling) -> Result | None:
     """
     if not handling.skip_done or job.obstacle is not None or job.rival is not None:
         return None
-    record = records.find(job.target, job.backup or job.source, _dependences(settings))
+    record = records.find(job.target, job.source if job.backup is None else None, _dependences(settings))
     if record is not None:
         complete, faults = bool(record.facts.get("complete", True)), tuple(record.facts.get("faults", ()))
         source, target = str(job.source), str(job.target)

@@ -219,7 +219,7 @@ def _record_of(job: Job, settings: Settings) -> records.Record | None:
     """The record of a job that is done, if such jobs are skipped; errors as of `_skipped`."""
     if not settings.skip_done or job.obstacle is not None or job.rival is not None:
         return None
-    record = records.find(job.target, job.backup or job.source, _dependences(job, settings))
+    record = records.find(job.target, job.source if job.backup is None else None, _dependences(job, settings))
     if record is None and job.backup is None and not settings.overwrite:
         records.check_free(job.target, job.source)
     return record

@@ -116,8 +116,14 @@ def write(target: Path, record: Record) -> None:
     write_atomically(path, (json.dumps(asdict(record), indent=1) + "\n").encode(), overwrite=True)
 
 
-def find(target: Path, source: Path, settings: dict[str, Any]) -> Record | None:
-    """The record of a result, if it is there, whole, and made from this source with these settings and weights."""
+def find(target: Path, source: Path | None, settings: dict[str, Any]) -> Record | None:
+    """The record of a result, if it is there, whole, and made from this source with these settings and weights.
+
+    Args:
+        target: the result.
+        source: what it would be made from; None if the result has taken its place, of which no more can be known.
+        settings: as `settings_of` gives them.
+    """
     try:
         kept = json.loads(_path_of(target).read_bytes())
         source_then, result_then = (Contents(**kept.pop(name)) for name in ("source", "result"))
@@ -127,7 +133,9 @@ def find(target: Path, source: Path, settings: dict[str, Any]) -> Record | None:
         return None
     if (record.settings, record.weights) != (settings, current):
         return None
-    return record if record.source.are_in(source) and record.result.are_in(target) else None
+    if source is not None and not record.source.are_in(source):
+        return None
+    return record if record.result.are_in(target) else None
 
 
 def check_free(target: Path, source: Path) -> None:
