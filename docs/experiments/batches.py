@@ -15,7 +15,6 @@ The exit code is 1 if it has grown by more than 5 %.
 
 import argparse
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -49,7 +48,7 @@ def make_photos(folder: Path, count: int, seed: int) -> None:
 
 def kills(count: int, overwrite: bool, seed: int) -> int:
     """End `count` runs; returns how often something was wrong."""
-    choose = random.Random(seed)
+    rng = np.random.default_rng(seed)
     faults, seen = 0, Counter[str]()
     with tempfile.TemporaryDirectory() as name:
         photos, undisturbed, out = (Path(name, part) for part in ("photos", "undisturbed", "out"))
@@ -65,10 +64,10 @@ def kills(count: int, overwrite: bool, seed: int) -> int:
         command = [*DENOISE, "-q", photos, "-o", f"{out}/", "--skip-done", *["--overwrite"] * overwrite]
         start_again(out, expected, overwrite)
         while sum(seen.values()) - seen["finished"] < count:
-            number = choose.choice(SIGNALS)
+            number = SIGNALS[rng.integers(len(SIGNALS))]
             process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
             try:
-                _, said = process.communicate(timeout=choose.uniform(0, length))
+                _, said = process.communicate(timeout=rng.uniform(0, length))
             except subprocess.TimeoutExpired:
                 process.send_signal(number)
                 _, said = process.communicate()
@@ -110,6 +109,7 @@ def check(out: Path, expected: dict[str, bytes], ended: str, overwrite: bool) ->
 
 
 def complain(line: str) -> int:
+    """Name a fault; returns 1, to be counted."""
     print(line, file=sys.stderr)
     return 1
 
@@ -139,6 +139,7 @@ def resident(process: int) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command that the arguments name."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     of_kills = commands.add_parser("kills")

@@ -182,8 +182,12 @@ def test_what_cannot_be_meant_is_said_in_one_line(
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 @pytest.mark.parametrize(
     ("overwrite", "count"),
-    [(False, 3), pytest.param(False, 40, marks=pytest.mark.exhaustive), pytest.param(True, 20, marks=pytest.mark.exhaustive)],
-)  # fmt: skip
+    [
+        (False, 3),
+        pytest.param(False, 40, marks=pytest.mark.exhaustive),
+        pytest.param(True, 20, marks=pytest.mark.exhaustive),
+    ],
+)
 def test_after_kills_the_same_command_finishes_to_the_same_bytes(overwrite: bool, count: int) -> None:
     assert BATCHES["kills"](count, overwrite, seed=1) == 0
 
