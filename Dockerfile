@@ -5,6 +5,9 @@
 #
 # On Linux, add `--user "$(id -u):$(id -g)"` unless your user ID is 1000, so that the program may write to your folder.
 # Add `-v denoise-cache:/cache` to keep compiled networks, which saves some seconds at the start of every later run.
+#
+# The image contains GPL code, in the wheels of PyAV and imageio-ffmpeg (x264, x265): see the end of README.md before you
+# pass it on.
 FROM python:3.12-slim
 
 # PyPI's PyTorch for Linux brings CUDA along; pip prefers the builds of PyTorch's own index, which are for CPUs alone.

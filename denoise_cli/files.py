@@ -37,6 +37,22 @@ CHUNK = 1 << 20  # bytes that are read at a time
 _unfinished: set[Path] = set()  # the temporary files and folders of this process
 
 
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder for files that are needed for a while, removed at the end of the `with` statement.
+
+    Raises:
+        UnwritableFile: the system's folders for temporary files take no more.
+    """
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="denoise-")
+    except OSError as error:
+        what = f"no room for temporary files ({error.strerror}): set TMPDIR to a folder that has some"
+        raise UnwritableFile(os.environ.get("TMPDIR", "/tmp"), what) from error  # noqa: S108 - for the message alone
+    with folder as name:
+        yield Path(name)
+
+
 def check_target(path: Path, overwrite: bool, inputs: Iterable[Path] = (), creates_folder: bool = False) -> None:
     """Check that a file can be written, before any work is done for it.
 

@@ -1,11 +1,18 @@
 """Experiments run from the first step to the printed table."""
 
+import faulthandler
+import importlib
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 SCRIPT = Path(__file__).parents[1] / "docs" / "experiments" / "run.py"
@@ -88,3 +95,92 @@ def test_grain_comes_back_within_a_tenth() -> None:
         pairs = [[float(number) for number in cell.split(", ")] for cell in cells[len(variances) :]]
         assert len(pairs) == 5
         assert all(abs(removed - back) <= 10 for removed, back in pairs)
+
+
+def test_clips_of_cameras_have_a_row_for_each_kind_and_the_worst_is_named(
+    tmp_path: Path, astronaut: NDArray[np.uint8]
+) -> None:
+    (tmp_path / "clip").mkdir()
+    for place in range(3):
+        Image.fromarray(astronaut[64 : 64 + 96, 100 + place : 228 + place]).save(tmp_path / "clip" / f"{place}.png")
+    script, pictures = SCRIPT.with_name("camera_clips.py"), tmp_path / "pictures"
+    options = ["--told", "mallenet-s", "--filters", "--skip", "nlmeans", "bm3d", "--pictures", str(pictures)]
+    command = [sys.executable, str(script), str(tmp_path), "--kinds", "white 25", "dim room", "clean", *options]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    table = [line.strip("| ").split(" | ") for line in run.stdout.splitlines() if line.startswith("| ")]
+    assert table[0] == ["kind", "noisy", "mallenet-v", "best level told", "hqdn3d", "vaguedenoiser"]
+    white, dim = ([float(cell.partition(",")[0]) for cell in row[1:]] for row in table[1:3])
+    assert white[0] == pytest.approx(20.4, abs=0.5)
+    assert max(white[1:3]) > max(white[3:]) > white[0]
+    assert dim[2] > dim[0] + 2
+    assert table[3][:2] == ["clean", "100.00, -"]  # nothing stands still
+    *_, told, filters = run.stdout.splitlines()
+    assert told.startswith("- mallenet-v is worst, compared with the best level told, on ")
+    assert filters.startswith("- mallenet-v is worst, compared with FFmpeg's best filter, on ")
+    assert {path.stem for path in pictures.iterdir()} == {"white 25", "dim room", "clean"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of a process are those of Linux")
+def test_a_short_attack_finds_no_breach() -> None:
+    command = [sys.executable, str(SCRIPT.with_name("attack.py")), "--short"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+    rows = [line.strip("| ").split(" | ") for line in run.stdout.splitlines()[2:]]
+    assert len(rows) == 8
+    assert all(row[1].startswith("skipped") or (row[-1] == "0" and int(row[1]) + int(row[2]) > 0) for row in rows)
+
+
+@pytest.fixture
+def mutants(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The part of the attack that reads damaged files, with little patience."""
+    pytest.importorskip("resource")
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    module = importlib.import_module("mutants")
+    monkeypatch.setattr(module, "files_to_damage", lambda: {"a.png": bytes(20), "clip.gif": bytes(20)})
+    monkeypatch.setattr(module, "READING_SECONDS", 2)
+    return module
+
+
+def test_the_attack_tells_what_is_refused_from_what_must_not_happen(
+    mutants: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    found = mutants.read_all(10, 0, tmp_path)
+    assert (found.read, found.refused, found.breaches, found.crashes) == (0, 10, [], {})
+
+    def behave(path: Path) -> str:
+        calls = path.parent / "calls"
+        number = int(calls.read_text()) if calls.exists() else 0
+        calls.write_text(str(number + 1))
+        if number == 2:
+            faulthandler.disable()  # of pytest
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if number == 4:
+            time.sleep(60)
+        return "ValueError: of a decoder" if number == 6 else "read"
+
+    monkeypatch.setattr(mutants, "read_one", behave)
+    found = mutants.read_all(10, 0, tmp_path)
+    assert found.read == 7
+    assert found.crashes == {"a.png (signal 11)": 1}
+    assert found.breaches == [
+        "mutant 4 of a.png, seed 0: took more than 2 s",
+        "mutant 6 of a.png, seed 0: ValueError: of a decoder",
+    ]
+
+
+def test_mutants_differ_from_their_file_and_can_be_made_again(mutants: ModuleType) -> None:
+    data = bytes(range(256)) * 8
+    made = [mutants.mutant(data, np.random.default_rng((1, number))) for number in range(50)]
+    assert made == [mutants.mutant(data, np.random.default_rng((1, number))) for number in range(50)]
+    assert len(set(made)) > 45
+    assert len({len(one) for one in made}) > 3
+
+
+def test_an_exception_that_is_not_for_users_is_named(
+    mutants: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(*_: object) -> None:
+        raise KeyError("a tag")
+
+    monkeypatch.setattr(mutants.image, "opened", fail)
+    assert mutants.read_one(tmp_path / "a.png") == "KeyError: 'a tag'"

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
 from pathlib import Path
 
@@ -59,6 +60,34 @@ def test_a_wheel_has_the_kernels(installed: Path, tmp_path: Path) -> None:
     done = subprocess.run([installed / "python", "-c", text], cwd=tmp_path, check=True, capture_output=True, text=True)
     assert "__global__ void malleable_planes" in done.stdout
     assert "struct BFloat16" in done.stdout
+
+
+def test_a_wheel_writes_pages(installed: Path, tmp_path: Path) -> None:
+    photo = ROOT / "docs" / "images" / "noisy.jpg"
+    subprocess.run([installed / "denoise", "compare", photo, photo], cwd=tmp_path, check=True)
+    assert "<dialog" in (tmp_path / "comparison.html").read_text(encoding="utf-8")
+
+
+def test_an_sdist_holds_what_its_tests_need(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", tmp_path, ROOT]
+    subprocess.run(build, check=True, capture_output=True)
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as files:
+        files.extractall(tmp_path, filter="data")
+    unpacked = tmp_path / archive.name.removesuffix(".tar.gz")
+    needed = {
+        path.relative_to(ROOT)
+        for folder in ("tests", "docs", "denoise_cli", "kernels", "weights", ".github", ".ci")
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert {path for path in needed if not (unpacked / path).is_file()} == set()
+    some = ["tests/test_project_files.py", "tests/test_errors.py", "tests/imaging/test_tiling.py"]
+    run = [sys.executable, "-m", "pytest", "-n", "0", *some]
+    done = subprocess.run(
+        run, cwd=unpacked, env=os.environ | {"PYTHONPATH": str(unpacked)}, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout
 
 
 def test_the_source_tree_runs_as_a_module() -> None:

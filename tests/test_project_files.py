@@ -42,6 +42,29 @@ def test_hosted_ci_tries_the_oldest_and_the_newest_python() -> None:
     assert found(r"^ +python: (.+)$", WORKFLOW) == [f'["{pythons[0]}", "{pythons[-1]}"]']
 
 
+def test_hosted_ci_audits_every_version_that_is_installed() -> None:
+    (command,) = (line for line in found(r"^ +run: (.+)$", WORKFLOW) if "pip_audit" in line)
+    assert command.endswith("-r constraints.txt")
+    assert all("==" in line for line in text("constraints.txt").splitlines() if line and not line.startswith("#"))
+    assert found(r"^ +- cron: (.+)$", WORKFLOW)
+
+
+def test_without_an_nvidia_driver_the_readme_installs_pytorch_for_cpus() -> None:
+    command = found(r"^```sh\n(python3 -m venv .+)\n```$", "README.md")[0]
+    choice, rest = re.fullmatch(r"python3 -m venv \.venv && \{ (.+) \|\| true; \} && (.+)", command).groups()  # type: ignore[union-attr]
+    without_driver, installation = choice.split(" || ")
+    assert without_driver.startswith("nvidia-smi ")
+    assert installation.endswith(" --extra-index-url https://download.pytorch.org/whl/cpu torch")
+    assert "https://download.pytorch.org/whl/cpu" in text("Dockerfile")
+    assert rest.startswith(".venv/bin/pip install -q -c constraints.txt . && ")
+
+
+def test_containers_are_said_to_pass_on_gpl_code() -> None:
+    for page in ("README.md", "Dockerfile"):
+        assert "GPL" in text(page), page
+        assert "PyAV" in text(page), page
+
+
 def test_contributors_are_given_the_test_command_of_the_readme() -> None:
     assert f"```sh\n{readme_command()}\n```" in text("CONTRIBUTING.md")
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from denoise_cli.cli import bench, console, doctor, evaluate, export, image, inspect, models, train, video
+from denoise_cli.cli import bench, compare, console, doctor, evaluate, export, image, inspect, models, train, video
 from denoise_cli.version import __version__
 
 app = typer.Typer(
@@ -33,6 +33,7 @@ def main(
 
 app.command("image")(image.image)
 app.command("video")(video.video)
+app.command("compare")(compare.compare)
 app.command("inspect")(inspect.inspect)
 app.command("doctor")(doctor.doctor)
 app.command("eval")(evaluate.evaluate)

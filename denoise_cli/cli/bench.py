@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -11,6 +10,7 @@ import typer
 from denoise_cli.cli import console
 from denoise_cli.cli.options import Device, Json, Precision, Quiet, read_precision
 from denoise_cli.errors import UsageError
+from denoise_cli.files import scratch_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -303,8 +303,8 @@ def _bench_programs(
 
     for name in models:
         load_net(name)  # fails here rather than after other programs have been timed
-    with tempfile.TemporaryDirectory() as folder:
-        work = workload_for(source, megapixels, models, device, Path(folder))
+    with scratch_folder() as folder:
+        work = workload_for(source, megapixels, models, device, folder)
         if other is None:
             programs = [work.peer, *work.ours]
             _print_timings(_with_bar(map(time_program, programs), len(programs), quiet), work, as_json)

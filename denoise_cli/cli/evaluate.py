@@ -3,6 +3,8 @@
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from itertools import combinations, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,12 +32,14 @@ if TYPE_CHECKING:
     from denoise_cli.evaluation.baselines import Denoise
     from denoise_cli.evaluation.samples import Noise, Sample
     from denoise_cli.evaluation.scores import Array, Score
+    from denoise_cli.evaluation.vmaf import Vmaf
     from denoise_cli.imaging.noise import ShotRead
     from denoise_cli.inference.device import Precision as PrecisionName
     from denoise_cli.io.grid import Tile as Picture
 
 DEFAULT_LEVELS = (15.0, 25.0, 50.0)  # on the scale of 0 to 255
 DEFAULT_FRAMES = 5
+UNCHANGED = "as it is"  # in place of a model's name: the clip of a pair itself
 # The columns of the table: heading, measure and format.
 COLUMNS = {
     "noisy dB": ("noisy", ".2f"),
@@ -44,6 +48,7 @@ COLUMNS = {
     "SSIM": ("denoised_ssim", ".4f"),
     "shift": ("shift", ".2f"),
     "flicker": ("flicker", ".2f"),
+    "VMAF": ("vmaf", ".2f"),
     "s": ("seconds", ".2f"),
 }
 
@@ -51,11 +56,18 @@ Record = dict[str, Any]
 Scores = dict[tuple["Noise", str], list["Score"]]  # by noise and name of the denoiser
 
 Data = Annotated[
-    Path,
+    Path | None,
     typer.Option(
         metavar="FOLDER",
         help="Folder of clean photos; or of pairs, with noisy photos in noisy/ and clean ones with the same names in "
         "clean/.",
+    ),
+]
+Pair = Annotated[
+    tuple[Path, Path] | None,
+    typer.Option(
+        metavar="CLIP CLEAN",
+        help="Clip to score, noisy or denoised, and its clean version, instead of --data.",
     ),
 ]
 Sigmas = Annotated[
@@ -81,7 +93,7 @@ Models = Annotated[
         "--model",
         metavar="MODEL",
         help=f"Model: {NAME_OR_FILE}; or nlm, nlm:H, wavelet or ffmpeg:FILTER for comparison. Repeatable.",
-        show_default="mallenet-r for pairs, otherwise mallenet-s",
+        show_default="mallenet-r for pairs of photos, none for a pair of clips, otherwise mallenet-s",
     ),
 ]
 Kinds = Annotated[
@@ -111,13 +123,17 @@ Frames = Annotated[
         metavar="N",
         help="Number of frames used to denoise each frame, as in `denoise video`: odd, from 1 to 9; every folder is "
         "scored as a clip.",
-        show_default="5 with a model for clips; otherwise photos are scored one by one",
+        show_default="5 with a model for clips or --pair; otherwise photos are scored one by one",
     ),
+]
+VmafOption = Annotated[
+    bool, typer.Option("--vmaf", help="Score clips by VMAF as well, which needs an ffmpeg program with libvmaf.")
 ]
 
 
 def evaluate(
-    data: Data,
+    data: Data = None,
+    pair: Pair = None,
     sigma: Sigmas = [],  # noqa: B006 - typer copies it
     shot_read: ShotReads = [],  # noqa: B006
     model: Models = [],  # noqa: B006
@@ -128,6 +144,7 @@ def evaluate(
     grid: Grid = None,
     profile: Profile = None,
     frames: Frames = None,
+    vmaf: VmafOption = False,
     overwrite: Overwrite = False,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -135,9 +152,10 @@ def evaluate(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Score models on your photos, by PSNR and SSIM.
+    """Score models on your photos and clips, by PSNR and SSIM.
 
-    The photos are either clean, and noise is added to them, or pairs of a noisy and a clean one.
+    The photos are either clean, and noise is added to them, or pairs of a noisy and a clean one. With --pair, a clip is
+    compared with its clean version, as it is and as models denoise it.
     """
     levels = [read_number(text, "--sigma", 0, 255, auto=False) for text in sigma]
     sensors = [read_shot_read(text, "--shot-read") for text in shot_read]
@@ -149,29 +167,38 @@ def evaluate(
     }
     _check_names(targets)
 
-    from denoise_cli.data.photos import find_pairs
     from denoise_cli.evaluation import report
-    from denoise_cli.evaluation.samples import RealNoise
+    from denoise_cli.evaluation.vmaf import Vmaf
     from denoise_cli.files import check_target
-    from denoise_cli.pipeline.model_choice import model_for_scores
 
     if frames is not None:
         check_frames(frames)
-    photos, noises = _find_photos(data, levels, sensors, kinds)
-    has_pairs = isinstance(noises[0], RealNoise)
-    names = model or [model_for_scores(has_pairs)]
-    inputs = [*photos, *(clean for _, clean in find_pairs(data)), *map(Path, names)]
+    if pair is not None and (levels or sensors or kinds or data is not None):
+        raise UsageError("--pair: has its own noise: drop --data, --sigma, --shot-read and --kinds")
+    if pair is not None:
+        tests = _find_frames(*pair)
+    elif data is not None:
+        tests = _find_photos(data, levels, sensors, kinds)
+    else:
+        raise UsageError("name what to score: --data FOLDER, or --pair CLIP CLEAN")
+    names = model or tests.usual_models
     for target in targets.values():
-        check_target(target, overwrite, inputs)
-    denoisers = {name: _load(name, device, precision_name, tile_side) for name in names}
-    if frames is None and any(getattr(denoise, "takes_neighbours", False) for denoise in denoisers.values()):
+        check_target(target, overwrite, [*tests.files, *map(Path, names)])
+    denoisers: dict[str, Denoise] = {} if pair is None else {UNCHANGED: lambda picture, _: picture}
+    denoisers |= {name: _load(name, device, precision_name, tile_side) for name in names}
+    takes_neighbours = any(getattr(denoise, "takes_neighbours", False) for denoise in denoisers.values())
+    if frames is None and (takes_neighbours or pair is not None):
         frames = DEFAULT_FRAMES
-    if frames is not None and (has_pairs or kinds):
-        reason = "contains pairs of photos, not clips" if has_pairs else "--kinds makes photos, not clips"
-        raise UsageError(f"{data}: {reason}: choose models for photos, and drop --frames")
-    pictures = _Pictures(photos, noises, grid, profile)
-    scores, failed = _score(photos, noises, denoisers, frames, blind, pictures, quiet)
-    singles, means = _records(scores, {"data": str(data), "blind": blind})
+    if frames is not None and tests.no_clips is not None:
+        raise UsageError(f"{data}: {tests.no_clips}: choose models for photos, and drop --frames")
+    if vmaf and frames is None:
+        raise UsageError("--vmaf: only for clips: add --frames, or use --pair")
+    pictures = _Pictures(tests.photos, tests.noises, grid, profile)
+    judge: Vmaf[tuple[Noise, str]] | None = Vmaf(tests.matrix) if vmaf else None
+    with judge or nullcontext():
+        scores, failed = _score(tests, denoisers, frames, blind, pictures, judge, quiet)
+        judged = judge.means() if judge else {}
+    singles, means = _records(scores, {**tests.facts, "blind": blind}, judged)
     _print(singles if each else [], means, as_json)
     if kinds and not as_json:
         _print_worst(means)
@@ -179,7 +206,7 @@ def evaluate(
         report.write_table(csv, singles, overwrite)
     pictures.write(overwrite)
     if failed:
-        raise DenoiseError(f"{data}: {len(failed)} of {len(photos)} photos could not be scored")
+        raise DenoiseError(f"{tests.facts['data']}: {len(failed)} of {len(tests.photos)} photos could not be scored")
 
 
 def _check_names(targets: Mapping[str, Path]) -> None:
@@ -191,10 +218,31 @@ def _check_names(targets: Mapping[str, Path]) -> None:
             raise UsageError(f"{option} and {other_option} both name {target}: choose different files")
 
 
-def _find_photos(
-    data: Path, levels: Sequence[float], sensors: "Sequence[ShotRead]", kinds: bool
-) -> tuple[list[Path], "list[Noise]"]:
-    """The photos in a folder, and each noise to score them with; with `kinds`, on each kind of pictures."""
+@dataclass(frozen=True)
+class _Tests:
+    """What is scored.
+
+    Attributes:
+        photos: the noisy photos or frames, or the clean ones to which noise is added.
+        noises: each noise to score them with.
+        files: that are read.
+        facts: for the records.
+        usual_models: names of the models if the user gives none.
+        no_clips: why the photos cannot be the frames of clips; None if they can.
+        matrix: H.273's number of the matrix between RGB and luma.
+    """
+
+    photos: list[Path]
+    noises: "list[Noise]"
+    files: list[Path]
+    facts: Record
+    usual_models: list[str]
+    no_clips: str | None
+    matrix: int
+
+
+def _find_photos(data: Path, levels: Sequence[float], sensors: "Sequence[ShotRead]", kinds: bool) -> _Tests:
+    """The photos in a folder, with each noise; with `kinds`, on each kind of pictures."""
     from denoise_cli.data.photos import find_pairs, find_photos
     from denoise_cli.evaluation.kinds import KINDS, NoiseOnKind
     from denoise_cli.evaluation.samples import (
@@ -205,21 +253,49 @@ def _find_photos(
         SimulatedNoise,
         WhiteNoise,
     )
+    from denoise_cli.imaging.yuv import DEFAULT_MATRIX
+    from denoise_cli.pipeline.model_choice import model_for_scores
 
     pairs = dict(find_pairs(data))
+    if pairs and (levels or sensors or kinds):
+        raise UsageError(f"{data}: contains pairs, which have real noise: drop --sigma, --shot-read and --kinds")
+    photos = list(pairs) or find_photos([data])
+    noises: list[Noise] = [RealNoise(pairs)]
+    no_clips: str | None = "contains pairs of photos, not clips"
     if not pairs:
         defaults = () if levels or sensors else DEFAULT_LEVELS
-        noises: list[SimulatedNoise] = [WhiteNoise(level / 255) for level in (*levels, *defaults)]
-        noises += [ShotReadNoise(sensor.shot, sensor.read) for sensor in sensors]
-        noises = list(dict.fromkeys(noises))
+        added: list[SimulatedNoise] = [WhiteNoise(level / 255) for level in (*levels, *defaults)]
+        added += [ShotReadNoise(sensor.shot, sensor.read) for sensor in sensors]
+        added = list(dict.fromkeys(added))
+        noises = [*added]
         if kinds:
-            return find_photos([data]), [
-                NoiseOnKind(kind, noise) for kind in KINDS for noise in (*noises, CameraNoise(), NoNoise())
-            ]
-        return find_photos([data]), list(noises)
-    if levels or sensors or kinds:
-        raise UsageError(f"{data}: contains pairs, which have real noise: drop --sigma, --shot-read and --kinds")
-    return list(pairs), [RealNoise(pairs)]
+            noises = [NoiseOnKind(kind, noise) for kind in KINDS for noise in (*added, CameraNoise(), NoNoise())]
+        no_clips = "--kinds makes photos, not clips" if kinds else None
+    return _Tests(
+        photos=photos,
+        noises=noises,
+        files=[*photos, *pairs.values()],
+        facts={"data": str(data)},
+        usual_models=[model_for_scores(bool(pairs))],
+        no_clips=no_clips,
+        matrix=DEFAULT_MATRIX,
+    )
+
+
+def _find_frames(clip: Path, clean: Path) -> _Tests:
+    """The frames of a clip and of its clean version."""
+    from denoise_cli.evaluation.clip_pair import ClipPair
+
+    pair = ClipPair(clip, clean)
+    return _Tests(
+        photos=pair.frames,
+        noises=[pair],
+        files=[clip, clean],
+        facts={"data": str(clip), "clean": str(clean)},
+        usual_models=[],
+        no_clips=None,
+        matrix=pair.matrix,
+    )
 
 
 def _load(name: str, device: str, precision: "PrecisionName", tile_side: int | None) -> "Denoise":
@@ -266,17 +342,18 @@ class _Pictures:
 
 
 def _score(
-    photos: Sequence[Path],
-    noises: "Sequence[Noise]",
+    tests: _Tests,
     denoisers: "Mapping[str, Denoise]",
     frames: int | None,
     blind: bool,
     pictures: _Pictures,
+    judge: "Vmaf[tuple[Noise, str]] | None",
     quiet: bool,
 ) -> tuple[Scores, set[Path]]:
-    """The scores of all photos, and the photos that could not be scored."""
+    """The scores of all photos, and the photos that could not be scored; `judge` is shown all results, too."""
     from denoise_cli.evaluation.scores import score_all
 
+    photos, noises = tests.photos, tests.noises
     scores: Scores = {pair: [] for pair in product(noises, denoisers)}
     failed: set[Path] = set()
     with console.progress_bar(len(photos) * len(noises), quiet) as bar:
@@ -300,14 +377,18 @@ def _score(
         for noise in noises:
             for sample, results in score_all(denoisers, samples(noise), frames, blind, leave_out):
                 bar.finish()
-                for name, (score, _) in results.items():
+                for name, (score, output) in results.items():
                     scores[noise, name].append(score)
+                    if judge is not None:
+                        judge.add((noise, name), sample.path.parent, output, sample.clean)
                 pictures.add(noise, sample, {name: output for name, (_, output) in results.items()})
     return scores, failed
 
 
-def _records(scores: Scores, common: Record) -> tuple[list[Record], list[Record]]:
-    """A record for every photo, and one with the mean for every noise and denoiser."""
+def _records(
+    scores: Scores, common: Record, judged: "Mapping[tuple[Noise, str], float]"
+) -> tuple[list[Record], list[Record]]:
+    """A record for every photo, and one with the mean and with VMAF for every noise and denoiser."""
     from denoise_cli.evaluation.scores import mean
 
     def record(pair: "tuple[Noise, str]", photos: Record, several: "Sequence[Score]") -> Record:
@@ -317,7 +398,11 @@ def _records(scores: Scores, common: Record) -> tuple[list[Record], list[Record]
     singles = [
         record(pair, {"photo": str(score.path)}, [score]) for pair, several in scores.items() for score in several
     ]
-    means = [record(pair, {"photos": len(several)}, several) for pair, several in scores.items() if several]
+    means = [
+        record(pair, {"photos": len(several)}, several) | {"vmaf": judged.get(pair)}
+        for pair, several in scores.items()
+        if several
+    ]
     return singles, means
 
 
@@ -365,5 +450,5 @@ def _print_worst(means: Sequence[Record]) -> None:
 
 
 def _cells(record: Record, columns: Mapping[str, tuple[str, str]]) -> list[str]:
-    values = [(record[measure], form) for measure, form in columns.values()]
+    values = [(record.get(measure), form) for measure, form in columns.values()]
     return ["-" if value is None else format(value, form) for value, form in values]

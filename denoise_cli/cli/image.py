@@ -2,7 +2,8 @@
 
 import dataclasses
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -23,11 +24,13 @@ from denoise_cli.cli.options import (
     Precision,
     Quiet,
     Recursive,
+    Report,
     ShardOption,
     SkipDone,
     Strength,
     Tile,
     Touch,
+    open_report,
     plan_jobs,
     read_noise,
     read_precision,
@@ -38,7 +41,9 @@ from denoise_cli.errors import UsageError
 if TYPE_CHECKING:
     from denoise_cli.inference.denoiser import Denoiser
     from denoise_cli.pipeline.jobs import Job
+    from denoise_cli.pipeline.outcome import Summary
     from denoise_cli.pipeline.photo import Result
+    from denoise_cli.pipeline.report import Report as ReportPage
 
 Inputs = Annotated[
     list[str], typer.Argument(metavar="PHOTO", help="Photos, folders of photos, or - for standard input.")
@@ -192,6 +197,7 @@ def image(
     shard: ShardOption = None,
     preview: Preview = None,
     skip_done: SkipDone = False,
+    report: Report = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     device: Device = "auto",
@@ -275,23 +281,27 @@ def image(
 
     if model != AUTO:
         (check_weights if dry_run else load)(model)
-    is_single = jobs.is_single(inputs)
-    with console.progress_bar(len(planned), quiet) as bar:
-
-        def begin(job: "Job") -> None:
-            bar.start(job.source.name)
-
+    is_result = not dry_run and preview is None
+    page = _page(report, planned, inputs, recursive, output, overwrite, is_result, quiet)
+    is_single, summary = jobs.is_single(inputs), Summary(dry_run)
+    with console.progress_bar(len(planned), quiet) as bar, page as shown:
         if preview is not None:
-            begin(planned[0])
+            bar.start(planned[0].source.name)
             results = iter([photo.show_before_after(planned[0], load, settings, bar.set_fraction)])
         elif dry_run:
-            results = photo.preview_all(planned, check_weights, settings, begin)
+            results = photo.preview_all(planned, check_weights, settings, lambda job: bar.start(job.source.name))
         else:
-            results = photo.run_all(planned, load, settings, begin, bar.set_fraction)
-        summary = Summary(dry_run)
-        for result in results:
+            results = photo.run_all(planned, load, settings, lambda job: bar.start(job.source.name), bar.set_fraction)
+        for job, result in zip(planned, results, strict=True):
+            if shown is not None:
+                shown.add_photo(result, settings, job.backup)
             summary.add(result)
             _report(result, bar, quiet, as_json, is_single)
+    _end(summary, is_single, quiet, as_json)
+
+
+def _end(summary: "Summary", is_single: bool, quiet: bool, as_json: bool) -> None:
+    """Sum up what became of several photos, and end with the code for failures if there were any."""
     if not is_single:
         console.sum_up(summary, quiet, as_json)
     if summary.failures:
@@ -320,6 +330,28 @@ def _check_preview(preview: Path, inputs: list[str], output: str | None, form: s
         raise UsageError("--preview: no result is written: leave out --output, --format, --dry-run and the like")
     if preview.suffix.lower() != ".png":
         raise UsageError(f"--preview {preview}: expected a .png file")
+
+
+def _page(
+    path: str | None,
+    planned: "Sequence[Job]",
+    inputs: Sequence[str],
+    recursive: bool,
+    output: str | None,
+    overwrite: bool,
+    is_result: bool,
+    quiet: bool,
+) -> "AbstractContextManager[ReportPage | None]":
+    """The page of the run, if there is one."""
+    if path is None:
+        return nullcontext()
+    if not is_result:
+        raise UsageError("--report: shows results: leave out --dry-run and --preview")
+
+    from denoise_cli.pipeline.jobs import PHOTOS
+
+    title, notice = f"Denoised: {PHOTOS.count(len(planned))}", (lambda _: None) if quiet else console.status
+    return open_report(path, planned, inputs, recursive, output, title, "photos", overwrite, notice)
 
 
 def _read_quality(text: str) -> int | None:
@@ -356,14 +388,8 @@ def _report(result: "Result", bar: console.ProgressBar, quiet: bool, as_json: bo
 
 
 def _summary(result: "Result") -> str:
-    noise = "noise level left to the model"
-    if result.sigma is not None:
-        noise = f"noise {result.sigma:.1f}" + (" (estimated)" if result.noise_from == "estimated" else "")
-    if result.shot is not None:
-        origins = {"given": "", "file": " (from the file)", "estimated": " (estimated)"}
-        noise = f"shot {result.shot:.2e}, read {result.read:.2e}{origins[result.noise_from or 'given']}"
     notes = "".join(f"; {note}" for note in result.notes)
     if result.skipped:
         return f"{result.source} -> {result.target}: skipped, since it is done{notes}"
-    what = result.model if result.dry_run else f"{result.model}, {noise}, {result.seconds:.1f} s"
+    what = result.model if result.dry_run else f"{result.model}, {result.noise_words}, {result.seconds:.1f} s"
     return f"{result.source} -> {result.target}: {what}{notes}"

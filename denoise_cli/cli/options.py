@@ -6,7 +6,7 @@ docs/cli_options.py copies them into docs/cli.md.
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from denoise_cli.imaging.noise import ShotRead
     from denoise_cli.inference.device import Precision as PrecisionName
     from denoise_cli.pipeline.jobs import Job, Media, Shard
+    from denoise_cli.pipeline.report import Report as ReportPage
 
 NAME_OR_FILE = "a name from `denoise models`, or a .safetensors file from `denoise train`"
 SMALLEST_TILE = 256  # pixels
@@ -95,6 +96,14 @@ Tile = Annotated[
 MaxPixels = Annotated[
     int, typer.Option(metavar="N", min=1, help="Largest photo to accept, in pixels; checked before decoding.")
 ]
+Report = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATH",
+        help="Page to write, with everything before and after at 100 %, the noise, times and failures: a .html file, "
+        "or a folder for it.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, one record per line.")]
 
@@ -145,6 +154,52 @@ def plan_jobs(
     if skip_done and any(jobs.STDIO in (job.source, job.target) for job in planned):
         raise UsageError("--skip-done: nothing is known of standard input and output later: leave it out")
     return planned
+
+
+def open_report(
+    path: str,
+    planned: "Sequence[Job]",
+    inputs: Sequence[str],
+    recursive: bool,
+    output: str | None,
+    title: str,
+    taken_for: str,
+    overwrite: bool,
+    notice: Callable[[str], None],
+    others: Iterable[Path] = (),
+) -> "ReportPage":
+    """The page of a run.
+
+    Args:
+        path: of the page, as it was given.
+        planned: which file becomes which.
+        inputs: files and folders, as they were given.
+        recursive: whether folders are taken with everything below them.
+        output: where the results go, as it was given.
+        title: the heading.
+        taken_for: what a later search would take the pictures of the page for.
+        overwrite: whether an existing page is replaced.
+        notice: called with what the user should hear.
+        others: files besides those of the jobs that the page must leave alone.
+
+    Raises:
+        UsageError: the path stands for no page, or a later search would find its pictures.
+        UnwritableFile: the page would replace something.
+    """
+    from denoise_cli.io.page import Page, page_path, pictures_folder
+    from denoise_cli.pipeline.jobs import STDIO
+    from denoise_cli.pipeline.report import Report as ReportPage
+
+    target = page_path(path, "--report")
+    pictures = pictures_folder(target).resolve()
+    results = None if output is None else Path(output).resolve()  # a search leaves it out, if it lies below
+    for folder in (Path(name).resolve() for name in inputs if recursive):
+        is_left_out = results is not None and results != folder and pictures.is_relative_to(results)
+        if pictures.is_relative_to(folder) and not is_left_out:
+            reason = f"the next run would take its pictures for {taken_for}"
+            raise UsageError(f"--report {path}: lies in {folder}, and {reason}: choose a folder outside it")
+    files = [file for job in planned for file in (job.source, job.target, job.backup) if file not in (None, STDIO)]
+    return ReportPage(Page(target, title, overwrite, embeds=False, others=[*files, *others]), notice)
 
 
 def read_shard(text: str) -> "Shard":

@@ -4,6 +4,9 @@ import dataclasses
 import json
 import math
 import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,13 +26,16 @@ from denoise_cli.cli.options import (
     Precision,
     Quiet,
     Recursive,
+    Report,
     ShardOption,
     SkipDone,
     Strength,
     Tile,
     Touch,
     check_frames,
+    open_report,
     plan_jobs,
+    read_noise,
     read_number,
     read_precision,
     read_sigma,
@@ -39,17 +45,23 @@ from denoise_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from denoise_cli.inference.denoiser import Denoiser
-    from denoise_cli.pipeline.clip import Result
+    from denoise_cli.pipeline.clip import Result, Settings
+    from denoise_cli.pipeline.clips import Handling
     from denoise_cli.pipeline.jobs import Job
+    from denoise_cli.pipeline.report import Report as ReportPage
+    from denoise_cli.pipeline.sequence import Plan
 
 SHORTEST_DURATION = 1e-6  # seconds
 LONGEST_DURATION = 1e7  # seconds
+HIGHEST_RATE = 1000  # frames per second
+NTSC_ROUNDING = Fraction(6, 1000)  # by which 23.98 and 29.97 differ from what they stand for
 
 Inputs = Annotated[
     list[str],
     typer.Argument(
         metavar="CLIP",
-        help="Clips in any format that FFmpeg reads, folders of clips, or - for YUV4MPEG2 or NUT from standard input.",
+        help="Clips in any format that FFmpeg reads; folders of clips; - for YUV4MPEG2, NUT or Matroska from standard "
+        "input; or a sequence of numbered pictures, as a pattern (frames/%04d.png) or a folder.",
     ),
 ]
 Output = Annotated[
@@ -60,9 +72,10 @@ Output = Annotated[
         metavar="PATH",
         help=(
             "Target: a .mp4, .mov, .mkv, .webm or .m4v file; an animation (.gif, .png, .apng, .webp or .avif); "
-            "a folder (an existing one, or a name that ends in /); or - for standard output."
+            "a folder (an existing one, or a name that ends in /); - for standard output; or, for a sequence, a "
+            "pattern (out/%04d.png) or a folder."
         ),
-        show_default="NAME-denoised.EXT beside the clip",
+        show_default="NAME-denoised.EXT beside the clip; FOLDER-denoised beside a sequence's folder",
     ),
 ]
 Format = Annotated[
@@ -70,7 +83,7 @@ Format = Annotated[
     typer.Option(
         metavar="FORMAT",
         help="Format of standard output: y4m (YUV4MPEG2), nut or mkv.",
-        show_default="nut if it comes from standard input, otherwise y4m",
+        show_default="nut or mkv if that comes from standard input, otherwise y4m",
     ),
 ]
 Frames = Annotated[
@@ -124,6 +137,14 @@ DropData = Annotated[
     bool,
     typer.Option("--drop-data", help="Leave out data, subtitles, covers and attachments that the target cannot hold."),
 ]
+Fps = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RATE",
+        help="Frames per second of a clip that is made from a sequence, such as 24 or 24000/1001.",
+        show_default="25",
+    ),
+]
 AllowPlaylists = Annotated[
     bool,
     typer.Option("--allow-playlists", help="Open local files that a playlist or another clip names; never a network."),
@@ -159,6 +180,7 @@ def video(
     pix_fmt: PixFmt = None,
     start: Start = "0",
     duration: Duration = "all",
+    fps: Fps = None,
     deinterlace: Deinterlace = False,
     drop_data: DropData = False,
     allow_playlists: AllowPlaylists = False,
@@ -172,6 +194,7 @@ def video(
     compare: Compare = None,
     grain_table: GrainTable = None,
     skip_done: SkipDone = False,
+    report: Report = None,
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
     device: Device = "auto",
@@ -184,32 +207,85 @@ def video(
 
     Everything else about a clip stays as it is: timing, sound, subtitles, colours and metadata.
     """
-    sigma, tile_side, precision_name = read_sigma(noise), read_tile(tile), read_precision(precision)
+    tile_side, precision_name = read_tile(tile), read_precision(precision)
 
     from denoise_cli.inference.denoiser import load_denoiser
-    from denoise_cli.pipeline import clips, jobs
+    from denoise_cli.pipeline import clips, jobs, sequence
     from denoise_cli.pipeline.clip import Settings
     from denoise_cli.pipeline.model_choice import check_takes_noise, model_for_clip
-    from denoise_cli.pipeline.outcome import Summary
 
     check_frames(frames)
+    place = None if output is None else Path(output)
+    is_sequence = (
+        len(inputs) == 1 and clips.is_sequence(source := Path(inputs[0])) and not (recursive and source.is_dir())
+    )
+    if is_sequence:
+        for_files: dict[str, object] = {
+            "--recursive": recursive or None,
+            "--name": name,
+            "--in-place": in_place or None,
+            "--backup": None if backup == ".orig" else backup,
+            "--shard": shard,
+            "--skip-done": skip_done or None,
+        }
+        _refuse_given(for_files, "not for a sequence of numbered pictures: leave it out")
+    if is_sequence and not sequence.becomes_clip(place):
+        for_clips: dict[str, object] = {
+            "--format": format,
+            "--codec": codec,
+            "--crf": crf,
+            "--preset": preset,
+            "--pix-fmt": pix_fmt,
+            "--start": start != "0" or None,
+            "--duration": duration != "all" or None,
+            "--fps": fps,
+            "--deinterlace": deinterlace or None,
+            "--drop-data": drop_data or None,
+            "--allow-playlists": allow_playlists or None,
+            "--touch": touch or None,
+            "--compare": compare,
+            "--grain-table": grain_table,
+            "--report": report,
+        }
+        _refuse_given(for_clips, "only for clips: leave it out, or name one as the output, such as clip.mp4")
+        _denoise_sequence(
+            sequence.plan(source, place),
+            cache(lambda name: load_denoiser(name, device, precision_name, tile_side)),
+            frames,
+            model,
+            noise,
+            strength,
+            resume,
+            dry_run,
+            overwrite,
+            quiet,
+            as_json,
+        )
+        return
+    if fps is not None and not is_sequence:
+        raise UsageError(f"--fps {fps}: only for numbered pictures: a clip keeps its own times: leave it out")
+    sigma = read_sigma(noise)
     chosen = model_for_clip(frames, model)
     check_takes_noise(chosen, sigma, noise)
     _check_stream(output, format, as_json)
-    planned = plan_jobs(
-        clips.media(allow_playlists),
-        inputs,
-        output,
-        recursive,
-        None,
-        None if quiet else console.status,
-        name,
-        chosen,
-        backup if in_place else None,
-        shard,
-        skip_done,
-    )
-    is_single = jobs.is_single(inputs)
+    if is_sequence:
+        assert place is not None  # the clip
+        planned = [jobs.Job(source, place, None)]
+    else:
+        planned = plan_jobs(
+            clips.media(allow_playlists),
+            inputs,
+            output,
+            recursive,
+            None,
+            None if quiet else console.status,
+            name,
+            chosen,
+            backup if in_place else None,
+            shard,
+            skip_done,
+        )
+    is_single = is_sequence or jobs.is_single(inputs)
     _check_side_files(is_single, skip_done, compare, grain_table)
     begin = read_number(start, "--start", 0, LONGEST_DURATION, auto=False)
     settings = Settings(
@@ -227,33 +303,145 @@ def video(
         drop_data,
         format,
         allow_playlists,
+        None if fps is None else _read_rate(fps),
     )
     handling = clips.Handling(overwrite, resume, skip_done, touch, compare, grain_table)
+    page: AbstractContextManager[ReportPage | None] = nullcontext()
+    if report is not None:
+        page = _page(report, planned, inputs, recursive, output, (compare, grain_table), dry_run, overwrite, quiet)
+    load = cache(lambda: load_denoiser(chosen, device, precision_name, tile_side))
+    _denoise_clips(planned, load, settings, handling, page, is_single, dry_run, quiet, as_json)
 
-    @cache
-    def load() -> "Denoiser":
-        return load_denoiser(chosen, device, precision_name, tile_side)
 
-    summary, shown = Summary(dry_run), list[str]()
-    with console.progress_bar(len(planned), quiet) as bar:
+def _denoise_clips(
+    planned: "Sequence[Job]",
+    load: "Callable[[], Denoiser]",
+    settings: "Settings",
+    handling: "Handling",
+    page: "AbstractContextManager[ReportPage | None]",
+    is_single: bool,
+    dry_run: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Denoise clips one after another and report on them."""
+    from denoise_cli.pipeline import clips
+    from denoise_cli.pipeline.outcome import Summary
+
+    summary, told = Summary(dry_run), list[str]()
+    with console.progress_bar(len(planned), quiet) as bar, page as shown:
 
         def attempt(job: "Job") -> "Result":
             if dry_run:
                 return clips.preview(job, settings, handling)
-            shown.clear()
-            view = _View(job, bar, quiet, shown)
+            told.clear()
+            view = _View(job, bar, quiet, told)
             try:
                 return clips.run(job, load, settings, handling, view.show_progress, view.show_note)
             except KeyboardInterrupt:
                 view.interrupted()
                 raise
 
-        for result in map(attempt, planned) if is_single else clips.all_results(planned, attempt, settings):
+        results = map(attempt, planned) if is_single else clips.all_results(planned, attempt, settings)
+        for job, result in zip(planned, results, strict=True):
+            if shown is not None:
+                shown.add_clip(result, settings, job.backup)
             summary.add(result, result.complete)
-            _report(result, shown, bar, quiet, as_json, is_single)
+            _report(result, told, bar, quiet, as_json, is_single)
     if not is_single:
         console.sum_up(summary, quiet, as_json)
     if summary.failures or summary.incomplete:
+        raise typer.Exit(1)
+
+
+def _page(
+    path: str,
+    planned: "Sequence[Job]",
+    inputs: Sequence[str],
+    recursive: bool,
+    output: str | None,
+    others: Iterable[Path | None],
+    dry_run: bool,
+    overwrite: bool,
+    quiet: bool,
+) -> "ReportPage":
+    """The page of the run."""
+    from denoise_cli.pipeline import clips
+    from denoise_cli.pipeline.jobs import STDIO
+
+    if dry_run or any(STDIO in (job.source, job.target) for job in planned):
+        raise UsageError("--report: reads the clip and its result again: name files, and leave out --dry-run")
+    title, notice = f"Denoised: {clips.media().count(len(planned))}", (lambda _: None) if quiet else console.status
+    files = filter(None, others)
+    return open_report(path, planned, inputs, recursive, output, title, "a sequence", overwrite, notice, files)
+
+
+def _denoise_sequence(
+    planned: "Plan",
+    load: "Callable[[str], Denoiser]",
+    frames: int,
+    model: str | None,
+    noise: str,
+    strength: float,
+    resume: bool,
+    dry_run: bool,
+    overwrite: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Denoise a sequence of numbered pictures and report on it."""
+    from denoise_cli.models import registry
+    from denoise_cli.pipeline import sequence
+    from denoise_cli.pipeline.model_choice import AUTO, check_takes_noise, model_for_clip
+
+    level = read_noise(noise) if planned.is_raw else read_sigma(noise)
+    name = model or AUTO if planned.is_raw else model_for_clip(frames, model)
+    if name != AUTO:
+        check_takes_noise(name, level, noise)
+    settings = sequence.Settings(name, frames, level, strength)
+    if dry_run:
+        first = sequence.preview(planned, registry.check_weights, settings, overwrite)
+        if as_json:
+            record = dataclasses.asdict(first) | {"source": str(planned.source), "target": str(planned.target)}
+            console.output(json.dumps(record))
+            return
+        count = f"{len(planned.jobs)} frames"
+        console.output("; ".join([f"{planned.source} -> {planned.target}: {first.model}, {count}", *first.notes]))
+        return
+    began = time.monotonic()
+    shown_notes: list[str] = []
+    with console.progress_bar(1, quiet) as bar:
+        bar.start(planned.source.name)
+
+        def show_progress(done: int, fraction: float) -> None:
+            bar.describe(f"{planned.source.name}: {done} frames, {time.monotonic() - began:.0f} s")
+            bar.set_fraction(fraction)
+
+        def show_note(text: str) -> None:
+            shown_notes.append(text)
+            if not quiet:
+                console.status(f"{planned.source}: {text}")
+
+        try:
+            result = sequence.run(
+                planned,
+                load,
+                settings,
+                overwrite=overwrite,
+                resume=resume,
+                progress=show_progress,
+                notice=show_note,
+                failed=console.error,
+            )
+        except KeyboardInterrupt:
+            if not quiet and sequence.is_resumable(planned):
+                console.status(f"{planned.source}: interrupted: continue with --resume")
+            raise
+    if not quiet:
+        console.status(_summary(result, shown_notes))
+    if as_json:
+        console.output(json.dumps(dataclasses.asdict(result)))
+    if not result.complete:
         raise typer.Exit(1)
 
 
@@ -274,6 +462,25 @@ def _check_side_files(is_single: bool, skip_done: bool, compare: Path | None, gr
             raise UsageError(f"{option} {path}: is written for a single clip: name one file")
         if path is not None and skip_done:
             raise UsageError(f"{option} {path}: is not written of a clip that is skipped: leave out --skip-done")
+
+
+def _refuse_given(options: dict[str, object], reason: str) -> None:
+    """Refuse options that have been given, by their values."""
+    for option, value in options.items():
+        if value is not None:
+            raise UsageError(f"{option}: {reason}")
+
+
+def _read_rate(text: str) -> Fraction:
+    """Parse frames per second; the usual decimals stand for the rates of NTSC: 23.976 for 24000/1001."""
+    try:
+        rate = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if not 0 < rate <= HIGHEST_RATE:
+        raise UsageError(f"--fps {text}: expected a rate above 0, at most {HIGHEST_RATE}, such as 24000/1001")
+    ntsc = Fraction(round(rate * 1001 / 1000) * 1000, 1001)
+    return ntsc if rate.denominator > 1 and abs(rate - ntsc) < NTSC_ROUNDING else rate.limit_denominator(1001)
 
 
 def _read_duration(text: str) -> float:

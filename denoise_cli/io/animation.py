@@ -18,12 +18,14 @@ from PIL.PngImagePlugin import PngInfo
 
 from denoise_cli.errors import UnwritableFile, UsageError
 from denoise_cli.io.encode import Encoding, write_errors
+from denoise_cli.io.jxl import codestream_of, metadata_of
+from denoise_cli.io.jxl_header import is_lossless, read_header
 from denoise_cli.io.playlists import url
 from denoise_cli.io.png import SIGNATURE, chunks_of
 from denoise_cli.io.program import run_ffmpeg
 from denoise_cli.io.video import Reader
 from denoise_cli.io.video_frame import RGB_MATRIX, Frame
-from denoise_cli.io.whole_copy import TIMING, WEBP_FLAGS
+from denoise_cli.io.whole_copy import JPEG_XL, TIMING, WEBP_ALPHA, WEBP_FLAGS, reader_for
 
 # By extension: the kind of animation.
 ANIMATIONS: Mapping[str, str] = {".gif": "gif", ".png": "apng", ".apng": "apng", ".webp": "webp", ".avif": "avif"}
@@ -33,7 +35,6 @@ LOSSLESS = ("gif", "apng", "png", "ffv1")  # by FFmpeg's names
 GIF_TICK = Fraction(1, 100)  # seconds
 GIF_SHORTEST = 2 * GIF_TICK  # players show a frame that is shorter for 100 ms
 HDR_TRANSFERS = {16: "PQ", 18: "HLG"}  # H.273
-WEBP_ALPHA = 0x10  # the flag of transparency
 FOREVER = 0  # times that an animation is shown
 # Metadata that formats hold here, by the names of `Origin`.
 HELD: Mapping[str, tuple[str, ...]] = {
@@ -132,6 +133,8 @@ def _rest(clip: Reader, extension: str) -> list[str]:
 def origin_of(path: Path) -> Origin:
     """What Pillow finds in an animation; of other clips, that they are to be shown for ever."""
     try:
+        if reader_for(path) == JPEG_XL:
+            return _origin_of_jxl(path.read_bytes())
         with Image.open(path, formats=["GIF", "PNG", "WEBP", "AVIF"]) as picture:
             info, kind = dict(picture.info), picture.format
     except (OSError, ValueError, SyntaxError):
@@ -147,6 +150,16 @@ def origin_of(path: Path) -> Origin:
         xmp=xmp.encode() if isinstance(xmp, str) else xmp,
         lossless=kind in ("GIF", "PNG") or (kind == "WEBP" and b"VP8L" in path.read_bytes()),
     )
+
+
+def _origin_of_jxl(data: bytes) -> Origin:
+    codestream = codestream_of(data)
+    plays, lossless = read_header(codestream).plays or FOREVER, is_lossless(codestream)
+    try:
+        meta = metadata_of(data)
+    except (ValueError, RuntimeError):  # the frames could be decoded, whatever is wrong with what is beside them
+        return Origin(plays, lossless=lossless)
+    return Origin(plays, meta.icc, meta.exif, meta.xmp, lossless)
 
 
 def write(clip: Reader, video: Path, target: Path, kind: str, end: Fraction) -> None:

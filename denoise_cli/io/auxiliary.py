@@ -1,4 +1,4 @@
-"""What HEIF and AVIF files hold beside their picture, none of which is written again: gain maps, depth maps, mattes.
+"""What HEIF and AVIF files hold beside their picture: gain maps, depth maps, mattes, which are not written again.
 
 Sources: ISO/IEC 23008-12 (HEIF), 6.6.2; ISO 21496-1 (gain maps); what Apple's phones write.
 """
@@ -16,20 +16,25 @@ TYPES = {
 TONE_MAP_BRAND = b"tmap"  # of files whose primary picture is one with a gain map applied, or one with a gain map
 
 
-def notes_on(data: bytes, pictures: int = 1) -> tuple[str, ...]:
+def notes_on(data: bytes, pictures: int = 0) -> tuple[str, ...]:
     """What the user should hear of what a file holds beside its picture.
 
     Args:
         data: the file.
-        pictures: the number of pictures that can be shown by themselves.
+        pictures: the number of others that can be shown by themselves and are left out.
     """
     head = data[:SEARCHED]
     found = {what for name, what in TYPES.items() if name in head}
     if TONE_MAP_BRAND in _brands(data):
         found.add(GAIN_MAP)
-    if pictures > 1:
-        found.add("second picture" if pictures == 2 else f"{pictures - 1} more pictures")
+    if pictures:
+        found.add(more_pictures(pictures))
     return (f"left out: {', '.join(sorted(found))}",) if found else ()
+
+
+def more_pictures(count: int) -> str:
+    """So many pictures besides the first one, in words."""
+    return "second picture" if count == 1 else f"{count} more pictures"
 
 
 def _brands(data: bytes) -> set[bytes]:

@@ -16,6 +16,7 @@ from denoise_cli.io import avif_repair, pillow
 from denoise_cli.io.boxes import box, boxes_of
 from denoise_cli.io.codecs import load_imagecodecs
 from denoise_cli.io.exif import pack
+from denoise_cli.io.heif_grid import refuse_too_large_inside
 from denoise_cli.io.item_properties import Property
 from denoise_cli.io.metadata import Metadata, exif_for_result
 from denoise_cli.io.photo import Photo, from_16_bits
@@ -45,6 +46,7 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         ValueError: the picture is too large, damaged or of an unsupported kind; with a message for the user.
         OSError and others: the file is damaged.
     """
+    refuse_too_large_inside(data, max_pixels)
     data = avif_repair.repaired(data)
     try:
         return pillow.decode(data, max_pixels)

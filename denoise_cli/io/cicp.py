@@ -6,7 +6,7 @@ Source: ITU-T H.273; ITU-T H.Sup19 for the matrices that go with primaries.
 from dataclasses import dataclass
 
 from denoise_cli.imaging.transfer import HLG, LINEAR, PQ
-from denoise_cli.io.profiles import BT709_CURVE, D65, SRGB_CURVE, icc_profile
+from denoise_cli.io.profiles import BT709_CURVE, D65, SRGB_CHROMATICITIES, SRGB_CURVE, icc_profile
 
 UNSPECIFIED = 2
 SRGB_PRIMARIES, BT2020, DCI_P3, DISPLAY_P3 = 1, 9, 11, 12
@@ -27,7 +27,6 @@ CHROMATICITIES = {
     DCI_P3: (0.680, 0.320, 0.265, 0.690, 0.150, 0.060),
     DISPLAY_P3: (0.680, 0.320, 0.265, 0.690, 0.150, 0.060),
 }
-SRGB_CHROMATICITIES = (0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
 TRANSFERS = {
     BT709: "Rec. 709",
     UNSPECIFIED: "unspecified curve",

@@ -15,10 +15,13 @@ class Clock:
 
     Attributes:
         jumps: by how much packets are moved after each jump, in seconds.
+        is_beyond: whether there was a jump more than was given: what follows belongs behind the part of the file in
+            which they were found.
     """
 
     def __init__(self, jumps: Sequence[Fraction] | None = None) -> None:
         self.jumps: list[Fraction] = list(jumps or ())
+        self.is_beyond = False
         self._is_given = jumps is not None
         self._count = 0
         self._last: Fraction | None = None  # decoding time by the file's clock, seconds
@@ -43,4 +46,5 @@ class Clock:
     def _jump(self, due: Fraction) -> None:
         if not self._is_given:
             self.jumps.append(self._end - due)
+        self.is_beyond = self._count == len(self.jumps)
         self._count = min(self._count + 1, len(self.jumps))

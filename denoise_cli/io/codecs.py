@@ -1,4 +1,4 @@
-"""Libraries that need not be installed; above all imagecodecs, which writes PNG, and knows more than Pillow does."""
+"""Libraries that need not be installed; above all imagecodecs, which knows more than Pillow does, such as deep PNG."""
 
 import importlib
 from types import ModuleType
@@ -29,5 +29,5 @@ def load_imagecodecs() -> ModuleType:
     Raises:
         MissingDependency: it is not installed.
     """
-    purpose = "writing PNG, JPEG XL, JPEG 2000, and more than 8 bits in PNG and AVIF"
+    purpose = "writing JPEG XL, JPEG 2000, and more than 8 bits in PNG and AVIF"
     return load_library("imagecodecs", "imagecodecs", purpose)

@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from PIL import Image, UnidentifiedImageError
 
 from denoise_cli.errors import UnreadableFile
+from denoise_cli.io.limits import MAX_METADATA
 
 # What decoders raise when they reject data, and when they fail to notice that data is damaged.
 REJECTIONS = (OSError, ValueError, RuntimeError, SyntaxError, Image.DecompressionBombError)
 UNNOTICED_DAMAGE = (ArithmeticError, AttributeError, EOFError, LookupError, TypeError, struct.error, zlib.error)
 PILLOW_ON_PIXELS = "when reading image file"  # the end of what it says of damage of any kind in them
+PILLOW_ON_TEXTS = "MAX_TEXT_"  # in what it says of compressed ones that become too large
 MAX_REASON_LENGTH = 200  # characters
 
 
@@ -36,6 +38,8 @@ def decoder_errors(name: object) -> Iterator[None]:
         reason = one_line(error)
         if reason.endswith(PILLOW_ON_PIXELS):
             reason = "its pixel data is damaged"
+        elif PILLOW_ON_TEXTS in reason:
+            reason = f"a text or a colour profile in it becomes more than {MAX_METADATA / 1e6:.1f} MB"
         raise UnreadableFile(name, f"cannot be decoded: {reason}") from error
     except UNNOTICED_DAMAGE as error:
         raise UnreadableFile(name, "cannot be decoded: it is damaged") from error

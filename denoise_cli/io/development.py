@@ -15,7 +15,7 @@ from denoise_cli.io.camera_exif import with_adobe_note
 from denoise_cli.io.dng import RGB, tags_of_picture
 from denoise_cli.io.exif import Exif
 from denoise_cli.io.frame import sensor_view, upright
-from denoise_cli.io.metadata import IPTC_TAG, XMP_TAG, Metadata, keep_descriptive, split_orientation
+from denoise_cli.io.metadata import IPTC_TAG, XMP_TAG, Metadata, keep_descriptive, split_orientation, within_limit
 from denoise_cli.io.photo import WHITE, Photo
 from denoise_cli.io.raw import Numbers, Picture, RawFile
 from denoise_cli.io.xmp import without_raw_settings
@@ -49,8 +49,8 @@ def as_photo(raw: RawFile, linear: Picture) -> Photo:
     xmp, iptc = (exif.main[tag].data if tag in exif.main else None for tag in (XMP_TAG, IPTC_TAG))
     _, packed = split_orientation(keep_descriptive(exif))  # LibRaw has already turned the picture upright
     notes = unmade_note((*raw.unmade_operations, *raw.after_demosaicing.unknown))
-    metadata = Metadata(exif=packed, xmp=xmp and without_raw_settings(xmp), iptc=iptc)
-    return Photo(pixels, alpha=None, kind="raw", metadata=metadata, notes=notes)
+    metadata, too_large = within_limit(Metadata(exif=packed, xmp=xmp and without_raw_settings(xmp), iptc=iptc))
+    return Photo(pixels, alpha=None, kind="raw", metadata=metadata, notes=notes + too_large)
 
 
 def unmade_note(operations: Iterable[str]) -> tuple[str, ...]:

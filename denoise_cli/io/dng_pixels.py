@@ -11,7 +11,6 @@ light); ISO/IEC 18181-1, annex D (the header of JPEG XL).
 Legend: H x W photosites or pixels, h x w the pattern of black levels, C values a pixel, 1 of a mosaic.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
@@ -47,6 +46,7 @@ from denoise_cli.io.frame import Frame
 from denoise_cli.io.limits import refuse_too_large
 from denoise_cli.io.opcodes import Curve, split_leading_curves
 from denoise_cli.io.photo import WHITE
+from denoise_cli.io.pieces import Pieces, refuse_out_of_proportion
 
 Numbers = NDArray[np.uint16]
 
@@ -109,7 +109,12 @@ def decode(data: bytes, max_pixels: int) -> DecodedPicture | None:
         tifffile.TiffFileError, RuntimeError and others: it is damaged.
     """
     first, picture = main_directories(data)
-    _refuse_missing_pixels(picture, len(data))
+    H, W = stated_size(picture)
+    refuse_too_large((W, H), max_pixels)
+    pieces = _pieces_of(picture)
+    _refuse_missing_pixels(pieces, len(data))
+    if W * H:
+        refuse_out_of_proportion(data, pieces, max_pixels)
     compression = _compression(picture)
     if compression in UNKNOWN_COMPRESSIONS:
         way = UNKNOWN_COMPRESSIONS[compression]
@@ -120,7 +125,7 @@ def decode(data: bytes, max_pixels: int) -> DecodedPicture | None:
     if area is None:
         raise ValueError("its active area is not within the picture")
     top, left, bottom, right = area
-    values = _stored_values(data, picture, max_pixels)[top:bottom, left:right]
+    values = _stored_values(data, picture)[top:bottom, left:right]
     bits = first_number(picture, BITS_PER_SAMPLE, BITS)
     is_float, (curves, _) = values.dtype.kind == "f", _curves(picture)
     if not is_float and not curves:
@@ -217,27 +222,34 @@ def _curves(picture: Exif) -> tuple[tuple[Curve, ...], bytes]:
     return split_leading_curves(picture.main[OPCODE_LIST_2].data) if OPCODE_LIST_2 in picture.main else ((), b"")
 
 
-def _refuse_missing_pixels(picture: Exif, length: int) -> None:
-    """Refuse files that end before their pixels do: LibRaw fills some with zeros, and develops others as noise."""
+def _pieces_of(picture: Exif) -> Pieces:
+    (H, W), is_tiled = stated_size(picture), TILE_OFFSETS in picture.main
     offsets = picture.numbers(picture.main.get(TILE_OFFSETS) or picture.main.get(STRIP_OFFSETS))
     counts = picture.numbers(picture.main.get(TILE_BYTE_COUNTS) or picture.main.get(STRIP_BYTE_COUNTS))
-    if _compression(picture) == UNCOMPRESSED and len(offsets) == 1 and TILE_OFFSETS not in picture.main:
-        samples, bits = first_number(picture, SAMPLES_PER_PIXEL, 1), first_number(picture, BITS_PER_SAMPLE, 1)
-        counts = (math.prod(stated_size(picture)) * samples * bits // 8,)  # some writers state another one
-    if not all(offsets) or not sum(counts):
+    samples, bits = first_number(picture, SAMPLES_PER_PIXEL, 1), first_number(picture, BITS_PER_SAMPLE, 1)
+    if _compression(picture) == UNCOMPRESSED and len(offsets) == 1 and not is_tiled:
+        counts = (H * W * samples * bits // 8,)  # some writers state another one
+    width, height = W, min(first_number(picture, ROWS_PER_STRIP, H), H)
+    if is_tiled:
+        width, height = first_number(picture, TILE_WIDTH, 0), first_number(picture, TILE_LENGTH, 0)
+    places = [(int(start), int(length)) for start, length in zip(offsets, counts, strict=False)]
+    needed = -(-W // width) * -(-H // height) if width and height else 0
+    return Pieces("tiles" if is_tiled else "strips", (width, height), samples, needed, places)
+
+
+def _refuse_missing_pixels(pieces: Pieces, length: int) -> None:
+    """Refuse files that end before their pixels do: LibRaw fills some with zeros, and develops others as noise."""
+    if not all(start for start, _ in pieces.places) or not sum(size for _, size in pieces.places):
         raise ValueError("it holds no pixels")
-    if any(offset + count > length for offset, count in zip(offsets, counts, strict=False)):
+    if any(start + size > length for start, size in pieces.places):
         raise ValueError("the file ends before its pixel data does")
 
 
-def _stored_values(data: bytes, picture: Exif, max_pixels: int) -> np.ndarray:
+def _stored_values(data: bytes, picture: Exif) -> np.ndarray:
     """(H, W) or (H, W, C), as numbers that black and white levels refer to; with masked borders."""
-    H, W = stated_size(picture)
-    refuse_too_large((W, H), max_pixels)
-    refuse_too_large((first_number(picture, TILE_WIDTH, 0), first_number(picture, TILE_LENGTH, 0)), max_pixels)
     with tifffile.TiffFile(BytesIO(data)) as file:
         page = _page(file)
-        if (page.imagelength, page.imagewidth) != (H, W):
+        if (page.imagelength, page.imagewidth) != stated_size(picture):
             raise ValueError("its directories contradict each other")
         values = page.asarray()
         if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and values.ndim == 3:

@@ -18,6 +18,7 @@ from av.video.stream import VideoStream
 
 from denoise_cli.errors import ClosedPipe, UnwritableFile, UsageError
 from denoise_cli.io.conversion import colours_in, converted
+from denoise_cli.io.passing import Passing
 from denoise_cli.io.pipes import PIPE, PipeWriter
 from denoise_cli.io.playlists import url
 from denoise_cli.io.video import Reader
@@ -244,13 +245,15 @@ class Writer:
         path: the file to write; `STDOUT` for standard output.
         clip: the source, whose pixel aspect ratio, clock and frame rate are kept.
         encoding: how to compress.
+        passing: other tracks, which standard output takes at once; None for none.
 
     Raises:
         UnwritableFile: the file cannot be written.
     """
 
-    def __init__(self, path: Path, clip: Reader, encoding: Encoding) -> None:
+    def __init__(self, path: Path, clip: Reader, encoding: Encoding, passing: Passing | None = None) -> None:
         self.path = path
+        self._passing = passing
         self._clip = clip
         self._encoding = encoding
         options = {"strict": "-1"} if encoding.encoder == RAW_ENCODER else timing_options(clip.time_base, encoding)
@@ -277,6 +280,7 @@ class Writer:
             try:
                 if self._stream is not None:
                     self._mux(self._stream.encode(None))
+                    self._pass_on()
             finally:
                 self._container.close()
 
@@ -296,6 +300,11 @@ class Writer:
         picture.pict_type = PictureType.NONE  # or the encoder would repeat the source's choice of key frames
         with write_errors(self.path):
             self._mux(self._stream.encode(picture))
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        if self._passing is not None:
+            self._passing.write()
 
     def _mux(self, packets: Iterable[Any]) -> None:
         for packet in packets:
@@ -303,8 +312,10 @@ class Writer:
                 self._container.mux(packet)
                 continue
             # `join` works out the decoding times. Those of encoders are wrong for fewer frames than x265's lookahead.
-            self._dts = packet.pts - DTS_LEAD if self._dts is None else self._dts + 1
-            packet.dts = self._dts
+            following = packet.pts - DTS_LEAD if self._dts is None else self._dts + 1
+            if self._passing is not None and packet.dts is not None:  # by which other tracks find their places
+                following = min(max(following, packet.dts), packet.pts)
+            self._dts = packet.dts = following
             self._container.mux(packet)
 
     def _begin(self, frame: Frame, picture: VideoFrame) -> VideoStream:
@@ -332,6 +343,8 @@ class Writer:
             stream.metadata["alpha_mode"] = "1"  # of VP8 and VP9 in Matroska
         if frame.display_matrix is not None and encoding.encoder != RAW_ENCODER:
             stream.set_display_matrix(frame.display_matrix)
+        if self._passing is not None:
+            self._passing.begin(self._container)
         try:
             with write_errors(self.path):
                 self._container.start_encoding()

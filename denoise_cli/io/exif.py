@@ -243,14 +243,15 @@ def _read(data: bytes, order: str, big: bool, start: int | None) -> Directory:
 
 def _serialise(directory: Directory, order: str, offset: int) -> bytes:
     """A directory that is the last of its chain, and the values that do not fit into it, for an even offset."""
-    entries, values = [], b""
+    entries, values, end = [], [], 0
     values_start = offset + 2 + 12 * len(directory) + 4
     for tag, value in sorted(directory.items()):
         place = value.data.ljust(4, b"\x00")
         if len(value.data) > 4:
-            start = values_start + len(values)
+            start = values_start + end
             place = struct.pack(order + "I", start)
-            values += value.data if value.place is None else moved(value.data, order, value.place, start)
-            values += b"\x00" * (len(value.data) % 2)
+            values.append(value.data if value.place is None else moved(value.data, order, value.place, start))
+            values.append(b"\x00" * (len(value.data) % 2))
+            end += len(values[-2]) + len(values[-1])
         entries.append(struct.pack(order + "HHI", tag, value.kind, value.count) + place)
-    return struct.pack(order + "H", len(entries)) + b"".join(entries) + b"\x00" * 4 + values
+    return struct.pack(order + "H", len(entries)) + b"".join(entries) + b"\x00" * 4 + b"".join(values)

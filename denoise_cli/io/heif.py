@@ -1,5 +1,7 @@
 """HEIF through libheif: read in the file's bit depth, written with 8 or 10 bits per value."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from io import BytesIO
 from types import ModuleType
 from typing import Any
@@ -8,7 +10,9 @@ import numpy as np
 
 from denoise_cli.io import auxiliary, c2pa, item_properties, mastering, pillow, uncompressed
 from denoise_cli.io.codecs import load_library
+from denoise_cli.io.decoding import REJECTIONS, UNNOTICED_DAMAGE
 from denoise_cli.io.exif import PREFIX, pack, parse
+from denoise_cli.io.heif_grid import refuse_too_large_inside
 from denoise_cli.io.heif_items import primary_item
 from denoise_cli.io.item_properties import PROFILES
 from denoise_cli.io.limits import refuse_too_large
@@ -51,6 +55,7 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         kind, item = primary_item(data)
         if kind in (UNCOMPRESSED, JPEG):
             return _without_libheif(data, kind, item, max_pixels)
+    refuse_too_large_inside(data, max_pixels)
     container = load("reading HEIF").open_heif(data, convert_hdr_to_8bit=False, hdr_to_16bit=False)
     if not len(container):
         raise ValueError("holds no picture that libheif can decode")
@@ -74,9 +79,32 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         dpi=dpi,
         mastering=mastering.of_boxes(properties),
     )
-    notes = auxiliary.notes_on(data, len(container)) + c2pa.notes_on(data, "heif")
+    others = [other for index, other in enumerate(container) if index != container.primary_index]
+    kept, damaged = _kept(others, max_pixels)
+    metadata = replace(metadata, pictures=kept)
+    repairs = (f"damaged and left out: {auxiliary.more_pictures(damaged)}",) if damaged else ()
+    left_out = len(others) - len(kept) - damaged
+    notes = auxiliary.notes_on(data, left_out) + repairs + c2pa.notes_on(data, "heif")
     depth = info["bit_depth"] if pixels.dtype == np.uint16 else None
-    return Photo(pixels, alpha, "heif", metadata, notes, depth=depth)
+    return Photo(pixels, alpha, "heif", metadata, notes, depth=depth, repairs=repairs)
+
+
+def _kept(pictures: Sequence[Any], max_pixels: int) -> tuple[tuple[Any, ...], int]:
+    """Those of a file's other pictures that can be written again, decoded; and how many are damaged."""
+    kept, damaged = [], 0
+    room = MAX_TILES // 2  # the rest is for the photo itself
+    for picture in pictures:
+        tiles = -(-picture.size[0] // SMALLEST_TILE) * -(-picture.size[1] // SMALLEST_TILE)
+        if picture.size[0] * picture.size[1] > max_pixels or tiles > room:
+            continue
+        try:
+            picture.load()
+        except (*REJECTIONS, *UNNOTICED_DAMAGE):
+            damaged += 1
+        else:
+            kept.append(picture)
+            room -= tiles
+    return tuple(kept), damaged
 
 
 def _without_libheif(data: bytes, kind: bytes, item: bytes, max_pixels: int) -> Photo:
@@ -132,6 +160,7 @@ def encode(photo: Photo, software: str, quality: int) -> bytes:
         exif=PREFIX + pack(exif_for_result(meta, software, W, H)),
         xmp=meta.xmp,
         tile_size=tile_side(W, H),
+        append_images=list(meta.pictures),
         **_numbers(meta),
     )
     return buffer.getvalue()

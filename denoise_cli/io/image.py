@@ -21,6 +21,7 @@ from denoise_cli.io import (
     avif,
     bmp,
     damage,
+    deep_jpeg,
     development,
     dng,
     exr,
@@ -34,6 +35,7 @@ from denoise_cli.io import (
     raw_formats,
     tiff,
 )
+from denoise_cli.io.auxiliary import more_pictures
 from denoise_cli.io.camera_exif import CR3
 from denoise_cli.io.cicp import CodePoints
 from denoise_cli.io.codecs import load_imagecodecs
@@ -41,7 +43,7 @@ from denoise_cli.io.companions import OTHER_PICTURE
 from denoise_cli.io.decoding import decoder_errors, one_line
 from denoise_cli.io.formats import FORMATS, TARGETS, WRITABLE, is_left_by_system, is_photo, kind_for, kind_named
 from denoise_cli.io.limits import MAX_PIXELS
-from denoise_cli.io.metadata import UPRIGHT, Metadata, reset_xmp
+from denoise_cli.io.metadata import UPRIGHT, Metadata, reset_xmp, within_limit
 from denoise_cli.io.photo import Photo
 from denoise_cli.io.profiles import COLOUR_SPACE, GREY, RGB, grey_to_srgb, is_srgb, numbers_of
 from denoise_cli.io.raw import RawFile
@@ -71,6 +73,7 @@ __all__ = [
     "read",
     "save",
     "to_srgb",
+    "type_held",
     "write",
 ]
 
@@ -144,6 +147,8 @@ def opened(source: Path, max_pixels: int = MAX_PIXELS, strict: bool = False) -> 
         raise UnreadableFile(name, "is empty")
     with decoder_errors(name):
         found = _decode(data, source.suffix.lower(), max_pixels, name)
+        if isinstance(found, Photo):
+            found = _with_metadata_within_limit(found)
     del data  # a large file need not stay in memory beside its pixels
     if isinstance(found, Photo):
         _refuse_repaired(name, found, strict)
@@ -157,9 +162,14 @@ def opened(source: Path, max_pixels: int = MAX_PIXELS, strict: bool = False) -> 
 
 def _read_page(name: str, decode: Callable[[], Photo], strict: bool) -> Photo:
     with decoder_errors(name):
-        page = decode()
+        page = _with_metadata_within_limit(decode())
     _refuse_repaired(name, page, strict)
     return page
+
+
+def _with_metadata_within_limit(photo: Photo) -> Photo:
+    metadata, notes = within_limit(photo.metadata)
+    return dataclasses.replace(photo, metadata=metadata, notes=photo.notes + notes) if notes else photo
 
 
 def _refuse_repaired(name: object, photo: Photo, strict: bool) -> None:
@@ -257,16 +267,20 @@ def check(target: Path, photo: Photo, kind: str) -> None:
     """
     with encoder_errors(target, kind):
         _refuse_unheld(photo, kind)
-    check_library(kind)
+    check_library(kind, 8 * type_held(photo, kind).itemsize)
 
 
-def check_library(kind: str) -> None:
+def check_library(kind: str, bits: int = 16) -> None:
     """Check that the library that writes a format, a name from `TARGETS`, is installed.
+
+    Args:
+        kind: the format.
+        bits: of each value; PNG of 8 bits is written without a library.
 
     Raises:
         MissingDependency: it is not.
     """
-    if kind in NEEDED:
+    if kind in NEEDED and (kind, bits) != ("png", 8):
         NEEDED[kind]()
 
 
@@ -308,8 +322,12 @@ def losses(meta: Metadata, kind: str, said: Sequence[str] = ()) -> tuple[str, ..
     lost = [] if carried else sorted(claims_of(meta.xmp).what | set(meta.companions.what if meta.companions else ()))
     if kind in BARE_ENCODERS:
         lost += [name for name, value in (("EXIF", meta.exif), ("XMP", meta.xmp)) if value]
+    if meta.pictures and kind != "heif":
+        lost.append(more_pictures(len(meta.pictures)))
     if meta.mastering is not None:
         lost += meta.mastering.lost_in(kind)
+    if kind != "png" and not FORMATS[kind].profile and meta.icc is None and meta.profile(is_grey=False):
+        lost.append("colours of their own (gAMA, cHRM)")
     if meta.iptc and kind not in HOLD_IPTC:
         lost.append("IPTC")
     if kind == "jpeg" and meta.xmp and not pillow.xmp_fits_jpeg(meta.xmp):
@@ -321,6 +339,8 @@ def losses(meta: Metadata, kind: str, said: Sequence[str] = ()) -> tuple[str, ..
     notes: tuple[str, ...] = (_printable(f"not carried over to {kind}: {', '.join(lost)}"),) if lost else ()
     if carried and OTHER_PICTURE in carried.what:
         notes += ("second picture carried over as it is",)
+    if meta.pictures and kind == "heif":
+        notes += (f"{more_pictures(len(meta.pictures))} carried over, not denoised but compressed again",)
     return notes
 
 
@@ -334,8 +354,6 @@ def conversions(photo: Photo, kind: str) -> tuple[str, ...]:
     if photo.lab is not None and kind != "tiff":
         return ("Lab becomes sRGB, and colours outside of that are clipped: .tif keeps them",)
     notes: tuple[str, ...] = ()
-    if kind == photo.kind == "jpeg" and photo.bits > 8:
-        notes += ("12 bits per value become 8: .tif and .png keep them",)
     meta = _with_colours_held(photo, kind)
     is_grey = photo.pixels.shape[2] == 1
     if meta.icc is not None and is_grey and _is_for_rgb(meta.icc):
@@ -409,7 +427,7 @@ def _refuse_unheld(photo: Photo, kind: str) -> None:
     meta = _with_colours_held(photo, kind)  # raises if it is HDR
     if max(photo.pixels.shape) > known.longest:
         raise ValueError(f"it holds at most {known.longest} pixels in a row or a column: choose .png or .tif")
-    dtype = _type_held(photo, kind)
+    dtype = type_held(photo, kind)
     if photo.alpha is not None and not known.alpha and (convert(photo.alpha, dtype) < white_value(dtype)).any():
         raise ValueError("it cannot hold transparency: choose .png, .tif, .webp, .avif, .heic or .jxl")
     is_from_exr = kind == "exr" and meta.exr is not None  # which has said its colours
@@ -421,8 +439,10 @@ def _refuse_unheld(photo: Photo, kind: str) -> None:
         grey_to_srgb(meta.icc)  # raises if the profile is damaged
 
 
-def _type_held(photo: Photo, kind: str) -> np.dtype[Any]:
+def type_held(photo: Photo, kind: str) -> np.dtype[Any]:
     """The type of a photo's pixels in a format: its own, or the format's largest."""
+    if kind == photo.kind == "jpeg" and photo.depth == deep_jpeg.BITS:
+        return photo.pixels.dtype
     depths, own = FORMATS[kind].depths, photo.pixels.dtype.itemsize * 8  # of Lab, more than its file has
     depth = min((bits for bits in depths if bits >= own), default=max(depths))
     return np.dtype({8: np.uint8, 16: np.uint16, 32: np.float32}[depth])
@@ -433,7 +453,7 @@ def _as_held(photo: Photo, kind: str) -> Photo:
     _refuse_unheld(photo, kind)
     if photo.lab is not None and kind != "tiff":
         photo = without_lab(photo, photo.lab)
-    known, dtype = FORMATS[kind], _type_held(photo, kind)
+    known, dtype = FORMATS[kind], type_held(photo, kind)
     alpha = None if photo.alpha is None or not known.alpha else convert(photo.alpha, dtype)
     pixels, meta = convert(photo.pixels, dtype), _with_colours_held(photo, kind)
     is_for_rgb = meta.icc is not None and _is_for_rgb(meta.icc)
@@ -469,6 +489,8 @@ def _with_colours_held(photo: Photo, kind: str) -> Metadata:
                 raise ValueError(f"it cannot hold HDR ({meta.cicp.name}): choose one of {', '.join(able)}")
             icc = meta.cicp.profile(is_grey)
         meta = dataclasses.replace(meta, cicp=None, icc=icc)
+    elif kind != "png" and (FORMATS[kind].profile or meta.transfer is not None) and not photo.is_bilevel:
+        meta = dataclasses.replace(meta, icc=meta.profile(is_grey))
     if is_grey and meta.icc is not None and _is_for_rgb(meta.icc):
         # Black and white are the same in every profile, and numbers are stronger than one.
         is_needless = photo.is_bilevel or meta.cicp is not None or is_srgb(meta.icc, neutral=True)

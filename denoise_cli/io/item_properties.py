@@ -35,6 +35,17 @@ def properties_of(data: bytes) -> list[Property]:
         raise ValueError("its list of properties is damaged") from error
 
 
+def all_properties_of(data: bytes) -> list[Property]:
+    """The properties of all items in a file; empty if the file has no list of them.
+
+    Raises:
+        ValueError: the list is damaged; with a message for the user.
+    """
+    meta = next((contents for name, contents in boxes_of(data) if name == b"meta"), b"")
+    properties = dict(boxes_of(meta[4:])).get(b"iprp", b"")
+    return [each for name, contents in boxes_of(properties) if name == b"ipco" for each in boxes_of(contents)]
+
+
 def is_monochrome(properties: list[Property]) -> bool:
     """Whether a picture with these properties has a single channel, apart from transparency."""
     return any(name == b"pixi" and contents[4:5] == b"\x01" for name, contents in properties)

@@ -6,6 +6,7 @@ bits, and would not return the profile. So the boxes around the codestream are r
 Source: ISO/IEC 15444-1, annexes A and I; Adobe, "XMP Specification" part 3 (2016), section 1.1.4.
 """
 
+import math
 import os
 import struct
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ EXIF_UUID = b"JpgTiffExif->JP2"
 XMP_UUID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 IPTC_UUID = bytes.fromhex("33c7a4d2b81d4723a0baf1a3e097ad38")
 MAX_CHANNELS = 5  # more are refused before they are decoded
+# The decoder takes 6 kB for each tile before it decodes anything. More tiles are refused if they are smaller.
+MOST_TILES, SMALL_TILE = 1024, 4096
 # Colour spaces by number, of a box whose first byte is `BY_NUMBER`.
 BY_NUMBER = 1
 BY_PROFILE = (2, 3)
@@ -59,10 +62,11 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         ValueError: the picture is too large or of an unsupported kind; with a message for the user.
         RuntimeError and others: the file is damaged.
     """
-    boxes = list(boxes_of(data)) if data.startswith(SIGNATURE) else [(b"jp2c", data)]
-    codestream = next((contents for name, contents in boxes if name == b"jp2c"), b"")
-    size = _size_of(codestream)
+    boxes = _boxes_of(data)
+    codestream = _codestream_in(boxes)
+    size = size_of(codestream)
     refuse_too_large((size.width, size.height), max_pixels)
+    refuse_many_tiles(size)
     if size.channels > MAX_CHANNELS:
         raise ValueError(f"{size.channels} channels: only grey or RGB, with or without alpha, are read")
     header = next((list(boxes_of(contents)) for name, contents in boxes if name == b"jp2h"), [])
@@ -113,23 +117,61 @@ def encode(photo: Photo, software: str, quality: int) -> bytes:
 
 
 @dataclass(frozen=True)
-class _Size:
-    """What a codestream says first."""
+class Size:
+    """What a codestream says first: width and height in pixels, values of each pixel and their bits, and tiles."""
 
     width: int
     height: int
     channels: int
     bits: int
     is_signed: bool
+    tiles: int
 
 
-def _size_of(codestream: bytes) -> _Size:
+def codestream_of(data: bytes) -> bytes:
+    """The codestream of a file; empty if it has none.
+
+    Raises:
+        ValueError: its boxes are damaged.
+    """
+    return _codestream_in(_boxes_of(data))
+
+
+def size_of(codestream: bytes) -> Size:
+    """What a codestream says first.
+
+    Raises:
+        ValueError: it is no codestream.
+        struct.error, IndexError: it ends too soon.
+    """
     if not codestream.startswith(CODESTREAM):
         raise ValueError("holds no JPEG 2000 codestream")
-    right, bottom, left, top = struct.unpack_from(">4I", codestream, 8)
+    right, bottom, left, top, across, down, from_left, from_top = struct.unpack_from(">8I", codestream, 8)
     (channels,) = struct.unpack_from(">H", codestream, 40)
     depth = codestream[42]
-    return _Size(max(right - left, 0), max(bottom - top, 0), channels, (depth & 127) + 1, bool(depth & 128))
+    if not across * down:
+        raise ValueError("tiles without pixels: it is damaged")
+    tiles = math.ceil(max(right - from_left, 0) / across) * math.ceil(max(bottom - from_top, 0) / down)
+    width, height = max(right - left, 0), max(bottom - top, 0)
+    return Size(width, height, channels, (depth & 127) + 1, bool(depth & 128), tiles)
+
+
+def refuse_many_tiles(size: Size) -> None:
+    """Refuse a picture whose tiles would take far more memory than its pixels.
+
+    Raises:
+        ValueError: with a message for the user.
+    """
+    if size.tiles > max(MOST_TILES, size.width * size.height // SMALL_TILE):
+        raise ValueError(f"{size.tiles} tiles in {size.width} x {size.height} pixels: it is damaged")
+
+
+def _boxes_of(data: bytes) -> list[tuple[bytes, bytes]]:
+    return list(boxes_of(data)) if data.startswith(SIGNATURE) else [(b"jp2c", data)]
+
+
+def _codestream_in(boxes: list[tuple[bytes, bytes]]) -> bytes:
+    return next((contents for name, contents in boxes if name == b"jp2c"), b"")
 
 
 def _colours(header: list[tuple[bytes, bytes]]) -> tuple[int | None, bytes | None]:

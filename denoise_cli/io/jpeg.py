@@ -53,6 +53,19 @@ def picture_end(data: bytes) -> int:
     return next((place for marker, place, _ in _marked(data) if marker == END_OF_IMAGE), len(data))
 
 
+def rejoined(data: bytes) -> tuple[bytes, bytes]:
+    """A JPEG without what stands between the segments before its pixels and belongs to none of them; and this."""
+    at, parts, stray = len(START), [START], b""
+    for marker, place, stop in _marked(data):
+        begin = place - 2 if marker == END_OF_IMAGE else place - 4
+        stray += data[at:begin]
+        if marker in (START_OF_SCAN, END_OF_IMAGE) or stop > len(data):
+            return b"".join([*parts, data[begin:]]), stray
+        parts.append(packed(marker, data[place:stop]))
+        at = stop
+    return data, b""  # it has no pixels
+
+
 def packed(marker: int, body: bytes) -> bytes:
     """The bytes of a segment.
 

@@ -44,7 +44,7 @@ from denoise_cli.io.jxl_header import (
     with_colours,
 )
 from denoise_cli.io.jxl_light import DCI_GAMMA, PEAKS, light_of
-from denoise_cli.io.limits import refuse_too_large
+from denoise_cli.io.limits import MAX_METADATA, refuse_too_large
 from denoise_cli.io.mastering import Mastering
 from denoise_cli.io.metadata import Metadata, dpi_of, exif_for_result, split_orientation
 from denoise_cli.io.photo import Photo, from_16_bits, scale_to_16_bits, split_alpha, unpremultiply
@@ -52,7 +52,6 @@ from denoise_cli.io.profiles import BT709_CURVE, icc_profile, is_srgb
 
 CONTAINER = b"\x00\x00\x00\x0cJXL \r\n\x87\n"
 FILE_TYPE = box(b"ftyp", b"jxl \x00\x00\x00\x00jxl ")
-MAX_METADATA = 2**24  # bytes that a compressed box may hold
 MAX_EXTRA = 8  # channels besides the colours; more are refused before they are decoded
 LOSSLESS = 100  # as a quality
 # White and primaries by code points, and the transfer functions that both kinds of numbers have.
@@ -156,6 +155,20 @@ def encode(photo: Photo, software: str, quality: int) -> bytes:
         parts.append(box(b"xml ", meta.xmp))
     codestream = with_colours(codestream, colours, C == 1, _tone_mapping(meta), stated)
     return b"".join([CONTAINER, FILE_TYPE, *parts, box(b"jxlc", codestream)])
+
+
+def metadata_of(data: bytes) -> Metadata:
+    """EXIF and XMP of a file, and the profile of its pixels as decoders return them.
+
+    Raises:
+        ValueError: the file is damaged.
+        RuntimeError: what is compressed of it is.
+    """
+    boxes = _boxes_of(data)
+    header = read_header(_joined(boxes))
+    exif, xmp = _metadata_of(boxes)
+    _, packed = split_orientation(parse(exif or b""))
+    return Metadata(exif=packed, xmp=xmp, icc=None if header.is_xyb else header.profile)
 
 
 def codestream_of(data: bytes) -> bytes:

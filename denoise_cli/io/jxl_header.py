@@ -86,7 +86,7 @@ class Header:
     Attributes:
         size: width and height, pixels, as stored: before the picture is turned upright.
         orientation: 1 to 8 as in EXIF.
-        is_animation: whether it has frames with a duration.
+        plays: how often its frames are shown, 0 for ever; None if it is no animation.
         bits: per value.
         is_float: whether the values are in floating point.
         extra: the channels besides the colours.
@@ -100,7 +100,7 @@ class Header:
     size: tuple[int, int]
     places: Places
     orientation: int = 1
-    is_animation: bool = False
+    plays: int | None = None
     bits: int = 8
     is_float: bool = False
     extra: tuple[ExtraChannel, ...] = ()
@@ -108,6 +108,11 @@ class Header:
     colours: Colours | None = field(default_factory=Colours)
     profile: bytes | None = None
     tone_mapping: int | None = None
+
+    @property
+    def is_animation(self) -> bool:
+        """Whether there are frames with a duration."""
+        return self.plays is not None
 
 
 def read_header(codestream: bytes) -> Header:
@@ -126,15 +131,15 @@ def read_header(codestream: bytes) -> Header:
         _skip_transform(reader, is_xyb=True)
         end = reader.position
         return Header(size, Places(size_end, None, colours_end, end, -(-end // 8)))
-    orientation, is_animation = 1, False
+    orientation, plays = 1, None
     if has_extra_fields := reader.flag():
         orientation = 1 + reader.bits(3)
         if reader.flag():
             _size(reader)  # to be displayed in
         if reader.flag():
             _skip_preview_size(reader)
-        if is_animation := reader.flag():
-            _skip_animation(reader)
+        if reader.flag():
+            plays = _plays(reader)
     depth_start = reader.position
     is_float, bits = _bit_depth(reader)
     depth_end = reader.position
@@ -154,9 +159,18 @@ def read_header(codestream: bytes) -> Header:
     places = Places(
         size_end, colours_start, colours_end, metadata_end, frames_start, has_extra_fields, depth_start, depth_end
     )
-    return Header(
-        size, places, orientation, is_animation, bits, is_float, extra, is_xyb, colours, profile, tone_mapping
-    )
+    return Header(size, places, orientation, plays, bits, is_float, extra, is_xyb, colours, profile, tone_mapping)
+
+
+def size_in(codestream: bytes) -> tuple[int, int]:
+    """Width and height, the first thing that a codestream says.
+
+    Raises:
+        ValueError: it is damaged, or no codestream.
+    """
+    if codestream[:2] != CODESTREAM:
+        raise ValueError("not a JPEG XL codestream")
+    return _size(BitReader(codestream, 16))
 
 
 def is_lossless(codestream: bytes) -> bool:
@@ -277,11 +291,13 @@ def _skip_preview_size(reader: BitReader) -> None:
         reader.choice(sides)
 
 
-def _skip_animation(reader: BitReader) -> None:
+def _plays(reader: BitReader) -> int:
+    """How often an animation is shown; 0 for ever."""
     reader.choice(((100, 0), (1000, 0), (1, 10), (1, 30)))
     reader.choice(((1, 0), (1001, 0), (1, 8), (1, 10)))
-    reader.choice(((0, 0), (0, 3), (0, 16), (0, 32)))
+    plays = reader.choice(((0, 0), (0, 3), (0, 16), (0, 32)))
     reader.flag()
+    return plays
 
 
 def _bit_depth(reader: BitReader) -> tuple[bool, int]:

@@ -1,6 +1,7 @@
-"""The largest photo that is decoded."""
+"""The largest photo that is decoded, and the most metadata that is kept."""
 
 MAX_PIXELS = 200_000_000
+MAX_METADATA = 2**24  # bytes of each kind: EXIF, XMP, IPTC, a colour profile, texts
 
 
 def refuse_too_large(size: tuple[int, int], max_pixels: int) -> None:

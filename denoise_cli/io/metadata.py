@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags
 
-from denoise_cli.imaging.transfer import CURVES
+from denoise_cli.imaging.transfer import CURVES, LINEAR
 from denoise_cli.io.cicp import TRANSFERS, CodePoints
 from denoise_cli.io.companions import Companions
 from denoise_cli.io.exif import Exif, pack, parse
+from denoise_cli.io.limits import MAX_METADATA
 from denoise_cli.io.mastering import Mastering
-from denoise_cli.io.profiles import transfer_of
+from denoise_cli.io.profiles import profile_of_gamma, transfer_of
 
 ORIENTATION = ExifTags.Base.Orientation.value
 SOFTWARE = ExifTags.Base.Software.value
@@ -25,7 +26,9 @@ RESOLUTION_UNIT = ExifTags.Base.ResolutionUnit.value
 XMP_TAG = 700
 IPTC_TAG = 33723
 COMMENT = "Comment"
+NEARLY_LINEAR = 0.01  # of an exponent
 UPRIGHT = 1
+ALLOWED = f"more than the {MAX_METADATA / 1e6:.1f} MB that are allowed"
 UNITS_PER_INCH = {2: 1.0, 3: 2.54}  # by value of `RESOLUTION_UNIT`
 
 # Tags in the first directory of a TIFF or RAW file that describe the picture rather than the layout of the file.
@@ -54,11 +57,13 @@ class Metadata:
         iptc: IPTC-IIM records.
         dpi: pixels per inch, horizontal and vertical.
         gamma: a PNG's gAMA value, if the file has no colour profile.
+        chromaticities: a PNG's cHRM, if it has no profile: x and y of white, red, green and blue.
         texts: comments of a JPEG and texts of a PNG, each with its keyword; a JPEG's have the keyword `COMMENT`.
         chunks: those of a PNG that stay as they are in a PNG, one behind the other, with those of `texts`.
         companions: what a JPEG carries beside its picture.
         exr: attributes in an OpenEXR file's header, by name.
         mastering: what an HDR file says about its display and its light.
+        pictures: the others of a HEIF file that can be shown by themselves, decoded, as pillow-heif holds them.
     """
 
     exif: bytes | None = None
@@ -68,11 +73,13 @@ class Metadata:
     iptc: bytes | None = None
     dpi: tuple[float, float] | None = None
     gamma: float | None = None
+    chromaticities: tuple[float, ...] | None = None
     texts: tuple[tuple[str, str], ...] = ()
     chunks: bytes = b""
     companions: Companions | None = None
     exr: dict[str, Any] | None = None
     mastering: Mastering | None = None
+    pictures: tuple[Any, ...] = ()
 
     @property
     def transfer(self) -> int | None:
@@ -82,7 +89,13 @@ class Metadata:
         if self.icc is not None:
             found = transfer_of(self.icc)
             return found if found in CURVES else None
-        return None
+        return LINEAR if self.gamma is not None and abs(self.gamma - 1) < NEARLY_LINEAR else None
+
+    def profile(self, is_grey: bool) -> bytes | None:
+        """The colour profile, or the one that says the same as gAMA and cHRM; None if there is neither."""
+        if self.icc is not None or self.cicp is not None:
+            return self.icc
+        return profile_of_gamma(self.gamma, self.chromaticities, is_grey)
 
     @property
     def encoding(self) -> str | None:
@@ -95,6 +108,34 @@ class Metadata:
     def orientation(self) -> int:
         """That a JPEG stores its picture in, 1 to 8: something else in the file may lie over the picture."""
         return UPRIGHT if self.companions is None else self.companions.orientation
+
+
+def within_limit(meta: Metadata) -> tuple[Metadata, tuple[str, ...]]:
+    """Metadata of which nothing exceeds `MAX_METADATA`, and what the user should hear of the rest, which is left out.
+
+    What a JPEG carries beside its picture, such as the clip of a motion photo, is no metadata, and has no limit.
+
+    Raises:
+        ValueError: the colour profile does, without which the colours would be wrong; with a message for the user.
+    """
+    if meta.icc is not None and len(meta.icc) > MAX_METADATA:
+        raise ValueError(f"a colour profile of {_megabytes(len(meta.icc))}, {ALLOWED}: convert it to sRGB first")
+    sizes = {
+        "EXIF": len(meta.exif or b""),
+        "XMP": len(meta.xmp or b""),
+        "IPTC": len(meta.iptc or b""),
+        "texts": max(sum(len(keyword) + len(text) for keyword, text in meta.texts), len(meta.chunks)),
+    }
+    too_large = {name: size for name, size in sizes.items() if size > MAX_METADATA}
+    notes = tuple(f"left out: {name} of {_megabytes(size)}, {ALLOWED}" for name, size in too_large.items())
+    kept: dict[str, Any] = {name: None for name in ("exif", "xmp", "iptc") if name.upper() in too_large}
+    if "texts" in too_large:
+        kept |= {"texts": (), "chunks": b""}
+    return replace(meta, **kept), notes
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"
 
 
 def split_orientation(exif: Exif, xmp: bytes | None = None) -> tuple[int, bytes | None]:

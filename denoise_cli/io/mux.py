@@ -1,9 +1,9 @@
 """Joins the encoded segments of a clip, and puts the result in the place of the noisy video among all other streams."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -18,9 +18,10 @@ from denoise_cli.io.data_tracks import add_tracks
 from denoise_cli.io.encode import Encoding, timing_options, write_errors
 from denoise_cli.io.playlists import url
 from denoise_cli.io.program import run_ffmpeg
-from denoise_cli.io.video import ALPHA_DECODERS, Reader, read_errors
+from denoise_cli.io.video import ALPHA_DECODERS, TIMECODE, Reader, read_errors
 from denoise_cli.io.video_frame import has_alpha
 
+OTHERS = "others"  # the file beside a result in the making with the tracks that came through standard input
 LIMITED_RANGE = 1  # FFmpeg's AVCOL_RANGE_MPEG
 # Encoders only mark full range in their streams. These filters mark limited range, if the source does.
 RANGE_FILTERS = {"libx264": "h264_metadata", "libx265": "hevc_metadata"}
@@ -40,11 +41,13 @@ class Tracks:
         copied: FFmpeg's numbers of those that FFmpeg copies packet by packet, and of the denoised one, in their order.
         added: of those that `data_tracks` copies.
         notes: a line for each track that is lost or changed.
+        converted: of those in `copied`, the subtitles that FFmpeg encodes anew, and its names of the encoders.
     """
 
     copied: tuple[int, ...]
     added: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
+    converted: Mapping[int, str] = field(default_factory=dict)
 
 
 def count_frames(segment: Path) -> int:
@@ -121,11 +124,22 @@ def assemble(
     """
     start, origin = float(clip.first_frame_time), float(clip.origin)
     retimed, others = _to_retime(clip, tracks), target.with_name("retimed")
-    begin = _retime(clip, retimed, others, encoding, seconds) if retimed else 0.0
+    held = encoding
+    if set(retimed) & set(tracks.converted):  # which are in a format of the source's container until they are converted
+        held = replace(encoding, container="mov" if clip.is_mp4 else "matroska")
+    begin = _retime(clip, retimed, others, held, seconds) if retimed else 0.0
     # The source's clock is kept, unless frames were skipped: then times count from the first one that was not.
     command = [*([] if start else ["-copyts"]), "-i", url(video)]
     if clip.pipe is not None:  # of which nothing is left to copy
-        command += ["-map", "0:v:0", "-c", "copy", *_stated(clip), *_video_options(clip, encoding, 0, last)]
+        passed = target.with_name(OTHERS)
+        command = ["-copyts", "-i", url(video), *(["-i", url(passed)] if passed.exists() else []), "-map", "0:v:0"]
+        command += [
+            *(["-map", "1"] if passed.exists() else []),
+            "-c",
+            "copy",
+            *_stated(clip),
+            *_video_options(clip, encoding, 0, last),
+        ]
         _run([*command, *_container_options(clip, encoding), "-f", encoding.container, url(target)], target)
         return
     command += ["-ss", f"{start:.6f}"] if start else ["-itsoffset", f"{-origin:.6f}"] if origin else []
@@ -143,6 +157,7 @@ def assemble(
             source = f"2:{retimed.index(index)}"
             command += [f"-disposition:{place}", clip.disposition(index)]
         command += ["-map", source, f"-map_metadata:s:{place}", f"1:s:{index}"]
+        command += [f"-c:{place}", tracks.converted[index]] if index in tracks.converted else []
     for place, index in enumerate(attached, start=len(mapped)):
         command += _attachment(clip, index, place, target.with_name(f"cover{index}"))
     command += ["-copypriorss", "0", "-avoid_negative_ts", "disabled"] if start else []
@@ -214,6 +229,8 @@ def _retime(clip: Reader, indices: Sequence[int], target: Path, encoding: Encodi
                 if packet.pts is None or packet.dts is None or not packet.size:
                     continue
                 clocks[index].move(packet)
+                if clocks[index].is_beyond:
+                    continue
                 tick = packet.time_base
                 shift, length = round(clip.origin / tick), packet.duration or 0
                 packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
@@ -236,6 +253,10 @@ def _video_options(clip: Reader, encoding: Encoding, place: int, last: int) -> l
     keys = clip.stream.metadata
     stale = [key for key in keys if key.upper().partition("-")[0] in STALE_TAGS or key.startswith("_STATISTICS")]
     options += [word for key in stale for word in (f"-metadata:s:{place}", f"{key}=")]
+    if clip.first_frame_time and clip.timecode:
+        for option, tags in ((f"-metadata:s:{place}", clip.stream.metadata), ("-metadata", clip.metadata)):
+            for key in (key for key in tags if key.lower() == TIMECODE):
+                options += [option, f"{key}={clip.timecode}"]
     if encoding.encoder in ALPHA_DECODERS.values():
         alpha = has_alpha(av.VideoFormat(encoding.pixel_format, 16, 16))
         options += [f"-metadata:s:{place}", f"alpha_mode={int(alpha) or ''}"]

@@ -7,10 +7,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from denoise_cli.imaging.black import DARKEST, unlit_areas
 from denoise_cli.imaging.dither import dithered
 from denoise_cli.imaging.lab import LabEncoding
 from denoise_cli.imaging.pixels import Pixels, convert, from_float, strips, to_float
-from denoise_cli.imaging.transfer import CURVES, linear_to_srgb, srgb_to_linear
+from denoise_cli.imaging.transfer import CURVES, HLG, PQ, linear_to_srgb, srgb_to_linear
 from denoise_cli.io.jpeg_compression import JpegCompression
 from denoise_cli.io.metadata import Metadata, apply_orientation
 
@@ -98,6 +99,9 @@ class Photo:
     def from_srgb(self, encoded: Pixels, dither: bool = False) -> Pixels:
         """Pixels in the photo's own type and encoding from those that `as_srgb` would return for them.
 
+        PQ and HLG stretch the light near black so much that a change of which nothing can be seen in sRGB's encoding
+        makes black bars glow: areas that are as dark as a display can be stay as they are.
+
         Args:
             encoded: (H, W, C), changed.
             dither: whether 8 bits are rounded with noise, see `imaging.dither`.
@@ -113,6 +117,10 @@ class Photo:
                 pixels[rows] = dithered(values, self.pixels[rows], rows.start)
             else:
                 pixels[rows] = from_float(values, pixels.dtype)
+        if transfer in (PQ, HLG):
+            darkest = from_float(from_light(np.array([DARKEST])).astype(np.float32), pixels.dtype)
+            stays = unlit_areas(np.asarray((self.pixels <= darkest).all(axis=2)))
+            pixels[stays] = self.pixels[stays]
         return pixels
 
     @property

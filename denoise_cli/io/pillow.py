@@ -7,19 +7,36 @@ from io import BytesIO
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, PngImagePlugin
 
 from denoise_cli.imaging.pixels import inverted, strips
 from denoise_cli.imaging.transfer import LINEAR
-from denoise_cli.io import auxiliary, avif_repair, c2pa, companions, item_properties, mastering, photoshop, png
+from denoise_cli.io import (
+    auxiliary,
+    avif_repair,
+    c2pa,
+    companions,
+    deep_jpeg,
+    item_properties,
+    mastering,
+    photoshop,
+    png,
+)
 from denoise_cli.io.cicp import SRGB_PRIMARIES, CodePoints
 from denoise_cli.io.codecs import load_imagecodecs
 from denoise_cli.io.companions import Companions
 from denoise_cli.io.exif import MAKER_NOTE, PREFIX, pack, parse
-from denoise_cli.io.jpeg import APP13, COMMENT_MARKER, END, FRAMES, MAX_SEGMENT, START, packed, picture_end, segments_of
+from denoise_cli.io.jpeg import (
+    APP13,
+    COMMENT_MARKER,
+    MAX_SEGMENT,
+    START,
+    packed,
+    rejoined,
+)
 from denoise_cli.io.jpeg_compression import JpegCompression, compression_of
 from denoise_cli.io.jpeg_damage import repaired
-from denoise_cli.io.limits import refuse_too_large
+from denoise_cli.io.limits import MAX_METADATA, refuse_too_large
 from denoise_cli.io.mastering import Mastering
 from denoise_cli.io.metadata import (
     COMMENT,
@@ -33,6 +50,7 @@ from denoise_cli.io.metadata import (
 )
 from denoise_cli.io.photo import Photo, scale_to_16_bits, split_alpha
 from denoise_cli.io.png import KEYWORDS_WRITTEN_ANEW, kept_chunks
+from denoise_cli.io.profiles import are_of_srgb
 from denoise_cli.io.xmp import XMP_PREFIX
 
 READERS = ["JPEG", "PNG", "WEBP", "AVIF", "BMP", "GIF"]
@@ -41,8 +59,8 @@ FIRST_FRAME_IS_THE_PHOTO = {"MPO"}  # a JPEG followed by a preview or by a stere
 CMYK = "CMYK"
 
 DEFAULT_QUALITY = 95
-NEARLY = 0.01  # of an exponent
-DEEP_JPEG_BITS = 12
+PADDING = b"\x00\xff"  # that harmlessly stands between segments
+STRAY_BYTES = "a part of its header is damaged and is left out: try another copy of it"
 BYTES_PER_VALUE = 2  # of a JPEG, at most: white noise of the best quality takes 1.4
 
 Compression = JpegCompression | Literal["lossless"] | None
@@ -60,7 +78,11 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         ValueError: the picture is too large or of an unsupported kind; with a message for the user.
         OSError and others: the file is damaged.
     """
-    photo, orientation, repairs = _decoded(data, max_pixels)
+    # Pillow does not skip all stray bytes, and the search for damage in pixels ends at them.
+    joined, stray = rejoined(data) if data.startswith(START) else (data, b"")
+    photo, orientation, repairs = _decoded(joined if stray else data, max_pixels)
+    if stray.strip(PADDING):
+        repairs = (STRAY_BYTES, *repairs)
     kind, metadata, compression = photo.kind, photo.metadata, photo.compression
     notes = c2pa.notes_on(data, kind) + (auxiliary.notes_on(data) if kind == "avif" else ())
     if kind == "jpeg":
@@ -76,17 +98,17 @@ def decode(data: bytes, max_pixels: int) -> Photo:
 def _decoded(data: bytes, max_pixels: int) -> tuple[Photo, int, tuple[str, ...]]:
     """A photo as its file stores it, its orientation, 1 to 8, and what was repaired in it."""
     Image.init()  # registers the readers that are not imported by default
-    deep = _deep_sample_precision(data)
+    deep = deep_jpeg.sample_precision(data)
     # Pillow does not open such a JPEG at all, but knows its metadata and its size if it is told that it has 8 bits.
     opened = data if deep is None else data[:deep] + bytes([8]) + data[deep + 1 :]
-    with _without_pillow_limit(), Image.open(BytesIO(opened), formats=READERS) as picture:
+    with _without_pillow_limits(), Image.open(BytesIO(opened), formats=READERS) as picture:
         refuse_too_large(picture.size, max_pixels)
         frames = getattr(picture, "n_frames", 1)
         if frames > 1 and picture.format not in FIRST_FRAME_IS_THE_PHOTO:
             raise ValueError(f"an animation of {frames} frames: use denoise video")
         kind = KINDS[picture.format or ""]
         colours = _colours_of(data, kind)
-        values = _deep_values(data, kind) if deep is None else _deep_jpeg_values(data)
+        values = _deep_values(data, kind) if deep is None else deep_jpeg.decode(data)
         if values is None:
             values = _pixel_values(picture)
         elif deep is None:
@@ -97,8 +119,9 @@ def _decoded(data: bytes, max_pixels: int) -> tuple[Photo, int, tuple[str, ...]]
         metadata = replace(metadata, texts=tuple(_texts(picture, kind)), chunks=chunks)
         repairs: tuple[str, ...] = ()
         compression: Compression = "lossless" if kind == "webp" and _is_lossless_webp(data) else None
-        if kind == "jpeg" and deep is None:
+        if kind == "jpeg":
             compression = compression_of(picture)
+        if kind == "jpeg" and deep is None:
             repairs = repaired(data, picture.mode)
         is_cmyk, is_bilevel = picture.mode == CMYK, picture.mode == "1" and values.shape[2] == 1
     if is_cmyk:
@@ -111,7 +134,7 @@ def _decoded(data: bytes, max_pixels: int) -> tuple[Photo, int, tuple[str, ...]]
     pixels, alpha = split_alpha(values)
     if kind == "avif" and item_properties.is_monochrome(properties):
         pixels = pixels[..., :1]  # Pillow reads it as RGB if there is transparency
-    depth = None if deep is None else DEEP_JPEG_BITS
+    depth = None if deep is None else deep_jpeg.BITS
     if kind == "avif" and pixels.dtype == np.uint16:
         depth = avif_bits(data)
     photo = Photo(pixels, alpha, kind, metadata, compression=compression, depth=depth, is_bilevel=is_bilevel)
@@ -119,7 +142,7 @@ def _decoded(data: bytes, max_pixels: int) -> tuple[Photo, int, tuple[str, ...]]
 
 
 def encode(photo: Photo, kind: str, software: str, quality: int | None) -> bytes:
-    """The bytes of a file with 8 bits per value.
+    """The bytes of a file with 8 bits per value, or of a JPEG with 12 if the photo has more than 8.
 
     Args:
         photo: what to write; its `compression` is that of the format to write.
@@ -133,14 +156,11 @@ def encode(photo: Photo, kind: str, software: str, quality: int | None) -> bytes
     values = photo.pixels if photo.alpha is None else np.dstack([photo.pixels, photo.alpha])
     if photo.black is not None:
         values = np.dstack([inverted(photo.pixels), inverted(photo.black)])
-    orientation = photo.metadata.orientation
+    orientation, is_deep = photo.metadata.orientation, values.dtype == np.uint16
     values = undo_orientation(values, orientation)
-    if photo.black is not None:
-        picture = Image.frombuffer(CMYK, values.shape[1::-1], values, "raw", CMYK, 0, 1)
-    else:
-        picture = Image.fromarray(values[..., 0] if values.shape[2] == 1 else values)
+    picture = _picture_of(values, photo.black is not None)
     meta = photo.metadata
-    exif = exif_for_result(meta, software, picture.width, picture.height)
+    exif = exif_for_result(meta, software, values.shape[1], values.shape[0])
     if orientation != UPRIGHT:
         exif.main[ORIENTATION] = exif.short(orientation)
     if kind == "jpeg" and len(PREFIX + pack(exif)) > MAX_SEGMENT:
@@ -151,8 +171,8 @@ def encode(photo: Photo, kind: str, software: str, quality: int | None) -> bytes
     if meta.xmp:
         options["xmp"] = meta.xmp
     if kind == "jpeg":
-        compression = own.turned(orientation) if isinstance(own, JpegCompression) else None
-        options |= _jpeg_options(meta, quality, compression)
+        own = own.turned(orientation) if isinstance(own, JpegCompression) else None
+        options |= _jpeg_options(meta, quality, None if is_deep else own)
         if photo.black is not None:
             options["subsampling"] = 0  # else all inks but the first would lose resolution
         options["exif"] = PREFIX + pack(exif)
@@ -163,7 +183,20 @@ def encode(photo: Photo, kind: str, software: str, quality: int | None) -> bytes
     buffer = BytesIO()
     with _room_for(values.size if options.get("progressive") else 0):
         picture.save(buffer, kind.upper(), **options)
-    return _with_companions(buffer.getvalue(), meta) if kind == "jpeg" else buffer.getvalue()
+    encoded = buffer.getvalue()
+    if is_deep:
+        encoded = deep_jpeg.encode(values, own if isinstance(own, JpegCompression) else quality, encoded)
+    return _with_companions(encoded, meta) if kind == "jpeg" else encoded
+
+
+def _picture_of(values: np.ndarray, is_cmyk: bool) -> Image.Image:
+    """Values, (H, W, C), for Pillow; of 16 bits, which it does not write, a picture of one pixel for the metadata."""
+    H, W, C = values.shape
+    if values.dtype == np.uint16:
+        return Image.new("L" if C == 1 else "RGB", (1, 1))
+    if is_cmyk:
+        return Image.frombuffer(CMYK, (W, H), values, "raw", CMYK, 0, 1)
+    return Image.fromarray(values[..., 0] if C == 1 else values)
 
 
 def _jpeg_options(meta: Metadata, quality: int, own: JpegCompression | None) -> dict[str, Any]:
@@ -214,7 +247,8 @@ def _colours_of(data: bytes, kind: str) -> tuple[bool, CodePoints | None, Master
 
 
 def _with_colours(meta: Metadata, overrides: bool, cicp: CodePoints | None, display: Mastering | None) -> Metadata:
-    if cicp is None and meta.gamma is not None and abs(meta.gamma - 1) < NEARLY and not overrides:
+    has_srgb_primaries = meta.chromaticities is None or are_of_srgb(meta.chromaticities)
+    if cicp is None and meta.transfer == LINEAR and meta.icc is None and has_srgb_primaries and not overrides:
         cicp = CodePoints(SRGB_PRIMARIES, LINEAR)
     is_srgb = overrides and cicp is None  # whatever a profile says
     return replace(
@@ -222,6 +256,7 @@ def _with_colours(meta: Metadata, overrides: bool, cicp: CodePoints | None, disp
         icc=None if is_srgb else meta.icc,
         cicp=cicp,
         gamma=None if overrides else meta.gamma,  # it need not say the same
+        chromaticities=None if overrides else meta.chromaticities,
         mastering=display,
     )
 
@@ -233,23 +268,6 @@ def _deep_values(data: bytes, kind: str) -> np.ndarray | None:
     if kind == "avif" and (bits := avif_bits(data)) > 8:
         return scale_to_16_bits(np.atleast_3d(load_imagecodecs().avif_decode(data)), bits)
     return None
-
-
-def _deep_sample_precision(data: bytes) -> int | None:
-    """Where a JPEG states that it has 12 bits per value, in bytes from its beginning; None for other files."""
-    if not data.startswith(START):
-        return None
-    frame = next((segment for segment in segments_of(data) if segment.marker in FRAMES), None)
-    return frame.place if frame is not None and frame.body[:1] == bytes([DEEP_JPEG_BITS]) else None
-
-
-def _deep_jpeg_values(data: bytes) -> np.ndarray:
-    if not data[: picture_end(data)].endswith(END):  # the decoder would fill what is missing with grey
-        raise ValueError("the file ends before its pixel data does")
-    values = np.atleast_3d(load_imagecodecs().jpeg8_decode(data))
-    if values.shape[2] not in (1, 3):
-        raise ValueError(f"{values.shape[2]} channels of 12 bits: convert it to RGB or grey first")
-    return scale_to_16_bits(values, DEEP_JPEG_BITS)
 
 
 def avif_bits(data: bytes) -> int:
@@ -295,14 +313,15 @@ def _read_metadata(picture: Image.Image) -> tuple[Metadata, int]:
     dpi = (float(dpi[0]), float(dpi[1])) if dpi and min(dpi) > 0 else dpi_of(exif)
     orientation, packed = split_orientation(exif, xmp)
     photoshop = info.get("photoshop")
-    gamma = info.get("gamma")
+    has_own_colours = "srgb" not in info and not info.get("icc_profile")
     return Metadata(
         exif=packed,
         xmp=xmp,
         icc=info.get("icc_profile") or None,
         iptc=photoshop.get(0x0404) if isinstance(photoshop, dict) else None,
         dpi=dpi,
-        gamma=gamma if gamma and "srgb" not in info and not info.get("icc_profile") else None,
+        gamma=info.get("gamma") or None if has_own_colours else None,
+        chromaticities=info.get("chromaticity") if has_own_colours else None,
     ), orientation
 
 
@@ -334,13 +353,14 @@ def _texts(picture: Image.Image, kind: str) -> Iterator[tuple[str, str]]:
 
 
 @contextmanager
-def _without_pillow_limit() -> Iterator[None]:
-    """Turn off Pillow's own limit on pixels; ours is checked before anything is decoded."""
-    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+def _without_pillow_limits() -> Iterator[None]:
+    """Turn off Pillow's own limits: ours on pixels is checked before anything is decoded, that on texts is larger."""
+    before = Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK
+    Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = None, MAX_METADATA
     try:
         yield
     finally:
-        Image.MAX_IMAGE_PIXELS = before
+        Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = before
 
 
 @contextmanager

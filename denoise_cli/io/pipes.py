@@ -9,21 +9,26 @@ from pathlib import Path
 PIPE = Path("-")  # stands for standard input, and for standard output
 STDIN, STDOUT = 0, 1  # file descriptors
 # FFmpeg's names of the formats that are read from a pipe. Others need seeking, or, as playlists, open further files.
-PIPED_FORMATS = ("yuv4mpegpipe", "nut")
-EXPECTED = "YUV4MPEG2 or NUT, such as from  ffmpeg -i CLIP -c:v rawvideo -f nut -"
+PIPED_FORMATS = ("yuv4mpegpipe", "nut", "matroska")
+EXPECTED = "YUV4MPEG2, NUT or Matroska, such as from  ffmpeg -i CLIP -c:v rawvideo -f nut -"
 # FFmpeg would otherwise wait for 20 frames of NUT in order to estimate a rate.
 PROBING = {"fpsprobesize": "0", "format_whitelist": ",".join(PIPED_FORMATS)}
 POLL_INTERVAL = 0.2  # seconds between two checks whether anybody still wants the data
 
 
 class PipeReader:
-    """Standard input; a read that waits for a slow program ends when `close` is called.
+    """A pipe, such as standard input; a read that waits for a slow program ends when `close` is called.
+
+    Args:
+        handle: its file descriptor; None for standard input.
 
     Attributes:
+        handle: the same.
         total: bytes that were read so far.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, handle: int | None = None) -> None:
+        self.handle = STDIN if handle is None else handle
         self.total = 0
         self._is_closed = False
 
@@ -31,8 +36,8 @@ class PipeReader:
         """At most `size` bytes, as soon as there are any; none at the end, or after `close`."""
         while not self._is_closed:
             # Windows cannot wait for a pipe; there, `close` takes effect with the next data.
-            if os.name != "posix" or select.select([STDIN], [], [], POLL_INTERVAL)[0]:
-                data = os.read(STDIN, size)
+            if os.name != "posix" or select.select([self.handle], [], [], POLL_INTERVAL)[0]:
+                data = os.read(self.handle, size)
                 self.total += len(data)
                 return data
         return b""

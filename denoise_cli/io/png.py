@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, PngImagePlugin
 
+from denoise_cli.errors import MissingDependency
 from denoise_cli.io.cicp import CodePoints, stated
 from denoise_cli.io.codecs import load_imagecodecs
 from denoise_cli.io.exif import pack
@@ -142,6 +143,8 @@ def _metadata_chunks(meta: Metadata, software: str, width: int, height: int) -> 
     info = PngImagePlugin.PngInfo()
     if meta.gamma:
         info.add(b"gAMA", struct.pack(">I", round(meta.gamma * 100_000)))
+    if meta.chromaticities:
+        info.add(b"cHRM", struct.pack(">8I", *(round(value * 100_000) for value in meta.chromaticities)))
     info.add_text("Software", software)
     for keyword, text in meta.texts if not meta.chunks else ():
         info.add_text(keyword, text.encode(errors="surrogateescape").decode(errors="replace"))
@@ -187,14 +190,27 @@ def _filtered(values: np.ndarray, top: int, bottom: int, how: Compression) -> by
     """Rows from `top` to `bottom`, each behind the number of its filter: those of an uncompressed PNG by libpng."""
     above = min(top, 1)  # a row that the filters compare with
     strip = np.ascontiguousarray(values[top - above : bottom])
-    png = load_imagecodecs().png_encode(
-        strip[..., 0] if strip.shape[2] == 1 else strip,
-        level=0,
-        filter=how.filter,
-        out=2 * strip.nbytes + 2 * len(strip) + PNG_OVERHEAD,  # its own estimate forgets the filters of narrow rows
-    )
+    strip = strip[..., 0] if strip.shape[2] == 1 else strip
+    try:
+        png = load_imagecodecs().png_encode(
+            strip,
+            level=0,
+            filter=how.filter,
+            out=2 * strip.nbytes + 2 * len(strip) + PNG_OVERHEAD,  # its own estimate forgets the filters of narrow rows
+        )
+    except MissingDependency:
+        if strip.dtype != np.uint8:
+            raise
+        png = _filtered_by_pillow(strip)
     rows = zlib.decompress(b"".join(chunk[8:-4] for name, chunk in chunks_of(bytes(png)) if name == b"IDAT"))
     return rows[above * len(rows) // len(strip) :]
+
+
+def _filtered_by_pillow(strip: np.ndarray) -> bytes:
+    """An uncompressed PNG of 8 bits, whose filters Pillow chooses."""
+    buffer = BytesIO()
+    Image.fromarray(strip).save(buffer, "PNG", compress_level=0)
+    return buffer.getvalue()
 
 
 def _deflated(filtered: bytes, how: Compression) -> bytes:

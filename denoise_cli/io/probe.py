@@ -1,17 +1,18 @@
 """What an encoding keeps of a clip: its first frame is encoded and decoded again before the work begins."""
 
-import tempfile
+import errno
 from dataclasses import replace
-from pathlib import Path
 
 import av
 
 from denoise_cli.errors import UnreadableFile, UnwritableFile, UsageError
+from denoise_cli.files import scratch_folder
 from denoise_cli.io.conversion import UNSPECIFIED, usual_matrix
-from denoise_cli.io.encode import CONTAINERS, RAW_ENCODER, Encoding, Writer, codec_of
+from denoise_cli.io.encode import CONTAINERS, NUT_ENCODER, RAW_ENCODER, Encoding, Writer, codec_of
 from denoise_cli.io.video import Reader
 from denoise_cli.io.video_frame import SUBSAMPLINGS, Frame, chroma_shifts, has_alpha
 
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 MATRIX_NAMES = {1: "BT.709", 4: "FCC", 5: "BT.601", 6: "BT.601", 7: "SMPTE 240M", 9: "BT.2020", 10: "BT.2020 CL"}
 USUAL_SITING = "left"  # where chroma lies if nothing is stated
 TAGS = {"color_primaries": "primaries", "color_trc": "transfer function", "colorspace": "matrix"}
@@ -28,6 +29,7 @@ def settle(clip: Reader, first: Frame, encoding: Encoding, *, is_given: bool = F
 
     Raises:
         UsageError: the encoder does not work here, or not with this clip.
+        UnwritableFile: there is no room for a temporary file.
     """
     kept = None
     if encoding.encoder != RAW_ENCODER:
@@ -57,8 +59,8 @@ def _tried(clip: Reader, first: Frame, encoding: Encoding) -> Frame:
     named = f"{encoding.encoder} in {encoding.container}"
     level = av.logging.get_level()
     av.logging.set_level(av.logging.ERROR)
-    with tempfile.TemporaryDirectory() as folder, av.logging.Capture() as complaints:
-        path = Path(folder) / "frame"
+    with scratch_folder() as folder, av.logging.Capture() as complaints:
+        path = folder / "frame"
         try:
             with Writer(path, clip, encoding) as writer:
                 writer.write(first)
@@ -68,6 +70,8 @@ def _tried(clip: Reader, first: Frame, encoding: Encoding) -> Frame:
             cause = error.__cause__.__cause__ if isinstance(error.__cause__, UnwritableFile) else error.__cause__
             if not isinstance(cause, av.FFmpegError):
                 raise
+            if cause.errno in NO_ROOM:
+                raise UnwritableFile(folder.parent, f"no room for a temporary file ({cause.strerror})") from error
             said = next((text.strip() for _, _, text in complaints if text.strip()), cause.strerror)
             raise UsageError(
                 f"{named} cannot encode this clip ({said}): see --codec, --preset and --pix-fmt"
@@ -123,7 +127,8 @@ def _codec(clip: Reader, encoding: Encoding, is_given: bool) -> list[str]:
     if own and codec != clip.codec and not is_given:
         notes.append(f"{clip.codec} becomes {codec}: {own[0]} would lose more of this clip")
     keeps_all = _is_lossless(av.Codec(encoding.encoder, "w")) or encoding.options.get("crf") == "0"
-    is_known = clip.codec in av.codecs_available
+    # Raw frames in a pipe are no choice of the user's: what they were made from may have been compressed.
+    is_known = clip.codec in av.codecs_available and not (clip.pipe and clip.codec == NUT_ENCODER)
     if is_known and _is_lossless(av.Codec(clip.codec, "r")) and not keeps_all:
         notes.append(f"lossless {clip.codec} becomes {codec}, compressed with loss")
     return notes

@@ -20,6 +20,10 @@ COLOUR_SPACE = slice(16, 20)
 DATE = slice(24, 36)
 MADE = struct.pack(">6H", 2026, 1, 1, 0, 0, 0)  # the same at all times, so that a photo always becomes the same file
 D65 = (0.3127, 0.3290)
+SRGB_CHROMATICITIES = (0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
+SRGB_EXPONENT = 2.2  # nearly
+NEARLY_SAME_GAMMA = 0.05  # relative: libpng takes such values for equal
+NEARLY_SAME_COLOUR = 0.01  # in x and y
 SRGB_CURVE = srgb_to_linear(np.linspace(0, 1, CURVE_POINTS, dtype=np.float32))
 EVEN = np.linspace(0, 1, CURVE_POINTS)
 BT709_CURVE = np.where(EVEN < 0.081, EVEN / 4.5, ((EVEN + 0.099) / 1.099) ** (1 / 0.45))
@@ -49,6 +53,35 @@ def icc_profile(
     kind = "gray" if primaries is None else "rgb"
     profile = bytes(codecs.cms_profile(kind, whitepoint=(*white, 1), **colours, **encoding))
     return profile[: DATE.start] + MADE + profile[DATE.stop :]
+
+
+def profile_of_gamma(
+    gamma: float | None, chromaticities: tuple[float, ...] | None, is_grey: bool = False
+) -> bytes | None:
+    """The ICC profile that says the same as a PNG's gAMA and cHRM.
+
+    Args:
+        gamma: the exponent by which values were made from light; None for sRGB's curve.
+        chromaticities: x and y of white, red, green and blue; None for sRGB's.
+        is_grey: whether it is for greyscale.
+
+    Returns:
+        None if both are about those of sRGB, or if there are no such colours.
+    """
+    is_usual = gamma is None or abs(gamma * SRGB_EXPONENT - 1) < NEARLY_SAME_GAMMA
+    has_usual_colours = is_grey or chromaticities is None or are_of_srgb(chromaticities)
+    if is_usual and has_usual_colours:
+        return None
+    white, primaries = (chromaticities or D65)[:2], (chromaticities or (*D65, *SRGB_CHROMATICITIES))[2:]
+    try:
+        return icc_profile(white, None if is_grey else primaries, SRGB_CURVE if gamma is None else 1 / gamma)
+    except RuntimeError:
+        return None
+
+
+def are_of_srgb(chromaticities: tuple[float, ...]) -> bool:
+    """Whether x and y of white, red, green and blue are about those of sRGB."""
+    return bool(np.abs(np.subtract(chromaticities, (*D65, *SRGB_CHROMATICITIES))).max() < NEARLY_SAME_COLOUR)
 
 
 def grey_to_srgb(icc: bytes) -> np.ndarray:

@@ -1,9 +1,10 @@
 """The ffmpeg program, for what FFmpeg's libraries in PyAV do not do."""
 
 import re
+import shutil
 import subprocess
 
-from denoise_cli.errors import MissingDependency
+from denoise_cli.errors import DenoiseError, MissingDependency
 
 LOG_PREFIX = re.compile(r"^(\[[^]]*\] *)+")  # in front of FFmpeg's messages
 
@@ -19,6 +20,30 @@ def ffmpeg_program() -> str:
     except ImportError as error:
         raise MissingDependency("writing video with sound", "imageio-ffmpeg") from error
     return str(imageio_ffmpeg.get_ffmpeg_exe())
+
+
+def program_with_filter(name: str, option: str) -> str:
+    """The path of an ffmpeg program that has a filter: the usual one, or else that on the user's PATH.
+
+    Args:
+        name: of the filter.
+        option: that needs it, for the message.
+
+    Raises:
+        DenoiseError: neither has it.
+        MissingDependency: no ffmpeg program is installed.
+    """
+    usual = ffmpeg_program()
+    for program in (usual, shutil.which("ffmpeg")):
+        if program is not None:
+            listed = subprocess.run(
+                [program, "-v", "error", "-filters"], capture_output=True, text=True, errors="replace", check=False
+            )
+            if any(line.split()[1:2] == [name] for line in listed.stdout.splitlines()):
+                return program
+    raise DenoiseError(
+        f"{option} needs an ffmpeg program with {name}, which {usual} lacks: name one in IMAGEIO_FFMPEG_EXE"
+    )
 
 
 def run_ffmpeg(*words: str) -> str | None:

@@ -137,7 +137,7 @@ class RawFile:
             with libraw(name) as rawpy, silenced_stderr():
                 self._raw: RawPy = rawpy.imread(BytesIO(self.data))
                 on_failure.callback(self.close)
-                refuse_too_large((self._raw.sizes.width, self._raw.sizes.height), max_pixels)
+                refuse_too_large((self._raw.sizes.raw_width, self._raw.sizes.raw_height), max_pixels)
                 self._raw.unpack()
                 self._is_flat = self._raw.raw_type == rawpy.RawType.Flat
                 self._spaces = {"srgb": rawpy.ColorSpace.sRGB, "camera": rawpy.ColorSpace.raw}

@@ -13,7 +13,8 @@ from denoise_cli.errors import UnwritableFile, UsageError
 from denoise_cli.files import move_into_place, write_atomically
 from denoise_cli.io.animation import write as write_animation
 from denoise_cli.io.encode import Encoding, Writer
-from denoise_cli.io.mux import Tracks, assemble, count_frames, join
+from denoise_cli.io.mux import OTHERS, Tracks, assemble, count_frames, join
+from denoise_cli.io.passing import Passing
 from denoise_cli.io.video import Reader
 from denoise_cli.io.video_frame import Frame
 
@@ -95,8 +96,12 @@ class Segments:
             shutil.rmtree(self.folder, ignore_errors=True)
             raise
 
-    def write(self, frames: Iterable[Frame]) -> int:
+    def write(self, frames: Iterable[Frame], passing: Passing) -> int:
         """Encode frames into segments; one that is interrupted is lost.
+
+        Args:
+            frames: in display order.
+            passing: tracks of standard input, which are written beside the segments.
 
         Returns:
             The number of frames.
@@ -104,7 +109,8 @@ class Segments:
         Raises:
             UnwritableFile: a file cannot be written. Finished segments are kept.
         """
-        remaining, written = iter(frames), 0
+        recorded = passing.recording(frames, self.folder / OTHERS, "nut" if self._clip.is_nut else "matroska")
+        remaining, written = iter(recorded), 0
         for number in range(len(self._finished()), 10**9):
             first = next(remaining, None)
             if first is None:
@@ -204,8 +210,10 @@ def segments_folder(target: Path) -> Path:
     return target.with_name(f"{target.name}.parts")
 
 
-def write_all(frames: Iterable[Frame], path: Path, clip: Reader, encoding: Encoding) -> int:
-    """Encode frames to a file or to standard output.
+def write_all(
+    frames: Iterable[Frame], path: Path, clip: Reader, encoding: Encoding, passing: Passing | None = None
+) -> int:
+    """Encode frames to a file or to standard output, with other tracks if they are `passing` through.
 
     Returns:
         The number of frames.
@@ -215,7 +223,7 @@ def write_all(frames: Iterable[Frame], path: Path, clip: Reader, encoding: Encod
         UnwritableFile: the file cannot be written.
     """
     written = 0
-    with Writer(path, clip, encoding) as writer:
+    with Writer(path, clip, encoding, passing) as writer:
         for frame in frames:
             writer.write(frame)
             written += 1

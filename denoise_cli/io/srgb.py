@@ -24,12 +24,13 @@ def to_srgb(photo: Photo) -> Photo:
         MissingDependency: imagecodecs is not installed.
         ValueError: it is HDR, or the profile is damaged or not for these channels; with a message for the user.
     """
-    icc, cicp, gamma = photo.metadata.icc, photo.metadata.cicp, photo.metadata.gamma
+    is_grey = photo.pixels.shape[2] == 1
+    icc, cicp = photo.metadata.profile(is_grey), photo.metadata.cicp
     if cicp is not None:
         if cicp.is_hdr:
             raise ValueError(f"HDR ({cicp.name}) reaches beyond sRGB: leave it out")
-        icc, gamma = cicp.profile(is_grey=photo.pixels.shape[2] == 1), None
-    photo = replace(photo, metadata=replace(photo.metadata, icc=None, cicp=None, gamma=gamma))
+        icc = cicp.profile(is_grey)
+    photo = replace(photo, metadata=replace(photo.metadata, icc=None, cicp=None, gamma=None, chromaticities=None))
     if photo.lab is not None:
         return without_lab(photo, photo.lab)
     if icc is None and photo.black is not None:

@@ -25,15 +25,16 @@ from denoise_cli.io.metadata import (
     split_orientation,
 )
 from denoise_cli.io.photo import Photo
-from denoise_cli.io.tiff_pages import check, pages_of, read_values, repairs_of, with_sign
+from denoise_cli.io.tiff_pages import pages_of, read_values, repairs_of, whole, with_sign
 
 ICC_TAG = 34675
 PLACEHOLDER = 1  # added to the tag of a directory pointer, which tifffile cannot write; sorts into the same position
 PAGE_OF_SEVERAL = 2  # NewSubfileType
+MOST_LARGE_PAGES = 100  # as large as --max-pixels allows: a small file can state many thousands of them
 
 
 def decode(data: bytes, max_pixels: int) -> Photo:
-    """Decode a TIFF: its first page, with the others to be decoded one by one.
+    """Decode a TIFF: its first page, with the others to be decoded one by one, and messages about those that are lost.
 
     Args:
         data: the file.
@@ -44,16 +45,18 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         tifffile.TiffFileError, OSError and others: the file is damaged.
     """
     with tifffile.TiffFile(BytesIO(data)) as file:
-        pages, notes = pages_of(file)
-        for number, page in enumerate(pages, 1):
-            try:
-                check(page, max_pixels, len(data))
-            except ValueError as error:
-                raise ValueError(f"page {number}: {error}") if len(pages) > 1 else error from error
-        notes += c2pa.notes_on(data, "tiff")
+        pages, notes, unreached = pages_of(file)
+        pages, damaged = whole(pages, max_pixels, data)
+        lost = damaged + unreached
+        area = sum(page.imagewidth * page.imagelength for page in pages)
+        if area > MOST_LARGE_PAGES * max_pixels:
+            raise ValueError(
+                f"{len(pages)} pages of {area} pixels together, at most {MOST_LARGE_PAGES} times --max-pixels: split it"
+            )
+        notes += lost + c2pa.notes_on(data, "tiff")
         first = _photo_of(data, pages[0], notes, len(pages) > 1)
         others = [partial(_page_at, data, page.index, notes) for page in pages[1:]]
-    return replace(first, others=tuple(others))
+    return replace(first, others=tuple(others), repairs=lost + first.repairs)
 
 
 def encode(photo: Photo, software: str) -> bytes:

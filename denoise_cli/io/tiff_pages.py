@@ -1,6 +1,8 @@
 """The pages of a TIFF, and the values of each: which are pictures, which can be read, and what their numbers mean."""
 
+import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +13,9 @@ from denoise_cli.imaging.lab import LabEncoding, to_srgb
 from denoise_cli.imaging.pixels import Pixels, convert, inverted
 from denoise_cli.io.jpeg import END, START
 from denoise_cli.io.jpeg_damage import repaired
+from denoise_cli.io.limits import refuse_too_large
 from denoise_cli.io.photo import unpremultiply
+from denoise_cli.io.pieces import MOST_PIECES, Pieces, refuse_out_of_proportion
 
 MAX_PAGES = 10_000  # a damaged chain of pages may be as long as its file
 MAX_CHANNELS = 5  # more are refused before they are decoded
@@ -20,6 +24,7 @@ INK_SET = 332  # tag
 CMYK_INKS = 1  # its value for CMYK, and what its absence means
 HIGHEST_BIT = {1: np.uint8(0x80), 2: np.uint16(0x8000)}  # by bytes per value
 TOP_16 = 65535
+LOST_AT_END = ("the pages after these are left out: the file ends before they begin, or is damaged there",)
 ACCEPTED = "only grey, RGB, Lab or CMYK, with or without alpha, are read"
 
 PHOTOMETRIC = tifffile.PHOTOMETRIC
@@ -38,6 +43,10 @@ JPEG_BITS = 8  # of those that are looked through for damage
 TRANSPARENCY = {tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA}
 
 
+class DamagedPageError(ValueError):
+    """A part of a page is not in its file; other pages may be whole."""
+
+
 @dataclass(frozen=True)
 class Values:
     """What a page holds; the attributes are those of `Photo`, before it is turned upright."""
@@ -51,22 +60,38 @@ class Values:
     is_bilevel: bool = False
 
 
-def pages_of(file: tifffile.TiffFile) -> tuple[list[tifffile.TiffPage], tuple[str, ...]]:
+def pages_of(file: tifffile.TiffFile) -> tuple[list[tifffile.TiffPage], tuple[str, ...], tuple[str, ...]]:
     """The pages of a file that are pictures of their own, and what the user should hear of the others.
+
+    Returns:
+        The pages, messages about others that are left out, and about others that are lost.
 
     Raises:
         ValueError: there is none, or there are too many; with a message for the user.
     """
     pages: list[tifffile.TiffPage] = []
     seen: set[int] = set()
-    copies = masks = 0
-    for listed in file.pages:
-        if listed.offset in seen:  # in a damaged file, the chain of pages can loop
+    copies = masks = pieces = 0
+    lost: tuple[str, ...] = ()
+    for index in itertools.count():
+        try:
+            page = file.pages[index].aspage()
+        except IndexError:
+            lost = LOST_AT_END if _leads_nowhere(file) else ()
             break
-        if len(seen) == MAX_PAGES:
+        except tifffile.TiffFileError:
+            if index == 0:
+                raise
+            lost = LOST_AT_END
+            break
+        if page.offset in seen:  # in a damaged file, the chain of pages can loop
+            break
+        if index == MAX_PAGES:
             raise ValueError(f"holds more than {MAX_PAGES} pages: split it")
-        seen.add(listed.offset)
-        page = listed.aspage()
+        seen.add(page.offset)
+        pieces += len(page.dataoffsets)
+        if pieces > MOST_PIECES:
+            raise ValueError(f"more than {MOST_PIECES} strips and tiles in its pages: split it")
         masks += bool(page.subfiletype & MASK)
         copies += bool(page.is_reduced) + len(page.subifds or ())
         if not (page.is_reduced or page.subfiletype & MASK):
@@ -81,30 +106,70 @@ def pages_of(file: tifffile.TiffFile) -> tuple[list[tifffile.TiffPage], tuple[st
         notes += ("reduced copies left out: they show the old picture",)
     if masks:
         notes += ("a transparency mask is left out",)
-    return pages, notes
+    return pages, notes, lost
 
 
-def check(page: tifffile.TiffPage, max_pixels: int, length: int) -> None:
+def _leads_nowhere(file: tifffile.TiffFile) -> bool:
+    """Whether the last page that was found says that another one follows."""
+    pointer = file.pages.next_page_offset
+    if pointer is None:
+        return False
+    file.filehandle.seek(pointer)
+    return any(file.filehandle.read(file.tiff.offsetsize))
+
+
+def whole(
+    pages: Sequence[tifffile.TiffPage], max_pixels: int, data: bytes
+) -> tuple[list[tifffile.TiffPage], tuple[str, ...]]:
+    """The pages of which nothing is missing, and what the user should hear of the others.
+
+    Args:
+        pages: all pictures of a file.
+        max_pixels: see `check`.
+        data: see `check`.
+
+    Raises:
+        ValueError: there is none, or a page is too large or of an unsupported kind; with a message for the user.
+    """
+    kept, damaged = [], {}
+    for number, page in enumerate(pages, 1):
+        try:
+            check(page, max_pixels, data)
+        except DamagedPageError as error:
+            damaged[number] = error
+        except ValueError as error:
+            raise _of_page(number, pages, error) from error
+        else:
+            kept.append(page)
+    if not kept:
+        raise _of_page(1, pages, damaged[1])
+    return kept, tuple(f"page {number} of {len(pages)} is left out: {error}" for number, error in damaged.items())
+
+
+def _of_page(number: int, pages: Sequence[tifffile.TiffPage], error: ValueError) -> ValueError:
+    return ValueError(f"page {number}: {error}") if len(pages) > 1 else error
+
+
+def check(page: tifffile.TiffPage, max_pixels: int, data: bytes) -> None:
     """Refuse a page before it is decoded.
 
     Args:
         page: with its tags.
         max_pixels: the largest area that is accepted.
-        length: of its file, in bytes.
+        data: its file.
 
     Raises:
-        ValueError: it is too large, of an unsupported kind, cut off, or has parts missing; with a message for the user.
+        DamagedPageError: it is cut off, or has parts missing; with a message for the user.
+        ValueError: it is too large or of an unsupported kind; with a message for the user.
     """
-    if page.imagewidth * page.imagelength > max_pixels:
-        raise ValueError(f"{page.imagewidth} x {page.imagelength} pixels, more than --max-pixels allows")
+    refuse_too_large((page.imagewidth, page.imagelength), max_pixels)
     if not page.imagewidth * page.imagelength:
-        raise ValueError(f"{page.imagewidth} x {page.imagelength} pixels: it is damaged")
-    if page.is_tiled and page.tilewidth * page.tilelength > max_pixels:
-        raise ValueError(f"tiles of {page.tilewidth} x {page.tilelength} pixels, more than --max-pixels allows")
+        raise DamagedPageError(f"{page.imagewidth} x {page.imagelength} pixels: it is damaged")
     if page.samplesperpixel > MAX_CHANNELS:
         raise ValueError(f"{page.samplesperpixel} channels: {ACCEPTED}")
     if page.imagedepth > 1:
         raise ValueError(f"{page.imagedepth} slices of a volume: split it into single pictures")
+    refuse_out_of_proportion(data, _pieces_of(page), max_pixels)
     # tifffile fills segments that are missing with black, and the JPEG decoder fills missing data with grey.
     what, count = "tiles" if page.is_tiled else "strips", math.prod(page.chunked)
     if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and not TRANSPARENCY & set(page.extrasamples):
@@ -112,9 +177,9 @@ def check(page: tifffile.TiffPage, max_pixels: int, length: int) -> None:
     segments = list(zip(page.dataoffsets, page.databytecounts, strict=False))[:count]
     present = sum(start > 0 and size > 0 for start, size in segments)
     if present < count:
-        raise ValueError(f"{count - present} of its {count} {what} are missing: it is damaged")
-    if any(start + size > length for start, size in zip(page.dataoffsets, page.databytecounts, strict=False)):
-        raise ValueError("the file ends before its pixel data does")
+        raise DamagedPageError(f"{count - present} of its {count} {what} are missing: it is damaged")
+    if any(start + size > len(data) for start, size in zip(page.dataoffsets, page.databytecounts, strict=False)):
+        raise DamagedPageError("the file ends before its pixel data does")
     if page.photometric == PHOTOMETRIC.YCBCR and page.compression not in JPEG:
         raise ValueError("YCBCR colours: convert it to RGB or grey first")
     if page.photometric not in COLOURS and page.photometric != PHOTOMETRIC.YCBCR:
@@ -125,6 +190,17 @@ def check(page: tifffile.TiffPage, max_pixels: int, length: int) -> None:
         is_cmyk = ink_set is None or ink_set.value == CMYK_INKS
         if not is_cmyk or page.samplesperpixel < COLOURS[PHOTOMETRIC.SEPARATED]:
             raise ValueError("inks that are not those of CMYK: convert it to RGB or CMYK first")
+
+
+def _pieces_of(page: tifffile.TiffPage) -> Pieces:
+    rows = min(page.rowsperstrip or page.imagelength, page.imagelength)
+    return Pieces(
+        "tiles" if page.is_tiled else "strips",
+        (page.tilewidth, page.tilelength) if page.is_tiled else (page.imagewidth, rows),
+        1 if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE else page.samplesperpixel,
+        math.prod(page.chunked),
+        list(zip(page.dataoffsets, page.databytecounts, strict=False)),
+    )
 
 
 def read_values(page: tifffile.TiffPage) -> Values:

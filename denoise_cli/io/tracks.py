@@ -1,10 +1,11 @@
 """Which of a clip's tracks a container can hold, asked of FFmpeg before the work begins."""
 
-import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from denoise_cli.errors import UnwritableFile
+from denoise_cli.files import scratch_folder
 from denoise_cli.io.data_tracks import formats_of_tracks
 from denoise_cli.io.encode import CONTAINERS
 from denoise_cli.io.mux import Tracks, has_own_keys
@@ -14,6 +15,9 @@ from denoise_cli.io.video import Reader
 
 MP4_FAMILY = ("mp4", "mov")
 CAPABLE = (".mp4", ".mov", ".mkv")  # what hints name, and what a clip without a container of its own becomes
+# FFmpeg's names of codecs for subtitles that are text, and of the encoder that each container knows for them.
+TEXT_SUBTITLES = ("mov_text", "subrip", "ass", "webvtt", "text")
+SUBTITLE_ENCODERS = {"mp4": "mov_text", "mov": "mov_text", "matroska": "srt", "webm": "webvtt"}
 LOSABLE = ("data", "subtitle", "cover", "attachment", "unknown")  # kinds of tracks that `--drop-data` leaves out
 TRIED = "1"  # second of the source
 
@@ -37,7 +41,7 @@ def choose_tracks(clip: Reader, target: Path, drop: bool = False) -> Tracks:
         listed = "; ".join(f"{names[index]} ({refused[index]})" for index in needed)
         raise UnwritableFile(target, f"cannot hold {listed}: {_hint(clip, target, needed)}")
     lost = tuple(f"{names[index]} is left out: {target.suffix.lower()} cannot hold it" for index in refused)
-    return Tracks(tracks.copied, tracks.added, (*tracks.notes, *lost))
+    return replace(tracks, notes=(*tracks.notes, *lost))
 
 
 def container_for(clip: Reader, first: str) -> str:
@@ -68,10 +72,16 @@ def _sorted_out(clip: Reader, extension: str) -> tuple[Tracks, dict[int, str]]:
     dropped += ["attachment"] if container == "webm" else []
     refused |= {index: "FFmpeg would leave it out" for index in wanted if clip.kind(index) in dropped}
     asked = [index for index in wanted if index not in (*added, *refused, clip.stream.index)]
+    converted: dict[int, str] = {}
     if _refusal(clip, asked, container):
-        refused |= {index: reason for index in asked if (reason := _refusal(clip, [index], container))}
+        alone = {index: reason for index in asked if (reason := _refusal(clip, [index], container))}
+        converted = {index: SUBTITLE_ENCODERS[container] for index in alone if clip.streams[index][1] in TEXT_SUBTITLES}
+        notes += [
+            f"{_name(clip, index)} becomes {made}: {extension} holds no other" for index, made in converted.items()
+        ]
+        refused |= {index: reason for index, reason in alone.items() if index not in converted}
     copied = tuple(index for index in wanted if index not in added and index not in refused)
-    return Tracks(copied, tuple(added), tuple(notes)), refused
+    return Tracks(copied, tuple(added), tuple(notes), converted), refused
 
 
 def _refusal(clip: Reader, indices: Sequence[int], container: str) -> str | None:
@@ -79,8 +89,8 @@ def _refusal(clip: Reader, indices: Sequence[int], container: str) -> str | None
     if not indices:
         return None
     maps = [word for index in indices for word in ("-map", f"0:{index}")]
-    with tempfile.TemporaryDirectory() as folder:
-        tried = ["-c", "copy", "-copy_unknown", "-f", container, url(Path(folder) / "tried")]
+    with scratch_folder() as folder:
+        tried = ["-c", "copy", "-copy_unknown", "-f", container, url(folder / "tried")]
         return run_ffmpeg("-t", TRIED, *clip.program_options, "-i", url(clip.file), *maps, *tried)
 
 

@@ -2,13 +2,12 @@
 
 import math
 import re
-import tempfile
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import av
 from av.container import InputContainer
@@ -17,16 +16,25 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from denoise_cli.errors import UnreadableFile
+from denoise_cli.files import scratch_folder
 from denoise_cli.io import whole_copy
 from denoise_cli.io.clock import Clock
 from denoise_cli.io.limits import MAX_PIXELS, refuse_too_large
+from denoise_cli.io.numbered import is_sequence
+from denoise_cli.io.passing import PASSED_KINDS, Passing, Waiting, holds
 from denoise_cli.io.pipes import EXPECTED, PIPE, PROBING, PipeReader
 from denoise_cli.io.playlists import STILL, input_options, open_input, program_options
+from denoise_cli.io.timecode import later
 from denoise_cli.io.video_frame import Frame, has_alpha
+
+if TYPE_CHECKING:
+    from denoise_cli.io.picture_stream import PictureStream
 
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 MAY_JUMP: Any = Flags.ts_discont.value  # a flag of formats whose clocks start anywhere and may jump
+MATROSKA = "matroska,webm"  # FFmpeg's name
 HEADER_FORMATS = ("mov", "avi")  # FFmpeg's names of formats whose headers state the length of every track
+TIMECODE = "timecode"  # a tag, in capitals in Matroska
 STATED_DURATION = re.compile(r"\d+:\d\d:\d\d(\.\d+)?")  # a tag of Matroska's tracks
 # Where recordings were joined, FFmpeg takes one of so many packets before the place for incomplete: it is whole.
 PACKETS_BEFORE_JUMP = 2
@@ -40,11 +48,15 @@ class Reader:
     """An open clip.
 
     Args:
-        path: anything that FFmpeg reads; "-" for YUV4MPEG2 or NUT from standard input, which is read once.
+        path: anything that FFmpeg reads; "-" for YUV4MPEG2, NUT or Matroska from standard input, which is read once;
+            or numbered pictures, see `picture_stream`.
         allow_playlists: whether local files that it names may be opened, too.
+        rate: frames per second of numbered pictures; None for the usual rate.
 
     Attributes:
-        pipe: standard input; None if the clip is a file.
+        pipe: standard input, or the stream of numbered pictures; None if the clip is a file.
+        pictures: the same stream; None for all other clips.
+        waiting: packets of the other tracks of standard input, which the result may take.
         file: what is read: the file itself, or a temporary copy without loss, see `whole_copy`.
         stream: FFmpeg's stream of the video that is denoised, the file's main one.
         damaged: number of packets so far that could not be decoded.
@@ -58,7 +70,7 @@ class Reader:
             that may not be opened.
     """
 
-    def __init__(self, path: Path, allow_playlists: bool = False) -> None:
+    def __init__(self, path: Path, allow_playlists: bool = False, rate: Fraction | None = None) -> None:
         self.path = path
         self.allow_playlists = allow_playlists
         self.damaged = self.incomplete = 0
@@ -69,7 +81,10 @@ class Reader:
         self.first_frame_time = Fraction(0)
         self.file, self._folder = path, ExitStack()
         self._copied_codec = ""
-        self.pipe = PipeReader() if path == PIPE else None
+        self.pictures = self._streamed(rate) if path != PIPE and is_sequence(path) else None
+        self.pipe = PipeReader() if path == PIPE else self.pictures
+        self.waiting = Waiting()
+        self._place = 0  # of the next numbered picture
         self._end = 0  # bytes from the beginning of the file to the end of the last packet
         self._container: InputContainer = self._opened() if self.pipe is None else self._opened_pipe(self.pipe)
         found = [stream for stream in self._container.streams.video if not _is_cover(stream)]
@@ -83,6 +98,8 @@ class Reader:
         if reason is not None:
             self.__exit__()
             raise UnreadableFile(path, reason)
+        # Frames may be larger than the container says, and may grow.
+        self.stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         self._alpha_decoder = self._decoder_of_alpha()
 
     def _opened(self) -> InputContainer:
@@ -105,6 +122,14 @@ class Reader:
             self.file = whole_copy.copy_with_alpha(self.path, *tracks, bits, self._temporary_folder())
             return self.reopened()
 
+    def _streamed(self, rate: Fraction | None) -> "PictureStream":
+        from denoise_cli.io.picture_stream import RATE, PictureStream  # all formats of photos
+
+        stream = PictureStream(self.path, rate or RATE)
+        self._folder.callback(stream.finish)
+        self._copied_codec = stream.kind
+        return stream
+
     def _opened_pipe(self, pipe: PipeReader) -> InputContainer:
         file: Any = pipe
         try:
@@ -126,7 +151,7 @@ class Reader:
         self._folder.close()
 
     def _temporary_folder(self) -> Path:
-        return Path(self._folder.enter_context(tempfile.TemporaryDirectory(prefix="denoise-")))
+        return self._folder.enter_context(scratch_folder())
 
     def reopened(self) -> InputContainer:
         """The file once more, read from its beginning.
@@ -144,11 +169,15 @@ class Reader:
     @property
     def time_base(self) -> Fraction:
         """The tick of the clip's clock, in seconds."""
+        if self.pictures is not None:
+            return 1 / self.pictures.rate
         return self.stream.time_base or Fraction(1, av.time_base)
 
     @property
     def rate(self) -> Fraction:
         """Average number of frames per second; a guess if the file does not state it."""
+        if self.pictures is not None:
+            return self.pictures.rate
         average, real = self.stream.average_rate, self.stream.base_rate
         if average and real and average > 2 * real:  # DV, where FFmpeg takes the tick of the clock for the average
             return real
@@ -157,7 +186,8 @@ class Reader:
     @property
     def has_constant_rate(self) -> bool:
         """Whether the file states a constant frame rate."""
-        return self.stream.average_rate is not None and self.rate == self.stream.base_rate
+        is_stated = self.stream.average_rate is not None and self.rate == self.stream.base_rate
+        return is_stated or self.pictures is not None
 
     @property
     def codec(self) -> str:
@@ -185,9 +215,19 @@ class Reader:
         return self._container.format.name == "nut"
 
     @property
+    def is_matroska(self) -> bool:
+        """Whether the clip is Matroska or WebM."""
+        return self._container.format.name == MATROSKA
+
+    @property
     def timecode(self) -> str | None:
-        """The time of the first frame by the camera's clock, HH:MM:SS:FF; None if the file does not state it."""
-        return self.stream.metadata.get("timecode") or self.metadata.get("timecode")
+        """The time of the first frame by the camera's clock, HH:MM:SS:FF; None if the file does not state it.
+
+        After the first frame that `frames` has not skipped, it is the time of that.
+        """
+        tags = [*self.stream.metadata.items(), *self.metadata.items()]
+        stated = next((value for key, value in tags if key.lower() == TIMECODE), None)
+        return None if stated is None else later(stated, round(self.first_frame_time * self.rate), self.rate)
 
     @property
     def origin(self) -> Fraction:
@@ -211,6 +251,23 @@ class Reader:
         """What stream number `index` is: audio, video, cover, subtitle, data, attachment or unknown."""
         stream: Any = self._container.streams[index]
         return "cover" if stream.type == "video" and _is_cover(stream) else str(stream.type)
+
+    def passing(self, indices: Collection[int], seconds: float = math.inf) -> Passing:
+        """Let tracks of standard input go through; of the others nothing is kept any longer.
+
+        Args:
+            indices: their numbers.
+            seconds: the length of the clip that is written.
+        """
+        waiting = self.waiting
+        waiting.chosen, waiting.origin = frozenset(indices), self.origin
+        waiting.begin = Fraction(0) if self.first_frame_time else None
+        waiting.end = None if math.isinf(seconds) else Fraction(seconds).limit_denominator(av.time_base)
+        return Passing({index: self._container.streams[index] for index in indices}, waiting)
+
+    def can_pass(self, index: int, container: str) -> bool:
+        """Whether a stream is sound or subtitles, which a container, by FFmpeg's name, can hold."""
+        return self.kind(index) in PASSED_KINDS and holds(container, self._container.streams[index])
 
     def metadata_of(self, index: int) -> Mapping[str, str]:
         """The metadata of a stream."""
@@ -309,7 +366,8 @@ class Reader:
             return 3600 * hours + 60 * minutes + seconds
         if self.stream.duration is not None and set(HEADER_FORMATS) & set(self._container.format.name.split(",")):
             return ((self.stream.start_time or 0) + self.stream.duration) * self.time_base
-        if self._container.format.name == "matroska,webm" and self._container.duration and self._is_cut_off():
+        is_seekable = self.is_matroska and self.pipe is None
+        if is_seekable and self._container.duration and self._is_cut_off():
             return Fraction(self._container.duration, av.time_base)
         return None
 
@@ -352,6 +410,8 @@ class Reader:
         """
         duration = self._container.duration
         whole = 0.0 if duration is None else duration / av.time_base
+        if self.pictures is not None:
+            whole = float(self.pictures.count / self.rate)
         if self.stream.duration is not None:
             whole = float(self.stream.duration * self.time_base)
         if self.stream.frames and start == 0 and seconds >= whole:
@@ -396,7 +456,8 @@ class Reader:
         first = round((zero + begin) / base) if start > 0 else None
         end = None if math.isinf(seconds) else Fraction(seconds).limit_denominator(av.time_base)
         step, expected, shift = max(round(1 / (self.rate * base)), 1), self.stream.start_time or 0, None
-        if first is not None and self.pipe is None:
+        # By a clock that jumps back, a time is in several places: only the order of the packets tells which is meant.
+        if first is not None and self.pipe is None and not self._jumps_back():
             self._first = first
             with read_errors(self.path):
                 self.seek(self._container)
@@ -410,6 +471,7 @@ class Reader:
             self._note_end(picture, step)
             expected = picture.pts + step
             if first is not None and picture.pts < first:
+                self.waiting.drop_before(picture.pts * base)
                 continue
             if end is not None and picture.pts >= round((zero + begin + end) / base):
                 return
@@ -418,6 +480,16 @@ class Reader:
                 shift = round(self.origin / base) if first is None else picture.pts
             picture.pts -= shift
             yield picture
+
+    def _jumps_back(self) -> bool:
+        """Whether the clock of the video does, anywhere in the file."""
+        if not self._container.format.flags & MAY_JUMP:
+            return False
+        clock = Clock()
+        with read_errors(self.path), self.reopened() as container:
+            for packet in container.demux(container.streams[self.stream.index]):
+                clock.move(packet)
+        return bool(clock.jumps)
 
     def _note_end(self, picture: VideoFrame, usual: int) -> None:
         """Remember when a frame ends, and the longest time from the end of one to the end of the next."""
@@ -430,9 +502,13 @@ class Reader:
     def _decoded(self) -> Iterator[VideoFrame]:
         since_incomplete: list[int] = []  # the number of packets since each incomplete one that may be before a jump
         with read_errors(self.path):
-            for packet in self._container.demux(self.stream):
+            packet: Any
+            for packet in self._container.demux(self._demuxed()):
                 if packet.pos is not None:
                     self._end = packet.pos + packet.size
+                if packet.stream.index != self.stream.index:
+                    self.waiting.add(packet)
+                    continue
                 if self._container.format.flags & MAY_JUMP:
                     jumps = len(self._clock.jumps)
                     self._clock.move(packet)
@@ -447,8 +523,20 @@ class Reader:
                 except (av.InvalidDataError, av.ArgumentError):  # the latter for raw frames that are cut off
                     self.damaged += 1
                     continue
-                yield from pictures
+                yield from pictures if self.pictures is None else self._timed(pictures)
         self.incomplete += len(since_incomplete)
+
+    def _timed(self, pictures: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
+        """Numbered pictures with exact times, which Matroska rounds to milliseconds."""
+        for picture in pictures:
+            picture.pts, picture.time_base, picture.duration = self._place, self.time_base, 1
+            self._place += 1
+            yield picture
+
+    def _demuxed(self) -> list[Any]:
+        """The video, and of standard input the tracks that may go through with it."""
+        others = [stream for stream in self._container.streams if self.kind(stream.index) in PASSED_KINDS]
+        return [self.stream, *(others if self.pipe is not None else [])]
 
     def _deinterlaced(self, pictures: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
         graph = av.filter.Graph()

@@ -15,13 +15,14 @@ from denoise_cli.io.jxl_header import CODESTREAM, read_header
 from denoise_cli.io.program import run_ffmpeg
 
 WEBP_FLAGS = 20  # where an extended WebP has its flags, in bytes
-WEBP_ANIMATION = 2  # the flag of animations
+WEBP_ANIMATION, WEBP_ALPHA = 0x02, 0x10  # the flags of animations and of transparency
 HEADER = 64  # bytes that tell a format
 AVIF_SEQUENCE = b"avis"  # the brand of animations
 DEPTH = 8  # bits that a picture may have to be copied with as many
 TIMING = ("-fps_mode", "passthrough", "-enc_time_base", "demux")
-# FFmpeg's names of the codecs, by those of the formats by which the ffmpeg program reads animations.
-CODECS = {"webp_anim": "webp", "jpegxl_anim": "jpegxl"}
+WEBP, JPEG_XL = "webp_anim", "jpegxl_anim"  # FFmpeg's names of formats by which the ffmpeg program reads animations
+# FFmpeg's names of their codecs.
+CODECS = {WEBP: "webp", JPEG_XL: "jpegxl"}
 
 
 def reader_for(path: Path) -> str | None:
@@ -29,9 +30,9 @@ def reader_for(path: Path) -> str | None:
     with path.open("rb") as file:
         start = file.read(HEADER)
     if start[:4] == b"RIFF" and start[8:16] == b"WEBPVP8X" and start[WEBP_FLAGS] & WEBP_ANIMATION:
-        return "webp_anim"
+        return WEBP
     if start.startswith((CODESTREAM, CONTAINER)) and _is_animated(path.read_bytes()):
-        return "jpegxl_anim"
+        return JPEG_XL
     return None
 
 
@@ -50,7 +51,8 @@ def copy(path: Path, form: str, folder: Path) -> Path:
         UnreadableFile: the program cannot read it.
         MissingDependency: there is no program.
     """
-    return _copied(path, ["-f", form, "-i", f"file:{path}"], folder)
+    opaque = ("-pix_fmt", "bgr0") if form == WEBP and _is_opaque_webp(path) else ()  # which FFmpeg does not tell
+    return _copied(path, ["-f", form, "-i", f"file:{path}", *opaque], folder)
 
 
 def alpha_track(container: InputContainer, video: int) -> int | None:
@@ -86,6 +88,12 @@ def _copied(path: Path, source: list[str], folder: Path) -> Path:
     if reason := run_ffmpeg(*source, *TIMING, "-c:v", "ffv1", "-f", "mov", f"file:{target}"):
         raise UnreadableFile(path, f"cannot be read as video ({reason})")
     return target
+
+
+def _is_opaque_webp(path: Path) -> bool:
+    """Whether an extended WebP says that nothing in it is transparent."""
+    with path.open("rb") as file:
+        return not file.read(HEADER)[WEBP_FLAGS] & WEBP_ALPHA
 
 
 def _is_animated(jxl: bytes) -> bool:

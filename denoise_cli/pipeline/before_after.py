@@ -3,8 +3,8 @@
 Legend: H x W picture, h x w its blocks.
 """
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,35 @@ BLOCK = 16  # pixels: what is in a picture is added up in blocks, so that a larg
 SIDE = 25 * BLOCK  # pixels that are shown
 
 Bytes = NDArray[np.uint8]
+Place = tuple[slice, slice]  # rows and columns; a side of the picture that is shorter than SIDE is taken whole
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where versions of a picture are worth looking at.
+
+    Attributes:
+        changed: the place in which they differ most from the first one.
+        detail: the place in which the last one has most detail.
+        changes: by how much each of them but the first differs from that one, on average over all values; 0 to 255.
+    """
+
+    changed: Place
+    detail: Place
+    changes: tuple[float, ...]
+
+
+def find_places(pictures: Sequence[Bytes]) -> Places:
+    """Find the places of up to SIDE x SIDE pixels that show most of what became of a picture.
+
+    Args:
+        pictures: its versions, two or more, all (H, W, 3).
+    """
+    first, last = pictures[0], pictures[-1]
+    removed = [_removed(first, other) for other in pictures[1:]]
+    H, W, _ = first.shape
+    changes = tuple(float(sums.sum()) / first.size for sums in removed)
+    return Places(_place(sum(removed[1:], removed[0]), (H, W)), _place(_detail(last), (H, W)), changes)
 
 
 def write_before_after(path: Path, before: Photo, after: Photo, overwrite: bool) -> int:
@@ -36,12 +65,10 @@ def write_before_after(path: Path, before: Photo, after: Photo, overwrite: bool)
     Raises:
         UnwritableFile: the file cannot be written, or it exists and `overwrite` is false.
     """
-    before, after = _for_screens(before), _for_screens(after)
+    before, after = for_screens(before), for_screens(after)
     pictures = {"before": before.as_rgb8(), "after": after.as_rgb8()}
-    places = {
-        "most noise": _place(_removed(*pictures.values()), after.shape),
-        "most detail": _place(_detail(pictures["after"]), after.shape),
-    }
+    found = find_places(list(pictures.values()))
+    places = {"most noise": found.changed, "most detail": found.detail}
     rows = [
         [
             Tile(f"{when}, {what}", np.divide(picture[place], 255, dtype=np.float32))
@@ -53,7 +80,7 @@ def write_before_after(path: Path, before: Photo, after: Photo, overwrite: bool)
     return write_grid(path, rows, overwrite, icc if icc and icc[16:20] == b"RGB " else None)
 
 
-def _for_screens(photo: Photo) -> Photo:
+def for_screens(photo: Photo) -> Photo:
     """A photo whose colours code points say, as a profile says them: HDR and linear light in sRGB's encoding."""
     cicp = photo.metadata.cicp
     if cicp is None:
@@ -92,8 +119,8 @@ def _blocks(values: NDArray[np.int16]) -> NDArray[np.float64]:
     return np.add.reduceat(columns, np.arange(0, len(columns), BLOCK))
 
 
-def _place(sums: NDArray[np.float64], shape: tuple[int, int]) -> tuple[slice, slice]:
-    """The rows and columns with the largest sum; a side of the picture that is shorter is taken whole."""
+def _place(sums: NDArray[np.float64], shape: tuple[int, int]) -> Place:
+    """The place with the largest sum."""
     begins = (blocks.start * BLOCK for blocks in densest_square(sums, SIDE // BLOCK))
     y, x = (max(min(begin, length - SIDE), 0) for begin, length in zip(begins, shape, strict=True))
     return slice(y, y + SIDE), slice(x, x + SIDE)

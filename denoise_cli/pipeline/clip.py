@@ -3,9 +3,10 @@
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -24,6 +25,7 @@ from denoise_cli.io.animation import choose as choose_animation
 from denoise_cli.io.encode import (
     CONTAINERS,
     DEFAULT_CONTAINER,
+    RAW_CONTAINER,
     RAW_ENCODER,
     STDOUT,
     Encoding,
@@ -31,6 +33,7 @@ from denoise_cli.io.encode import (
     choose_encoding,
 )
 from denoise_cli.io.mux import Tracks, join
+from denoise_cli.io.numbered import MOST_NAMED, is_pattern, is_sequence
 from denoise_cli.io.pipes import EXPECTED, PIPE, is_terminal
 from denoise_cli.io.probe import settle
 from denoise_cli.io.segments import Segments, segments_folder, write_all
@@ -72,9 +75,10 @@ class Settings:
         start, seconds: the part of the clip to denoise; infinite seconds for the whole rest.
         deinterlace: whether fields are combined into whole frames first.
         drop_data: whether data tracks, subtitles and attachments that the target cannot hold are left out.
-        stream: what goes to standard output, one of `STREAMS`; None for NUT if that comes from standard input, and
-            YUV4MPEG2 otherwise.
+        stream: what goes to standard output, one of `STREAMS`; None for NUT or Matroska if that comes from standard
+            input, and YUV4MPEG2 otherwise.
         allow_playlists: whether local files that the source names may be opened, too.
+        rate: frames per second of a source of numbered pictures; None for 25.
     """
 
     model: str
@@ -91,6 +95,7 @@ class Settings:
     drop_data: bool = False
     stream: str | None = None
     allow_playlists: bool = False
+    rate: Fraction | None = None
 
 
 @dataclass(frozen=True)
@@ -155,6 +160,8 @@ def check(source: Path, target: Path, overwrite: bool, backup: Path | None = Non
         raise UsageError(f"-: standard input is a terminal: pipe a clip into it: {EXPECTED}")
     if target == STDOUT:
         return
+    if is_pattern(target) and not is_sequence(source):
+        raise UsageError(f"{target}: only a sequence of pictures becomes one: try ffmpeg -i {source} frames/%04d.png")
     if not target.is_dir():
         check_name(target)
     if backup is not None:
@@ -163,16 +170,54 @@ def check(source: Path, target: Path, overwrite: bool, backup: Path | None = Non
         check_target(target, overwrite, () if source == PIPE else [source], makes_folder)
 
 
+def check_others(source: Path, target: Path, compare: Path | None, grain_table: Path | None, overwrite: bool) -> None:
+    """Refuse a comparison or a film grain table that cannot be written, before any work is done.
+
+    Raises:
+        UsageError: the comparison is to be in no container for clips, or several results in one file.
+        UnwritableFile: as for `check`.
+    """
+    if compare is not None:
+        check(source, compare, overwrite)
+        if compare.suffix.lower() in ANIMATIONS:
+            raise UsageError(f"--compare {compare}: expected a name that ends in {', '.join(CONTAINERS)}")
+        if compare in (STDOUT, target):
+            raise UsageError(f"--compare {compare}: name a file other than the output")
+    if grain_table is not None:
+        if grain_table == STDOUT or grain_table in (target, compare):
+            raise UsageError(f"--grain-table {grain_table}: name a file other than the other outputs")
+        check_target(grain_table, overwrite, () if source == PIPE else [source])
+
+
 def check_resumable(source: Path, target: Path) -> None:
     """Refuse to continue a run of which nothing can be kept.
 
     Raises:
-        UsageError: the clip comes from standard input, or its result goes to standard output.
+        UsageError: the clip comes from standard input or from numbered pictures, or its result goes to standard output.
     """
     if source == PIPE:
         raise UsageError("--resume: a clip from standard input cannot be read again: leave out --resume")
+    if is_sequence(source):
+        raise UsageError("--resume: a clip of numbered pictures is made in one go: leave out --resume")
     if target == STDOUT:
         raise UsageError("--resume: nothing is kept of what goes to standard output: name an output file")
+
+
+def check_all(
+    source: Path,
+    target: Path,
+    overwrite: bool,
+    resume: bool = False,
+    compare: Path | None = None,
+    grain_table: Path | None = None,
+    backup: Path | None = None,
+    makes_folder: bool = False,
+) -> None:
+    """Refuse what `run` cannot write or continue: see `check`, `check_resumable` and `check_others`."""
+    check(source, target, overwrite, backup, makes_folder)
+    if resume:
+        check_resumable(source, target)
+    check_others(source, target, compare, grain_table, overwrite)
 
 
 def is_resumable(target: Path) -> bool:
@@ -199,7 +244,8 @@ def run(
     """Denoise a clip, and keep everything else in its file.
 
     Args:
-        source: anything that FFmpeg reads; "-" for YUV4MPEG2 or NUT from standard input.
+        source: anything that FFmpeg reads; "-" for YUV4MPEG2, NUT or Matroska from standard input; or numbered
+            pictures, see `io.numbered`.
         target: a file with one of `EXTENSIONS`, or "-" for standard output.
         denoise: for clips, or for photos.
         settings: how to denoise and encode.
@@ -221,17 +267,17 @@ def run(
             finished segments are kept for `resume`.
     """
     began = time.perf_counter()
-    _check_all(source, target, overwrite, resume, compare, grain_table, backup)
+    check_all(source, target, overwrite, resume, compare, grain_table, backup)
     with (
         _only_writer(target, compare),
-        Reader(source, settings.allow_playlists) as clip,
+        Reader(source, settings.allow_playlists, settings.rate) as clip,
         closing(clip.frames(settings.start, settings.seconds, settings.deinterlace)) as frames,
     ):
         first = _first(frames, source, settings)
         grain = RemovedGrain(grain_table, first)
         encoding, lost = _encoding(clip, first, target, settings)
-        tracks = _tracks(clip, target, settings)
-        picture, notes = first.picture, [*_notes(clip, first, encoding), *lost, *tracks.notes]
+        tracks = _tracks(clip, target, encoding, settings)
+        picture, notes = first.picture, [*_notes(clip, first, encoding, settings), *lost, *tracks.notes]
         if notice is not None:
             for note in notes:
                 notice(note)
@@ -240,6 +286,8 @@ def run(
             plan = _plan(clip, denoise, encoding, settings)
             parts = Segments(target, clip, first, encoding, plan, settings.seconds, tracks)
             parts.open(overwrite, resume)
+        passed = tracks.copied if clip.pipe else ()
+        passing = clip.passing([index for index in passed if index != clip.stream.index], settings.seconds)
         before = parts.frames if parts else 0
         expected = clip.expected_frames(settings.start, settings.seconds)
         reading, waiting, working, writing = Stopwatch(), Stopwatch(), Stopwatch(), Stopwatch()
@@ -262,13 +310,13 @@ def run(
             def write(frames: Iterator[Frame]) -> int:
                 started, supply = time.perf_counter(), Stopwatch()
                 copied = comparison.copying(supply.over(frames))
-                count = parts.write(copied) if parts else write_all(copied, STDOUT, clip, encoding)
+                count = parts.write(copied, passing) if parts else write_all(copied, STDOUT, clip, encoding, passing)
                 writing.seconds += time.perf_counter() - started - supply.seconds
                 return count
 
             made = consume_in_thread(write, reported())
         cut_off = settings.seconds == math.inf and clip.ends_early
-        complete = not (cut_off or clip.damaged or clip.incomplete)
+        complete = not (cut_off or clip.damaged or clip.incomplete or (clip.pictures and clip.pictures.failures))
         faults = _faults(clip, cut_off)
         if parts:
             started = time.perf_counter()
@@ -329,20 +377,30 @@ def denoised(
 
 
 def preview(
-    source: Path, target: Path, settings: Settings, overwrite: bool = False, backup: Path | None = None
+    source: Path,
+    target: Path,
+    settings: Settings,
+    overwrite: bool = False,
+    compare: Path | None = None,
+    grain_table: Path | None = None,
+    backup: Path | None = None,
 ) -> tuple[Encoding, list[str]]:
     """How `run` would encode, and what the result would lack. Raises the same errors, and writes nothing."""
     check(source, target, overwrite, backup, makes_folder=True)
-    with _only_writer(target) if target.parent.is_dir() else nullcontext():
+    check_others(source, target, compare, grain_table, overwrite)
+    with _only_writer(*(path for path in (target, compare) if path is not None and path.parent.is_dir())):
         pass
     with (
-        Reader(source, settings.allow_playlists) as clip,
+        Reader(source, settings.allow_playlists, settings.rate) as clip,
         closing(clip.frames(settings.start, settings.seconds, settings.deinterlace)) as frames,
     ):
         first = _first(frames, source, settings)
+        RemovedGrain(grain_table, first)
+        if compare is not None:
+            _encoding_of_pair(clip, first, compare)
         encoding, lost = _encoding(clip, first, target, settings)
-        tracks = _tracks(clip, target, settings)
-        return encoding, [*_notes(clip, first, encoding), *lost, *tracks.notes]
+        tracks = _tracks(clip, target, encoding, settings)
+        return encoding, [*_notes(clip, first, encoding, settings), *lost, *tracks.notes]
 
 
 @contextmanager
@@ -377,7 +435,8 @@ def _first(frames: Iterator[Frame], source: Path, settings: Settings) -> Frame:
 
 def _encoding(clip: Reader, first: Frame, target: Path, settings: Settings) -> tuple[Encoding, list[str]]:
     """How to compress the clip, and a line for everything that this loses."""
-    usual = "nut" if clip.pipe and clip.is_nut else "y4m"
+    piped = clip.pipe is not None and clip.pictures is None
+    usual = "nut" if piped and clip.is_nut else "mkv" if piped and clip.is_matroska else "y4m"
     extension = target.suffix.lower() if target != STDOUT else settings.stream or usual
     if extension in ANIMATIONS:
         asked = {"--codec": settings.codec, "--crf": settings.crf}
@@ -389,46 +448,29 @@ def _encoding(clip: Reader, first: Frame, target: Path, settings: Settings) -> t
     return settle(clip, first, chosen, is_given=settings.codec is not None)
 
 
-def _check_all(
-    source: Path,
-    target: Path,
-    overwrite: bool,
-    resume: bool,
-    compare: Path | None,
-    grain_table: Path | None,
-    backup: Path | None,
-) -> None:
-    """Refuse what `run` cannot write or continue; arguments and errors are its own."""
-    check(source, target, overwrite, backup)
-    if resume:
-        check_resumable(source, target)
-    if compare is not None:
-        check(source, compare, overwrite)
-        if compare.suffix.lower() in ANIMATIONS:
-            raise UsageError(f"--compare {compare}: expected a name that ends in {', '.join(CONTAINERS)}")
-        if compare in (STDOUT, target):
-            raise UsageError(f"--compare {compare}: name a file other than the output")
-    if grain_table is not None:
-        _check_table(source, grain_table, (target, compare), overwrite)
-
-
-def _check_table(source: Path, path: Path, others: Collection[Path | None], overwrite: bool) -> None:
-    if path == STDOUT or path in others:
-        raise UsageError(f"--grain-table {path}: name a file other than the other outputs")
-    check_target(path, overwrite, [source])
-
-
-def _tracks(clip: Reader, target: Path, settings: Settings) -> Tracks:
-    """The tracks that the result has: in a pipe, nothing but the video; in an animation, none besides."""
+def _tracks(clip: Reader, target: Path, encoding: Encoding, settings: Settings) -> Tracks:
+    """The tracks that the result has: through pipes, sound and subtitles besides the video; in an animation, none."""
     if target != STDOUT and target.suffix.lower() in ANIMATIONS:
         return Tracks(())
     if target != STDOUT and clip.pipe is None:
         return choose_tracks(clip, target, settings.drop_data)
     others = [index for index in clip.copied_streams if index != clip.stream.index]
-    listed = ", ".join(f"{index} ({clip.kind(index)}, {clip.streams[index][1]})" for index in others)
-    where = "standard output takes" if target == STDOUT else "from standard input, the result has"
-    notes = (f"track{'s' * (len(others) > 1)} {listed} left out: {where} video only",) if others else ()
-    return Tracks((clip.stream.index,), (), notes)
+    container = encoding.container
+    passed = [index for index in others if container != RAW_CONTAINER and clip.can_pass(index, container)]
+    left = [index for index in others if index not in passed]
+    listed = ", ".join(f"{index} ({clip.kind(index)}, {clip.streams[index][1]})" for index in left)
+    reason = "raw frames have none" if container == RAW_CONTAINER else f"{container} takes no such track from a pipe"
+    notes = (f"track{'s' * (len(left) > 1)} {listed} left out: {reason}",) if left else ()
+    return Tracks((clip.stream.index, *passed), (), notes)
+
+
+def _encoding_of_pair(clip: Reader, first: Frame, path: Path) -> Encoding:
+    """How to compress a comparison."""
+    if first.picture.width < NARROWEST:
+        width = first.picture.width
+        raise UsageError(f"--compare {path}: the clip is {width} pixels wide: expected at least {NARROWEST}")
+    pair = first.side_by_side()
+    return settle(clip, pair, choose_encoding(clip, pair, path.suffix.lower()))[0]
 
 
 class _Comparison:
@@ -438,12 +480,7 @@ class _Comparison:
         self._path, self._overwrite = path, overwrite
         if path is not None:
             self._growing, self._whole = (path.with_name(f".{path.name}.{state}") for state in ("growing", "whole"))
-            if first.picture.width < NARROWEST:
-                raise UsageError(
-                    f"--compare {path}: the clip is {first.picture.width} pixels wide: expected at least {NARROWEST}"
-                )
-            pair = first.side_by_side()
-            self._encoding, _ = settle(clip, pair, choose_encoding(clip, pair, path.suffix.lower()))
+            self._encoding = _encoding_of_pair(clip, first, path)
             self._writer = Writer(self._growing, clip, self._encoding)
 
     def __enter__(self) -> "_Comparison":
@@ -477,7 +514,7 @@ def _plan(clip: Reader, denoise: Denoiser, encoding: Encoding, settings: Setting
         "source": str(clip.path.resolve()) if state else "standard input",
         "bytes": state and state.st_size,
         "changed": state and state.st_mtime_ns,
-        "settings": dataclasses.asdict(settings),
+        "settings": dataclasses.asdict(settings) | {"rate": str(settings.rate)},
         "encoding": dataclasses.asdict(encoding),
         "weights": checksum_of(settings.model),
         "device": str(denoise.device),
@@ -494,6 +531,11 @@ def _faults(clip: Reader, cut_off: bool) -> list[str]:
         notes.append(f"the clock jumps back {times}: times go on from where they were")
     if clip.damaged:
         notes.append(f"left out {clip.damaged} damaged packets")
+    if clip.pictures is not None and (failures := clip.pictures.failures):
+        more = ", ..." if len(failures) > MOST_NAMED else ""
+        notes.append(
+            f"left out {len(failures)} of {clip.pictures.count} frames: {', '.join(failures[:MOST_NAMED])}{more}"
+        )
     if clip.incomplete:
         notes.append(f"{clip.incomplete} packets are incomplete: their frames may be damaged")
     if cut_off:
@@ -503,8 +545,10 @@ def _faults(clip: Reader, cut_off: bool) -> list[str]:
     return notes
 
 
-def _notes(clip: Reader, first: Frame, encoding: Encoding) -> list[str]:
-    notes = []
+def _notes(clip: Reader, first: Frame, encoding: Encoding, settings: Settings) -> list[str]:
+    notes = [] if clip.pictures is None else list(clip.pictures.notes)
+    if clip.pictures is not None and settings.rate is None:
+        notes.append(f"{float(clip.rate):g} frames per second: --fps names another rate")
     if first.is_interlaced:
         notes.append("interlaced: --deinterlace combines fields into whole frames")
     if clip.has_wrapped_clock:

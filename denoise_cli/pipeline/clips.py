@@ -9,12 +9,13 @@ from typing import Any
 from denoise_cli.errors import DenoiseError
 from denoise_cli.files import make_folder
 from denoise_cli.inference.denoiser import Denoiser
+from denoise_cli.io import numbered
 from denoise_cli.io.decoding import one_line
 from denoise_cli.io.formats import is_left_by_system
 from denoise_cli.io.pipes import PIPE
 from denoise_cli.pipeline import clip, jobs, records
 from denoise_cli.pipeline.clip import Progress, Result, Settings
-from denoise_cli.pipeline.jobs import Job, Media
+from denoise_cli.pipeline.jobs import MARK, Job, Media
 
 # Of clips in folders; animations, which are pictures by their names, are named one by one.
 # fmt: off
@@ -51,10 +52,42 @@ def media(allow_playlists: bool = False) -> Media:
     """Clips, as jobs see them; `allow_playlists` says whether the files that they name may be opened."""
     return Media(
         "clip",
-        lambda path: path.suffix.lower() in EXTENSIONS and not is_left_by_system(path),
+        _is_one,
         lambda source, _: (None, clip.extension_for(source, allow_playlists)),
         _kind_of,
+        "clips and no numbered pictures",
+        _is_alone,
     )
+
+
+def is_sequence(path: Path, least: int = 1) -> bool:
+    """Whether a path, as the only input, stands for numbered pictures: a pattern, or a folder with them and no clips.
+
+    Args:
+        path: the input.
+        least: number of pictures in such a folder.
+    """
+    if path == PIPE or not numbered.is_sequence(path):
+        return False
+    return not path.is_dir() or (not _holds_clips(path) and numbered.holds_sequence(path, least))
+
+
+def _is_alone(path: Path) -> bool:
+    """Whether a path, among other inputs or below a folder, is a sequence, and not the results beside one."""
+    beside = path.name.removesuffix(MARK)
+    is_result = beside not in ("", path.name) and path.with_name(beside).is_dir()
+    return not is_result and is_sequence(path, least=2)  # a single picture beside other files is no clip
+
+
+def _is_one(path: Path) -> bool:
+    return path.suffix.lower() in EXTENSIONS and not is_left_by_system(path)
+
+
+def _holds_clips(folder: Path) -> bool:
+    try:
+        return any(_is_one(file) for file in folder.iterdir())
+    except OSError:
+        return False
 
 
 def _kind_of(target: Path, _: str | None) -> None:
@@ -95,9 +128,16 @@ def run(
     if (skipped := _skipped(job, settings, handling)) is not None:
         return skipped
     jobs.check(job, handling.overwrite)
-    clip.check(job.source, job.target, handling.overwrite, job.backup, job.makes_folder)
-    if handling.resume:
-        clip.check_resumable(job.source, job.target)
+    clip.check_all(
+        job.source,
+        job.target,
+        handling.overwrite,
+        handling.resume,
+        handling.compare,
+        handling.grain_table,
+        job.backup,
+        job.makes_folder,
+    )
     denoise = load()
     if job.makes_folder:
         make_folder(job.target.parent)
@@ -138,8 +178,17 @@ def preview(job: Job, settings: Settings, handling: Handling) -> Result:
     plan = Result(str(job.source), str(job.target), settings.model, dry_run=True)
     if job.source == PIPE:
         clip.check(job.source, job.target, handling.overwrite)
+        clip.check_others(job.source, job.target, handling.compare, handling.grain_table, handling.overwrite)
         return replace(plan, notes=("how it is encoded depends on frames, and none are read now",))
-    encoding, notes = clip.preview(job.source, job.target, settings, handling.overwrite, job.backup)
+    encoding, notes = clip.preview(
+        job.source,
+        job.target,
+        settings,
+        handling.overwrite,
+        handling.compare,
+        handling.grain_table,
+        job.backup,
+    )
     return replace(plan, codec=encoding.name, pixel_format=encoding.pixel_format, notes=tuple(notes))
 
 

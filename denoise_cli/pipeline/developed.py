@@ -114,7 +114,7 @@ def _denoised(
     dither: bool,
 ) -> tuple[Pixels | None, float | ShotRead | None, tuple[str, ...]]:
     """Pixels, (H, W, C), without their noise, or None if they stay; that noise, and what the user should hear."""
-    white, notes = _white_of(pixels)
+    white, notes = white_of(pixels)
     beyond, excess = None, np.empty(0, np.float32)
     if pixels.dtype == np.float32:
         lowest, highest = np.float32(LOWEST * white), np.float32(HIGHEST * white)
@@ -140,13 +140,45 @@ def _denoised(
     return clean, noise, notes
 
 
+def as_frame(photo: Photo, white: float) -> NDArray[np.float32]:
+    """What a network for clips is shown of a photo: (H, W, C), nominally [0, 1], encoded as sRGB.
+
+    Args:
+        photo: a frame of a sequence, not in CMYK.
+        white: the value of white in `photo.as_srgb()`, the same for the whole sequence.
+    """
+    encoded = photo.as_srgb()
+    values = to_float(encoded, white)
+    return values.clip(LOWEST, HIGHEST) if encoded.dtype == np.float32 else values
+
+
+def without_noise(photo: Photo, noise: NDArray[np.float32], white: float, dither: bool) -> Photo:
+    """A photo less the noise that was found in it; what exceeds `HIGHEST` keeps its distance from it.
+
+    Args:
+        photo: the frame.
+        noise: (H, W, C), on the scale of `as_frame`.
+        white: as for `as_frame`.
+        dither: whether 8 bits are rounded with noise, see `imaging.dither`.
+    """
+    encoded = photo.as_srgb()
+    clean = to_float(encoded, white) - noise
+    if encoded is not photo.pixels:
+        pixels = photo.from_srgb(from_float(clean, encoded.dtype, white), dither)
+    elif dither and encoded.dtype == np.uint8:
+        pixels = dithered(clean, encoded)
+    else:
+        pixels = from_float(clean, encoded.dtype, white)
+    return replace(photo, pixels=pixels)
+
+
 def _part(progress: Progress, half: int) -> Progress:
     """Progress of one of two parts that take equally long."""
     return lambda fraction: progress((half + fraction) / 2)
 
 
-def _white_of(pixels: Pixels) -> tuple[float, tuple[str, ...]]:
-    """The value of white, and what the user should hear about it."""
+def white_of(pixels: Pixels) -> tuple[float, tuple[str, ...]]:
+    """The value of white in a picture, (H, W, C) of any type, and what the user should hear about it."""
     white: float = white_value(pixels.dtype)
     if pixels.dtype == np.float32 and np.count_nonzero(pixels > white) > pixels.size / 2:
         white = float(np.quantile(pixels[::SPARSE, ::SPARSE], BRIGHT_SHARE))

@@ -72,11 +72,16 @@ def inspect(path: Path, max_pixels: int = image.MAX_PIXELS) -> Facts:
         return _of_raw(source, path, model) if isinstance(source, RawFile) else _of_photo(source, path, model)
 
 
+def level_of(photo: Photo) -> float:
+    """The estimated noise level of a photo's visible pixels, [0, 1]."""
+    visible = None if photo.alpha is None else photo.alpha > 0
+    pixels = photo.as_srgb() if photo.black is None else photo.light
+    return estimate_sigma(pixels, white_value(pixels.dtype), visible)
+
+
 def _of_photo(photo: Photo, path: Path, model: str) -> Facts:
     exif = parse(photo.metadata.exif or b"")
     H, W = photo.shape
-    visible = None if photo.alpha is None else photo.alpha > 0
-    pixels = photo.as_srgb() if photo.black is None else photo.light
     return Facts(
         source=str(path),
         format=photo.kind,
@@ -93,7 +98,7 @@ def _of_photo(photo: Photo, path: Path, model: str) -> Facts:
         exposure=_exposure(exif),
         black=None,
         white=None,
-        sigma=round(estimate_sigma(pixels, white_value(pixels.dtype), visible) * 255, 3),
+        sigma=round(level_of(photo) * 255, 3),
         shot=None,
         read=None,
         noise_from="estimated",

@@ -55,12 +55,17 @@ class Media:
         form: the format and the extension of the result of a source, given the format that was asked for.
         kind_of: the format of a target, given the format that was asked for. Raises `UsageError` if the name does not
             stand for it.
+        sought: what a folder is searched for, as it reads after "no".
+        is_alone: whether an input, or a folder below one, is a sequence of numbered pictures, which is denoised as a
+            whole, and only by itself.
     """
 
     noun: str
     is_one: Callable[[Path], bool]
     form: Callable[[Path, str | None], tuple[str | None, str]]
     kind_of: Callable[[Path, str | None], str | None]
+    sought: str
+    is_alone: Callable[[Path], bool] = lambda _: False
 
     def count(self, number: int) -> str:
         """How many there are, in words."""
@@ -88,8 +93,12 @@ def _photo_form(source: Path, asked: str | None) -> tuple[str, str]:
     return kind, source.suffix if source.suffix.lower() in known else known[0]
 
 
-def _photo_kind(target: Path, asked: str | None) -> str:
-    """The format to write into a file; the name may be any that does not stand for another format."""
+def kind_of(target: Path, asked: str | None) -> str:
+    """The format of a photo to write into a file; the name may be any that does not stand for another format.
+
+    Raises:
+        UsageError: the name stands for no format, or for another one than is asked for.
+    """
     if asked is None:
         return image.kind_for(target)
     known = image.FORMATS[asked].extensions
@@ -98,7 +107,7 @@ def _photo_kind(target: Path, asked: str | None) -> str:
     return asked
 
 
-PHOTOS = Media("photo", image.is_photo, _photo_form, _photo_kind)
+PHOTOS = Media("photo", image.is_photo, _photo_form, kind_of, "photos")
 
 
 def plan(
@@ -181,6 +190,20 @@ def is_single(inputs: Sequence[str]) -> bool:
     return len(inputs) == 1 and not os.path.isdir(inputs[0])  # noqa: PTH112 - `Path` raises where it may not look
 
 
+def into_folder(folder: Path, source: Path, kind: str | None) -> Job:
+    """The job of a photo whose result goes into a folder, which is made if it is missing.
+
+    Args:
+        folder: of the results.
+        source: the photo.
+        kind: the format to write; None for the photo's own.
+
+    Raises:
+        UsageError: the photo comes from standard input.
+    """
+    return _named(source, Path(source.name), kind, folder, None, PHOTOS).job
+
+
 def _is_folder(output: str) -> bool:
     return output.endswith(("/", os.sep)) or os.path.isdir(output)  # noqa: PTH112 - as above
 
@@ -194,15 +217,15 @@ def _sources(
     media: Media,
     name: Template | None,
 ) -> tuple[list[tuple[Path, Path]], list[Job]]:
-    """Each source of an input, with its path below the folder that was named; and folders that cannot be read."""
+    """Each source of an input, with its path below the folder that was named; and, as jobs that fail, what is none."""
     if path == STDIO or not os.path.isdir(path):  # noqa: PTH112 - as above
-        return [(path, Path(path.name))], []
-    inside, closed = _files_in(path, recursive, into)
+        return ([], [_alone(path, Path(path.name))]) if media.is_alone(path) else ([(path, Path(path.name))], [])
+    inside, closed = _files_in(path, recursive, into, media)
     ones = sorted(file for file in inside if media.is_one(file) and irregular(file) in (None, "a symbolic link"))
     wanted = [file for file in ones if kind != DNG or file.suffix.lower() in raw_formats.EXTENSIONS]
     wanted, results = _without_results(wanted, path, into, name)
     if not (wanted or results or closed):
-        nouns = "camera RAW, which a DNG is made from" if kind == DNG else f"{media.noun}s"
+        nouns = "camera RAW, which a DNG is made from" if kind == DNG else media.sought
         raise UsageError(f"{path}: holds no {nouns}" + ("" if recursive else ": add --recursive to search subfolders"))
     if notice is not None and results:
         notice(f"{path}: left out {media.count(len(results))}: results of others here: name them to denoise them again")
@@ -211,7 +234,12 @@ def _sources(
     return [(file, file.relative_to(path)) for file in wanted], closed
 
 
-def _files_in(folder: Path, recursive: bool, into: Path | None) -> tuple[list[Path], list[Job]]:
+def _alone(path: Path, below: Path) -> Job:
+    why = f"{path}: a sequence of numbered pictures: denoise it on its own, with no other input and without --recursive"
+    return Job(path, path, None, obstacle=why, below=below)
+
+
+def _files_in(folder: Path, recursive: bool, into: Path | None, media: Media) -> tuple[list[Path], list[Job]]:
     """What is in a folder but not below the one for the results; and, as jobs that fail, folders that are not read."""
     files: list[Path] = []
     closed: list[Job] = []
@@ -223,6 +251,8 @@ def _files_in(folder: Path, recursive: bool, into: Path | None) -> tuple[list[Pa
 
     for name, below, names in os.walk(folder, onerror=refuse):
         files += (Path(name, file) for file in names)
+        if media.is_alone(Path(name)):
+            closed.append(_alone(Path(name), Path(name).relative_to(folder)))
         below[:] = [each for each in sorted(below) if recursive and not (into and is_same_file(Path(name, each), into))]
     return files, closed
 

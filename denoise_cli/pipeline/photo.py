@@ -28,11 +28,13 @@ from denoise_cli.models.registry import find_model
 from denoise_cli.pipeline import records
 from denoise_cli.pipeline.before_after import write_before_after
 from denoise_cli.pipeline.developed import denoise_developed
+from denoise_cli.pipeline.done import Done
 from denoise_cli.pipeline.hot_pixels import stuck_in
 from denoise_cli.pipeline.jobs import DNG, FALLBACK_FORMAT, STDIO, Job, check
 from denoise_cli.pipeline.memory import return_freed_memory
 from denoise_cli.pipeline.model_choice import model_for
 from denoise_cli.pipeline.outcome import Outcome
+from denoise_cli.pipeline.pages import denoise_pages
 from denoise_cli.pipeline.sidecar import carry, carry_missing, foretell
 from denoise_cli.version import __version__
 
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 Load = Callable[[str], Denoiser]
 Tone = Literal["flat", "camera"]
 FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
+MIDDLE_GREY = 0.18  # of white
 TONES: dict[str, Tone] = {"flat": "flat", "camera": "camera"}
 
 
@@ -125,6 +128,23 @@ class Result(Outcome):
     bytes_read: int | None = None
     bytes_written: int | None = None
 
+    @property
+    def noise_words(self) -> str:
+        """The noise, in words for the user."""
+        if self.shot is not None:
+            origins = {"given": "", "file": " (from the file)", "estimated": " (estimated)"}
+            return f"shot {self.shot:.2e}, read {self.read:.2e}{origins[self.noise_from or 'given']}"
+        if self.sigma is not None:
+            return f"noise {self.sigma:.1f}" + (" (estimated)" if self.noise_from == "estimated" else "")
+        return "noise level left to the model"
+
+    @property
+    def noise_at_grey(self) -> float | None:
+        """A number to sort by: the standard deviation on the scale of 255; a sensor's, of MIDDLE_GREY in its light."""
+        if self.shot is None or self.read is None:
+            return self.sigma
+        return 255 * math.sqrt(self.shot * MIDDLE_GREY + self.read**2)
+
 
 def run(job: Job, load: Load, settings: Settings, progress: Progress | None = None) -> Result:
     """Read a photo, denoise it and write the result, unless it is done.
@@ -139,7 +159,7 @@ def run(job: Job, load: Load, settings: Settings, progress: Progress | None = No
         The result, also if it failed; then nothing was written, unless a sidecar is what failed.
     """
     try:
-        return _skipped(job, settings) or _write(_denoise(job, load, settings, progress), settings)
+        return _skipped(job, settings) or write(_denoise(job, load, settings, progress), settings)
     except Exception as error:  # noqa: BLE001 - whatever happens to one photo, the others are denoised
         return _failed(job, settings, error)
 
@@ -177,7 +197,7 @@ def run_all(
                     outcome.set_result(skipped)
                 if denoised:
                     wait([writing[1]] if writing else [])  # so that there are never more than two photos in memory
-                    outcome = writer.submit(_write, denoised, settings)
+                    outcome = writer.submit(write, denoised, settings)
                 del denoised
             if writing is not None:
                 full = full or _full_disk(writing[1])
@@ -234,7 +254,7 @@ def _dependences(job: Job, settings: Settings) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class _Denoised:
+class Denoised:
     """A photo that is denoised and not yet written.
 
     Attributes:
@@ -255,7 +275,7 @@ class _Denoised:
     kind: str
     facts: dict[str, Any]
     is_raw: bool
-    finish: "Callable[[], _Done]"
+    finish: Callable[[], Done]
     opened: ExitStack
     reading: float
     denoising: float
@@ -275,24 +295,24 @@ def _out_of_memory_named(job: Job) -> Iterator[None]:
         ) from error
 
 
-def _denoise(job: Job, load: Load, settings: Settings, progress: Progress | None) -> _Denoised:
+def _denoise(job: Job, load: Load, settings: Settings, progress: Progress | None) -> Denoised:
     with _out_of_memory_named(job):
         return _denoise_opened(job, load, settings, progress)
 
 
-def _denoise_opened(job: Job, load: Load, settings: Settings, progress: Progress | None) -> _Denoised:
+def _denoise_opened(job: Job, load: Load, settings: Settings, progress: Progress | None) -> Denoised:
     started = time.perf_counter()
     with ExitStack() as source:
-        task = source.enter_context(_checked(job, settings))
+        task = source.enter_context(checked(job, settings))
         made_from = _contents(job.source) if settings.skip_done else None
         read = time.perf_counter()
         model, kind, is_raw = task.model, task.kind, isinstance(task.source, RawFile)
         denoiser = load(model)
-        facts = {"device": denoiser.device, "precision": denoiser.precision, **_facts_before(job, task, settings)}
+        facts = {"device": denoiser.device, "precision": denoiser.precision, **facts_before(job, task, settings)}
         finish = _denoise_source(task, denoiser, settings, progress)
         opened = source.pop_all() if is_raw else ExitStack()  # a photo's pixels need not stay in memory
     denoising = time.perf_counter() - read
-    return _Denoised(
+    return Denoised(
         job, model, kind, facts, is_raw, finish, opened, read - started, denoising, made_from, denoiser.notes
     )
 
@@ -304,12 +324,17 @@ def _contents(source: Path) -> records.Contents | None:
         return None
 
 
-def _write(denoised: _Denoised, settings: Settings) -> Result:
+def write(denoised: Denoised, settings: Settings) -> Result:
+    """Develop (RAW) and write what was denoised, with its sidecars.
+
+    Raises:
+        DenoiseError: it cannot be developed, encoded or written.
+    """
     with _out_of_memory_named(denoised.job):
         return _write_opened(denoised, settings)
 
 
-def _write_opened(denoised: _Denoised, settings: Settings) -> Result:
+def _write_opened(denoised: Denoised, settings: Settings) -> Result:
     started = time.perf_counter()
     job, model, kind = denoised.job, denoised.model, denoised.kind
     with denoised.opened:
@@ -320,7 +345,7 @@ def _write_opened(denoised: _Denoised, settings: Settings) -> Result:
     picture, notes = finished.picture, finished.notes + denoised.notes
     turned, developed, marked = kind != DNG, denoised.is_raw and kind != DNG, kind == DNG and settings.strength > 0
     if isinstance(picture, Photo):
-        notes += _notes_on_result(picture, kind, notes)
+        notes += notes_on_result(picture, kind, notes)
         turned = image.orientation_in(picture.metadata, kind) == UPRIGHT
     if isinstance(picture, bytes):
         data = picture
@@ -354,12 +379,13 @@ def _write_opened(denoised: _Denoised, settings: Settings) -> Result:
     )
 
 
-def _software(model: str, picture: "_Done", settings: Settings) -> str:
+def _software(model: str, picture: Done, settings: Settings) -> str:
     """The name of the program, for the metadata."""
     return f"denoise {__version__} ({Path(model).name}, {picture.words(settings.strength_for_photos)})"
 
 
-def _notes_on_result(photo: Photo, kind: str, said: Sequence[str]) -> tuple[str, ...]:
+def notes_on_result(photo: Photo, kind: str, said: Sequence[str]) -> tuple[str, ...]:
+    """What a format changes or loses of a photo, unless it is among what was `said` before."""
     return image.conversions(photo, kind) + image.losses(photo.metadata, kind, said)
 
 
@@ -371,11 +397,11 @@ def _result_of(job: Job, outcome: Future[Result], settings: Settings) -> Result:
 
 
 def _failed(job: Job, settings: Settings, error: Exception) -> Result:
-    return Result(str(job.source), str(job.target), settings.model, error=_words(job, error))
+    return Result(str(job.source), str(job.target), settings.model, error=words_of(job, error))
 
 
-def _words(job: Job, error: Exception) -> str:
-    """An error in one line that names the file."""
+def words_of(job: Job, error: Exception) -> str:
+    """An error about a photo in one line that names the file."""
     if isinstance(error, DenoiseError):
         return str(error)
     if isinstance(error, MemoryError):
@@ -410,11 +436,11 @@ def preview(job: Job, load: Callable[[str], object], settings: Settings) -> Resu
     """
     if (record := _record_of(job, settings)) is not None:
         return Result(str(job.source), str(job.target), record.model, skipped=True, dry_run=True)
-    with _checked(job, settings) as task:
+    with checked(job, settings) as task:
         load(task.model)
-        facts = _facts_before(job, task, settings)
+        facts = facts_before(job, task, settings)
         source = task.source
-        lost = _notes_on_result(source, task.kind, source.notes) if isinstance(source, Photo) else ()
+        lost = notes_on_result(source, task.kind, source.notes) if isinstance(source, Photo) else ()
         notes = (*source.notes, *task.notes, *lost, *foretell(job.source, job.target, settings.overwrite))
     return Result(str(job.source), str(job.target), task.model, notes=notes, dry_run=True, **facts)
 
@@ -439,11 +465,11 @@ def show_before_after(job: Job, load: Load, settings: Settings, progress: Progre
 
 def _show_before_after(job: Job, load: Load, settings: Settings, progress: Progress | None) -> Result:
     started = time.perf_counter()
-    with _checked(job, settings, is_shown=True) as task:
+    with checked(job, settings, is_shown=True) as task:
         denoiser = load(task.model)
         done = _denoise_source(task, denoiser, settings, progress)()
-        before = _undenoised(task.source, settings)
-        facts = {"device": denoiser.device, "precision": denoiser.precision, **_facts_before(job, task, settings)}
+        before = undenoised(task.source, settings)
+        facts = {"device": denoiser.device, "precision": denoiser.precision, **facts_before(job, task, settings)}
     assert isinstance(done.picture, Photo)  # a PNG is made from nothing else
     bytes_written = write_before_after(job.target, before, done.picture, settings.overwrite)
     return Result(
@@ -458,7 +484,8 @@ def _show_before_after(job: Job, load: Load, settings: Settings, progress: Progr
     )
 
 
-def _undenoised(source: Photo | RawFile, settings: Settings) -> Photo:
+def undenoised(source: Photo | RawFile, settings: Settings) -> Photo:
+    """A picture of what was read, to compare the result with."""
     if isinstance(source, Photo):
         return source
     photo = development.developed(source)
@@ -469,7 +496,7 @@ def _undenoised(source: Photo | RawFile, settings: Settings) -> Photo:
     return photo
 
 
-def _facts_before(job: Job, task: "_Task", settings: Settings) -> dict[str, Any]:
+def facts_before(job: Job, task: "Task", settings: Settings) -> dict[str, Any]:
     """What the record says that is known before a photo is denoised."""
     H, W = task.source.shape
     try:
@@ -489,7 +516,7 @@ def _facts_before(job: Job, task: "_Task", settings: Settings) -> dict[str, Any]
 
 
 @dataclass(frozen=True)
-class _Task:
+class Task:
     """A photo that was read and checked, and what is to be done with it.
 
     Attributes:
@@ -512,13 +539,16 @@ class _Task:
 
 
 @contextmanager
-def _checked(job: Job, settings: Settings, is_shown: bool = False) -> Iterator[_Task]:
+def checked(job: Job, settings: Settings, is_shown: bool = False) -> Iterator[Task]:
     """Read the photo of a job, and refuse what is known not to succeed before it is denoised.
 
     Args:
         job: the photo and its target.
         settings: how to denoise.
         is_shown: whether the target is not the photo but shows parts of it: those of its first page.
+
+    Raises:
+        DenoiseError: something that the user can act upon.
     """
     check(job, settings.overwrite)
     with image.opened(job.source, settings.max_pixels, settings.strict) as opened:
@@ -552,11 +582,11 @@ def _checked(job: Job, settings: Settings, is_shown: bool = False) -> Iterator[_
             image.check_library(kind)
             if kind != DNG or settings.linear:
                 source.check_develops()
-        yield _Task(source, job.target, model, is_for_raw, kind, hot_pixels, notes)
+        yield Task(source, job.target, model, is_for_raw, kind, hot_pixels, notes)
 
 
 def _prepared(photo: Photo, job: Job, kind: str, settings: Settings, is_shown: bool) -> Photo:
-    """A photo in the colours that are asked for, refused if its target cannot hold it; arguments as of `_checked`."""
+    """A photo in the colours that are asked for, refused if its target cannot hold it; arguments as of `checked`."""
     if settings.to_srgb:
         photo = replace(
             _converted(job, lambda: photo), others=tuple(partial(_converted, job, page) for page in photo.others)
@@ -586,47 +616,7 @@ def _hot_pixels_of(raw: RawFile, settings: Settings) -> "tuple[HotPixels, tuple[
     return stuck_in(settings.hot_pixels, raw.mosaic.light.shape, settings.max_pixels)
 
 
-@dataclass(frozen=True)
-class _Done:
-    """A denoised photo, its noise (None if the model found the level itself), and where that is known from.
-
-    Several pages are encoded already, so that no more than one is in memory; their noise is that of the noisiest.
-    """
-
-    picture: Photo | DigitalNegative | bytes
-    noise: float | ShotRead | None
-    noise_from: str | None
-    notes: tuple[str, ...] = ()
-
-    @property
-    def level(self) -> float:
-        """The noise as one number, to compare pages; the largest if the model found it itself."""
-        if self.noise is None:
-            return math.inf
-        return self.noise.read if isinstance(self.noise, ShotRead) else self.noise
-
-    def words(self, strength: Strength) -> str:
-        """The noise and the strength, for the software tag."""
-        words = f"strength {strength.luma:g}"
-        if not strength.is_even:
-            words = f"luma {strength.luma:g}, chroma {strength.chroma:g}, detail {strength.detail:g}"
-        if self.noise is None:
-            return words
-        if isinstance(self.noise, ShotRead):
-            return f"shot {self.noise.shot:.3g}, read {self.noise.read:.3g}, {words}"
-        return f"sigma {self.noise * 255:.1f}, {words}"
-
-    def facts(self) -> dict[str, Any]:
-        """The noise, for the record."""
-        if isinstance(self.noise, ShotRead):
-            return {"shot": self.noise.shot, "read": self.noise.read, "noise_from": self.noise_from}
-        sigma = None if self.noise is None else round(self.noise * 255, 3)
-        return {"sigma": sigma, "noise_from": self.noise_from}
-
-
-def _denoise_source(
-    task: _Task, denoise: Denoiser, settings: Settings, progress: Progress | None
-) -> Callable[[], _Done]:
+def _denoise_source(task: Task, denoise: Denoiser, settings: Settings, progress: Progress | None) -> Callable[[], Done]:
     """Denoise what was read; what is returned makes a picture of it, for which a RAW file must still be open."""
     source = task.source
     if not isinstance(source, RawFile):
@@ -640,53 +630,31 @@ def _denoise_source(
 
 
 def _denoise_developed(
-    photo: Photo, task: _Task, denoise: Denoiser, settings: Settings, progress: Progress | None
-) -> Callable[[], _Done]:
+    photo: Photo, task: Task, denoise: Denoiser, settings: Settings, progress: Progress | None
+) -> Callable[[], Done]:
     dither = settings.dither and image.is_lossless(photo, task.kind, settings.quality)
     clean, noise = denoise_developed(photo, denoise, settings.noise, settings.strength_for_photos, progress, dither)
     noise_from = None if noise is None else "given" if settings.noise is not None else "estimated"
-    done = _Done(clean, noise, noise_from, clean.notes)
+    done = Done(clean, noise, noise_from, clean.notes)
     return lambda: done
 
 
 def _denoise_pages(
-    photo: Photo, task: _Task, denoise: Denoiser, settings: Settings, progress: Progress | None
-) -> Callable[[], _Done]:
-    """Denoise and encode one page after another."""
-    count = 1 + len(photo.others)
-    outcomes: list[_Done] = []
-
-    def pages() -> Iterator[tuple[Photo, str]]:
-        for number, page in enumerate((lambda: photo, *photo.others)):
-            part = None if progress is None else partial(_page_progress, progress, number, count)
-            done = _denoise_developed(page(), task, denoise, settings, part)()
-            assert isinstance(done.picture, Photo)
-            notes = done.notes + _notes_on_result(done.picture, task.kind, done.notes)
-            outcomes.append(replace(done, picture=b"", notes=notes))
-            yield done.picture, _software(task.model, done, settings)
+    photo: Photo, task: Task, denoise: Denoiser, settings: Settings, progress: Progress | None
+) -> Callable[[], Done]:
+    def denoise_page(page: Photo, part: Progress | None) -> Done:
+        done = _denoise_developed(page, task, denoise, settings, part)()
+        assert isinstance(done.picture, Photo)
+        return replace(done, notes=done.notes + notes_on_result(done.picture, task.kind, done.notes))
 
     with image.encoder_errors(task.target, task.kind):
-        data = image.encode_pages(pages())
-    noisiest = max(outcomes, key=lambda done: done.level)
-    done = _Done(data, noisiest.noise, noisiest.noise_from, tuple(_notes_on_pages(outcomes)))
+        done = denoise_pages(photo, denoise_page, lambda page: _software(task.model, page, settings), progress)
     return lambda: done
 
 
-def _page_progress(progress: Progress, number: int, count: int, fraction: float) -> None:
-    progress((number + fraction) / count)
-
-
-def _notes_on_pages(outcomes: Sequence[_Done]) -> Iterator[str]:
-    """Each note once, with the pages that it is about, unless that is all of them."""
-    for note in dict.fromkeys(note for done in outcomes for note in done.notes):
-        numbers = [str(number) for number, done in enumerate(outcomes, 1) if note in done.notes]
-        whose = "page" if len(numbers) == 1 else "pages"
-        yield note if len(numbers) == len(outcomes) else f"{whose} {', '.join(numbers)}: {note}"
-
-
 def _denoise_raw(
-    raw: RawFile, task: _Task, denoise: Denoiser, settings: Settings, progress: Progress | None
-) -> Callable[[], _Done]:
+    raw: RawFile, task: Task, denoise: Denoiser, settings: Settings, progress: Progress | None
+) -> Callable[[], Done]:
     from denoise_cli.pipeline.raw import denoise_raw  # for RAW alone: SciPy takes long to import
 
     given = settings.noise if isinstance(settings.noise, ShotRead) else None
@@ -695,17 +663,17 @@ def _denoise_raw(
     return partial(_finish_raw, denoised, task.notes, settings)
 
 
-def _finish_raw(denoised: "DenoisedValues", notes: tuple[str, ...], settings: Settings) -> _Done:
+def _finish_raw(denoised: "DenoisedValues", notes: tuple[str, ...], settings: Settings) -> Done:
     done = denoised.finish()
     picture, notes = done.picture, notes + done.notes
     if isinstance(picture, DigitalNegative):
         picture = compressed_as(denoised.raw, picture, settings.compression)
         if picture.is_lossy:
             notes += ("compressed with loss, as the RAW file is: --compression jpeg avoids it",)
-    return _Done(picture, done.noise.noise, done.noise.source, notes)
+    return Done(picture, done.noise.noise, done.noise.source, notes)
 
 
-def _in_camera_tone(raw: RawFile, finish: Callable[[], _Done]) -> _Done:
+def _in_camera_tone(raw: RawFile, finish: Callable[[], Done]) -> Done:
     from denoise_cli.io.camera_tone import with_camera_tone  # imports SciPy, too
 
     done = finish()

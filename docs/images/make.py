@@ -1,11 +1,14 @@
-"""Make the pictures of this folder: python docs/images/make.py (needs the `test` extra).
+"""Make the pictures of this folder: python docs/images/make.py (needs the `test` extra and Chromium).
 
 `noisy.jpg` is scikit-image's coffee cup, taken by the simulated camera in bad light; `before-after.png` shows a crop of
 it at 100 %, before and after `denoise image`. `noisy.dng` is scikit-image's astronaut, taken by a simulated sensor at
 high ISO; `raw-before-after.png` shows a crop of that file and of the one that `denoise image -o clean.dng` writes, both
-developed by LibRaw.
+developed by LibRaw. `report.png` shows the page that `denoise image noisy.jpg --report` writes.
 """
 
+import os
+import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -18,10 +21,12 @@ from denoise_cli.imaging.noise import ShotRead
 from denoise_cli.imaging.sensor import Sensor
 from denoise_cli.io import dng, image
 from denoise_cli.io.metadata import Metadata
+from denoise_cli.io.page import Page
 from denoise_cli.io.photo import Photo
 from denoise_cli.pipeline import photo
 from denoise_cli.pipeline.jobs import Job
 from denoise_cli.pipeline.model_choice import AUTO, PHOTO_MODEL
+from denoise_cli.pipeline.report import Report
 
 HERE = Path(__file__).parent
 PHONE = Camera(shot=6e-3, read=1e-2, tone=0.5, luma_grain=0.5, chroma_grain=1.0, sharpening=0.5)
@@ -46,6 +51,26 @@ def simulate_dng() -> bytes:
     )
 
 
+def photograph_report(target: Path) -> None:
+    """The page of a run with one photo, as Chromium shows it."""
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        raise SystemExit("no Chromium is installed")
+    settings = photo.Settings(AUTO)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        source = Path(shutil.copy(HERE / "noisy.jpg", folder))
+        page = folder / "report.html"
+        os.chdir(folder)  # so that the page shows the name alone
+        job = Job(Path(source.name), Path("clean.jpg"), "jpeg")
+        with Report(Page(page, "Denoised: 1 photo", overwrite=False, embeds=False), print) as report:
+            report.add_photo(photo.run(job, load_denoiser, settings), settings)
+        sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []  # which root cannot have
+        options = ["--headless", "--hide-scrollbars", "--window-size=864,920", f"--screenshot={target}"]
+        subprocess.run([chromium, *sandbox, *options, page.as_uri()], check=True, stderr=subprocess.DEVNULL)
+        os.chdir(HERE)
+
+
 def main() -> None:
     """Write all pictures."""
     image.write(HERE / "noisy.jpg", simulate_photo(), "jpeg", "denoise simulated camera", overwrite=True)
@@ -59,6 +84,7 @@ def main() -> None:
         photo.run(job, load_denoiser, photo.Settings(AUTO))
         crops = [image.read(path).as_rgb8()[FACE] for path in (job.source, job.target)]
     image.write(HERE / "raw-before-after.png", Photo(np.hstack(crops), None, "png"), "png", "denoise", overwrite=True)
+    photograph_report(HERE / "report.png")
 
 
 if __name__ == "__main__":

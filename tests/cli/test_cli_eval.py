@@ -11,6 +11,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from denoise_cli.errors import DenoiseError
+from denoise_cli.io.program import program_with_filter
+from tests.conftest import FFmpeg
+
 Cli = Callable[..., Any]
 
 
@@ -254,3 +258,61 @@ def test_noise_for_pairs_makes_no_sense(cli: Cli, pairs: Path) -> None:
     done = cli("eval", "--data", pairs, "--sigma", "25")
     assert done.code == 2
     assert done.err.startswith(f"denoise: {pairs}: contains pairs, which have real noise: drop --sigma")
+
+
+@pytest.fixture
+def clips(tmp_path: Path, astronaut: NDArray[np.uint8], rng: np.random.Generator, ffmpeg: FFmpeg) -> tuple[Path, Path]:
+    """A noisy clip of four frames that do not move, and its clean version."""
+    clean = np.stack([astronaut[64:128, 100:196]] * 4)
+    noisy = np.rint(clean + rng.normal(0, 20, clean.shape)).clip(0, 255).astype(np.uint8)
+    for name, frames in (("noisy", noisy), ("clean", clean)):
+        (tmp_path / f"{name}.raw").write_bytes(frames.tobytes())
+        raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", "96x64", "-i", tmp_path / f"{name}.raw"]
+        ffmpeg(*raw, "-c:v", "ffv1", "-pix_fmt", "gbrp", tmp_path / f"{name}.mkv")
+    return tmp_path / "noisy.mkv", tmp_path / "clean.mkv"
+
+
+def test_a_clip_is_compared_with_its_clean_version(cli: Cli, clips: tuple[Path, Path]) -> None:
+    (record,) = records(cli("eval", "--pair", *clips, "--json"))
+    assert (record["model"], record["photos"], record["vmaf"]) == ("as it is", 4, None)
+    assert (record["data"], record["clean"]) == tuple(map(str, clips))
+    assert record["noisy"] == record["denoised"] == pytest.approx(22.3, abs=0.3)
+    # Of two independent errors, of 20 each.
+    assert record["flicker"] == pytest.approx(20 * 2 / np.pi**0.5, rel=0.06)
+
+
+def test_models_score_on_a_clip_what_denoise_video_writes(cli: Cli, clips: tuple[Path, Path], tmp_path: Path) -> None:
+    usual = ["--model", "mallenet-s", "--precision", "fp32", "-q"]
+    result, profile = tmp_path / "result.mkv", tmp_path / "profile.png"
+    done = cli("eval", "--pair", *clips, *usual, "--json", "--profile", profile)
+    noisy, denoised = records(done)
+    assert (noisy["model"], denoised["model"]) == ("as it is", "mallenet-s")
+    assert Image.open(profile).width > 3 * 96
+    assert cli("video", clips[0], "-o", result, *usual).code == 0
+    (written,) = records(cli("eval", "--pair", result, clips[1], "--json"))
+    assert written["denoised"] == pytest.approx(denoised["denoised"], abs=0.05)
+    assert written["flicker"] == pytest.approx(denoised["flicker"], abs=0.2)
+    assert written["denoised"] > noisy["denoised"] + 4
+    assert written["flicker"] < noisy["flicker"] / 4
+
+
+def test_vmaf_is_a_score_of_clips(cli: Cli, clips: tuple[Path, Path], photos: Path) -> None:
+    try:
+        program_with_filter("libvmaf", "this test")
+    except DenoiseError as error:
+        pytest.skip(str(error))
+    (noisy,) = records(cli("eval", "--pair", *clips, "--vmaf", "--json"))
+    (same,) = records(cli("eval", "--pair", clips[1], clips[1], "--vmaf", "--json"))
+    assert noisy["vmaf"] < same["vmaf"] - 10
+    assert "VMAF" in cli("eval", "--pair", *clips, "--vmaf").out
+    done = cli("eval", "--data", photos, "--vmaf")
+    assert (done.code, done.err) == (2, "denoise: --vmaf: only for clips: add --frames, or use --pair\n")
+
+
+def test_either_photos_or_clips_are_scored(cli: Cli, photos: Path, clips: tuple[Path, Path]) -> None:
+    done = cli("eval")
+    assert (done.code, done.err) == (2, "denoise: name what to score: --data FOLDER, or --pair CLIP CLEAN\n")
+    for options in (["--data", photos], ["--sigma", "25"], ["--kinds"]):
+        done = cli("eval", "--pair", *clips, *options)
+        message = "denoise: --pair: has its own noise: drop --data, --sigma, --shot-read and --kinds\n"
+        assert (done.code, done.out, done.err) == (2, "", message)

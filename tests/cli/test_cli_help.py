@@ -12,7 +12,20 @@ import typer.main
 from denoise_cli.cli.app import app
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ["", "image", "video", "inspect", "doctor", "eval", "train", "export", "bench", "models", "models show"]
+COMMANDS = [
+    "",
+    "image",
+    "video",
+    "compare",
+    "inspect",
+    "doctor",
+    "eval",
+    "train",
+    "export",
+    "bench",
+    "models",
+    "models show",
+]
 SCRIPT = """
 import sys
 from denoise_cli.__main__ import main

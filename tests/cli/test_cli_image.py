@@ -562,3 +562,23 @@ def test_camera_raw_does_not_become_a_dng_in_srgb(cli: Cli, tmp_path: Path) -> N
     done = cli("image", ROOT / "docs" / "images" / "noisy.dng", "-o", tmp_path / "b.dng", "--to-srgb", "-q")
     assert done.code == 1
     assert "--to-srgb: a .dng file holds the camera's colours: leave it out\n" in done.err
+
+
+def test_a_damaged_photo_is_noted_and_refused_with_strict(cli: Cli, tmp_path: Path, rng: np.random.Generator) -> None:
+    whole, damaged, target = tmp_path / "whole.jpg", tmp_path / "damaged.jpg", tmp_path / "out.jpg"
+    Image.fromarray(rng.integers(0, 256, (96, 128, 3), np.uint8)).save(whole)
+    data = whole.read_bytes()
+    middle = (data.index(b"\xff\xda") + len(data)) // 2
+    damaged.write_bytes(data[:middle] + data[middle + 400 :])
+    words = "its pixel data is damaged, and is decoded as far as it goes"
+    refused = cli("image", damaged, "-o", target, "--strict", "-q")
+    assert refused.code == 1
+    assert refused.err.startswith(f"denoise: {damaged}: {words}")
+    assert refused.err.count("\n") == 1
+    assert not target.exists()
+    assert cli("image", whole, "-o", target, "--strict", "-q").code == 0
+    target.unlink()
+    noted = cli("image", damaged, "-o", target, "--json", "-q")
+    assert noted.code == 0
+    assert words in json.loads(noted.out)["notes"][0]
+    assert target.exists()

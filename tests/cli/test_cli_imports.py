@@ -60,7 +60,9 @@ def test_photos_need_openvino_alone(small: Path, tmp_path: Path, name: str) -> N
     command = "image", small / name, "-o", tmp_path / name, "--device", "cpu"
     imported_by(*command)  # compiles the network
     assert imported_by(*command, "--overwrite") == {"openvino"}
+    assert imported_by(*command, "--overwrite", "--report", tmp_path / "report.html") == {"openvino"}
     assert imported_by("inspect", small / name) == set()
+    assert imported_by("compare", small / name, tmp_path / name, "-o", tmp_path / "comparison.html") == set()
     assert imported_by("image", small / name, "--dry-run") == set()
 
 

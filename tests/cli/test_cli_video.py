@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -6,10 +7,13 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from denoise_cli.io import segments
 from tests.cli.conftest import Cli
 from tests.conftest import FFmpeg
+
+CLIPS = ".mp4, .m4v, .mov, .mkv, .webm"
 
 
 @pytest.fixture
@@ -175,3 +179,183 @@ def test_a_clip_that_is_cut_off_is_written_and_ends_with_1(cli: Cli, tmp_path: P
     record = json.loads(done.out)
     assert record["complete"] is False
     assert Path(record["target"]).is_file()
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder of three numbered pictures."""
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number in range(1, 4):
+        Image.effect_noise((64, 48), 20).convert("RGB").save(folder / f"{number:04d}.png")
+    return folder
+
+
+def test_a_sequence_becomes_one_with_a_line_for_what_is_missing(cli: Cli, pictures: Path) -> None:
+    (pictures / "0002.png").write_bytes(b"no picture")
+    done = cli("video", pictures / "%04d.png", "--model", "mallenet-s", "--strength", "0", "--json")
+    target = pictures.with_name("frames-denoised")
+    record = json.loads(done.out)
+    assert (done.code, record["complete"], record["frames"], record["target"]) == (1, False, 2, str(target))
+    assert f"denoise: {pictures}/0002.png: not a photo of a known format, or damaged at its start\n" in done.err
+    assert "left out 1 that could not be denoised: frame 2" in done.err
+    assert sorted(path.name for path in target.iterdir()) == ["0001.png", "0003.png"]
+
+
+def test_a_dry_run_of_a_sequence_writes_nothing(cli: Cli, pictures: Path) -> None:
+    done = cli("video", pictures, "-o", pictures / "out_%d.jpg", "--dry-run")
+    assert (done.code, done.err) == (0, "")
+    assert done.out == f"{pictures} -> {pictures}/out_%d.jpg: mallenet-v, 3 frames\n"
+    assert len(list(pictures.iterdir())) == 3
+
+
+@pytest.mark.parametrize(("rate", "expected"), [("24", "24"), ("23.976", "24000/1001"), ("30000/1001", "30000/1001")])
+def test_a_sequence_becomes_a_clip_of_any_rate(
+    cli: Cli, pictures: Path, ffmpeg: FFmpeg, rate: str, expected: str
+) -> None:
+    target = pictures.with_name("out.mp4")
+    done = cli("video", pictures, "-o", target, "--fps", rate, "--model", "mallenet-s", "--strength", "0", "-q")
+    assert (done.code, done.err) == (0, "")
+    assert ffmpeg.times(target) == [place / Fraction(expected) for place in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (("--crf", "20"), "--crf: only for clips: leave it out, or name one as the output, such as clip.mp4"),
+        (("--start", "1"), "--start: only for clips: leave it out, or name one as the output, such as clip.mp4"),
+        (("--fps", "24"), "--fps: only for clips: leave it out, or name one as the output, such as clip.mp4"),
+        (("-o", "clip.mp4", "--fps", "0"), "--fps 0: expected a rate above 0, at most 1000, such as 24000/1001"),
+        (("-o", "clip.mp4", "--resume"), "--resume: a clip of numbered pictures is made in one go: leave out --resume"),
+        (("-o", "a.tif"), "a.tif: expected a number for each frame, such as a_%04d.tif"),
+        (("--noise", "0.003,0.002"), "--noise 0.003,0.002: expected auto or a number from 0 to 255"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_meant_of_a_sequence_is_said_in_one_line(
+    cli: Cli, pictures: Path, options: tuple[str, ...], complaint: str
+) -> None:
+    done = cli("video", pictures, "--model", "mallenet-s", *options)
+    assert (done.code, done.err) == (2, f"denoise: {complaint}\n")
+    assert [path.name for path in pictures.parent.iterdir()] == ["frames"]
+
+
+@pytest.mark.parametrize("target", [(), ("-o", "clip.mp4")])
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (("--skip-done",), "--skip-done"),
+        (("--name", "{stem}{ext}"), "--name"),
+        (("--in-place", "--backup", ".old"), "--in-place"),
+        (("--backup", ".old"), "--backup"),
+        (("--shard", "1/2"), "--shard"),
+    ],
+)  # fmt: skip
+def test_what_is_for_many_files_is_refused_for_a_sequence(
+    cli: Cli, pictures: Path, target: tuple[str, ...], options: tuple[str, ...], named: str
+) -> None:
+    done = cli("video", pictures, *target, *options)
+    assert (done.code, done.err) == (2, f"denoise: {named}: not for a sequence of numbered pictures: leave it out\n")
+    assert [path.name for path in pictures.parent.iterdir()] == ["frames"]
+
+
+ALONE = "a sequence of numbered pictures: denoise it on its own, with no other input and without --recursive"
+
+
+@pytest.mark.parametrize("sequence", ["frames", "frames/%04d.png"])
+def test_a_sequence_among_clips_is_named_and_the_clips_are_denoised(
+    cli: Cli, pictures: Path, clip: Path, sequence: str
+) -> None:
+    named = pictures.parent / sequence
+    done = cli("video", named, clip, "-o", f"{pictures.parent}/out/", "--model", "mallenet-s", "--json", "-q")
+    assert (done.code, done.err) == (1, f"denoise: {named}: {ALONE}\n")
+    *records, total = [json.loads(line) for line in done.out.splitlines()]
+    assert [record["error"] for record in records] == [f"{named}: {ALONE}", None]
+    assert (total["done"], total["failed"]) == (1, 1)
+
+
+def test_below_a_folder_sequences_are_named_and_pictures_of_a_folder_of_clips_are_not(
+    cli: Cli, pictures: Path, clip: Path
+) -> None:
+    folder = pictures.parent
+    shutil.copytree(pictures, folder / "frames-denoised")
+    mixed = folder / "mixed"
+    mixed.mkdir()
+    shutil.copy(clip, mixed)
+    for number in range(2):
+        shutil.copy(pictures / "0001.png", mixed / f"IMG_{number}.png")
+    shutil.copytree(mixed, folder / "single", ignore=shutil.ignore_patterns("*_1.png", "*.m*"))
+    done = cli("video", folder, "-r", "-o", f"{folder}/out/", "--dry-run", "--json")
+    *records, _ = [json.loads(line) for line in done.out.splitlines()]
+    assert [Path(record["source"]).name for record in records if record["error"]] == ["frames"]
+    assert {Path(record["source"]).name for record in records if not record["error"]} == {clip.name}
+    alone = cli("video", mixed, "--dry-run")
+    assert (alone.code, alone.out.partition(" -> ")[0]) == (0, str(mixed / clip.name))
+
+
+def test_a_folder_with_neither_clips_nor_frames_is_refused(cli: Cli, tmp_path: Path) -> None:
+    done = cli("video", tmp_path)
+    assert (done.code, done.err) == (
+        2,
+        f"denoise: {tmp_path}: holds no clips and no numbered pictures: add --recursive to search subfolders\n",
+    )
+
+
+def test_only_a_sequence_becomes_one(cli: Cli, clip: Path) -> None:
+    done = cli("video", clip, "-o", "out/%04d.png")
+    assert done.code == 2
+    assert done.err == (
+        f"denoise: out/%04d.png: only a sequence of pictures becomes one: try ffmpeg -i {clip} frames/%04d.png\n"
+    )
+    assert cli("video", clip, "--fps", "24").err == (
+        "denoise: --fps 24: only for numbered pictures: a clip keeps its own times: leave it out\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "complaint"),
+    [
+        (("--compare", "{0}"), 1, "{0}: is the input itself: choose another name for the output"),
+        (
+            ("--compare", "both.gif"),
+            2,
+            "--compare both.gif: expected a name that ends in .mp4, .m4v, .mov, .mkv, .webm",
+        ),
+        (("--grain-table", "{0}"), 1, "{0}: is the input itself: choose another name for the output"),
+        (("--grain-table", "missing/a.tbl"), 1, "missing/a.tbl: there is no folder missing: create it first"),
+        (("--grain-table", "-"), 2, "--grain-table -: name a file other than the other outputs"),
+    ],
+)
+def test_a_dry_run_refuses_what_the_run_would(
+    cli: Cli, clip: Path, options: tuple[str, ...], code: int, complaint: str
+) -> None:
+    for more in (("--dry-run",), ("--model", "mallenet-s")):
+        done = cli("video", clip, *(option.format(clip) for option in options), *more)
+        assert (done.code, done.err) == (code, f"denoise: {complaint.format(clip)}\n")
+
+
+def test_a_dry_run_refuses_grain_that_av1_does_not_have(cli: Cli, tmp_path: Path, ffmpeg: FFmpeg) -> None:
+    source = ffmpeg.make(tmp_path / "a.mkv", "-c:v", "ffv1", "-pix_fmt", "gbrp")
+    done = cli("video", source, "--grain-table", tmp_path / "a.tbl", "--dry-run")
+    assert done.code == 2
+    assert "AV1 has film grain for grey, 4:2:0, 4:2:2 and 4:4:4, not for gbrp" in done.err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is that of Linux")
+@pytest.mark.parametrize("megabytes", [500, 900])
+def test_a_clip_with_too_little_memory_ends_with_a_line(megabytes: int, tmp_path: Path, ffmpeg: FFmpeg) -> None:
+    import resource
+
+    clip, target = ffmpeg.make(tmp_path / "in.mkv", frames=4), tmp_path / "out.mkv"
+    limit = megabytes * 2**20
+    done = subprocess.run(
+        [sys.executable, "-m", "denoise_cli", "video", clip, "-o", target, "-q"],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("denoise: ")
+    assert "memory" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not target.exists()

@@ -108,3 +108,21 @@ def test_dv_has_its_real_rate(target: str, tmp_path: Path, ffmpeg: FFmpeg, denoi
     assert ffmpeg.times(tmp_path / target) == ffmpeg.times(source)
     with av.open(str(tmp_path / target)) as clip:
         assert clip.streams.video[0].average_rate == 25
+
+
+@pytest.mark.parametrize(("extension", "start"), [(".ts", 0.39), (".ts", 1.19), (".vob", 1.19)])
+def test_a_cut_counts_times_on_where_the_clock_jumps_back(
+    extension: str, start: float, tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser
+) -> None:
+    once = ffmpeg.make(tmp_path / f"once{extension}", *SOUND, "-g", "5", "-ar", "48000", frames=20)
+    source, target = tmp_path / f"a{extension}", tmp_path / "b.mkv"
+    source.write_bytes(once.read_bytes() * 3)
+    settings = Settings("mallenet-s", strength=0, frames=1, start=start, codec="ffv1", seconds=0.79)
+    pipeline.run(source, target, denoise, settings)
+    skipped = round(start / 0.04)
+    every = [checksum for _, checksum in ffmpeg.frames(once)] * 3
+    assert [checksum for _, checksum in ffmpeg.frames(target)] == every[skipped : skipped + 20]
+    assert near([b - a for a, b in pairwise(ffmpeg.times(target))], [FRAME] * 19)
+    heard = ffmpeg.times(target, "a:0")
+    assert 0 <= heard[0] < Fraction(5, 100)
+    assert Fraction(70, 100) < heard[-1] < Fraction(80, 100)

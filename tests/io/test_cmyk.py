@@ -11,12 +11,14 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, JpegImagePlugin
+from scipy.ndimage import gaussian_filter
 
 from denoise_cli.errors import UnreadableFile
 from denoise_cli.imaging.transfer import LINEAR, PQ
 from denoise_cli.io import image
 from denoise_cli.io.cicp import DISPLAY_P3, SRGB, CodePoints
 from denoise_cli.io.exif import parse
+from denoise_cli.io.jpeg import packed, segments_of
 from denoise_cli.io.metadata import Metadata
 from denoise_cli.io.photo import Photo
 from denoise_cli.io.profiles import D65, icc_profile
@@ -135,9 +137,39 @@ def test_a_jpeg_of_12_bits_is_read_with_all_of_them(
     assert photo.metadata.xmp == xmp
     assert photo.metadata.icc == own
     assert 271 in parse(photo.metadata.exif or b"").main
-    assert image.conversions(photo, "jpeg") == ("12 bits per value become 8: .tif and .png keep them",)
-    assert image.conversions(photo, "png") == ()
-    assert read_bytes(image.encode(photo, "jpeg", "test")).bits == 8
+    again = image.encode(photo, "jpeg", "test")
+    assert np.abs(np.asarray(imagecodecs.jpeg8_decode(again)).reshape(values.shape) - values.astype(int)).max() <= 6
+    back = read_bytes(again)
+    assert (back.kind, back.depth, back.notes) == ("jpeg", 12, ())
+    assert (back.metadata.xmp, back.metadata.icc) == (xmp, own)
+    assert 271 in parse(back.metadata.exif or b"").main
+
+
+@pytest.mark.parametrize("subsampling", ["444", "422", "420"])
+@pytest.mark.parametrize("quality", [40, 80, 95])
+def test_a_jpeg_of_12_bits_is_compressed_as_it_was(
+    quality: int, subsampling: str, rng: np.random.Generator, read_bytes: Read
+) -> None:
+    values = gaussian_filter(rng.random((64, 96, 3)), (3, 3, 0))
+    values = ((values - values.min()) / np.ptp(values) * 4095).astype(np.uint16)
+    deep = bytes(imagecodecs.jpeg8_encode(values, level=quality, subsampling=subsampling, bitspersample=12))
+    photo = read_bytes(deep)
+
+    again = image.encode(photo, "jpeg", "test")
+
+    tables = [segment.body for segment in segments_of(deep) if segment.marker in (0xDB, 0xC1)]
+    assert [segment.body for segment in segments_of(again) if segment.marker in (0xDB, 0xC1)] == tables
+    assert len(image.encode(photo, "jpeg", "test", 100)) > len(again)
+
+
+def test_comments_and_companions_of_a_jpeg_of_12_bits_are_kept(rng: np.random.Generator, read_bytes: Read) -> None:
+    deep = bytes(imagecodecs.jpeg8_encode(rng.integers(0, 4096, (16, 24), np.uint16), level=95, bitspersample=12))
+    own = packed(0xFE, b"a remark") + packed(0xE1, b"FLIR\x00 and so on")
+
+    photo = read_bytes(deep[:2] + own + deep[2:])
+
+    assert own[:12] in image.encode(photo, "jpeg", "test")
+    assert b"FLIR\x00 and so on" in image.encode(photo, "jpeg", "test")
 
 
 @pytest.mark.parametrize("share", [0.5, 0.9, 0.99])

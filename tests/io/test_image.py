@@ -18,7 +18,7 @@ from denoise_cli.imaging.pixels import from_float, to_float
 from denoise_cli.imaging.transfer import linear_to_srgb
 from denoise_cli.io import image
 from denoise_cli.io.metadata import Metadata
-from denoise_cli.io.photo import Photo
+from denoise_cli.io.photo import Photo, split_alpha
 from denoise_cli.io.profiles import D65, icc_profile
 
 Encode = Callable[..., bytes]
@@ -431,6 +431,23 @@ def test_a_missing_deep_codec_is_named_and_the_rest_works(
         read_bytes(deep)
     Image.new("RGB", (4, 4)).save(tmp_path / "shallow.png")
     assert image.read(tmp_path / "shallow.png").bits == 8
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_png_of_8_bits_is_written_without_the_deep_codec(
+    channels: int, rng: np.random.Generator, read_bytes: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = rng.integers(0, 256, (700, 40, channels), np.uint8)
+    pixels, alpha = split_alpha(values)
+    photo, deep = Photo(pixels, alpha, "test"), Photo(pixels.astype(np.uint16), None, "test")
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    image.check(Path("x"), photo, "png")
+    data = image.encode(photo, "png", "test")
+    np.testing.assert_array_equal(np.atleast_3d(np.asarray(Image.open(BytesIO(data)))), values)
+    with pytest.raises(MissingDependency):
+        image.check(Path("x"), deep, "png")
+    with pytest.raises(MissingDependency):
+        image.check_library("png")
 
 
 def test_greyscale_with_a_profile_becomes_srgb_where_there_is_no_greyscale(read_bytes: Read) -> None:

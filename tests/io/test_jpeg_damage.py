@@ -12,6 +12,7 @@ from PIL import Image
 from denoise_cli.errors import UnreadableFile
 from denoise_cli.io import image
 from denoise_cli.io.photo import Photo
+from denoise_cli.io.pillow import STRAY_BYTES
 
 Read = Callable[..., Photo]
 SCAN = b"\xff\xda"
@@ -54,3 +55,31 @@ def test_damage_in_the_jpegs_of_a_tiff_is_said(rng: np.random.Generator, read_by
         tag = file.pages[0].aspage().tags["StripByteCounts"]
         tag.overwrite(tuple(count // 2 for count in tag.value))
     assert WORDS in read_bytes(buffer.getvalue(), "damaged.tif").notes[0]
+
+
+@pytest.mark.parametrize("stray", [b"some", b"\x12"])
+def test_stray_bytes_between_segments_are_left_out_and_said(
+    stray: bytes, rng: np.random.Generator, read_bytes: Read, tmp_path: Path
+) -> None:
+    whole = jpeg(rng)
+    tables = whole.index(b"\xff\xdb")
+    photo = read_bytes(whole[:tables] + stray + whole[tables:], "stray.jpg")
+    np.testing.assert_array_equal(photo.pixels, read_bytes(whole, "whole.jpg").pixels)
+    assert photo.notes == photo.repairs == (STRAY_BYTES,)
+    with pytest.raises(UnreadableFile, match=STRAY_BYTES), image.opened(tmp_path / "stray.jpg", strict=True):
+        pass
+
+
+def test_a_damaged_marker_costs_its_segment_alone(rng: np.random.Generator, read_bytes: Read) -> None:
+    whole = jpeg(rng)
+    photo = read_bytes(whole[:2] + b"\xfe" + whole[3:])  # of JFIF's segment, after which there are others
+    np.testing.assert_array_equal(photo.pixels, read_bytes(whole).pixels)
+    assert photo.repairs == (STRAY_BYTES,)
+
+
+def test_padding_between_segments_is_no_damage_and_hides_none(rng: np.random.Generator, read_bytes: Read) -> None:
+    whole = jpeg(rng)
+    tables = whole.index(b"\xff\xdb")
+    padded = whole[:tables] + bytes(7) + b"\xff" + whole[tables:]
+    assert read_bytes(padded).notes == ()
+    assert WORDS in read_bytes(without_a_part(padded)).repairs[0]

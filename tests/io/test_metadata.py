@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms, ImageOps, IptcImagePlugin, PngImagePlugin
 
+from denoise_cli.imaging.transfer import linear_to_srgb, srgb_to_linear
 from denoise_cli.io import image
 from denoise_cli.io.exif import Exif, Value, pack, parse
 from denoise_cli.io.metadata import Metadata, dpi_of, reset_xmp, split_orientation
@@ -309,6 +310,124 @@ def test_a_png_keeps_its_gamma(picture: Pixels, with_pillow: Encode, with_chunk:
     source = with_chunk(with_pillow(picture, "PNG"), b"gAMA", struct.pack(">I", 100_000))
 
     assert written(read_bytes(source), "png").info["gamma"] == 1
+
+
+REC_2020 = (0.3127, 0.3290, 0.708, 0.292, 0.170, 0.797, 0.131, 0.046)
+OF_SRGB = (0.3127, 0.3290, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
+
+
+def png_with(
+    pixels: Pixels, with_pillow: Encode, with_chunk: Encode, gamma: float | None, xy: tuple[float, ...] | None
+) -> bytes:
+    """A PNG that states its colours by gAMA and cHRM."""
+    data = with_pillow(pixels, "PNG")
+    if gamma is not None:
+        data = with_chunk(data, b"gAMA", struct.pack(">I", round(gamma * 100_000)))
+    return with_chunk(data, b"cHRM", struct.pack(">8I", *(round(v * 100_000) for v in xy))) if xy else data
+
+
+def in_srgb(data: bytes) -> NDArray[np.float64]:
+    """What a program that applies profiles shows."""
+    with Image.open(BytesIO(data)) as opened:
+        to = ImageCms.createProfile("sRGB")
+        profile = BytesIO(opened.info["icc_profile"])
+        shown = ImageCms.profileToProfile(opened.convert("RGB"), profile, to, ImageCms.Intent.RELATIVE_COLORIMETRIC)
+        return np.asarray(shown).astype(float)
+
+
+@pytest.mark.parametrize("target", ["tiff", "webp", "jpeg"])
+@pytest.mark.parametrize("gamma", [None, 1 / 1.8, 0.25])
+@pytest.mark.parametrize("xy", [None, REC_2020])
+def test_the_gamma_and_primaries_of_a_png_become_a_profile(
+    gamma: float | None,
+    xy: tuple[float, ...] | None,
+    target: str,
+    with_pillow: Encode,
+    with_chunk: Encode,
+    read_bytes: Read,
+) -> None:
+    pixels = np.zeros((8, 24, 3), np.uint8)
+    pixels[:, :8], pixels[:, 8:16], pixels[:, 16:] = 128, (200, 120, 90), (60, 150, 70)
+    photo = read_bytes(png_with(pixels, with_pillow, with_chunk, gamma, xy))
+
+    data = image.encode(photo, target, SOFTWARE, 95)
+
+    if gamma is None and xy is None:
+        assert "icc_profile" not in Image.open(BytesIO(data)).info
+        return
+    light = srgb_to_linear(pixels / 255) if gamma is None else (pixels / 255) ** (1 / gamma)
+    if xy is not None:  # from ITU-R BT.2087
+        matrix = [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]]
+        light = light @ np.array(matrix).T
+    expected = 255 * linear_to_srgb(light.clip(0, 1))
+    shown = in_srgb(data)
+    for left in (2, 10, 18):  # away from the edges, which JPEG blurs
+        np.testing.assert_allclose(shown[3, left + 2], expected[3, left + 2], atol=4)
+
+
+def test_gamma_and_primaries_like_those_of_srgb_need_no_profile(
+    picture: Pixels, with_pillow: Encode, with_chunk: Encode, read_bytes: Read
+) -> None:
+    photo = read_bytes(png_with(picture, with_pillow, with_chunk, 0.45455, OF_SRGB))
+
+    assert "icc_profile" not in Image.open(BytesIO(image.encode(photo, "jpeg", SOFTWARE))).info
+    assert image.losses(photo.metadata, "ppm") == ()
+
+
+def test_a_png_keeps_its_primaries(picture: Pixels, with_pillow: Encode, with_chunk: Encode, read_bytes: Read) -> None:
+    source = png_with(picture, with_pillow, with_chunk, 0.5, REC_2020)
+
+    info = written(read_bytes(source), "png").info
+
+    assert info["chromaticity"] == pytest.approx(REC_2020)
+    assert info["gamma"] == 0.5
+    assert "icc_profile" not in info
+
+
+def test_gamma_that_a_format_cannot_state_is_named(
+    picture: Pixels, with_pillow: Encode, with_chunk: Encode, read_bytes: Read
+) -> None:
+    photo = read_bytes(png_with(picture, with_pillow, with_chunk, 0.5, None))
+
+    assert image.losses(photo.metadata, "ppm") == ("not carried over to ppm: colours of their own (gAMA, cHRM)",)
+    assert image.losses(photo.metadata, "jpeg") == ()
+
+
+def test_light_in_primaries_of_its_own_is_linear(
+    picture: Pixels, with_pillow: Encode, with_chunk: Encode, read_bytes: Read
+) -> None:
+    photo = read_bytes(png_with(picture, with_pillow, with_chunk, 1.0, REC_2020))
+
+    assert photo.metadata.encoding == "linear"
+    with pytest.raises(ValueError, match="it cannot hold the photo's colour profile"):
+        image.encode(photo, "exr", SOFTWARE)
+
+
+@pytest.mark.parametrize("gamma", [0.00001, 21000])
+@pytest.mark.parametrize("xy", [None, (0.0,) * 8, (0.3,) * 8, (9.0,) * 8])
+def test_impossible_gamma_and_primaries_do_no_harm(
+    gamma: float,
+    xy: tuple[float, ...] | None,
+    picture: Pixels,
+    with_pillow: Encode,
+    with_chunk: Encode,
+    read_bytes: Read,
+) -> None:
+    photo = read_bytes(png_with(picture, with_pillow, with_chunk, gamma, xy))
+
+    for target in ("png", "jpeg", "jxl"):
+        assert read_bytes(image.encode(photo, target, SOFTWARE)).shape == photo.shape
+
+
+@pytest.mark.parametrize("gamma", [1 / 1.8, 1.0])
+def test_gamma_and_primaries_are_converted_to_srgb_on_request(
+    gamma: float, with_pillow: Encode, with_chunk: Encode, read_bytes: Read
+) -> None:
+    pixels = np.full((8, 8, 3), 128, np.uint8)
+    photo = image.to_srgb(read_bytes(png_with(pixels, with_pillow, with_chunk, gamma, REC_2020)))
+
+    assert photo.metadata.profile(is_grey=False) is None
+    np.testing.assert_allclose(photo.pixels, 255 * linear_to_srgb((pixels / 255) ** (1 / gamma)), atol=1)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])

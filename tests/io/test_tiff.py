@@ -482,6 +482,56 @@ def test_a_page_that_cannot_be_read_is_named_before_anything_is_decoded(
         read_bytes(buffer.getvalue())
 
 
+def three_pages(**options: bool) -> bytes:
+    """A file of three pages, of which the second one is the highest."""
+    buffer = BytesIO()
+    with tifffile.TiffWriter(buffer, **options) as writer:
+        for number, height in enumerate((20, 40, 30)):
+            writer.write(np.full((height, 10, 3), number, np.uint8), photometric="rgb", metadata=None)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("bigtiff", [False, True])
+def test_a_file_that_ends_early_keeps_its_whole_pages_and_names_the_loss(bigtiff: bool, tmp_path: Path) -> None:
+    data, path = three_pages(bigtiff=bigtiff), tmp_path / "cut.tif"
+    counts = set()
+    for length in [*range(16, len(data), 97), len(data) - 1]:
+        path.write_bytes(data[:length])
+        try:
+            photo = image.read(path)
+        except UnreadableFile:
+            counts.add(0)
+            continue
+        pages = [photo, *(decode() for decode in photo.others)]
+        for number, page in enumerate(pages):
+            assert page.shape == ((20, 40, 30)[number], 10)
+            assert (page.pixels == number).all()
+        assert photo.repairs
+        assert set(photo.repairs) <= set(photo.notes)
+        assert all("left out" in line for line in photo.repairs)
+        with pytest.raises(UnreadableFile, match="left out: "), image.opened(path, strict=True):
+            pass
+        counts.add(len(pages))
+    assert counts == {0, 1, 2}
+    path.write_bytes(data)
+    assert image.read(path).repairs == ()
+
+
+@pytest.mark.parametrize("lost", [0, 1, 2])
+def test_a_page_with_missing_strips_is_left_out(lost: int, read_bytes: Read) -> None:
+    buffer = BytesIO(three_pages())
+    with tifffile.TiffFile(buffer, mode="r+b") as file:
+        file.pages[lost].aspage().tags["StripByteCounts"].overwrite(0)
+
+    photo = read_bytes(buffer.getvalue())
+
+    assert [page.pixels[0, 0, 0] for page in (photo, *(decode() for decode in photo.others))] == [
+        number for number in range(3) if number != lost
+    ]
+    assert photo.repairs == (f"page {lost + 1} of 3 is left out: 1 of its 1 strips are missing: it is damaged",)
+    assert photo.repairs[0] in photo.others[0]().notes  # so that it is not taken for a note on the first page alone
+
+
 def test_a_chain_of_too_many_pages_is_refused(monkeypatch: pytest.MonkeyPatch, read_bytes: Read) -> None:
     monkeypatch.setattr(tiff_pages, "MAX_PAGES", 2)
 

@@ -60,6 +60,11 @@ def packets(path: Path) -> list[bytes]:
         return [bytes(packet) for packet in clip.demux(clip.streams[1]) if packet.size]
 
 
+def words(path: Path, ffmpeg: FFmpeg) -> list[str]:
+    """The lines of the subtitles, as SubRip has them."""
+    return ffmpeg("-i", path, "-map", "0:s:0", "-c:s", "srt", "-f", "srt", "-").splitlines()
+
+
 @pytest.mark.parametrize(("row", "extension", "said"), table())
 def test_the_table_of_tracks_is_right(row: str, extension: str, said: str, tmp_path: Path, ffmpeg: FFmpeg) -> None:
     denoise: Denoiser = load_denoiser("mallenet-s", "cpu", "fp32")
@@ -72,6 +77,9 @@ def test_the_table_of_tracks_is_right(row: str, extension: str, said: str, tmp_p
         found = "refused"
     if any("becomes a tag" in note for note in notes):
         found, notes = "as a tag", ()
+    if any(note.startswith("track 1 (subtitle, ") and " becomes " in note for note in notes):
+        found, notes = "converted", ()
+        assert [text for text in words(target, ffmpeg) if text == "Hello"]
     assert (found, notes) == (said, ())
     if found == "kept":
         with av.open(str(source)) as before, av.open(str(target)) as after:

@@ -1,10 +1,12 @@
 """Tracks that FFmpeg has no codec for, in clips made here; what is in the results is told by ffmpeg and exiftool."""
 
 import json
+import re
 import shutil
 import struct
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -174,6 +176,14 @@ def test_a_timecode_becomes_a_tag_where_there_are_no_tracks_for_it(
     source = ffmpeg.make(tmp_path / "a.mp4", "-timecode", "10:00:00:20")
     result = pipeline.run(source, tmp_path / "b.mkv", denoise, AS_IT_IS)
     assert result.notes == ("the timecode 10:00:00:20 becomes a tag: .mkv has no tracks for it",)
+    later = replace(AS_IT_IS, start=0.2)
+    result = pipeline.run(source, tmp_path / "c.mkv", denoise, later)
+    assert result.notes == ("the timecode 10:00:01:00 becomes a tag: .mkv has no tracks for it",)
+    pipeline.run(tmp_path / "b.mkv", tmp_path / "d.mkv", denoise, later)
+    for name in ("c.mkv", "d.mkv"):
+        with av.open(str(tmp_path / name)) as clip:
+            tags = {key.lower(): value for key, value in (clip.metadata | clip.streams.video[0].metadata).items()}
+        assert tags["timecode"] == "10:00:01:00"
     with av.open(str(tmp_path / "b.mkv")) as clip:
         assert clip.streams.video[0].metadata["TIMECODE"] == "10:00:00:20"
 
@@ -205,3 +215,20 @@ def test_a_cover_stays_a_cover_in_matroska(
     assert kinds[1] == kinds[0]
     assert ffmpeg.packets(target, "v:1") == ffmpeg.packets(source, "v:1")
     assert sorted(path.name for path in tmp_path.glob("b.mkv*")) == ["b.mkv"]
+
+
+@pytest.mark.parametrize(("before", "codec", "after"), [(".mkv", "ass", ".mp4"), (".mp4", "mov_text", ".mkv")])
+def test_converted_subtitles_keep_their_times_behind_a_cut(
+    before: str, codec: str, after: str, tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser
+) -> None:
+    words = tmp_path / "words.srt"
+    words.write_text("1\n00:00:00,100 --> 00:00:00,600\nfirst\n\n2\n00:00:01,000 --> 00:00:01,500\nsecond\n")
+    plain, source, target = ffmpeg.make(tmp_path / "p.mp4", frames=50), tmp_path / f"a{before}", tmp_path / f"b{after}"
+    ffmpeg("-i", plain, "-i", words, "-c:v", "copy", "-c:s", codec, source)
+
+    result = pipeline.run(source, target, denoise, replace(AS_IT_IS, start=0.4))
+
+    assert len(result.notes) == 1
+    shown = ffmpeg("-i", target, "-map", "0:s:0", "-c:s", "srt", "-f", "srt", "-")
+    assert re.sub("<.*?>", "", shown).split("\n")[1:3] == ["00:00:00,000 --> 00:00:00,200", "first"]
+    assert "00:00:00,600 --> 00:00:01,100" in shown

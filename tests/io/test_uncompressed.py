@@ -11,59 +11,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from denoise_cli.errors import UnreadableFile
-from denoise_cli.io.boxes import box
-from denoise_cli.io.item_properties import Property
 from denoise_cli.io.photo import Photo
 from denoise_cli.io.uncompressed import ALPHA, CB, CR, MIXED, MONO, PIXELS, PLANES, PLANES_OF_TILES, ROWS, B, G, R, Y
+from tests.io.heif_files import heif, uncompressed
 
 Read = Callable[..., Photo]
 Values = NDArray[np.integer]
 
 PLACES = {MONO: 0, R: 0, G: 1, B: 2, ALPHA: 3}  # of components among the channels
-
-
-def heif(kind: bytes, item: bytes, properties: list[Property], brand: bytes = b"mif1") -> bytes:
-    """A file with one item."""
-    full = bytes(4)
-    numbers = bytes(range(1, len(properties) + 1))
-    owners = struct.pack(">IIHB", 0, 1, 1, len(numbers)) + numbers
-    head = box(b"ftyp", brand, full, b"mif1heif")
-    after = [
-        box(b"hdlr", bytes(8), b"pict", bytes(13)),
-        box(b"pitm", full, struct.pack(">H", 1)),
-        box(
-            b"iinf", full, struct.pack(">H", 1), box(b"infe", b"\x02", bytes(3), struct.pack(">HH", 1, 0), kind, b"\0")
-        ),
-        box(b"iprp", box(b"ipco", *(box(*each) for each in properties)), box(b"ipma", owners)),
-    ]
-    size = len(box(b"meta", full, *after)) + len(box(b"iloc", bytes(22)))
-    place = len(head) + size + 8
-    iloc = box(b"iloc", full, struct.pack(">HHHHHII", 0x4400, 1, 1, 0, 1, place, len(item)))
-    return head + box(b"meta", full, *after, iloc) + box(b"mdat", item)
-
-
-def uncompressed(
-    item: bytes,
-    size: tuple[int, int],
-    components: tuple[int, ...],
-    bits: int = 8,
-    align: int = 0,
-    interleave: int = PLANES,
-    sampling: int = 0,
-    tiles: tuple[int, int] = (1, 1),
-    row_align: int = 0,
-    tile_align: int = 0,
-    flags: int = 0,
-    more: tuple[Property, ...] = (),
-) -> bytes:
-    entries = b"".join(struct.pack(">HBBB", index, bits - 1, 0, align) for index in range(len(components)))
-    layout = struct.pack(">4B5I", sampling, interleave, 0, flags, 0, row_align, tile_align, tiles[0] - 1, tiles[1] - 1)
-    known: list[Property] = [
-        (b"ispe", struct.pack(">3I", 0, *size)),
-        (b"cmpd", struct.pack(f">I{len(components)}H", len(components), *components)),
-        (b"uncC", bytes(8) + struct.pack(">I", len(components)) + entries + layout),
-    ]
-    return heif(b"unci", item, [*known, *more])
 
 
 def packed(values: Values, bits: int, multiple: int = 0) -> bytes:

@@ -5,11 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image
 from scipy.ndimage import gaussian_filter
 
 from denoise_cli.errors import UsageError
 from denoise_cli.inference.denoiser import Denoiser, load_denoiser
+from denoise_cli.io.boxes import box
+from denoise_cli.io.jxl import CONTAINER, FILE_TYPE
 from denoise_cli.pipeline import clip as pipeline
 from denoise_cli.pipeline.clip import Settings
 from tests.conftest import FFmpeg
@@ -138,3 +140,34 @@ def test_options_of_encoders_are_refused(
     with pytest.raises(UsageError, match=r"an animation \(\.gif\) has no such setting"):
         pipeline.run(source, tmp_path / "b.gif", denoise, Settings("mallenet-s", **{option: 1}))  # type: ignore[arg-type]
     assert not (tmp_path / "b.gif").exists()
+
+
+def test_opaque_webp_has_no_transparency_to_lose(frames: list[Image.Image], tmp_path: Path, denoise: Denoiser) -> None:
+    source = save(tmp_path / "a.webp", [frame.convert("RGB") for frame in frames])
+
+    result = pipeline.run(source, tmp_path / "b.gif", denoise, UNCHANGED)
+    pipeline.run(source, tmp_path / "b.webp", denoise, UNCHANGED)
+
+    assert result.notes == ("a GIF holds only 256 colours: .webp and .png keep them all",)
+    for old, new in zip(read(source)[2], read(tmp_path / "b.webp")[2], strict=True):
+        np.testing.assert_array_equal(new, old)
+
+
+def test_metadata_of_an_animation_in_jpeg_xl_stay(rng: np.random.Generator, tmp_path: Path, denoise: Denoiser) -> None:
+    imagecodecs = pytest.importorskip("imagecodecs")
+    pictures = rng.integers(0, 256, (3, 32, 48, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make] = "A camera"
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
+    codestream = imagecodecs.jpegxl_encode(pictures, lossless=True, photometric="rgb", usecontainer=False)
+    parts = (box(b"jxlc", codestream), box(b"Exif", bytes(4), exif.tobytes().removeprefix(b"Exif\0\0")))
+    (tmp_path / "a.jxl").write_bytes(b"".join([CONTAINER, FILE_TYPE, *parts, box(b"xml ", xmp)]))
+
+    result = pipeline.run(tmp_path / "a.jxl", tmp_path / "b.png", denoise, UNCHANGED)
+    lossy = pipeline.run(tmp_path / "a.jxl", tmp_path / "b.gif", denoise, UNCHANGED)
+
+    assert result.notes == ()
+    assert "not carried over to gif: EXIF, XMP" in lossy.notes
+    with Image.open(tmp_path / "b.png") as made:
+        assert made.getexif()[ExifTags.Base.Make] == "A camera"
+        assert made.info["XML:com.adobe.xmp"].encode() == xmp

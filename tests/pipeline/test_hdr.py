@@ -76,6 +76,22 @@ def test_encoding_as_srgb_and_back_changes_no_value(transfer: int) -> None:
     np.testing.assert_array_equal(photo.from_srgb(photo.as_srgb()), every)
 
 
+@pytest.mark.parametrize("transfer", [PQ, HLG], ids=["PQ", "HLG"])
+def test_black_bars_stay_black(transfer: int, astronaut: NDArray[np.uint8], rng: np.random.Generator) -> None:
+    clean = 0.02 + 0.98 * srgb_to_linear(astronaut[40:232, 150:342] / 255)
+    grainy = stored(noisy(clean, rng), transfer)
+    grainy[:40] = grainy[-30:] = 0
+    grainy[40:60, 80:90] = 0  # a caption's frame, which touches the bar
+    stays = np.zeros(grainy.shape[:2], bool)
+    stays[:40] = stays[-30:] = stays[40:60, 80:90] = True
+
+    ours, _ = denoise_developed(photo_of(grainy, transfer), load("mallenet-r"))
+
+    np.testing.assert_array_equal(ours.pixels[stays], 0)
+    error = np.abs(ours.pixels[~stays].astype(float) - stored(clean, transfer)[~stays]).mean()
+    assert error < 0.6 * np.abs(grainy[~stays].astype(float) - stored(clean, transfer)[~stays]).mean()
+
+
 @pytest.mark.parametrize("transfer", KINDS.values(), ids=KINDS)
 def test_it_is_better_than_to_denoise_the_values_as_they_are(
     transfer: int, astronaut: NDArray[np.uint8], rng: np.random.Generator

@@ -6,6 +6,7 @@ from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
+import av
 import pytest
 
 from denoise_cli.errors import UnreadableFile
@@ -128,15 +129,6 @@ def test_a_pipe_becomes_a_file(extension: str, tmp_path: Path, ffmpeg: FFmpeg, t
     assert not list(tmp_path.glob("*.parts"))
 
 
-def test_other_tracks_are_named(tmp_path: Path, ffmpeg: FFmpeg, through: Through) -> None:
-    sound = ("-f", "lavfi", "-i", "sine=duration=1", "-c:a", "pcm_s16le", "-shortest")
-    source = ffmpeg.make(tmp_path / "a.nut", *sound, *NUT)
-    _, result = through(source.read_bytes())
-    assert "track 1 (audio, pcm_s16le) left out: standard output takes video only" in result.notes
-    _, result = through(source.read_bytes(), tmp_path / "b.mkv")
-    assert "track 1 (audio, pcm_s16le) left out: from standard input, the result has video only" in result.notes
-
-
 @pytest.mark.parametrize("kind", [Y4M, NUT])
 @pytest.mark.parametrize(("left", "whole"), [(1, 7), (5000, 7), (9300, 6)])  # a frame has 9216 bytes
 def test_a_pipe_that_is_cut_off_gives_its_whole_frames(
@@ -183,7 +175,7 @@ def test_a_comparison_of_a_pipe(
 def test_what_is_no_clip_is_said_in_one_line(through: Through, tmp_path: Path, ffmpeg: FFmpeg) -> None:
     with pytest.raises(UnreadableFile, match=r"^-: no data came: the program before it may have failed$"):
         through(b"")
-    source = "YUV4MPEG2 or NUT, such as from  ffmpeg -i CLIP -c:v rawvideo -f nut -"
+    source = "YUV4MPEG2, NUT or Matroska, such as from  ffmpeg -i CLIP -c:v rawvideo -f nut -"
     expected = rf"^-: cannot be read as video \(.*\): expected {source}$"
     for data in (b"nothing of the kind", f"ffconcat version 1.0\nfile {ffmpeg.make(tmp_path / 'a.mkv')}\n".encode()):
         with pytest.raises(UnreadableFile, match=expected):
@@ -219,3 +211,105 @@ def test_a_read_that_waits_ends_when_nobody_wants_it(monkeypatch: pytest.MonkeyP
     assert reader.read(2) == b""
     os.close(other)
     os.close(end)
+
+
+def contents(path: Path, kind: str) -> list[bytes]:
+    """The packets of a track, without their side data, which some containers have in their headers."""
+    with av.open(str(path)) as container:
+        track = next(stream for stream in container.streams if stream.type == kind)
+        return [bytes(packet) for packet in container.demux(track) if packet.size]
+
+
+@pytest.fixture
+def with_sound(tmp_path: Path, ffmpeg: FFmpeg) -> Callable[..., Path]:
+    """A clip of two seconds with sound and subtitles, in Matroska or NUT."""
+
+    def make(name: str, *options: object) -> Path:
+        words = tmp_path / "words.srt"
+        words.write_text("1\n00:00:00,200 --> 00:00:00,900\nfirst\n\n2\n00:00:01,200 --> 00:00:01,900\nsecond\n")
+        inputs = ("-f", "lavfi", "-i", "sine=duration=2", *(("-i", words) if name.endswith(".mkv") else ()))
+        maps = ("-map", "0", "-map", "1", *(("-map", "2") if name.endswith(".mkv") else ()))
+        return ffmpeg.make(tmp_path / name, *inputs, *maps, "-metadata:s:a:0", "language=deu", *options, frames=50)
+
+    return make
+
+
+H264 = ("-c:v", "libx264", "-bf", "2", "-c:a", "aac", "-c:s", "srt")
+
+
+def times_of(path: Path, kind: str) -> list[Fraction]:
+    """When the packets of a track are due, in seconds."""
+    with av.open(str(path)) as container:
+        track = next(stream for stream in container.streams if stream.type == kind)
+        return [packet.pts * packet.time_base for packet in container.demux(track) if packet.size]
+
+
+def test_matroska_goes_through_with_sound_and_subtitles(
+    with_sound: Callable[..., Path], ffmpeg: FFmpeg, through: Through
+) -> None:
+    source = with_sound("a.mkv", *H264)
+    made, result = through(source.read_bytes(), crf=0)
+    assert (result.complete, result.codec, result.notes) == (True, "libx264", ())
+    assert ffmpeg.frames(made) == ffmpeg.frames(source)
+    for stream, kind in (("a:0", "audio"), ("s:0", "subtitle")):
+        assert ffmpeg.packets(made, stream) == ffmpeg.packets(source, stream)
+        assert times_of(made, kind) == times_of(source, kind)
+    with av.open(str(made), metadata_errors="ignore") as container:
+        assert container.streams.audio[0].metadata["language"] == "deu"
+        order = [packet.stream.type for packet in container.demux() if packet.size]
+    assert "audio" in order[:5]  # not all of it behind the video
+    assert "video" in order[-8:]
+
+
+@pytest.mark.parametrize("extension", [".mkv", ".mp4"])
+def test_sound_from_standard_input_gets_into_a_file(
+    extension: str, with_sound: Callable[..., Path], tmp_path: Path, ffmpeg: FFmpeg, through: Through
+) -> None:
+    source = with_sound("a.mkv", *H264)
+    target, result = through(source.read_bytes(), tmp_path / f"b{extension}")
+    refused = "track 2 (subtitle, subrip) left out: mp4 takes no such track from a pipe"
+    assert (refused in result.notes) == (extension == ".mp4")
+    assert contents(target, "audio") == contents(source, "audio")
+    assert ffmpeg.times(target) == ffmpeg.times(source)
+    with av.open(str(target)) as container:
+        assert container.streams.audio[0].metadata["language"] == "deu"
+        assert len(container.streams.subtitles) == (extension == ".mkv")
+    assert not list(tmp_path.glob("*.parts"))
+
+
+def test_raw_frames_become_a_file_without_a_word_about_their_compression(
+    tmp_path: Path, ffmpeg: FFmpeg, through: Through
+) -> None:
+    for name, kind in (("a.y4m", Y4M), ("a.nut", NUT)):
+        source = ffmpeg.make(tmp_path / name, "-pix_fmt", "yuv420p", *kind)
+        assert through(source.read_bytes(), tmp_path / f"{name}.mp4")[1].notes == ()
+
+
+def test_sound_in_nut_stays_in_nut(with_sound: Callable[..., Path], ffmpeg: FFmpeg, through: Through) -> None:
+    source = with_sound("a.nut", "-c:v", "rawvideo", "-pix_fmt", "yuv420p", "-c:a", "pcm_s16le")
+    made, result = through(source.read_bytes())
+    assert (result.complete, result.notes) == (True, ())
+    assert ffmpeg.packets(made, "a:0") == ffmpeg.packets(source, "a:0")
+    assert ffmpeg.frames(made) == ffmpeg.frames(source)
+    _, result = through(source.read_bytes(), stream="y4m")
+    assert "track 1 (audio, pcm_s16le) left out: raw frames have none" in result.notes
+
+
+def test_a_part_of_a_pipe_has_its_sound_and_the_subtitle_that_is_shown(
+    with_sound: Callable[..., Path], ffmpeg: FFmpeg, through: Through
+) -> None:
+    source = with_sound("a.mkv", *H264)
+    made, result = through(source.read_bytes(), start=0.4, seconds=1)
+    assert (result.frames, ffmpeg.times(made)[0]) == (25, 0)
+    times = [time + Fraction("0.4") for time in times_of(made, "audio")]
+    assert times == [time for time in times_of(source, "audio") if Fraction("0.4") <= time < Fraction("1.4")]
+    with av.open(str(made)) as container:
+        shown = [(packet.pts, packet.duration) for packet in container.demux(subtitles=0) if packet.size]
+    assert shown == [(0, 500), (800, 700)]
+
+
+def test_matroska_that_is_cut_off_says_so(with_sound: Callable[..., Path], through: Through) -> None:
+    data = with_sound("a.mkv", *H264, "-g", "5").read_bytes()
+    _, result = through(data[: len(data) // 2])
+    assert not result.complete
+    assert any("it may be cut off" in note for note in result.notes)
