@@ -384,9 +384,10 @@ def preview(
     compare: Path | None = None,
     grain_table: Path | None = None,
     backup: Path | None = None,
+    makes_folder: bool = False,
 ) -> tuple[Encoding, list[str]]:
     """How `run` would encode, and what the result would lack. Raises the same errors, and writes nothing."""
-    check(source, target, overwrite, backup, makes_folder=True)
+    check(source, target, overwrite, backup, makes_folder)
     check_others(source, target, compare, grain_table, overwrite)
     with _only_writer(*(path for path in (target, compare) if path is not None and path.parent.is_dir())):
         pass

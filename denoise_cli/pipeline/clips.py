@@ -127,7 +127,7 @@ def run(
     """
     if (skipped := _skipped(job, settings, handling)) is not None:
         return skipped
-    jobs.check(job, handling.overwrite)
+    jobs.check_plan(job)
     clip.check_all(
         job.source,
         job.target,
@@ -174,10 +174,10 @@ def preview(job: Job, settings: Settings, handling: Handling) -> Result:
     """What `run` would do: nothing is denoised or written; arguments and errors are its own."""
     if (skipped := _skipped(job, settings, handling)) is not None:
         return replace(skipped, dry_run=True)
-    jobs.check(job, handling.overwrite)
+    jobs.check_plan(job)
     plan = Result(str(job.source), str(job.target), settings.model, dry_run=True)
     if job.source == PIPE:
-        clip.check(job.source, job.target, handling.overwrite)
+        clip.check(job.source, job.target, handling.overwrite, makes_folder=job.makes_folder)
         clip.check_others(job.source, job.target, handling.compare, handling.grain_table, handling.overwrite)
         return replace(plan, notes=("how it is encoded depends on frames, and none are read now",))
     encoding, notes = clip.preview(
@@ -188,6 +188,7 @@ def preview(job: Job, settings: Settings, handling: Handling) -> Result:
         handling.compare,
         handling.grain_table,
         job.backup,
+        job.makes_folder,
     )
     return replace(plan, codec=encoding.name, pixel_format=encoding.pixel_format, notes=tuple(notes))
 

@@ -170,6 +170,21 @@ def check(job: Job, overwrite: bool) -> None:
         DenoiseError: the job's obstacle.
         UnwritableFile: the target is an input, exists, or is no place for a file, or another source would become it.
     """
+    check_plan(job)
+    if job.backup is not None:
+        check_replaced_in_place(job.target, job.backup)
+    elif job.target != STDIO:
+        inputs = () if job.source == STDIO else (job.source,)
+        check_target(job.target, overwrite, inputs, creates_folder=job.makes_folder)
+
+
+def check_plan(job: Job) -> None:
+    """Refuse a job of which is known without a look at its files that it cannot succeed.
+
+    Raises:
+        DenoiseError: the job's obstacle.
+        UnwritableFile: another source would become its target.
+    """
     if job.obstacle is not None:
         raise DenoiseError(job.obstacle)
     if job.rival is not None:
@@ -178,11 +193,6 @@ def check(job: Job, overwrite: bool) -> None:
             f"would become {job.target}, and so would {job.rival}: write them into different folders, or set them "
             "apart by --name",
         )
-    if job.backup is not None:
-        check_replaced_in_place(job.target, job.backup)
-    elif job.target != STDIO:
-        inputs = () if job.source == STDIO else (job.source,)
-        check_target(job.target, overwrite, inputs, creates_folder=job.makes_folder)
 
 
 def is_single(inputs: Sequence[str]) -> bool:
