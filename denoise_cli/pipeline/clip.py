@@ -160,7 +160,7 @@ def check(source: Path, target: Path, overwrite: bool, backup: Path | None = Non
         raise UsageError(f"-: standard input is a terminal: pipe a clip into it: {EXPECTED}")
     if target == STDOUT:
         return
-    if is_pattern(target) and not is_sequence(source):
+    if is_pattern(target) and target.suffix.lower() not in CONTAINERS and not is_sequence(source):
         raise UsageError(f"{target}: only a sequence of pictures becomes one: try ffmpeg -i {source} frames/%04d.png")
     if not target.is_dir():
         check_name(target)
