@@ -1,6 +1,8 @@
 """Atomic file writing: a file appears complete, or not at all."""
 
+import atexit
 import errno
+import hashlib
 import os
 import shutil
 import stat
@@ -30,6 +32,9 @@ KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
+CHUNK = 1 << 20  # bytes that are read at a time
+
+_unfinished: set[Path] = set()  # the temporary files and folders of this process
 
 
 @contextmanager
@@ -96,8 +101,24 @@ def is_same_file(one: Path, other: Path) -> bool:
         return False
 
 
+def check_replaced_in_place(path: Path, backup: Path) -> None:
+    """Check that a file can be replaced and kept under a second name, before any work is done for it.
+
+    Raises:
+        UnwritableFile: there is a file of the second name that holds something else, or what `check_target` refuses.
+    """
+    check_target(path, overwrite=True)
+    if os.path.lexists(backup) and not _holds_the_same(path, backup):
+        raise _other_backup(path, backup)
+
+
 def write_atomically(
-    path: Path, data: bytes, overwrite: bool, modified: int | None = None, like: Path | None = None
+    path: Path,
+    data: bytes,
+    overwrite: bool,
+    modified: int | None = None,
+    like: Path | None = None,
+    backup: Path | None = None,
 ) -> None:
     """Write data to a file so that a kill at any moment leaves either the old file or the complete new one.
 
@@ -112,6 +133,8 @@ def write_atomically(
         modified: the file's modification time, in nanoseconds since 1970; None for now.
         like: a file whose permissions, owner and extended attributes a new file gets, as far as the user may give
             them; a file that is replaced keeps its own.
+        backup: a second name for the file that is replaced, which it gets before it loses the first; it is then
+            replaced whatever `overwrite` is.
 
     Raises:
         UnwritableFile: the folder or the disk does not allow it, or the file exists and `overwrite` is false, or it is
@@ -126,59 +149,167 @@ def write_atomically(
         b'new'
     """
     sweep(path.parent)
+    with _temporary(path, PART) as part:
+        try:
+            handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
+        except OSError as error:
+            raise _folder_error(path, error) from error
+        try:
+            with os.fdopen(handle, "wb") as file:
+                is_held = _try_lock(handle)
+                file.write(data)
+                file.flush()
+                if is_held:  # elsewhere, as on Windows, an open file can perhaps not be renamed
+                    move_into_place(part, path, overwrite, modified, like, backup)
+            if not is_held:
+                move_into_place(part, path, overwrite, modified, like, backup)
+        except OSError as error:
+            raise UnwritableFile(path, f"cannot write: {error.strerror}") from error
+
+
+@contextmanager
+def _temporary(path: Path, suffix: str) -> Iterator[Path]:
+    """A name for a temporary file or folder beside a file; what bears it in the end is removed.
+
+    The name is known before there is anything to remove, so that a signal at any moment leaves nothing.
+    """
+    part = path.with_name(f"{PREFIX}{os.urandom(6).hex()}{suffix}")
+    _unfinished.add(part)
     try:
-        handle, name = tempfile.mkstemp(prefix=PREFIX, suffix=PART, dir=path.parent)
-    except OSError as error:
-        raise _folder_error(path, error) from error
-    part = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            is_held = _try_lock(handle)
-            file.write(data)
-            file.flush()
-            if is_held:  # elsewhere, as on Windows, an open file can perhaps not be renamed
-                _finish(part, path, overwrite, modified, like)
-        if not is_held:
-            _finish(part, path, overwrite, modified, like)
-    except OSError as error:
-        raise UnwritableFile(path, f"cannot write: {error.strerror}") from error
+        yield part
     finally:
-        part.unlink(missing_ok=True)
+        _remove(part)
+        _unfinished.discard(part)
 
 
-def _finish(part: Path, path: Path, overwrite: bool, modified: int | None, like: Path | None) -> None:
-    _copy_attributes(path if path.exists() else like, part)
-    if modified is not None:
-        with suppress(OSError):  # some network drives refuse it, and the file matters more than its time
-            os.utime(part, ns=(time.time_ns(), modified))
-    move_into_place(part, path, overwrite)
+def _remove(part: Path) -> None:
+    with suppress(OSError):
+        shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
 
 
-def move_into_place(part: Path, path: Path, overwrite: bool) -> None:
+@atexit.register
+def _remove_unfinished() -> None:
+    """Remove what a signal has kept from being removed: one that came while another was being obeyed."""
+    for part in list(_unfinished):
+        _remove(part)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unfinished.clear)  # they are the parent's
+
+
+def move_into_place(
+    part: Path,
+    path: Path,
+    overwrite: bool,
+    modified: int | None = None,
+    like: Path | None = None,
+    backup: Path | None = None,
+) -> None:
     """Flush a complete file to the disk and give it its final name.
 
     Args:
         part: the complete file, on the same disk as `path`.
         path: its final name.
         overwrite: whether an existing file is replaced.
+        modified: its modification time, in nanoseconds since 1970; None for that which it has.
+        like: a file whose permissions, owner and extended attributes it gets if it replaces none, see
+            `write_atomically`.
+        backup: a second name for the file that is replaced, see `write_atomically`.
 
     Raises:
         UnwritableFile: the folder or the disk does not allow it, or the file exists and `overwrite` is false, or it is
             read-only.
     """
-    if overwrite:
+    replaces = overwrite or backup is not None
+    if replaces:
         _check_is_writable(path)
+    _copy_attributes(path if path.exists() else like, part)
+    if modified is not None:
+        with suppress(OSError):  # some network drives refuse it, and the file matters more than its time
+            os.utime(part, ns=(time.time_ns(), modified))
     try:
         with part.open("rb") as file:
             _flush(file.fileno())
-        if overwrite:
+        if replaces:
             _refuse_irregular(path)
+            if backup is not None:
+                _keep_as(path, backup)
             os.replace(part, path)
         else:
             _rename_to_new(part, path)
         _flush_folder(path.parent)
     except OSError as error:
         raise UnwritableFile(path, f"cannot write: {error.strerror}") from error
+
+
+def _keep_as(path: Path, backup: Path) -> None:
+    """Give a file a second name, or a copy where the file system has no second names."""
+    if os.path.lexists(backup):  # an interrupted run has left it, or it is somebody else's
+        if not _holds_the_same(path, backup):
+            raise _other_backup(path, backup)
+        return
+    try:
+        os.link(path, backup)
+    except FileExistsError as error:
+        raise _other_backup(path, backup) from error
+    except OSError:
+        with _temporary(backup, PART) as copy:
+            shutil.copy2(path, copy)
+            with copy.open("rb") as file:
+                _flush(file.fileno())
+            _rename_to_new(copy, backup)
+    _flush_folder(backup.parent)
+
+
+def _other_backup(path: Path, backup: Path) -> UnwritableFile:
+    return UnwritableFile(
+        backup, f"already exists and is not {path.name} as it is now: move it away, or choose another --backup"
+    )
+
+
+def _holds_the_same(one: Path, other: Path) -> bool:
+    """Whether two names are of one file, or of two regular files with the same contents."""
+    if irregular(other) is not None:
+        return False
+    try:
+        same_size = one.stat().st_size == other.stat().st_size
+        return is_same_file(one, other) or (same_size and checksum(one) == checksum(other))
+    except OSError:
+        return False
+
+
+def modified_at(path: Path) -> int | None:
+    """When a file was last changed, in nanoseconds since 1970; None if it has gone."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return None
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, unless it is there.
+
+    Raises:
+        UnwritableFile: the folder above or the disk does not allow it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UnwritableFile(folder, f"cannot make the folder: {error.strerror}") from error
+
+
+def checksum(path: Path) -> str:
+    """The SHA-256 of a file's contents, of which little is in memory at a time.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    total = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            total.update(chunk)
+    return total.hexdigest()
 
 
 @contextmanager
@@ -212,12 +343,13 @@ def folder_beside(path: Path) -> Iterator[Path]:
         UnwritableFile: the folder or the disk does not allow it.
     """
     sweep(path.parent)
-    try:
-        folder = tempfile.TemporaryDirectory(prefix=PREFIX, suffix=PARTS, dir=path.parent)
-    except OSError as error:
-        raise _folder_error(path, error) from error
-    with folder as name, _held(Path(name)):
-        yield Path(name)
+    with _temporary(path, PARTS) as folder:
+        try:
+            folder.mkdir(mode=0o700)
+        except OSError as error:
+            raise _folder_error(path, error) from error
+        with _held(folder):
+            yield folder
 
 
 @cache
@@ -284,10 +416,9 @@ def move_both_into_place(parts: tuple[Path, Path], paths: tuple[Path, Path], ove
     (first_part, second_part), (first, second) = parts, paths
     old_second = second_part.with_suffix(".old")
     try:
-        for part, path in zip(parts, paths, strict=True):
-            if overwrite:
+        if overwrite:
+            for path in paths:
                 _check_is_writable(path)
-            _copy_attributes(path if path.exists() else None, part)
         if overwrite and second.is_file():
             os.replace(second, old_second)
     except OSError as error:
@@ -299,7 +430,7 @@ def move_both_into_place(parts: tuple[Path, Path], paths: tuple[Path, Path], ove
             os.replace(old_second, second)
         raise
     try:
-        move_into_place(second_part, second, overwrite)
+        move_into_place(second_part, second, overwrite, like=old_second)
     except UnwritableFile:
         first.unlink()
         raise

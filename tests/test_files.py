@@ -1,9 +1,11 @@
 import errno
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,7 @@ posix = pytest.mark.skipif(os.name != "posix", reason="permission bits and SIGKI
 OLD, NEW = b"old" * 1_000_000, b"new" * 1_500_000
 REWRITE_FOREVER = """
 import itertools, sys
+from contextlib import suppress
 from pathlib import Path
 from denoise_cli.files import write_atomically
 
@@ -319,6 +322,7 @@ def test_a_disk_that_keeps_no_times_gets_the_file_all_the_same(tmp_path: Path, m
 
 HOLD = """
 import sys, time
+from contextlib import suppress
 from pathlib import Path
 from denoise_cli.files import only_writer
 
@@ -351,6 +355,7 @@ def test_many_writers_never_write_at_once(tmp_path: Path) -> None:
     """Also at the moment when one deletes the lock that the next one has already opened."""
     script = """
 import os, sys
+from contextlib import suppress
 from pathlib import Path
 from denoise_cli.errors import UnwritableFile
 from denoise_cli.files import only_writer
@@ -499,3 +504,72 @@ def test_no_input_is_replaced_whatever_name_it_has(tmp_path: Path) -> None:
 def test_a_name_that_is_too_long_is_said_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(UnwritableFile, match="cannot write: File name too long"):
         check_target(tmp_path / ("n" * 300), overwrite=False)
+
+
+def test_a_file_that_is_replaced_keeps_a_second_name(old: Path) -> None:
+    backup = old.with_name("photo.png.orig")
+    old.chmod(0o640)
+    write_atomically(old, b"new", overwrite=False, backup=backup, modified=5)
+    assert (old.read_bytes(), backup.read_bytes()) == (b"new", b"old")
+    assert (mode(old), mode(backup)) == (0o640, 0o640)
+    assert old.stat().st_mtime_ns == 5
+    with pytest.raises(UnwritableFile, match=r"already exists and is not photo.png as it is now"):
+        write_atomically(old, b"newer", overwrite=True, backup=backup)
+    assert (old.read_bytes(), backup.read_bytes()) == (b"new", b"old")
+    assert files(old.parent) == ["photo.png", "photo.png.orig"]
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+@pytest.mark.parametrize("step", ["link", "copy2", "fsync", "replace"])
+def test_the_original_is_there_at_every_step(
+    old: Path, step: str, has_links: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backup = old.with_name("photo.png.orig")
+
+    def no_links(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        if not has_links:
+            patch.setattr(os, "link", no_links)
+        patch.setattr(shutil if step == "copy2" else os, step, stop)
+        with suppress(KeyboardInterrupt):
+            write_atomically(old, b"new", overwrite=False, backup=backup)
+    if old.read_bytes() == b"old":  # the run was stopped; what it has left is no obstacle
+        write_atomically(old, b"new", overwrite=False, backup=backup)
+    assert (old.read_bytes(), backup.read_bytes()) == (b"new", b"old")
+    assert files(old.parent) == ["photo.png", "photo.png.orig"]
+
+
+@posix
+@pytest.mark.parametrize("make", ["write", "folder"])
+def test_a_signal_that_comes_while_another_is_obeyed_leaves_nothing(tmp_path: Path, make: str) -> None:
+    script = """
+import os, signal, sys
+from contextlib import suppress
+from pathlib import Path
+from denoise_cli import files
+
+def end(*_):
+    sys.exit(143)
+
+def strike(*_):
+    os.kill(os.getpid(), signal.SIGTERM)
+
+signal.signal(signal.SIGTERM, end)
+files._remove = lambda part, remove=files._remove, hits=[]: (hits or (hits.append(1), strike()), remove(part))
+target = Path(sys.argv[1]) / "photo.png"
+if sys.argv[2] == "write":
+    os.fsync = strike
+    files.write_atomically(target, b"new", overwrite=False)
+else:
+    with files.folder_beside(target) as folder:
+        (folder / "part").touch()
+        strike()
+"""
+    done = subprocess.run([sys.executable, "-c", script, tmp_path, make], check=False)
+    assert done.returncode == 143
+    assert files(tmp_path) == []

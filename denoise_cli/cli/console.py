@@ -3,17 +3,22 @@
 Only results that a command was asked to print go to standard output; all else goes to standard error.
 """
 
+import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from denoise_cli.errors import UnwritableFile
+
+if TYPE_CHECKING:
+    from denoise_cli.pipeline.outcome import Summary
 
 # What a terminal would obey, and what would end a line: control characters, separators of lines and paragraphs, and the
 # marks that reverse the direction of text.
@@ -42,6 +47,16 @@ def output(text: str) -> None:
     with _writing_to_stdout():
         sys.stdout.write(harmless(text) + "\n")
         sys.stdout.flush()
+
+
+def sum_up(summary: "Summary", quiet: bool, as_json: bool) -> None:
+    """End a run over several files: the sum and what failed on standard error, and the sum as the last record."""
+    if not quiet:
+        status(summary.line())
+        for _, error in summary.failures:
+            status(f"  failed: {' '.join(error.splitlines())}")
+    if as_json:
+        output(json.dumps(summary.record()))
 
 
 def harmless(text: str) -> str:

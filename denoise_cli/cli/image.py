@@ -2,9 +2,9 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
-from functools import cache, partial
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,16 +13,25 @@ import typer
 from denoise_cli.cli import console
 from denoise_cli.cli.options import (
     NAME_OR_FILE,
+    Backup,
     Device,
     DryRun,
+    InPlace,
     Json,
     MaxPixels,
+    Name,
     Overwrite,
     Precision,
     Quiet,
+    Recursive,
     Report,
+    ShardOption,
+    SkipDone,
     Strength,
     Tile,
+    Touch,
+    open_report,
+    plan_jobs,
     read_noise,
     read_precision,
     read_tile,
@@ -32,7 +41,9 @@ from denoise_cli.errors import UsageError
 if TYPE_CHECKING:
     from denoise_cli.inference.denoiser import Denoiser
     from denoise_cli.pipeline.jobs import Job
-    from denoise_cli.pipeline.photo import Result, Settings
+    from denoise_cli.pipeline.outcome import Summary
+    from denoise_cli.pipeline.photo import Result
+    from denoise_cli.pipeline.report import Report as ReportPage
 
 Inputs = Annotated[
     list[str], typer.Argument(metavar="PHOTO", help="Photos, folders of photos, or - for standard input.")
@@ -158,9 +169,6 @@ Strict = Annotated[
         "--strict", help="Refuse photos whose pixels are damaged, instead of denoising what the decoder makes of them."
     ),
 ]
-Recursive = Annotated[
-    bool, typer.Option("--recursive", "-r", help="Include subfolders, and recreate them in the output folder.")
-]
 
 
 def image(
@@ -182,7 +190,13 @@ def image(
     to_srgb: ToSrgb = False,
     strict: Strict = False,
     recursive: Recursive = False,
+    name: Name = None,
+    in_place: InPlace = False,
+    backup: Backup = ".orig",
+    touch: Touch = False,
+    shard: ShardOption = None,
     preview: Preview = None,
+    skip_done: SkipDone = False,
     report: Report = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
@@ -205,20 +219,30 @@ def image(
     from denoise_cli.io.image import TARGETS
     from denoise_cli.pipeline import jobs, photo
     from denoise_cli.pipeline.model_choice import AUTO, check_takes_noise
+    from denoise_cli.pipeline.outcome import Summary
 
-    if format is not None and format not in TARGETS:
-        raise UsageError(f"--format {format}: choose one of {', '.join(TARGETS)}")
+    if format is not None:
+        _check_choice("--format", format, TARGETS)
     _check_choice("--compression", compression, COMPRESSION_CHOICES)
     _check_choice("--dither", dither, ("auto", "off"))
     _check_choice("--tone", tone, photo.TONES)
     if preview is None:
-        planned = jobs.plan(inputs, output, recursive, format, None if quiet else console.status)
+        planned = plan_jobs(
+            jobs.PHOTOS,
+            inputs,
+            output,
+            recursive,
+            format,
+            None if quiet else console.status,
+            name,
+            None if model == AUTO else model,
+            backup if in_place else None,
+            shard,
+            skip_done,
+        )
     else:
-        _check_preview(preview, inputs, output, format, dry_run)
+        _check_preview(preview, inputs, output or name, format, dry_run or in_place or skip_done or shard is not None)
         planned = [jobs.Job(Path(inputs[0]), preview, "png")]
-    only_for_dng = [name for name, given in (("--linear", linear), ("--compression", compression != "auto")) if given]
-    if only_for_dng and all(job.kind != jobs.DNG for job in planned):
-        raise UsageError(f"{only_for_dng[0]}: only for .dng files: name a .dng file as the output, or add --format dng")
     settings = photo.Settings(
         model,
         level,
@@ -236,9 +260,10 @@ def image(
         _read_hot_pixels(hot_pixels),
         to_srgb,
         strict,
+        skip_done,
+        touch,
     )
-    if tone == "camera" and all(job.kind == jobs.DNG for job in planned):
-        raise UsageError("--tone camera: a .dng file holds light without a tone: leave it out, or write a picture")
+    _check_dng_options({job.kind for job in planned}, linear, compression, tone)
     if model != AUTO:
         check_takes_noise(model, level, noise)
 
@@ -257,21 +282,29 @@ def image(
     if model != AUTO:
         (check_weights if dry_run else load)(model)
     is_result = not dry_run and preview is None
-    page = _on_page(report, planned, inputs, recursive, output, settings, is_result, quiet)
+    page = _page(report, planned, inputs, recursive, output, overwrite, is_result, quiet)
+    is_single, summary = jobs.is_single(inputs), Summary(dry_run)
     with console.progress_bar(len(planned), quiet) as bar, page as shown:
-
-        def begin(job: "Job") -> None:
-            bar.start(job.source.name)
-
         if preview is not None:
-            begin(planned[0])
+            bar.start(planned[0].source.name)
             results = iter([photo.show_before_after(planned[0], load, settings, bar.set_fraction)])
         elif dry_run:
-            results = photo.preview_all(planned, check_weights, settings, begin)
+            results = photo.preview_all(planned, check_weights, settings, lambda job: bar.start(job.source.name))
         else:
-            results = photo.run_all(planned, load, settings, begin, bar.set_fraction)
-        succeeded = [_report(shown(result), bar, quiet, as_json) for result in results]
-    if not all(succeeded):
+            results = photo.run_all(planned, load, settings, lambda job: bar.start(job.source.name), bar.set_fraction)
+        for job, result in zip(planned, results, strict=True):
+            if shown is not None:
+                shown.add_photo(result, settings, job.backup)
+            summary.add(result)
+            _report(result, bar, quiet, as_json, is_single)
+    _end(summary, is_single, quiet, as_json)
+
+
+def _end(summary: "Summary", is_single: bool, quiet: bool, as_json: bool) -> None:
+    """Sum up what became of several photos, and end with the code for failures if there were any."""
+    if not is_single:
+        console.sum_up(summary, quiet, as_json)
+    if summary.failures:
         raise typer.Exit(1)
 
 
@@ -281,50 +314,44 @@ def _check_choice(option: str, text: str, choices: Collection[str]) -> None:
         raise UsageError(f"{option} {text}: choose {listed}")
 
 
-def _check_preview(preview: Path, inputs: list[str], output: str | None, form: str | None, dry_run: bool) -> None:
+def _check_dng_options(kinds: set[str | None], linear: bool, compression: str, tone: str) -> None:
+    """Refuse options that apply to none of the formats that are written."""
+    only_for_dng = [name for name, given in (("--linear", linear), ("--compression", compression != "auto")) if given]
+    if only_for_dng and kinds and "dng" not in kinds:
+        raise UsageError(f"{only_for_dng[0]}: only for .dng files: name a .dng file as the output, or add --format dng")
+    if tone == "camera" and kinds == {"dng"}:
+        raise UsageError("--tone camera: a .dng file holds light without a tone: leave it out, or write a picture")
+
+
+def _check_preview(preview: Path, inputs: list[str], output: str | None, form: str | None, others: bool) -> None:
     if len(inputs) != 1 or Path(inputs[0]).is_dir():
         raise UsageError("--preview: shows a single photo: name one file")
-    if output is not None or form is not None or dry_run:
-        raise UsageError("--preview: no result is written: leave out --output, --format and --dry-run")
+    if output is not None or form is not None or others:
+        raise UsageError("--preview: no result is written: leave out --output, --format, --dry-run and the like")
     if preview.suffix.lower() != ".png":
         raise UsageError(f"--preview {preview}: expected a .png file")
 
 
-@contextmanager
-def _on_page(
+def _page(
     path: str | None,
-    jobs: "Sequence[Job]",
+    planned: "Sequence[Job]",
     inputs: Sequence[str],
     recursive: bool,
     output: str | None,
-    settings: "Settings",
+    overwrite: bool,
     is_result: bool,
     quiet: bool,
-) -> "Iterator[Callable[[Result], Result]]":
-    """What each result is passed through, to be on the page of the run as well, if there is one."""
+) -> "AbstractContextManager[ReportPage | None]":
+    """The page of the run, if there is one."""
     if path is None:
-        yield lambda result: result
-        return
+        return nullcontext()
     if not is_result:
         raise UsageError("--report: shows results: leave out --dry-run and --preview")
 
-    from denoise_cli.io.page import Page, page_path, pictures_folder
-    from denoise_cli.pipeline.jobs import STDIO
-    from denoise_cli.pipeline.report import Report
+    from denoise_cli.pipeline.jobs import PHOTOS
 
-    target = page_path(path, "--report")
-    pictures = pictures_folder(target).resolve()
-    results = None if output is None else Path(output).resolve()  # a search leaves it out, if it lies below
-    for folder in (Path(name).resolve() for name in inputs if recursive):
-        is_left_out = results is not None and results != folder and pictures.is_relative_to(results)
-        if pictures.is_relative_to(folder) and not is_left_out:
-            reason = "the next run would take its pictures for photos"
-            raise UsageError(f"--report {path}: lies in {folder}, and {reason}: choose a folder outside it")
-    others = [file for job in jobs for file in (job.source, job.target) if file != STDIO]
-    title = f"Denoised: {len(jobs)} {'photo' if len(jobs) == 1 else 'photos'}"
-    page = Page(target, title, settings.overwrite, embeds=False, others=others)
-    with Report(page, (lambda _: None) if quiet else console.status) as report:
-        yield partial(report.add_photo, settings=settings)
+    title, notice = f"Denoised: {PHOTOS.count(len(planned))}", (lambda _: None) if quiet else console.status
+    return open_report(path, planned, inputs, recursive, output, title, "photos", overwrite, notice)
 
 
 def _read_quality(text: str) -> int | None:
@@ -345,10 +372,12 @@ def _read_hot_pixels(text: str) -> "Literal['auto', 'off'] | Path":
     return Path(text)
 
 
-def _report(result: "Result", bar: console.ProgressBar, quiet: bool, as_json: bool) -> bool:
-    """Report on a photo; returns whether it succeeded."""
+def _report(result: "Result", bar: console.ProgressBar, quiet: bool, as_json: bool, is_single: bool) -> None:
+    """Report on a photo; of several, those that are skipped are only counted in the end."""
     if result.error is not None:
         console.error(result.error)
+    elif result.skipped and not (is_single or result.notes):
+        pass
     elif result.dry_run and not as_json:  # then it is what was asked for
         console.output(_summary(result))
     elif not quiet:
@@ -356,10 +385,11 @@ def _report(result: "Result", bar: console.ProgressBar, quiet: bool, as_json: bo
     if as_json:
         console.output(json.dumps(dataclasses.asdict(result)))
     bar.finish()
-    return result.error is None
 
 
 def _summary(result: "Result") -> str:
     notes = "".join(f"; {note}" for note in result.notes)
+    if result.skipped:
+        return f"{result.source} -> {result.target}: skipped, since it is done{notes}"
     what = result.model if result.dry_run else f"{result.model}, {result.noise_words}, {result.seconds:.1f} s"
     return f"{result.source} -> {result.target}: {what}{notes}"

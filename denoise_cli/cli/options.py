@@ -5,6 +5,9 @@ docs/cli_options.py copies them into docs/cli.md.
 """
 
 import math
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
@@ -14,6 +17,8 @@ from denoise_cli.errors import UsageError
 if TYPE_CHECKING:
     from denoise_cli.imaging.noise import ShotRead
     from denoise_cli.inference.device import Precision as PrecisionName
+    from denoise_cli.pipeline.jobs import Job, Media, Shard
+    from denoise_cli.pipeline.report import Report as ReportPage
 
 NAME_OR_FILE = "a name from `denoise models`, or a .safetensors file from `denoise train`"
 SMALLEST_TILE = 256  # pixels
@@ -26,6 +31,44 @@ Strength = Annotated[
     typer.Option(
         metavar="FACTOR", min=0, max=1, help="How much of the noise to remove; 0 leaves the pixels unchanged."
     ),
+]
+Name = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TEMPLATE",
+        help="Name of each result, such as '{stem}-clean{ext}'. {stem} and {folder} are the input's name and folder, "
+        "{ext} is the result's extension, {date} when the input was last modified, and {model} what --model says.",
+        show_default="{stem}{ext} in a folder, {stem}-denoised{ext} beside the input",
+    ),
+]
+InPlace = Annotated[
+    bool, typer.Option("--in-place", help="Put results in the place of their inputs, which --backup keeps.")
+]
+Backup = Annotated[
+    str, typer.Option(metavar="SUFFIX", help="What --in-place adds to the name of each input that it replaces.")
+]
+SkipDone = Annotated[
+    bool,
+    typer.Option(
+        "--skip-done",
+        help="Leave results alone that are there, whole, and made from these inputs with these settings; keep a record "
+        "of each new one in .denoise/ beside it.",
+    ),
+]
+Touch = Annotated[
+    bool, typer.Option("--touch", help="Give results the present time, not that at which their inputs were modified.")
+]
+ShardOption = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Share of the files to denoise: the I-th, from 1, of N. Each file is in the same share on every machine.",
+        show_default="all",
+    ),
+]
+Recursive = Annotated[
+    bool, typer.Option("--recursive", "-r", help="Include subfolders, and recreate them in the output folder.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be written, then stop.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
@@ -63,6 +106,116 @@ Report = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, one record per line.")]
+
+
+def plan_jobs(
+    media: "Media",
+    inputs: list[str],
+    output: str | None,
+    recursive: bool,
+    kind: str | None,
+    notice: Callable[[str], None] | None,
+    name: str | None,
+    model: str | None,
+    backup: str | None,
+    shard: str | None,
+    skip_done: bool,
+) -> "list[Job]":
+    """Decide which file becomes which, by the options that photos and clips share.
+
+    Args:
+        media: photos or clips.
+        inputs: files, folders, or "-" for standard input.
+        output: a file, a folder, or "-" for standard output; None for results beside their inputs.
+        recursive: whether folders are taken with everything below them.
+        kind: the format of the results, if it was given.
+        notice: called with what the user should hear.
+        name: the template, as it was given.
+        model: for it; None if that is chosen for each file.
+        backup: the suffix, if results take the places of their inputs.
+        shard: as it was given.
+        skip_done: whether results are to be known again.
+
+    Raises:
+        UsageError: the options contradict each other, or what `jobs.plan` refuses.
+    """
+    from denoise_cli.pipeline import jobs
+    from denoise_cli.pipeline.names import Template
+
+    if backup is not None:
+        contradicting = [option for option, given in (("-o", output), ("--name", name)) if given is not None]
+        if contradicting:
+            raise UsageError(f"--in-place and {contradicting[0]} contradict each other: choose one")
+        if not backup or "/" in backup or os.sep in backup or media.is_one(Path(f"a{backup}")):
+            raise UsageError(f"--backup {backup}: expected an ending that makes another name, such as .orig")
+    template = None if name is None else Template(name, model)
+    share = None if shard is None else read_shard(shard)
+    planned = jobs.plan(inputs, output, recursive, kind, notice, media=media, name=template, backup=backup, shard=share)
+    if skip_done and any(jobs.STDIO in (job.source, job.target) for job in planned):
+        raise UsageError("--skip-done: nothing is known of standard input and output later: leave it out")
+    return planned
+
+
+def open_report(
+    path: str,
+    planned: "Sequence[Job]",
+    inputs: Sequence[str],
+    recursive: bool,
+    output: str | None,
+    title: str,
+    taken_for: str,
+    overwrite: bool,
+    notice: Callable[[str], None],
+    others: Iterable[Path] = (),
+) -> "ReportPage":
+    """The page of a run.
+
+    Args:
+        path: of the page, as it was given.
+        planned: which file becomes which.
+        inputs: files and folders, as they were given.
+        recursive: whether folders are taken with everything below them.
+        output: where the results go, as it was given.
+        title: the heading.
+        taken_for: what a later search would take the pictures of the page for.
+        overwrite: whether an existing page is replaced.
+        notice: called with what the user should hear.
+        others: files besides those of the jobs that the page must leave alone.
+
+    Raises:
+        UsageError: the path stands for no page, or a later search would find its pictures.
+        UnwritableFile: the page would replace something.
+    """
+    from denoise_cli.io.page import Page, page_path, pictures_folder
+    from denoise_cli.pipeline.jobs import STDIO
+    from denoise_cli.pipeline.report import Report as ReportPage
+
+    target = page_path(path, "--report")
+    pictures = pictures_folder(target).resolve()
+    results = None if output is None else Path(output).resolve()  # a search leaves it out, if it lies below
+    for folder in (Path(name).resolve() for name in inputs if recursive):
+        is_left_out = results is not None and results != folder and pictures.is_relative_to(results)
+        if pictures.is_relative_to(folder) and not is_left_out:
+            reason = f"the next run would take its pictures for {taken_for}"
+            raise UsageError(f"--report {path}: lies in {folder}, and {reason}: choose a folder outside it")
+    files = [file for job in planned for file in (job.source, job.target, job.backup) if file not in (None, STDIO)]
+    return ReportPage(Page(target, title, overwrite, embeds=False, others=[*files, *others]), notice)
+
+
+def read_shard(text: str) -> "Shard":
+    """Parse a share of the files: "2/5" is the second of five.
+
+    Raises:
+        UsageError: not two whole numbers, the first from 1 to the second.
+    """
+    from denoise_cli.pipeline.jobs import Shard
+
+    index, _, count = text.partition("/")
+    if not (index.isascii() and index.isdecimal() and count.isascii() and count.isdecimal()):
+        raise UsageError(f"--shard {text}: expected I/N, such as 2/5")
+    if not 1 <= int(index) <= int(count):
+        raise UsageError(f"--shard {text}: expected a first number from 1 to the second")
+    return Shard(int(index), int(count))
 
 
 def read_sigma(text: str) -> float | None:

@@ -4,8 +4,8 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -16,16 +16,25 @@ import typer
 from denoise_cli.cli import console
 from denoise_cli.cli.options import (
     NAME_OR_FILE,
+    Backup,
     Device,
     DryRun,
+    InPlace,
     Json,
+    Name,
     Overwrite,
     Precision,
     Quiet,
+    Recursive,
     Report,
+    ShardOption,
+    SkipDone,
     Strength,
     Tile,
+    Touch,
     check_frames,
+    open_report,
+    plan_jobs,
     read_noise,
     read_number,
     read_precision,
@@ -37,6 +46,8 @@ from denoise_cli.errors import UsageError
 if TYPE_CHECKING:
     from denoise_cli.inference.denoiser import Denoiser
     from denoise_cli.pipeline.clip import Result, Settings
+    from denoise_cli.pipeline.clips import Handling
+    from denoise_cli.pipeline.jobs import Job
     from denoise_cli.pipeline.report import Report as ReportPage
     from denoise_cli.pipeline.sequence import Plan
 
@@ -45,23 +56,24 @@ LONGEST_DURATION = 1e7  # seconds
 HIGHEST_RATE = 1000  # frames per second
 NTSC_ROUNDING = Fraction(6, 1000)  # by which 23.98 and 29.97 differ from what they stand for
 
-Input = Annotated[
-    Path,
+Inputs = Annotated[
+    list[str],
     typer.Argument(
         metavar="CLIP",
-        help="Clip in any format that FFmpeg reads; - for YUV4MPEG2, NUT or Matroska from standard input; or a "
-        "sequence of numbered pictures, as a pattern (frames/%04d.png) or a folder.",
+        help="Clips in any format that FFmpeg reads; folders of clips; - for YUV4MPEG2, NUT or Matroska from standard "
+        "input; or a sequence of numbered pictures, as a pattern (frames/%04d.png) or a folder.",
     ),
 ]
 Output = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--output",
         "-o",
-        metavar="FILE",
+        metavar="PATH",
         help=(
             "Target: a .mp4, .mov, .mkv, .webm or .m4v file; an animation (.gif, .png, .apng, .webp or .avif); "
-            "- for standard output; or, for a sequence, a pattern (out/%04d.png) or a folder."
+            "a folder (an existing one, or a name that ends in /); - for standard output; or, for a sequence, a "
+            "pattern (out/%04d.png) or a folder."
         ),
         show_default="NAME-denoised.EXT beside the clip; FOLDER-denoised beside a sequence's folder",
     ),
@@ -155,7 +167,7 @@ GrainTable = Annotated[
 
 
 def video(
-    source: Input,
+    inputs: Inputs,
     output: Output = None,
     format: Format = None,  # noqa: A002 - the option's name
     frames: Frames = 5,
@@ -172,9 +184,16 @@ def video(
     deinterlace: Deinterlace = False,
     drop_data: DropData = False,
     allow_playlists: AllowPlaylists = False,
+    recursive: Recursive = False,
+    name: Name = None,
+    in_place: InPlace = False,
+    backup: Backup = ".orig",
+    touch: Touch = False,
+    shard: ShardOption = None,
     resume: Resume = False,
     compare: Compare = None,
     grain_table: GrainTable = None,
+    skip_done: SkipDone = False,
     report: Report = None,
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
@@ -184,21 +203,33 @@ def video(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Denoise a clip.
+    """Denoise clips.
 
-    Everything else about it stays as it is: timing, sound, subtitles, colours and metadata.
+    Everything else about a clip stays as it is: timing, sound, subtitles, colours and metadata.
     """
     tile_side, precision_name = read_tile(tile), read_precision(precision)
 
     from denoise_cli.inference.denoiser import load_denoiser
-    from denoise_cli.io.encode import STDOUT
-    from denoise_cli.io.numbered import is_sequence
-    from denoise_cli.io.pipes import PIPE
-    from denoise_cli.pipeline import clip, sequence
+    from denoise_cli.pipeline import clips, jobs, sequence
+    from denoise_cli.pipeline.clip import Settings
     from denoise_cli.pipeline.model_choice import check_takes_noise, model_for_clip
 
     check_frames(frames)
-    if is_sequence(source) and not sequence.becomes_clip(output):
+    place = None if output is None else Path(output)
+    is_sequence = (
+        len(inputs) == 1 and clips.is_sequence(source := Path(inputs[0])) and not (recursive and source.is_dir())
+    )
+    if is_sequence:
+        for_files: dict[str, object] = {
+            "--recursive": recursive or None,
+            "--name": name,
+            "--in-place": in_place or None,
+            "--backup": None if backup == ".orig" else backup,
+            "--shard": shard,
+            "--skip-done": skip_done or None,
+        }
+        _refuse_given(for_files, "not for a sequence of numbered pictures: leave it out")
+    if is_sequence and not sequence.becomes_clip(place):
         for_clips: dict[str, object] = {
             "--format": format,
             "--codec": codec,
@@ -211,15 +242,15 @@ def video(
             "--deinterlace": deinterlace or None,
             "--drop-data": drop_data or None,
             "--allow-playlists": allow_playlists or None,
+            "--touch": touch or None,
             "--compare": compare,
             "--grain-table": grain_table,
             "--report": report,
         }
-        _refuse_given(for_clips)
-        load = cache(lambda name: load_denoiser(name, device, precision_name, tile_side))
+        _refuse_given(for_clips, "only for clips: leave it out, or name one as the output, such as clip.mp4")
         _denoise_sequence(
-            sequence.plan(source, output),
-            load,
+            sequence.plan(source, place),
+            cache(lambda name: load_denoiser(name, device, precision_name, tile_side)),
             frames,
             model,
             noise,
@@ -231,29 +262,34 @@ def video(
             as_json,
         )
         return
-    if fps is not None and not is_sequence(source):
+    if fps is not None and not is_sequence:
         raise UsageError(f"--fps {fps}: only for numbered pictures: a clip keeps its own times: leave it out")
     sigma = read_sigma(noise)
-    name = model_for_clip(frames, model, sigma)
-    check_takes_noise(name, sigma, noise)
-    target = output or clip.target_beside(source, allow_playlists)
-    if as_json and target == STDOUT:
-        raise UsageError("--json and -o - both write to standard output: choose one")
-    if format is not None:
-        _check_format(format, target)
-    if resume:
-        clip.check_resumable(source, target)
-    clip.check(source, target, overwrite)
-    page = (
-        nullcontext()
-        if report is None
-        else _page(report, source, target, (compare, grain_table), dry_run, overwrite, quiet)
-    )
-    clip.check_others(source, target, compare, grain_table, overwrite)
+    chosen = model_for_clip(frames, model, sigma)
+    check_takes_noise(chosen, sigma, noise)
+    _check_stream(output, format, as_json)
+    if is_sequence:
+        assert place is not None  # the clip
+        planned = [jobs.Job(source, place, None)]
+    else:
+        planned = plan_jobs(
+            clips.media(allow_playlists),
+            inputs,
+            output,
+            recursive,
+            None,
+            None if quiet else console.status,
+            name,
+            chosen,
+            backup if in_place else None,
+            shard,
+            skip_done,
+        )
+    is_single = is_sequence or jobs.is_single(inputs)
+    _check_side_files(is_single, skip_done, compare, grain_table)
     begin = read_number(start, "--start", 0, LONGEST_DURATION, auto=False)
-    seconds = _read_duration(duration)
-    settings = clip.Settings(
-        name,
+    settings = Settings(
+        chosen,
         frames,
         sigma,
         strength,
@@ -262,64 +298,82 @@ def video(
         preset,
         pix_fmt,
         begin,
-        seconds,
+        _read_duration(duration),
         deinterlace,
         drop_data,
         format,
         allow_playlists,
         None if fps is None else _read_rate(fps),
     )
-    if dry_run and source == PIPE:
-        console.output(f"{source} -> {target}: {name}; how it is encoded depends on frames, and none are read now")
-        return
-    if dry_run:
-        encoding, notes = clip.preview(source, target, settings, overwrite, compare, grain_table)
-        if as_json:
-            record = {
-                "source": str(source),
-                "target": str(target),
-                "model": name,
-                "codec": encoding.encoder,
-                "pixel_format": encoding.pixel_format,
-                "notes": notes,
-                "dry_run": True,
-            }
-            console.output(json.dumps(record))
-            return
-        encoded = f"{source} -> {target}: {name}, {encoding.name} in {encoding.pixel_format}"
-        console.output("; ".join([encoded, *notes]))
-        return
-    denoise = load_denoiser(name, device, precision_name, tile_side)
-    with page as shown:
-        result = _denoise_clip(source, target, denoise, settings, overwrite, resume, compare, grain_table, quiet)
-        if shown is not None:
-            shown.add_clip(result, settings)
-    if as_json:
-        console.output(json.dumps(dataclasses.asdict(result)))
-    if not result.complete:
+    handling = clips.Handling(overwrite, resume, skip_done, touch, compare, grain_table)
+    page: AbstractContextManager[ReportPage | None] = nullcontext()
+    if report is not None:
+        page = _page(report, planned, inputs, recursive, output, (compare, grain_table), dry_run, overwrite, quiet)
+    load = cache(lambda: load_denoiser(chosen, device, precision_name, tile_side))
+    _denoise_clips(planned, load, settings, handling, page, is_single, dry_run, quiet, as_json)
+
+
+def _denoise_clips(
+    planned: "Sequence[Job]",
+    load: "Callable[[], Denoiser]",
+    settings: "Settings",
+    handling: "Handling",
+    page: "AbstractContextManager[ReportPage | None]",
+    is_single: bool,
+    dry_run: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Denoise clips one after another and report on them."""
+    from denoise_cli.pipeline import clips
+    from denoise_cli.pipeline.outcome import Summary
+
+    summary, told = Summary(dry_run), list[str]()
+    with console.progress_bar(len(planned), quiet) as bar, page as shown:
+
+        def attempt(job: "Job") -> "Result":
+            if dry_run:
+                return clips.preview(job, settings, handling)
+            told.clear()
+            view = _View(job, bar, quiet, told)
+            try:
+                return clips.run(job, load, settings, handling, view.show_progress, view.show_note)
+            except KeyboardInterrupt:
+                view.interrupted()
+                raise
+
+        results = map(attempt, planned) if is_single else clips.all_results(planned, attempt, settings)
+        for job, result in zip(planned, results, strict=True):
+            if shown is not None:
+                shown.add_clip(result, settings, job.backup)
+            summary.add(result, result.complete)
+            _report(result, told, bar, quiet, as_json, is_single)
+    if not is_single:
+        console.sum_up(summary, quiet, as_json)
+    if summary.failures or summary.incomplete:
         raise typer.Exit(1)
 
 
 def _page(
     path: str,
-    source: Path,
-    target: Path,
+    planned: "Sequence[Job]",
+    inputs: Sequence[str],
+    recursive: bool,
+    output: str | None,
     others: Iterable[Path | None],
     dry_run: bool,
     overwrite: bool,
     quiet: bool,
 ) -> "ReportPage":
     """The page of the run."""
-    from denoise_cli.io.encode import STDOUT
-    from denoise_cli.io.page import Page, page_path
-    from denoise_cli.io.pipes import PIPE
-    from denoise_cli.pipeline.report import Report
+    from denoise_cli.pipeline import clips
+    from denoise_cli.pipeline.jobs import STDIO
 
-    if dry_run or source == PIPE or target == STDOUT:
+    if dry_run or any(STDIO in (job.source, job.target) for job in planned):
         raise UsageError("--report: reads the clip and its result again: name files, and leave out --dry-run")
-    files = [source, target, *filter(None, others)]
-    page = Page(page_path(path, "--report"), "Denoised: 1 clip", overwrite, embeds=False, others=files)
-    return Report(page, (lambda _: None) if quiet else console.status)
+    title, notice = f"Denoised: {clips.media().count(len(planned))}", (lambda _: None) if quiet else console.status
+    files = filter(None, others)
+    return open_report(path, planned, inputs, recursive, output, title, "a sequence", overwrite, notice, files)
 
 
 def _denoise_sequence(
@@ -391,20 +445,30 @@ def _denoise_sequence(
         raise typer.Exit(1)
 
 
-def _refuse_given(for_clips: dict[str, object]) -> None:
-    """Refuse options that have been given, by their values, where a sequence stays one."""
-    for option, value in for_clips.items():
+def _check_stream(output: str | None, form: str | None, as_json: bool) -> None:
+    from denoise_cli.io.encode import STREAMS
+
+    if as_json and output == "-":
+        raise UsageError("--json and -o - both write to standard output: choose one")
+    if form is not None and output != "-":
+        raise UsageError(f"--format {form}: only for standard output: leave it out, or write -o -")
+    if form is not None and form not in STREAMS:
+        raise UsageError(f"--format {form}: choose one of {', '.join(STREAMS)}")
+
+
+def _check_side_files(is_single: bool, skip_done: bool, compare: Path | None, grain_table: Path | None) -> None:
+    for option, path in (("--compare", compare), ("--grain-table", grain_table)):
+        if path is not None and not is_single:
+            raise UsageError(f"{option} {path}: is written for a single clip: name one file")
+        if path is not None and skip_done:
+            raise UsageError(f"{option} {path}: is not written of a clip that is skipped: leave out --skip-done")
+
+
+def _refuse_given(options: dict[str, object], reason: str) -> None:
+    """Refuse options that have been given, by their values."""
+    for option, value in options.items():
         if value is not None:
-            raise UsageError(f"{option}: only for clips: leave it out, or name one as the output, such as clip.mp4")
-
-
-def _check_format(text: str, target: Path) -> None:
-    from denoise_cli.io.encode import STDOUT, STREAMS
-
-    if target != STDOUT:
-        raise UsageError(f"--format {text}: only for standard output: leave it out, or write -o -")
-    if text not in STREAMS:
-        raise UsageError(f"--format {text}: choose one of {', '.join(STREAMS)}")
+            raise UsageError(f"{option}: {reason}")
 
 
 def _read_rate(text: str) -> Fraction:
@@ -425,64 +489,58 @@ def _read_duration(text: str) -> float:
     return read_number(text, "--duration", SHORTEST_DURATION, LONGEST_DURATION, auto=False)
 
 
-def _denoise_clip(
-    source: Path,
-    target: Path,
-    denoise: "Denoiser",
-    settings: "Settings",
-    overwrite: bool,
-    resume: bool,
-    compare: Path | None,
-    grain_table: Path | None,
-    quiet: bool,
-) -> "Result":
-    """Denoise the clip and report on it while and after that is done."""
-    from denoise_cli.pipeline import clip
+class _View:
+    """What the user sees of a clip while it is denoised."""
 
-    began = time.monotonic()
-    resumed_at: int | None = None  # frames that an earlier run had finished
-    shown_notes: list[str] = []
+    def __init__(self, job: "Job", bar: console.ProgressBar, quiet: bool, shown: list[str]) -> None:
+        self._job, self._bar, self._quiet, self._shown = job, bar, quiet, shown
+        self._began = time.monotonic()
+        self._resumed_at: int | None = None  # frames that an earlier run had finished
+        bar.start(job.source.name)
 
-    with console.progress_bar(1, quiet) as bar:
-        bar.start(source.name)
+    def show_progress(self, done: int, fraction: float) -> None:
+        if self._resumed_at is None:
+            self._resumed_at = done - 1
+        rate = (done - self._resumed_at) / (time.monotonic() - self._began)
+        self._bar.describe(f"{self._job.source.name}: {done} frames, {rate:.2f} frames/s")
+        self._bar.set_fraction(fraction)
 
-        def show_progress(done: int, fraction: float) -> None:
-            nonlocal resumed_at
-            if resumed_at is None:
-                resumed_at = done - 1
-            rate = (done - resumed_at) / (time.monotonic() - began)
-            bar.describe(f"{source.name}: {done} frames, {rate:.2f} frames/s")
-            bar.set_fraction(fraction)
+    def show_note(self, text: str) -> None:
+        self._shown.append(text)
+        if not self._quiet:
+            console.status(f"{self._job.source}: {text}")
 
-        def show_note(text: str) -> None:
-            shown_notes.append(text)
-            if not quiet:
-                console.status(f"{source}: {text}")
+    def interrupted(self) -> None:
+        from denoise_cli.pipeline.clip import is_resumable
 
-        try:
-            result = clip.run(
-                source,
-                target,
-                denoise,
-                settings,
-                overwrite=overwrite,
-                resume=resume,
-                compare=compare,
-                grain_table=grain_table,
-                progress=show_progress,
-                notice=show_note,
-            )
-        except KeyboardInterrupt:
-            if not quiet and clip.is_resumable(target):
-                console.status(f"{source}: interrupted: continue with --resume")
-            raise
-    if not quiet:
-        console.status(_summary(result, shown_notes))
-    return result
+        if not self._quiet and is_resumable(self._job.target):
+            console.status(f"{self._job.source}: interrupted: continue with --resume")
 
 
-def _summary(result: "Result", shown_notes: list[str]) -> str:
-    noise = "" if result.sigma is None else f", noise {result.sigma:.1f}"
-    speed = f"{result.made / max(result.seconds, 1e-9):.2f} frames/s"
-    notes = "".join(f"; {note}" for note in result.notes if note not in shown_notes)
-    return f"{result.source} -> {result.target}: {result.model}{noise}, {result.frames} frames, {speed}{notes}"
+def _report(
+    result: "Result", shown: list[str], bar: console.ProgressBar, quiet: bool, as_json: bool, is_single: bool
+) -> None:
+    """Report on a clip, of which some notes were shown; of several, those that are skipped are only counted."""
+    if result.error is not None:
+        console.error(result.error)
+    elif result.dry_run and not as_json:  # then it is what was asked for
+        console.output(_summary(result, shown))
+    elif not (quiet or result.dry_run) and (is_single or result.notes or not result.skipped):
+        console.status(_summary(result, shown))
+    if as_json:
+        console.output(json.dumps(dataclasses.asdict(result)))
+    bar.finish()
+
+
+def _summary(result: "Result", shown: list[str]) -> str:
+    what = result.model
+    if result.skipped:
+        what = "skipped, since it is done"
+    elif result.dry_run and result.codec:
+        what += f", {result.codec} in {result.pixel_format}"
+    elif result.made is not None:
+        noise = "" if result.sigma is None else f", noise {result.sigma:.1f}"
+        speed = f"{result.made / max(result.seconds or 0, 1e-9):.2f} frames/s"
+        what += f"{noise}, {result.frames} frames, {speed}"
+    notes = "".join(f"; {note}" for note in result.notes if note not in shown)
+    return f"{result.source} -> {result.target}: {what}{notes}"

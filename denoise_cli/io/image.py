@@ -184,8 +184,6 @@ def write(
     software: str,
     quality: int | None = None,
     overwrite: bool = False,
-    modified: int | None = None,
-    like: Path | None = None,
 ) -> int:
     """Write a photo. The file appears when it is complete, or not at all.
 
@@ -198,8 +196,6 @@ def write(
             photo's own file, if it is a JPEG that becomes a JPEG, or a lossless WebP or JPEG XL that stays one;
             else 95, or 75 for HEIF.
         overwrite: whether an existing file is replaced.
-        modified: the file's modification time, in nanoseconds since 1970; None for now.
-        like: a file whose permissions, owner and extended attributes a new file gets.
 
     Returns:
         The size of the file in bytes.
@@ -209,7 +205,7 @@ def write(
     """
     with encoder_errors(target, kind):
         data = encode(photo, kind, software, quality)
-    return save(target, data, overwrite, modified, like)
+    return save(target, data, overwrite)
 
 
 @contextmanager
@@ -222,11 +218,31 @@ def encoder_errors(target: Path, kind: str) -> Iterator[None]:
 
 
 def save(
-    target: Path, data: bytes, overwrite: bool = False, modified: int | None = None, like: Path | None = None
+    target: Path,
+    data: bytes,
+    overwrite: bool = False,
+    modified: int | None = None,
+    like: Path | None = None,
+    backup: Path | None = None,
 ) -> int:
-    """Write the bytes of a photo's file; arguments, result and errors are those of `write`."""
+    """Write the bytes of a photo's file.
+
+    Args:
+        target: a file, or "-" for standard output.
+        data: its contents.
+        overwrite: whether an existing file is replaced.
+        modified: the file's modification time, in nanoseconds since 1970; None for now.
+        like: a file whose permissions, owner and extended attributes a new file gets.
+        backup: a second name for the file that is replaced, see `files.write_atomically`.
+
+    Returns:
+        The size of the file in bytes.
+
+    Raises:
+        UnwritableFile: the file cannot be written, or it exists.
+    """
     if str(target) != STDIN:
-        write_atomically(target, data, overwrite, modified, like)
+        write_atomically(target, data, overwrite, modified, like, backup)
         return len(data)
     try:
         sys.stdout.buffer.write(data)

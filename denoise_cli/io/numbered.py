@@ -3,6 +3,7 @@
 A sequence is named by a pattern as FFmpeg's and Blender's users know them, `frames/%04d.png`, or by its folder.
 """
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -41,7 +42,18 @@ class Numbered:
 
 def is_sequence(path: Path) -> bool:
     """Whether a path stands for numbered files: a folder, or a pattern that is not itself the name of a file."""
-    return path.is_dir() or (is_pattern(path) and not path.exists())
+    return os.path.isdir(path) or (is_pattern(path) and not os.path.exists(path))  # noqa: PTH110, PTH112 - never raise
+
+
+def holds_sequence(folder: Path, least: int) -> bool:
+    """Whether so many pictures in a folder have all but their numbers in common; false if it cannot be read."""
+    try:
+        groups, _ = _groups(folder)
+    except UsageError:  # more pictures than numbers
+        return True
+    except UnreadableFile:
+        return False
+    return any(len(files) >= least for files in groups.values())
 
 
 def is_pattern(path: Path) -> bool:
@@ -142,6 +154,19 @@ def _by_pattern(pattern: Path) -> Numbered:
 
 
 def _in_folder(folder: Path) -> Numbered:
+    groups, others = _groups(folder)
+    if not groups:
+        raise UnreadableFile(folder, "holds no numbered pictures, such as 0001.png")
+    if len(groups) > 1:
+        patterns = [str(folder / _pattern_of(*key, files)) for key, files in sorted(groups.items())]
+        listed = ", ".join(patterns[:MOST_NAMED]) + (", ..." if len(patterns) > MOST_NAMED else "")
+        raise UsageError(f"{folder}: holds {len(patterns)} sequences: name one of {listed}")
+    (files,) = groups.values()
+    return Numbered(folder, dict(sorted(files.items())), tuple(sorted(others)))
+
+
+def _groups(folder: Path) -> tuple[dict[tuple[str, str, str], dict[int, Path]], list[str]]:
+    """The numbered pictures of a folder, by what is before and behind their numbers; and the names of other files."""
     groups: dict[tuple[str, str, str], dict[int, Path]] = {}
     others = []
     for file in _listed(folder, folder):
@@ -158,14 +183,7 @@ def _in_folder(folder: Path) -> Numbered:
                 f"{folder}: {group[int(digits)].name} and {file.name} have the same number: name a pattern"
             )
         group[int(digits)] = file
-    if not groups:
-        raise UnreadableFile(folder, "holds no numbered pictures, such as 0001.png")
-    if len(groups) > 1:
-        patterns = [str(folder / _pattern_of(*key, files)) for key, files in sorted(groups.items())]
-        listed = ", ".join(patterns[:MOST_NAMED]) + (", ..." if len(patterns) > MOST_NAMED else "")
-        raise UsageError(f"{folder}: holds {len(patterns)} sequences: name one of {listed}")
-    (files,) = groups.values()
-    return Numbered(folder, dict(sorted(files.items())), tuple(sorted(others)))
+    return groups, others
 
 
 def _pattern_of(before: str, behind: str, extension: str, files: Mapping[int, Path]) -> str:

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
@@ -60,11 +60,11 @@ class Segments:
         """Continue after existing segments, or make an empty folder.
 
         Args:
-            overwrite: whether existing segments are deleted.
-            resume: whether they are continued.
+            overwrite: whether existing segments are deleted, unless they are continued.
+            resume: whether they are continued if they come from this source and these settings.
 
         Raises:
-            UsageError: there are segments but neither is set, or they come from another source or other settings.
+            UsageError: there are segments, and what is set allows neither.
             UnwritableFile: the folder is not of this program or cannot be made, or the container cannot hold the
                 streams.
         """
@@ -72,13 +72,14 @@ class Segments:
             raise UnwritableFile(self.folder, "is in the way: move it, or choose another name for the output")
         if self._finished() and resume:
             left = self._read_plan()
-            if left != self._plan:
+            if left != self._plan and not overwrite:
                 other = "with another source or other settings"
                 if _version(left) != _version(self._plan):
                     other = "of another version, which cannot be continued"
                 raise UsageError(f"{self.folder}: left by a run {other}: --overwrite starts again")
-            self.frames = sum(count_frames(segment) for segment in self._finished())
-            return
+            if left == self._plan:
+                self.frames = sum(count_frames(segment) for segment in self._finished())
+                return
         if self._finished() and not overwrite:
             raise UsageError(
                 f"{self.folder}: left by an interrupted run: --resume continues it, --overwrite starts again"
@@ -131,15 +132,31 @@ class Segments:
         """Remove the folder with everything in it."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def finish(self, overwrite: bool) -> None:
+    def finish(
+        self,
+        overwrite: bool,
+        modified: int | None = None,
+        like: Path | None = None,
+        backup: Path | None = None,
+        inspect: Callable[[Path], None] | None = None,
+    ) -> None:
         """Assemble the result, and remove the segments.
+
+        Args:
+            overwrite: whether an existing file is replaced.
+            modified: the result's modification time, in nanoseconds since 1970; None for now.
+            like: a file whose permissions, owner and extended attributes a new file gets.
+            backup: a second name for the file that is replaced, see `files.write_atomically`.
+            inspect: called with the whole result, before it gets its name.
 
         Raises:
             UnwritableFile: the result cannot be written. The segments are kept.
         """
         with self._naming_target():
             whole = self._assemble(self._finished(), self._seconds)
-        move_into_place(whole, self._target, overwrite)
+        if inspect is not None:
+            inspect(whole)
+        move_into_place(whole, self._target, overwrite, modified, like, backup)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _check_container(self) -> None:

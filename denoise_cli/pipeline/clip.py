@@ -7,15 +7,16 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from statistics import median_low
-from typing import Any
+from typing import Any, Protocol
 
 import av
 
 from denoise_cli.errors import UnreadableFile, UsageError
-from denoise_cli.files import check_target, move_into_place, only_writer
+from denoise_cli.files import check_replaced_in_place, check_target, modified_at, move_into_place, only_writer
 from denoise_cli.imaging.noise import ShotRead
 from denoise_cli.imaging.yuv import subtract_noise, to_rgb
 from denoise_cli.inference.denoiser import Denoiser
@@ -42,10 +43,19 @@ from denoise_cli.io.video_frame import Frame
 from denoise_cli.models.registry import checksum_of
 from denoise_cli.pipeline.frames import find_noise
 from denoise_cli.pipeline.grain import RemovedGrain
-from denoise_cli.pipeline.threads import consume_in_thread, prefetch
+from denoise_cli.pipeline.outcome import Outcome
+from denoise_cli.pipeline.threads import Stopwatch, consume_in_thread, prefetch
 from denoise_cli.version import __version__
 
 Progress = Callable[[int, float], None]  # frames done, and the fraction of the clip
+
+
+class Inspect(Protocol):
+    """What is told of a whole result."""
+
+    def __call__(self, path: Path, *, complete: bool, faults: list[str]) -> None:
+        """Look at the result's file: whether all of the source could be read, and what was wrong with that."""
+
 
 EXTENSIONS = (*CONTAINERS, *ANIMATIONS)
 INSTEAD = {".jxl": ".png"}  # for animations that are only read: the format that keeps all of them
@@ -89,7 +99,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(Outcome):
     """The outcome for a clip.
 
     Attributes:
@@ -98,39 +108,48 @@ class Result:
         complete: whether all of the source could be read; a note says what is missing.
     """
 
-    source: str
-    target: str
-    model: str
-    frames: int
-    made: int
-    width: int
-    height: int
-    codec: str
-    pixel_format: str
-    sigma: float | None
-    seconds: float
-    notes: tuple[str, ...] = ()
+    frames: int | None = None
+    made: int | None = None
+    width: int | None = None
+    height: int | None = None
+    codec: str | None = None
+    pixel_format: str | None = None
+    sigma: float | None = None
     complete: bool = True
 
 
-def target_beside(source: Path, allow_playlists: bool = False) -> Path:
-    """The target if the user names none: in the clip's own container, or in one that holds all of its tracks.
+def extension_for(source: Path, allow_playlists: bool = False) -> str:
+    """The extension of a result that the user does not name: the clip's, or that of a container for all its tracks.
 
     Raises:
-        UsageError: the clip comes from standard input.
         UnreadableFile: the clip is missing, not a video, or damaged.
     """
-    if source == PIPE:
-        raise UsageError("a clip from standard input needs a target: add -o FILE, or -o - for standard output")
     extension = INSTEAD.get(source.suffix.lower(), source.suffix)
-    if extension.lower() not in EXTENSIONS:
-        with Reader(source, allow_playlists) as clip:
-            extension = container_for(clip, DEFAULT_CONTAINER)
-    return source.with_name(f"{source.stem}-denoised{extension}")
+    if extension.lower() in EXTENSIONS:
+        return extension
+    with Reader(source, allow_playlists) as clip:
+        return container_for(clip, DEFAULT_CONTAINER)
 
 
-def check(source: Path, target: Path, overwrite: bool) -> None:
+def check_name(target: Path) -> None:
+    """Refuse the name of a target whose container is not one that is written here.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if target.suffix.lower() not in EXTENSIONS:
+        raise UsageError(f"{target}: expected a name that ends in {', '.join(EXTENSIONS)}")
+
+
+def check(source: Path, target: Path, overwrite: bool, backup: Path | None = None, makes_folder: bool = False) -> None:
     """Refuse a target that cannot be written, before any work is done.
+
+    Args:
+        source: the clip.
+        target: the result.
+        overwrite: whether an existing file is replaced.
+        backup: the clip's second name, if the result takes its place.
+        makes_folder: whether a missing folder will be made.
 
     Raises:
         UsageError: its container is not one that is written here, or the source is a terminal.
@@ -141,11 +160,14 @@ def check(source: Path, target: Path, overwrite: bool) -> None:
         raise UsageError(f"-: standard input is a terminal: pipe a clip into it: {EXPECTED}")
     if target == STDOUT:
         return
-    if is_pattern(target) and not is_sequence(source):
+    if is_pattern(target) and target.suffix.lower() not in CONTAINERS and not is_sequence(source):
         raise UsageError(f"{target}: only a sequence of pictures becomes one: try ffmpeg -i {source} frames/%04d.png")
-    if target.suffix.lower() not in EXTENSIONS and not target.is_dir():
-        raise UsageError(f"{target}: expected a name that ends in {', '.join(EXTENSIONS)}")
-    check_target(target, overwrite, () if source == PIPE else [source])
+    if not target.is_dir():
+        check_name(target)
+    if backup is not None:
+        check_replaced_in_place(target, backup)
+    else:
+        check_target(target, overwrite, () if source == PIPE else [source], makes_folder)
 
 
 def check_others(source: Path, target: Path, compare: Path | None, grain_table: Path | None, overwrite: bool) -> None:
@@ -181,6 +203,23 @@ def check_resumable(source: Path, target: Path) -> None:
         raise UsageError("--resume: nothing is kept of what goes to standard output: name an output file")
 
 
+def check_all(
+    source: Path,
+    target: Path,
+    overwrite: bool,
+    resume: bool = False,
+    compare: Path | None = None,
+    grain_table: Path | None = None,
+    backup: Path | None = None,
+    makes_folder: bool = False,
+) -> None:
+    """Refuse what `run` cannot write or continue: see `check`, `check_resumable` and `check_others`."""
+    check(source, target, overwrite, backup, makes_folder)
+    if resume:
+        check_resumable(source, target)
+    check_others(source, target, compare, grain_table, overwrite)
+
+
 def is_resumable(target: Path) -> bool:
     """Whether an interrupted run has left finished segments to continue from."""
     return target != STDOUT and segments_folder(target).is_dir()
@@ -196,6 +235,9 @@ def run(
     resume: bool = False,
     compare: Path | None = None,
     grain_table: Path | None = None,
+    backup: Path | None = None,
+    touch: bool = False,
+    inspect: Inspect | None = None,
     progress: Progress | None = None,
     notice: Callable[[str], None] | None = None,
 ) -> Result:
@@ -213,6 +255,9 @@ def run(
             it has only the frames of this run.
         grain_table: a film grain table to write, for AV1 encoders, fitted to the noise that is removed. After `resume`
             it knows only the frames of this run.
+        backup: a second name for the source, if the result takes its place.
+        touch: whether the result gets the time at which it is written, instead of the source's.
+        inspect: called with the result's file before that gets its name, and with what could not be read.
         progress: called after each frame.
         notice: called, before the work begins, with a line for everything that the result will lack. The result lists
             these lines too.
@@ -222,10 +267,7 @@ def run(
             finished segments are kept for `resume`.
     """
     began = time.perf_counter()
-    check(source, target, overwrite)
-    if resume:
-        check_resumable(source, target)
-    check_others(source, target, compare, grain_table, overwrite)
+    check_all(source, target, overwrite, resume, compare, grain_table, backup)
     with (
         _only_writer(target, compare),
         Reader(source, settings.allow_playlists, settings.rate) as clip,
@@ -248,12 +290,13 @@ def run(
         passing = clip.passing([index for index in passed if index != clip.stream.index], settings.seconds)
         before = parts.frames if parts else 0
         expected = clip.expected_frames(settings.start, settings.seconds)
-        decoded = prefetch(chain([first], frames))
-        cleaned = denoised(decoded, denoise, settings.frames, settings.sigma, settings.strength, before)
+        reading, waiting, working, writing = Stopwatch(), Stopwatch(), Stopwatch(), Stopwatch()
+        decoded = prefetch(reading.over(chain([first], frames)))
+        cleaned = denoised(waiting.over(decoded), denoise, settings.frames, settings.sigma, settings.strength, before)
         levels: list[float] = []
 
         def reported() -> Iterator[Frame]:
-            for done, (frame, level) in enumerate(cleaned, start=before + 1):
+            for done, (frame, level) in enumerate(working.over(cleaned), start=before + 1):
                 levels.extend([] if level is None else [level])
                 grain.add(frame)
                 yield frame
@@ -265,29 +308,42 @@ def run(
         with kept, closing(decoded), pipe, _Comparison(compare, clip, first, overwrite) as comparison:
 
             def write(frames: Iterator[Frame]) -> int:
-                copied = comparison.copying(frames)
-                return parts.write(copied, passing) if parts else write_all(copied, STDOUT, clip, encoding, passing)
+                started, supply = time.perf_counter(), Stopwatch()
+                copied = comparison.copying(supply.over(frames))
+                count = parts.write(copied, passing) if parts else write_all(copied, STDOUT, clip, encoding, passing)
+                writing.seconds += time.perf_counter() - started - supply.seconds
+                return count
 
             made = consume_in_thread(write, reported())
-        if parts:
-            parts.finish(overwrite)
-        notes += [*denoise.notes, *grain.write(overwrite, first_frame=before)]
         cut_off = settings.seconds == math.inf and clip.ends_early
-        notes += _faults(clip, cut_off)
+        complete = not (cut_off or clip.damaged or clip.incomplete or (clip.pictures and clip.pictures.failures))
+        faults = _faults(clip, cut_off)
+        if parts:
+            started = time.perf_counter()
+            whole = None if inspect is None else partial(inspect, complete=complete, faults=faults)
+            like = source if clip.pipe is None else None
+            modified = None if touch or like is None else modified_at(like)
+            parts.finish(overwrite, modified, like, backup, whole)
+            writing.seconds += time.perf_counter() - started
+        notes += [*denoise.notes, *grain.write(overwrite, first_frame=before), *faults]
     return Result(
         source=str(source),
         target=str(target),
         model=settings.model,
         frames=before + made,
         made=made,
+        megapixels=round(made * picture.width * picture.height / 1e6, 6),
         width=picture.width,
         height=picture.height,
         codec=encoding.name,
         pixel_format=encoding.pixel_format,
         sigma=round(median_low(levels) * 255, 3) if levels else None,
         seconds=round(time.perf_counter() - began, 3),
+        seconds_reading=round(reading.seconds, 3),
+        seconds_denoising=round(working.seconds - waiting.seconds, 3),
+        seconds_writing=round(writing.seconds, 3),
         notes=tuple(notes),
-        complete=not (cut_off or clip.damaged or clip.incomplete or (clip.pictures and clip.pictures.failures)),
+        complete=complete,
     )
 
 
@@ -327,11 +383,13 @@ def preview(
     overwrite: bool = False,
     compare: Path | None = None,
     grain_table: Path | None = None,
+    backup: Path | None = None,
+    makes_folder: bool = False,
 ) -> tuple[Encoding, list[str]]:
     """How `run` would encode, and what the result would lack. Raises the same errors, and writes nothing."""
-    check(source, target, overwrite)
+    check(source, target, overwrite, backup, makes_folder)
     check_others(source, target, compare, grain_table, overwrite)
-    with _only_writer(target, compare):
+    with _only_writer(*(path for path in (target, compare) if path is not None and path.parent.is_dir())):
         pass
     with (
         Reader(source, settings.allow_playlists, settings.rate) as clip,

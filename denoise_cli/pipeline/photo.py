@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from denoise_cli.errors import DenoiseError, OutOfMemory, UnreadableFile, UnwritableFile, UsageError
+from denoise_cli.files import make_folder, modified_at
 from denoise_cli.imaging.noise import ShotRead
 from denoise_cli.imaging.strength import Strength
 from denoise_cli.inference.denoiser import Denoiser
@@ -24,6 +25,7 @@ from denoise_cli.io.metadata import UPRIGHT
 from denoise_cli.io.photo import Photo
 from denoise_cli.io.raw import RawFile
 from denoise_cli.models.registry import find_model
+from denoise_cli.pipeline import records
 from denoise_cli.pipeline.before_after import write_before_after
 from denoise_cli.pipeline.developed import denoise_developed
 from denoise_cli.pipeline.done import Done
@@ -31,8 +33,9 @@ from denoise_cli.pipeline.hot_pixels import stuck_in
 from denoise_cli.pipeline.jobs import DNG, FALLBACK_FORMAT, STDIO, Job, check
 from denoise_cli.pipeline.memory import return_freed_memory
 from denoise_cli.pipeline.model_choice import model_for
+from denoise_cli.pipeline.outcome import Outcome
 from denoise_cli.pipeline.pages import denoise_pages
-from denoise_cli.pipeline.sidecar import carry, foretell
+from denoise_cli.pipeline.sidecar import carry, carry_missing, foretell
 from denoise_cli.version import __version__
 
 if TYPE_CHECKING:
@@ -69,6 +72,9 @@ class Settings:
             a list or a dark frame, see `pipeline.hot_pixels`.
         to_srgb: whether the colours of photos become sRGB before they are denoised.
         strict: whether photos are refused in which a decoder makes up what is damaged.
+        skip_done: whether results that are done are left alone, and a record of each new one is kept, see
+            `pipeline.records`.
+        touch: whether results get the time at which they are written, instead of their photo's.
     """
 
     model: str
@@ -87,6 +93,8 @@ class Settings:
     hot_pixels: Literal["auto", "off"] | Path = "auto"
     to_srgb: bool = False
     strict: bool = False
+    skip_done: bool = False
+    touch: bool = False
 
     @property
     def strength_for_photos(self) -> Strength:
@@ -96,20 +104,15 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Result:
-    """The outcome of a job; `error` is None on success. If `dry_run`, nothing was denoised or written.
+class Result(Outcome):
+    """The outcome for a photo. If `skipped` or `dry_run`, nothing was denoised or written.
 
     The noise is `sigma`, on the scale of 255, or `shot` and `read`, as shares of white; `noise_from` is "given",
     "file" or "estimated". docs/cli.md describes every attribute, as `denoise image --json` prints them.
     """
 
-    source: str
-    target: str
-    model: str
-    error: str | None = None
     width: int | None = None
     height: int | None = None
-    megapixels: float | None = None
     encoding: str | None = None
     pages: int | None = None
     strength: float | None = None
@@ -122,11 +125,8 @@ class Result:
     noise_from: str | None = None
     device: str | None = None
     precision: str | None = None
-    seconds: float | None = None
     bytes_read: int | None = None
     bytes_written: int | None = None
-    notes: tuple[str, ...] = ()
-    dry_run: bool = False
 
     @property
     def noise_words(self) -> str:
@@ -147,7 +147,7 @@ class Result:
 
 
 def run(job: Job, load: Load, settings: Settings, progress: Progress | None = None) -> Result:
-    """Read a photo, denoise it and write the result.
+    """Read a photo, denoise it and write the result, unless it is done.
 
     Args:
         job: the photo and its target.
@@ -155,10 +155,13 @@ def run(job: Job, load: Load, settings: Settings, progress: Progress | None = No
         settings: how to denoise.
         progress: called with the fraction done.
 
-    Raises:
-        DenoiseError: something that the user can act upon; nothing was written, unless a sidecar is what failed.
+    Returns:
+        The result, also if it failed; then nothing was written, unless a sidecar is what failed.
     """
-    return write(_denoise(job, load, settings, progress), settings)
+    try:
+        return _skipped(job, settings) or write(_denoise(job, load, settings, progress), settings)
+    except Exception as error:  # noqa: BLE001 - whatever happens to one photo, the others are denoised
+        return _failed(job, settings, error)
 
 
 def run_all(
@@ -185,13 +188,16 @@ def run_all(
             outcome: Future[Result] = Future()
             try:
                 _refuse_if_full(job, full)
-                denoised = _denoise(job, load, settings, progress)
+                skipped = _skipped(job, settings)
+                denoised = None if skipped else _denoise(job, load, settings, progress)
             except Exception as error:  # noqa: BLE001 - whatever happens to one photo, the others are denoised
                 outcome.set_exception(error)
             else:
-                if writing is not None:
-                    wait([writing[1]])  # so that there are never more than two photos in memory
-                outcome = writer.submit(write, denoised, settings)
+                if skipped:
+                    outcome.set_result(skipped)
+                if denoised:
+                    wait([writing[1]] if writing else [])  # so that there are never more than two photos in memory
+                    outcome = writer.submit(write, denoised, settings)
                 del denoised
             if writing is not None:
                 full = full or _full_disk(writing[1])
@@ -215,6 +221,38 @@ def _full_disk(outcome: Future[Result]) -> UnwritableFile | None:
     return error if isinstance(cause, OSError) and cause.errno in FULL_DISK else None
 
 
+def _skipped(job: Job, settings: Settings) -> Result | None:
+    """The result of a job that is done; None if it has to be done.
+
+    Raises:
+        UnwritableFile: there is a file with the target's name that is something else, and may not be replaced.
+    """
+    record = _record_of(job, settings)
+    if record is None:
+        return None
+    carried = {name: bool(record.facts.get(name)) for name in ("turned", "developed", "marked")}
+    notes = tuple(carry_missing(job.source, job.target, **carried))  # which a kill may have kept from being written
+    return Result(str(job.source), str(job.target), record.model, notes=notes, skipped=True)
+
+
+def _record_of(job: Job, settings: Settings) -> records.Record | None:
+    """The record of a job that is done, if such jobs are skipped; errors as of `_skipped`."""
+    if not settings.skip_done or job.obstacle is not None or job.rival is not None:
+        return None
+    record = records.find(job.target, job.source if job.backup is None else None, _dependences(job, settings))
+    if record is None and job.backup is None and not settings.overwrite:
+        records.check_free(job.target, job.source)
+    return record
+
+
+def _dependences(job: Job, settings: Settings) -> dict[str, Any]:
+    """What a result depends on besides its photo."""
+    others = asdict(settings) | {"kind": job.kind}
+    for name in ("model", "overwrite", "max_pixels", "skip_done", "touch"):
+        del others[name]
+    return records.settings_of(settings.model, others)
+
+
 @dataclass(frozen=True)
 class Denoised:
     """A photo that is denoised and not yet written.
@@ -227,7 +265,8 @@ class Denoised:
         is_raw: whether that was camera RAW.
         finish: develops what is not yet a picture.
         opened: what that needs, to be closed after it.
-        seconds: that it took so far.
+        reading, denoising: seconds that each took.
+        made_from: what the photo's file holds, if that is to be recorded.
         notes: what the user should hear about how it was computed.
     """
 
@@ -238,7 +277,9 @@ class Denoised:
     is_raw: bool
     finish: Callable[[], Done]
     opened: ExitStack
-    seconds: float
+    reading: float
+    denoising: float
+    made_from: records.Contents | None
     notes: tuple[str, ...]
 
 
@@ -263,13 +304,24 @@ def _denoise_opened(job: Job, load: Load, settings: Settings, progress: Progress
     started = time.perf_counter()
     with ExitStack() as source:
         task = source.enter_context(checked(job, settings))
+        made_from = _contents(job.source) if settings.skip_done else None
+        read = time.perf_counter()
         model, kind, is_raw = task.model, task.kind, isinstance(task.source, RawFile)
         denoiser = load(model)
         facts = {"device": denoiser.device, "precision": denoiser.precision, **facts_before(job, task, settings)}
         finish = _denoise_source(task, denoiser, settings, progress)
         opened = source.pop_all() if is_raw else ExitStack()  # a photo's pixels need not stay in memory
-    seconds = time.perf_counter() - started
-    return Denoised(job, model, kind, facts, is_raw, finish, opened, seconds, denoiser.notes)
+    denoising = time.perf_counter() - read
+    return Denoised(
+        job, model, kind, facts, is_raw, finish, opened, read - started, denoising, made_from, denoiser.notes
+    )
+
+
+def _contents(source: Path) -> records.Contents | None:
+    try:
+        return records.Contents.of_file(source)
+    except OSError:  # it was read, and has been moved or deleted since
+        return None
 
 
 def write(denoised: Denoised, settings: Settings) -> Result:
@@ -286,48 +338,50 @@ def _write_opened(denoised: Denoised, settings: Settings) -> Result:
     started = time.perf_counter()
     job, model, kind = denoised.job, denoised.model, denoised.kind
     with denoised.opened:
-        done = denoised.finish()
+        finished = denoised.finish()
     return_freed_memory()
     if job.makes_folder:
-        _make_folder(job.target.parent)
-    modified = _modified(job.source)
-    like = None if job.source == STDIO else job.source
-    if isinstance(done.picture, bytes):
-        bytes_written = image.save(job.target, done.picture, settings.overwrite, modified, like)
+        make_folder(job.target.parent)
+    picture, notes = finished.picture, finished.notes + denoised.notes
+    turned, developed, marked = kind != DNG, denoised.is_raw and kind != DNG, kind == DNG and settings.strength > 0
+    if isinstance(picture, Photo):
+        notes += notes_on_result(picture, kind, notes)
+        turned = image.orientation_in(picture.metadata, kind) == UPRIGHT
+    if isinstance(picture, bytes):
+        data = picture
     else:
-        software = _software(model, done, settings)
-        bytes_written = image.write(
-            job.target, done.picture, kind, software, settings.quality, settings.overwrite, modified, like
+        with image.encoder_errors(job.target, kind):
+            data = image.encode(picture, kind, _software(model, finished, settings), settings.quality)
+    if denoised.made_from is not None:
+        facts = {"turned": turned, "developed": developed, "marked": marked}
+        weights, result = records.weights_of(model), records.Contents.of_bytes(data)
+        records.write(
+            job.target, records.Record(denoised.made_from, result, model, weights, _dependences(job, settings), facts)
         )
-    notes = done.notes + denoised.notes
-    turned = kind != DNG
-    if isinstance(done.picture, Photo):
-        notes += notes_on_result(done.picture, kind, notes)
-        turned = image.orientation_in(done.picture.metadata, kind) == UPRIGHT
-    sidecars = carry(
-        job.source,
-        job.target,
-        settings.overwrite,
-        turned=turned,
-        developed=denoised.is_raw and kind != DNG,
-        marked=kind == DNG and settings.strength > 0,
-    )
+    modified = None if settings.touch or job.source == STDIO else modified_at(job.source)
+    like = None if job.source == STDIO else job.source
+    bytes_written = image.save(job.target, data, settings.overwrite, modified, like, job.backup)
+    sidecars = carry(job.source, job.target, settings.overwrite, turned=turned, developed=developed, marked=marked)
     notes += tuple(sidecars)
+    writing = time.perf_counter() - started
     return Result(
         source=str(job.source),
         target=str(job.target),
         model=model,
         bytes_written=bytes_written,
-        seconds=round(denoised.seconds + time.perf_counter() - started, 3),
+        seconds=round(denoised.reading + denoised.denoising + writing, 3),
+        seconds_reading=round(denoised.reading, 3),
+        seconds_denoising=round(denoised.denoising, 3),
+        seconds_writing=round(writing, 3),
         notes=notes,
         **denoised.facts,
-        **done.facts(),
+        **finished.facts(),
     )
 
 
-def _software(model: str, done: Done, settings: Settings) -> str:
+def _software(model: str, picture: Done, settings: Settings) -> str:
     """The name of the program, for the metadata."""
-    return f"denoise {__version__} ({Path(model).name}, {done.words(settings.strength_for_photos)})"
+    return f"denoise {__version__} ({Path(model).name}, {picture.words(settings.strength_for_photos)})"
 
 
 def notes_on_result(photo: Photo, kind: str, said: Sequence[str]) -> tuple[str, ...]:
@@ -380,6 +434,8 @@ def preview(job: Job, load: Callable[[str], object], settings: Settings) -> Resu
     Raises:
         DenoiseError: what `run` would raise before it begins to denoise.
     """
+    if (record := _record_of(job, settings)) is not None:
+        return Result(str(job.source), str(job.target), record.model, skipped=True, dry_run=True)
     with checked(job, settings) as task:
         load(task.model)
         facts = facts_before(job, task, settings)
@@ -625,18 +681,3 @@ def _in_camera_tone(raw: RawFile, finish: Callable[[], Done]) -> Done:
         return done
     toned = with_camera_tone(raw, done.picture)
     return replace(done, picture=toned, notes=done.notes + toned.notes[len(done.picture.notes) :])
-
-
-def _modified(source: Path) -> int | None:
-    """When a photo was last changed, in nanoseconds since 1970, by which libraries sort; None for standard input."""
-    try:
-        return None if source == STDIO else source.stat().st_mtime_ns
-    except OSError:  # it was read, and has been moved or deleted since
-        return None
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UnwritableFile(folder, f"cannot make the folder: {error.strerror}") from error

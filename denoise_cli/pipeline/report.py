@@ -1,7 +1,7 @@
 """The page of a run: every photo or clip before and after, with its noise, model, time, notes and failures."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
@@ -16,6 +16,7 @@ from denoise_cli.pipeline.comparison import Comparison, compare_frames, compare_
 from denoise_cli.pipeline.inspect import level_of
 from denoise_cli.pipeline.jobs import STDIO
 from denoise_cli.pipeline.memory import return_freed_memory
+from denoise_cli.pipeline.outcome import Outcome
 from denoise_cli.version import __version__
 
 if TYPE_CHECKING:
@@ -46,12 +47,13 @@ class Report:
         self._page.about = f"{counts}{ended}. denoise {__version__}, {datetime.now():%Y-%m-%d %H:%M}"
         self._page.__exit__(kind, *rest)
 
-    def add_photo(self, result: photo.Result, settings: photo.Settings) -> photo.Result:
-        """Add a photo, whose files are read again; returns the result."""
+    def add_photo(self, result: photo.Result, settings: photo.Settings, original: Path | None = None) -> None:
+        """Add a photo, whose files are read again; `original` is where it lies now, if its result took its place."""
+        source = original or Path(result.source)
         size = None if result.width is None else f"{result.width} x {result.height} pixels"
         facts = _known(
             size=size,
-            noise=None if result.error else result.noise_words.removeprefix("noise "),
+            noise=None if result.error or result.skipped else result.noise_words.removeprefix("noise "),
             model=result.model,
             strength=None if result.strength is None else f"{result.strength:g}",
             time=None if result.seconds is None else f"{result.seconds:.1f} s",
@@ -59,38 +61,39 @@ class Report:
         )
         entry = Entry(
             result.source,
-            "done" if result.error is None else "failed",
-            result.error or f"{result.noise_words}, {result.seconds:.1f} s",
+            _state(result),
+            _summary(result, result.noise_words),
             result.error,
             result.notes,
             facts,
             _numbers(noise=result.noise_at_grey, seconds=result.seconds),
-            _links(result.source, None if result.error else result.target),
+            _links(source, result),
         )
-        self._add(entry, lambda: _compare_photo(result, settings))
-        return result
+        self._add(entry, lambda: _compare_photo(source, result, settings))
 
-    def add_clip(self, result: "clip.Result", settings: "clip.Settings") -> None:
-        """Add a clip, of which the first frames are read again."""
+    def add_clip(self, result: "clip.Result", settings: "clip.Settings", original: Path | None = None) -> None:
+        """Add a clip, of which the first frames are read again; `original` is as for `add_photo`."""
+        source = original or Path(result.source)
         noise = "level left to the model" if result.sigma is None else f"{result.sigma:.1f}"
+        is_known = result.frames is not None
         facts = _known(
-            size=f"{result.width} x {result.height} pixels, {result.frames} frames",
-            noise=noise,
+            size=f"{result.width} x {result.height} pixels, {result.frames} frames" if is_known else None,
+            noise=noise if is_known else None,
             model=result.model,
-            encoded=f"{result.codec}, {result.pixel_format}",
-            time=f"{result.seconds:.1f} s",
+            encoded=f"{result.codec}, {result.pixel_format}" if is_known else None,
+            time=None if result.seconds is None else f"{result.seconds:.1f} s",
         )
         entry = Entry(
             result.source,
-            "done" if result.complete else "failed",
-            f"noise {noise}, {result.seconds:.1f} s",
-            None,
+            _state(result, result.complete),
+            _summary(result, f"noise {noise}"),
+            result.error,
             result.notes,
             facts,
             _numbers(noise=result.sigma, seconds=result.seconds),
-            _links(result.source, result.target),
+            _links(source, result),
         )
-        self._add(entry, lambda: _compare_clip(result, settings))
+        self._add(entry, lambda: _compare_clip(source, result, settings))
 
     def _add(self, entry: Entry, compare: Callable[[], Comparison]) -> None:
         """Add an entry, with pictures if they can be had: a result is one without them as well."""
@@ -117,10 +120,11 @@ def _with_pictures(entry: Entry, found: Comparison) -> Entry:
     facts, sort = (*entry.facts, ("change", f"{change:.2f} of 255 on average")), {**entry.sort, "change": change}
     if found.sigma is not None:
         sort["noise"] = found.sigma * 255
+        if entry.state != "skipped":
+            entry = replace(entry, summary=f"noise {sort['noise']:.1f}, {sort['seconds']:.1f} s")
         facts += (("noise before", f"{found.sigma * 255:.1f} (estimated for this page)"),)
     return replace(
         entry,
-        summary=entry.summary if found.sigma is None else f"noise {sort['noise']:.1f}, {sort['seconds']:.1f} s",
         notes=(*entry.notes, *found.notes),
         facts=facts,
         sort=sort,
@@ -130,8 +134,21 @@ def _with_pictures(entry: Entry, found: Comparison) -> Entry:
     )
 
 
-def _compare_photo(result: photo.Result, settings: photo.Settings) -> Comparison:
-    source, target = Path(result.source), Path(result.target)
+def _state(result: Outcome, is_complete: bool = True) -> State:
+    if result.error is not None or not is_complete:
+        return "failed"
+    return "skipped" if result.skipped else "done"
+
+
+def _summary(result: Outcome, noise: str) -> str:
+    """The line for the list."""
+    if result.error is not None:
+        return result.error
+    return "skipped, since it is done" if result.skipped else f"{noise}, {result.seconds or 0:.1f} s"
+
+
+def _compare_photo(source: Path, result: photo.Result, settings: photo.Settings) -> Comparison:
+    target = Path(result.target)
     if STDIO in (source, target):
         raise ValueError("standard input and output cannot be read again")
     with image.opened(source, settings.max_pixels) as opened:
@@ -144,16 +161,16 @@ def _compare_photo(result: photo.Result, settings: photo.Settings) -> Comparison
     return replace(compare_photos([before, after]), notes=notes, sigma=sigma)
 
 
-def _compare_clip(result: "clip.Result", settings: "clip.Settings") -> Comparison:
+def _compare_clip(source: Path, result: "clip.Result", settings: "clip.Settings") -> Comparison:
     from denoise_cli.io.video import Reader  # imports FFmpeg's libraries
 
     with (
-        Reader(Path(result.source), settings.allow_playlists) as source,
+        Reader(source, settings.allow_playlists) as original,
         Reader(Path(result.target)) as target,
-        closing(source.frames(settings.start, settings.seconds, settings.deinterlace)) as before,
+        closing(original.frames(settings.start, settings.seconds, settings.deinterlace)) as before,
         closing(target.frames()) as after,
     ):
-        return compare_frames([before, after], VERSIONS, result.frames)
+        return compare_frames([before, after], VERSIONS, result.frames or 0)
 
 
 def _known(**facts: str | None) -> tuple[tuple[str, str], ...]:
@@ -164,6 +181,6 @@ def _numbers(**numbers: float | None) -> dict[str, float]:
     return {name: number for name, number in numbers.items() if number is not None}
 
 
-def _links(source: str, target: str | None) -> tuple[tuple[str, Path], ...]:
-    named: Sequence[tuple[str, str | None]] = (("original", source), ("result", target))
-    return tuple((what, Path(name)) for what, name in named if name is not None and Path(name) != STDIO)
+def _links(source: Path, result: Outcome) -> tuple[tuple[str, Path], ...]:
+    named = [("original", source)] + [("result", Path(result.target))] * (result.error is None)
+    return tuple((what, path) for what, path in named if path != STDIO)

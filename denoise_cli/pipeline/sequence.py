@@ -119,7 +119,7 @@ def plan(source: Path, output: Path | None = None) -> Plan:
         raise UsageError(f"{target}: expected a number for each frame, such as {target.stem}_%04d{target.suffix}")
     else:
         form = DNG if is_raw else None
-        jobs = {n: into_folder(target, file, Path(file.name), form) for n, file in found.files.items()}
+        jobs = {n: into_folder(target, file, form) for n, file in found.files.items()}
     return Plan(source, target, jobs, is_raw, tuple(numbered.notes_on(found)))
 
 
@@ -261,6 +261,7 @@ class _Outcome:
             model=self.model or settings.model,
             frames=len(self.done) + self.made,
             made=self.made,
+            megapixels=round(self.made * self.size[0] * self.size[1] / 1e6, 6),
             width=self.size[1],
             height=self.size[0],
             codec=planned.first.kind or "",
@@ -361,7 +362,7 @@ def _cleaned(
         return Done(picture, level, noise_from, picture.notes)
 
     return photos.Denoised(
-        frame.job, settings.model, frame.task.kind, {}, False, finish, ExitStack(), 0.0, denoise.notes
+        frame.job, settings.model, frame.task.kind, {}, False, finish, ExitStack(), 0.0, 0.0, None, denoise.notes
     )
 
 

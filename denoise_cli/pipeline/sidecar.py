@@ -5,7 +5,7 @@ same convention.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +60,19 @@ def carry(
     Raises:
         UnwritableFile: a sidecar cannot be written; the result is there.
     """
-    for sidecar in sidecars_of(source, target):
+    yield from _carry(sidecars_of(source, target), target, overwrite, turned, developed, marked)
+
+
+def carry_missing(source: Path, target: Path, *, turned: bool, developed: bool, marked: bool) -> Iterator[str]:
+    """Write those sidecars of a result that are not there; arguments, values and errors are those of `carry`."""
+    missing = [sidecar for sidecar in sidecars_of(source, target) if not os.path.lexists(sidecar.target)]
+    yield from _carry(missing, target, False, turned, developed, marked)
+
+
+def _carry(
+    sidecars: Iterable[Sidecar], target: Path, overwrite: bool, turned: bool, developed: bool, marked: bool
+) -> Iterator[str]:
+    for sidecar in sidecars:
         note = _note(sidecar, overwrite)  # before there is a new one
         if _stays(sidecar, overwrite):
             yield note

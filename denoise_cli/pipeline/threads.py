@@ -5,6 +5,7 @@ two pools with more workers than processors slow each other down.
 """
 
 import threading
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from queue import Full, Queue
@@ -15,6 +16,30 @@ Outcome = TypeVar("Outcome")
 
 QUEUE_LENGTH = 4  # items
 POLL_INTERVAL = 0.2  # seconds between two checks whether the consumer still wants items
+
+
+class Stopwatch:
+    """Adds up how long it takes to get items, whichever thread gets them.
+
+    Attributes:
+        seconds: spent so far.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def over(self, items: Iterable[Item]) -> Iterator[Item]:
+        """The same items."""
+        source = iter(items)
+        while True:
+            started = time.perf_counter()
+            try:
+                item = next(source)
+            except StopIteration:
+                return
+            finally:
+                self.seconds += time.perf_counter() - started
+            yield item
 
 
 def prefetch(items: Iterable[Item]) -> Generator[Item, None, None]:

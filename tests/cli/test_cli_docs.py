@@ -53,5 +53,6 @@ def test_every_command_with_options_has_its_table() -> None:
 def test_pages_mention_no_option_that_does_not_exist(page: str) -> None:
     text = re.sub("<!--.*?-->", "", (ROOT / page).read_text(encoding="utf-8"))
     known = {"--help"}.union(*(options(command) for command in commands().values()))
-    foreign = {"--nproc-per-node", "--index-url", "--fgs-table"}  # of torchrun, pip and SvtAv1EncApp
-    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)) <= known | foreign
+    others = {"--nproc-per-node", "--index-url", "--extra-index-url"}  # of torchrun and pip
+    others |= {"--fgs-table", "--array"}  # of SvtAv1EncApp and sbatch
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)) <= known | others

@@ -129,6 +129,6 @@ def test_a_terminal_is_told_what_is_expected() -> None:
     done = subprocess.run(command("-o", "b.mkv"), stdin=terminal, capture_output=True, text=True, check=False)
     os.close(ours)
     os.close(terminal)
-    expected = "YUV4MPEG2 or NUT, such as from  ffmpeg -i CLIP -c:v rawvideo -f nut -"
+    expected = "YUV4MPEG2, NUT or Matroska, such as from  ffmpeg -i CLIP -c:v rawvideo -f nut -"
     complaint = f"denoise: -: standard input is a terminal: pipe a clip into it: {expected}\n"
     assert (done.returncode, done.stderr) == (2, complaint)

@@ -27,7 +27,7 @@ def test_the_page_of_a_run_has_every_photo_and_every_failure(cli: Cli, photos: P
     page = tmp_path / "report.html"
     done = cli("image", photos, "-o", f"{tmp_path}/out/", "--report", page, "--json", "-q")
     assert done.code == 1
-    records = [json.loads(line) for line in done.out.splitlines()]
+    *records, _ = [json.loads(line) for line in done.out.splitlines()]
     found = ReadPage(page)
     assert [one["name"] for one in found.entries] == [record["source"] for record in records]
     for one, record in zip(found.entries, records, strict=True):
@@ -129,7 +129,7 @@ def test_a_page_among_the_photos_of_a_search_is_refused(cli: Cli, photos: Path, 
     assert cli("image", photos, "-r", "-o", f"{below}/", "--report", below / "a.html", "-q").code == 0
     options = ["--overwrite", "--json", "-q"]
     done = cli("image", photos, "-r", "-o", f"{below}/", "--report", below / "a.html", *options)
-    assert len(done.out.splitlines()) == 2  # a second run finds no more photos than the first
+    assert json.loads(done.out.splitlines()[-1])["done"] == 2  # a second run finds no more photos than the first
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX's signals")
@@ -180,6 +180,77 @@ def test_a_page_of_a_clip_needs_files(cli: Cli, ffmpeg: FFmpeg, tmp_path: Path, 
     done = cli("video", clip, "--report", tmp_path / "a.html", *options)
     assert done.code == 2
     assert done.err.startswith("denoise: --report: reads the clip and its result again: name files")
+
+
+def states(page: ReadPage) -> list[tuple[str, str]]:
+    return [(Path(one["name"]).name, one["state"]) for one in page.entries]
+
+
+def test_a_page_of_several_clips_has_those_that_failed_and_those_that_were_skipped(
+    cli: Cli, ffmpeg: FFmpeg, tmp_path: Path
+) -> None:
+    folder, page = tmp_path / "in", tmp_path / "report.html"
+    folder.mkdir()
+    for name in ("a.mkv", "c.mkv"):
+        ffmpeg.make(folder / name, "-vf", "noise=alls=30:allf=t", "-c:v", "ffv1", size="32x32", frames=2)
+    (folder / "b.mov").write_bytes(b"no clip")
+    command = ["video", folder, "-o", f"{tmp_path}/out/", "--model", "mallenet-s", "--noise", "10", "--skip-done"]
+    command += ["--report", page, "--json", "-q"]
+    first = cli(*command)
+    assert first.code == 1
+    found = ReadPage(page)
+    assert states(found) == [("a.mkv", "done"), ("b.mov", "failed"), ("c.mkv", "done")]
+    assert "Denoised: 3 clips" in found.source
+    assert "2 done, 1 failed." in found.source
+    *_, total = [json.loads(line) for line in first.out.splitlines()]
+    assert (found.entries[1]["error"], total["summary"]) == (total["failures"][0]["error"], True)
+    change = found.entries[0]["sort"]["change"]
+    assert change > 0
+
+    assert cli(*command, "--overwrite").code == 1
+
+    found = ReadPage(page)
+    assert states(found) == [("a.mkv", "skipped"), ("b.mov", "failed"), ("c.mkv", "skipped")]
+    skipped = found.entries[0]
+    assert (skipped["summary"], skipped["sort"]) == ("skipped, since it is done", {"change": change})
+    assert "noise" not in dict(skipped["facts"])
+    assert len(skipped["views"]) > 0
+
+
+def test_photos_that_are_skipped_are_on_the_page(cli: Cli, photos: Path, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    command = ["image", photos, "-o", f"{tmp_path}/out/", "--skip-done", "--report", page, "-q", "--overwrite"]
+    assert cli(*command).code == 0
+    whole = ReadPage(page).entries
+    assert cli(*command).code == 0
+    found = ReadPage(page)
+    assert [one["state"] for one in found.entries] == ["skipped"] * len(whole)
+    for one, before in zip(found.entries, whole, strict=True):
+        assert one["sort"]["change"] == before["sort"]["change"]
+        assert (one["summary"], one["links"]) == ("skipped, since it is done", before["links"])
+
+
+@pytest.mark.parametrize("kind", ["image", "video"])
+def test_in_place_the_page_compares_with_the_backup(
+    cli: Cli, ffmpeg: FFmpeg, photo: Path, tmp_path: Path, kind: str
+) -> None:
+    page, source = tmp_path / "report.html", photo
+    if kind == "video":
+        source = ffmpeg.make(tmp_path / "a.mkv", "-vf", "noise=alls=30:allf=t", "-c:v", "ffv1", frames=2)
+    options = ["--in-place", "--model", "mallenet-s", "--noise", "20", "--report", page, "-q"]
+    assert cli(kind, source, *options).code == 0
+    found = ReadPage(page)
+    (one,) = found.entries
+    assert one["sort"]["change"] > 0.1
+    links = [found.file(address).name for _, _, address in one["links"]]
+    assert links == [f"{source.name}.orig", source.name]
+
+
+def test_a_page_among_the_clips_of_a_search_is_refused(cli: Cli, ffmpeg: FFmpeg, tmp_path: Path) -> None:
+    ffmpeg.make(tmp_path / "in.mkv", frames=2)
+    done = cli("video", tmp_path, "-r", "-o", f"{tmp_path}/out/", "--report", tmp_path / "a.html")
+    assert done.code == 2
+    assert f"lies in {tmp_path}, and the next run would take its pictures for a sequence" in done.err
 
 
 @pytest.fixture

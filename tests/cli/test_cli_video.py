@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -64,13 +65,16 @@ def test_a_dry_run_writes_nothing(cli: Cli, clip: Path) -> None:
 def test_a_dry_run_prints_json_if_asked(cli: Cli, clip: Path) -> None:
     done = cli("video", clip, "--dry-run", "--json")
     assert (done.code, done.err) == (0, "")
-    assert json.loads(done.out) == {
+    record = json.loads(done.out)
+    assert {name: value for name, value in record.items() if value is not None} == {
         "source": str(clip),
         "target": str(clip.with_name("clip-denoised.mp4")),
         "model": "mallenet-vr",
         "codec": "libx264",
         "pixel_format": "yuv420p",
         "notes": [],
+        "complete": True,
+        "skipped": False,
         "dry_run": True,
     }
 
@@ -245,6 +249,67 @@ def test_what_cannot_be_meant_of_a_sequence_is_said_in_one_line(
     done = cli("video", pictures, "--model", "mallenet-s", *options)
     assert (done.code, done.err) == (2, f"denoise: {complaint}\n")
     assert [path.name for path in pictures.parent.iterdir()] == ["frames"]
+
+
+@pytest.mark.parametrize("target", [(), ("-o", "clip.mp4")])
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (("--skip-done",), "--skip-done"),
+        (("--name", "{stem}{ext}"), "--name"),
+        (("--in-place", "--backup", ".old"), "--in-place"),
+        (("--backup", ".old"), "--backup"),
+        (("--shard", "1/2"), "--shard"),
+    ],
+)  # fmt: skip
+def test_what_is_for_many_files_is_refused_for_a_sequence(
+    cli: Cli, pictures: Path, target: tuple[str, ...], options: tuple[str, ...], named: str
+) -> None:
+    done = cli("video", pictures, *target, *options)
+    assert (done.code, done.err) == (2, f"denoise: {named}: not for a sequence of numbered pictures: leave it out\n")
+    assert [path.name for path in pictures.parent.iterdir()] == ["frames"]
+
+
+ALONE = "a sequence of numbered pictures: denoise it on its own, with no other input and without --recursive"
+
+
+@pytest.mark.parametrize("sequence", ["frames", "frames/%04d.png"])
+def test_a_sequence_among_clips_is_named_and_the_clips_are_denoised(
+    cli: Cli, pictures: Path, clip: Path, sequence: str
+) -> None:
+    named = pictures.parent / sequence
+    done = cli("video", named, clip, "-o", f"{pictures.parent}/out/", "--model", "mallenet-s", "--json", "-q")
+    assert (done.code, done.err) == (1, f"denoise: {named}: {ALONE}\n")
+    *records, total = [json.loads(line) for line in done.out.splitlines()]
+    assert [record["error"] for record in records] == [f"{named}: {ALONE}", None]
+    assert (total["done"], total["failed"]) == (1, 1)
+
+
+def test_below_a_folder_sequences_are_named_and_pictures_of_a_folder_of_clips_are_not(
+    cli: Cli, pictures: Path, clip: Path
+) -> None:
+    folder = pictures.parent
+    shutil.copytree(pictures, folder / "frames-denoised")
+    mixed = folder / "mixed"
+    mixed.mkdir()
+    shutil.copy(clip, mixed)
+    for number in range(2):
+        shutil.copy(pictures / "0001.png", mixed / f"IMG_{number}.png")
+    shutil.copytree(mixed, folder / "single", ignore=shutil.ignore_patterns("*_1.png", "*.m*"))
+    done = cli("video", folder, "-r", "-o", f"{folder}/out/", "--dry-run", "--json")
+    *records, _ = [json.loads(line) for line in done.out.splitlines()]
+    assert [Path(record["source"]).name for record in records if record["error"]] == ["frames"]
+    assert {Path(record["source"]).name for record in records if not record["error"]} == {clip.name}
+    alone = cli("video", mixed, "--dry-run")
+    assert (alone.code, alone.out.partition(" -> ")[0]) == (0, str(mixed / clip.name))
+
+
+def test_a_folder_with_neither_clips_nor_frames_is_refused(cli: Cli, tmp_path: Path) -> None:
+    done = cli("video", tmp_path)
+    assert (done.code, done.err) == (
+        2,
+        f"denoise: {tmp_path}: holds no clips and no numbered pictures: add --recursive to search subfolders\n",
+    )
 
 
 def test_only_a_sequence_becomes_one(cli: Cli, clip: Path) -> None:

@@ -20,7 +20,7 @@ BROKEN = ("androidx_media__vp9__invalid-bitstream.webm",)
 @pytest.mark.parametrize("name", CLIPS or ["none"])
 def test_all_but_the_samples_stays(name: str, shared_data: Path, tmp_path: Path, ffmpeg: FFmpeg) -> None:
     source = shared_data / "awkward" / "video" / name
-    target = tmp_path / pipeline.target_beside(source).name
+    target = tmp_path / f"{source.stem}-denoised{pipeline.extension_for(source)}"
     denoise = load_denoiser("mallenet-s", "cpu", "fp32")
     if name in BROKEN:
         with pytest.raises(UnreadableFile):

@@ -56,7 +56,7 @@ def test_an_animation_stays_one_with_its_times_repetitions_and_transparency(
     extension: str, frames: list[Image.Image], tmp_path: Path, denoise: Denoiser
 ) -> None:
     source = save(tmp_path / f"a{extension}", frames)
-    target = pipeline.target_beside(source)
+    target = tmp_path / f"a-denoised{pipeline.extension_for(source)}"
 
     pipeline.run(source, target, denoise, UNCHANGED)
 

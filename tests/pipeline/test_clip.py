@@ -83,7 +83,7 @@ CLIPS: dict[str, tuple[str, tuple[object, ...]]] = {
 def test_frames_times_and_tags_stay(kind: str, tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser) -> None:
     name, options = CLIPS[kind]
     source = ffmpeg.make(tmp_path / name, *options)
-    target = tmp_path / f"out{pipeline.target_beside(source).suffix}"
+    target = tmp_path / f"out{pipeline.extension_for(source)}"
     result = pipeline.run(source, target, denoise, Settings("mallenet-s", sigma=10 / 255))
     assert (result.frames, result.made) == (8, 8)
     assert ffmpeg.times(target) == ffmpeg.times(source)

@@ -1,11 +1,13 @@
 import errno
 import os
+import pickle
 from pathlib import Path
 
 import pytest
 
-from denoise_cli.errors import UnreadableFile, UnwritableFile, UsageError
-from denoise_cli.pipeline.jobs import Job, check, plan
+from denoise_cli.errors import DenoiseError, UnwritableFile, UsageError
+from denoise_cli.pipeline.jobs import Job, Shard, check, plan
+from denoise_cli.pipeline.names import Template
 
 
 @pytest.fixture
@@ -138,7 +140,7 @@ def test_a_name_that_stands_for_another_format_is_refused(target: str, kind: str
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize(("target", "kind"), [("y.JPE", "jpeg"), ("y", "png"), ("y.2024", "tiff"), ("-", "webp")])
 def test_a_name_that_stands_for_no_other_format_gets_the_one_that_is_asked_for(target: str, kind: str) -> None:
-    assert plan(made("x.dng"), target, kind=kind) == [Job(Path("x.dng"), Path(target), kind)]
+    assert plan(made("x.dng"), target, kind=kind) == [Job(Path("x.dng"), Path(target), kind, below=Path("x.dng"))]
 
 
 @pytest.mark.usefixtures("folder")
@@ -156,7 +158,7 @@ class TestFolders:
         jobs = plan(["in"], "out/", recursive=True)
 
         assert {str(job.source) for job in jobs} == {"in/a.png", "in/closed", "in/open/c.png"}
-        with pytest.raises(UnreadableFile, match=r"^in/closed: cannot read: Permission denied$"):
+        with pytest.raises(DenoiseError, match=r"^in/closed: cannot read: Permission denied$"):
             check(jobs[0], overwrite=False)
 
     def test_results_of_an_earlier_run_are_left_out(self) -> None:
@@ -193,6 +195,103 @@ class TestFolders:
 def test_no_result_takes_the_place_of_another_photo() -> None:
     jobs = plan(made("a.png", "a-denoised.png", "b.png"), None)
 
-    with pytest.raises(UnwritableFile, match=r"^a-denoised.png: is the input a-denoised.png: choose another"):
+    with pytest.raises(DenoiseError, match=r"^a-denoised.png: is the input a-denoised.png: choose another"):
         check(jobs[0], overwrite=True)
     check(jobs[2], overwrite=True)
+
+
+@pytest.mark.usefixtures("folder")
+class TestTemplates:
+    def test_they_name_results_beside_photos_and_in_folders(self) -> None:
+        made("in/a.jpg", "in/sub/b.dng")
+
+        def named(text: str, output: str | None, kind: str | None = None) -> dict[str, str]:
+            return targets(plan(["in"], output, recursive=True, kind=kind, name=Template(text)))
+
+        assert named("{stem}-clean{ext}", None) == {
+            "in/a.jpg": "in/a-clean.jpg",
+            "in/sub/b.dng": "in/sub/b-clean.png",
+        }
+        assert named("{folder}/{stem}.tif", "out/") == {
+            "in/a.jpg": "out/in/a.tif",
+            "in/sub/b.dng": "out/sub/sub/b.tif",
+        }
+        assert {job.kind for job in plan(["in"], "out/", name=Template("{stem}.tif"))} == {"tiff"}
+
+    def test_inputs_that_collide_keep_their_extensions_and_only_those_that_still_do_are_refused(self) -> None:
+        made("one/a.jpg", "one/a.png", "two/a.jpg", "two/b.jpg")
+        inputs = ["one", "two"]
+
+        jobs = plan(inputs, "out/", name=Template("{stem}-x.png"))
+        assert [str(job.target) for job in jobs if job.rival is None] == ["out/a-x.png", "out/b-x.png"]
+        assert [str(job.source) for job in jobs if job.rival] == ["one/a.jpg", "two/a.jpg"]
+        apart = plan(inputs, "out/", name=Template("{folder}-{stem}{ext}"))
+        assert len({job.target for job in apart}) == 4
+        assert not any(job.rival for job in apart)
+
+    def test_their_results_are_left_out_the_next_time(self) -> None:
+        made("in/a.jpg", "in/a-clean.jpg", "in/b.dng", "in/b-clean.png", "in/lone-clean.png")
+        heard: list[str] = []
+
+        jobs = plan(["in"], None, name=Template("{stem}-clean{ext}"), notice=heard.append)
+
+        assert [str(job.source) for job in jobs] == ["in/a.jpg", "in/b.dng", "in/lone-clean.png"]
+        assert heard == ["in: left out 2 photos: results of others here: name them to denoise them again"]
+
+    def test_a_date_that_cannot_be_found_out_is_an_obstacle_of_its_photo_alone(self) -> None:
+        jobs = plan([*made("a.jpg"), "none.jpg"], "out/", name=Template("{date}-{stem}{ext}"))
+
+        assert [job.obstacle for job in jobs] == [None, "none.jpg: cannot read: No such file or directory"]
+
+    def test_a_file_has_a_name_already(self) -> None:
+        with pytest.raises(UsageError, match=r"^b.jpg: --name is for results in a folder, or beside their photos"):
+            plan(made("a.jpg"), "b.jpg", name=Template("{stem}{ext}"))
+
+
+@pytest.mark.usefixtures("folder")
+def test_results_in_the_place_of_their_photos_keep_these() -> None:
+    jobs = plan(made("a.jpg", "b.dng", "c.cr2"), None, backup=".orig")
+
+    assert [(str(job.target), str(job.backup), job.kind) for job in jobs[:2]] == [
+        ("a.jpg", "a.jpg.orig", "jpeg"),
+        ("b.dng", "b.dng.orig", "dng"),
+    ]
+    with pytest.raises(DenoiseError, match=r"^c.cr2: cannot write .cr2: choose one of"):
+        check(jobs[2], overwrite=False)
+    check(jobs[0], overwrite=False)
+    Path("a.jpg.orig").write_bytes(b"another")
+    with pytest.raises(UnwritableFile, match=r"^a.jpg.orig: already exists and is not a.jpg as it is now"):
+        check(jobs[0], overwrite=True)
+
+
+@pytest.mark.usefixtures("folder")
+def test_shares_have_every_photo_once_wherever_the_folder_is() -> None:
+    names = [f"sub{i % 3}/{i}.jpg" for i in range(60)]
+    made(*(f"here/{name}" for name in names), *(f"there/deep/{name}" for name in names))
+
+    def share(folder: str, index: int, count: int) -> set[str]:
+        jobs = plan([folder], "out/", recursive=True, shard=Shard(index, count))
+        assert all(job.source == Path(folder) / job.below for job in jobs)
+        return {str(job.below) for job in jobs}
+
+    shares = [share("here", index, 4) for index in (1, 2, 3, 4)]
+    assert sorted(name for each in shares for name in each) == sorted(names)
+    assert all(5 <= len(each) <= 25 for each in shares)
+    assert [share("there/deep", index, 4) for index in (1, 2, 3, 4)] == shares
+
+
+@pytest.mark.usefixtures("folder")
+def test_names_that_collide_do_so_in_every_share() -> None:
+    made("in/a.jpg", "in/a.png")
+    whole = targets(plan(["in"], "out/", kind="tiff"))
+
+    parts = [targets(plan(["in"], "out/", kind="tiff", shard=Shard(index, 2))) for index in (1, 2)]
+
+    assert parts[0] | parts[1] == whole == {"in/a.jpg": "out/a.jpg.tif", "in/a.png": "out/a.png.tif"}
+
+
+@pytest.mark.usefixtures("folder")
+def test_jobs_are_plain_data() -> None:
+    jobs = plan(made("one/a.png", "two/a.png", "c.cr2"), None, backup=".orig") + plan(["one", "two"], "out/")
+
+    assert pickle.loads(pickle.dumps(jobs)) == jobs

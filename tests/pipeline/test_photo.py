@@ -43,7 +43,7 @@ def ignore(_job: Job) -> None:
 
 
 def test_a_photo_is_written_while_the_next_one_is_denoised(jobs: list[Job], monkeypatch: pytest.MonkeyPatch) -> None:
-    denoising_second, write = threading.Event(), image.write
+    denoising_second, write = threading.Event(), image.save
 
     def write_late(target: Path, *rest: object) -> None:
         if target == jobs[0].target:
@@ -54,7 +54,7 @@ def test_a_photo_is_written_while_the_next_one_is_denoised(jobs: list[Job], monk
         if job is jobs[1]:
             denoising_second.set()
 
-    monkeypatch.setattr(image, "write", write_late)
+    monkeypatch.setattr(image, "save", write_late)
     results = list(photo.run_all(jobs, load, SETTINGS, begin))
     assert [result.error for result in results] == [None] * 3
     assert all(job.target.exists() for job in jobs)
@@ -168,13 +168,13 @@ def test_no_more_than_two_photos_are_held(
 ) -> None:
     begun: list[Job] = []
     held: list[int] = []
-    write = image.write
+    write = image.save
 
     def count(target: Path, *rest: object) -> None:
         write(target, *rest)  # type: ignore[arg-type]
         held.append(len(begun) - len(held))
 
-    monkeypatch.setattr(image, "write", count)
+    monkeypatch.setattr(image, "save", count)
     list(photo.run_all(raw_jobs if kind == "raw" else jobs, load, AUTO, begun.append))
     assert len(held) == 3
     assert max(held) <= 2
@@ -236,7 +236,7 @@ def test_a_full_disk_ends_the_work_and_every_photo_has_a_result(
 
     begun: list[str] = []
     original = photo.model_for
-    monkeypatch.setattr(image, "write", full)
+    monkeypatch.setattr(image, "save", full)
     monkeypatch.setattr(photo, "model_for", lambda *args: begun.append(str(args[1])) or original(*args))
     many = [replace(jobs[index % 3], target=Path(f"{index}.png")) for index in range(6)]
     results = list(photo.run_all(many, load, SETTINGS, ignore))
