@@ -432,9 +432,10 @@ def test_two_photos_of_one_name_do_not_overwrite_each_other(cli: Cli, photo: Pat
     done = cli("image", photo, other, third, "-o", f"{tmp_path}/out/")
     assert done.code == 1
     reason = f"would become {tmp_path}/out/photo.png, and so would"
+    remedy = "write them into different folders, or set them apart by --name"
     assert done.err.splitlines()[:2] == [
-        f"denoise: {photo}: {reason} {other}: write them into different folders",
-        f"denoise: {other}: {reason} {photo}: write them into different folders",
+        f"denoise: {photo}: {reason} {other}: {remedy}",
+        f"denoise: {other}: {reason} {photo}: {remedy}",
     ]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["third.png"]
 
@@ -449,7 +450,8 @@ def test_a_dry_run_shows_rivals_and_sidecars(cli: Cli, photo: Path, tmp_path: Pa
     sidecar.write_bytes(b"<x/>")
     done = cli("image", photo, other, third, "-o", f"{tmp_path}/out/", "--dry-run")
     assert done.code == 1
-    assert len(done.err.splitlines()) == 2
+    assert [line.startswith("denoise: ") for line in done.err.splitlines()] == [True, True, False, False, False]
+    assert done.err.splitlines()[2] == "1 to denoise, 0 done already, 2 would fail"
     becomes = f"third.png.xmp becomes {tmp_path}/out/third.png.xmp"
     assert done.out == f"{third} -> {tmp_path}/out/third.png: mallenet-r; {becomes}\n"
     assert not (tmp_path / "out").exists()
