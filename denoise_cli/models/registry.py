@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 DEFAULT_IMAGE_MODEL = "mallenet-s"
+DEFAULT_VIDEO_MODEL = "mallenet-v"
 
 
 class Config(Protocol):
@@ -114,7 +115,7 @@ MODELS = {
     "mallenet-v": ModelSpec(MalleNetVideoConfig(16), "for clips: like s, on merged frames", window=5, any_window=True),
     "mallenet-vr": ModelSpec(
         MalleNetVideoConfig(16, blind=True),
-        "for clips straight from a camera",
+        "for clips with soft or coloured noise; changes clean ones",
         window=5,
         any_window=True,
         noise="camera",
