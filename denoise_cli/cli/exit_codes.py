@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import warnings
+from collections.abc import Sequence
 from contextlib import suppress
 from io import TextIOWrapper
 from types import FrameType
@@ -17,7 +18,7 @@ from typing import NoReturn
 
 from denoise_cli.cli import console
 from denoise_cli.cli.app import app
-from denoise_cli.errors import ClosedPipe, DenoiseError, OutOfMemory, UnwritableFile
+from denoise_cli.errors import ClosedPipe, DenoiseError, OutOfMemory, UnwritableFile, UsageError
 from denoise_cli.inference.device import is_out_of_memory
 from denoise_cli.pipeline.memory import keep_freed_memory
 
@@ -48,6 +49,7 @@ def run() -> NoReturn:
     try:
         if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:  # until now, Ctrl-C has ended the process at once
             signal.signal(signal.SIGINT, signal.default_int_handler)
+        _refuse_empty_arguments(sys.argv[1:])
         app()
     except ClosedPipe as error:
         sys.exit(error.exit_code)
@@ -66,6 +68,22 @@ def run() -> NoReturn:
         console.error(f"{error.filename or 'standard output'}: {error.strerror}")
         sys.exit(UnwritableFile.exit_code)
     sys.exit(0)
+
+
+def _refuse_empty_arguments(arguments: Sequence[str]) -> None:
+    """Refuse what a variable that is not set leaves of an argument: as a path, it would be the current folder.
+
+    Raises:
+        UsageError: one is empty, or an option's value is.
+    """
+    for place, argument in enumerate(arguments):
+        option, _, value = argument.partition("=")
+        before = arguments[place - 1] if place else ""
+        if not argument:
+            option = before if before.startswith("-") else f"argument {place + 1}"
+        elif value or not argument.startswith("--") or "=" not in argument:
+            continue
+        raise UsageError(f"{option}: is empty: is a variable in the command not set?")
 
 
 def _terminate(number: int, _frame: FrameType | None) -> NoReturn:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from denoise_cli.pipeline.jobs import Job, Media, Shard
     from denoise_cli.pipeline.report import Report as ReportPage
 
+BACKUP = ".orig"
 NAME_OR_FILE = "a name from `denoise models`, or a .safetensors file from `denoise train`"
 SMALLEST_TILE = 256  # pixels
 LARGEST_TILE = 65536  # pixels
@@ -45,7 +46,10 @@ InPlace = Annotated[
     bool, typer.Option("--in-place", help="Put results in the place of their inputs, which --backup keeps.")
 ]
 Backup = Annotated[
-    str, typer.Option(metavar="SUFFIX", help="What --in-place adds to the name of each input that it replaces.")
+    str | None,
+    typer.Option(
+        metavar="SUFFIX", help="What --in-place adds to the name of each input that it replaces.", show_default=".orig"
+    ),
 ]
 SkipDone = Annotated[
     bool,
@@ -106,6 +110,19 @@ Report = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, one record per line.")]
+
+
+def read_backup(in_place: bool, backup: str | None) -> str | None:
+    """The suffix of inputs whose places results take; None if they do not.
+
+    Raises:
+        UsageError: it is given without `--in-place`.
+    """
+    if backup is not None and not in_place:
+        raise UsageError(
+            "--backup: is what --in-place adds to the names of its inputs: add --in-place, or leave it out"
+        )
+    return (backup or BACKUP) if in_place else None
 
 
 def plan_jobs(

@@ -159,7 +159,7 @@ def test_shares_together_are_all(cli: Cli, folder: Path) -> None:
         (("--shard", "1"), "--shard 1: expected I/N, such as 2/5"),
         (("--in-place", "-o", "out/"), "--in-place and -o contradict each other: choose one"),
         (("--in-place", "--name", "{stem}{ext}"), "--in-place and --name contradict each other: choose one"),
-        (("--in-place", "--backup", ""), "--backup : expected an ending that makes another name, such as .orig"),
+        (("--in-place", "--backup", "/"), "--backup /: expected an ending that makes another name, such as .orig"),
         (
             ("--in-place", "--backup", ".old.png"),
             "--backup .old.png: expected an ending that makes another name, such as .orig",
@@ -196,3 +196,34 @@ def test_after_kills_the_same_command_finishes_to_the_same_bytes(overwrite: bool
 @pytest.mark.exhaustive
 def test_memory_does_not_grow_with_the_number_of_photos() -> None:
     assert BATCHES["memory"](100, 400) <= 0.05
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("image", ""), "argument 2"),
+        (("image", "", "--in-place"), "argument 2"),
+        (("image", "photo.png", "-o", ""), "-o"),
+        (("image", "photo.png", "--name", ""), "--name"),
+        (("image", "photo.png", "--name="), "--name"),
+        (("video", ""), "argument 2"),
+        (("inspect", ""), "argument 2"),
+    ],
+)
+def test_an_empty_argument_is_not_the_current_folder(
+    cli: Cli, photo: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], named: str
+) -> None:
+    monkeypatch.chdir(photo.parent)
+    before = photo.read_bytes()
+    done = cli(*arguments)
+    assert (done.code, done.out) == (2, "")
+    assert done.err == f"denoise: {named}: is empty: is a variable in the command not set?\n"
+    assert [path.name for path in photo.parent.iterdir()] == [photo.name]
+    assert photo.read_bytes() == before
+
+
+@pytest.mark.parametrize("command", ["image", "video"])
+def test_a_backup_needs_results_in_place(cli: Cli, photo: Path, command: str) -> None:
+    done = cli(command, photo, "--backup", ".b", "--dry-run")
+    assert done.code == 2
+    assert done.err.startswith("denoise: --backup: is what --in-place adds")
