@@ -91,9 +91,9 @@ def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _is_out_of_memory(error: MemoryError | RuntimeError | ImportError) -> bool:
-    if isinstance(error, ImportError):
-        return any(words in str(error) for words in NO_MEMORY_FOR_LIBRARY)
-    return is_out_of_memory(error)
+    if any(words in str(error) for words in NO_MEMORY_FOR_LIBRARY):  # OpenVINO loads its own, too
+        return True
+    return not isinstance(error, ImportError) and is_out_of_memory(error)
 
 
 def _occupy_closed_streams() -> None:

@@ -230,7 +230,8 @@ def results(folder: Path, sources: dict[str, tuple[str, str]], kind: str) -> Ite
     done = subprocess.run(
         [sys.executable, "-m", "denoise_cli", *command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False
     )
-    for record in map(json.loads, done.stdout.splitlines()):
+    *records, _ = map(json.loads, done.stdout.splitlines())  # the last one is the sum
+    for record in records:
         name = Path(record["source"]).name
         source, wanted = sources[name]
         feature = features()[wanted]

@@ -523,12 +523,17 @@ def test_a_full_disk_leaves_nothing_behind(photo: Path, tmp_path: Path) -> None:
 def test_an_interrupted_run_leaves_no_part_of_a_file(
     photo: Path, tmp_path: Path, sent: signal.Signals, code: int
 ) -> None:
+    if signal.getsignal(sent) == signal.SIG_IGN:
+        pytest.skip("this signal is ignored here, as under nohup")
     inputs = tmp_path / "in"
     inputs.mkdir()
     for index in range(200):
         shutil.copy(photo, inputs / f"{index:03}.png")
     process = subprocess.Popen(
-        [*DENOISE, "image", inputs, "-o", f"{tmp_path}/out/"], cwd=ROOT, stderr=subprocess.PIPE, text=True
+        [*DENOISE, "image", inputs, "-o", f"{tmp_path}/out/"],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     for _ in range(600):
         if (tmp_path / "out").exists() and len(list((tmp_path / "out").glob("*.png"))) > 3:

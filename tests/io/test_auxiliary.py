@@ -8,6 +8,7 @@ import pillow_heif
 import pytest
 from numpy.typing import NDArray
 
+from denoise_cli.errors import UnreadableFile
 from denoise_cli.io import image
 from denoise_cli.io.auxiliary import notes_on
 from denoise_cli.io.photo import Photo
@@ -79,11 +80,12 @@ def test_a_damaged_second_picture_is_left_out_and_named(picture: Pixels, read_by
     assert photo.metadata.pictures == ()
 
 
-def test_more_pictures_that_are_too_large_are_named(picture: Pixels, tmp_path: Path) -> None:
+def test_more_pictures_that_are_too_large_are_refused(picture: Pixels, tmp_path: Path) -> None:
     path = tmp_path / "a.heic"
     path.write_bytes(heif(picture, np.full((64, 64, 3), 90, np.uint8)))
 
-    assert image.read(path, max_pixels=32 * 24).notes == ("left out: second picture",)
+    with pytest.raises(UnreadableFile, match="64 x 64 pixels, more than --max-pixels allows"):
+        image.read(path, max_pixels=32 * 24)
 
 
 @pytest.mark.parametrize(
