@@ -74,7 +74,8 @@ def kills(count: int, overwrite: bool, seed: int) -> int:
             ended = "finished" if process.returncode == 0 else number.name
             seen[ended] += 1
             # Before Python has reached the program's first line, it answers SIGINT with a traceback of its own.
-            starting = number == signal.SIGINT and said.endswith("KeyboardInterrupt\n") and "denoise_cli" not in said
+            interrupted = number == signal.SIGINT and said.strip().endswith("KeyboardInterrupt")
+            starting = interrupted and f"denoise_cli{os.sep}" not in said
             if process.returncode not in (0, -number, 128 + number) and not starting:
                 faults += complain(f"{ended}: exit code {process.returncode}: {said}")
             faults += check(out, expected, ended, overwrite)
