@@ -9,6 +9,7 @@ from io import BytesIO
 
 import numpy as np
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 from denoise_cli.io.codecs import load_imagecodecs
 from denoise_cli.io.jpeg import COMMENT_MARKER, END, FRAMES, START, packed, picture_end, segments_of
@@ -77,5 +78,6 @@ def _quality_of(compression: JpegCompression) -> int:
 def _difference(table: tuple[int, ...], quality: int) -> int:
     buffer = BytesIO()
     Image.new("L", (1, 1)).save(buffer, "JPEG", quality=quality)
-    with Image.open(buffer) as usual:
-        return sum(abs(a - b) for a, b in zip(table, usual.quantization[0], strict=True))  # type: ignore[attr-defined]
+    buffer.seek(0)
+    with JpegImageFile(buffer) as usual:
+        return sum(abs(a - b) for a, b in zip(table, usual.quantization[0], strict=True))
