@@ -21,8 +21,8 @@ Pixels = NDArray[np.uint8]
 
 # Of the windows: the noise of a camera, white noise as in renderings and edited clips, and film grain as in scans. The
 # others have no noise: what has none must stay as it is.
-CAMERA_SHARE = 0.58
-WHITE_SHARE = 0.22
+CAMERA_SHARE = 0.5
+WHITE_SHARE = 0.2
 GRAIN_SHARE = 0.08
 CUT_SHARE = 0.06  # of the windows have neighbours from another scene, on one side or on both
 EXACT_SHARE = 0.4  # of white noise and grain is neither clipped nor rounded

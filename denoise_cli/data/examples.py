@@ -29,10 +29,10 @@ Array = NDArray[np.float32]
 COLOURS = 3
 DIRECT_SHARE = 0.3  # of the examples of developed RAW are not demosaiced
 # Of the examples of photos: the noise of a camera, white noise as in renderings and edited files, and film grain as in
-# scans. The others have no noise: what has none must stay as it is.
-CAMERA_SHARE = 0.6
+# scans. The others have no noise: what has none must stay as it is, and nothing but a codec's errors may leave the rest.
+CAMERA_SHARE = 0.55
 WHITE_SHARE = 0.22
-GRAIN_SHARE = 0.1
+GRAIN_SHARE = 0.08
 UNEQUAL_SHARE = 0.3  # of the white noise differs from channel to channel
 EXACT_SHARE = 0.4  # of white noise and grain is neither clipped nor rounded; of the rest,
 COMPRESSED_SHARE = 0.4  # are JPEGs
@@ -143,7 +143,7 @@ class PhotoNoise:
             elif kind < CAMERA_SHARE + WHITE_SHARE + GRAIN_SHARE:
                 noisy, clean = _stored(clean, film_grain(clean, rng), rng)
             else:
-                noisy = clean
+                noisy = _compressed(clean, rng) if rng.random() < COMPRESSED_SHARE else clean
         if rng.random() < FRAMED_SHARE:
             noisy, clean = _framed(noisy, clean, rng)
         return Example(noisy, clean, np.full((patch, patch), UNKNOWN_LEVEL, np.float32))
@@ -266,10 +266,16 @@ def _stored(clean: Array, noise: Array, rng: np.random.Generator) -> tuple[Array
         return noisy, clean
     clipped = noisy.clip(0, 1)
     target = clean + camera.mean_noise(clipped - noisy, clean)
-    pixels = np.rint(clipped * 255).astype(np.uint8)
     if rng.random() < COMPRESSED_SHARE:
-        pixels = camera.as_jpeg(pixels, int(rng.integers(QUALITIES[0], QUALITIES[1] + 1)), bool(rng.random() < 0.5))
-    return np.divide(pixels, 255, dtype=np.float32), target
+        return _compressed(clipped, rng), target
+    return np.rint(clipped * 255) / np.float32(255), target
+
+
+def _compressed(picture: Array, rng: np.random.Generator) -> Array:
+    """A picture, [0, 1], as it is read back from a JPEG."""
+    pixels = np.rint(picture * 255).astype(np.uint8)
+    pixels = camera.as_jpeg(pixels, int(rng.integers(QUALITIES[0], QUALITIES[1] + 1)), bool(rng.random() < 0.5))
+    return np.divide(pixels, 255, dtype=np.float32)
 
 
 def _framed(noisy: Array, clean: Array, rng: np.random.Generator) -> tuple[Array, Array]:

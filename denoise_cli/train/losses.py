@@ -15,6 +15,7 @@ from denoise_cli.imaging.torch_transfer import linear_to_srgb
 
 ETA = 100.0  # initial weight of the groups' own losses
 GAMMA = 0.9998  # factor of that weight from one step to the next
+LEAST_ERROR = 0.5 / 255  # root mean square, of a crop that is as good as unchanged; 54 dB
 
 
 def rms_error(denoised: Tensor, clean: Tensor) -> Tensor:
@@ -39,8 +40,29 @@ def rms_error(denoised: Tensor, clean: Tensor) -> Tensor:
     return torch.linalg.vector_norm(denoised - clean, dim=(1, 2, 3)).mean() / clean[0].numel() ** 0.5
 
 
+def log_error(denoised: Tensor, clean: Tensor) -> Tensor:
+    """The logarithm of each crop's root mean square error, averaged over the batch: PSNR, but for sign and scale.
+
+    Halving the error counts the same whether the noise is strong or weak, so a crop without noise counts as much as any.
+
+    Args:
+        denoised: (B, C, H, W), any range.
+        clean: the same shape.
+
+    Returns:
+        A scalar, natural logarithm, positive where errors are larger than `LEAST_ERROR`. Smaller ones need not shrink.
+
+    Raises:
+        ValueError: the shapes differ, or do not have four dimensions.
+    """
+    if denoised.shape != clean.shape or clean.ndim != 4:
+        raise ValueError(f"expected (B, C, H, W) twice, got {tuple(denoised.shape)} and {tuple(clean.shape)}")
+    squares = (denoised - clean).square().mean(dim=(1, 2, 3)) / LEAST_ERROR**2
+    return 0.5 * torch.log1p(squares).mean()
+
+
 # The losses for sRGB-encoded photos, by their name in a recipe.
-LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {"rms": rms_error, "l1": F.l1_loss}
+LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {"rms": rms_error, "l1": F.l1_loss, "log": log_error}
 
 
 def gamma_l1(denoised: Tensor, clean: Tensor) -> Tensor:
