@@ -126,13 +126,9 @@ class _Merge(nn.Module):
         super().__init__()
         self.net = net
 
-    def forward(self, frame: Tensor, others: Tensor, sigma: Tensor) -> tuple[Tensor, ...]:
-        if self.net.level is None:
-            return self.net.merge(frame, others, sigma)
-        # The level's input has to stay one, though it is without effect.
-        predicted, share = self.net.level(frame, others)
-        merged, left = self.net.merge(frame, others, predicted + 0 * sigma)
-        return merged, left * share, predicted * share
+    def forward(self, frame: Tensor, others: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        merged, level = self.net.merge(frame, others, sigma)
+        return merged, level + 0 * sigma  # which has to stay an input, also where it is without effect
 
 
 class _Average(nn.Module):

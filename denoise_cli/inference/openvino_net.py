@@ -40,7 +40,7 @@ Shapes = tuple[tuple[int, ...], ...]
 VideoParts = tuple["openvino.Model", "openvino.Model"]
 
 # Part of a compiled network's name in the cache: to be increased when networks are converted or computed differently.
-FORMAT = 2
+FORMAT = 3
 HINTS: dict[Arithmetic, str] = {"float32": "f32", "bfloat16": "bf16"}
 O_BINARY = getattr(os, "O_BINARY", 0)  # on Windows
 DIGEST_SIZE = 32  # bytes of SHA-256
@@ -143,8 +143,8 @@ class VideoInference:
 
     Args:
         convert: returns the network's parts as OpenVINO models, if they have to be compiled: from the frame, the others
-            and the level to the merged frames, their level and, if it is predicted, the frame's own; and from the
-            merged frames, with the frame itself as further channels, and their level to their noise.
+            and the level to the merged frames and their level; and from the merged frames, with the frame itself as
+            further channels, and their level to their noise.
         config: of the network.
         weights: a checksum of its weights, or of a file that holds them.
         precision: of the convolutions, float32 or bfloat16.
@@ -179,9 +179,9 @@ class VideoInference:
         merged = frame = np.ascontiguousarray(frames[0])
         level = np.ascontiguousarray(level)
         if len(frames) > 1:
-            merged, level, *_ = self._merge(frame, np.concatenate(frames[1:]), level)
-        elif self._predicts_level:  # a frame that has nothing in common with it tells nothing about the level
-            _, _, level = self._merge(frame, frame + 1, level)
+            merged, level = self._merge(frame, np.concatenate(frames[1:]), level)
+        elif self._predicts_level:  # a frame that has nothing in common with it is not merged and tells nothing
+            _, level = self._merge(frame, frame + 1, level)
         (noise,) = self._find_noise(np.concatenate([merged, frame], axis=1), level)
         return merged - noise
 

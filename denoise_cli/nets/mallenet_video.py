@@ -3,7 +3,8 @@
 Motion gives the position at which to sample a neighbouring frame. How far to trust each sample is predicted on a grid
 of a sixteenth of the pixels, as a curve over the difference at a pixel; the curves are sliced and applied on the fly.
 A MalleNet that is given the noise level left after merging removes the remaining noise. A blind network predicts the
-level itself, on a grid too, from how much there is of fine detail and of change from frame to frame.
+level itself, on a grid too, from how much there is of fine detail and of change from frame to frame: once to align the
+frames, and again from those that are aligned, in which what moves no longer looks like noise.
 
 Sources: Jiang et al., "Fast and High-quality Image Denoising via Malleable Convolutions" (2022), for the grid and the
 MalleNet; Xu, Li, Sun, "Learning Deformable Kernels for Image and Video Denoising" (2019), for a kernel whose points
@@ -68,11 +69,10 @@ class MalleNetVideo(nn.Module):
         # Contiguous planes halve the time of sampling compared with channels-last.
         frames = clip.contiguous().view(B, -1, 3, H, W).transpose(0, 1)
         frame, others = frames[0], frames[1:].flatten(0, 1)
-        share: Tensor | float = 1.0
-        if self.level is not None:
-            sigma, share = self.level(frame, others)
-        merged, level = self.merge(frame, others, sigma) if len(others) else (frame, sigma)
-        level = level * share
+        if len(others):
+            merged, level = self.merge(frame, others, sigma)
+        else:
+            merged, level = frame, sigma if self.level is None else torch.mul(*self.level(frame, others))
         return merged - self.finish.noise(torch.cat([merged, frame], dim=1), level)
 
     def merge(self, frame: Tensor, others: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
@@ -81,20 +81,24 @@ class MalleNetVideo(nn.Module):
         Args:
             frame: (B, 3, H, W); its own weight is one.
             others: n neighbours, at least one, (n * B, 3, H, W), one after another.
-            sigma: (B, 1, H, W).
+            sigma: (B, 1, H, W), without effect on a blind network.
 
         Returns:
-            The mean, (B, 3, H, W), and the level of the noise that is left in it, (B, 1, H, W).
+            The mean, (B, 3, H, W), and the level of the noise that is left in it for the network, (B, 1, H, W).
         """
-        n = others.shape[0] // frame.shape[0]
+        n, share = others.shape[0] // frame.shape[0], sigma.new_ones(())
+        if self.level is not None:
+            with torch.no_grad():  # motion is not learnt
+                sigma, _ = self.level(frame, others)
+        inside = sigma.new_ones(())
         if self.config.follows_motion:
-            aligned, inside = align(frame, others, sigma)
-            weights = inside * self.trust(repeated(frame, n), aligned, repeated(sigma, n))
-        else:
-            aligned, weights = others, self.trust(repeated(frame, n), others, repeated(sigma, n))
+            others, inside = align(frame, others, sigma)
+        if self.level is not None:
+            sigma, share = self.level(frame, others)
+        weights = inside * self.trust(repeated(frame, n), others, repeated(sigma, n))
         total = 1 + summed(weights, n)
-        merged = (frame + summed(weights * aligned, n)) / total
-        return merged, sigma * (1 + summed(weights.square(), n)).sqrt() / total
+        merged = (frame + summed(weights * others, n)) / total
+        return merged, share * sigma * (1 + summed(weights.square(), n)).sqrt() / total
 
     @torch.no_grad()
     def start_from(self, net: "MalleNet | MalleNetVideo") -> None:
@@ -147,7 +151,7 @@ class LevelPredictor(nn.Module):
 
         Args:
             frame: (B, 3, H, W).
-            others: n neighbours, or none, not aligned, (n * B, 3, H, W), one after another.
+            others: n neighbours, or none, (n * B, 3, H, W), one after another; aligned with the frame or not.
         """
         squares = [part for size in SIZES for part in _detail(F.avg_pool2d(frame, size), CELL // size)]
         fine = (squares[0] + 2 * squares[1]) / 3  # the mean over three channels

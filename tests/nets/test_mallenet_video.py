@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -54,11 +55,24 @@ def test_it_starts_from_a_network_of_its_width_only() -> None:
 def test_a_blind_network_starts_as_one_that_is_told_the_level_that_it_predicts(net: MalleNetVideo) -> None:
     blind = MalleNetVideoConfig(width=4, trust_width=4, blind=True).build()
     blind.start_from(net)
-    for frames in (1, 3):
-        clip = 0.5 + 0.1 * torch.randn(1, 3 * frames, 64, 64)
-        predicted, share = LevelPredictor(4)(clip[:, :3], clip[:, 3:].unflatten(1, (-1, 3))[0])
-        assert (share == 1).all()
-        torch.testing.assert_close(blind(clip, level(clip)), net(clip, predicted), rtol=0, atol=1e-5)
+    frame = 0.5 + 0.1 * torch.randn(1, 3, 64, 64)
+    predicted, share = LevelPredictor(4)(frame, frame[:0])
+    assert (share == 1).all()
+    torch.testing.assert_close(blind(frame, level(frame)), net(frame, predicted), rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_blind_network_sees_the_noise_of_what_moves(net: MalleNetVideo) -> None:
+    blind = MalleNetVideoConfig(width=4, trust_width=4, blind=True).build()
+    blind.start_from(net)
+    sigma = 10 / 255
+    clean, clip = moving(5, right=3, sigma=sigma)
+    frame, others = clip[:, :3], torch.cat(clip[:, 3:].split(3, dim=1))
+    told, own = (one.merge(frame, others, torch.full_like(frame[:, :1], sigma)) for one in (net, blind))
+    inside = np.s_[..., 16:-16, 16:-16]
+    errors = [(merged - clean)[inside].square().mean().item() for merged, _ in (told, own)]
+    assert max(errors) < 0.5 * sigma**2
+    assert own[1][inside].mean().item() == pytest.approx(told[1][inside].mean().item(), rel=0.5)
 
 
 @pytest.mark.parametrize("sigma", [2 / 255, 10 / 255, 60 / 255])
