@@ -20,7 +20,7 @@ Colour = tuple[int, int, int]
 
 COLOURS = 3
 PATTERN_SHARE = 0.1  # of the crops are patterns of single pixels,
-STARS_SHARE = 0.1  # are stars, and the others are drawings
+STARS_SHARE = 0.1  # are stars, and the others are drawings; `Stars` adds to these
 GRADIENT_SHARE = 0.4  # of the drawings have a background that changes evenly; the others' is of one colour
 FEW_COLOURS_SHARE = 0.5  # of the drawings have two colours, as pages have
 GREY_SHARE = 0.3  # of the colours
@@ -35,12 +35,13 @@ LARGEST_SQUARE = 4  # pixels, in a pattern
 SKY = (0.001, 0.1)  # linear light of the sky between stars
 STAR_WIDTHS = (0.4, 1.5)  # pixels, the standard deviation of a star's light
 STAR_LIGHT = (0.01, 2.0)  # above the sky, at the middle of a star; what exceeds white is clipped
-PIXELS_PER_STAR = 120
+PIXELS_PER_STAR = 120  # among the drawings;
+SPARSEST = 1000  # that `Stars` leaves around a star
 STAR_RADIUS = 6  # pixels, to which a star is drawn
 
 
-class Drawings:
-    """A source of drawings; each is drawn when it is asked for."""
+class _Drawn:
+    """A source of crops that are not read from files but drawn when they are asked for."""
 
     @property
     def skipped(self) -> Mapping[tuple[Path, ...], UnreadableFile]:
@@ -51,12 +52,24 @@ class Drawings:
         """0: there are no files."""
         return 0
 
+
+class Drawings(_Drawn):
+    """A source of drawings of every kind."""
+
     def draw(self, rng: np.random.Generator, patch: int) -> Crop:
         """See `Source`: (patch, patch, 3)."""
         kind = rng.random()
         if kind < PATTERN_SHARE:
             return _pattern(rng, patch)
-        return _stars(rng, patch) if kind > 1 - STARS_SHARE else _drawing(rng, patch)
+        return _stars(rng, patch, PIXELS_PER_STAR) if kind > 1 - STARS_SHARE else _drawing(rng, patch)
+
+
+class Stars(_Drawn):
+    """A source of nothing but stars, close together or far apart."""
+
+    def draw(self, rng: np.random.Generator, patch: int) -> Crop:
+        """See `Source`: (patch, patch, 3)."""
+        return _stars(rng, patch, _log_uniform(rng, PIXELS_PER_STAR, SPARSEST))
 
 
 def _pattern(rng: np.random.Generator, patch: int) -> Crop:
@@ -73,12 +86,12 @@ def _pattern(rng: np.random.Generator, patch: int) -> Crop:
     return drawn
 
 
-def _stars(rng: np.random.Generator, patch: int) -> Crop:
+def _stars(rng: np.random.Generator, patch: int, pixels_per_star: float) -> Crop:
     """Points of light of one width on an even sky, of any brightness: denoisers like to take them for noise."""
     light = np.full((patch + 2 * STAR_RADIUS, patch + 2 * STAR_RADIUS, COLOURS), _log_uniform(rng, *SKY), np.float32)
     width = rng.uniform(*STAR_WIDTHS)
     around = np.arange(-STAR_RADIUS, STAR_RADIUS + 1)
-    for _ in range(rng.poisson(patch**2 / PIXELS_PER_STAR)):
+    for _ in range(rng.poisson(patch**2 / pixels_per_star)):
         y, x = rng.uniform(STAR_RADIUS, patch + STAR_RADIUS - 1, 2)
         top, left = round(y) - STAR_RADIUS, round(x) - STAR_RADIUS
         down, across = (np.exp(-0.5 * ((around + round(at) - at) / width) ** 2) for at in (y, x))

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from denoise_cli.data.clip_noise import ClipNoise
 from denoise_cli.data.clips import Mixture, MovingPhotos, find_clips, windows
-from denoise_cli.data.drawings import Drawings
+from denoise_cli.data.drawings import Drawings, Stars
 from denoise_cli.data.examples import (
     DevelopedNoise,
     Examples,
@@ -60,10 +60,11 @@ def find_examples(data: Sequence[Path], spec: ModelSpec, scratch: Path, recipe: 
         both = CropSource([pair for several in pairs for pair in several], scratch=scratch)
         return Pairs(both, spec.is_blind)
     crops: Source
+    drawn = recipe.drawings + recipe.stars
     if spec.window > 1:
-        if recipe.drawings:
+        if drawn:
             raise TrainingError(
-                f"{recipe.model}: a model for clips cannot learn from drawings: omit them from the recipe"
+                f"{recipe.model}: a model for clips cannot learn from drawings or stars: omit them from the recipe"
             )
         crops = _windows(data, spec.window, scratch)
     else:
@@ -72,8 +73,8 @@ def find_examples(data: Sequence[Path], spec: ModelSpec, scratch: Path, recipe: 
         crops = Reduced(crops, recipe.reduce)
     if recipe.recolour:
         crops = Recoloured(crops, recipe.recolour)
-    if recipe.drawings:
-        crops = Mixture([crops, Drawings()], [1 - recipe.drawings, recipe.drawings])
+    if drawn:
+        crops = Mixture([crops, Drawings(), Stars()], [1 - drawn, recipe.drawings, recipe.stars])
     return examples_of(crops, spec)
 
 

@@ -45,6 +45,7 @@ class Recipe:
         reduce: share of the crops that are reduced to half their size (`data.reduce`), [0, 1].
         recolour: share of the crops whose colours are varied (`data.recolour`), [0, 1].
         drawings: share of the crops that are drawn by code (`data.drawings`) instead of taken from photos, [0, 1].
+        stars: share of the crops that are drawn stars, in addition to those among the drawings, [0, 1].
         seed: for the initial weights, the crops and the noise.
 
     Raises:
@@ -77,13 +78,14 @@ class Recipe:
     reduce: float = 0.0
     recolour: float = 0.0
     drawings: float = 0.0
+    stars: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
         smallest = min(self.steps, self.batch, self.patch)
         if smallest < 1:
             raise ValueError(f"steps, batch, patch: expected 1 or more, got {smallest}")
-        for name in ("fall", "ema", "reduce", "recolour", "drawings"):
+        for name in ("fall", "ema", "reduce", "recolour", "drawings", "stars"):
             share = getattr(self, name)
             if not 0 <= share <= 1:
                 raise ValueError(f"{name}: expected a share from 0 to 1, got {share}")
@@ -91,6 +93,8 @@ class Recipe:
             value = getattr(self, name)
             if not 0 <= value < math.inf:
                 raise ValueError(f"{name}: expected a finite number, 0 or more, got {value}")
+        if self.drawings + self.stars > 1:
+            raise ValueError(f"drawings, stars: expected at most all crops, got {self.drawings} and {self.stars}")
         if self.loss not in LOSSES:
             raise ValueError(f"loss: expected one of {', '.join(LOSSES)}, got {self.loss}")
         if not 0 <= self.seed <= LARGEST_SEED:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from denoise_cli.data.drawings import Drawings
+from denoise_cli.data.drawings import Drawings, Stars
 from denoise_cli.data.examples import GaussianNoise, Pairs, PhotoNoise, SensorNoise
 from denoise_cli.data.recolour import Recoloured
 from denoise_cli.data.reduce import Reduced
@@ -51,13 +51,15 @@ def test_a_recipe_varies_colours_and_adds_drawings(photos: Path) -> None:
     assert isinstance(sharper.crops, Recoloured)
     assert isinstance(sharper.crops.source, Reduced)
     drawn = find_examples([photos], SPECS["tiny"], photos, dataclasses.replace(RECIPE, drawings=1.0))
-    assert np.array_equal(drawn.draw(np.random.default_rng(2), 32).clean, _first_drawing(2, 32))
+    assert np.array_equal(drawn.draw(np.random.default_rng(2), 32).clean, _first_drawing(Drawings(), 2, 32))
+    starry = find_examples([photos], SPECS["tiny"], photos, dataclasses.replace(RECIPE, stars=1.0))
+    assert np.array_equal(starry.draw(np.random.default_rng(2), 32).clean, _first_drawing(Stars(), 2, 32))
 
 
-def _first_drawing(seed: int, patch: int) -> NDArray[np.float32]:
+def _first_drawing(source: Drawings | Stars, seed: int, patch: int) -> NDArray[np.float32]:
     rng = np.random.default_rng(seed)
-    rng.choice(2, p=[0.0, 1.0])  # the choice between photos and drawings
-    return Drawings().draw(rng, patch)
+    rng.random()  # the choice between photos, drawings and stars
+    return source.draw(rng, patch)
 
 
 @pytest.mark.parametrize(("model", "sees"), [("tiny", False), ("blind", True)])

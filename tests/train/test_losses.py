@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from denoise_cli.imaging import transfer
-from denoise_cli.train.losses import annealed_gamma_l1, gamma_l1, linear_to_srgb, rms_error
+from denoise_cli.train.losses import LEAST_ERROR, annealed_gamma_l1, gamma_l1, linear_to_srgb, log_error, rms_error
 
 KINK = transfer.LINEAR_TOE
 
@@ -112,3 +112,24 @@ def test_the_rms_error_takes_two_batches_of_one_shape() -> None:
     for denoised, clean in [(crops[..., :3], crops), (crops, crops[:1]), (crops[0], crops[0])]:
         with pytest.raises(ValueError, match="expected"):
             rms_error(denoised, clean)
+
+
+def test_the_logarithm_of_the_error_counts_every_crop_as_much() -> None:
+    clean = torch.zeros(2, 3, 8, 8)
+    strong, weak = clean.clone(), clean.clone()
+    strong[0], weak[1] = 0.2, 20 * LEAST_ERROR
+    halved = [log_error(noisy, clean) - log_error(noisy / 2, clean) for noisy in (strong, weak)]
+    torch.testing.assert_close(halved, [torch.tensor(2.0).log() / 2] * 2, rtol=0.01, atol=0)
+
+
+def test_the_logarithm_of_no_error_is_zero_and_has_a_finite_gradient() -> None:
+    image = torch.rand(1, 3, 8, 8, requires_grad=True)
+    loss = log_error(image, image.detach())
+    loss.backward()
+    assert loss.item() == 0
+    assert not image.grad.any()
+
+
+def test_the_logarithm_of_the_error_needs_two_batches_of_one_shape() -> None:
+    with pytest.raises(ValueError, match="expected"):
+        log_error(torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 9))
