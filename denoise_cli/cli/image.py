@@ -40,7 +40,6 @@ from denoise_cli.cli.options import (
 from denoise_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from denoise_cli.inference.denoiser import Denoiser
     from denoise_cli.pipeline.jobs import Job
     from denoise_cli.pipeline.outcome import Summary
     from denoise_cli.pipeline.photo import Result
@@ -268,16 +267,12 @@ def image(
     if model != AUTO:
         check_takes_noise(model, level, noise)
 
-    from denoise_cli.inference.denoiser import load_denoiser
     from denoise_cli.inference.device import choose_device, choose_precision
     from denoise_cli.models import registry
+    from denoise_cli.pipeline.worker import Loading, Worker
 
     choose_precision(choose_device(device), precision_name)
-
-    @cache
-    def load(name: str) -> "Denoiser":
-        return load_denoiser(name, device, precision_name, tile_side)
-
+    load = Worker(Loading(device, precision_name, tile_side), settings).load
     check_weights = cache(registry.check_weights)
 
     if model != AUTO:

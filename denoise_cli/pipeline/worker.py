@@ -1,0 +1,47 @@
+"""What denoises a run's photos: the models, loaded once, in this process or in one of several."""
+
+from dataclasses import dataclass, field
+
+from denoise_cli.inference.denoiser import Denoiser, load_denoiser
+from denoise_cli.inference.device import Precision
+from denoise_cli.inference.tiles import Progress
+from denoise_cli.pipeline import photo
+from denoise_cli.pipeline.jobs import Job
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How models are loaded, as plain data that can be sent to another process.
+
+    Attributes:
+        device, precision, tile: as `load_denoiser` takes them.
+    """
+
+    device: str = "auto"
+    precision: Precision = "auto"
+    tile: int | None = None
+
+
+@dataclass
+class Worker:
+    """Denoises one photo after another with models that it loads when they are first needed.
+
+    Attributes:
+        loading: how they are loaded.
+        settings: how to denoise.
+    """
+
+    loading: Loading
+    settings: photo.Settings
+    _loaded: dict[str, Denoiser] = field(default_factory=dict)
+
+    def load(self, name: str) -> Denoiser:
+        """The denoiser of a model, see `load_denoiser`."""
+        if name not in self._loaded:
+            loading = self.loading
+            self._loaded[name] = load_denoiser(name, loading.device, loading.precision, loading.tile)
+        return self._loaded[name]
+
+    def run(self, job: Job, progress: Progress | None = None) -> photo.Result:
+        """Denoise a photo, see `photo.run`."""
+        return photo.run(job, self.load, self.settings, progress)
