@@ -102,7 +102,9 @@ def _occupy_closed_streams() -> None:
         if getattr(sys, name) is None:
             with suppress(OSError):
                 handle = os.open(os.devnull, os.O_WRONLY if direction == "w" else os.O_RDONLY)
-                if handle != number:
+                if handle == number:
+                    os.set_inheritable(handle, True)  # as what `dup2` makes is: programs that are run need them, too
+                else:
                     os.dup2(handle, number)
                     os.close(handle)
                 setattr(sys, name, os.fdopen(number, "r" if name == "stdin" else "w", closefd=False))

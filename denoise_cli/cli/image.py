@@ -2,8 +2,8 @@
 
 import dataclasses
 import json
-from collections.abc import Collection, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     from denoise_cli.pipeline.outcome import Summary
     from denoise_cli.pipeline.photo import Result
     from denoise_cli.pipeline.report import Report as ReportPage
+    from denoise_cli.pipeline.worker import Worker
+
+MAX_WORKERS = 1024
 
 Inputs = Annotated[
     list[str], typer.Argument(metavar="PHOTO", help="Photos, folders of photos, or - for standard input.")
@@ -169,6 +172,15 @@ Strict = Annotated[
         "--strict", help="Refuse photos whose pixels are damaged, instead of denoising what the decoder makes of them."
     ),
 ]
+Workers = Annotated[
+    str,
+    typer.Option(
+        metavar="N",
+        help="How many processes denoise photos at the same time, each with its own models and memory and its share of "
+        "the cores: auto, or a number. auto is one for each core or GPU if there are many photos, fewer if memory is "
+        "short, and 1 for few photos.",
+    ),
+]
 
 
 def image(
@@ -203,6 +215,7 @@ def image(
     device: Device = "auto",
     precision: Precision = "auto",
     tile: Tile = "auto",
+    workers: Workers = "auto",
     max_pixels: MaxPixels = 200_000_000,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -212,6 +225,7 @@ def image(
     Everything else about a photo stays as it is: size, bit depth, transparency, metadata and colour profile.
     """
     level, tile_side, precision_name = read_noise(noise), read_tile(tile), read_precision(precision)
+    asked_processes = _read_workers(workers)
     if as_json and output == "-":
         raise UsageError("--json and -o - both write to standard output: choose one")
 
@@ -272,28 +286,67 @@ def image(
     from denoise_cli.pipeline.worker import Loading, Worker
 
     choose_precision(choose_device(device), precision_name)
-    load = Worker(Loading(device, precision_name, tile_side), settings).load
-    check_weights = cache(registry.check_weights)
+    worker, check_weights = Worker(Loading(device, precision_name, tile_side), settings), cache(registry.check_weights)
+    processes = 1 if dry_run or preview else _count_processes(asked_processes, planned, device)
 
     if model != AUTO:
-        (check_weights if dry_run else load)(model)
+        (check_weights if dry_run or processes > 1 else worker.load)(model)
     is_result = not dry_run and preview is None
     page = _page(report, planned, inputs, recursive, output, overwrite, is_result, quiet)
     is_single, summary = jobs.is_single(inputs), Summary(dry_run)
     with console.progress_bar(len(planned), quiet) as bar, page as shown:
-        if preview is not None:
-            bar.start(planned[0].source.name)
-            results = iter([photo.show_before_after(planned[0], load, settings, bar.set_fraction)])
-        elif dry_run:
-            results = photo.preview_all(planned, check_weights, settings, lambda job: bar.start(job.source.name))
-        else:
-            results = photo.run_all(planned, load, settings, lambda job: bar.start(job.source.name), bar.set_fraction)
-        for job, result in zip(planned, results, strict=True):
-            if shown is not None:
-                shown.add_photo(result, settings, job.backup)
-            summary.add(result)
-            _report(result, bar, quiet, as_json, is_single)
+        check = check_weights if dry_run else None
+        running = _run(planned, worker, processes, preview is not None, check, bar, quiet)
+        with closing(running) as results:
+            for job, result in zip(planned, results, strict=True):
+                if shown is not None:
+                    shown.add_photo(result, settings, job.backup)
+                summary.add(result)
+                _report(result, quiet, as_json, is_single)
     _end(summary, is_single, quiet, as_json)
+
+
+def _run(
+    planned: "Sequence[Job]",
+    worker: "Worker",
+    processes: int,
+    shows: bool,
+    check: Callable[[str], object] | None,
+    bar: console.ProgressBar,
+    quiet: bool,
+) -> "Generator[Result, None, None]":
+    """What becomes of each photo.
+
+    Args:
+        planned: which photo becomes which file.
+        worker: what denoises them, if that is this process.
+        processes: how many denoise them.
+        shows: whether before and after are written instead.
+        check: checks the weights of a model, if nothing is denoised.
+        bar: shows how far they are.
+        quiet: whether the user hears of errors only.
+    """
+    from denoise_cli.pipeline import photo, pool
+
+    def begin(job: "Job") -> None:
+        bar.start(job.source.name)
+
+    settings = worker.settings
+    if processes > 1:
+        notice = (lambda _: None) if quiet else console.status
+        yield from pool.run_all(planned, worker.loading, settings, processes, begin, lambda _: bar.finish(), notice)
+        return
+    results: Iterator[Result]
+    if shows:
+        begin(planned[0])
+        results = iter([photo.show_before_after(planned[0], worker.load, settings, bar.set_fraction)])
+    elif check is not None:
+        results = photo.preview_all(planned, check, settings, begin)
+    else:
+        results = photo.run_all(planned, worker.load, settings, begin, bar.set_fraction)
+    for result in results:
+        yield result
+        bar.finish()
 
 
 def _end(summary: "Summary", is_single: bool, quiet: bool, as_json: bool) -> None:
@@ -350,6 +403,31 @@ def _page(
     return open_report(path, planned, inputs, recursive, output, title, "photos", overwrite, notice)
 
 
+def _read_workers(text: str) -> int | None:
+    """Parse a number of processes; "auto" becomes None.
+
+    Raises:
+        UsageError: neither "auto" nor a number within the limits.
+    """
+    if text == "auto":
+        return None
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= MAX_WORKERS):
+        raise UsageError(f"--workers {text}: expected auto or a whole number from 1 to {MAX_WORKERS}")
+    return int(text)
+
+
+def _count_processes(asked: int | None, planned: "Sequence[Job]", device: str) -> int:
+    """How many processes denoise the photos."""
+    from denoise_cli.pipeline import pool
+    from denoise_cli.pipeline.jobs import STDIO
+
+    if any(STDIO in (job.source, job.target) for job in planned):
+        if asked is not None and asked > 1:
+            raise UsageError("--workers: standard input and output belong to a single process: leave it out")
+        return 1
+    return min(asked or pool.count_workers(len(planned), device), max(1, len(planned)))
+
+
 def _read_quality(text: str) -> int | None:
     if text == "keep":
         return None
@@ -368,7 +446,7 @@ def _read_hot_pixels(text: str) -> "Literal['auto', 'off'] | Path":
     return Path(text)
 
 
-def _report(result: "Result", bar: console.ProgressBar, quiet: bool, as_json: bool, is_single: bool) -> None:
+def _report(result: "Result", quiet: bool, as_json: bool, is_single: bool) -> None:
     """Report on a photo; of several, those that are skipped are only counted in the end."""
     if result.error is not None:
         console.error(result.error)
@@ -380,7 +458,6 @@ def _report(result: "Result", bar: console.ProgressBar, quiet: bool, as_json: bo
         console.status(_summary(result))
     if as_json:
         console.output(json.dumps(dataclasses.asdict(result)))
-    bar.finish()
 
 
 def _summary(result: "Result") -> str:

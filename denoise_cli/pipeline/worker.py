@@ -3,10 +3,11 @@
 from dataclasses import dataclass, field
 
 from denoise_cli.inference.denoiser import Denoiser, load_denoiser
-from denoise_cli.inference.device import Precision
+from denoise_cli.inference.device import Precision, limit_threads
 from denoise_cli.inference.tiles import Progress
 from denoise_cli.pipeline import photo
 from denoise_cli.pipeline.jobs import Job
+from denoise_cli.pipeline.model_choice import AUTO
 
 
 @dataclass(frozen=True)
@@ -15,11 +16,13 @@ class Loading:
 
     Attributes:
         device, precision, tile: as `load_denoiser` takes them.
+        threads: how many to compute with; None for all that the process may use.
     """
 
     device: str = "auto"
     precision: Precision = "auto"
     tile: int | None = None
+    threads: int | None = None
 
 
 @dataclass
@@ -34,6 +37,19 @@ class Worker:
     loading: Loading
     settings: photo.Settings
     _loaded: dict[str, Denoiser] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.loading.threads is not None:
+            limit_threads(self.loading.threads)
+
+    def prepare(self) -> None:
+        """Load the model now if it is known already, so that what is wrong with it does not look like a photo's fault.
+
+        Raises:
+            DenoiseError: it cannot be loaded.
+        """
+        if self.settings.model != AUTO:
+            self.load(self.settings.model)
 
     def load(self, name: str) -> Denoiser:
         """The denoiser of a model, see `load_denoiser`."""

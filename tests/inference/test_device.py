@@ -15,9 +15,11 @@ from denoise_cli.inference.device import (
     choose_device,
     choose_precision,
     count_threads,
+    device_of_worker,
     has_gpu_driver,
     has_native_bf16,
     is_out_of_memory,
+    limit_threads,
 )
 from denoise_cli.inference.torch_device import choose_dtype, choose_torch_device, fits, name_of_dtype
 
@@ -151,6 +153,36 @@ def test_threads_of_one_core_count_once(monkeypatch: pytest.MonkeyPatch, tmp_pat
 def test_a_program_that_has_set_pytorchs_threads_gets_as_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     assert count_threads() == 3
+
+
+def test_a_limit_of_threads_is_that_of_pytorch_and_of_what_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in module.THREAD_VARIABLES:
+        monkeypatch.setenv(name, "9")
+    before = torch.get_num_threads()
+    try:
+        limit_threads(before + 1)
+        assert count_threads() == before + 1
+        assert [os.environ[name] for name in module.THREAD_VARIABLES] == [str(before + 1)] * 2
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("found", "name", "devices"),
+    [
+        ("cuda", "auto", ["cuda:0", "cuda:1", "cuda:0"]),
+        ("cuda", "cuda", ["cuda:0", "cuda:1", "cuda:0"]),
+        ("cuda", "cuda:1", ["cuda:1"] * 3),
+        ("cuda", "cpu", ["cpu"] * 3),
+        ("cpu", "auto", ["auto"] * 3),
+    ],
+)
+def test_processes_take_gpus_in_turns_unless_one_is_named(
+    monkeypatch: pytest.MonkeyPatch, found: str, name: str, devices: list[str]
+) -> None:
+    monkeypatch.setattr(module, "_finds_gpu", lambda: found == "cuda")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert [device_of_worker(name, number) for number in range(3)] == devices
 
 
 @pytest.mark.parametrize(("size", "answer"), [(2**18, True), (2**18 + 1, False)])
