@@ -176,9 +176,8 @@ Workers = Annotated[
     str,
     typer.Option(
         metavar="N",
-        help="How many processes denoise photos at the same time, each with its own models and memory and its share of "
-        "the cores: auto, or a number. auto is one for each core or GPU if there are many photos, fewer if memory is "
-        "short, and 1 for few photos.",
+        help="Processes that denoise photos at the same time, each with its own models, memory and share of the cores: "
+        "a number; or auto: one for each core or GPU where there are photos and memory enough, else 1.",
     ),
 ]
 

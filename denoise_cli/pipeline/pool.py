@@ -28,7 +28,7 @@ CONTEXT = get_context("spawn")
 FEWEST_PHOTOS = 8  # for each worker, or starting it takes longer than it saves
 WORKER_MEMORY = 2 << 30  # bytes; a photo of 12 megapixels takes 1.4 GB
 MOST_FRUITLESS = 3  # processes in a row that end before they take a photo
-PATIENCE = 10.0  # seconds for processes that are to end, until they are killed
+PATIENCE = 30.0  # seconds for processes that are to end, until they are killed
 
 
 def count_workers(photos: int, device: str) -> int:

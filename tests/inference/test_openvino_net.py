@@ -5,7 +5,10 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -235,6 +238,24 @@ def test_what_was_not_used_for_longest_leaves_the_cache(cache: Path, monkeypatch
     assert module._read_cached(paths[0]) == b"x" * 68
     module._write_cached(paths[3], b"x" * 68)
     assert sorted(path.stem for path in cache.iterdir()) == ["a", "c", "d"]
+
+
+@posix
+def test_of_several_that_need_a_network_one_compiles_it(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[Path] = []
+
+    def compile_slowly(*arguments: Any) -> str:
+        compiled.append(arguments[-1])
+        time.sleep(0.3)
+        module._write_cached(arguments[-1], b"network")
+        return "compiled"
+
+    monkeypatch.setattr(module, "_compile", compile_slowly)
+    monkeypatch.setattr(module, "_import_cached", lambda path, _: module._read_cached(path))
+    with ThreadPoolExecutor(4) as several:
+        found = [several.submit(module.compile_cached, pytest.fail, "net", "weights", "float32") for _ in range(4)]
+    assert sorted(map(str, (one.result() for one in found))) == ["b'network'"] * 3 + ["compiled"]
+    assert compiled == list(cache.iterdir())
 
 
 @torch.no_grad()
