@@ -325,13 +325,15 @@ def _run(
         bar: shows how far they are.
         quiet: whether the user hears of errors only.
     """
-    from denoise_cli.pipeline import photo, pool
+    from denoise_cli.pipeline import photo
 
     def begin(job: "Job") -> None:
         bar.start(job.source.name)
 
     settings = worker.settings
     if processes > 1:
+        from denoise_cli.pipeline import pool
+
         notice = (lambda _: None) if quiet else console.status
         yield from pool.run_all(planned, worker.loading, settings, processes, begin, lambda _: bar.finish(), notice)
         return
@@ -416,15 +418,19 @@ def _read_workers(text: str) -> int | None:
 
 
 def _count_processes(asked: int | None, planned: "Sequence[Job]", device: str) -> int:
-    """How many processes denoise the photos."""
-    from denoise_cli.pipeline import pool
+    """How many processes denoise the photos; 1 stands for this one."""
     from denoise_cli.pipeline.jobs import STDIO
 
     if any(STDIO in (job.source, job.target) for job in planned):
-        if asked is not None and asked > 1:
+        if asked not in (None, 1):
             raise UsageError("--workers: standard input and output belong to a single process: leave it out")
         return 1
-    return min(asked or pool.count_workers(len(planned), device), max(1, len(planned)))
+    if asked == 1 or len(planned) < 2:
+        return 1
+
+    from denoise_cli.pipeline import pool
+
+    return min(asked or pool.count_workers(len(planned), device), len(planned))
 
 
 def _read_quality(text: str) -> int | None:

@@ -259,8 +259,21 @@ def test_after_kills_the_same_command_finishes_to_the_same_bytes(overwrite: bool
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux")
 @pytest.mark.exhaustive
-def test_memory_does_not_grow_with_the_number_of_photos() -> None:
-    assert BATCHES["memory"](100, 400, workers=1) <= 0.05
+@pytest.mark.parametrize("workers", [1, 2])
+def test_memory_does_not_grow_with_the_number_of_photos(workers: int) -> None:
+    assert BATCHES["memory"](100, 400, workers) <= 0.05
+
+
+@pytest.mark.exhaustive
+def test_the_table_of_speeds_has_a_row_for_each_number_of_workers(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(BATCHES["MAKERS"], "small", lambda photos: BATCHES["make_photos"](photos, 3, seed=0))
+    BATCHES["speed"](BATCHES["HERE"], ["1", "2"], "small", repeats=1)
+    rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [row[0] for row in rows] == [str(BATCHES["HERE"]), "--workers 1", "--workers 2"]
+    assert rows[0][2] == "1.00"
+    assert all(float(cell) > 0 for row in rows for cell in row[1:])
 
 
 @pytest.mark.parametrize(
