@@ -20,7 +20,7 @@ PATIENCE = 60  # seconds until a worker gives up to wait for something
 
 
 class Copying(Worker):
-    """Copies, and obeys: "signal N", "exit N", "full", "wait FILE" and "hold", which half writes and then waits."""
+    """Copies, and obeys: "signal N", "exit N", "full", "wait PATTERN" for a file, and "hold", which half writes."""
 
     def prepare(self) -> None:
         """Nothing has to be loaded."""
@@ -36,10 +36,10 @@ class Copying(Worker):
         elif what == "full":
             return NoRoom(str(job.source), str(job.target), "none", error="no room")
         elif what == "wait":
-            wait_for(Path(about))
+            wait_for(about)
         elif what == "hold":
             with folder_beside(job.target):
-                wait_for(job.target)
+                wait_for(str(job.target))
         job.target.write_bytes(job.source.read_bytes())
         return Result(str(job.source), str(job.target), "none", notes=(os.environ[THREAD_VARIABLES[0]],))
 
@@ -80,14 +80,14 @@ def mark() -> None:
         marks.write(".")
 
 
-def wait_for(path: Path) -> None:
-    """Wait until a file is there.
+def wait_for(pattern: str, count: int = 1) -> None:
+    """Wait until files of that pattern are in the working folder.
 
     Raises:
-        TimeoutError: it does not come.
+        TimeoutError: they do not come.
     """
     for _ in range(PATIENCE * 100):
-        if path.exists():
+        if len(list(Path().glob(pattern))) >= count:
             return
         time.sleep(0.01)
-    raise TimeoutError(path)
+    raise TimeoutError(pattern)

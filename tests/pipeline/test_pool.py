@@ -2,7 +2,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Generator
 from pathlib import Path
 
@@ -15,10 +14,11 @@ from denoise_cli.io.photo import Photo
 from denoise_cli.pipeline import photo, pool
 from denoise_cli.pipeline.jobs import Job
 from denoise_cli.pipeline.worker import Loading, Worker
-from tests.pipeline.awkward_workers import PATIENCE, Copying, Refusing, Single, Stillborn
+from tests.pipeline.awkward_workers import PATIENCE, Copying, Refusing, Single, Stillborn, wait_for
 
 SETTINGS = photo.Settings("mallenet-s", 0.1)
 CPU = Loading("cpu", "fp32")
+HALF_WRITTEN = ".denoise-*"
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and processes are those of POSIX")
 
 
@@ -154,18 +154,13 @@ def test_processes_take_gpus_in_turns(run: Run, monkeypatch: pytest.MonkeyPatch)
     assert asked == [("cpu", 0), ("cpu", 1)]
 
 
-def is_half_written(folder: Path) -> bool:
-    return any(folder.glob(".denoise-*"))
-
-
 @posix
 def test_what_is_half_written_is_removed_when_the_run_is_ended(run: Run, tmp_path: Path) -> None:
-    results = run.results(files("", "hold", "hold"), 2)
+    results = run.results(files(f"wait {HALF_WRITTEN}", "hold", "hold"), 2)
     next(results)
-    while len(list(tmp_path.glob(".denoise-*"))) < 2:
-        time.sleep(0.01)
+    wait_for(HALF_WRITTEN, 2)
     results.close()
-    assert not is_half_written(tmp_path)
+    assert not list(tmp_path.glob(HALF_WRITTEN))
     assert not Path("1.out").exists()
 
 
@@ -174,7 +169,7 @@ from pathlib import Path
 from denoise_cli.pipeline import photo, pool
 from denoise_cli.pipeline.jobs import Job
 from denoise_cli.pipeline.worker import Loading
-from tests.pipeline.awkward_workers import Copying
+from tests.pipeline.awkward_workers import PATIENCE, Copying, Refusing, Single, Stillborn, wait_for
 
 if __name__ == "__main__":
     jobs = [Job(Path(f"{index}.in"), Path(f"{index}.out"), None) for index in range(2)]
@@ -192,13 +187,11 @@ def test_when_the_program_is_killed_its_processes_end_and_leave_nothing(run: Run
     process = subprocess.Popen(
         [sys.executable, "script.py"], stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": paths}
     )
-    while len(list(tmp_path.glob(".denoise-*"))) < 2:
-        assert process.poll() is None
-        time.sleep(0.01)
+    wait_for(HALF_WRITTEN, 2)
     process.send_signal(signal.SIGKILL)
     _, said = process.communicate(timeout=PATIENCE)  # until no process holds its standard error any longer
     assert said == ""
-    assert not is_half_written(tmp_path)
+    assert not list(tmp_path.glob(HALF_WRITTEN))
 
 
 @pytest.mark.parametrize(
