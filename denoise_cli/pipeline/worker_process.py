@@ -15,6 +15,7 @@ from types import FrameType
 from typing import NoReturn
 
 from denoise_cli.errors import DenoiseError
+from denoise_cli.inference.device import is_out_of_memory
 
 SIGNALLED = 128  # and the number of the signal is the exit code, by the shells' convention
 # Those that end the program. Ctrl-C and a terminal that is closed tell its workers as well.
@@ -41,13 +42,22 @@ def serve(connection: Connection) -> None:
         except EOFError:
             return
         except Exception as error:  # noqa: BLE001 - said by the parent
-            connection.send(str(error) if isinstance(error, DenoiseError) else f"{type(error).__name__}: {error}")
+            connection.send(_words(error))
             return
         connection.send(None)
         while True:
             connection.send(worker.run(connection.recv()))
     except (EOFError, OSError):  # the parent wants no more, or has been killed
         return
+
+
+def _words(error: Exception) -> str:
+    """Why a worker cannot work, for the user."""
+    if isinstance(error, DenoiseError):
+        return str(error)
+    if isinstance(error, RuntimeError | MemoryError) and is_out_of_memory(error):
+        return "out of memory: a worker needs more than is left: choose fewer --workers"
+    return f"a worker cannot start ({type(error).__name__}: {error})"
 
 
 def _obey_only_the_parent() -> None:

@@ -169,7 +169,7 @@ from pathlib import Path
 from denoise_cli.pipeline import photo, pool
 from denoise_cli.pipeline.jobs import Job
 from denoise_cli.pipeline.worker import Loading
-from tests.pipeline.awkward_workers import PATIENCE, Copying, Refusing, Single, Stillborn, wait_for
+from tests.pipeline.awkward_workers import Copying
 
 if __name__ == "__main__":
     jobs = [Job(Path(f"{index}.in"), Path(f"{index}.out"), None) for index in range(2)]
