@@ -41,7 +41,7 @@ class Copying(Worker):
             with folder_beside(job.target):
                 wait_for(str(job.target))
         job.target.write_bytes(job.source.read_bytes())
-        return Result(str(job.source), str(job.target), "none", notes=(os.environ[THREAD_VARIABLES[0]],))
+        return Result(str(job.source), str(job.target), "none", seconds=0.0, notes=(os.environ[THREAD_VARIABLES[0]],))
 
 
 class Stillborn(Copying):
