@@ -29,6 +29,7 @@ from denoise_cli.pipeline import records
 from denoise_cli.pipeline.before_after import write_before_after
 from denoise_cli.pipeline.developed import denoise_developed
 from denoise_cli.pipeline.done import Done
+from denoise_cli.pipeline.gain_map import denoise_gain_maps
 from denoise_cli.pipeline.hot_pixels import stuck_in
 from denoise_cli.pipeline.jobs import DNG, FALLBACK_FORMAT, STDIO, Job, check
 from denoise_cli.pipeline.memory import return_freed_memory
@@ -635,6 +636,8 @@ def _denoise_developed(
     dither = settings.dither and image.is_lossless(photo, task.kind, settings.quality)
     clean, noise = denoise_developed(photo, denoise, settings.noise, settings.strength_for_photos, progress, dither)
     noise_from = None if noise is None else "given" if settings.noise is not None else "estimated"
+    if task.kind == "jpeg":
+        clean = denoise_gain_maps(clean, denoise, settings.strength_for_photos, settings.max_pixels)
     done = Done(clean, noise, noise_from, clean.notes)
     return lambda: done
 
