@@ -33,7 +33,7 @@ from denoise_cli.pipeline.gain_map import denoise_gain_maps
 from denoise_cli.pipeline.hot_pixels import stuck_in
 from denoise_cli.pipeline.jobs import DNG, FALLBACK_FORMAT, STDIO, Job, check
 from denoise_cli.pipeline.memory import return_freed_memory
-from denoise_cli.pipeline.model_choice import model_for
+from denoise_cli.pipeline.model_choice import AUTO, model_for
 from denoise_cli.pipeline.outcome import Outcome
 from denoise_cli.pipeline.pages import denoise_pages
 from denoise_cli.pipeline.sidecar import carry, carry_missing, foretell
@@ -398,7 +398,8 @@ def _result_of(job: Job, outcome: Future[Result], settings: Settings) -> Result:
 
 
 def _failed(job: Job, settings: Settings, error: Exception) -> Result:
-    return Result(str(job.source), str(job.target), settings.model, error=words_of(job, error))
+    model = None if settings.model == AUTO else settings.model  # which one that is, is not known before it is read
+    return Result(str(job.source), str(job.target), model, error=words_of(job, error))
 
 
 def words_of(job: Job, error: Exception) -> str:
