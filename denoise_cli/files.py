@@ -557,7 +557,7 @@ def _check_is_writable(path: Path) -> None:
     except OSError:  # it does not exist
         return
     if is_protected:
-        raise UnwritableFile(path, "is read-only, so --overwrite does not replace it: make it writable first")
+        raise UnwritableFile(path, "is read-only, and is not replaced: make it writable first (chmod u+w)")
 
 
 def _copy_attributes(source: Path | None, target: Path) -> None:

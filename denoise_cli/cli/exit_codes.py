@@ -51,6 +51,10 @@ def run() -> NoReturn:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         _refuse_empty_arguments(sys.argv[1:])
         app()
+    except SystemExit as ended:
+        if ended.code == UsageError.exit_code:
+            _explain_dashes(sys.argv[1:])
+        raise
     except ClosedPipe as error:
         sys.exit(error.exit_code)
     except DenoiseError as error:
@@ -84,6 +88,13 @@ def _refuse_empty_arguments(arguments: Sequence[str]) -> None:
         elif value or not argument.startswith("--") or "=" not in argument:
             continue
         raise UsageError(f"{option}: is empty: is a variable in the command not set?")
+
+
+def _explain_dashes(arguments: Sequence[str]) -> None:
+    """Say how to name a file that the parser has taken for an option."""
+    for argument in arguments:
+        if argument.startswith("-") and len(argument) > 1 and os.path.lexists(argument):
+            console.error(f"{argument} is taken for an option: write ./{argument} for the file of that name")
 
 
 def _terminate(number: int, _frame: FrameType | None) -> NoReturn:

@@ -534,7 +534,7 @@ def _report(
 
 
 def _summary(result: "Result", shown: list[str]) -> str:
-    what = result.model
+    what = result.model or ""
     if result.skipped:
         what = "skipped, since it is done"
     elif result.dry_run and result.codec:

@@ -29,10 +29,11 @@ from denoise_cli.pipeline import records
 from denoise_cli.pipeline.before_after import write_before_after
 from denoise_cli.pipeline.developed import denoise_developed
 from denoise_cli.pipeline.done import Done
+from denoise_cli.pipeline.gain_map import denoise_gain_maps
 from denoise_cli.pipeline.hot_pixels import stuck_in
 from denoise_cli.pipeline.jobs import DNG, FALLBACK_FORMAT, STDIO, Job, check
 from denoise_cli.pipeline.memory import return_freed_memory
-from denoise_cli.pipeline.model_choice import model_for
+from denoise_cli.pipeline.model_choice import AUTO, model_for
 from denoise_cli.pipeline.outcome import Outcome
 from denoise_cli.pipeline.pages import denoise_pages
 from denoise_cli.pipeline.sidecar import carry, carry_missing, foretell
@@ -394,7 +395,8 @@ def _result_of(job: Job, outcome: Future[Result], settings: Settings) -> Result:
 def failed(job: Job, settings: Settings, error: Exception) -> Result:
     """The outcome for a photo that an error has kept from being done."""
     kind = NoRoom if _is_full_disk(error) else Result
-    return kind(str(job.source), str(job.target), settings.model, error=words_of(job, error))
+    model = None if settings.model == AUTO else settings.model  # which one that is, is not known before it is read
+    return kind(str(job.source), str(job.target), model, error=words_of(job, error))
 
 
 def _is_full_disk(error: Exception) -> bool:
@@ -638,6 +640,8 @@ def _denoise_developed(
     dither = settings.dither and image.is_lossless(photo, task.kind, settings.quality)
     clean, noise = denoise_developed(photo, denoise, settings.noise, settings.strength_for_photos, progress, dither)
     noise_from = None if noise is None else "given" if settings.noise is not None else "estimated"
+    if task.kind == "jpeg":
+        clean = denoise_gain_maps(clean, denoise, settings.strength_for_photos, settings.max_pixels)
     done = Done(clean, noise, noise_from, clean.notes)
     return lambda: done
 

@@ -417,7 +417,7 @@ def _denoise_raw(
         if result.error is not None:
             outcome.fail(number, result.error)
             continue
-        outcome.model, outcome.size = result.model, (result.height or 0, result.width or 0)
+        outcome.model, outcome.size = result.model or "", (result.height or 0, result.width or 0)
         outcome.add(number, result)
 
 
