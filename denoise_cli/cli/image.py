@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
@@ -42,8 +42,9 @@ from denoise_cli.errors import UsageError
 if TYPE_CHECKING:
     from denoise_cli.pipeline.jobs import Job
     from denoise_cli.pipeline.outcome import Summary
-    from denoise_cli.pipeline.photo import Result
+    from denoise_cli.pipeline.photo import Result, Settings
     from denoise_cli.pipeline.report import Report as ReportPage
+    from denoise_cli.pipeline.worker import Loading
 
 Inputs = Annotated[
     list[str], typer.Argument(metavar="PHOTO", help="Photos, folders of photos, or - for standard input.")
@@ -163,6 +164,22 @@ Preview = Annotated[
         "is most detail.",
     ),
 ]
+Engine = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="What runs the work: local, this machine; or ray, a Ray cluster, whose nodes see the files under the same "
+        "paths.",
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="Head of the Ray cluster to join, or auto for the one that this machine is a node of.",
+        show_default="a cluster of this machine alone, which ends with the command",
+    ),
+]
 Strict = Annotated[
     bool,
     typer.Option(
@@ -195,6 +212,8 @@ def image(
     backup: Backup = None,
     touch: Touch = False,
     shard: ShardOption = None,
+    engine: Engine = "local",
+    address: Address = None,
     preview: Preview = None,
     skip_done: SkipDone = False,
     report: Report = None,
@@ -221,11 +240,14 @@ def image(
     from denoise_cli.pipeline.model_choice import AUTO, check_takes_noise
     from denoise_cli.pipeline.outcome import Summary
 
-    if format is not None:
-        _check_choice("--format", format, TARGETS)
-    _check_choice("--compression", compression, COMPRESSION_CHOICES)
-    _check_choice("--dither", dither, ("auto", "off"))
-    _check_choice("--tone", tone, photo.TONES)
+    _check_choices(
+        ("--format", format, TARGETS),
+        ("--compression", compression, COMPRESSION_CHOICES),
+        ("--dither", dither, ("auto", "off")),
+        ("--tone", tone, photo.TONES),
+        ("--engine", engine, ("local", "ray")),
+    )
+    is_on_cluster = _is_ray(engine, address) and not dry_run and preview is None
     if preview is None:
         planned = plan_jobs(
             jobs.PHOTOS,
@@ -271,12 +293,14 @@ def image(
     from denoise_cli.models import registry
     from denoise_cli.pipeline.worker import Loading, Worker
 
-    choose_precision(choose_device(device), precision_name)
-    load = Worker(Loading(device, precision_name, tile_side), settings).load
+    if not is_on_cluster:
+        choose_precision(choose_device(device), precision_name)
+    loading = Loading(device, precision_name, tile_side)
+    load = Worker(loading, settings).load
     check_weights = cache(registry.check_weights)
 
     if model != AUTO:
-        (check_weights if dry_run else load)(model)
+        (check_weights if dry_run or is_on_cluster else load)(model)
     is_result = not dry_run and preview is None
     page = _page(report, planned, inputs, recursive, output, overwrite, is_result, quiet)
     is_single, summary = jobs.is_single(inputs), Summary(dry_run)
@@ -286,6 +310,8 @@ def image(
             results = iter([photo.show_before_after(planned[0], load, settings, bar.set_fraction)])
         elif dry_run:
             results = photo.preview_all(planned, check_weights, settings, lambda job: bar.start(job.source.name))
+        elif is_on_cluster:
+            results = _on_cluster(planned, loading, settings, bar, address)
         else:
             results = photo.run_all(planned, load, settings, lambda job: bar.start(job.source.name), bar.set_fraction)
         for job, result in zip(planned, results, strict=True):
@@ -304,10 +330,27 @@ def _end(summary: "Summary", is_single: bool, quiet: bool, as_json: bool) -> Non
         raise typer.Exit(1)
 
 
-def _check_choice(option: str, text: str, choices: Collection[str]) -> None:
-    if text not in choices:
-        listed = f"one of {', '.join(choices)}" if len(choices) > 2 else " or ".join(choices)
-        raise UsageError(f"{option} {text}: choose {listed}")
+def _is_ray(engine: str, address: str | None) -> bool:
+    """Whether a cluster is to do the work."""
+    if engine == "local" and address is not None:
+        raise UsageError("--address: is where a Ray cluster is joined: add --engine ray, or leave it out")
+    return engine == "ray"
+
+
+def _on_cluster(
+    planned: "Sequence[Job]", loading: "Loading", settings: "Settings", bar: console.ProgressBar, address: str | None
+) -> "Iterator[Result]":
+    from denoise_cli.pipeline import cluster
+
+    return cluster.run_all(planned, loading, settings, lambda job: bar.start(job.source.name), address)
+
+
+def _check_choices(*options: tuple[str, str | None, Collection[str]]) -> None:
+    """Refuse an option whose text is none of its choices."""
+    for option, text, choices in options:
+        if text is not None and text not in choices:
+            listed = f"one of {', '.join(choices)}" if len(choices) > 2 else " or ".join(choices)
+            raise UsageError(f"{option} {text}: choose {listed}")
 
 
 def _check_dng_options(kinds: set[str | None], linear: bool, compression: str, tone: str) -> None:

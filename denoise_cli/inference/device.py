@@ -110,6 +110,16 @@ def count_threads() -> int:
     return torch.get_num_threads()
 
 
+def limit_threads(count: int) -> None:
+    """Have the engines of this process compute with so many threads, those that are loaded from now on."""
+    for name in THREAD_VARIABLES:  # for `count_threads`, and for PyTorch when it is imported
+        os.environ[name] = str(count)
+    if "torch" in sys.modules:
+        import torch
+
+        torch.set_num_threads(count)
+
+
 def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
     """Whether an error from PyTorch, OpenVINO or NumPy means that memory has run out."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # the latter is PyTorch's

@@ -146,6 +146,10 @@ class Result(Outcome):
         return 255 * math.sqrt(self.shot * MIDDLE_GREY + self.read**2)
 
 
+class NoRoom(Result):
+    """The outcome for a photo that was not written because a disk is full: those that are left would not be, either."""
+
+
 def run(job: Job, load: Load, settings: Settings, progress: Progress | None = None) -> Result:
     """Read a photo, denoise it and write the result, unless it is done.
 
@@ -182,43 +186,34 @@ def run_all(
     """
     with ThreadPoolExecutor(1) as writer:
         writing: tuple[Job, Future[Result]] | None = None
-        full: UnwritableFile | None = None
+        full: NoRoom | None = None
         for job in jobs:
             begin(job)
             outcome: Future[Result] = Future()
             try:
-                _refuse_if_full(job, full)
-                skipped = _skipped(job, settings)
-                denoised = None if skipped else _denoise(job, load, settings, progress)
+                known = _skipped(job, settings) if full is None else not_begun(job, settings, full)
+                denoised = None if known else _denoise(job, load, settings, progress)
             except Exception as error:  # noqa: BLE001 - whatever happens to one photo, the others are denoised
                 outcome.set_exception(error)
             else:
-                if skipped:
-                    outcome.set_result(skipped)
+                if known:
+                    outcome.set_result(known)
                 if denoised:
                     wait([writing[1]] if writing else [])  # so that there are never more than two photos in memory
                     outcome = writer.submit(write, denoised, settings)
                 del denoised
             if writing is not None:
-                full = full or _full_disk(writing[1])
-                yield _result_of(*writing, settings)
+                result = _result_of(*writing, settings)
+                full = full or (result if isinstance(result, NoRoom) else None)
+                yield result
             writing = job, outcome
         if writing is not None:
             yield _result_of(*writing, settings)
 
 
-def _refuse_if_full(job: Job, full: UnwritableFile | None) -> None:
-    if full is not None:
-        raise UnwritableFile(job.source, f"not denoised, since the disk was full ({full})")
-
-
-def _full_disk(outcome: Future[Result]) -> UnwritableFile | None:
-    """The error of a photo that was not written because a disk is full, if it is one."""
-    error = outcome.exception()
-    if not isinstance(error, UnwritableFile):
-        return None
-    cause = error.__cause__
-    return error if isinstance(cause, OSError) and cause.errno in FULL_DISK else None
+def not_begun(job: Job, settings: Settings, full: NoRoom) -> Result:
+    """The outcome for one of the photos that are left when a disk is full."""
+    return _failed(job, settings, UnwritableFile(job.source, f"not denoised, since the disk was full ({full.error})"))
 
 
 def _skipped(job: Job, settings: Settings) -> Result | None:
@@ -397,7 +392,14 @@ def _result_of(job: Job, outcome: Future[Result], settings: Settings) -> Result:
 
 
 def _failed(job: Job, settings: Settings, error: Exception) -> Result:
-    return Result(str(job.source), str(job.target), settings.model, error=words_of(job, error))
+    kind = NoRoom if _is_full_disk(error) else Result
+    return kind(str(job.source), str(job.target), settings.model, error=words_of(job, error))
+
+
+def _is_full_disk(error: Exception) -> bool:
+    """Whether a photo was not written because a disk is full."""
+    cause = error.__cause__
+    return isinstance(error, UnwritableFile) and isinstance(cause, OSError) and cause.errno in FULL_DISK
 
 
 def words_of(job: Job, error: Exception) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from denoise_cli.inference.denoiser import Denoiser, load_denoiser
-from denoise_cli.inference.device import Precision
+from denoise_cli.inference.device import Precision, limit_threads
 from denoise_cli.inference.tiles import Progress
 from denoise_cli.pipeline import photo
 from denoise_cli.pipeline.jobs import Job
@@ -15,11 +15,13 @@ class Loading:
 
     Attributes:
         device, precision, tile: as `load_denoiser` takes them.
+        threads: how many to compute with; None for all that the process may use.
     """
 
     device: str = "auto"
     precision: Precision = "auto"
     tile: int | None = None
+    threads: int | None = None
 
 
 @dataclass
@@ -34,6 +36,10 @@ class Worker:
     loading: Loading
     settings: photo.Settings
     _loaded: dict[str, Denoiser] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.loading.threads is not None:
+            limit_threads(self.loading.threads)
 
     def load(self, name: str) -> Denoiser:
         """The denoiser of a model, see `load_denoiser`."""
