@@ -40,6 +40,7 @@ IN_FLIGHT = 2  # photos of each process: one that is denoised, and one that need
 MOST_TRIES = 2  # of a photo during which a process ends
 MOST_DEATHS = 3  # of processes in the same place, with no photo finished between them
 POLL_INTERVAL = 0.5  # seconds between two looks at what else may have happened
+CONNECTING = 10.0  # seconds for a cluster's head to answer
 GRACE = 10.0  # seconds for processes to remove their temporary files
 PATIENCE = 60.0  # seconds to wait for a node, if there is none on which a process would have room
 OBJECT_STORE = 75 << 20  # bytes, the least that Ray accepts: no photo passes through it
@@ -167,8 +168,8 @@ def _joined(address: str | None) -> "Iterator[ModuleType]":
         folder = tempfile.mkdtemp(prefix="denoise-ray-", dir=_temporary_folder())
         options |= {"num_cpus": count_threads(), "include_dashboard": False, "object_store_memory": OBJECT_STORE}
         options |= {"_temp_dir": folder}
-    elif "://" in address:
-        raise UsageError(f"--address {address}: expected HOST:PORT of the cluster's head, or auto")
+    elif address != "auto":
+        _check_answers(address)
     try:
         with _signals_later():
             try:
@@ -199,6 +200,22 @@ def _signals_later() -> Iterator[None]:
             signal.signal(number, handler)
     if came:
         signal.raise_signal(came[0])
+
+
+def _check_answers(address: str) -> None:
+    """Refuse an address at which nobody listens, for which Ray would wait for minutes.
+
+    Raises:
+        UsageError: it is none.
+        DenoiseError: nobody does.
+    """
+    host, _, port = address.rpartition(":")
+    if not (host and port.isascii() and port.isdecimal()) or "/" in host:
+        raise UsageError(f"--address {address}: expected HOST:PORT of the cluster's head, or auto")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECTING).close()
+    except (OSError, OverflowError) as error:
+        raise DenoiseError(f"--address {address}: cannot join it: {one_line(error)}") from error
 
 
 def _temporary_folder() -> str:

@@ -5,6 +5,7 @@ import itertools
 import os
 import pickle
 import socket
+import sys
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from denoise_cli.errors import DeviceUnavailable, MissingDependency, UsageError
+from denoise_cli.errors import DenoiseError, DeviceUnavailable, MissingDependency, UsageError
 from denoise_cli.pipeline import cluster
 from denoise_cli.pipeline.cluster import Share, share_out
 from denoise_cli.pipeline.jobs import STDIO, Job
@@ -60,8 +61,7 @@ def test_devices_that_the_cluster_does_not_give_are_refused() -> None:
 
 
 def test_without_ray_a_line_says_what_to_install(jobs: list[Job], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "ray", None)
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "1")
+    monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingDependency, match=r"^--engine ray needs ray, .* pip install ray$"):
         list(cluster.run_all(jobs, Loading(), SETTINGS, ignore, "auto"))
 
@@ -260,3 +260,27 @@ def test_a_full_disk_ends_the_work(jobs: list[Job]) -> None:
     assert names(results) == list("abcdef")
     assert len(ray.given) <= 2 * cluster.IN_FLIGHT
     assert "not denoised, since the disk was full" in str(results[-1].error)
+
+
+@pytest.mark.parametrize("address", ["nonsense", "6379", ":6379", "head:x", "ray://head:10001"])
+def test_an_address_that_is_none_is_refused(jobs: list[Job], address: str) -> None:
+    pytest.importorskip("ray")
+    with pytest.raises(UsageError, match=f"^--address {address}: expected HOST:PORT of the cluster's head, or auto$"):
+        list(cluster.run_all(jobs, Loading(), SETTINGS, ignore, address))
+
+
+def test_an_address_at_which_nobody_listens_is_refused_at_once(jobs: list[Job]) -> None:
+    pytest.importorskip("ray")
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(DenoiseError, match=f"^--address {address}: cannot join it: .*refused"):
+            list(cluster.run_all(jobs, Loading(), SETTINGS, ignore, address))
+
+
+def test_ray_tells_nobody_that_it_is_used(jobs: list[Job], monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = pytest.importorskip("ray._common.usage.usage_lib")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "1")
+    with pytest.raises(UsageError):
+        list(cluster.run_all(jobs, Loading(), SETTINGS, ignore, "nonsense"))
+    assert not usage.usage_stats_enabled()
