@@ -166,6 +166,22 @@ Preview = Annotated[
         "is most detail.",
     ),
 ]
+Engine = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="What runs the work: local, this machine; or ray, a Ray cluster, whose nodes see the files under the same "
+        "paths.",
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="Head of the Ray cluster to join, or auto for the one that this machine is a node of.",
+        show_default="a cluster of this machine alone, which ends with the command",
+    ),
+]
 Strict = Annotated[
     bool,
     typer.Option(
@@ -177,7 +193,8 @@ Workers = Annotated[
     typer.Option(
         metavar="N",
         help="Processes that denoise photos at the same time, each with its own models, memory and share of the cores: "
-        "a number; or auto: one for each core or GPU where there are photos and memory enough, else 1.",
+        "a number; or auto: one for each core or GPU where there are photos and memory enough, else 1. On a Ray cluster, "
+        "auto is one for each GPU, or for every two cores.",
     ),
 ]
 
@@ -206,6 +223,8 @@ def image(
     backup: Backup = None,
     touch: Touch = False,
     shard: ShardOption = None,
+    engine: Engine = "local",
+    address: Address = None,
     preview: Preview = None,
     skip_done: SkipDone = False,
     report: Report = None,
@@ -234,11 +253,15 @@ def image(
     from denoise_cli.pipeline.model_choice import AUTO, check_takes_noise
     from denoise_cli.pipeline.outcome import Summary
 
-    if format is not None:
-        _check_choice("--format", format, TARGETS)
-    _check_choice("--compression", compression, COMPRESSION_CHOICES)
-    _check_choice("--dither", dither, ("auto", "off"))
-    _check_choice("--tone", tone, photo.TONES)
+    _check_choices(
+        ("--format", format, TARGETS),
+        ("--compression", compression, COMPRESSION_CHOICES),
+        ("--dither", dither, ("auto", "off")),
+        ("--tone", tone, photo.TONES),
+        ("--engine", engine, ("local", "ray")),
+    )
+    is_result = not dry_run and preview is None
+    is_on_cluster = _is_ray(engine, address) and is_result
     if preview is None:
         planned = plan_jobs(
             jobs.PHOTOS,
@@ -284,18 +307,22 @@ def image(
     from denoise_cli.models import registry
     from denoise_cli.pipeline.worker import Loading, Worker
 
-    choose_precision(choose_device(device), precision_name)
+    if not is_on_cluster:
+        choose_precision(choose_device(device), precision_name)
     worker, check_weights = Worker(Loading(device, precision_name, tile_side), settings), cache(registry.check_weights)
-    processes = 1 if dry_run or preview else _count_processes(asked_processes, planned, device)
+    processes = _count_processes(asked_processes, planned, device) if is_result and not is_on_cluster else 1
 
     if model != AUTO:
-        (check_weights if dry_run or processes > 1 else worker.load)(model)
-    is_result = not dry_run and preview is None
+        (check_weights if dry_run or is_on_cluster or processes > 1 else worker.load)(model)
     page = _page(report, planned, inputs, recursive, output, overwrite, is_result, quiet)
     is_single, summary = jobs.is_single(inputs), Summary(dry_run)
     with console.progress_bar(len(planned), quiet) as bar, page as shown:
-        check = check_weights if dry_run else None
-        running = _run(planned, worker, processes, preview is not None, check, bar, quiet)
+        if is_on_cluster:
+            running = _on_cluster(planned, worker, address, asked_processes, bar)
+        elif processes > 1:
+            running = _in_processes(planned, worker, processes, bar, quiet)
+        else:
+            running = _in_this_process(planned, worker, preview is not None, check_weights if dry_run else None, bar)
         with closing(running) as results:
             for job, result in zip(planned, results, strict=True):
                 if shown is not None:
@@ -305,38 +332,48 @@ def image(
     _end(summary, is_single, quiet, as_json)
 
 
-def _run(
+def _on_cluster(
+    planned: "Sequence[Job]", worker: "Worker", address: str | None, processes: int | None, bar: console.ProgressBar
+) -> "Generator[Result, None, None]":
+    """What becomes of each photo on a Ray cluster."""
+    from denoise_cli.pipeline import cluster
+
+    for result in cluster.run_all(planned, worker.loading, worker.settings, _starter(bar), address, processes):
+        yield result
+        bar.finish()
+
+
+def _in_processes(
+    planned: "Sequence[Job]", worker: "Worker", processes: int, bar: console.ProgressBar, quiet: bool
+) -> "Generator[Result, None, None]":
+    """What becomes of each photo in several processes."""
+    from denoise_cli.pipeline import pool
+
+    notice = (lambda _: None) if quiet else console.status
+    return pool.run_all(
+        planned, worker.loading, worker.settings, processes, _starter(bar), lambda _: bar.finish(), notice
+    )
+
+
+def _in_this_process(
     planned: "Sequence[Job]",
     worker: "Worker",
-    processes: int,
     shows: bool,
     check: Callable[[str], object] | None,
     bar: console.ProgressBar,
-    quiet: bool,
 ) -> "Generator[Result, None, None]":
-    """What becomes of each photo.
+    """What becomes of each photo, one after another.
 
     Args:
         planned: which photo becomes which file.
-        worker: what denoises them, if that is this process.
-        processes: how many denoise them.
+        worker: what denoises them.
         shows: whether before and after are written instead.
         check: checks the weights of a model, if nothing is denoised.
         bar: shows how far they are.
-        quiet: whether the user hears of errors only.
     """
     from denoise_cli.pipeline import photo
 
-    def begin(job: "Job") -> None:
-        bar.start(job.source.name)
-
-    settings = worker.settings
-    if processes > 1:
-        from denoise_cli.pipeline import pool
-
-        notice = (lambda _: None) if quiet else console.status
-        yield from pool.run_all(planned, worker.loading, settings, processes, begin, lambda _: bar.finish(), notice)
-        return
+    settings, begin = worker.settings, _starter(bar)
     results: Iterator[Result]
     if shows:
         begin(planned[0])
@@ -350,6 +387,11 @@ def _run(
         bar.finish()
 
 
+def _starter(bar: console.ProgressBar) -> "Callable[[Job], None]":
+    """Shows by a bar which photo is begun."""
+    return lambda job: bar.start(job.source.name)
+
+
 def _end(summary: "Summary", is_single: bool, quiet: bool, as_json: bool) -> None:
     """Sum up what became of several photos, and end with the code for failures if there were any."""
     if not is_single:
@@ -358,10 +400,19 @@ def _end(summary: "Summary", is_single: bool, quiet: bool, as_json: bool) -> Non
         raise typer.Exit(1)
 
 
-def _check_choice(option: str, text: str, choices: Collection[str]) -> None:
-    if text not in choices:
-        listed = f"one of {', '.join(choices)}" if len(choices) > 2 else " or ".join(choices)
-        raise UsageError(f"{option} {text}: choose {listed}")
+def _is_ray(engine: str, address: str | None) -> bool:
+    """Whether a cluster is to do the work."""
+    if engine == "local" and address is not None:
+        raise UsageError("--address: is where a Ray cluster is joined: add --engine ray, or leave it out")
+    return engine == "ray"
+
+
+def _check_choices(*options: tuple[str, str | None, Collection[str]]) -> None:
+    """Refuse an option whose text is none of its choices."""
+    for option, text, choices in options:
+        if text is not None and text not in choices:
+            listed = f"one of {', '.join(choices)}" if len(choices) > 2 else " or ".join(choices)
+            raise UsageError(f"{option} {text}: choose {listed}")
 
 
 def _check_dng_options(kinds: set[str | None], linear: bool, compression: str, tone: str) -> None:
