@@ -26,7 +26,8 @@ from denoise_cli.io.photo import Photo
 from denoise_cli.io.picture_stream import check_frame
 from denoise_cli.models.registry import checksum_of
 from denoise_cli.pipeline import photo as photos
-from denoise_cli.pipeline.clip import EXTENSIONS, Progress, Result
+from denoise_cli.pipeline.clip import Progress, Result
+from denoise_cli.pipeline.clip_targets import EXTENSIONS
 from denoise_cli.pipeline.developed import as_frame, white_of, without_noise
 from denoise_cli.pipeline.done import Done
 from denoise_cli.pipeline.frames import find_noise
