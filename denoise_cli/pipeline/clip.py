@@ -22,6 +22,7 @@ from denoise_cli.imaging.yuv import subtract_noise, to_rgb
 from denoise_cli.inference.denoiser import Denoiser
 from denoise_cli.io.animation import ANIMATIONS
 from denoise_cli.io.animation import choose as choose_animation
+from denoise_cli.io.dolby_vision import check_colours
 from denoise_cli.io.encode import (
     RAW_CONTAINER,
     RAW_ENCODER,
@@ -347,6 +348,7 @@ def _first(frames: Iterator[Frame], source: Path, settings: Settings) -> Frame:
 
 def _encoding(clip: Reader, first: Frame, target: Path, settings: Settings) -> tuple[Encoding, list[str]]:
     """How to compress the clip, and a line for everything that this loses."""
+    check_colours(clip, first)
     piped = clip.pipe is not None and clip.pictures is None
     usual = "nut" if piped and clip.is_nut else "mkv" if piped and clip.is_matroska else "y4m"
     extension = target.suffix.lower() if target != STDOUT else settings.stream or usual
