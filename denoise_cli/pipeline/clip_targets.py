@@ -1,13 +1,15 @@
 """What a run over a clip may write: which names, and where."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from denoise_cli.errors import UsageError
+from denoise_cli.errors import UnwritableFile, UsageError
 from denoise_cli.files import check_replaced_in_place, check_target
 from denoise_cli.io.animation import ANIMATIONS
 from denoise_cli.io.encode import CONTAINERS, DEFAULT_CONTAINER, STDOUT
 from denoise_cli.io.numbered import is_pattern, is_sequence
 from denoise_cli.io.pipes import EXPECTED, PIPE, is_terminal
+from denoise_cli.io.segments import segments_folder
 from denoise_cli.io.tracks import container_for
 from denoise_cli.io.video import Reader
 
@@ -100,6 +102,22 @@ def check_resumable(source: Path, target: Path) -> None:
         raise UsageError("--resume: nothing is kept of what goes to standard output: name an output file")
 
 
+def refuse_finished(target: Path, files: Iterable[Path]) -> None:
+    """Refuse to continue a run that has left nothing unfinished, but results.
+
+    Args:
+        target: what the user calls them.
+        files: where they would be.
+
+    Raises:
+        UnwritableFile: one of them is there.
+    """
+    if any(file.is_file() for file in files):
+        raise UnwritableFile(
+            target, "already exists, and there is no interrupted run to continue: use --overwrite to replace it"
+        )
+
+
 def check_all(
     source: Path,
     target: Path,
@@ -110,8 +128,10 @@ def check_all(
     backup: Path | None = None,
     makes_folder: bool = False,
 ) -> None:
-    """Refuse what `run` cannot write or continue: see `check`, `check_resumable` and `check_others`."""
-    check(source, target, overwrite, backup, makes_folder)
+    """Refuse what `run` cannot write or continue: see the other functions here."""
     if resume:
         check_resumable(source, target)
+        if not (overwrite or backup or segments_folder(target).is_dir()):
+            refuse_finished(target, [target])
+    check(source, target, overwrite, backup, makes_folder)
     check_others(source, target, compare, grain_table, overwrite)

@@ -27,7 +27,7 @@ from denoise_cli.io.picture_stream import check_frame
 from denoise_cli.models.registry import checksum_of
 from denoise_cli.pipeline import photo as photos
 from denoise_cli.pipeline.clip import Progress, Result
-from denoise_cli.pipeline.clip_targets import EXTENSIONS
+from denoise_cli.pipeline.clip_targets import EXTENSIONS, refuse_finished
 from denoise_cli.pipeline.developed import as_frame, white_of, without_noise
 from denoise_cli.pipeline.done import Done
 from denoise_cli.pipeline.frames import find_noise
@@ -128,10 +128,9 @@ def check(planned: Plan, overwrite: bool, resume: bool = False) -> None:
     """Refuse targets that cannot be written, before any work is done; also by a run that is continued.
 
     Raises:
-        UsageError: `resume` is set, and what is there was not left by an interrupted run.
         UnwritableFile: a result exists and `overwrite` is false, or it is an input, or no place for a file.
     """
-    done = _Record(planned).done() if resume else set()
+    done = _Record(planned).done(overwrite) if resume else set()
     for number, job in planned.jobs.items():
         if number not in done and (job is planned.first or job.target.exists()):
             inputs = [other.source for other in planned.jobs.values()] if job is planned.first else [job.source]
@@ -478,19 +477,17 @@ class _Record:
         """Whether a run has begun and not ended."""
         return self._file.exists()
 
-    def done(self) -> set[int]:
+    def done(self, overwrite: bool) -> set[int]:
         """The numbers of the frames that the run has denoised; none without a run.
 
         Raises:
-            UsageError: there are results, but no run has left them.
+            UnwritableFile: there are results, but no run has left them, and `overwrite` is false.
         """
         try:
             began = self._file.stat().st_mtime_ns
         except OSError:
-            if any(job.target.exists() for job in self._planned.jobs.values()):
-                raise UsageError(
-                    f"{self._planned.target}: not left by an interrupted run: leave out --resume, or add --overwrite"
-                ) from None
+            if not overwrite:
+                refuse_finished(self._planned.target, (job.target for job in self._planned.jobs.values()))
             return set()
         return {number for number, job in self._planned.jobs.items() if _changed(job.target) >= began}
 
@@ -511,7 +508,7 @@ class _Record:
                     f"{self._planned.target}: left by a run with other frames, settings or version: --overwrite starts "
                     "again"
                 )
-            return self.done()
+            return self.done(overwrite)
         if left is not None and not overwrite:
             raise UsageError(
                 f"{self._planned.target}: left by an interrupted run: --resume continues it, --overwrite starts again"
