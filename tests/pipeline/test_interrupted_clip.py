@@ -218,8 +218,6 @@ def test_a_full_disk_costs_no_more_than_a_kill(
 def test_a_finished_run_is_not_continued(tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser) -> None:
     source, target = ffmpeg.make(tmp_path / "a.mp4", frames=2), tmp_path / "b.mp4"
     assert pipeline.run(source, target, denoise, SETTINGS, resume=True).made == 2
-    with pytest.raises(
-        UnwritableFile, match=r"b\.mp4: already exists, and there is no interrupted run to"
-    ):
+    with pytest.raises(UnwritableFile, match=r"b\.mp4: already exists, and there is no interrupted run to"):
         pipeline.run(source, target, denoise, SETTINGS, resume=True)
     assert pipeline.run(source, target, denoise, SETTINGS, overwrite=True, resume=True).made == 2
