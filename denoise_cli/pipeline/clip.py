@@ -165,7 +165,7 @@ def run(
         Reader(source, settings.allow_playlists, settings.rate) as clip,
         closing(clip.frames(settings.start, settings.seconds, settings.deinterlace)) as frames,
     ):
-        first = _first(frames, source, settings)
+        first = first_frame(frames, source, settings)
         grain = RemovedGrain(grain_table, first)
         encoding, lost = _encoding(clip, first, target, settings)
         tracks = _tracks(clip, target, encoding, settings)
@@ -208,8 +208,8 @@ def run(
 
             written = consume_in_thread(write, result)
         cut_off = settings.seconds == math.inf and clip.ends_early
-        complete = not (cut_off or clip.damaged or clip.incomplete or (clip.pictures and clip.pictures.failures))
-        faults = _faults(clip, cut_off)
+        complete = is_complete(clip, cut_off)
+        faults = faults_of(clip, cut_off)
         if parts:
             started = time.perf_counter()
             whole = None if inspect is None else partial(inspect, complete=complete, faults=faults)
@@ -307,7 +307,7 @@ def preview(
         Reader(source, settings.allow_playlists, settings.rate) as clip,
         closing(clip.frames(settings.start, settings.seconds, settings.deinterlace)) as frames,
     ):
-        first = _first(frames, source, settings)
+        first = first_frame(frames, source, settings)
         RemovedGrain(grain_table, first)
         if compare is not None:
             encoding_of_pair(clip, first, compare)
@@ -338,7 +338,12 @@ def _only_writer(*targets: Path | None) -> ExitStack:
         return locks.pop_all()
 
 
-def _first(frames: Iterator[Frame], source: Path, settings: Settings) -> Frame:
+def first_frame(frames: Iterator[Frame], source: Path, settings: Settings) -> Frame:
+    """The first frame of a clip that is denoised.
+
+    Raises:
+        UnreadableFile: there is none.
+    """
     first = next(frames, None)
     if first is None:
         after = f" after {settings.start:g} s" if settings.start else ""
@@ -396,7 +401,12 @@ def _plan(clip: Reader, denoise: Denoiser, encoding: Encoding, settings: Setting
     }
 
 
-def _faults(clip: Reader, cut_off: bool) -> list[str]:
+def is_complete(clip: Reader, cut_off: bool) -> bool:
+    """Whether all of a clip could be read, once that has been done, and it was not `cut_off`."""
+    return not (cut_off or clip.damaged or clip.incomplete or (clip.pictures and clip.pictures.failures))
+
+
+def faults_of(clip: Reader, cut_off: bool) -> list[str]:
     """A line for everything that was wrong with the clip, once it has been read."""
     notes = []
     if clip.jumps:
@@ -419,6 +429,14 @@ def _faults(clip: Reader, cut_off: bool) -> list[str]:
 
 
 def _notes(clip: Reader, first: Frame, encoding: Encoding, settings: Settings) -> list[str]:
+    notes = notes_on_source(clip, first, settings)
+    if encoding.encoder == RAW_ENCODER and not clip.has_constant_rate:
+        notes.append(f"raw frames have a constant rate: {float(clip.rate):g} per second")
+    return notes
+
+
+def notes_on_source(clip: Reader, first: Frame, settings: Settings) -> list[str]:
+    """What the user should hear of a clip, whatever it becomes."""
     notes = [] if clip.pictures is None else list(clip.pictures.notes)
     if clip.pictures is not None and settings.rate is None:
         notes.append(f"{float(clip.rate):g} frames per second: --fps names another rate")
@@ -426,6 +444,4 @@ def _notes(clip: Reader, first: Frame, encoding: Encoding, settings: Settings) -
         notes.append("interlaced: --deinterlace combines fields into whole frames")
     if clip.has_wrapped_clock:
         notes.append("the clock starts again at zero in the clip: times go on from where they were")
-    if encoding.encoder == RAW_ENCODER and not clip.has_constant_rate:
-        notes.append(f"raw frames have a constant rate: {float(clip.rate):g} per second")
     return notes

@@ -30,6 +30,11 @@ def extension_for(source: Path, allow_playlists: bool = False) -> str:
         return container_for(clip, DEFAULT_CONTAINER)
 
 
+def becomes_pictures(source: Path, target: Path) -> bool:
+    """Whether a clip is to become numbered pictures: the target is a pattern, and no name of a clip."""
+    return is_pattern(target) and target.suffix.lower() not in CONTAINERS and not is_sequence(source)
+
+
 def check_name(target: Path) -> None:
     """Refuse the name of a target whose container is not one that is written here.
 
@@ -38,6 +43,16 @@ def check_name(target: Path) -> None:
     """
     if target.suffix.lower() not in EXTENSIONS:
         raise UsageError(f"{target}: expected a name that ends in {', '.join(EXTENSIONS)}")
+
+
+def check_source(source: Path) -> None:
+    """Refuse to wait for a clip from a terminal.
+
+    Raises:
+        UsageError: standard input is one.
+    """
+    if source == PIPE and is_terminal():
+        raise UsageError(f"-: standard input is a terminal: pipe a clip into it: {EXPECTED}")
 
 
 def check(source: Path, target: Path, overwrite: bool, backup: Path | None = None, makes_folder: bool = False) -> None:
@@ -55,12 +70,9 @@ def check(source: Path, target: Path, overwrite: bool, backup: Path | None = Non
         UnwritableFile: it is the source itself or a folder, its folder is missing or refuses new files, or it exists
             and `overwrite` is false.
     """
-    if source == PIPE and is_terminal():
-        raise UsageError(f"-: standard input is a terminal: pipe a clip into it: {EXPECTED}")
+    check_source(source)
     if target == STDOUT:
         return
-    if is_pattern(target) and target.suffix.lower() not in CONTAINERS and not is_sequence(source):
-        raise UsageError(f"{target}: only a sequence of pictures becomes one: try ffmpeg -i {source} frames/%04d.png")
     if not target.is_dir():
         check_name(target)
     if backup is not None:

@@ -13,7 +13,7 @@ from denoise_cli.io import numbered
 from denoise_cli.io.decoding import one_line
 from denoise_cli.io.formats import is_left_by_system
 from denoise_cli.io.pipes import PIPE
-from denoise_cli.pipeline import clip, clip_targets, jobs, records
+from denoise_cli.pipeline import clip, clip_pictures, clip_targets, jobs, records
 from denoise_cli.pipeline.clip import Progress, Result, Settings
 from denoise_cli.pipeline.jobs import MARK, Job, Media
 
@@ -125,6 +125,11 @@ def run(
     Raises:
         DenoiseError: something that the user can act upon, see `clip.run`.
     """
+    if clip_targets.becomes_pictures(job.source, job.target):
+        clip_pictures.check(job.source, job.target, handling.overwrite)
+        return clip_pictures.run(
+            job.source, job.target, load(), settings, overwrite=handling.overwrite, progress=progress, notice=notice
+        )
     if (skipped := _skipped(job, settings, handling)) is not None:
         return skipped
     jobs.check_plan(job)
@@ -172,6 +177,8 @@ def run(
 
 def preview(job: Job, settings: Settings, handling: Handling) -> Result:
     """What `run` would do: nothing is denoised or written; arguments and errors are its own."""
+    if clip_targets.becomes_pictures(job.source, job.target) and job.source != PIPE:
+        return clip_pictures.preview(job.source, job.target, settings, handling.overwrite)
     if (skipped := _skipped(job, settings, handling)) is not None:
         return replace(skipped, dry_run=True)
     jobs.check_plan(job)

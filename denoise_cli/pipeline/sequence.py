@@ -168,7 +168,7 @@ def run(
     outcome = _Outcome(planned, progress, failed)
     for note in planned.notes:
         outcome.announce(note, notice)
-    with _made_folder(planned.folder), only_writer(_Record(planned).place):
+    with made_folder(planned.folder), only_writer(_Record(planned).place):
         record = _Record(planned)
         outcome.done = record.begin(_all_that_matters(planned, load, settings), overwrite, resume)
         denoise = _denoise_raw if planned.is_raw else _denoise_pictures
@@ -445,7 +445,7 @@ def _pixel_format(picture: Photo, kind: str) -> str:
 
 
 @contextmanager
-def _made_folder(folder: Path) -> Iterator[None]:
+def made_folder(folder: Path) -> Iterator[None]:
     """The folder of the results; one that was made for nothing is removed."""
     is_new = not folder.exists()
     try:

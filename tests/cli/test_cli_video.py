@@ -304,12 +304,38 @@ def test_a_folder_with_neither_clips_nor_frames_is_refused(cli: Cli, tmp_path: P
     )
 
 
-def test_only_a_sequence_becomes_one(cli: Cli, clip: Path) -> None:
-    done = cli("video", clip, "-o", "out/%04d.png")
-    assert done.code == 2
-    assert done.err == (
-        f"denoise: out/%04d.png: only a sequence of pictures becomes one: try ffmpeg -i {clip} frames/%04d.png\n"
+def test_a_clip_becomes_numbered_pictures(cli: Cli, clip: Path, tmp_path: Path) -> None:
+    pattern = tmp_path / "out" / "%02d.png"
+    planned = cli("video", clip, "-o", pattern, "--model", "mallenet-s", "--dry-run")
+    assert (planned.code, planned.out) == (
+        0,
+        f"{clip} -> {pattern}: mallenet-s, png in rgb8; pictures state no times: 25 frames per second\n",
     )
+    assert not (tmp_path / "out").exists()
+    done = cli("video", clip, "-o", pattern, "--model", "mallenet-s", "--noise", "10", "--json", "-q")
+    assert (done.code, done.err) == (0, "")
+    record = json.loads(done.out)
+    assert (record["frames"], record["codec"], record["target"]) == (3, "png", str(pattern))
+    assert sorted(path.name for path in pattern.parent.iterdir()) == ["01.png", "02.png", "03.png"]
+    again = cli("video", clip, "-o", pattern, "--model", "mallenet-s")
+    assert (again.code, again.err) == (
+        1,
+        f"denoise: {tmp_path}/out/01.png: already exists: use --overwrite to replace it\n",
+    )
+
+
+@pytest.mark.parametrize(
+    "options", [("--codec", "h264"), ("--resume",), ("--skip-done",), ("--compare", "a.mp4"), ("--touch",)]
+)
+def test_options_for_clips_are_refused_for_pictures(cli: Cli, clip: Path, options: tuple[str, ...]) -> None:
+    done = cli("video", clip, "-o", "out/%04d.png", *options)
+    assert (done.code, done.err) == (
+        2,
+        f"denoise: {options[0]}: not for numbered pictures from a clip: leave it out\n",
+    )
+
+
+def test_only_numbered_pictures_have_no_rate_of_their_own(cli: Cli, clip: Path) -> None:
     assert cli("video", clip, "--fps", "24").err == (
         "denoise: --fps 24: only for numbered pictures: a clip keeps its own times: leave it out\n"
     )
