@@ -111,8 +111,8 @@ def test_what_pictures_do_not_hold_is_named(tmp_path: Path, ffmpeg: FFmpeg, deno
 
 def test_hdr_keeps_its_colours_where_pictures_can_state_them(tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser) -> None:
     source = ffmpeg.make(
-        tmp_path / "a.mkv", "-c:v", "ffv1", "-pix_fmt", "yuv420p10le", "-color_primaries", "bt2020",
-        "-color_trc", "smpte2084", "-colorspace", "bt2020nc", frames=1,
+        tmp_path / "a.mkv", "-vf", "setparams=color_primaries=bt2020:color_trc=smpte2084:colorspace=bt2020nc",
+        "-c:v", "ffv1", "-pix_fmt", "yuv420p10le", frames=1,
     )  # fmt: skip
     clip_pictures.run(source, tmp_path / "%d.png", denoise, UNCHANGED)
     colours = image.read(tmp_path / "1.png").metadata.cicp
