@@ -28,7 +28,7 @@ def described(data: bytes) -> str | None:
         None if it is like none of the formats of the web.
     """
     if data.startswith(DPX):
-        return "it is DPX, which is not read here: make OpenEXR or TIFF of 16 bits of it first (oiiotool, ffmpeg)"
+        return "it is DPX, which is not read here: make OpenEXR or TIFF of 16 bits of it first, as ffmpeg does"
     for place, sign, what, reader in SIGNS:
         if re.match(sign, data[place : place + 16], re.DOTALL):
             reason = reader and _reason(data, reader)
