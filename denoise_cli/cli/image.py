@@ -193,8 +193,8 @@ Workers = Annotated[
     typer.Option(
         metavar="N",
         help="Processes that denoise photos at the same time, each with its own models, memory and share of the cores: "
-        "a number; or auto: one for each core or GPU where there are photos and memory enough, else 1. On a Ray cluster, "
-        "auto is one for each GPU, or for every two cores.",
+        "a number; or auto: one for each core or GPU where there are photos and memory enough, else 1. On a Ray "
+        "cluster, auto is one for each GPU, or for every two cores.",
     ),
 ]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from denoise_cli.errors import DeviceUnavailable
+from denoise_cli.errors import DeviceUnavailable, UsageError
 from denoise_cli.inference import device as module
 from denoise_cli.inference.device import (
     NATIVE_BF16_CHECKS,
@@ -27,10 +27,15 @@ ROOT = Path(__file__).parents[2]
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
 
-@pytest.mark.parametrize("name", ["gpu", "cpu:1", "cuda:x", "cuda:99"])
-def test_an_impossible_device_is_said(name: str) -> None:
-    with pytest.raises(DeviceUnavailable, match=name):
+@pytest.mark.parametrize("name", ["gpu", "cpu:1", "cuda:x", "cuda:", ""])
+def test_a_device_of_no_known_name_is_a_mistake_of_the_user(name: str) -> None:
+    with pytest.raises(UsageError, match=f"--device {name}: expected auto, cpu, cuda or cuda:N"):
         choose_device(name)
+
+
+def test_a_gpu_that_is_not_there_is_said() -> None:
+    with pytest.raises(DeviceUnavailable, match="cuda:99"):
+        choose_device("cuda:99")
 
 
 @pytest.mark.parametrize(("there", "device"), [(True, "cuda"), (False, "cpu")])
