@@ -297,7 +297,12 @@ def _convert_cached(convert: Callable[[], "openvino.Model"], network: object) ->
 @cache
 def openvino_core() -> tuple[Any, Any]:
     """OpenVINO's module and its core."""
-    import openvino
+    try:
+        import openvino
+    except ImportError as error:  # also if a signal came in the meantime: that must end the program as it does elsewhere
+        if isinstance(error.__cause__, KeyboardInterrupt | SystemExit):
+            raise error.__cause__ from None
+        raise
 
     return openvino, openvino.Core()
 

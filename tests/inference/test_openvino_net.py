@@ -407,3 +407,21 @@ def test_what_openvino_cannot_compile_runs_in_pytorch_and_a_note_says_so(
     assert clip(frames[0], 0.1, neighbours=frames[1:]).shape == image.shape
     assert clip.notes == (reason,)
     assert clip.steady(image, image, [image]).shape == image.shape
+
+
+@pytest.mark.parametrize("signal_error", [KeyboardInterrupt, SystemExit])
+def test_a_signal_while_openvino_is_imported_ends_the_program(
+    signal_error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupted:
+        """Finds OpenVINO, and fails to load it as its native module does when a signal comes."""
+
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "openvino":
+                raise ImportError("initialization failed") from signal_error()
+
+    for name in [name for name in sys.modules if name.partition(".")[0] == "openvino"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [Interrupted(), *sys.meta_path])
+    with pytest.raises(signal_error):
+        module.openvino_core.__wrapped__()
