@@ -299,7 +299,7 @@ def openvino_core() -> tuple[Any, Any]:
     """OpenVINO's module and its core."""
     try:
         import openvino
-    except ImportError as error:  # also if a signal came in the meantime: that must end the program as it does elsewhere
+    except ImportError as error:  # also if a signal came meanwhile, which must end the program
         if isinstance(error.__cause__, KeyboardInterrupt | SystemExit):
             raise error.__cause__ from None
         raise
