@@ -387,6 +387,29 @@ def _held(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
+@contextmanager
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """Wait for other processes that are in a `with` statement for the same folder, where there are locks.
+
+    The system drops the lock of a process that ends in whatever way.
+
+    Raises:
+        OSError: the folder cannot be opened.
+    """
+    try:
+        import fcntl
+    except ImportError:  # on Windows
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network drives have no locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
 def _try_lock(handle: int) -> bool:
     """Lock an open file until it is closed, by a kill as well; whether nobody else had, and there are locks."""
     try:
@@ -534,7 +557,7 @@ def _check_is_writable(path: Path) -> None:
     except OSError:  # it does not exist
         return
     if is_protected:
-        raise UnwritableFile(path, "is read-only, so --overwrite does not replace it: make it writable first")
+        raise UnwritableFile(path, "is read-only, and is not replaced: make it writable first (chmod u+w)")
 
 
 def _copy_attributes(source: Path | None, target: Path) -> None:

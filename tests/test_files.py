@@ -402,7 +402,7 @@ def test_a_read_only_file_is_not_replaced_even_when_asked(old: Path, bits: int) 
     for attempt in (lambda: check_target(old, overwrite=True), lambda: write_atomically(old, b"new", overwrite=True)):
         with pytest.raises(UnwritableFile) as error:
             attempt()
-        reason = "is read-only, so --overwrite does not replace it: make it writable first"
+        reason = "is read-only, and is not replaced: make it writable first (chmod u+w)"
         assert str(error.value) == f"{old}: {reason}"
     assert old.read_bytes() == b"old"
     assert files(old.parent) == ["photo.png"]

@@ -54,7 +54,9 @@ def test_without_an_nvidia_driver_the_readme_installs_pytorch_for_cpus() -> None
     choice, rest = re.fullmatch(r"python3 -m venv \.venv && \{ (.+) \|\| true; \} && (.+)", command).groups()  # type: ignore[union-attr]
     without_driver, installation = choice.split(" || ")
     assert without_driver.startswith("nvidia-smi ")
-    assert installation.endswith(" --extra-index-url https://download.pytorch.org/whl/cpu torch")
+    assert installation.endswith(" --index-url https://download.pytorch.org/whl/cpu torch")
+    # One look at one index, which ends soon: with dependencies, each of them would wait for it.
+    assert " --no-deps --retries 1 --timeout 10 " in installation
     assert "https://download.pytorch.org/whl/cpu" in text("Dockerfile")
     assert rest.startswith(".venv/bin/pip install -q -c constraints.txt . && ")
 

@@ -12,9 +12,14 @@ from denoise_cli.version import __version__
 
 Versions = Annotated[
     list[Path],
-    typer.Argument(metavar="FILE", help="Versions of one photo or of one clip, two or more, the original first."),
+    typer.Argument(
+        metavar="FILE",
+        help="Versions of one photo or of one clip (a sequence: its folder or pattern), the original first.",
+    ),
 ]
-Output = Annotated[str, typer.Option("--output", "-o", metavar="PAGE", help="Page to write, a .html file.")]
+Output = Annotated[
+    str, typer.Option("--output", "-o", metavar="PAGE", help="Page to write: a .html file, or a folder for it.")
+]
 
 
 def compare(
@@ -29,6 +34,7 @@ def compare(
     Shows the places that differ most and that have most detail, at 100 %, with a slider between two versions; and how
     a line of a clip changes over time.
     """
+    from denoise_cli.files import check_target
     from denoise_cli.io.page import Entry, Page, page_path
     from denoise_cli.pipeline.comparison import compare_files
 
@@ -36,6 +42,7 @@ def compare(
         raise UsageError("name two files or more to compare")
     names = tuple(map(str, versions))
     page = page_path(output, "--output")
+    check_target(page, overwrite, versions, creates_folder=page != Path(output))  # only one that is named is made
     with Page(page, "Compared", overwrite, embeds=True, others=versions) as shown:
         found = compare_files(versions, max_pixels)
         difference = f"differs from {names[0]} by {{:.2f}} of 255 on average"

@@ -198,15 +198,17 @@ def evaluate(
     with judge or nullcontext():
         scores, failed = _score(tests, denoisers, frames, blind, pictures, judge, quiet)
         judged = judge.means() if judge else {}
-    singles, means = _records(scores, {**tests.facts, "blind": blind}, judged)
-    _print(singles if each else [], means, as_json)
+    singles, means = _records(scores, tests.unit, {**tests.facts, "blind": blind}, judged)
+    _print(singles if each else [], means, tests.unit, as_json)
     if kinds and not as_json:
         _print_worst(means)
     if csv and singles:
         report.write_table(csv, singles, overwrite)
     pictures.write(overwrite)
     if failed:
-        raise DenoiseError(f"{tests.facts['data']}: {len(failed)} of {len(tests.photos)} photos could not be scored")
+        raise DenoiseError(
+            f"{tests.facts['data']}: {len(failed)} of {len(tests.photos)} {tests.unit}s could not be scored"
+        )
 
 
 def _check_names(targets: Mapping[str, Path]) -> None:
@@ -228,6 +230,7 @@ class _Tests:
         files: that are read.
         facts: for the records.
         usual_models: names of the models if the user gives none.
+        unit: what the photos are, in words for the user: "photo" or "frame".
         no_clips: why the photos cannot be the frames of clips; None if they can.
         matrix: H.273's number of the matrix between RGB and luma.
     """
@@ -237,6 +240,7 @@ class _Tests:
     files: list[Path]
     facts: Record
     usual_models: list[str]
+    unit: str
     no_clips: str | None
     matrix: int
 
@@ -277,6 +281,7 @@ def _find_photos(data: Path, levels: Sequence[float], sensors: "Sequence[ShotRea
         files=[*photos, *pairs.values()],
         facts={"data": str(data)},
         usual_models=[model_for_scores(bool(pairs))],
+        unit="photo",
         no_clips=no_clips,
         matrix=DEFAULT_MATRIX,
     )
@@ -293,6 +298,7 @@ def _find_frames(clip: Path, clean: Path) -> _Tests:
         files=[clip, clean],
         facts={"data": str(clip), "clean": str(clean)},
         usual_models=[],
+        unit="frame",
         no_clips=None,
         matrix=pair.matrix,
     )
@@ -386,27 +392,25 @@ def _score(
 
 
 def _records(
-    scores: Scores, common: Record, judged: "Mapping[tuple[Noise, str], float]"
+    scores: Scores, unit: str, common: Record, judged: "Mapping[tuple[Noise, str], float]"
 ) -> tuple[list[Record], list[Record]]:
-    """A record for every photo, and one with the mean and with VMAF for every noise and denoiser."""
+    """A record for every photo or frame, and one with the mean and with VMAF for every noise and denoiser."""
     from denoise_cli.evaluation.scores import mean
 
-    def record(pair: "tuple[Noise, str]", photos: Record, several: "Sequence[Score]") -> Record:
+    def record(pair: "tuple[Noise, str]", scored: Record, several: "Sequence[Score]") -> Record:
         noise, name = pair
-        return {"model": name} | common | photos | {"noise": str(noise), **noise.facts} | mean(several)
+        return {"model": name} | common | scored | {"noise": str(noise), **noise.facts} | mean(several)
 
-    singles = [
-        record(pair, {"photo": str(score.path)}, [score]) for pair, several in scores.items() for score in several
-    ]
+    singles = [record(pair, {unit: str(score.path)}, [score]) for pair, several in scores.items() for score in several]
     means = [
-        record(pair, {"photos": len(several)}, several) | {"vmaf": judged.get(pair)}
+        record(pair, {f"{unit}s": len(several)}, several) | {"vmaf": judged.get(pair)}
         for pair, several in scores.items()
         if several
     ]
     return singles, means
 
 
-def _print(singles: Sequence[Record], means: Sequence[Record], as_json: bool) -> None:
+def _print(singles: Sequence[Record], means: Sequence[Record], unit: str, as_json: bool) -> None:
     if as_json:
         for record in [*singles, *means]:
             # JSON has no infinity, the PSNR of a photo without noise.
@@ -419,12 +423,12 @@ def _print(singles: Sequence[Record], means: Sequence[Record], as_json: bool) ->
         if any(record[measure] is not None for record in means)
     }
     if singles:
-        rows = [[r["noise"], r["model"], Path(r["photo"]).name, *_cells(r, columns)] for r in singles]
-        console.table(["noise", "model", "photo", *columns], rows, numbers=list(columns))
+        rows = [[r["noise"], r["model"], Path(r[unit]).name, *_cells(r, columns)] for r in singles]
+        console.table(["noise", "model", unit, *columns], rows, numbers=list(columns))
         console.output("")
     if means:
-        rows = [[r["noise"], r["model"], str(r["photos"]), *_cells(r, columns)] for r in means]
-        console.table(["noise", "model", "photos", *columns], rows, numbers=["photos", *columns])
+        rows = [[r["noise"], r["model"], str(r[f"{unit}s"]), *_cells(r, columns)] for r in means]
+        console.table(["noise", "model", f"{unit}s", *columns], rows, numbers=[f"{unit}s", *columns])
 
 
 def _print_worst(means: Sequence[Record]) -> None:

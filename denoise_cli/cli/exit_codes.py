@@ -51,6 +51,10 @@ def run() -> NoReturn:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         _refuse_empty_arguments(sys.argv[1:])
         app()
+    except SystemExit as ended:
+        if ended.code == UsageError.exit_code:
+            _explain_dashes(sys.argv[1:])
+        raise
     except ClosedPipe as error:
         sys.exit(error.exit_code)
     except DenoiseError as error:
@@ -86,6 +90,13 @@ def _refuse_empty_arguments(arguments: Sequence[str]) -> None:
         raise UsageError(f"{option}: is empty: is a variable in the command not set?")
 
 
+def _explain_dashes(arguments: Sequence[str]) -> None:
+    """Say how to name a file that the parser has taken for an option."""
+    for argument in arguments:
+        if argument.startswith("-") and len(argument) > 1 and os.path.lexists(argument):
+            console.error(f"{argument} is taken for an option: write ./{argument} for the file of that name")
+
+
 def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
     sys.exit(SIGNALLED + number)
 
@@ -102,7 +113,9 @@ def _occupy_closed_streams() -> None:
         if getattr(sys, name) is None:
             with suppress(OSError):
                 handle = os.open(os.devnull, os.O_WRONLY if direction == "w" else os.O_RDONLY)
-                if handle != number:
+                if handle == number:
+                    os.set_inheritable(handle, True)  # as what `dup2` makes is: programs that are run need them, too
+                else:
                     os.dup2(handle, number)
                     os.close(handle)
                 setattr(sys, name, os.fdopen(number, "r" if name == "stdin" else "w", closefd=False))

@@ -2,8 +2,8 @@
 
 import dataclasses
 import json
-from collections.abc import Collection, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -40,11 +40,13 @@ from denoise_cli.cli.options import (
 from denoise_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from denoise_cli.inference.denoiser import Denoiser
     from denoise_cli.pipeline.jobs import Job
     from denoise_cli.pipeline.outcome import Summary
     from denoise_cli.pipeline.photo import Result
     from denoise_cli.pipeline.report import Report as ReportPage
+    from denoise_cli.pipeline.worker import Worker
+
+MAX_WORKERS = 1024
 
 Inputs = Annotated[
     list[str], typer.Argument(metavar="PHOTO", help="Photos, folders of photos, or - for standard input.")
@@ -164,10 +166,35 @@ Preview = Annotated[
         "is most detail.",
     ),
 ]
+Engine = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="What runs the work: local, this machine; or ray, a Ray cluster, whose nodes see the files under the same "
+        "paths.",
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="Head of the Ray cluster to join, or auto for the one that this machine is a node of.",
+        show_default="a cluster of this machine alone, which ends with the command",
+    ),
+]
 Strict = Annotated[
     bool,
     typer.Option(
         "--strict", help="Refuse photos whose pixels are damaged, instead of denoising what the decoder makes of them."
+    ),
+]
+Workers = Annotated[
+    str,
+    typer.Option(
+        metavar="N",
+        help="Processes that denoise photos at the same time, each with its own models, memory and share of the cores: "
+        "a number; or auto: one for each core or GPU where there are photos and memory enough, else 1. On a Ray "
+        "cluster, auto is one for each GPU, or for every two cores.",
     ),
 ]
 
@@ -196,6 +223,8 @@ def image(
     backup: Backup = None,
     touch: Touch = False,
     shard: ShardOption = None,
+    engine: Engine = "local",
+    address: Address = None,
     preview: Preview = None,
     skip_done: SkipDone = False,
     report: Report = None,
@@ -204,6 +233,7 @@ def image(
     device: Device = "auto",
     precision: Precision = "auto",
     tile: Tile = "auto",
+    workers: Workers = "auto",
     max_pixels: MaxPixels = 200_000_000,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -213,6 +243,7 @@ def image(
     Everything else about a photo stays as it is: size, bit depth, transparency, metadata and colour profile.
     """
     level, tile_side, precision_name = read_noise(noise), read_tile(tile), read_precision(precision)
+    asked_processes = _read_workers(workers)
     if as_json and output == "-":
         raise UsageError("--json and -o - both write to standard output: choose one")
 
@@ -222,11 +253,15 @@ def image(
     from denoise_cli.pipeline.model_choice import AUTO, check_takes_noise
     from denoise_cli.pipeline.outcome import Summary
 
-    if format is not None:
-        _check_choice("--format", format, TARGETS)
-    _check_choice("--compression", compression, COMPRESSION_CHOICES)
-    _check_choice("--dither", dither, ("auto", "off"))
-    _check_choice("--tone", tone, photo.TONES)
+    _check_choices(
+        ("--format", format, TARGETS),
+        ("--compression", compression, COMPRESSION_CHOICES),
+        ("--dither", dither, ("auto", "off")),
+        ("--tone", tone, photo.TONES),
+        ("--engine", engine, ("local", "ray")),
+    )
+    is_result = not dry_run and preview is None
+    is_on_cluster = _is_ray(engine, address) and is_result
     if preview is None:
         planned = plan_jobs(
             jobs.PHOTOS,
@@ -268,37 +303,93 @@ def image(
     if model != AUTO:
         check_takes_noise(model, level, noise)
 
-    from denoise_cli.inference.denoiser import load_denoiser
     from denoise_cli.inference.device import choose_device, choose_precision
     from denoise_cli.models import registry
+    from denoise_cli.pipeline.worker import Loading, Worker
 
-    choose_precision(choose_device(device), precision_name)
-
-    @cache
-    def load(name: str) -> "Denoiser":
-        return load_denoiser(name, device, precision_name, tile_side)
-
-    check_weights = cache(registry.check_weights)
+    if not is_on_cluster:
+        choose_precision(choose_device(device), precision_name)
+    worker, check_weights = Worker(Loading(device, precision_name, tile_side), settings), cache(registry.check_weights)
+    processes = _count_processes(asked_processes, planned, device) if is_result and not is_on_cluster else 1
 
     if model != AUTO:
-        (check_weights if dry_run else load)(model)
-    is_result = not dry_run and preview is None
+        (check_weights if dry_run or is_on_cluster or processes > 1 else worker.load)(model)
     page = _page(report, planned, inputs, recursive, output, overwrite, is_result, quiet)
     is_single, summary = jobs.is_single(inputs), Summary(dry_run)
     with console.progress_bar(len(planned), quiet) as bar, page as shown:
-        if preview is not None:
-            bar.start(planned[0].source.name)
-            results = iter([photo.show_before_after(planned[0], load, settings, bar.set_fraction)])
-        elif dry_run:
-            results = photo.preview_all(planned, check_weights, settings, lambda job: bar.start(job.source.name))
+        if is_on_cluster:
+            running = _on_cluster(planned, worker, address, asked_processes, bar)
+        elif processes > 1:
+            running = _in_processes(planned, worker, processes, bar, quiet)
         else:
-            results = photo.run_all(planned, load, settings, lambda job: bar.start(job.source.name), bar.set_fraction)
-        for job, result in zip(planned, results, strict=True):
-            if shown is not None:
-                shown.add_photo(result, settings, job.backup)
-            summary.add(result)
-            _report(result, bar, quiet, as_json, is_single)
+            running = _in_this_process(planned, worker, preview is not None, check_weights if dry_run else None, bar)
+        with closing(running) as results:
+            for job, result in zip(planned, results, strict=True):
+                if shown is not None:
+                    shown.add_photo(result, settings, job.backup)
+                summary.add(result)
+                _report(result, quiet, as_json, is_single)
     _end(summary, is_single, quiet, as_json)
+
+
+def _on_cluster(
+    planned: "Sequence[Job]", worker: "Worker", address: str | None, processes: int | None, bar: console.ProgressBar
+) -> "Generator[Result, None, None]":
+    """What becomes of each photo on a Ray cluster."""
+    from denoise_cli.pipeline import cluster
+
+    for result in cluster.run_all(planned, worker.loading, worker.settings, _starter(bar), address, processes):
+        yield result
+        bar.finish()
+
+
+def _in_processes(
+    planned: "Sequence[Job]", worker: "Worker", processes: int, bar: console.ProgressBar, quiet: bool
+) -> "Generator[Result, None, None]":
+    """What becomes of each photo in several processes."""
+    from denoise_cli.pipeline import pool
+
+    notice = (lambda _: None) if quiet else console.status
+    return pool.run_all(
+        planned, worker.loading, worker.settings, processes, _starter(bar), lambda _: bar.finish(), notice
+    )
+
+
+def _in_this_process(
+    planned: "Sequence[Job]",
+    worker: "Worker",
+    shows: bool,
+    check: Callable[[str], object] | None,
+    bar: console.ProgressBar,
+) -> "Generator[Result, None, None]":
+    """What becomes of each photo, one after another.
+
+    Args:
+        planned: which photo becomes which file.
+        worker: what denoises them.
+        shows: whether before and after are written instead.
+        check: checks the weights of a model, if nothing is denoised.
+        bar: shows how far they are.
+    """
+    from denoise_cli.pipeline import photo
+
+    settings, begin = worker.settings, _starter(bar)
+    results: Iterator[Result]
+    if shows:
+        begin(planned[0])
+        results = iter([photo.show_before_after(planned[0], worker.load, settings, bar.set_fraction)])
+    elif check is not None:
+        results = photo.preview_all(planned, check, settings, begin)
+    else:
+        results = photo.run_all(planned, worker.load, settings, begin, bar.set_fraction)
+    for result in results:
+        yield result
+        bar.finish()
+
+
+def _starter(bar: console.ProgressBar) -> "Callable[[Job], None]":
+    """Shows by a bar which photo is begun."""
+    return lambda job: bar.start(job.source.name)
 
 
 def _end(summary: "Summary", is_single: bool, quiet: bool, as_json: bool) -> None:
@@ -309,10 +400,19 @@ def _end(summary: "Summary", is_single: bool, quiet: bool, as_json: bool) -> Non
         raise typer.Exit(1)
 
 
-def _check_choice(option: str, text: str, choices: Collection[str]) -> None:
-    if text not in choices:
-        listed = f"one of {', '.join(choices)}" if len(choices) > 2 else " or ".join(choices)
-        raise UsageError(f"{option} {text}: choose {listed}")
+def _is_ray(engine: str, address: str | None) -> bool:
+    """Whether a cluster is to do the work."""
+    if engine == "local" and address is not None:
+        raise UsageError("--address: is where a Ray cluster is joined: add --engine ray, or leave it out")
+    return engine == "ray"
+
+
+def _check_choices(*options: tuple[str, str | None, Collection[str]]) -> None:
+    """Refuse an option whose text is none of its choices."""
+    for option, text, choices in options:
+        if text is not None and text not in choices:
+            listed = f"one of {', '.join(choices)}" if len(choices) > 2 else " or ".join(choices)
+            raise UsageError(f"{option} {text}: choose {listed}")
 
 
 def _check_dng_options(kinds: set[str | None], linear: bool, compression: str, tone: str) -> None:
@@ -355,6 +455,35 @@ def _page(
     return open_report(path, planned, inputs, recursive, output, title, "photos", overwrite, notice)
 
 
+def _read_workers(text: str) -> int | None:
+    """Parse a number of processes; "auto" becomes None.
+
+    Raises:
+        UsageError: neither "auto" nor a number within the limits.
+    """
+    if text == "auto":
+        return None
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= MAX_WORKERS):
+        raise UsageError(f"--workers {text}: expected auto or a whole number from 1 to {MAX_WORKERS}")
+    return int(text)
+
+
+def _count_processes(asked: int | None, planned: "Sequence[Job]", device: str) -> int:
+    """How many processes denoise the photos; 1 stands for this one."""
+    from denoise_cli.pipeline.jobs import STDIO
+
+    if any(STDIO in (job.source, job.target) for job in planned):
+        if asked not in (None, 1):
+            raise UsageError("--workers: standard input and output belong to a single process: leave it out")
+        return 1
+    if asked == 1 or len(planned) < 2:
+        return 1
+
+    from denoise_cli.pipeline import pool
+
+    return min(asked or pool.count_workers(len(planned), device), len(planned))
+
+
 def _read_quality(text: str) -> int | None:
     if text == "keep":
         return None
@@ -373,7 +502,7 @@ def _read_hot_pixels(text: str) -> "Literal['auto', 'off'] | Path":
     return Path(text)
 
 
-def _report(result: "Result", bar: console.ProgressBar, quiet: bool, as_json: bool, is_single: bool) -> None:
+def _report(result: "Result", quiet: bool, as_json: bool, is_single: bool) -> None:
     """Report on a photo; of several, those that are skipped are only counted in the end."""
     if result.error is not None:
         console.error(result.error)
@@ -385,7 +514,6 @@ def _report(result: "Result", bar: console.ProgressBar, quiet: bool, as_json: bo
         console.status(_summary(result))
     if as_json:
         console.output(json.dumps(dataclasses.asdict(result)))
-    bar.finish()
 
 
 def _summary(result: "Result") -> str:

@@ -76,10 +76,21 @@ Recursive = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be written, then stop.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
+
+
+def _device_name(text: str) -> str:
+    from denoise_cli.inference.device import check_device_name
+
+    check_device_name(text)
+    return text
+
+
 Device = Annotated[
     str,
     typer.Option(
-        metavar="DEVICE", help="Device to compute on: auto, cpu, cuda or cuda:N. auto is a GPU if PyTorch finds one."
+        metavar="DEVICE",
+        help="Device to compute on: auto, cpu, cuda or cuda:N. auto is a GPU if PyTorch finds one.",
+        callback=_device_name,
     ),
 ]
 Precision = Annotated[

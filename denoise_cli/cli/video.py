@@ -73,8 +73,8 @@ Output = Annotated[
         metavar="PATH",
         help=(
             "Target: a .mp4, .mov, .mkv, .webm or .m4v file; an animation (.gif, .png, .apng, .webp or .avif); "
-            "a folder (an existing one, or a name that ends in /); - for standard output; or, for a sequence, a "
-            "pattern (out/%04d.png) or a folder."
+            "a folder (an existing one, or a name that ends in /); - for standard output; a pattern (out/%04d.png) "
+            "for numbered pictures; or, for a sequence, a folder."
         ),
         show_default="NAME-denoised.EXT beside the clip; FOLDER-denoised beside a sequence's folder",
     ),
@@ -211,7 +211,7 @@ def video(
     tile_side, precision_name = read_tile(tile), read_precision(precision)
 
     from denoise_cli.inference.denoiser import load_denoiser
-    from denoise_cli.pipeline import clips, jobs, sequence
+    from denoise_cli.pipeline import clip_targets, clips, jobs, sequence
     from denoise_cli.pipeline.clip import Settings
     from denoise_cli.pipeline.model_choice import check_takes_noise, model_for_clip
 
@@ -220,15 +220,15 @@ def video(
     is_sequence = (
         len(inputs) == 1 and clips.is_sequence(source := Path(inputs[0])) and not (recursive and source.is_dir())
     )
+    for_files: dict[str, object] = {
+        "--recursive": recursive or None,
+        "--name": name,
+        "--in-place": in_place or None,
+        "--backup": backup,
+        "--shard": shard,
+        "--skip-done": skip_done or None,
+    }
     if is_sequence:
-        for_files: dict[str, object] = {
-            "--recursive": recursive or None,
-            "--name": name,
-            "--in-place": in_place or None,
-            "--backup": backup,
-            "--shard": shard,
-            "--skip-done": skip_done or None,
-        }
         _refuse_given(for_files, "not for a sequence of numbered pictures: leave it out")
     if is_sequence and not sequence.becomes_clip(place):
         for_clips: dict[str, object] = {
@@ -265,12 +265,28 @@ def video(
         return
     if fps is not None and not is_sequence:
         raise UsageError(f"--fps {fps}: only for numbered pictures: a clip keeps its own times: leave it out")
+    becomes_pictures = len(inputs) == 1 and place is not None and clip_targets.becomes_pictures(Path(inputs[0]), place)
+    if becomes_pictures:
+        for_others: dict[str, object] = {
+            "--codec": codec,
+            "--crf": crf,
+            "--preset": preset,
+            "--pix-fmt": pix_fmt,
+            "--drop-data": drop_data or None,
+            "--touch": touch or None,
+            "--resume": resume or None,
+            "--compare": compare,
+            "--grain-table": grain_table,
+            "--report": report,
+            **for_files,
+        }
+        _refuse_given(for_others, "not for numbered pictures from a clip: leave it out")
     sigma = read_sigma(noise)
     chosen = model_for_clip(frames, model)
     check_takes_noise(chosen, sigma, noise)
     _check_stream(output, format, as_json)
-    if is_sequence:
-        assert place is not None  # the clip
+    if is_sequence or becomes_pictures:
+        assert place is not None  # the clip, or the pictures
         planned = [jobs.Job(source, place, None)]
     else:
         planned = plan_jobs(
@@ -286,7 +302,7 @@ def video(
             shard,
             skip_done,
         )
-    is_single = is_sequence or jobs.is_single(inputs)
+    is_single = is_sequence or becomes_pictures or jobs.is_single(inputs)
     _check_side_files(is_single, skip_done, compare, grain_table)
     begin = read_number(start, "--start", 0, LONGEST_DURATION, auto=False)
     settings = Settings(
@@ -534,7 +550,7 @@ def _report(
 
 
 def _summary(result: "Result", shown: list[str]) -> str:
-    what = result.model
+    what = result.model or ""
     if result.skipped:
         what = "skipped, since it is done"
     elif result.dry_run and result.codec:

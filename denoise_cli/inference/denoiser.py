@@ -496,6 +496,7 @@ def load_denoiser(
         ValueError: the tile is too small.
         UnknownModel: there is no such model, or it has no weights.
         DamagedWeights: the weight file is missing or does not match its checksum.
+        UsageError: there is no device of such a name.
         DeviceUnavailable: this machine has no such device or precision.
         OutOfMemory: the model does not fit in memory.
 

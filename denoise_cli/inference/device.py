@@ -2,17 +2,19 @@
 
 import ctypes
 import os
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from denoise_cli.errors import DeviceUnavailable
+from denoise_cli.errors import DeviceUnavailable, UsageError
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Arithmetic = Literal["float32", "bfloat16", "float16"]  # PyTorch's names of data types
 
 ARITHMETICS: dict[Precision, Arithmetic] = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+DEVICE_NAME = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?")
 GPU_DRIVERS = {"linux": "libcuda.so.1", "win32": "nvcuda.dll"}
 AMD_DRIVER = Path("/dev/kfd")  # for PyTorch's builds that call an AMD GPU "cuda"
 CPUINFO = Path("/proc/cpuinfo")
@@ -32,19 +34,29 @@ def choose_device(name: str) -> str:
         name: "auto" (a GPU if there is one, else the CPU), "cpu", "cuda" or "cuda:N".
 
     Raises:
+        UsageError: there is no device of such a name on any machine.
         DeviceUnavailable: this machine has no such device.
     """
+    check_device_name(name)
     if name == "auto":
         return "cuda" if _finds_gpu() else "cpu"
     kind, _, index = name.partition(":")
-    if kind not in ("cpu", "cuda") or (index and not (kind == "cuda" and index.isdigit())):
-        raise DeviceUnavailable(f"device {name!r}: expected auto, cpu, cuda or cuda:N")
     if kind == "cuda":
         import torch
 
         if int(index or 0) >= torch.cuda.device_count():
             raise DeviceUnavailable(f"device {name!r}: PyTorch finds no such GPU: use cpu, or run denoise doctor")
     return name
+
+
+def check_device_name(name: str) -> None:
+    """Refuse what is not the name of a device.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if DEVICE_NAME.fullmatch(name) is None:
+        raise UsageError(f"--device {name}: expected auto, cpu, cuda or cuda:N")
 
 
 def choose_precision(device: str, name: Precision) -> Arithmetic:
@@ -108,6 +120,38 @@ def count_threads() -> int:
     import torch
 
     return torch.get_num_threads()
+
+
+def limit_threads(count: int) -> None:
+    """Have the engines of this process compute with so many threads, those that are loaded from now on."""
+    for name in THREAD_VARIABLES:  # for `count_threads`, and for PyTorch when it is imported
+        os.environ[name] = str(count)
+    if "torch" in sys.modules:
+        import torch
+
+        torch.set_num_threads(count)
+
+
+def device_of_worker(name: str, number: int) -> str:
+    """The device of one of several processes, which take the GPUs in turns if there are several.
+
+    Args:
+        name: as `choose_device` takes it, which says whether one is meant.
+        number: of the process, from 0.
+
+    Raises:
+        DeviceUnavailable: this machine has no such device.
+    """
+    if choose_device(name) != "cuda":
+        return name
+    return f"cuda:{number % count_gpus()}"
+
+
+def count_gpus() -> int:
+    """How many GPUs PyTorch finds."""
+    import torch
+
+    return torch.cuda.device_count()
 
 
 def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:

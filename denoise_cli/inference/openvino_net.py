@@ -13,8 +13,8 @@ import os
 import platform
 import stat
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache, partial
 from itertools import accumulate
 from pathlib import Path
@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from denoise_cli.errors import CannotCompile, UnwritableFile
-from denoise_cli.files import write_atomically
+from denoise_cli.files import one_at_a_time, write_atomically
 from denoise_cli.inference.device import Arithmetic, count_threads, cpu_features, is_out_of_memory
 from denoise_cli.nets.configs import MalleNetVideoConfig
 
@@ -205,8 +205,8 @@ def compile_cached(
     Raises:
         CannotCompile: OpenVINO refuses it, for another reason than a lack of memory.
     """
-    ov, core = openvino_core()
-    settings = {
+    ov, _ = openvino_core()
+    settings: dict[str, object] = {
         "INFERENCE_PRECISION_HINT": HINTS[precision],
         "INFERENCE_NUM_THREADS": count_threads(),
         "ENABLE_HYPER_THREADING": True,
@@ -214,13 +214,37 @@ def compile_cached(
     }
     network = FORMAT, ov.__version__, config, weights
     path = _cached_path((network, _processor(), settings, shapes))
+    compiled = _import_cached(path, settings)
+    if compiled is not None:
+        return compiled
+    with _one_at_a_time(path):  # of several processes one compiles, and the others need not even import PyTorch
+        compiled = _import_cached(path, settings)
+        return _compile(convert, network, shapes, settings, path) if compiled is None else compiled
+
+
+def _import_cached(path: Path | None, settings: dict[str, object]) -> "openvino.CompiledModel | None":
+    """A compiled network from the cache; None if it is not there, or not accepted."""
     cached = _read_cached(path)
-    if cached is not None:
-        try:
-            return core.import_model(io.BytesIO(cached), "CPU", settings)
-        except RuntimeError as error:  # whatever OpenVINO dislikes about it, it is compiled anew
-            if is_out_of_memory(error):
-                raise
+    if cached is None:
+        return None
+    _, core = openvino_core()
+    try:
+        return core.import_model(io.BytesIO(cached), "CPU", settings)
+    except RuntimeError as error:  # whatever OpenVINO dislikes about it, it is compiled anew
+        if is_out_of_memory(error):
+            raise
+        return None
+
+
+def _compile(
+    convert: Callable[[], "openvino.Model"],
+    network: object,
+    shapes: Shapes | None,
+    settings: dict[str, object],
+    path: Path | None,
+) -> "openvino.CompiledModel":
+    """A network that is compiled now, and then cached."""
+    ov, core = openvino_core()
     try:
         if shapes is None:
             converted = convert()
@@ -273,7 +297,12 @@ def _convert_cached(convert: Callable[[], "openvino.Model"], network: object) ->
 @cache
 def openvino_core() -> tuple[Any, Any]:
     """OpenVINO's module and its core."""
-    import openvino
+    try:
+        import openvino
+    except ImportError as error:  # also if a signal came meanwhile, which must end the program
+        if isinstance(error.__cause__, KeyboardInterrupt | SystemExit):
+            raise error.__cause__ from None
+        raise
 
     return openvino, openvino.Core()
 
@@ -322,13 +351,32 @@ def _write_cached(path: Path | None, blob: bytes) -> None:
     if path is None:
         return
     with suppress(OSError, UnwritableFile, MemoryError):
-        path.parent.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
-        if _belongs_to_us(path.parent.stat()):
-            with suppress(OSError):  # some file systems have no permissions
-                path.parent.chmod(PRIVATE)
-        if _is_ours(path.parent.stat()):
+        if _make_private(path.parent):
             write_atomically(path, hashlib.sha256(blob).digest() + blob, overwrite=True)
             _trim(path.parent)
+
+
+def _make_private(folder: Path) -> bool:
+    """Make the cache folder, or keep others out of the one that is there; whether it is the user's alone.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+    if _belongs_to_us(folder.stat()):
+        with suppress(OSError):  # some file systems have no permissions
+            folder.chmod(PRIVATE)
+    return _is_ours(folder.stat())
+
+
+@contextmanager
+def _one_at_a_time(path: Path | None) -> Iterator[None]:
+    """Let one process at a time fill the cache, if that is possible."""
+    with ExitStack() as held:
+        with suppress(OSError):
+            if path is not None and _make_private(path.parent) and os.access(path.parent, os.W_OK):
+                held.enter_context(one_at_a_time(path.parent))
+        yield
 
 
 def _belongs_to_us(about: os.stat_result) -> bool:

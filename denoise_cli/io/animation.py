@@ -17,12 +17,14 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from denoise_cli.errors import UnwritableFile, UsageError
+from denoise_cli.io.dolby_vision import kinds_in
 from denoise_cli.io.encode import Encoding, write_errors
 from denoise_cli.io.jxl import codestream_of, metadata_of
 from denoise_cli.io.jxl_header import is_lossless, read_header
 from denoise_cli.io.playlists import url
 from denoise_cli.io.png import SIGNATURE, chunks_of
 from denoise_cli.io.program import run_ffmpeg
+from denoise_cli.io.transparency import is_transparent
 from denoise_cli.io.video import Reader
 from denoise_cli.io.video_frame import RGB_MATRIX, Frame
 from denoise_cli.io.whole_copy import JPEG_XL, TIMING, WEBP_ALPHA, WEBP_FLAGS, reader_for
@@ -102,12 +104,13 @@ def _frames(clip: Reader, first: Frame, kind: str) -> list[str]:
         notes.append(f"{bits} bits become 8: {kind} holds no more here")
     if kind == "gif" and clip.codec != "gif":
         notes.append("a GIF holds only 256 colours: .webp and .png keep them all")
-        if clip.has_alpha:
+        if is_transparent(clip, first) is not False:
             notes.append("a GIF's pixels are either opaque or transparent: .webp and .png keep partial transparency")
     if kind == "gif" and 1 / clip.rate < GIF_SHORTEST:
         notes.append(f"{float(clip.rate):g} frames per second become 50: players show a faster GIF more slowly")
     if clip.codec in LOSSLESS and kind in ("webp", "avif") and not origin_of(clip.path).lossless:
         notes.append(f"lossless {clip.codec} becomes {kind}, compressed with loss: .png stays lossless")
+    notes += [f"{name} is lost: an animation cannot hold it" for name in kinds_in(clip, first)]
     aspect = clip.stream.sample_aspect_ratio
     if aspect and aspect != 1:
         notes.append(f"pixels of {aspect.numerator}:{aspect.denominator} become square: animations have no others")

@@ -77,6 +77,7 @@ class Companions:
         pictures: those that stay in the index, apart from the first, with their numbers in it; their offsets are from
             the beginning of `behind`.
         behind: what follows the picture.
+        gain_maps: where each begins and ends in `behind`.
         orientation: that the picture has to be stored in, 1 to 8, because something that is carried lies over it.
     """
 
@@ -85,6 +86,7 @@ class Companions:
     index: bytes | None = None
     pictures: tuple[tuple[int, Entry], ...] = ()
     behind: bytes = b""
+    gain_maps: tuple[tuple[int, int], ...] = ()
     orientation: int = 1
 
     def attached_to(self, jpeg: bytes) -> bytes:
@@ -173,13 +175,16 @@ def read(data: bytes, xmp: bytes | None, orientation: int) -> Found:
     names = {_name_of(segment) for segment in kept}
     if GAIN_MAP in whats:
         kept += [packed(APP2, s.body) for s in segments if s.marker == APP2 and s.body.startswith(ISO_GAIN_MAP)]
-    carried, pictures = _without_previews(behind, known)
+    cuts = _cuts(known)
+    carried = _without(behind[: known.stop], cuts)
+    pictures = tuple((number, replace(entry, offset=_moved(entry.offset, cuts))) for number, entry in known.pictures)
     companions = Companions(
         what=(*sorted(whats), *sorted(names)),
         segments=(*extended, *kept),
         index=index.body[len(mp_index.PREFIX) :] if index is not None and pictures else None,
         pictures=pictures,
         behind=carried,
+        gain_maps=tuple((_moved(start, cuts), _moved(stop, cuts)) for start, stop in _gain_maps(behind, known)),
     )
     if {GAIN_MAP, OTHER_PICTURE, DEPTH_MAP} & whats or SAMSUNG_DEPTH_MAP in carried:
         companions = replace(companions, orientation=orientation)
@@ -264,21 +269,31 @@ def _kind_of_picture(behind: bytes, start: int, claims: Claims) -> str:
     return GAIN_MAP if GAIN_MAP in claims.what or any(mark in head for mark in MARKS_OF_GAIN_MAPS) else OTHER_PICTURE
 
 
-def _without_previews(behind: bytes, known: _Behind) -> tuple[bytes, tuple[tuple[int, Entry], ...]]:
-    """What follows the picture, without previews and what is not known, and where the listed pictures are then."""
+def _gain_maps(behind: bytes, known: _Behind) -> list[tuple[int, int]]:
+    """Where each gain map begins and ends; of pictures that are taken for one, those that say so themselves."""
+    places = {start: stop for what, start, stop in known.intact if what == GAIN_MAP}
+    return [(start, stop) for start, stop in sorted(places.items()) if _is_marked(behind[start:stop])]
+
+
+def _is_marked(picture: bytes) -> bool:
+    return any(mark in segment.body for segment in segments_of(picture) for mark in MARKS_OF_GAIN_MAPS)
+
+
+def _cuts(known: _Behind) -> list[tuple[int, int]]:
+    """Where previews begin and end, ascending, which can be taken out of what follows the picture."""
     listed = {(entry.offset, entry.offset + entry.size) for _, entry in known.pictures}
     if any((start, stop) not in listed for _, start, stop in known.intact):
-        return behind[: known.stop], known.pictures  # there are things that are found by what surrounds them
-    cuts = [
+        return []  # there are things that are found by what surrounds them
+    return [
         (start, stop)
         for start, stop in _joined(known.previews)
         if not any(start < other_stop and other_start < stop for other_start, other_stop in listed)
     ]
 
-    def moved(entry: Entry) -> Entry:
-        return replace(entry, offset=entry.offset - sum(stop - start for start, stop in cuts if stop <= entry.offset))
 
-    return _without(behind[: known.stop], cuts), tuple((number, moved(entry)) for number, entry in known.pictures)
+def _moved(place: int, cuts: list[tuple[int, int]]) -> int:
+    """Where a place is once what lies before it is taken out."""
+    return place - sum(stop - start for start, stop in cuts if stop <= place)
 
 
 def _joined(ranges: tuple[tuple[int, int], ...]) -> list[tuple[int, int]]:

@@ -17,6 +17,8 @@ SIGNS = (  # where each stands, what it is, what it stands for, and Pillow's rea
     (4, rb"ftypavi", "an AVIF", None),
     (4, rb"ftyp", "an HEIF or a clip", None),
 )
+# DPX by the byte order of its header. FFmpeg decodes it, but keeps neither what the header says nor its encoding.
+DPX = (b"SDPX", b"XPDS")
 
 
 def described(data: bytes) -> str | None:
@@ -25,6 +27,8 @@ def described(data: bytes) -> str | None:
     Returns:
         None if it is like none of the formats of the web.
     """
+    if data.startswith(DPX):
+        return "it is DPX, which is not read here: make OpenEXR or TIFF of 16 bits of it first, as ffmpeg does"
     for place, sign, what, reader in SIGNS:
         if re.match(sign, data[place : place + 16], re.DOTALL):
             reason = reader and _reason(data, reader)

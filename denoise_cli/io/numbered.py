@@ -15,7 +15,7 @@ from denoise_cli.files import irregular
 from denoise_cli.io.formats import is_left_by_system, is_photo
 
 NUMBER = re.compile(r"%(?:0(\d+))?d")  # printf's conversion of an integer, with leading zeros or without
-CONVERSION = re.compile(r"%(?:%|(?:0\d+)?d)")
+CONVERSION = re.compile(r"%(?:%|\d*d)")
 LAST_NUMBER = re.compile(r"(.*?)(\d+)(\D*)", re.DOTALL)
 MOST_NAMED = 4  # sequences, files or gaps in a message
 
@@ -134,6 +134,10 @@ def _check(pattern: Path) -> None:
     left = CONVERSION.sub("", pattern.name)
     if len(conversions) != 1 or "%" in left or "%" in str(pattern.parent).replace("%%", ""):
         raise UsageError(f"{pattern}: expected a single number, as in frames/%04d.png, and %% for a percent sign")
+    if not NUMBER.fullmatch(conversions[0]):
+        width = conversions[0][1:-1].lstrip("0")
+        right = f"%0{width}d, with leading zeros" if width else "%d"
+        raise UsageError(f"{pattern}: {conversions[0]} pads numbers with spaces: write {right}")
 
 
 def _by_pattern(pattern: Path) -> Numbered:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from io import BytesIO
+from threading import Lock
 from typing import Any, Literal
 
 import numpy as np
@@ -62,6 +63,7 @@ DEFAULT_QUALITY = 95
 PADDING = b"\x00\xff"  # that harmlessly stands between segments
 STRAY_BYTES = "a part of its header is damaged and is left out: try another copy of it"
 BYTES_PER_VALUE = 2  # of a JPEG, at most: white noise of the best quality takes 1.4
+ROOM = Lock()  # Pillow has one setting for all threads
 
 Compression = JpegCompression | Literal["lossless"] | None
 
@@ -181,7 +183,7 @@ def encode(photo: Photo, kind: str, software: str, quality: int | None) -> bytes
     elif kind == "avif":
         options |= {"speed": 6, "subsampling": "4:0:0" if picture.mode in ("L", "LA") else "4:4:4"}
     buffer = BytesIO()
-    with _room_for(values.size if options.get("progressive") else 0):
+    with room_for(values.size if options.get("progressive") else 0):
         picture.save(buffer, kind.upper(), **options)
     encoded = buffer.getvalue()
     if is_deep:
@@ -364,11 +366,12 @@ def _without_pillow_limits() -> Iterator[None]:
 
 
 @contextmanager
-def _room_for(values: int) -> Iterator[None]:
-    """Have Pillow reserve room for so many values of a progressive JPEG, whose size it guesses too low."""
-    before = ImageFile.MAXBLOCK
-    ImageFile.MAXBLOCK = max(before, BYTES_PER_VALUE * values + 2 * MAX_SEGMENT)
-    try:
-        yield
-    finally:
-        ImageFile.MAXBLOCK = before
+def room_for(values: int) -> Iterator[None]:
+    """Have Pillow reserve room for so many values of a JPEG that it writes at once, whose size it guesses too low."""
+    with ROOM:
+        before = ImageFile.MAXBLOCK
+        ImageFile.MAXBLOCK = max(before, BYTES_PER_VALUE * values + 2 * MAX_SEGMENT)
+        try:
+            yield
+        finally:
+            ImageFile.MAXBLOCK = before

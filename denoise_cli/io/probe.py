@@ -8,7 +8,9 @@ import av
 from denoise_cli.errors import UnreadableFile, UnwritableFile, UsageError
 from denoise_cli.files import scratch_folder
 from denoise_cli.io.conversion import UNSPECIFIED, usual_matrix
+from denoise_cli.io.dolby_vision import kinds_in
 from denoise_cli.io.encode import CONTAINERS, NUT_ENCODER, RAW_ENCODER, Encoding, Writer, codec_of
+from denoise_cli.io.transparency import loss_of
 from denoise_cli.io.video import Reader
 from denoise_cli.io.video_frame import SUBSAMPLINGS, Frame, chroma_shifts, has_alpha
 
@@ -40,7 +42,7 @@ def settle(clip: Reader, first: Frame, encoding: Encoding, *, is_given: bool = F
     return encoding, [
         *_samples(clip, first, encoding, kept),
         *_codec(clip, encoding, is_given),
-        *_tags(first, encoding, kept),
+        *_tags(clip, first, encoding, kept),
     ]
 
 
@@ -91,7 +93,7 @@ def _samples(clip: Reader, first: Frame, encoding: Encoding, kept: Frame | None)
     layout, form = first.layout, av.VideoFormat(encoding.pixel_format, 64, 64)
     is_rgb = form.is_rgb or form.has_palette
     if clip.has_alpha and not has_alpha(form if kept is None else kept.picture.format):
-        notes.append(f"transparency is lost: {encoding.encoder} in {encoding.container} does not hold it")
+        notes += loss_of(clip, first, f"{encoding.encoder} in {encoding.container}")
     bits = min(component.bits for component in form.components)
     if bits < layout.bits:
         notes.append(f"{layout.bits} bits become {bits}: encoded as {form.name}")
@@ -134,11 +136,11 @@ def _codec(clip: Reader, encoding: Encoding, is_given: bool) -> list[str]:
     return notes
 
 
-def _tags(first: Frame, encoding: Encoding, kept: Frame | None) -> list[str]:
+def _tags(clip: Reader, first: Frame, encoding: Encoding, kept: Frame | None) -> list[str]:
     """What becomes of what is stated about the samples."""
     notes = []
     if kept is None:
-        return [f"{name} is lost: raw frames cannot hold it" for name in first.dynamic]
+        return [f"{name} is lost: raw frames cannot hold it" for name in kinds_in(clip, first)]
     where = f"{encoding.encoder} in {encoding.container}"
     was, now = first.picture, kept.picture
     stated = {tag: getattr(was, tag) for tag in TAGS} | {"colorspace": encoding.matrix}
@@ -157,9 +159,8 @@ def _tags(first: Frame, encoding: Encoding, kept: Frame | None) -> list[str]:
         notes.append(f"the order of the fields is lost: {where} cannot hold it")
     if set(first.mastering) - set(kept.mastering):
         notes.append(f"the mastering-display metadata is lost: {encoding.encoder} cannot store it")
-    notes += [
-        f"{name} is lost: {encoding.encoder} cannot store it" for name in first.dynamic if name not in kept.dynamic
-    ]
+    lost_kinds = (name for name in kinds_in(clip, first) if not name.startswith(tuple(kept.dynamic)))
+    notes += [f"{name} is lost: {encoding.encoder} cannot store it" for name in lost_kinds]
     return notes
 
 

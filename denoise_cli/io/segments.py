@@ -5,25 +5,27 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain, islice
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any
 
 from denoise_cli.errors import UnwritableFile, UsageError
 from denoise_cli.files import move_into_place, write_atomically
+from denoise_cli.imaging.yuv import Plane
 from denoise_cli.io.animation import write as write_animation
 from denoise_cli.io.encode import Encoding, Writer
+from denoise_cli.io.kept_frames import KeptFrames
 from denoise_cli.io.mux import OTHERS, Tracks, assemble, count_frames, join
 from denoise_cli.io.passing import Passing
 from denoise_cli.io.video import Reader
 from denoise_cli.io.video_frame import Frame
 
-SEGMENT_LENGTH = 240  # frames: the most that a kill can cost
+SEGMENT_LENGTH = 240  # frames: encoders begin a new group about as often by themselves
 CHECK_DURATION = 1.0  # seconds of the source that are copied to check the container
 
 
 class Segments:
-    """The finished segments of a result, in a folder beside it.
+    """The finished segments of a result, in a folder beside it, and what is done of the one that follows them.
 
     Args:
         target: the result.
@@ -37,6 +39,7 @@ class Segments:
     Attributes:
         folder: where the segments are.
         frames: number of frames in the segments of the run that is resumed; 0 without one.
+        kept: number of frames after these that are denoised, but not in a finished segment.
     """
 
     def __init__(
@@ -50,7 +53,8 @@ class Segments:
         tracks: Tracks,
     ) -> None:
         self.folder = segments_folder(target)
-        self.frames = 0
+        self.frames = self.kept = 0
+        self._unfinished = KeptFrames(self.folder, clip, first)
         self._target, self._clip, self._first, self._encoding, self._seconds = target, clip, first, encoding, seconds
         self._tracks = tracks
         self._plan = json.loads(json.dumps(plan | {"part": SEGMENT_LENGTH}))  # as it will be read back
@@ -70,7 +74,7 @@ class Segments:
         """
         if self.folder.exists() and not (self.folder.is_dir() and self._is_ours()):
             raise UnwritableFile(self.folder, "is in the way: move it, or choose another name for the output")
-        if self._finished() and resume:
+        if self._holds_work() and resume:
             left = self._read_plan()
             if left != self._plan and not overwrite:
                 other = "with another source or other settings"
@@ -79,8 +83,9 @@ class Segments:
                 raise UsageError(f"{self.folder}: left by a run {other}: --overwrite starts again")
             if left == self._plan:
                 self.frames = sum(count_frames(segment) for segment in self._finished())
+                self.kept = self._unfinished.count(len(self._finished()))
                 return
-        if self._finished() and not overwrite:
+        if self._holds_work() and not overwrite:
             raise UsageError(
                 f"{self.folder}: left by an interrupted run: --resume continues it, --overwrite starts again"
             )
@@ -96,11 +101,15 @@ class Segments:
             shutil.rmtree(self.folder, ignore_errors=True)
             raise
 
+    def kept_planes(self) -> Iterator[list[Plane]]:
+        """The samples of the frames that are denoised, but not in a finished segment."""
+        return self._unfinished.planes(len(self._finished()))
+
     def write(self, frames: Iterable[Frame], passing: Passing) -> int:
-        """Encode frames into segments; one that is interrupted is lost.
+        """Encode frames into segments. Of one that is interrupted, the frames are kept, unless they come from a pipe.
 
         Args:
-            frames: in display order.
+            frames: in display order, without those of the finished segments.
             passing: tracks of standard input, which are written beside the segments.
 
         Returns:
@@ -110,22 +119,25 @@ class Segments:
             UnwritableFile: a file cannot be written. Finished segments are kept.
         """
         recorded = passing.recording(frames, self.folder / OTHERS, "nut" if self._clip.is_nut else "matroska")
-        remaining, written = iter(recorded), 0
-        for number in range(len(self._finished()), 10**9):
+        remaining, written, known = iter(recorded), 0, self.kept
+        for number in count(len(self._finished())):
             first = next(remaining, None)
             if first is None:
                 break
-            unfinished, segment = self.folder / "growing", self.folder / f"{number:05d}.part"
+            growing, segment = self.folder / "growing", self.folder / f"{number:05d}.part"
+            part: Iterator[Frame] = chain([first], islice(remaining, SEGMENT_LENGTH - 1))
+            if self._clip.pipe is None:
+                part = self._unfinished.keeping(part, number, known)
             with self._naming_target():
-                written += write_all(
-                    chain([first], islice(remaining, SEGMENT_LENGTH - 1)), unfinished, self._clip, self._encoding
-                )
-                os.replace(unfinished, segment)
+                written += write_all(part, growing, self._clip, self._encoding)
+                os.replace(growing, segment)
+                self._unfinished.discard()
+            known = 0
         return written
 
     def close(self) -> None:
-        """Remove the folder if it holds no finished segments."""
-        if not self._finished():
+        """Remove the folder if it holds no frames that a run could continue from."""
+        if not self._holds_work():
             self.discard()
 
     def discard(self) -> None:
@@ -177,6 +189,9 @@ class Segments:
 
     def _finished(self) -> list[Path]:
         return sorted(self.folder.glob("*.part"))
+
+    def _holds_work(self) -> bool:
+        return bool(self._finished() or self._unfinished.files)
 
     def _is_ours(self) -> bool:
         return self._plan_file.exists() or not any(self.folder.iterdir())

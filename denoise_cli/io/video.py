@@ -205,6 +205,22 @@ class Reader:
         return [(stream.type, _codec_name(stream)) for stream in self._container.streams]
 
     @property
+    def description(self) -> str:
+        """What FFmpeg says of the video in words, in which it names side data that PyAV does not pass on."""
+        container: Any = self._container
+        level = av.logging.get_level()
+        av.logging.set_level(av.logging.INFO)
+        try:
+            text = str(container.dumps_format())
+        finally:
+            av.logging.set_level(level)
+        parts = re.split(r"^  Stream #0:(\d+)", text, flags=re.MULTILINE)
+        found = (
+            part for number, part in zip(parts[1::2], parts[2::2], strict=True) if number == str(self.stream.index)
+        )
+        return next(found, "")
+
+    @property
     def is_mp4(self) -> bool:
         """Whether the file is MP4 or QuickTime, or of their family."""
         return "mov" in self._container.format.name.split(",")
@@ -335,9 +351,9 @@ class Reader:
 
     @property
     def has_alpha(self) -> bool:
-        """Whether the video has transparency, including that of VP8 and VP9, which the decoder ignores."""
+        """Whether the video can have transparency, including that of VP8 and VP9, which the decoder ignores."""
         form = self.stream.codec_context.format
-        return (form is not None and has_alpha(form)) or self._has_hidden_alpha
+        return (form is not None and (has_alpha(form) or form.has_palette)) or self._has_hidden_alpha
 
     @property
     def _has_hidden_alpha(self) -> bool:

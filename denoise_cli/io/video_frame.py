@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
@@ -21,12 +22,13 @@ FULL_RANGE = 2  # FFmpeg's AVCOL_RANGE_JPEG
 RGB_MATRIX = 0  # H.273's number for red, green and blue
 MASTERING_DISPLAY = SideData.MASTERING_DISPLAY_METADATA.name
 CONTENT_LIGHT = SideData.CONTENT_LIGHT_LEVEL.name
+DOLBY_VISION = "Dolby Vision"
 # FFmpeg's side data with HDR that differs from frame to frame, as users know it.
 DYNAMIC_HDR = {
     SideData.DYNAMIC_HDR_PLUS: "HDR10+",
     SideData.DYNAMIC_HDR_VIVID: "HDR Vivid",
-    SideData.DOVI_RPU_BUFFER: "Dolby Vision",
-    SideData.DOVI_METADATA: "Dolby Vision",
+    SideData.DOVI_RPU_BUFFER: DOLBY_VISION,
+    SideData.DOVI_METADATA: DOLBY_VISION,
 }
 MATRIX_ONE = 1 << 16  # 1 in the fixed-point numbers of MP4's matrices
 
@@ -40,6 +42,7 @@ class Frame:
         mastering: HDR metadata (mastering display, content light level) as bytes of FFmpeg's structures, by the name of
             the side data.
         dynamic: names of the kinds of HDR metadata in it that differ from frame to frame, such as HDR10+.
+        has_dolby_colours: whether its samples are in Dolby Vision's own colour space, by its metadata.
         original_planes: the planes before `replace`; None if nothing was replaced.
     """
 
@@ -55,6 +58,7 @@ class Frame:
         }
         found = (name for kind, name in DYNAMIC_HDR.items() if _side_data(picture, kind) is not None)
         self.dynamic = list(dict.fromkeys(found))
+        self.has_dolby_colours = _has_dolby_colours(picture)
         self.picture = _planar(picture)
 
     @property
@@ -189,6 +193,16 @@ def _side_data(picture: VideoFrame, kind: SideData) -> bytes | None:
         return next((bytes(data) for data in found if data.type == kind), None)
     except ValueError:  # there is side data of a kind that PyAV does not know
         return None
+
+
+def _has_dolby_colours(picture: VideoFrame) -> bool:
+    metadata = _side_data(picture, SideData.DOVI_METADATA)
+    if metadata is None:
+        return False
+    # AVDOVIMetadata begins with the place of AVDOVIRpuDataHeader, whose bytes 4 and 10 are vdr_rpu_profile and
+    # bl_video_full_range_flag: 0 and 1 for profile 5 alone, see ff_dovi_guess_profile_hevc.
+    header = metadata[int.from_bytes(metadata[:8], sys.byteorder) :]
+    return header[4:5] == b"\0" and header[10:11] == b"\1"
 
 
 def _display_matrix(picture: VideoFrame) -> list[int] | None:

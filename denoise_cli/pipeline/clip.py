@@ -8,42 +8,41 @@ from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from statistics import median_low
 from typing import Any, Protocol
 
 import av
 
-from denoise_cli.errors import UnreadableFile, UsageError
-from denoise_cli.files import check_replaced_in_place, check_target, modified_at, move_into_place, only_writer
+from denoise_cli.errors import UnreadableFile
+from denoise_cli.files import modified_at, only_writer
 from denoise_cli.imaging.noise import ShotRead
 from denoise_cli.imaging.yuv import subtract_noise, to_rgb
 from denoise_cli.inference.denoiser import Denoiser
 from denoise_cli.io.animation import ANIMATIONS
 from denoise_cli.io.animation import choose as choose_animation
+from denoise_cli.io.dolby_vision import check_colours
 from denoise_cli.io.encode import (
-    CONTAINERS,
-    DEFAULT_CONTAINER,
     RAW_CONTAINER,
     RAW_ENCODER,
     STDOUT,
     Encoding,
-    Writer,
     choose_encoding,
 )
-from denoise_cli.io.mux import Tracks, join
-from denoise_cli.io.numbered import MOST_NAMED, is_pattern, is_sequence
-from denoise_cli.io.pipes import EXPECTED, PIPE, is_terminal
+from denoise_cli.io.mux import Tracks
+from denoise_cli.io.numbered import MOST_NAMED
 from denoise_cli.io.probe import settle
 from denoise_cli.io.segments import Segments, segments_folder, write_all
-from denoise_cli.io.tracks import choose_tracks, container_for
+from denoise_cli.io.tracks import choose_tracks
 from denoise_cli.io.video import Reader
 from denoise_cli.io.video_frame import Frame
 from denoise_cli.models.registry import checksum_of
+from denoise_cli.pipeline.clip_targets import check, check_all, check_others
 from denoise_cli.pipeline.frames import find_noise
 from denoise_cli.pipeline.grain import RemovedGrain
 from denoise_cli.pipeline.outcome import Outcome
+from denoise_cli.pipeline.side_by_side import SideBySide, encoding_of_pair
 from denoise_cli.pipeline.threads import Stopwatch, consume_in_thread, prefetch
 from denoise_cli.version import __version__
 
@@ -55,11 +54,6 @@ class Inspect(Protocol):
 
     def __call__(self, path: Path, *, complete: bool, faults: list[str]) -> None:
         """Look at the result's file: whether all of the source could be read, and what was wrong with that."""
-
-
-EXTENSIONS = (*CONTAINERS, *ANIMATIONS)
-INSTEAD = {".jxl": ".png"}  # for animations that are only read: the format that keeps all of them
-NARROWEST = 4  # pixels: the smallest width of a clip for which a comparison is written
 
 
 @dataclass(frozen=True)
@@ -118,108 +112,6 @@ class Result(Outcome):
     complete: bool = True
 
 
-def extension_for(source: Path, allow_playlists: bool = False) -> str:
-    """The extension of a result that the user does not name: the clip's, or that of a container for all its tracks.
-
-    Raises:
-        UnreadableFile: the clip is missing, not a video, or damaged.
-    """
-    extension = INSTEAD.get(source.suffix.lower(), source.suffix)
-    if extension.lower() in EXTENSIONS:
-        return extension
-    with Reader(source, allow_playlists) as clip:
-        return container_for(clip, DEFAULT_CONTAINER)
-
-
-def check_name(target: Path) -> None:
-    """Refuse the name of a target whose container is not one that is written here.
-
-    Raises:
-        UsageError: it is not.
-    """
-    if target.suffix.lower() not in EXTENSIONS:
-        raise UsageError(f"{target}: expected a name that ends in {', '.join(EXTENSIONS)}")
-
-
-def check(source: Path, target: Path, overwrite: bool, backup: Path | None = None, makes_folder: bool = False) -> None:
-    """Refuse a target that cannot be written, before any work is done.
-
-    Args:
-        source: the clip.
-        target: the result.
-        overwrite: whether an existing file is replaced.
-        backup: the clip's second name, if the result takes its place.
-        makes_folder: whether a missing folder will be made.
-
-    Raises:
-        UsageError: its container is not one that is written here, or the source is a terminal.
-        UnwritableFile: it is the source itself or a folder, its folder is missing or refuses new files, or it exists
-            and `overwrite` is false.
-    """
-    if source == PIPE and is_terminal():
-        raise UsageError(f"-: standard input is a terminal: pipe a clip into it: {EXPECTED}")
-    if target == STDOUT:
-        return
-    if is_pattern(target) and target.suffix.lower() not in CONTAINERS and not is_sequence(source):
-        raise UsageError(f"{target}: only a sequence of pictures becomes one: try ffmpeg -i {source} frames/%04d.png")
-    if not target.is_dir():
-        check_name(target)
-    if backup is not None:
-        check_replaced_in_place(target, backup)
-    else:
-        check_target(target, overwrite, () if source == PIPE else [source], makes_folder)
-
-
-def check_others(source: Path, target: Path, compare: Path | None, grain_table: Path | None, overwrite: bool) -> None:
-    """Refuse a comparison or a film grain table that cannot be written, before any work is done.
-
-    Raises:
-        UsageError: the comparison is to be in no container for clips, or several results in one file.
-        UnwritableFile: as for `check`.
-    """
-    if compare is not None:
-        check(source, compare, overwrite)
-        if compare.suffix.lower() in ANIMATIONS:
-            raise UsageError(f"--compare {compare}: expected a name that ends in {', '.join(CONTAINERS)}")
-        if compare in (STDOUT, target):
-            raise UsageError(f"--compare {compare}: name a file other than the output")
-    if grain_table is not None:
-        if grain_table == STDOUT or grain_table in (target, compare):
-            raise UsageError(f"--grain-table {grain_table}: name a file other than the other outputs")
-        check_target(grain_table, overwrite, () if source == PIPE else [source])
-
-
-def check_resumable(source: Path, target: Path) -> None:
-    """Refuse to continue a run of which nothing can be kept.
-
-    Raises:
-        UsageError: the clip comes from standard input or from numbered pictures, or its result goes to standard output.
-    """
-    if source == PIPE:
-        raise UsageError("--resume: a clip from standard input cannot be read again: leave out --resume")
-    if is_sequence(source):
-        raise UsageError("--resume: a clip of numbered pictures is made in one go: leave out --resume")
-    if target == STDOUT:
-        raise UsageError("--resume: nothing is kept of what goes to standard output: name an output file")
-
-
-def check_all(
-    source: Path,
-    target: Path,
-    overwrite: bool,
-    resume: bool = False,
-    compare: Path | None = None,
-    grain_table: Path | None = None,
-    backup: Path | None = None,
-    makes_folder: bool = False,
-) -> None:
-    """Refuse what `run` cannot write or continue: see `check`, `check_resumable` and `check_others`."""
-    check(source, target, overwrite, backup, makes_folder)
-    if resume:
-        check_resumable(source, target)
-    check_others(source, target, compare, grain_table, overwrite)
-
-
 def is_resumable(target: Path) -> bool:
     """Whether an interrupted run has left finished segments to continue from."""
     return target != STDOUT and segments_folder(target).is_dir()
@@ -246,15 +138,15 @@ def run(
     Args:
         source: anything that FFmpeg reads; "-" for YUV4MPEG2, NUT or Matroska from standard input; or numbered
             pictures, see `io.numbered`.
-        target: a file with one of `EXTENSIONS`, or "-" for standard output.
+        target: a file with one of `clip_targets.EXTENSIONS`, or "-" for standard output.
         denoise: for clips, or for photos.
         settings: how to denoise and encode.
         overwrite: whether to replace an existing target, and the segments of an interrupted run.
         resume: whether to continue an interrupted run with the same settings.
         compare: a second clip to write, without sound, with before on the left and after on the right. After `resume`
-            it has only the frames of this run.
+            it has only the frames that were in no finished segment.
         grain_table: a film grain table to write, for AV1 encoders, fitted to the noise that is removed. After `resume`
-            it knows only the frames of this run.
+            it knows only the frames that were in no finished segment.
         backup: a second name for the source, if the result takes its place.
         touch: whether the result gets the time at which it is written, instead of the source's.
         inspect: called with the result's file before that gets its name, and with what could not be read.
@@ -273,7 +165,7 @@ def run(
         Reader(source, settings.allow_playlists, settings.rate) as clip,
         closing(clip.frames(settings.start, settings.seconds, settings.deinterlace)) as frames,
     ):
-        first = _first(frames, source, settings)
+        first = first_frame(frames, source, settings)
         grain = RemovedGrain(grain_table, first)
         encoding, lost = _encoding(clip, first, target, settings)
         tracks = _tracks(clip, target, encoding, settings)
@@ -288,24 +180,24 @@ def run(
             parts.open(overwrite, resume)
         passed = tracks.copied if clip.pipe else ()
         passing = clip.passing([index for index in passed if index != clip.stream.index], settings.seconds)
-        before = parts.frames if parts else 0
+        finished, kept = (parts.frames, parts.kept) if parts else (0, 0)
         expected = clip.expected_frames(settings.start, settings.seconds)
         reading, waiting, working, writing = Stopwatch(), Stopwatch(), Stopwatch(), Stopwatch()
         decoded = prefetch(reading.over(chain([first], frames)))
-        cleaned = denoised(waiting.over(decoded), denoise, settings.frames, settings.sigma, settings.strength, before)
+        cleaned = denoised(
+            waiting.over(decoded), denoise, settings.frames, settings.sigma, settings.strength, finished + kept
+        )
         levels: list[float] = []
 
-        def reported() -> Iterator[Frame]:
-            for done, (frame, level) in enumerate(working.over(cleaned), start=before + 1):
-                levels.extend([] if level is None else [level])
-                grain.add(frame)
-                yield frame
-                if progress is not None:
-                    progress(done, min(done / expected, 1.0) if expected else 0.0)
+        def told(done: int, level: float | None) -> None:
+            levels.extend([] if level is None else [level])
+            if progress is not None:
+                progress(done, min(done / expected, 1.0) if expected else 0.0)
 
-        kept = _keeping(parts, clip) if parts else nullcontext()
+        result = _to_encode(working.over(cleaned), parts, grain, told)
+        keeping = _keeping(parts, clip) if parts else nullcontext()
         pipe = closing(clip.pipe) if clip.pipe else nullcontext()
-        with kept, closing(decoded), pipe, _Comparison(compare, clip, first, overwrite) as comparison:
+        with keeping, closing(decoded), pipe, SideBySide(compare, clip, first, overwrite) as comparison:
 
             def write(frames: Iterator[Frame]) -> int:
                 started, supply = time.perf_counter(), Stopwatch()
@@ -314,10 +206,10 @@ def run(
                 writing.seconds += time.perf_counter() - started - supply.seconds
                 return count
 
-            made = consume_in_thread(write, reported())
+            written = consume_in_thread(write, result)
         cut_off = settings.seconds == math.inf and clip.ends_early
-        complete = not (cut_off or clip.damaged or clip.incomplete or (clip.pictures and clip.pictures.failures))
-        faults = _faults(clip, cut_off)
+        complete = is_complete(clip, cut_off)
+        faults = faults_of(clip, cut_off)
         if parts:
             started = time.perf_counter()
             whole = None if inspect is None else partial(inspect, complete=complete, faults=faults)
@@ -325,12 +217,13 @@ def run(
             modified = None if touch or like is None else modified_at(like)
             parts.finish(overwrite, modified, like, backup, whole)
             writing.seconds += time.perf_counter() - started
-        notes += [*denoise.notes, *grain.write(overwrite, first_frame=before), *faults]
+        notes += [*denoise.notes, *grain.write(overwrite, first_frame=finished), *faults]
+    made = written - kept
     return Result(
         source=str(source),
         target=str(target),
         model=settings.model,
-        frames=before + made,
+        frames=finished + written,
         made=made,
         megapixels=round(made * picture.width * picture.height / 1e6, 6),
         width=picture.width,
@@ -345,6 +238,25 @@ def run(
         notes=tuple(notes),
         complete=complete,
     )
+
+
+def _to_encode(
+    cleaned: Iterable[tuple[Frame, float | None]],
+    parts: Segments | None,
+    grain: RemovedGrain,
+    told: Callable[[int, float | None], None],
+) -> Iterator[Frame]:
+    """The frames that are in no finished segment. What is done, and its level, is told once the encoder has it."""
+    remaining = islice(enumerate(cleaned, start=1), parts.frames if parts else 0, None)
+    if parts:
+        for planes, (_, (frame, _)) in zip(parts.kept_planes(), remaining, strict=False):
+            frame.replace(planes)
+            grain.add(frame)
+            yield frame
+    for done, (frame, level) in remaining:
+        grain.add(frame)
+        yield frame
+        told(done, level)
 
 
 def denoised(
@@ -395,10 +307,10 @@ def preview(
         Reader(source, settings.allow_playlists, settings.rate) as clip,
         closing(clip.frames(settings.start, settings.seconds, settings.deinterlace)) as frames,
     ):
-        first = _first(frames, source, settings)
+        first = first_frame(frames, source, settings)
         RemovedGrain(grain_table, first)
         if compare is not None:
-            _encoding_of_pair(clip, first, compare)
+            encoding_of_pair(clip, first, compare)
         encoding, lost = _encoding(clip, first, target, settings)
         tracks = _tracks(clip, target, encoding, settings)
         return encoding, [*_notes(clip, first, encoding, settings), *lost, *tracks.notes]
@@ -426,7 +338,12 @@ def _only_writer(*targets: Path | None) -> ExitStack:
         return locks.pop_all()
 
 
-def _first(frames: Iterator[Frame], source: Path, settings: Settings) -> Frame:
+def first_frame(frames: Iterator[Frame], source: Path, settings: Settings) -> Frame:
+    """The first frame of a clip that is denoised.
+
+    Raises:
+        UnreadableFile: there is none.
+    """
     first = next(frames, None)
     if first is None:
         after = f" after {settings.start:g} s" if settings.start else ""
@@ -436,6 +353,7 @@ def _first(frames: Iterator[Frame], source: Path, settings: Settings) -> Frame:
 
 def _encoding(clip: Reader, first: Frame, target: Path, settings: Settings) -> tuple[Encoding, list[str]]:
     """How to compress the clip, and a line for everything that this loses."""
+    check_colours(clip, first)
     piped = clip.pipe is not None and clip.pictures is None
     usual = "nut" if piped and clip.is_nut else "mkv" if piped and clip.is_matroska else "y4m"
     extension = target.suffix.lower() if target != STDOUT else settings.stream or usual
@@ -465,47 +383,6 @@ def _tracks(clip: Reader, target: Path, encoding: Encoding, settings: Settings) 
     return Tracks((clip.stream.index, *passed), (), notes)
 
 
-def _encoding_of_pair(clip: Reader, first: Frame, path: Path) -> Encoding:
-    """How to compress a comparison."""
-    if first.picture.width < NARROWEST:
-        width = first.picture.width
-        raise UsageError(f"--compare {path}: the clip is {width} pixels wide: expected at least {NARROWEST}")
-    pair = first.side_by_side()
-    return settle(clip, pair, choose_encoding(clip, pair, path.suffix.lower()))[0]
-
-
-class _Comparison:
-    """Writes a clip with each frame before and after denoising, side by side; without a path, nothing."""
-
-    def __init__(self, path: Path | None, clip: Reader, first: Frame, overwrite: bool) -> None:
-        self._path, self._overwrite = path, overwrite
-        if path is not None:
-            self._growing, self._whole = (path.with_name(f".{path.name}.{state}") for state in ("growing", "whole"))
-            self._encoding = _encoding_of_pair(clip, first, path)
-            self._writer = Writer(self._growing, clip, self._encoding)
-
-    def __enter__(self) -> "_Comparison":
-        return self
-
-    def copying(self, frames: Iterable[Frame]) -> Iterator[Frame]:
-        for frame in frames:
-            if self._path is not None:
-                self._writer.write(frame.side_by_side())
-            yield frame
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
-        if self._path is None:
-            return
-        try:
-            self._writer.__exit__(kind, error, trace)
-            if kind is None:
-                join([self._growing], self._whole, self._encoding)
-                move_into_place(self._whole, self._path, self._overwrite)
-        finally:
-            for path in (self._growing, self._whole):
-                path.unlink(missing_ok=True)
-
-
 def _plan(clip: Reader, denoise: Denoiser, encoding: Encoding, settings: Settings) -> dict[str, Any]:
     """Everything that a segment depends on, except its number and length."""
     state = clip.path.stat() if clip.pipe is None else None
@@ -524,7 +401,12 @@ def _plan(clip: Reader, denoise: Denoiser, encoding: Encoding, settings: Setting
     }
 
 
-def _faults(clip: Reader, cut_off: bool) -> list[str]:
+def is_complete(clip: Reader, cut_off: bool) -> bool:
+    """Whether all of a clip could be read, once that has been done, and it was not `cut_off`."""
+    return not (cut_off or clip.damaged or clip.incomplete or (clip.pictures and clip.pictures.failures))
+
+
+def faults_of(clip: Reader, cut_off: bool) -> list[str]:
     """A line for everything that was wrong with the clip, once it has been read."""
     notes = []
     if clip.jumps:
@@ -547,6 +429,14 @@ def _faults(clip: Reader, cut_off: bool) -> list[str]:
 
 
 def _notes(clip: Reader, first: Frame, encoding: Encoding, settings: Settings) -> list[str]:
+    notes = notes_on_source(clip, first, settings)
+    if encoding.encoder == RAW_ENCODER and not clip.has_constant_rate:
+        notes.append(f"raw frames have a constant rate: {float(clip.rate):g} per second")
+    return notes
+
+
+def notes_on_source(clip: Reader, first: Frame, settings: Settings) -> list[str]:
+    """What the user should hear of a clip, whatever it becomes."""
     notes = [] if clip.pictures is None else list(clip.pictures.notes)
     if clip.pictures is not None and settings.rate is None:
         notes.append(f"{float(clip.rate):g} frames per second: --fps names another rate")
@@ -554,6 +444,4 @@ def _notes(clip: Reader, first: Frame, encoding: Encoding, settings: Settings) -
         notes.append("interlaced: --deinterlace combines fields into whole frames")
     if clip.has_wrapped_clock:
         notes.append("the clock starts again at zero in the clip: times go on from where they were")
-    if encoding.encoder == RAW_ENCODER and not clip.has_constant_rate:
-        notes.append(f"raw frames have a constant rate: {float(clip.rate):g} per second")
     return notes

@@ -13,7 +13,7 @@ from denoise_cli.io import numbered
 from denoise_cli.io.decoding import one_line
 from denoise_cli.io.formats import is_left_by_system
 from denoise_cli.io.pipes import PIPE
-from denoise_cli.pipeline import clip, jobs, records
+from denoise_cli.pipeline import clip, clip_pictures, clip_targets, jobs, records
 from denoise_cli.pipeline.clip import Progress, Result, Settings
 from denoise_cli.pipeline.jobs import MARK, Job, Media
 
@@ -53,7 +53,7 @@ def media(allow_playlists: bool = False) -> Media:
     return Media(
         "clip",
         _is_one,
-        lambda source, _: (None, clip.extension_for(source, allow_playlists)),
+        lambda source, _: (None, clip_targets.extension_for(source, allow_playlists)),
         _kind_of,
         "clips and no numbered pictures",
         _is_alone,
@@ -92,7 +92,7 @@ def _holds_clips(folder: Path) -> bool:
 
 def _kind_of(target: Path, _: str | None) -> None:
     """The container goes by the name."""
-    clip.check_name(target)
+    clip_targets.check_name(target)
 
 
 def all_results(planned: Iterable[Job], attempt: Callable[[Job], Result], settings: Settings) -> Iterator[Result]:
@@ -125,10 +125,15 @@ def run(
     Raises:
         DenoiseError: something that the user can act upon, see `clip.run`.
     """
+    if clip_targets.becomes_pictures(job.source, job.target):
+        clip_pictures.check(job.source, job.target, handling.overwrite)
+        return clip_pictures.run(
+            job.source, job.target, load(), settings, overwrite=handling.overwrite, progress=progress, notice=notice
+        )
     if (skipped := _skipped(job, settings, handling)) is not None:
         return skipped
     jobs.check_plan(job)
-    clip.check_all(
+    clip_targets.check_all(
         job.source,
         job.target,
         handling.overwrite,
@@ -172,13 +177,15 @@ def run(
 
 def preview(job: Job, settings: Settings, handling: Handling) -> Result:
     """What `run` would do: nothing is denoised or written; arguments and errors are its own."""
+    if clip_targets.becomes_pictures(job.source, job.target) and job.source != PIPE:
+        return clip_pictures.preview(job.source, job.target, settings, handling.overwrite)
     if (skipped := _skipped(job, settings, handling)) is not None:
         return replace(skipped, dry_run=True)
     jobs.check_plan(job)
     plan = Result(str(job.source), str(job.target), settings.model, dry_run=True)
     if job.source == PIPE:
-        clip.check(job.source, job.target, handling.overwrite, makes_folder=job.makes_folder)
-        clip.check_others(job.source, job.target, handling.compare, handling.grain_table, handling.overwrite)
+        clip_targets.check(job.source, job.target, handling.overwrite, makes_folder=job.makes_folder)
+        clip_targets.check_others(job.source, job.target, handling.compare, handling.grain_table, handling.overwrite)
         return replace(plan, notes=("how it is encoded depends on frames, and none are read now",))
     encoding, notes = clip.preview(
         job.source,

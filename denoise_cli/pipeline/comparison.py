@@ -124,7 +124,7 @@ def compare_files(paths: Sequence[Path], max_pixels: int = image.MAX_PIXELS) -> 
             try:
                 photos.append(image.read(path, max_pixels))
             except UnreadableFile as error:
-                return _compare_clips(paths, number, error)
+                return _compare_clips(paths, number, error, max_pixels)
         found = compare_photos(photos)
     except ValueError as error:
         raise UsageError(f"{', '.join(map(str, paths))}: {error}") from error
@@ -132,7 +132,7 @@ def compare_files(paths: Sequence[Path], max_pixels: int = image.MAX_PIXELS) -> 
     return replace(found, notes=tuple(f"{path}: shows page 1 of {count}" for path, count in pages if count > 1))
 
 
-def _compare_clips(paths: Sequence[Path], no_photo: int, reason: UnreadableFile) -> Comparison:
+def _compare_clips(paths: Sequence[Path], no_photo: int, reason: UnreadableFile, max_pixels: int) -> Comparison:
     """Compare clips; the one of this number is no photo for the reason given, which is told if it is no clip either."""
     from denoise_cli.io.video import Reader  # for clips alone: FFmpeg's libraries take long to import
 
@@ -141,12 +141,25 @@ def _compare_clips(paths: Sequence[Path], no_photo: int, reason: UnreadableFile)
             first = opened.enter_context(Reader(paths[no_photo]))
         except DenoiseError:
             raise reason from None
-        clips = [
-            first if number == no_photo else opened.enter_context(Reader(path)) for number, path in enumerate(paths)
-        ]
+        clips = []
+        for number, path in enumerate(paths):
+            try:
+                clips.append(first if number == no_photo else opened.enter_context(Reader(path)))
+            except DenoiseError as error:
+                raise _mixture(path, paths[no_photo], max_pixels) or error from None
         frames = [opened.enter_context(closing(clip.frames())) for clip in clips]
         expected = [count for clip in clips if (count := clip.expected_frames())]
         return compare_frames(frames, [str(path) for path in paths], min(expected, default=0))
+
+
+def _mixture(path: Path, clip: Path, max_pixels: int) -> UnreadableFile | None:
+    """The error for a file that is compared with a clip, if it is a photo."""
+    try:
+        image.read(path, max_pixels)
+    except DenoiseError:
+        return None
+    advice = "compare photos with photos, and clips with clips"
+    return UnreadableFile(path, f"is a photo, but {clip} is a clip: {advice}")
 
 
 def _check_sizes(shapes: Sequence[tuple[int, ...]]) -> None:

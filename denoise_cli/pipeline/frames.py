@@ -116,7 +116,8 @@ def find_noise(
         sigma: the noise's standard deviation, [0, 1], or a sensor's noise; None to estimate it, or to leave that to a
             blind denoiser.
         strength: 0 to 1, the share of the noise that is found.
-        skip: frames to leave out of the result, without any effect on the others.
+        skip: number of frames, from the first one on, whose noise nobody needs: None is found in them, which takes
+            next to no time and has no effect on the others.
 
     Yields:
         The object; the noise level, None if it was left to the denoiser; and a function that waits for the noise and
@@ -163,15 +164,13 @@ def find_noise(
                 if before is None or not frame.noisy.is_copy:
                     noise = _Lazy(partial(noise_of, frame, neighbours))
                 before = frame, noise
-                if frame.noisy.index >= skip:
-                    yield frame.noisy.item, frame.level, noise()
+                yield frame.noisy.item, frame.level, noise() if frame.noisy.index >= skip else None
         if before is not None:
             yield from of_copies(*before)
 
     def of_copies(frame: _Denoised[Item], noise: _Lazy[Noise]) -> Iterator[tuple[Item, Level, Noise]]:
         for index, item in enumerate(frame.noisy.copies, start=frame.noisy.index + 1):
-            if index >= skip:
-                yield item, frame.level, noise()
+            yield item, frame.level, noise() if index >= skip else None
 
     finished: deque[tuple[Item, Level, Noise]] = deque()
     for one in found():

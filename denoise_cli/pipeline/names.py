@@ -33,14 +33,21 @@ class Template:
         try:
             parsed = [field for field in Formatter().parse(self.text) if field[1] is not None]
         except ValueError as error:
-            raise UsageError(f"{given}: {error}") from error
+            reason = "a single { or }: write {{ or }} for the character itself, as in '{stem}-{{1}}{ext}'"
+            raise UsageError(f"{given}: {reason}") from error
         for _, field, format_spec, conversion in parsed:
-            if field not in FIELDS or format_spec or conversion:
+            if field not in FIELDS:
                 known = ", ".join(f"{{{name}}}" for name in FIELDS)
                 raise UsageError(f"{given}: {{{field}}} stands for nothing: choose from {known}")
+            if format_spec or conversion:
+                reason = f"nothing can follow {field} in its braces: write {{{field}}}, as in '{{stem}}-clean{{ext}}'"
+                raise UsageError(f"{given}: {reason}")
         path = Path(self.text)
-        if not path.name or path.is_absolute() or ".." in path.parts or self.text.endswith(("/", os.sep)):
-            raise UsageError(f"{given}: expected the name of a file, without .. in it")
+        if path.is_absolute() or ".." in path.parts:
+            reason = "leads out of the output folder: name that by --output, as in -o out/ --name '{stem}{ext}'"
+            raise UsageError(f"{given}: {reason}")
+        if not path.name or self.text.endswith(("/", os.sep)):
+            raise UsageError(f"{given}: names no file: end it with one, as in 'clean/{{stem}}{{ext}}'")
         if "model" in self.fields and self.model is None:
             raise UsageError(f"{given}: {{model}} is not known before each file is read: add --model")
 

@@ -13,7 +13,7 @@ class Outcome:
 
     Attributes:
         source, target: the files, as they were named.
-        model: the name of the model, or the path of its file.
+        model: the name of the model, or the path of its file; None if the job failed before one was chosen.
         error: why the job failed; None if it did not.
         megapixels: that were denoised.
         seconds: spent on the file.
@@ -25,7 +25,7 @@ class Outcome:
 
     source: str
     target: str
-    model: str
+    model: str | None
     error: str | None = None
     megapixels: float | None = None
     seconds: float | None = None

@@ -29,10 +29,11 @@ from denoise_cli.pipeline import records
 from denoise_cli.pipeline.before_after import write_before_after
 from denoise_cli.pipeline.developed import denoise_developed
 from denoise_cli.pipeline.done import Done
+from denoise_cli.pipeline.gain_map import denoise_gain_maps
 from denoise_cli.pipeline.hot_pixels import stuck_in
 from denoise_cli.pipeline.jobs import DNG, FALLBACK_FORMAT, STDIO, Job, check
 from denoise_cli.pipeline.memory import return_freed_memory
-from denoise_cli.pipeline.model_choice import model_for
+from denoise_cli.pipeline.model_choice import AUTO, model_for
 from denoise_cli.pipeline.outcome import Outcome
 from denoise_cli.pipeline.pages import denoise_pages
 from denoise_cli.pipeline.sidecar import carry, carry_missing, foretell
@@ -146,6 +147,10 @@ class Result(Outcome):
         return 255 * math.sqrt(self.shot * MIDDLE_GREY + self.read**2)
 
 
+class NoRoom(Result):
+    """The outcome for a photo that was not written because a disk is full: those that are left would not be, either."""
+
+
 def run(job: Job, load: Load, settings: Settings, progress: Progress | None = None) -> Result:
     """Read a photo, denoise it and write the result, unless it is done.
 
@@ -161,7 +166,7 @@ def run(job: Job, load: Load, settings: Settings, progress: Progress | None = No
     try:
         return _skipped(job, settings) or write(_denoise(job, load, settings, progress), settings)
     except Exception as error:  # noqa: BLE001 - whatever happens to one photo, the others are denoised
-        return _failed(job, settings, error)
+        return failed(job, settings, error)
 
 
 def run_all(
@@ -182,43 +187,34 @@ def run_all(
     """
     with ThreadPoolExecutor(1) as writer:
         writing: tuple[Job, Future[Result]] | None = None
-        full: UnwritableFile | None = None
+        full: NoRoom | None = None
         for job in jobs:
             begin(job)
             outcome: Future[Result] = Future()
             try:
-                _refuse_if_full(job, full)
-                skipped = _skipped(job, settings)
-                denoised = None if skipped else _denoise(job, load, settings, progress)
+                known = _skipped(job, settings) if full is None else not_begun(job, settings, full)
+                denoised = None if known else _denoise(job, load, settings, progress)
             except Exception as error:  # noqa: BLE001 - whatever happens to one photo, the others are denoised
                 outcome.set_exception(error)
             else:
-                if skipped:
-                    outcome.set_result(skipped)
+                if known:
+                    outcome.set_result(known)
                 if denoised:
                     wait([writing[1]] if writing else [])  # so that there are never more than two photos in memory
                     outcome = writer.submit(write, denoised, settings)
                 del denoised
             if writing is not None:
-                full = full or _full_disk(writing[1])
-                yield _result_of(*writing, settings)
+                result = _result_of(*writing, settings)
+                full = full or (result if isinstance(result, NoRoom) else None)
+                yield result
             writing = job, outcome
         if writing is not None:
             yield _result_of(*writing, settings)
 
 
-def _refuse_if_full(job: Job, full: UnwritableFile | None) -> None:
-    if full is not None:
-        raise UnwritableFile(job.source, f"not denoised, since the disk was full ({full})")
-
-
-def _full_disk(outcome: Future[Result]) -> UnwritableFile | None:
-    """The error of a photo that was not written because a disk is full, if it is one."""
-    error = outcome.exception()
-    if not isinstance(error, UnwritableFile):
-        return None
-    cause = error.__cause__
-    return error if isinstance(cause, OSError) and cause.errno in FULL_DISK else None
+def not_begun(job: Job, settings: Settings, full: NoRoom) -> Result:
+    """The outcome for one of the photos that are left when a disk is full."""
+    return failed(job, settings, UnwritableFile(job.source, f"not denoised, since the disk was full ({full.error})"))
 
 
 def _skipped(job: Job, settings: Settings) -> Result | None:
@@ -393,11 +389,20 @@ def _result_of(job: Job, outcome: Future[Result], settings: Settings) -> Result:
     try:
         return outcome.result()
     except Exception as error:  # noqa: BLE001 - whatever happens to one photo, the others are denoised
-        return _failed(job, settings, error)
+        return failed(job, settings, error)
 
 
-def _failed(job: Job, settings: Settings, error: Exception) -> Result:
-    return Result(str(job.source), str(job.target), settings.model, error=words_of(job, error))
+def failed(job: Job, settings: Settings, error: Exception) -> Result:
+    """The outcome for a photo that an error has kept from being done."""
+    kind = NoRoom if _is_full_disk(error) else Result
+    model = None if settings.model == AUTO else settings.model  # which one that is, is not known before it is read
+    return kind(str(job.source), str(job.target), model, error=words_of(job, error))
+
+
+def _is_full_disk(error: Exception) -> bool:
+    """Whether a photo was not written because a disk is full."""
+    cause = error.__cause__
+    return isinstance(error, UnwritableFile) and isinstance(cause, OSError) and cause.errno in FULL_DISK
 
 
 def words_of(job: Job, error: Exception) -> str:
@@ -420,7 +425,7 @@ def preview_all(
         try:
             yield preview(job, load, settings)
         except Exception as error:  # noqa: BLE001 - whatever happens to one photo, the others are shown
-            yield replace(_failed(job, settings, error), dry_run=True)
+            yield replace(failed(job, settings, error), dry_run=True)
 
 
 def preview(job: Job, load: Callable[[str], object], settings: Settings) -> Result:
@@ -460,7 +465,7 @@ def show_before_after(job: Job, load: Load, settings: Settings, progress: Progre
     try:
         return _show_before_after(job, load, settings, progress)
     except Exception as error:  # noqa: BLE001 - as in `run_all`
-        return _failed(job, settings, error)
+        return failed(job, settings, error)
 
 
 def _show_before_after(job: Job, load: Load, settings: Settings, progress: Progress | None) -> Result:
@@ -635,6 +640,8 @@ def _denoise_developed(
     dither = settings.dither and image.is_lossless(photo, task.kind, settings.quality)
     clean, noise = denoise_developed(photo, denoise, settings.noise, settings.strength_for_photos, progress, dither)
     noise_from = None if noise is None else "given" if settings.noise is not None else "estimated"
+    if task.kind == "jpeg":
+        clean = denoise_gain_maps(clean, denoise, settings.strength_for_photos, settings.max_pixels)
     done = Done(clean, noise, noise_from, clean.notes)
     return lambda: done
 

@@ -26,7 +26,8 @@ from denoise_cli.io.photo import Photo
 from denoise_cli.io.picture_stream import check_frame
 from denoise_cli.models.registry import checksum_of
 from denoise_cli.pipeline import photo as photos
-from denoise_cli.pipeline.clip import EXTENSIONS, Progress, Result
+from denoise_cli.pipeline.clip import Progress, Result
+from denoise_cli.pipeline.clip_targets import EXTENSIONS, refuse_finished
 from denoise_cli.pipeline.developed import as_frame, white_of, without_noise
 from denoise_cli.pipeline.done import Done
 from denoise_cli.pipeline.frames import find_noise
@@ -127,10 +128,9 @@ def check(planned: Plan, overwrite: bool, resume: bool = False) -> None:
     """Refuse targets that cannot be written, before any work is done; also by a run that is continued.
 
     Raises:
-        UsageError: `resume` is set, and what is there was not left by an interrupted run.
         UnwritableFile: a result exists and `overwrite` is false, or it is an input, or no place for a file.
     """
-    done = _Record(planned).done() if resume else set()
+    done = _Record(planned).done(overwrite) if resume else set()
     for number, job in planned.jobs.items():
         if number not in done and (job is planned.first or job.target.exists()):
             inputs = [other.source for other in planned.jobs.values()] if job is planned.first else [job.source]
@@ -168,7 +168,7 @@ def run(
     outcome = _Outcome(planned, progress, failed)
     for note in planned.notes:
         outcome.announce(note, notice)
-    with _made_folder(planned.folder), only_writer(_Record(planned).place):
+    with made_folder(planned.folder), only_writer(_Record(planned).place):
         record = _Record(planned)
         outcome.done = record.begin(_all_that_matters(planned, load, settings), overwrite, resume)
         denoise = _denoise_raw if planned.is_raw else _denoise_pictures
@@ -417,7 +417,7 @@ def _denoise_raw(
         if result.error is not None:
             outcome.fail(number, result.error)
             continue
-        outcome.model, outcome.size = result.model, (result.height or 0, result.width or 0)
+        outcome.model, outcome.size = result.model or "", (result.height or 0, result.width or 0)
         outcome.add(number, result)
 
 
@@ -445,7 +445,7 @@ def _pixel_format(picture: Photo, kind: str) -> str:
 
 
 @contextmanager
-def _made_folder(folder: Path) -> Iterator[None]:
+def made_folder(folder: Path) -> Iterator[None]:
     """The folder of the results; one that was made for nothing is removed."""
     is_new = not folder.exists()
     try:
@@ -477,19 +477,17 @@ class _Record:
         """Whether a run has begun and not ended."""
         return self._file.exists()
 
-    def done(self) -> set[int]:
+    def done(self, overwrite: bool) -> set[int]:
         """The numbers of the frames that the run has denoised; none without a run.
 
         Raises:
-            UsageError: there are results, but no run has left them.
+            UnwritableFile: there are results, but no run has left them, and `overwrite` is false.
         """
         try:
             began = self._file.stat().st_mtime_ns
         except OSError:
-            if any(job.target.exists() for job in self._planned.jobs.values()):
-                raise UsageError(
-                    f"{self._planned.target}: not left by an interrupted run: leave out --resume, or add --overwrite"
-                ) from None
+            if not overwrite:
+                refuse_finished(self._planned.target, (job.target for job in self._planned.jobs.values()))
             return set()
         return {number for number, job in self._planned.jobs.items() if _changed(job.target) >= began}
 
@@ -510,7 +508,7 @@ class _Record:
                     f"{self._planned.target}: left by a run with other frames, settings or version: --overwrite starts "
                     "again"
                 )
-            return self.done()
+            return self.done(overwrite)
         if left is not None and not overwrite:
             raise UsageError(
                 f"{self._planned.target}: left by an interrupted run: --resume continues it, --overwrite starts again"

@@ -1,22 +1,30 @@
-"""What interrupted runs over many photos leave, and how much memory long ones take.
+"""What interrupted runs over many photos leave, how much memory long ones take, and how fast they are.
 
-    python docs/experiments/batches.py kills [--count 1000] [--overwrite] [--seed 0]
-    python docs/experiments/batches.py memory [--few 200] [--many 2000]
+    python docs/experiments/batches.py kills [--count 1000] [--overwrite] [--workers 1] [--seed 0]
+    python docs/experiments/batches.py memory [--few 200] [--many 2000] [--workers 1]
+    python docs/experiments/batches.py speed [--against CHECKOUT] [--workers 1 2 auto] [--photos small] [--repeats 3]
 
 `kills` runs `denoise image --skip-done` over a folder of small photos again and again, and ends each run at a random
 moment by a random signal: SIGKILL, SIGTERM, SIGINT or SIGHUP. After each, every file must be whole: the result of an
 undisturbed run or, with `--overwrite`, the file that was there before; and no signal but SIGKILL may leave a temporary
-file. When a run gets to its end, every result must have the bytes of an undisturbed run, and it starts again with an
-empty folder. The exit code is 1 if anything else is found; a line names it.
+file. With several workers, none of them may go on for long. When a run gets to its end, every result must have the
+bytes of an undisturbed run, and it starts again with an empty folder. The exit code is 1 if anything else is found; a
+line names it.
 
-`memory` runs `denoise image` over a folder of small photos and prints its resident memory after a few and after many.
-The exit code is 1 if it has grown by more than 5 %.
+`memory` runs `denoise image` over a folder of small photos and prints its resident memory after a few and after many,
+that of its workers included. The exit code is 1 if it has grown by more than 5 %.
+
+`speed` runs `denoise image` over 400 PNGs of 512 x 512 (`small`), or 24 JPEGs of 12 megapixels (`large`), with each
+number of workers in turns, and before each round the same with another checkout of the project, without `--workers`. A
+first round is not counted, in which networks are compiled. It prints the photos per second, and how many times as fast
+as the first in the table each was: medians over the rounds.
 """
 
 import argparse
 import os
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -26,14 +34,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
+HERE = Path(__file__).parents[2]
 DENOISE = [sys.executable, "-m", "denoise_cli", "image", "--model", "mallenet-s", "--noise", "20"]
 SIGNALS = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 PHOTOS = 24  # in the folder whose runs are ended
 SIDE = 96  # pixels
 MOST_GROWTH = 0.05
 AFTER_LAST = 8  # photos that are still to be denoised when the memory is measured
+LONGEST, LONGEST_AFTER_KILL = 5, 60  # seconds that a worker may outlast its run, however busy the machine is
 OLD = b"a file that was here before"
 
 
@@ -46,22 +57,21 @@ def make_photos(folder: Path, count: int, seed: int) -> None:
         Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(folder / f"{index:05}.jpg", quality=92)
 
 
-def kills(count: int, overwrite: bool, seed: int) -> int:
+def kills(count: int, overwrite: bool, workers: int, seed: int) -> int:
     """End `count` runs; returns how often something was wrong."""
     rng = np.random.default_rng(seed)
     faults, seen = 0, Counter[str]()
     with tempfile.TemporaryDirectory() as name:
         photos, undisturbed, out = (Path(name, part) for part in ("photos", "undisturbed", "out"))
         make_photos(photos, PHOTOS, seed)
-        subprocess.run(
-            [*DENOISE, "-q", photos, "-o", f"{undisturbed}/"], check=True
-        )  # compiles the network, if need be
+        denoise = [*DENOISE, "-q", "--workers", str(workers), photos]
+        subprocess.run([*denoise, "-o", f"{undisturbed}/"], check=True)  # compiles the network, if need be
         shutil.rmtree(undisturbed)
         began = time.monotonic()
-        subprocess.run([*DENOISE, "-q", photos, "-o", f"{undisturbed}/", "--skip-done"], check=True)
+        subprocess.run([*denoise, "-o", f"{undisturbed}/", "--skip-done"], check=True)
         length = time.monotonic() - began
         expected = {path.name: path.read_bytes() for path in undisturbed.glob("*.jpg")}
-        command = [*DENOISE, "-q", photos, "-o", f"{out}/", "--skip-done", *["--overwrite"] * overwrite]
+        command = [*denoise, "-o", f"{out}/", "--skip-done", *["--overwrite"] * overwrite]
         start_again(out, expected, overwrite)
         while sum(seen.values()) - seen["finished"] < count:
             number = SIGNALS[rng.integers(len(SIGNALS))]
@@ -69,8 +79,8 @@ def kills(count: int, overwrite: bool, seed: int) -> int:
             try:
                 _, said = process.communicate(timeout=rng.uniform(0, length))
             except subprocess.TimeoutExpired:
-                process.send_signal(number)
-                _, said = process.communicate()
+                said, new = end(process, number)
+                faults += new
             ended = "finished" if process.returncode == 0 else number.name
             seen[ended] += 1
             # Before Python has reached the program's first line, it answers SIGINT with a traceback of its own.
@@ -78,11 +88,25 @@ def kills(count: int, overwrite: bool, seed: int) -> int:
             starting = interrupted and f"denoise_cli{os.sep}" not in said
             if process.returncode not in (0, -number, 128 + number) and not starting:
                 faults += complain(f"{ended}: exit code {process.returncode}: {said}")
+            elif "Traceback" in said and not starting and number != signal.SIGKILL:
+                faults += complain(f"{ended}: {said}")
             faults += check(out, expected, ended, overwrite)
             if ended == "finished":
                 start_again(out, expected, overwrite)
     print(", ".join(f"{many} {what}" for what, many in sorted(seen.items())) + f": {faults} faults")
     return faults
+
+
+def end(process: "subprocess.Popen[str]", number: signal.Signals) -> tuple[str, int]:
+    """End a run; returns what it has said on standard error, and 1 if one of its workers has gone on for long."""
+    process.send_signal(number)
+    process.wait()
+    try:
+        # Each worker holds standard error open until it ends, which a killed run cannot wait for.
+        return process.communicate(timeout=LONGEST_AFTER_KILL if number == signal.SIGKILL else LONGEST)[1], 0
+    except subprocess.TimeoutExpired:
+        fault = complain(f"{number.name}: a worker goes on")
+    return process.communicate()[1], fault
 
 
 def start_again(out: Path, expected: dict[str, bytes], overwrite: bool) -> None:
@@ -117,13 +141,13 @@ def complain(line: str) -> int:
     return 1
 
 
-def memory(few: int, many: int) -> float:
+def memory(few: int, many: int, workers: int) -> float:
     """How much the resident memory of a run grows from the photo `few` to the photo `many`, as a share."""
     with tempfile.TemporaryDirectory() as name:
         photos = Path(name, "photos")
         make_photos(photos, many + AFTER_LAST, seed=0)
         found = {}
-        command = [*DENOISE, "-q", "--json", photos, "-o", f"{name}/out/"]
+        command = [*DENOISE, "-q", "--json", "--workers", str(workers), photos, "-o", f"{name}/out/"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             for number, _ in enumerate(process.stdout, start=1):
@@ -136,9 +160,67 @@ def memory(few: int, many: int) -> float:
 
 
 def resident(process: int) -> int:
-    """The resident memory of a process in bytes, as Linux says it."""
+    """The resident memory of a process and of those that it has started, in bytes, as Linux says it."""
     pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
+    started = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return pages * os.sysconf("SC_PAGE_SIZE") + sum(resident(int(child)) for child in started)
+
+
+def make_pngs(folder: Path) -> None:
+    """Write 400 noisy PNGs of 512 x 512."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(400):
+        Image.fromarray(noisy(512, 512, rng)).save(folder / f"{index:05}.png")
+
+
+def make_jpegs(folder: Path) -> None:
+    """Write 24 noisy JPEGs of 12 megapixels."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(24):
+        Image.fromarray(noisy(3000, 4000, rng)).save(folder / f"{index:05}.jpg", quality=92)
+
+
+def noisy(height: int, width: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Waves of many lengths in other directions in each channel, with white noise: (height, width, 3)."""
+    y, x = (axis[..., None] for axis in np.mgrid[:height, :width].astype(np.float32))
+    lengths, turns = rng.uniform(4, 400, (2, 3)), rng.uniform(0, 2 * np.pi, (2, 3))
+    waves = sum(
+        np.sin((x * np.cos(turn) + y * np.sin(turn)) / length) for length, turn in zip(lengths, turns, strict=True)
+    )
+    light = 128 + 40 * waves + 15 * rng.standard_normal((height, width, 3), np.float32)
+    return light.clip(0, 255).astype(np.uint8)
+
+
+MAKERS = {"small": make_pngs, "large": make_jpegs}
+
+
+def speed(against: Path | None, workers: Sequence[str], photos: str, repeats: int) -> None:
+    """Time runs with each number of workers, in turns, and print the table."""
+    variants = {f"--workers {number}": (HERE, ["--workers", number]) for number in workers}
+    if against is not None:
+        variants = {str(against): (against, [])} | variants
+    seconds: dict[str, list[float]] = {name: [] for name in variants}
+    with tempfile.TemporaryDirectory() as name:
+        source, out = Path(name, "photos"), Path(name, "out")
+        MAKERS[photos](source)
+        count = len(list(source.iterdir()))
+        for _ in range(repeats + 1):
+            for variant, (checkout, options) in variants.items():
+                command = [sys.executable, "-m", "denoise_cli", "image", source, "-o", f"{out}/", "-q", *options]
+                paths = [str(checkout.resolve()), *filter(None, [os.environ.get("PYTHONPATH")])]
+                began = time.monotonic()
+                subprocess.run(
+                    command, env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"}, check=True
+                )
+                seconds[variant].append(time.monotonic() - began)
+                shutil.rmtree(out)
+    first, *_ = variants
+    print(f"| {photos} photos | photos/s | times as fast as the first |\n|---|---|---|")
+    for variant, runs in seconds.items():
+        ratio = statistics.median(a / b for a, b in zip(seconds[first][1:], runs[1:], strict=True))
+        print(f"| {variant} | {count / statistics.median(runs[1:]):.2f} | {ratio:.2f} |")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -148,14 +230,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     of_kills = commands.add_parser("kills")
     of_kills.add_argument("--count", type=int, default=1000)
     of_kills.add_argument("--overwrite", action="store_true")
+    of_kills.add_argument("--workers", type=int, default=1)
     of_kills.add_argument("--seed", type=int, default=0)
     of_memory = commands.add_parser("memory")
     of_memory.add_argument("--few", type=int, default=200)
     of_memory.add_argument("--many", type=int, default=2000)
+    of_memory.add_argument("--workers", type=int, default=1)
+    of_speed = commands.add_parser("speed")
+    of_speed.add_argument("--against", type=Path, help="another checkout of the project, such as a worktree of git")
+    of_speed.add_argument("--workers", nargs="+", default=["1", "2", "auto"])
+    of_speed.add_argument("--photos", choices=MAKERS, default="small")
+    of_speed.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args(arguments)
     if options.command == "kills":
-        sys.exit(bool(kills(options.count, options.overwrite, options.seed)))
-    sys.exit(memory(options.few, options.many) > MOST_GROWTH)
+        sys.exit(bool(kills(options.count, options.overwrite, options.workers, options.seed)))
+    if options.command == "memory":
+        sys.exit(memory(options.few, options.many, options.workers) > MOST_GROWTH)
+    speed(options.against, options.workers, options.photos, options.repeats)
 
 
 if __name__ == "__main__":

@@ -54,5 +54,5 @@ def test_pages_mention_no_option_that_does_not_exist(page: str) -> None:
     text = re.sub("<!--.*?-->", "", (ROOT / page).read_text(encoding="utf-8"))
     known = {"--help"}.union(*(options(command) for command in commands().values()))
     others = {"--nproc-per-node", "--index-url", "--extra-index-url"}  # of torchrun and pip
-    others |= {"--fgs-table", "--array"}  # of SvtAv1EncApp and sbatch
+    others |= {"--fgs-table", "--array", "--no-deps", "--retries", "--timeout"}  # of SvtAv1EncApp, sbatch and pip
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)) <= known | others

@@ -274,7 +274,7 @@ def clips(tmp_path: Path, astronaut: NDArray[np.uint8], rng: np.random.Generator
 
 def test_a_clip_is_compared_with_its_clean_version(cli: Cli, clips: tuple[Path, Path]) -> None:
     (record,) = records(cli("eval", "--pair", *clips, "--json"))
-    assert (record["model"], record["photos"], record["vmaf"]) == ("as it is", 4, None)
+    assert (record["model"], record["frames"], record["vmaf"]) == ("as it is", 4, None)
     assert (record["data"], record["clean"]) == tuple(map(str, clips))
     assert record["noisy"] == record["denoised"] == pytest.approx(22.3, abs=0.3)
     # Of two independent errors, of 20 each.

@@ -4,13 +4,16 @@ import json
 import os
 import re
 import runpy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from denoise_cli.pipeline import pool
 from tests.cli.conftest import Cli
+from tests.pipeline.awkward_workers import Copying, Refusing
 
 BATCHES = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "experiments" / "batches.py"))
 QUICK = ("--model", "mallenet-s", "--noise", "20")
@@ -168,6 +171,12 @@ def test_shares_together_are_all(cli: Cli, folder: Path) -> None:
             ("--skip-done", "-o", "-"),
             "--skip-done: nothing is known of standard input and output later: leave it out",
         ),
+        (
+            ("--workers", "2", "-o", "-"),
+            "--workers: standard input and output belong to a single process: leave it out",
+        ),
+        (("--workers", "0"), "--workers 0: expected auto or a whole number from 1 to 1024"),
+        (("--workers", "many"), "--workers many: expected auto or a whole number from 1 to 1024"),
         (("--name", "{model}{ext}"), "--name {model}{ext}: {model} is not known before each file is read: add --model"),
     ],
 )
@@ -179,23 +188,92 @@ def test_what_cannot_be_meant_is_said_in_one_line(
     assert sorted(contents(folder / "in")) == ["a.png", "b.png", "c.png"]
 
 
+def test_several_workers_give_the_results_and_the_records_of_one(cli: Cli, folder: Path) -> None:
+    (folder / "in" / "b.png").write_bytes(b"no picture")
+    command = ("image", "in", *QUICK, "--device", "cpu", "--skip-done", "--json")
+    one, two = (cli(*command, "-o", f"out{count}/", "--workers", count, "--report", f"{count}.html") for count in "12")
+    assert (one.code, two.code) == (1, 1)
+    assert contents(folder / "out1") == contents(folder / "out2")
+    assert sorted(contents(folder / "out2")) == ["a.png", "c.png"]
+    assert [record.get("source") for record in records(two.out)] == ["in/a.png", "in/b.png", "in/c.png", None]
+    different = {name for name in records(one.out)[0] if name.startswith("seconds")} | {"target"}
+    for ours, theirs in zip(records(one.out)[:-1], records(two.out)[:-1], strict=True):
+        assert {key for key in ours if ours[key] != theirs[key]} <= different
+    assert (folder / "2.html").exists()
+    again = records(cli(*command, "-o", "out2/", "--workers", "2").out)
+    assert [record.get("skipped") for record in again] == [True, False, True, 2]
+
+
+def test_several_workers_put_results_in_the_place_of_their_photos(cli: Cli, folder: Path) -> None:
+    originals = contents(folder / "in")
+    assert cli("image", "in", "--in-place", *QUICK, "-q", "--workers", "2").err == ""
+    after = contents(folder / "in")
+    assert {name.removesuffix(".orig"): data for name, data in after.items() if name.endswith(".orig")} == originals
+    assert not any(after[name] == originals[name] for name in originals)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_worker_that_is_killed_costs_its_photo_and_not_the_run(
+    cli: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, order in (("a", ""), ("b", "signal 9"), ("c", "")):
+        (folder / "in" / f"{name}.png").write_text(order)
+    monkeypatch.setattr(pool, "run_all", partial(pool.run_all, make=Copying))
+    done = cli("image", "in", "-o", "in/", "--name", "{stem}-clean{ext}", *QUICK, "--workers", "2", "--json")
+    assert done.code == 1
+    why = "in/b.png: the process that denoised it was killed by signal 9 (perhaps out of memory)"
+    assert f"denoise: {why}" in done.err.splitlines()
+    *photos, total = records(done.out)
+    assert [record["error"] for record in photos] == [None, why, None]
+    assert (total["done"], total["failures"]) == (2, [{"source": "in/b.png", "error": why}])
+
+
+def test_weights_that_are_damaged_are_said_once_by_several_workers(
+    cli: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "run_all", partial(pool.run_all, make=Refusing))
+    done = cli("image", "in", "-o", "out/", *QUICK, "--workers", "2")
+    assert (done.code, done.err) == (1, "denoise: weights: damaged\n")
+
+
+def test_nothing_is_denoised_by_workers_in_a_dry_run(cli: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(pool, "run_all")
+    assert cli("image", "in", "-o", "out/", *QUICK, "--workers", "2", "--dry-run").code == 0
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 @pytest.mark.parametrize(
-    ("overwrite", "count"),
+    ("overwrite", "workers", "count"),
     [
-        (False, 3),
-        pytest.param(False, 40, marks=pytest.mark.exhaustive),
-        pytest.param(True, 20, marks=pytest.mark.exhaustive),
+        (False, 1, 3),
+        (True, 2, 3),
+        pytest.param(False, 1, 20, marks=pytest.mark.exhaustive),
+        pytest.param(False, 2, 20, marks=pytest.mark.exhaustive),
+        pytest.param(True, 1, 10, marks=pytest.mark.exhaustive),
+        pytest.param(True, 2, 10, marks=pytest.mark.exhaustive),
     ],
 )
-def test_after_kills_the_same_command_finishes_to_the_same_bytes(overwrite: bool, count: int) -> None:
-    assert BATCHES["kills"](count, overwrite, seed=1) == 0
+def test_after_kills_the_same_command_finishes_to_the_same_bytes(overwrite: bool, workers: int, count: int) -> None:
+    assert BATCHES["kills"](count, overwrite, workers, seed=1) == 0
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux")
 @pytest.mark.exhaustive
-def test_memory_does_not_grow_with_the_number_of_photos() -> None:
-    assert BATCHES["memory"](100, 400) <= 0.05
+@pytest.mark.parametrize("workers", [1, 2])
+def test_memory_does_not_grow_with_the_number_of_photos(workers: int) -> None:
+    assert BATCHES["memory"](100, 400, workers) <= 0.05
+
+
+@pytest.mark.exhaustive
+def test_the_table_of_speeds_has_a_row_for_each_number_of_workers(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(BATCHES["MAKERS"], "small", lambda photos: BATCHES["make_photos"](photos, 3, seed=0))
+    BATCHES["speed"](BATCHES["HERE"], ["1", "2"], "small", repeats=1)
+    rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [row[0] for row in rows] == [str(BATCHES["HERE"]), "--workers 1", "--workers 2"]
+    assert rows[0][2] == "1.00"
+    assert all(float(cell) > 0 for row in rows for cell in row[1:])
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from denoise_cli.cli.console import harmless
 
@@ -33,6 +34,15 @@ def test_a_closed_stream_is_named_in_a_line(arguments: str, line: str) -> None:
 
 def test_results_without_standard_error_are_still_results() -> None:
     assert run("--version >/dev/null 2>&-")[0] == 0
+
+
+def test_without_standard_streams_workers_write_to_no_file_but_their_own(photos: Path, tmp_path: Path) -> None:
+    options = "--model mallenet-s --noise 20 --device cpu --workers 2"
+    assert run(f"image {photos} -o {tmp_path}/out/ {options} <&- >&- 2>&-") == (0, "")
+    for name in ("0.png", "1.png"):
+        with Image.open(tmp_path / "out" / name) as result:
+            assert result.size == (160, 128)
+            result.load()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")

@@ -135,15 +135,17 @@ def test_damage_is_said_in_one_line(cli: Cli, tmp_path: Path) -> None:
 
 WITH_SHORT_SEGMENTS = """
 from denoise_cli.__main__ import main
-from denoise_cli.io import segments
+from denoise_cli.io import kept_frames, segments
 
 segments.SEGMENT_LENGTH = 20
+kept_frames.INTERVAL = 0.0
 main()
 """
 
 
+@pytest.mark.parametrize("left", ["00000.part", "00000.005.kept", "00001.003.kept"])
 def test_killed_and_resumed_it_gives_the_same_frames(
-    cli: Cli, tmp_path: Path, ffmpeg: FFmpeg, monkeypatch: pytest.MonkeyPatch
+    left: str, cli: Cli, tmp_path: Path, ffmpeg: FFmpeg, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(segments, "SEGMENT_LENGTH", 20)
     source = ffmpeg.make(tmp_path / "clip.mp4", "-vf", "noise=alls=20:allf=t", frames=50)
@@ -151,16 +153,18 @@ def test_killed_and_resumed_it_gives_the_same_frames(
     options = ("--model", "mallenet-s", "--noise", "20", "-q")
     assert cli("video", source, "-o", whole, *options).code == 0
     running = subprocess.Popen([sys.executable, "-c", WITH_SHORT_SEGMENTS, "video", source, "-o", target, *options])
-    part = tmp_path / "out.mp4.parts" / "00000.part"
-    for _ in range(600):
+    part = tmp_path / "out.mp4.parts" / left
+    for _ in range(6000):
         if part.exists():
             break
-        time.sleep(0.1)
+        time.sleep(0.01)
     running.kill()
     running.wait()
     assert not target.exists()
-    assert cli("video", source, "-o", target, *options, "--resume").code == 0
-    assert ffmpeg.frames(target) == ffmpeg.frames(whole)
+    done = cli("video", source, "-o", target, *options, "--resume", "--json")
+    assert done.code == 0
+    assert json.loads(done.out)["made"] < 50
+    assert target.read_bytes() == whole.read_bytes()
 
 
 @pytest.mark.parametrize(("frames", "model"), [(5, "mallenet-v"), (3, "mallenet-v"), (1, "mallenet-s")])
@@ -300,12 +304,38 @@ def test_a_folder_with_neither_clips_nor_frames_is_refused(cli: Cli, tmp_path: P
     )
 
 
-def test_only_a_sequence_becomes_one(cli: Cli, clip: Path) -> None:
-    done = cli("video", clip, "-o", "out/%04d.png")
-    assert done.code == 2
-    assert done.err == (
-        f"denoise: out/%04d.png: only a sequence of pictures becomes one: try ffmpeg -i {clip} frames/%04d.png\n"
+def test_a_clip_becomes_numbered_pictures(cli: Cli, clip: Path, tmp_path: Path) -> None:
+    pattern = tmp_path / "out" / "%02d.png"
+    planned = cli("video", clip, "-o", pattern, "--model", "mallenet-s", "--dry-run")
+    assert (planned.code, planned.out) == (
+        0,
+        f"{clip} -> {pattern}: mallenet-s, png in rgb8; pictures state no times: 25 frames per second\n",
     )
+    assert not (tmp_path / "out").exists()
+    done = cli("video", clip, "-o", pattern, "--model", "mallenet-s", "--noise", "10", "--json", "-q")
+    assert (done.code, done.err) == (0, "")
+    record = json.loads(done.out)
+    assert (record["frames"], record["codec"], record["target"]) == (3, "png", str(pattern))
+    assert sorted(path.name for path in pattern.parent.iterdir()) == ["01.png", "02.png", "03.png"]
+    again = cli("video", clip, "-o", pattern, "--model", "mallenet-s")
+    assert (again.code, again.err) == (
+        1,
+        f"denoise: {tmp_path}/out/01.png: already exists: use --overwrite to replace it\n",
+    )
+
+
+@pytest.mark.parametrize(
+    "options", [("--codec", "h264"), ("--resume",), ("--skip-done",), ("--compare", "a.mp4"), ("--touch",)]
+)
+def test_options_for_clips_are_refused_for_pictures(cli: Cli, clip: Path, options: tuple[str, ...]) -> None:
+    done = cli("video", clip, "-o", "out/%04d.png", *options)
+    assert (done.code, done.err) == (
+        2,
+        f"denoise: {options[0]}: not for numbered pictures from a clip: leave it out\n",
+    )
+
+
+def test_only_numbered_pictures_have_no_rate_of_their_own(cli: Cli, clip: Path) -> None:
     assert cli("video", clip, "--fps", "24").err == (
         "denoise: --fps 24: only for numbered pictures: a clip keeps its own times: leave it out\n"
     )

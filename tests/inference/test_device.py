@@ -8,16 +8,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from denoise_cli.errors import DeviceUnavailable
+from denoise_cli.errors import DeviceUnavailable, UsageError
 from denoise_cli.inference import device as module
 from denoise_cli.inference.device import (
     NATIVE_BF16_CHECKS,
     choose_device,
     choose_precision,
     count_threads,
+    device_of_worker,
     has_gpu_driver,
     has_native_bf16,
     is_out_of_memory,
+    limit_threads,
 )
 from denoise_cli.inference.torch_device import choose_dtype, choose_torch_device, fits, name_of_dtype
 
@@ -25,10 +27,15 @@ ROOT = Path(__file__).parents[2]
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
 
-@pytest.mark.parametrize("name", ["gpu", "cpu:1", "cuda:x", "cuda:99"])
-def test_an_impossible_device_is_said(name: str) -> None:
-    with pytest.raises(DeviceUnavailable, match=name):
+@pytest.mark.parametrize("name", ["gpu", "cpu:1", "cuda:x", "cuda:", ""])
+def test_a_device_of_no_known_name_is_a_mistake_of_the_user(name: str) -> None:
+    with pytest.raises(UsageError, match=f"--device {name}: expected auto, cpu, cuda or cuda:N"):
         choose_device(name)
+
+
+def test_a_gpu_that_is_not_there_is_said() -> None:
+    with pytest.raises(DeviceUnavailable, match="cuda:99"):
+        choose_device("cuda:99")
 
 
 @pytest.mark.parametrize(("there", "device"), [(True, "cuda"), (False, "cpu")])
@@ -151,6 +158,36 @@ def test_threads_of_one_core_count_once(monkeypatch: pytest.MonkeyPatch, tmp_pat
 def test_a_program_that_has_set_pytorchs_threads_gets_as_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     assert count_threads() == 3
+
+
+def test_a_limit_of_threads_is_that_of_pytorch_and_of_what_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in module.THREAD_VARIABLES:
+        monkeypatch.setenv(name, "9")
+    before = torch.get_num_threads()
+    try:
+        limit_threads(before + 1)
+        assert count_threads() == before + 1
+        assert [os.environ[name] for name in module.THREAD_VARIABLES] == [str(before + 1)] * 2
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("found", "name", "devices"),
+    [
+        ("cuda", "auto", ["cuda:0", "cuda:1", "cuda:0"]),
+        ("cuda", "cuda", ["cuda:0", "cuda:1", "cuda:0"]),
+        ("cuda", "cuda:1", ["cuda:1"] * 3),
+        ("cuda", "cpu", ["cpu"] * 3),
+        ("cpu", "auto", ["auto"] * 3),
+    ],
+)
+def test_processes_take_gpus_in_turns_unless_one_is_named(
+    monkeypatch: pytest.MonkeyPatch, found: str, name: str, devices: list[str]
+) -> None:
+    monkeypatch.setattr(module, "_finds_gpu", lambda: found == "cuda")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert [device_of_worker(name, number) for number in range(3)] == devices
 
 
 @pytest.mark.parametrize(("size", "answer"), [(2**18, True), (2**18 + 1, False)])

@@ -5,7 +5,10 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -237,6 +240,24 @@ def test_what_was_not_used_for_longest_leaves_the_cache(cache: Path, monkeypatch
     assert sorted(path.stem for path in cache.iterdir()) == ["a", "c", "d"]
 
 
+@posix
+def test_of_several_that_need_a_network_one_compiles_it(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[Path] = []
+
+    def compile_slowly(*arguments: Any) -> str:
+        compiled.append(arguments[-1])
+        time.sleep(0.3)
+        module._write_cached(arguments[-1], b"network")
+        return "compiled"
+
+    monkeypatch.setattr(module, "_compile", compile_slowly)
+    monkeypatch.setattr(module, "_import_cached", lambda path, _: module._read_cached(path))
+    with ThreadPoolExecutor(4) as several:
+        found = [several.submit(module.compile_cached, pytest.fail, "net", "weights", "float32") for _ in range(4)]
+    assert sorted(map(str, (one.result() for one in found))) == ["b'network'"] * 3 + ["compiled"]
+    assert compiled == list(cache.iterdir())
+
+
 @torch.no_grad()
 def test_no_cache_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_bytes(b"")
@@ -386,3 +407,21 @@ def test_what_openvino_cannot_compile_runs_in_pytorch_and_a_note_says_so(
     assert clip(frames[0], 0.1, neighbours=frames[1:]).shape == image.shape
     assert clip.notes == (reason,)
     assert clip.steady(image, image, [image]).shape == image.shape
+
+
+@pytest.mark.parametrize("signal_error", [KeyboardInterrupt, SystemExit])
+def test_a_signal_while_openvino_is_imported_ends_the_program(
+    signal_error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupted:
+        """Finds OpenVINO, and fails to load it as its native module does when a signal comes."""
+
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "openvino":
+                raise ImportError("initialization failed") from signal_error()
+
+    for name in [name for name in sys.modules if name.partition(".")[0] == "openvino"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [Interrupted(), *sys.meta_path])
+    with pytest.raises(signal_error):
+        module.openvino_core.__wrapped__()

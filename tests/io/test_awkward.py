@@ -338,6 +338,8 @@ def test_odd_photos_keep_their_size_in_every_format(collection: list[Path], tmp_
 @pytest.mark.parametrize(
     ("head", "line"),
     [
+        (b"SDPX\0\0\x08\0V2.0", "it is DPX, which is not read here: make OpenEXR or TIFF of 16 bits of it first"),
+        (b"XPDS\0\x08\0\0V2.0", "it is DPX, which is not read here: make OpenEXR or TIFF of 16 bits of it first"),
         (b"\x89PNG\r\n\x1a\n", "begins like a PNG, but is damaged (broken PNG file"),
         (b"\x89PNG\r\r\x1a\r", "begins like a PNG, but is damaged (its first bytes are wrong)"),
         (b"\xff\xd8\xff\xe0\x00\x01JFIF", "begins like a JPEG, but is damaged ("),

@@ -11,6 +11,7 @@ from denoise_cli.inference.denoiser import load_denoiser
 from denoise_cli.io.video import Reader
 from denoise_cli.pipeline import clip as pipeline
 from denoise_cli.pipeline.clip import Settings
+from denoise_cli.pipeline.clip_targets import extension_for
 from tests.conftest import DATA, FFmpeg
 
 CLIPS = sorted(path.name for path in (DATA / "awkward" / "video").glob("*.*"))
@@ -20,7 +21,7 @@ BROKEN = ("androidx_media__vp9__invalid-bitstream.webm",)
 @pytest.mark.parametrize("name", CLIPS or ["none"])
 def test_all_but_the_samples_stays(name: str, shared_data: Path, tmp_path: Path, ffmpeg: FFmpeg) -> None:
     source = shared_data / "awkward" / "video" / name
-    target = tmp_path / f"{source.stem}-denoised{pipeline.extension_for(source)}"
+    target = tmp_path / f"{source.stem}-denoised{extension_for(source)}"
     denoise = load_denoiser("mallenet-s", "cpu", "fp32")
     if name in BROKEN:
         with pytest.raises(UnreadableFile):

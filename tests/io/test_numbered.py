@@ -62,6 +62,7 @@ def test_a_folder_is_its_only_sequence(tmp_path: Path) -> None:
         (("1.png",), "%04d.png", UnreadableFile, "there is no such file in {0}, for any number"),
         (("1.png",), "%d_%d.png", UsageError, "expected a single number, as in frames/%04d.png"),
         (("1.png",), "%s%d.png", UsageError, "expected a single number, as in frames/%04d.png"),
+        (("00001.png",), "%5d.png", UsageError, "%5d pads numbers with spaces: write %05d, with leading zeros"),
         (("1.png",), "%d/%d.png", UsageError, "expected a single number, as in frames/%04d.png"),
     ],
 )

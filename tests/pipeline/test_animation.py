@@ -14,6 +14,7 @@ from denoise_cli.io.boxes import box
 from denoise_cli.io.jxl import CONTAINER, FILE_TYPE
 from denoise_cli.pipeline import clip as pipeline
 from denoise_cli.pipeline.clip import Settings
+from denoise_cli.pipeline.clip_targets import extension_for
 from tests.conftest import FFmpeg
 
 SHOWN = [100, 40, 250, 330]  # milliseconds
@@ -56,7 +57,7 @@ def test_an_animation_stays_one_with_its_times_repetitions_and_transparency(
     extension: str, frames: list[Image.Image], tmp_path: Path, denoise: Denoiser
 ) -> None:
     source = save(tmp_path / f"a{extension}", frames)
-    target = tmp_path / f"a-denoised{pipeline.extension_for(source)}"
+    target = tmp_path / f"a-denoised{extension_for(source)}"
 
     pipeline.run(source, target, denoise, UNCHANGED)
 

@@ -19,6 +19,7 @@ from denoise_cli.io.mux import join
 from denoise_cli.io.video import Reader
 from denoise_cli.pipeline import clip as pipeline
 from denoise_cli.pipeline.clip import Settings
+from denoise_cli.pipeline.clip_targets import extension_for
 from tests.conftest import FFmpeg
 
 SOUND = ("-f", "lavfi", "-i", "sine=frequency=440:duration=1")
@@ -83,7 +84,7 @@ CLIPS: dict[str, tuple[str, tuple[object, ...]]] = {
 def test_frames_times_and_tags_stay(kind: str, tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser) -> None:
     name, options = CLIPS[kind]
     source = ffmpeg.make(tmp_path / name, *options)
-    target = tmp_path / f"out{pipeline.extension_for(source)}"
+    target = tmp_path / f"out{extension_for(source)}"
     result = pipeline.run(source, target, denoise, Settings("mallenet-s", sigma=10 / 255))
     assert (result.frames, result.made) == (8, 8)
     assert ffmpeg.times(target) == ffmpeg.times(source)

@@ -34,15 +34,17 @@ def test_braces_and_markup_in_names_mean_nothing() -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("{stem", "expected '}' before end of string"),
         ("{name}{ext}", "{name} stands for nothing: choose from {stem}, {ext}, {folder}, {date}, {model}"),
         ("{stem.__class__}", "{stem.__class__} stands for nothing: choose from"),
-        ("{stem:>100000000}", "{stem} stands for nothing: choose from"),
+        ("{stem:>100000000}", "nothing can follow stem in its braces: write {stem}, as in '{stem}-clean{ext}'"),
+        ("{stem!r}", "nothing can follow stem in its braces: write {stem}, as in '{stem}-clean{ext}'"),
+        ("{stem", "a single { or }: write {{ or }} for the character itself, as in '{stem}-{{1}}{ext}'"),
+        ("stem}", "a single { or }: write {{ or }} for the character itself, as in '{stem}-{{1}}{ext}'"),
         ("{}", "{} stands for nothing: choose from"),
-        ("../{stem}{ext}", "expected the name of a file, without .. in it"),
-        ("/tmp/{stem}{ext}", "expected the name of a file, without .. in it"),
-        ("{stem}/", "expected the name of a file, without .. in it"),
-        ("", "expected the name of a file, without .. in it"),
+        ("../{stem}{ext}", "leads out of the output folder: name that by --output, as in -o out/"),
+        ("/tmp/{stem}{ext}", "leads out of the output folder: name that by --output, as in -o out/"),
+        ("{stem}/", "names no file: end it with one, as in 'clean/{stem}{ext}'"),
+        ("", "names no file: end it with one, as in 'clean/{stem}{ext}'"),
         ("{stem}-{model}{ext}", "{model} is not known before each file is read: add --model"),
     ],
 )

@@ -9,6 +9,7 @@ import pytest
 
 from denoise_cli.errors import UsageError
 from denoise_cli.inference.denoiser import Denoiser, load_denoiser
+from denoise_cli.io import transparency
 from denoise_cli.io.video import Reader
 from denoise_cli.pipeline import clip as pipeline
 from denoise_cli.pipeline.clip import Settings
@@ -138,6 +139,50 @@ def test_transparency_of_vp9_has_no_place_in_mp4(tmp_path: Path, ffmpeg: FFmpeg,
     )
     notes = run(source, tmp_path / "b.mp4", denoise)
     assert notes == ("transparency is lost: libvpx-vp9 in mp4 does not hold it",)
+
+
+OPAQUE: dict[str, tuple[str, tuple[str, ...]]] = {
+    "gif": ("a.gif", ()),
+    "apng": ("a.apng", ("-c:v", "apng", "-pix_fmt", "rgba")),
+    "webp": ("a.webp", ("-c:v", "libwebp_anim", "-pix_fmt", "bgra", "-lossless", "1")),
+    "vp9": ("a.webm", ("-c:v", "libvpx-vp9", "-pix_fmt", "yuva420p")),
+    "png": ("a.mov", ("-c:v", "png", "-pix_fmt", "rgba")),
+    "palette": ("a.mov", ("-c:v", "png", "-pix_fmt", "pal8")),
+    "deep": ("a.mkv", ("-c:v", "ffv1", "-pix_fmt", "yuva422p10le")),
+}
+
+
+@pytest.mark.parametrize("kind", OPAQUE)
+def test_nothing_is_said_of_transparency_where_all_is_opaque(
+    kind: str, tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser
+) -> None:
+    name, options = OPAQUE[kind]
+    source = ffmpeg.make(tmp_path / name, *options, frames=3)
+    with Reader(source) as clip:
+        assert clip.has_alpha
+    assert not any("transparen" in note for note in run(source, tmp_path / "b.mp4", denoise))
+    assert not any("transparen" in note for note in run(source, tmp_path / "b.gif", denoise))
+
+
+def fading(path: Path, ffmpeg: FFmpeg, frames: int = 4) -> Path:
+    """An animation whose last frame shows something through."""
+    return ffmpeg.make(path, "-vf", "format=rgba,colorchannelmixer=aa=0.5:enable='gte(n,3)'", frames=frames)
+
+
+def test_transparency_that_comes_later_is_told(tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser) -> None:
+    source = fading(tmp_path / "a.apng", ffmpeg)
+    assert "transparency is lost: libx264rgb in mp4 does not hold it" in run(source, tmp_path / "b.mp4", denoise)
+    assert any("partial transparency" in note for note in run(source, tmp_path / "b.gif", denoise))
+
+
+def test_of_long_clips_the_line_is_about_what_may_come(
+    tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transparency, "MOST_PIXELS", 96 * 64 * 2)
+    notes = run(fading(tmp_path / "a.apng", ffmpeg), tmp_path / "b.mp4", denoise)
+    assert any(
+        note.startswith("the first frame is opaque; if later ones are transparent, that is lost") for note in notes
+    )
 
 
 @pytest.mark.parametrize("siting", ["topleft", "center", "left"])

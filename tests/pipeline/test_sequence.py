@@ -201,8 +201,9 @@ def test_an_interrupted_run_is_continued(tmp_path: Path, load: Callable[[str], D
 def test_results_that_no_run_has_left_are_not_continued(tmp_path: Path, load: Callable[[str], Denoiser]) -> None:
     planned = sequence.plan(write(tmp_path / "in", 2))
     sequence.run(planned, load, UNCHANGED)
-    with pytest.raises(UsageError, match="not left by an interrupted run"):
+    with pytest.raises(UnwritableFile, match="already exists, and there is no interrupted run to continue"):
         sequence.run(planned, load, UNCHANGED, resume=True)
+    assert sequence.run(planned, load, UNCHANGED, overwrite=True, resume=True).made == 2
 
 
 def test_older_results_do_not_count_as_those_of_an_interrupted_run(
