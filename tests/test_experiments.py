@@ -108,15 +108,15 @@ def test_clips_of_cameras_have_a_row_for_each_kind_and_the_worst_is_named(
     command = [sys.executable, str(script), str(tmp_path), "--kinds", "white 25", "dim room", "clean", *options]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
     table = [line.strip("| ").split(" | ") for line in run.stdout.splitlines() if line.startswith("| ")]
-    assert table[0] == ["kind", "noisy", "mallenet-v", "best level told", "hqdn3d", "vaguedenoiser"]
+    assert table[0] == ["kind", "noisy", "mallenet-vr", "best level told", "hqdn3d", "vaguedenoiser"]
     white, dim = ([float(cell.partition(",")[0]) for cell in row[1:]] for row in table[1:3])
     assert white[0] == pytest.approx(20.4, abs=0.5)
     assert max(white[1:3]) > max(white[3:]) > white[0]
     assert dim[2] > dim[0] + 2
     assert table[3][:2] == ["clean", "100.00, -"]  # nothing stands still
     *_, told, filters = run.stdout.splitlines()
-    assert told.startswith("- mallenet-v is worst, compared with the best level told, on ")
-    assert filters.startswith("- mallenet-v is worst, compared with FFmpeg's best filter, on ")
+    assert told.startswith("- mallenet-vr is worst, compared with the best level told, on ")
+    assert filters.startswith("- mallenet-vr is worst, compared with FFmpeg's best filter, on ")
     assert {path.stem for path in pictures.iterdir()} == {"white 25", "dim room", "clean"}
 
 

@@ -63,7 +63,7 @@ Models = Annotated[
         "--model",
         metavar="MODEL",
         help="Model: a name from `denoise models` or, without FILE, that of a network by others. Repeatable.",
-        show_default="all (ours, with --against); mallenet-s with a photo, mallenet-v with a clip, else by the file",
+        show_default="all (ours, with --against); mallenet-s with a photo, mallenet-vr with a clip, else by the file",
     ),
 ]
 Plot = Annotated[

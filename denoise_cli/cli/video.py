@@ -96,14 +96,14 @@ Model = Annotated[
     typer.Option(
         metavar="MODEL",
         help=f"Model: {NAME_OR_FILE}.",
-        show_default="mallenet-v; mallenet-s with --frames 1",
+        show_default="mallenet-vr; with --noise LEVEL mallenet-v; with --frames 1 those for photos",
     ),
 ]
 Noise = Annotated[
     str,
     typer.Option(
         metavar="SIGMA",
-        help="Noise in the clip: auto (estimated for each scene), or its standard deviation on a scale of 0 to 255.",
+        help="Noise in the clip: auto, or its standard deviation on a scale of 0 to 255.",
     ),
 ]
 Codec = Annotated[
@@ -282,7 +282,7 @@ def video(
         }
         _refuse_given(for_others, "not for numbered pictures from a clip: leave it out")
     sigma = read_sigma(noise)
-    chosen = model_for_clip(frames, model)
+    chosen = model_for_clip(frames, model, sigma)
     check_takes_noise(chosen, sigma, noise)
     _check_stream(output, format, as_json)
     if is_sequence or becomes_pictures:
@@ -412,7 +412,7 @@ def _denoise_sequence(
     from denoise_cli.pipeline.model_choice import AUTO, check_takes_noise, model_for_clip
 
     level = read_noise(noise) if planned.is_raw else read_sigma(noise)
-    name = model or AUTO if planned.is_raw else model_for_clip(frames, model)
+    name = model or AUTO if planned.is_raw else model_for_clip(frames, model, level)
     if name != AUTO:
         check_takes_noise(name, level, noise)
     settings = sequence.Settings(name, frames, level, strength)

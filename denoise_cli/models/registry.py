@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 DEFAULT_IMAGE_MODEL = "mallenet-s"
-DEFAULT_VIDEO_MODEL = "mallenet-v"
 
 
 class Config(Protocol):
@@ -115,7 +114,7 @@ MODELS = {
     "mallenet-v": ModelSpec(MalleNetVideoConfig(16), "for clips: like s, on merged frames", window=5, any_window=True),
     "mallenet-vr": ModelSpec(
         MalleNetVideoConfig(16, blind=True),
-        "for clips with soft or coloured noise; changes clean ones",
+        "for clips, whatever their noise; finds it itself",
         window=5,
         any_window=True,
         noise="camera",

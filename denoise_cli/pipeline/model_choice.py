@@ -7,11 +7,13 @@ from denoise_cli.imaging.filters import FilterKind
 from denoise_cli.imaging.noise import ShotRead
 from denoise_cli.io.photo import Photo
 from denoise_cli.io.raw import RawFile
-from denoise_cli.models.registry import DEFAULT_VIDEO_MODEL, ModelSpec, find_model
+from denoise_cli.models.registry import ModelSpec, find_model
 
 AUTO = "auto"
 PHOTO_MODEL = "mallenet-r"  # sees for itself what noise a photo has, of whatever format
 TOLD_MODEL = "mallenet-s"  # if the level is known
+CLIP_MODEL = "mallenet-vr"  # sees for itself what noise a clip has
+TOLD_CLIP_MODEL = "mallenet-v"  # if the level is known
 MOSAIC_MODELS: dict[FilterKind, str] = {"bayer": "mallenet-raw", "xtrans": "mallenet-xtrans"}
 LINEAR_RAW_MODEL = "mallenet-linear"
 
@@ -49,16 +51,23 @@ def _model_for_raw(source: RawFile) -> str:
     return LINEAR_RAW_MODEL if source.obstacle is not None else MOSAIC_MODELS[source.filters.kind]
 
 
-def model_for_clip(frames: int, asked: str | None = None) -> str:
-    """The model for a clip of which `frames` are looked at together.
+def model_for_clip(frames: int, asked: str | None = None, noise: Noise | None = None) -> str:
+    """The model for a clip.
+
+    Args:
+        frames: how many are looked at together.
+        asked: the model that the user names, if any.
+        noise: what the user says about it; None if the program is to find out.
 
     Raises:
         UsageError: the model that the user names is for camera RAW.
         UnknownModel: there is no such model.
     """
-    name = asked or (DEFAULT_VIDEO_MODEL if frames > 1 else TOLD_MODEL)
-    check_not_for_raw(name)
-    return name
+    if asked is None:
+        by_itself, told = (PHOTO_MODEL, TOLD_MODEL) if frames == 1 else (CLIP_MODEL, TOLD_CLIP_MODEL)
+        return by_itself if noise is None else told
+    check_not_for_raw(asked)
+    return asked
 
 
 def model_for_scores(noise_is_real: bool) -> str:
@@ -68,7 +77,7 @@ def model_for_scores(noise_is_real: bool) -> str:
 
 def model_for_timing(is_photo: bool) -> str:
     """The model whose program is timed if none is named, on a photo or on a clip."""
-    return TOLD_MODEL if is_photo else DEFAULT_VIDEO_MODEL
+    return TOLD_MODEL if is_photo else CLIP_MODEL
 
 
 def check_not_for_raw(name: str) -> ModelSpec:

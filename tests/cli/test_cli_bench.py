@@ -88,7 +88,7 @@ def test_a_clip_is_timed_beside_ffmpegs_non_local_means(cli: Cli, ffmpeg: FFmpeg
     clip = ffmpeg.make(tmp_path / "a.mp4", size="64x64", frames=5)
     done = cli("bench", clip, "--json", "-q", "--device", "cpu")
     baseline, ours = map(json.loads, done.out.splitlines())
-    assert (baseline["program"], ours["program"]) == ("FFmpeg non-local means", "mallenet-v")
+    assert (baseline["program"], ours["program"]) == ("FFmpeg non-local means", "mallenet-vr")
     for record in (baseline, ours):
         assert (record["frames"], record["width"], record["height"]) == (5, 64, 64)
         assert record["seconds"] > 0

@@ -104,7 +104,7 @@ def test_a_dry_run_reads_nothing(tmp_path: Path, ffmpeg: FFmpeg) -> None:
         done = subprocess.run(command("-o", "b.mkv", "--dry-run"), stdin=stdin, capture_output=True, check=True)
         assert os.lseek(stdin.fileno(), 0, os.SEEK_CUR) == 0
     assert done.stdout.decode() == (
-        "- -> b.mkv: mallenet-v; how it is encoded depends on frames, and none are read now\n"
+        "- -> b.mkv: mallenet-vr; how it is encoded depends on frames, and none are read now\n"
     )
 
 

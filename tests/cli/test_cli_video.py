@@ -57,7 +57,7 @@ def test_a_dry_run_writes_nothing(cli: Cli, clip: Path) -> None:
     done = cli("video", clip, "--dry-run", "--codec", "hevc")
     target = clip.with_name("clip-denoised.mp4")
     assert (done.code, done.err) == (0, "")
-    assert done.out == f"{clip} -> {target}: mallenet-v, libx265 in yuv420p\n"
+    assert done.out == f"{clip} -> {target}: mallenet-vr, libx265 in yuv420p\n"
     assert [path.name for path in clip.parent.iterdir()] == ["clip.mp4"]
     assert cli("video", clip, "-o", clip, "--dry-run").code == 1
 
@@ -69,7 +69,7 @@ def test_a_dry_run_prints_json_if_asked(cli: Cli, clip: Path) -> None:
     assert {name: value for name, value in record.items() if value is not None} == {
         "source": str(clip),
         "target": str(clip.with_name("clip-denoised.mp4")),
-        "model": "mallenet-v",
+        "model": "mallenet-vr",
         "codec": "libx264",
         "pixel_format": "yuv420p",
         "notes": [],
@@ -167,11 +167,23 @@ def test_killed_and_resumed_it_gives_the_same_frames(
     assert target.read_bytes() == whole.read_bytes()
 
 
-@pytest.mark.parametrize(("frames", "model"), [(5, "mallenet-v"), (3, "mallenet-v"), (1, "mallenet-s")])
-def test_the_usual_model_is_one_for_as_many_frames(cli: Cli, clip: Path, frames: int, model: str) -> None:
-    done = cli("video", clip, "--frames", frames, "--noise", "10", "--json", "-q")
+@pytest.mark.parametrize(
+    ("frames", "noise", "model", "sigma"),
+    [
+        (5, "auto", "mallenet-vr", None),
+        (1, "auto", "mallenet-r", None),
+        (5, "10", "mallenet-v", 10),
+        (3, "10", "mallenet-v", 10),
+        (1, "10", "mallenet-s", 10),
+    ],
+)
+def test_the_usual_model_is_one_for_as_many_frames_that_finds_the_noise_or_is_told(
+    cli: Cli, clip: Path, frames: int, noise: str, model: str, sigma: float | None
+) -> None:
+    done = cli("video", clip, "--frames", frames, "--noise", noise, "--json", "-q")
     assert done.code == 0, done.err
-    assert json.loads(done.out)["model"] == model
+    record = json.loads(done.out)
+    assert (record["model"], record["sigma"]) == (model, sigma)
 
 
 def test_a_clip_that_is_cut_off_is_written_and_ends_with_1(cli: Cli, tmp_path: Path, ffmpeg: FFmpeg) -> None:

@@ -95,8 +95,10 @@ def test_a_model_that_is_named_is_taken_or_refused() -> None:
         model_for(photo("jpeg"), PATH, "mallenet-q")
 
 
-def test_a_clip_gets_the_model_of_its_window() -> None:
-    assert [model_for_clip(frames) for frames in (1, 3, 9)] == ["mallenet-s", "mallenet-v", "mallenet-v"]
+def test_a_clip_gets_the_model_of_its_window_and_its_noise() -> None:
+    assert [model_for_clip(frames) for frames in (1, 3, 9)] == ["mallenet-r", "mallenet-vr", "mallenet-vr"]
+    told = [model_for_clip(frames, noise=0.1) for frames in (1, 3, 9)]
+    assert told == ["mallenet-s", "mallenet-v", "mallenet-v"]
     assert model_for_clip(5, "mallenet-m") == "mallenet-m"
     with pytest.raises(UsageError, match="mallenet-raw: is only for camera RAW"):
         model_for_clip(5, "mallenet-raw")
