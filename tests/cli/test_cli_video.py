@@ -221,7 +221,7 @@ def test_a_sequence_becomes_one_with_a_line_for_what_is_missing(cli: Cli, pictur
 def test_a_dry_run_of_a_sequence_writes_nothing(cli: Cli, pictures: Path) -> None:
     done = cli("video", pictures, "-o", pictures / "out_%d.jpg", "--dry-run")
     assert (done.code, done.err) == (0, "")
-    assert done.out == f"{pictures} -> {pictures}/out_%d.jpg: mallenet-v, 3 frames\n"
+    assert done.out == f"{pictures} -> {pictures}/out_%d.jpg: mallenet-vr, 3 frames\n"
     assert len(list(pictures.iterdir())) == 3
 
 
@@ -321,7 +321,8 @@ def test_a_clip_becomes_numbered_pictures(cli: Cli, clip: Path, tmp_path: Path) 
     planned = cli("video", clip, "-o", pattern, "--model", "mallenet-s", "--dry-run")
     assert (planned.code, planned.out) == (
         0,
-        f"{clip} -> {pattern}: mallenet-s, png in rgb8; pictures state no times: 25 frames per second\n",
+        f"{clip} -> {pattern}: mallenet-s, png in rgb8; track 1 (audio, aac) is left out: pictures have none; "
+        "pictures state no times: 25 frames per second\n",
     )
     assert not (tmp_path / "out").exists()
     done = cli("video", clip, "-o", pattern, "--model", "mallenet-s", "--noise", "10", "--json", "-q")
