@@ -328,8 +328,8 @@ def test_a_clip_becomes_numbered_pictures(cli: Cli, clip: Path, tmp_path: Path) 
     done = cli("video", clip, "-o", pattern, "--model", "mallenet-s", "--noise", "10", "--json", "-q")
     assert (done.code, done.err) == (0, "")
     record = json.loads(done.out)
-    assert (record["frames"], record["codec"], record["target"]) == (3, "png", str(pattern))
-    assert sorted(path.name for path in pattern.parent.iterdir()) == ["01.png", "02.png", "03.png"]
+    assert (record["frames"], record["codec"], record["target"]) == (8, "png", str(pattern))
+    assert sorted(path.name for path in pattern.parent.iterdir()) == [f"{number:02d}.png" for number in range(1, 9)]
     again = cli("video", clip, "-o", pattern, "--model", "mallenet-s")
     assert (again.code, again.err) == (
         1,
