@@ -29,7 +29,7 @@ Array = NDArray[np.float32]
 COLOURS = 3
 DIRECT_SHARE = 0.3  # of the examples of developed RAW are not demosaiced
 # Of the examples of photos: the noise of a camera, white noise as in renderings and edited files, and film grain as in
-# scans. The others have no noise: what has none must stay as it is, and nothing but a codec's errors may leave the rest.
+# scans. The others have no noise: what has none must stay as it is, but for a codec's errors.
 CAMERA_SHARE = 0.55
 WHITE_SHARE = 0.22
 GRAIN_SHARE = 0.08

@@ -210,6 +210,7 @@ def compile_cached(
         "INFERENCE_PRECISION_HINT": HINTS[precision],
         "INFERENCE_NUM_THREADS": count_threads(),
         "ENABLE_HYPER_THREADING": True,
+        "ENABLE_CPU_PINNING": False,  # several processes would all be pinned to the first cores
         "PERFORMANCE_HINT": "LATENCY",
     }
     network = FORMAT, ov.__version__, config, weights

@@ -12,7 +12,7 @@ from denoise_cli.imaging.strength import Strength
 from denoise_cli.inference.denoiser import Denoiser
 from denoise_cli.inference.tiles import Progress
 from denoise_cli.io.photo import Photo
-from denoise_cli.pipeline.memory import return_freed_memory
+from denoise_cli.pipeline.memory import SMALL, return_freed_memory
 
 # Times white, of what networks are shown: noise on white reaches there.
 HIGHEST = 1.25
@@ -127,12 +127,13 @@ def _denoised(
         noise = root_mean_square(levels)
     elif noise is None and is_free_of_noise(pixels, visible):  # a blind model would still change it a little
         noise = 0.0
-    return_freed_memory()
+    return_freed_memory(pixels.nbytes)
     clean = pixels
     if noise != 0:
         told = noise if levels is None else levels
         clean = denoise.denoise_stored(pixels, white, told, strength, progress, dither)
-    denoise.release_memory()
+    if pixels.nbytes > SMALL:
+        denoise.release_memory()
     if clean is pixels:
         return None, noise, notes
     if beyond is not None:

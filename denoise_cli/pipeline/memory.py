@@ -13,6 +13,7 @@ M_TRIM_THRESHOLD = -1  # from malloc.h
 M_MMAP_THRESHOLD = -3  # from malloc.h
 M_ARENA_MAX = -8  # from malloc.h
 LARGEST_INT = 2**31 - 1
+SMALL = 8 << 20  # bytes of a picture, for which what is kept is little
 
 MEMINFO = Path("/proc/meminfo")
 STATUS = Path("/proc/self/status")
@@ -36,11 +37,18 @@ def keep_freed_memory() -> None:
             libc.mallopt(M_ARENA_MAX, 1)
 
 
-def return_freed_memory() -> None:
+def return_freed_memory(size: int | None = None) -> None:
     """Return to the system what glibc keeps, where blocks of one size will be followed by those of another.
 
-    What decoding a large photo has left would not fit the network, which would take more beside it.
+    What decoding a large photo has left would not fit the network, which would take more beside it. After a small one
+    everything stays, as the next photo takes it again, and getting it back from the system takes longer than the
+    network.
+
+    Args:
+        size: of the picture, in bytes; None if it is large.
     """
+    if size is not None and size <= SMALL:
+        return
     libc = _libc()
     if libc is not None and hasattr(libc, "malloc_trim"):  # not in musl
         libc.malloc_trim(0)

@@ -335,10 +335,10 @@ def _write_opened(denoised: Denoised, settings: Settings) -> Result:
     job, model, kind = denoised.job, denoised.model, denoised.kind
     with denoised.opened:
         finished = denoised.finish()
-    return_freed_memory()
+    picture, notes = finished.picture, finished.notes + denoised.notes
+    return_freed_memory(picture.pixels.nbytes if isinstance(picture, Photo) else None)
     if job.makes_folder:
         make_folder(job.target.parent)
-    picture, notes = finished.picture, finished.notes + denoised.notes
     turned, developed, marked = kind != DNG, denoised.is_raw and kind != DNG, kind == DNG and settings.strength > 0
     if isinstance(picture, Photo):
         notes += notes_on_result(picture, kind, notes)
