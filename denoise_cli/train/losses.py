@@ -43,7 +43,7 @@ def rms_error(denoised: Tensor, clean: Tensor) -> Tensor:
 def log_error(denoised: Tensor, clean: Tensor) -> Tensor:
     """The logarithm of each crop's root mean square error, averaged over the batch: PSNR, but for sign and scale.
 
-    Halving the error counts the same whether the noise is strong or weak, so a crop without noise counts as much as any.
+    Halving the error counts the same whether the noise is strong or weak, so crops without noise count as much as any.
 
     Args:
         denoised: (B, C, H, W), any range.

@@ -321,8 +321,10 @@ def test_a_clip_becomes_numbered_pictures(cli: Cli, clip: Path, tmp_path: Path) 
     planned = cli("video", clip, "-o", pattern, "--model", "mallenet-s", "--dry-run")
     assert (planned.code, planned.out) == (
         0,
-        f"{clip} -> {pattern}: mallenet-s, png in rgb8; track 1 (audio, aac) is left out: pictures have none; "
-        "pictures state no times: 25 frames per second\n",
+        (
+            f"{clip} -> {pattern}: mallenet-s, png in rgb8; track 1 (audio, aac) is left out: pictures have none; "
+            "pictures state no times: 25 frames per second\n"
+        ),
     )
     assert not (tmp_path / "out").exists()
     done = cli("video", clip, "-o", pattern, "--model", "mallenet-s", "--noise", "10", "--json", "-q")
