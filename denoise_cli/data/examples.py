@@ -38,6 +38,7 @@ EXACT_SHARE = 0.4  # of white noise and grain is neither clipped nor rounded; of
 COMPRESSED_SHARE = 0.4  # are JPEGs
 QUALITIES = (60, 99)  # of these
 DRAWN_FRAME_SHARE = 0.3  # of these show letters and lines, the others one colour
+GREY_SHARE = 0.15  # of the examples of photos are grey, so that all colours have the same noise
 FRAMED_SHARE = 0.1  # of the examples of photos have a bar without noise, as frames, captions and screenshots have
 MAX_GRAIN = 25 / 255  # standard deviation of film grain
 GRAIN_SIZES = (0.4, 1.5)  # pixels of blur
@@ -144,6 +145,8 @@ class PhotoNoise:
                 noisy, clean = _stored(clean, film_grain(clean, rng), rng)
             else:
                 noisy = _compressed(clean, rng) if rng.random() < COMPRESSED_SHARE else clean
+        if rng.random() < GREY_SHARE:
+            noisy, clean = (np.broadcast_to(part.mean(axis=-1, keepdims=True), part.shape) for part in (noisy, clean))
         if rng.random() < FRAMED_SHARE:
             noisy, clean = _framed(noisy, clean, rng)
         return Example(noisy, clean, np.full((patch, patch), UNKNOWN_LEVEL, np.float32))

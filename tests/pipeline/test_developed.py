@@ -60,6 +60,17 @@ def test_pixels_that_cannot_be_seen_do_not_count_for_the_level(rng: np.random.Ge
     assert level * 255 == pytest.approx(15, abs=1.5)
 
 
+@pytest.mark.parametrize("sigma", [8, 15, 25])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_default_model_removes_noise_whether_a_photo_is_grey_or_not(
+    sigma: float, channels: int, rng: np.random.Generator
+) -> None:
+    slope = np.broadcast_to(np.linspace(60, 200, 256)[:, None], (256, 256, channels))
+    noisy = np.rint(slope + rng.normal(0, sigma, slope.shape)).astype(np.uint8)
+    clean, _ = denoise_developed(Photo(noisy, None, "png"), load("mallenet-r"))
+    assert np.sqrt(np.square(clean.pixels - slope).mean()) < 0.3 * sigma
+
+
 def test_a_drawing_is_left_as_it_is_by_the_default_model() -> None:
     pixels = np.full((200, 300, 3), 255, np.uint8)
     pixels[20:180:9, 20:280] = pixels[20:180, 20:280:11] = (30, 60, 90)
