@@ -203,9 +203,10 @@ def test_a_clean_gradient_does_not_come_out_in_steps(cli: Cli, tmp_path: Path, r
     for name in ("auto", "off"):
         assert cli("image", noisy, "-o", tmp_path / f"{name}.png", "--dither", name, "-q").code == 0
     dithered, plain = (pixels(tmp_path / f"{name}.png") for name in ("auto", "off"))
-    clean = dither.dithered(ramp / 255, np.zeros(ramp.shape, np.uint8))
-    assert longest_run(clean[..., 1]) < longest_run(np.rint(ramp[..., 1]))
-    assert longest_run(dithered[..., 1]) <= longest_run(clean[..., 1])
+    clean, steps = dither.dithered(ramp / 255, np.zeros(ramp.shape, np.uint8)), longest_run(np.rint(ramp[..., 1]))
+    assert longest_run(clean[..., 1]) < 0.5 * steps
+    # The noise was added to the steps of 8 bits, some of which a denoiser finds again.
+    assert longest_run(dithered[..., 1]) < 0.7 * steps
     assert longest_run(dithered[..., 1]) < longest_run(plain[..., 1])
     assert np.abs(dithered - plain).max() <= 1
     before = pixels(noisy)

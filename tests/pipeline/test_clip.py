@@ -589,7 +589,8 @@ def test_transparency_stays_where_the_encoder_has_it(
 
 
 def test_transparency_that_is_lost_is_told(tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser) -> None:
-    source = ffmpeg.make(tmp_path / "a.mkv", "-c:v", "ffv1", "-pix_fmt", "yuva420p", frames=2)
+    half = "format=rgba,geq=r='r(X,Y)':g='g(X,Y)':b='b(X,Y)':a='X*2',format=yuva420p"
+    source = ffmpeg.make(tmp_path / "a.mkv", "-vf", half, "-c:v", "ffv1", frames=2)
     result = pipeline.run(source, tmp_path / "b.mp4", denoise, Settings("mallenet-s", strength=0))
     assert result.notes[0] == "transparency is lost: libx264 in mp4 does not hold it"
 

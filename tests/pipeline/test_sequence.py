@@ -251,7 +251,7 @@ def test_memory_does_not_grow_with_the_sequence(tmp_path: Path, load: Callable[[
 
     def count(_done: int, _fraction: float) -> None:
         nonlocal most
-        most = max(most, sum(isinstance(one, Photo) for one in gc.get_objects()))
+        most = max(most, sum(type(one) is Photo for one in gc.get_objects()))
 
     folder = tmp_path / "in"
     folder.mkdir()
