@@ -249,15 +249,16 @@ def image(
 
     from denoise_cli.io.dng_builder import COMPRESSION_CHOICES
     from denoise_cli.io.image import TARGETS
-    from denoise_cli.pipeline import jobs, photo
+    from denoise_cli.pipeline import jobs
     from denoise_cli.pipeline.model_choice import AUTO, check_takes_noise
     from denoise_cli.pipeline.outcome import Summary
+    from denoise_cli.pipeline.task import TONES, Settings
 
     _check_choices(
         ("--format", format, TARGETS),
         ("--compression", compression, COMPRESSION_CHOICES),
         ("--dither", dither, ("auto", "off")),
-        ("--tone", tone, photo.TONES),
+        ("--tone", tone, TONES),
         ("--engine", engine, ("local", "ray")),
     )
     is_result = not dry_run and preview is None
@@ -279,7 +280,7 @@ def image(
     else:
         _check_preview(preview, inputs, output or name, format, dry_run or in_place or skip_done or shard is not None)
         planned = [jobs.Job(Path(inputs[0]), preview, "png")]
-    settings = photo.Settings(
+    settings = Settings(
         model,
         level,
         strength,
@@ -292,7 +293,7 @@ def image(
         max_pixels,
         linear,
         COMPRESSION_CHOICES[compression],
-        photo.TONES[tone],
+        TONES[tone],
         _read_hot_pixels(hot_pixels),
         to_srgb,
         strict,

@@ -32,7 +32,7 @@ from denoise_cli.pipeline.clip import (
     notes_on_source,
 )
 from denoise_cli.pipeline.clip_targets import check_source
-from denoise_cli.pipeline.photo import notes_on_result
+from denoise_cli.pipeline.denoising import notes_on_result
 from denoise_cli.pipeline.sequence import made_folder
 from denoise_cli.pipeline.threads import Stopwatch, consume_in_thread, prefetch
 from denoise_cli.version import __version__

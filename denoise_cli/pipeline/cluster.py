@@ -28,7 +28,8 @@ from denoise_cli.inference.device import choose_precision, count_threads
 from denoise_cli.io.decoding import one_line
 from denoise_cli.pipeline.jobs import STDIO, Job
 from denoise_cli.pipeline.memory import keep_freed_memory
-from denoise_cli.pipeline.photo import NoRoom, Result, Settings, failed, not_begun
+from denoise_cli.pipeline.photo import NoRoom, Result, failed, not_begun
+from denoise_cli.pipeline.task import Settings
 from denoise_cli.pipeline.worker import Loading, Worker
 from denoise_cli.version import __version__
 

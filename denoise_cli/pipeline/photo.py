@@ -3,105 +3,36 @@
 import errno
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
-from denoise_cli.errors import DenoiseError, OutOfMemory, UnreadableFile, UnwritableFile, UsageError
+from denoise_cli.errors import DenoiseError, OutOfMemory, UnwritableFile
 from denoise_cli.files import make_folder, modified_at
-from denoise_cli.imaging.noise import ShotRead
-from denoise_cli.imaging.strength import Strength
 from denoise_cli.inference.denoiser import Denoiser
 from denoise_cli.inference.tiles import Progress
-from denoise_cli.io import development, image
+from denoise_cli.io import image
 from denoise_cli.io.decoding import one_line
-from denoise_cli.io.dng import DigitalNegative
-from denoise_cli.io.dng_builder import CompressionChoice, compressed_as
 from denoise_cli.io.metadata import UPRIGHT
 from denoise_cli.io.photo import Photo
 from denoise_cli.io.raw import RawFile
-from denoise_cli.models.registry import find_model
 from denoise_cli.pipeline import records
 from denoise_cli.pipeline.before_after import write_before_after
-from denoise_cli.pipeline.developed import denoise_developed
+from denoise_cli.pipeline.denoising import denoise_source, notes_on_result, software, undenoised
 from denoise_cli.pipeline.done import Done
-from denoise_cli.pipeline.gain_map import denoise_gain_maps
-from denoise_cli.pipeline.hot_pixels import stuck_in
-from denoise_cli.pipeline.jobs import DNG, FALLBACK_FORMAT, STDIO, Job, check
+from denoise_cli.pipeline.jobs import DNG, STDIO, Job
 from denoise_cli.pipeline.memory import return_freed_memory
-from denoise_cli.pipeline.model_choice import AUTO, model_for
+from denoise_cli.pipeline.model_choice import AUTO
 from denoise_cli.pipeline.outcome import Outcome
-from denoise_cli.pipeline.pages import denoise_pages
 from denoise_cli.pipeline.sidecar import carry, carry_missing, foretell
-from denoise_cli.version import __version__
-
-if TYPE_CHECKING:
-    from denoise_cli.pipeline.raw import DenoisedValues, HotPixels, Output
+from denoise_cli.pipeline.task import Settings, checked, facts_before
 
 Load = Callable[[str], Denoiser]
-Tone = Literal["flat", "camera"]
 FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
 MIDDLE_GREY = 0.18  # of white
-TONES: dict[str, Tone] = {"flat": "flat", "camera": "camera"}
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to denoise, the same for every photo.
-
-    Attributes:
-        model: a name from the registry, the path of a weight file, or "auto" to choose by the photo's format.
-        noise: the level on [0, 1], or a sensor's shot and read noise; None to estimate it for each photo, or to leave
-            that to the model.
-        strength: 0 to 1, the share of the noise that is removed; 0 leaves the pixels unchanged.
-        luma: the same for lightness alone, in photos; None for `strength`.
-        chroma: the same for colour alone, in photos; None for `strength`.
-        detail: 0 to 1, how much of the fine detail that is removed from photos returns.
-        quality: 1 to 100, for lossy formats; None for that of the photo's file, see `image.write`.
-        dither: whether noise below one step is added to what was denoised, if 8 bits of a photo with 8 bits are written
-            without loss.
-        overwrite: whether existing files are replaced.
-        max_pixels: larger photos are refused.
-        linear: whether a DNG holds linear light, demosaiced, instead of the mosaic.
-        compression: of a DNG, without loss; "auto" compresses with loss where the RAW file is.
-        tone: of pictures from camera RAW: "flat", or "camera" for that of the file's preview.
-        hot_pixels: "auto" to find stuck photosites of RAW files and replace them, "off" to leave them, or the path of
-            a list or a dark frame, see `pipeline.hot_pixels`.
-        to_srgb: whether the colours of photos become sRGB before they are denoised.
-        strict: whether photos are refused in which a decoder makes up what is damaged.
-        skip_done: whether results that are done are left alone, and a record of each new one is kept, see
-            `pipeline.records`.
-        touch: whether results get the time at which they are written, instead of their photo's.
-    """
-
-    model: str
-    noise: float | ShotRead | None = None
-    strength: float = 1.0
-    luma: float | None = None
-    chroma: float | None = None
-    detail: float = 0.0
-    quality: int | None = None
-    dither: bool = True
-    overwrite: bool = False
-    max_pixels: int = image.MAX_PIXELS
-    linear: bool = False
-    compression: CompressionChoice = "auto"
-    tone: Tone = "flat"
-    hot_pixels: Literal["auto", "off"] | Path = "auto"
-    to_srgb: bool = False
-    strict: bool = False
-    skip_done: bool = False
-    touch: bool = False
-
-    @property
-    def strength_for_photos(self) -> Strength:
-        """The strength for lightness, colour and detail."""
-        luma, chroma = (self.strength if part is None else part for part in (self.luma, self.chroma))
-        return Strength(luma, chroma, self.detail)
 
 
 @dataclass(frozen=True)
@@ -305,7 +236,7 @@ def _denoise_opened(job: Job, load: Load, settings: Settings, progress: Progress
         model, kind, is_raw = task.model, task.kind, isinstance(task.source, RawFile)
         denoiser = load(model)
         facts = {"device": denoiser.device, "precision": denoiser.precision, **facts_before(job, task, settings)}
-        finish = _denoise_source(task, denoiser, settings, progress)
+        finish = denoise_source(task, denoiser, settings, progress)
         opened = source.pop_all() if is_raw else ExitStack()  # a photo's pixels need not stay in memory
     denoising = time.perf_counter() - read
     return Denoised(
@@ -347,7 +278,7 @@ def _write_opened(denoised: Denoised, settings: Settings) -> Result:
         data = picture
     else:
         with image.encoder_errors(job.target, kind):
-            data = image.encode(picture, kind, _software(model, finished, settings), settings.quality)
+            data = image.encode(picture, kind, software(model, finished, settings), settings.quality)
     if denoised.made_from is not None:
         facts = {"turned": turned, "developed": developed, "marked": marked}
         weights, result = records.weights_of(model), records.Contents.of_bytes(data)
@@ -373,16 +304,6 @@ def _write_opened(denoised: Denoised, settings: Settings) -> Result:
         **denoised.facts,
         **finished.facts(),
     )
-
-
-def _software(model: str, picture: Done, settings: Settings) -> str:
-    """The name of the program, for the metadata."""
-    return f"denoise {__version__} ({Path(model).name}, {picture.words(settings.strength_for_photos)})"
-
-
-def notes_on_result(photo: Photo, kind: str, said: Sequence[str]) -> tuple[str, ...]:
-    """What a format changes or loses of a photo, unless it is among what was `said` before."""
-    return image.conversions(photo, kind) + image.losses(photo.metadata, kind, said)
 
 
 def _result_of(job: Job, outcome: Future[Result], settings: Settings) -> Result:
@@ -472,7 +393,7 @@ def _show_before_after(job: Job, load: Load, settings: Settings, progress: Progr
     started = time.perf_counter()
     with checked(job, settings, is_shown=True) as task:
         denoiser = load(task.model)
-        done = _denoise_source(task, denoiser, settings, progress)()
+        done = denoise_source(task, denoiser, settings, progress)()
         before = undenoised(task.source, settings)
         facts = {"device": denoiser.device, "precision": denoiser.precision, **facts_before(job, task, settings)}
     assert isinstance(done.picture, Photo)  # a PNG is made from nothing else
@@ -487,204 +408,3 @@ def _show_before_after(job: Job, load: Load, settings: Settings, progress: Progr
         **facts,
         **done.facts(),
     )
-
-
-def undenoised(source: Photo | RawFile, settings: Settings) -> Photo:
-    """A picture of what was read, to compare the result with."""
-    if isinstance(source, Photo):
-        return source
-    photo = development.developed(source)
-    if settings.tone == "camera":
-        from denoise_cli.io.camera_tone import with_camera_tone  # imports SciPy
-
-        photo = with_camera_tone(source, photo)
-    return photo
-
-
-def facts_before(job: Job, task: "Task", settings: Settings) -> dict[str, Any]:
-    """What the record says that is known before a photo is denoised."""
-    H, W = task.source.shape
-    try:
-        bytes_read = None if str(job.source) == image.STDIN else job.source.stat().st_size
-    except OSError:  # it was read, and has gone since
-        bytes_read = None
-    return {
-        "width": W,
-        "height": H,
-        "megapixels": round(H * W / 1e6, 6),
-        "encoding": task.source.metadata.encoding if isinstance(task.source, Photo) else None,
-        "pages": 1 + len(task.source.others) if isinstance(task.source, Photo) else 1,
-        "strength": settings.strength,
-        **asdict(settings.strength_for_photos),
-        "bytes_read": bytes_read,
-    }
-
-
-@dataclass(frozen=True)
-class Task:
-    """A photo that was read and checked, and what is to be done with it.
-
-    Attributes:
-        source: what was read; a RAW file is open.
-        target: the file to write.
-        model: the name of the one that denoises it.
-        is_for_raw: whether that takes the contents of RAW files, before they become a photo.
-        kind: the format to write.
-        hot_pixels: which photosites of a RAW file are replaced.
-        notes: what the user should hear about the checks.
-    """
-
-    source: Photo | RawFile
-    target: Path
-    model: str
-    is_for_raw: bool
-    kind: str
-    hot_pixels: "HotPixels"
-    notes: tuple[str, ...]
-
-
-@contextmanager
-def checked(job: Job, settings: Settings, is_shown: bool = False) -> Iterator[Task]:
-    """Read the photo of a job, and refuse what is known not to succeed before it is denoised.
-
-    Args:
-        job: the photo and its target.
-        settings: how to denoise.
-        is_shown: whether the target is not the photo but shows parts of it: those of its first page.
-
-    Raises:
-        DenoiseError: something that the user can act upon.
-    """
-    check(job, settings.overwrite)
-    with image.opened(job.source, settings.max_pixels, settings.strict) as opened:
-        source = opened
-        if settings.tone == "camera" and not isinstance(source, RawFile):
-            raise UsageError(f"{job.source}: --tone camera is only for camera RAW: leave it out")
-        model = model_for(source, job.source, settings.model, settings.noise)
-        kind = job.kind or (source.kind if source.kind in image.WRITABLE else FALLBACK_FORMAT)
-        is_for_raw = find_model(model).is_for_raw
-        if isinstance(source, Photo):
-            source = _prepared(source, job, kind, settings, is_shown)
-        elif settings.to_srgb and kind == DNG:
-            raise UsageError(f"{job.source}: --to-srgb: a .dng file holds the camera's colours: leave it out")
-        if is_for_raw and (settings.luma, settings.chroma, settings.detail) != (None, None, 0):
-            reason = "a camera RAW file is denoised before it has lightness and colours"
-            raise UsageError(f"{job.source}: --luma, --chroma and --detail: {reason}: use --strength")
-        hot_pixels: HotPixels = "auto"
-        notes: tuple[str, ...] = ()
-        if isinstance(source, RawFile) and is_for_raw:
-            hot_pixels, notes = _hot_pixels_of(source, settings)
-            if source.obstacle is not None:
-                notes += (f"{source.obstacle}: denoised after LibRaw has developed it",)
-        elif isinstance(settings.hot_pixels, Path):
-            raise UsageError(f"{job.source}: --hot-pixels {settings.hot_pixels}: only for models for camera RAW")
-        elif kind == DNG:
-            reason = f"{model} needs a developed photo" if isinstance(source, RawFile) else f"{job.source} is not RAW"
-            if isinstance(source, RawFile) and isinstance(settings.noise, float):
-                reason = "its noise is given as --noise SHOT,READ"
-            raise UnwritableFile(job.target, f"a DNG is made from camera RAW, but {reason}: choose .tif or .png")
-        if isinstance(source, RawFile):
-            image.check_library(kind)
-            if kind != DNG or settings.linear:
-                source.check_develops()
-        yield Task(source, job.target, model, is_for_raw, kind, hot_pixels, notes)
-
-
-def _prepared(photo: Photo, job: Job, kind: str, settings: Settings, is_shown: bool) -> Photo:
-    """A photo in the colours that are asked for, refused if its target cannot hold it; arguments as of `checked`."""
-    if settings.to_srgb:
-        photo = replace(
-            _converted(job, lambda: photo), others=tuple(partial(_converted, job, page) for page in photo.others)
-        )
-    if is_shown:
-        shown = (f"shows page 1 of {len(photo.others) + 1}",) if photo.others else ()
-        return replace(photo, others=(), notes=photo.notes + shown)
-    if kind != DNG:
-        image.check(job.target, photo, kind)
-    return photo
-
-
-def _converted(job: Job, page: Callable[[], Photo]) -> Photo:
-    photo = page()
-    try:
-        return image.to_srgb(photo)
-    except ValueError as error:
-        raise UnreadableFile(job.source, f"--to-srgb: {error}") from error
-
-
-def _hot_pixels_of(raw: RawFile, settings: Settings) -> "tuple[HotPixels, tuple[str, ...]]":
-    """Which photosites of a file to replace, and what the user should hear about the list of them."""
-    if not isinstance(settings.hot_pixels, Path):
-        return settings.hot_pixels, ()
-    if raw.obstacle is not None:
-        raise UnreadableFile(raw.name, f"--hot-pixels {settings.hot_pixels}: {raw.obstacle}: choose auto or off")
-    return stuck_in(settings.hot_pixels, raw.mosaic.light.shape, settings.max_pixels)
-
-
-def _denoise_source(task: Task, denoise: Denoiser, settings: Settings, progress: Progress | None) -> Callable[[], Done]:
-    """Denoise what was read; what is returned makes a picture of it, for which a RAW file must still be open."""
-    source = task.source
-    if not isinstance(source, RawFile):
-        denoise_photo = _denoise_pages if source.others else _denoise_developed
-        return denoise_photo(source, task, denoise, settings, progress)
-    if task.is_for_raw:
-        finish = _denoise_raw(source, task, denoise, settings, progress)
-    else:
-        finish = _denoise_developed(development.developed(source), task, denoise, settings, progress)
-    return partial(_in_camera_tone, source, finish) if settings.tone == "camera" else finish
-
-
-def _denoise_developed(
-    photo: Photo, task: Task, denoise: Denoiser, settings: Settings, progress: Progress | None
-) -> Callable[[], Done]:
-    dither = settings.dither and image.is_lossless(photo, task.kind, settings.quality)
-    clean, noise = denoise_developed(photo, denoise, settings.noise, settings.strength_for_photos, progress, dither)
-    noise_from = None if noise is None else "given" if settings.noise is not None else "estimated"
-    if task.kind == "jpeg":
-        clean = denoise_gain_maps(clean, denoise, settings.strength_for_photos, settings.max_pixels)
-    done = Done(clean, noise, noise_from, clean.notes)
-    return lambda: done
-
-
-def _denoise_pages(
-    photo: Photo, task: Task, denoise: Denoiser, settings: Settings, progress: Progress | None
-) -> Callable[[], Done]:
-    def denoise_page(page: Photo, part: Progress | None) -> Done:
-        done = _denoise_developed(page, task, denoise, settings, part)()
-        assert isinstance(done.picture, Photo)
-        return replace(done, notes=done.notes + notes_on_result(done.picture, task.kind, done.notes))
-
-    with image.encoder_errors(task.target, task.kind):
-        done = denoise_pages(photo, denoise_page, lambda page: _software(task.model, page, settings), progress)
-    return lambda: done
-
-
-def _denoise_raw(
-    raw: RawFile, task: Task, denoise: Denoiser, settings: Settings, progress: Progress | None
-) -> Callable[[], Done]:
-    from denoise_cli.pipeline.raw import denoise_raw  # for RAW alone: SciPy takes long to import
-
-    given = settings.noise if isinstance(settings.noise, ShotRead) else None
-    output: Output = "photo" if task.kind != DNG else "linear_dng" if settings.linear else "mosaic_dng"
-    denoised = denoise_raw(raw, denoise, output, given, settings.strength, progress, task.hot_pixels)
-    return partial(_finish_raw, denoised, task.notes, settings)
-
-
-def _finish_raw(denoised: "DenoisedValues", notes: tuple[str, ...], settings: Settings) -> Done:
-    done = denoised.finish()
-    picture, notes = done.picture, notes + done.notes
-    if isinstance(picture, DigitalNegative):
-        picture = compressed_as(denoised.raw, picture, settings.compression)
-        if picture.is_lossy:
-            notes += ("compressed with loss, as the RAW file is: --compression jpeg avoids it",)
-    return Done(picture, done.noise.noise, done.noise.source, notes)
-
-
-def _in_camera_tone(raw: RawFile, finish: Callable[[], Done]) -> Done:
-    from denoise_cli.io.camera_tone import with_camera_tone  # imports SciPy, too
-
-    done = finish()
-    if not isinstance(done.picture, Photo):  # but a DNG, which holds light without a tone
-        return done
-    toned = with_camera_tone(raw, done.picture)
-    return replace(done, picture=toned, notes=done.notes + toned.notes[len(done.picture.notes) :])

@@ -20,6 +20,7 @@ from denoise_cli.inference.device import choose_device, count_gpus, count_thread
 from denoise_cli.pipeline import photo
 from denoise_cli.pipeline.jobs import Job
 from denoise_cli.pipeline.memory import available_memory
+from denoise_cli.pipeline.task import Settings
 from denoise_cli.pipeline.worker import Loading, Worker
 from denoise_cli.pipeline.worker_process import ENDING, SIGNALLED, serve
 
@@ -54,12 +55,12 @@ def count_workers(photos: int, device: str) -> int:
 def run_all(
     jobs: Sequence[Job],
     loading: Loading,
-    settings: photo.Settings,
+    settings: Settings,
     workers: int,
     begin: Callable[[Job], None],
     finish: Callable[[Job], None],
     notice: Callable[[str], None],
-    make: Callable[[Loading, photo.Settings], Worker] = Worker,
+    make: Callable[[Loading, Settings], Worker] = Worker,
 ) -> Generator[photo.Result, None, None]:
     """Run jobs in several processes; when the iterator is closed, they end and remove what they have half written.
 
@@ -119,11 +120,11 @@ class _Pool:
         self,
         jobs: Sequence[Job],
         loading: Loading,
-        settings: photo.Settings,
+        settings: Settings,
         begin: Callable[[Job], None],
         finish: Callable[[Job], None],
         notice: Callable[[str], None],
-        make: Callable[[Loading, photo.Settings], Worker],
+        make: Callable[[Loading, Settings], Worker],
     ) -> None:
         self.results: dict[int, photo.Result] = {}
         self._jobs, self._loading, self._settings, self._make = jobs, loading, settings, make

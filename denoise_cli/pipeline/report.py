@@ -13,10 +13,12 @@ from denoise_cli.io import image
 from denoise_cli.io.page import Entry, Page, State
 from denoise_cli.pipeline import photo
 from denoise_cli.pipeline.comparison import Comparison, compare_frames, compare_photos
+from denoise_cli.pipeline.denoising import undenoised
 from denoise_cli.pipeline.inspect import level_of
 from denoise_cli.pipeline.jobs import STDIO
 from denoise_cli.pipeline.memory import return_freed_memory
 from denoise_cli.pipeline.outcome import Outcome
+from denoise_cli.pipeline.task import Settings
 from denoise_cli.version import __version__
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ class Report:
         self._page.about = f"{counts}{ended}. denoise {__version__}, {datetime.now():%Y-%m-%d %H:%M}"
         self._page.__exit__(kind, *rest)
 
-    def add_photo(self, result: photo.Result, settings: photo.Settings, original: Path | None = None) -> None:
+    def add_photo(self, result: photo.Result, settings: Settings, original: Path | None = None) -> None:
         """Add a photo, whose files are read again; `original` is where it lies now, if its result took its place."""
         source = original or Path(result.source)
         size = None if result.width is None else f"{result.width} x {result.height} pixels"
@@ -147,12 +149,12 @@ def _summary(result: Outcome, noise: str) -> str:
     return "skipped, since it is done" if result.skipped else f"{noise}, {result.seconds or 0:.1f} s"
 
 
-def _compare_photo(source: Path, result: photo.Result, settings: photo.Settings) -> Comparison:
+def _compare_photo(source: Path, result: photo.Result, settings: Settings) -> Comparison:
     target = Path(result.target)
     if STDIO in (source, target):
         raise ValueError("standard input and output cannot be read again")
     with image.opened(source, settings.max_pixels) as opened:
-        before = photo.undenoised(opened, settings)
+        before = undenoised(opened, settings)
     before = image.to_srgb(before) if settings.to_srgb else before
     after = image.read(target, settings.max_pixels)
     pages = len(before.others) + 1

@@ -28,12 +28,15 @@ from denoise_cli.models.registry import checksum_of
 from denoise_cli.pipeline import photo as photos
 from denoise_cli.pipeline.clip import Progress, Result
 from denoise_cli.pipeline.clip_targets import EXTENSIONS, refuse_finished
+from denoise_cli.pipeline.denoising import notes_on_result
 from denoise_cli.pipeline.developed import as_frame, white_of, without_noise
 from denoise_cli.pipeline.done import Done
 from denoise_cli.pipeline.frames import find_noise
 from denoise_cli.pipeline.jobs import DNG, MARK, Job, into_folder, kind_of
 from denoise_cli.pipeline.model_choice import AUTO
 from denoise_cli.pipeline.sidecar import foretell
+from denoise_cli.pipeline.task import Settings as PhotoSettings
+from denoise_cli.pipeline.task import Task, checked
 from denoise_cli.pipeline.threads import consume_in_thread, prefetch
 from denoise_cli.version import __version__
 
@@ -86,9 +89,9 @@ class Settings:
     noise: float | ShotRead | None = None
     strength: float = 1.0
 
-    def for_photos(self, overwrite: bool) -> photos.Settings:
+    def for_photos(self, overwrite: bool) -> PhotoSettings:
         """The same for a single file."""
-        return photos.Settings(self.model, self.noise, self.strength, overwrite=overwrite)
+        return PhotoSettings(self.model, self.noise, self.strength, overwrite=overwrite)
 
 
 def becomes_clip(output: Path | None) -> bool:
@@ -295,7 +298,7 @@ class _Frame:
     number: int
     job: Job
     picture: Photo
-    task: photos.Task
+    task: Task
 
 
 def _denoise_pictures(
@@ -318,7 +321,7 @@ def _denoise_pictures(
         white, bright = white_of(first.picture.as_srgb())
         bright = bright if first.picture.pixels.dtype == np.float32 else ()  # other types say themselves what is white
         notes = (*bright, *first.picture.notes, *first.task.notes)
-        lost = photos.notes_on_result(first.picture, first.task.kind, notes)
+        lost = notes_on_result(first.picture, first.task.kind, notes)
         for note in (*notes, *lost, *foretell(first.job.source, first.job.target, overwrite)):
             outcome.announce(note, notice)
 
@@ -351,7 +354,7 @@ def _cleaned(
     level: float | None,
     white: float,
     denoise: Denoiser,
-    settings: photos.Settings,
+    settings: PhotoSettings,
 ) -> photos.Denoised:
     """A frame without its noise, which the thread that writes it subtracts."""
     dither = settings.dither and image.is_lossless(frame.picture, frame.task.kind, settings.quality)
@@ -369,7 +372,7 @@ def _cleaned(
 class _Reader:
     """Reads the frames; what is wrong with one of them costs no other, but what is wrong with the first costs all."""
 
-    def __init__(self, planned: Plan, settings: photos.Settings, outcome: _Outcome) -> None:
+    def __init__(self, planned: Plan, settings: PhotoSettings, outcome: _Outcome) -> None:
         self._planned, self._settings, self._outcome = planned, settings, outcome
         self._shape: tuple[int, ...] | None = None
 
@@ -390,7 +393,7 @@ class _Reader:
             yield frame
 
     def _read(self, number: int, job: Job) -> _Frame:
-        with photos.checked(job, self._settings) as task:
+        with checked(job, self._settings) as task:
             picture = check_frame(job.source, task.source, self._shape)
         self._shape = picture.pixels.shape
         return _Frame(number, job, picture, task)

@@ -8,6 +8,7 @@ from denoise_cli.inference.tiles import Progress
 from denoise_cli.pipeline import photo
 from denoise_cli.pipeline.jobs import Job
 from denoise_cli.pipeline.model_choice import AUTO
+from denoise_cli.pipeline.task import Settings
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Worker:
     """
 
     loading: Loading
-    settings: photo.Settings
+    settings: Settings
     _loaded: dict[str, Denoiser] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

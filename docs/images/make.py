@@ -24,9 +24,11 @@ from denoise_cli.io.metadata import Metadata
 from denoise_cli.io.page import Page
 from denoise_cli.io.photo import Photo
 from denoise_cli.pipeline import photo
+from denoise_cli.pipeline.developed import denoise_developed
 from denoise_cli.pipeline.jobs import Job
 from denoise_cli.pipeline.model_choice import AUTO, PHOTO_MODEL
 from denoise_cli.pipeline.report import Report
+from denoise_cli.pipeline.task import Settings
 
 HERE = Path(__file__).parent
 PHONE = Camera(shot=6e-3, read=1e-2, tone=0.5, luma_grain=0.5, chroma_grain=1.0, sharpening=0.5)
@@ -56,7 +58,7 @@ def photograph_report(target: Path) -> None:
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         raise SystemExit("no Chromium is installed")
-    settings = photo.Settings(AUTO)
+    settings = Settings(AUTO)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         source = Path(shutil.copy(HERE / "noisy.jpg", folder))
@@ -75,13 +77,13 @@ def main() -> None:
     """Write all pictures."""
     image.write(HERE / "noisy.jpg", simulate_photo(), "jpeg", "denoise simulated camera", overwrite=True)
     noisy = image.read(HERE / "noisy.jpg")
-    clean, _ = photo.denoise_photo(noisy, load_denoiser(PHOTO_MODEL), photo.Settings(PHOTO_MODEL))
+    clean, _ = denoise_developed(noisy, load_denoiser(PHOTO_MODEL))
     pair = np.hstack([noisy.pixels[CROP], clean.pixels[CROP]])
     image.write(HERE / "before-after.png", Photo(pair, None, "png"), "png", "denoise", overwrite=True)
     (HERE / "noisy.dng").write_bytes(simulate_dng())
     with tempfile.TemporaryDirectory() as folder:
         job = Job(HERE / "noisy.dng", Path(folder, "clean.dng"), "dng")
-        photo.run(job, load_denoiser, photo.Settings(AUTO))
+        photo.run(job, load_denoiser, Settings(AUTO))
         crops = [image.read(path).as_rgb8()[FACE] for path in (job.source, job.target)]
     image.write(HERE / "raw-before-after.png", Photo(np.hstack(crops), None, "png"), "png", "denoise", overwrite=True)
     photograph_report(HERE / "report.png")

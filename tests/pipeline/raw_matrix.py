@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from denoise_cli.imaging.metrics import psnr
 from denoise_cli.pipeline import photo as pipeline
 from denoise_cli.pipeline.jobs import Job
+from denoise_cli.pipeline.task import Settings
 from tests.pipeline.negatives import NEGATIVES, Negative
 from tests.pipeline.raw_programs import Reader, Renderer, Renderings
 
@@ -110,7 +111,7 @@ def make_files(files: Mapping[str, Files], photo: NDArray[np.uint8], load: pipel
     scene = scene_of(photo)
     for seed, (row, each) in enumerate(files.items()):
         negative = NEGATIVES[row.removesuffix(LINEAR)]
-        settings = pipeline.Settings(model="auto", linear=row.endswith(LINEAR))
+        settings = Settings(model="auto", linear=row.endswith(LINEAR))
         source = each.denoised.with_suffix(".source.dng") if settings.linear else each.noisy
         source.write_bytes(negative.encode(scene, seed))
         pipeline.run(Job(source, each.denoised, "dng"), load, settings)

@@ -20,7 +20,8 @@ from denoise_cli.errors import DenoiseError, DeviceUnavailable, MissingDependenc
 from denoise_cli.pipeline import cluster
 from denoise_cli.pipeline.cluster import Share, share_out
 from denoise_cli.pipeline.jobs import STDIO, Job
-from denoise_cli.pipeline.photo import NoRoom, Result, Settings
+from denoise_cli.pipeline.photo import NoRoom, Result
+from denoise_cli.pipeline.task import Settings
 from denoise_cli.pipeline.worker import Loading
 from denoise_cli.version import __version__
 

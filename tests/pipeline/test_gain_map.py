@@ -17,10 +17,11 @@ from denoise_cli.io import gain_map
 from denoise_cli.io.jpeg import segments_of
 from denoise_cli.pipeline import photo
 from denoise_cli.pipeline.jobs import Job
+from denoise_cli.pipeline.task import Settings
 from tests.io.phone_files import HDRGM, ISO, indexed, jpeg, mp4, segment, ultra_hdr, with_segments, xmp
 
 Pixels = NDArray[np.uint8]
-SETTINGS = photo.Settings("auto", max_pixels=40_000)
+SETTINGS = Settings("auto", max_pixels=40_000)
 H, W = 120, 176
 DENOISED = ("gain map denoised",)
 METADATA = [
@@ -61,7 +62,7 @@ def as_map(pixels: Pixels, **options: object) -> bytes:
     return with_segments(jpeg(pixels, **{"exif": exif, **options}), *METADATA)
 
 
-def denoised(folder: Path, source: bytes, settings: photo.Settings = SETTINGS) -> tuple[bytes, tuple[str, ...]]:
+def denoised(folder: Path, source: bytes, settings: Settings = SETTINGS) -> tuple[bytes, tuple[str, ...]]:
     """What becomes of a file, and its notes."""
     (folder / "photo.jpg").write_bytes(source)
     result = photo.run(Job(folder / "photo.jpg", folder / "clean.jpg", None), load, settings)

@@ -30,6 +30,7 @@ from denoise_cli.pipeline import photo as photos
 from denoise_cli.pipeline.developed import denoise_developed
 from denoise_cli.pipeline.inspect import inspect
 from denoise_cli.pipeline.jobs import Job
+from denoise_cli.pipeline.task import Settings
 
 Light = NDArray[np.float64]
 
@@ -169,7 +170,7 @@ def hdr(tmp_path: Path, rng: np.random.Generator) -> Path:
     return path
 
 
-SETTINGS = photos.Settings("mallenet-s")
+SETTINGS = Settings("mallenet-s")
 
 
 @pytest.mark.parametrize("kind", ["png", "avif", "jxl"])

@@ -13,8 +13,9 @@ from denoise_cli.io.profiles import D65, icc_profile
 from denoise_cli.pipeline import photo
 from denoise_cli.pipeline.inspect import inspect
 from denoise_cli.pipeline.jobs import Job
+from denoise_cli.pipeline.task import Settings
 
-SETTINGS = photo.Settings("mallenet-s", 0.1)
+SETTINGS = Settings("mallenet-s", 0.1)
 
 
 def load(name: str) -> Denoiser:

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,12 @@ from denoise_cli.inference.denoiser import Denoiser, load_denoiser
 from denoise_cli.io import image
 from denoise_cli.io.photo import Photo
 from denoise_cli.io.raw import Numbers, Picture, RawFile
-from denoise_cli.pipeline import photo
+from denoise_cli.pipeline import photo, task
 from denoise_cli.pipeline.jobs import Job
+from denoise_cli.pipeline.task import Settings
 from tests.io.phone_files import gain_map, ultra_hdr
 
-SETTINGS = photo.Settings("mallenet-s", 0.1, strength=1.0, quality=95, overwrite=False, max_pixels=10**6)
+SETTINGS = Settings("mallenet-s", 0.1, strength=1.0, quality=95, overwrite=False, max_pixels=10**6)
 AUTO = replace(SETTINGS, model="auto", noise=None)
 PATIENCE = 60  # seconds until a test fails that waits for another thread
 RAW = Path(__file__).parents[2] / "docs" / "images" / "noisy.dng"
@@ -209,18 +211,19 @@ def test_a_dry_run_goes_on_after_a_failure(jobs: list[Job]) -> None:
 
 
 @pytest.mark.parametrize("error", [MemoryError(), ValueError("unforeseen"), OSError(5, "Input/output error")])
-@pytest.mark.parametrize("stage", ["model_for", "carry"])  # before and after a photo is denoised
+# Before and after a photo is denoised.
+@pytest.mark.parametrize(("module", "stage"), [(task, "model_for"), (photo, "carry")])
 def test_whatever_happens_to_one_photo_the_others_are_denoised(
-    jobs: list[Job], monkeypatch: pytest.MonkeyPatch, stage: str, error: Exception
+    jobs: list[Job], monkeypatch: pytest.MonkeyPatch, module: ModuleType, stage: str, error: Exception
 ) -> None:
-    original = getattr(photo, stage)
+    original = getattr(module, stage)
 
     def failing(*arguments: Any, **options: Any) -> Any:
         if jobs[1].source in arguments:
             raise error
         return original(*arguments, **options)
 
-    monkeypatch.setattr(photo, stage, failing)
+    monkeypatch.setattr(module, stage, failing)
     results = list(photo.run_all(jobs, load, SETTINGS, ignore))
 
     assert [result.error is None for result in results] == [True, False, True]
@@ -235,9 +238,9 @@ def test_a_full_disk_ends_the_work_and_every_photo_has_a_result(
         raise UnwritableFile(target, "cannot write: No space left on device") from OSError(errno.ENOSPC, "full")
 
     begun: list[str] = []
-    original = photo.model_for
+    original = task.model_for
     monkeypatch.setattr(image, "save", full)
-    monkeypatch.setattr(photo, "model_for", lambda *args: begun.append(str(args[1])) or original(*args))
+    monkeypatch.setattr(task, "model_for", lambda *args: begun.append(str(args[1])) or original(*args))
     many = [replace(jobs[index % 3], target=Path(f"{index}.png")) for index in range(6)]
     results = list(photo.run_all(many, load, SETTINGS, ignore))
 

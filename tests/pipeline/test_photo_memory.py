@@ -23,6 +23,7 @@ from denoise_cli.inference.tiles import Arrays
 from denoise_cli.models.registry import find_model
 from denoise_cli.pipeline import photo
 from denoise_cli.pipeline.jobs import Job
+from denoise_cli.pipeline.task import Settings
 
 class Unchanged:
     multiple, precision, notes = 64, "float32", ()
@@ -35,7 +36,7 @@ class Unchanged:
 
 source, target, model, *noise = sys.argv[1:]
 spec = find_model(model)
-settings = photo.Settings(model, ShotRead(*map(float, noise)) if noise else None)
+settings = Settings(model, ShotRead(*map(float, noise)) if noise else None)
 photo.run(Job(Path(source), Path(target), None), lambda name: Denoiser(Unchanged(spec), spec, 256), settings)
 lines = Path("/proc/self/status").read_text().splitlines()
 print(next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")))

@@ -13,10 +13,11 @@ from denoise_cli.io import image
 from denoise_cli.io.photo import Photo
 from denoise_cli.pipeline import photo, pool
 from denoise_cli.pipeline.jobs import Job
+from denoise_cli.pipeline.task import Settings
 from denoise_cli.pipeline.worker import Loading, Worker
 from tests.pipeline.awkward_workers import PATIENCE, Copying, Refusing, Single, Stillborn, wait_for
 
-SETTINGS = photo.Settings("mallenet-s", 0.1)
+SETTINGS = Settings("mallenet-s", 0.1)
 CPU = Loading("cpu", "fp32")
 HALF_WRITTEN = ".denoise-*"
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and processes are those of POSIX")
@@ -169,11 +170,12 @@ from pathlib import Path
 from denoise_cli.pipeline import photo, pool
 from denoise_cli.pipeline.jobs import Job
 from denoise_cli.pipeline.worker import Loading
+from denoise_cli.pipeline.task import Settings
 from tests.pipeline.awkward_workers import Copying
 
 if __name__ == "__main__":
     jobs = [Job(Path(f"{index}.in"), Path(f"{index}.out"), None) for index in range(2)]
-    settings, told = photo.Settings("mallenet-s", 0.1), [lambda _: None] * 3
+    settings, told = Settings("mallenet-s", 0.1), [lambda _: None] * 3
     list(pool.run_all(jobs, Loading("cpu", "fp32"), settings, 2, *told, Copying))
 """
 

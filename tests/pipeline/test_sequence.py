@@ -22,6 +22,7 @@ from denoise_cli.io.video import Reader
 from denoise_cli.pipeline import clip, photo, sequence
 from denoise_cli.pipeline.jobs import Job
 from denoise_cli.pipeline.sequence import Settings
+from denoise_cli.pipeline.task import Settings as PhotoSettings
 
 H, W = 48, 64
 UNCHANGED = Settings("mallenet-s", 1, 0.1, strength=0.0)
@@ -96,7 +97,7 @@ def test_noise_goes_and_frames_are_denoised_together(tmp_path: Path, load: Calla
     planned = sequence.plan(write(tmp_path / "in", 5), tmp_path / "out_%d.tif")
     result = sequence.run(planned, load, Settings("mallenet-v", 5))
     assert result.sigma == pytest.approx(0.05 * 255, rel=0.2)
-    alone = photo.run(Job(tmp_path / "in/0003.png", tmp_path / "alone.png", "png"), load, photo.Settings("mallenet-s"))
+    alone = photo.run(Job(tmp_path / "in/0003.png", tmp_path / "alone.png", "png"), load, PhotoSettings("mallenet-s"))
     assert alone.error is None
 
     def error(path: Path) -> float:
