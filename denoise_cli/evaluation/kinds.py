@@ -47,6 +47,10 @@ def _vivid(photo: Array, index: int) -> Array:
     return _saturated(_detailed(photo, index), index)
 
 
+def _grey(photo: Array, _index: int) -> Array:
+    return photo.mean(axis=-1, keepdims=True)  # in colour, each channel would have noise of its own
+
+
 def _drawn(_photo: Array, index: int) -> Array:
     return Drawings().draw(np.random.default_rng(DRAWING_SEED + index), DRAWING_SIDE)
 
@@ -59,6 +63,7 @@ KINDS: Mapping[str, Callable[[Array, int], Array]] = {
     "soft": _soft,
     "detailed": _detailed,
     "vivid": _vivid,
+    "grey": _grey,
     "drawn": _drawn,
 }
 

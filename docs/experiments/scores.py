@@ -34,6 +34,7 @@ SETS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "soft": ("the six, out of focus", KIND_LEVELS),
     "detailed": ("the six, reduced", KIND_LEVELS),
     "vivid": ("the six, reduced, then saturated", KIND_LEVELS),
+    "grey": ("the six, black and white", KIND_LEVELS),
     "drawn": ("six drawings", KIND_LEVELS),
     "nam25": ("25 pairs of real photos", {"real": "real"}),
     "clips": ("five clips", {"25": "sigma 25", "50": "sigma 50", "low": "sensor, low", "high": "sensor, high"}),

@@ -44,6 +44,7 @@ def test_kinds_are_what_their_names_say(photo: Photo) -> None:
     assert roughness(made["detailed"]) > 1.2 * roughness(photo)
     assert roughness(made["vivid"]) > 1.2 * roughness(photo)
     assert colourfulness(made["vivid"]) > 1.5 * colourfulness(made["detailed"])
+    assert np.allclose(made["grey"], photo.mean(axis=-1, keepdims=True))
     assert not np.array_equal(made["drawn"], KINDS["drawn"](photo, 1))
 
 
