@@ -46,7 +46,8 @@ from denoise_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from denoise_cli.inference.denoiser import Denoiser
-    from denoise_cli.pipeline.clip import Result, Settings
+    from denoise_cli.pipeline.clip import Settings
+    from denoise_cli.pipeline.clip_result import Result
     from denoise_cli.pipeline.clips import Handling
     from denoise_cli.pipeline.jobs import Job
     from denoise_cli.pipeline.report import Report as ReportPage
