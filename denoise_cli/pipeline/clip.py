@@ -30,7 +30,7 @@ from denoise_cli.io.encode import (
     choose_encoding,
 )
 from denoise_cli.io.mux import Tracks
-from denoise_cli.io.probe import settle
+from denoise_cli.io.probe import settle, watched
 from denoise_cli.io.segments import Segments, segments_folder, write_all
 from denoise_cli.io.tracks import choose_tracks
 from denoise_cli.io.video import Reader
@@ -159,7 +159,8 @@ def run(
         passing = clip.passing([index for index in passed if index != clip.stream.index], settings.seconds)
         finished, kept = (parts.frames, parts.kept) if parts else (0, 0)
         work.expected = clip.expected_frames(settings.start, settings.seconds)
-        decoded = prefetch(work.reading.over(chain([first], frames)))
+        late: list[str] = []
+        decoded = prefetch(work.reading.over(chain([first], watched(frames, clip, first, encoding, late))))
         cleaned = denoised(
             work.waiting.over(decoded), denoise, settings.frames, settings.sigma, settings.strength, finished + kept
         )
@@ -183,7 +184,7 @@ def run(
             modified = None if touch or like is None else modified_at(like)
             parts.finish(overwrite, modified, like, backup, whole)
             work.seconds_writing += time.perf_counter() - started
-        notes += [*denoise.notes, *grain.write(overwrite, first_frame=finished), *faults]
+        notes += [*late, *denoise.notes, *grain.write(overwrite, first_frame=finished), *faults]
     return work.result(
         source,
         target,

@@ -17,6 +17,7 @@ from denoise_cli.io.formats import kind_for
 from denoise_cli.io.frame_picture import picture_of
 from denoise_cli.io.photo import Photo
 from denoise_cli.io.pipes import PIPE
+from denoise_cli.io.probe import watched
 from denoise_cli.io.transparency import is_transparent
 from denoise_cli.io.video import Reader
 from denoise_cli.io.video_frame import Frame
@@ -92,7 +93,8 @@ def run(
         for note in notes if notice is not None else ():
             notice(note)  # type: ignore[misc]
         work.expected = clip.expected_frames(settings.start, settings.seconds)
-        decoded = prefetch(work.reading.over(chain([form.first], frames)))
+        late: list[str] = []
+        decoded = prefetch(work.reading.over(chain([form.first], watched(frames, clip, form.first, None, late))))
         cleaned = denoised(work.waiting.over(decoded), denoise, settings.frames, settings.sigma, settings.strength)
 
         def finished() -> Iterator[Frame]:
@@ -111,7 +113,7 @@ def run(
         with closing(decoded), closing(clip.pipe) if clip.pipe else nullcontext():
             made = consume_in_thread(partial(work.write, write), finished())
         cut_off = settings.seconds == math.inf and clip.ends_early
-        notes += [*denoise.notes, *faults_of(clip, cut_off)]
+        notes += [*late, *denoise.notes, *faults_of(clip, cut_off)]
         if (stale := numbered.named(target, FIRST_NUMBER + made)).exists():
             notes.append(f"{stale} and those after it are of an earlier run")
         return work.result(
