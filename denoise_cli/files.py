@@ -299,6 +299,23 @@ def make_folder(folder: Path) -> None:
         raise UnwritableFile(folder, f"cannot make the folder: {error.strerror}") from error
 
 
+@contextmanager
+def made_folder(folder: Path) -> Iterator[None]:
+    """A folder for results; one that was made for nothing is removed at the end of the `with` statement.
+
+    Raises:
+        UnwritableFile: it cannot be made.
+    """
+    is_new = not folder.exists()
+    make_folder(folder)
+    try:
+        yield
+    finally:
+        if is_new:
+            with suppress(OSError):  # it holds results
+                folder.rmdir()
+
+
 def checksum(path: Path) -> str:
     """The SHA-256 of a file's contents, of which little is in memory at a time.
 

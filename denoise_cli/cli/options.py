@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 import typer
 
 from denoise_cli.errors import UsageError
+from denoise_cli.imaging.windows import MAX_FRAMES
 
 if TYPE_CHECKING:
     from denoise_cli.imaging.noise import ShotRead
@@ -24,7 +25,6 @@ BACKUP = ".orig"
 NAME_OR_FILE = "a name from `denoise models`, or a .safetensors file from `denoise train`"
 SMALLEST_TILE = 256  # pixels
 LARGEST_TILE = 65536  # pixels
-MAX_FRAMES = 9  # in a window
 
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help=f"Model: {NAME_OR_FILE}.")]
 Strength = Annotated[

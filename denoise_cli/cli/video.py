@@ -1,10 +1,6 @@
 """`denoise video`: remove noise from clips."""
 
-import dataclasses
-import json
 import math
-import time
-from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from fractions import Fraction
 from functools import cache
@@ -33,24 +29,18 @@ from denoise_cli.cli.options import (
     Tile,
     Touch,
     check_frames,
-    open_report,
     plan_jobs,
     read_backup,
-    read_noise,
     read_number,
     read_precision,
     read_sigma,
     read_tile,
 )
+from denoise_cli.cli.video_runs import denoise_clips, denoise_sequence, page_of
 from denoise_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from denoise_cli.inference.denoiser import Denoiser
-    from denoise_cli.pipeline.clip import Result, Settings
-    from denoise_cli.pipeline.clips import Handling
-    from denoise_cli.pipeline.jobs import Job
     from denoise_cli.pipeline.report import Report as ReportPage
-    from denoise_cli.pipeline.sequence import Plan
 
 SHORTEST_DURATION = 1e-6  # seconds
 LONGEST_DURATION = 1e7  # seconds
@@ -249,7 +239,7 @@ def video(
             "--report": report,
         }
         _refuse_given(for_clips, "only for clips: leave it out, or name one as the output, such as clip.mp4")
-        _denoise_sequence(
+        denoise_sequence(
             sequence.plan(source, place),
             cache(lambda name: load_denoiser(name, device, precision_name, tile_side)),
             frames,
@@ -325,141 +315,9 @@ def video(
     handling = clips.Handling(overwrite, resume, skip_done, touch, compare, grain_table)
     page: AbstractContextManager[ReportPage | None] = nullcontext()
     if report is not None:
-        page = _page(report, planned, inputs, recursive, output, (compare, grain_table), dry_run, overwrite, quiet)
+        page = page_of(report, planned, inputs, recursive, output, (compare, grain_table), dry_run, overwrite, quiet)
     load = cache(lambda: load_denoiser(chosen, device, precision_name, tile_side))
-    _denoise_clips(planned, load, settings, handling, page, is_single, dry_run, quiet, as_json)
-
-
-def _denoise_clips(
-    planned: "Sequence[Job]",
-    load: "Callable[[], Denoiser]",
-    settings: "Settings",
-    handling: "Handling",
-    page: "AbstractContextManager[ReportPage | None]",
-    is_single: bool,
-    dry_run: bool,
-    quiet: bool,
-    as_json: bool,
-) -> None:
-    """Denoise clips one after another and report on them."""
-    from denoise_cli.pipeline import clips
-    from denoise_cli.pipeline.outcome import Summary
-
-    summary, told = Summary(dry_run), list[str]()
-    with console.progress_bar(len(planned), quiet) as bar, page as shown:
-
-        def attempt(job: "Job") -> "Result":
-            if dry_run:
-                return clips.preview(job, settings, handling)
-            told.clear()
-            view = _View(job, bar, quiet, told)
-            try:
-                return clips.run(job, load, settings, handling, view.show_progress, view.show_note)
-            except KeyboardInterrupt:
-                view.interrupted()
-                raise
-
-        results = map(attempt, planned) if is_single else clips.all_results(planned, attempt, settings)
-        for job, result in zip(planned, results, strict=True):
-            if shown is not None:
-                shown.add_clip(result, settings, job.backup)
-            summary.add(result, result.complete)
-            _report(result, told, bar, quiet, as_json, is_single)
-    if not is_single:
-        console.sum_up(summary, quiet, as_json)
-    if summary.failures or summary.incomplete:
-        raise typer.Exit(1)
-
-
-def _page(
-    path: str,
-    planned: "Sequence[Job]",
-    inputs: Sequence[str],
-    recursive: bool,
-    output: str | None,
-    others: Iterable[Path | None],
-    dry_run: bool,
-    overwrite: bool,
-    quiet: bool,
-) -> "ReportPage":
-    """The page of the run."""
-    from denoise_cli.pipeline import clips
-    from denoise_cli.pipeline.jobs import STDIO
-
-    if dry_run or any(STDIO in (job.source, job.target) for job in planned):
-        raise UsageError("--report: reads the clip and its result again: name files, and leave out --dry-run")
-    title, notice = f"Denoised: {clips.media().count(len(planned))}", (lambda _: None) if quiet else console.status
-    files = filter(None, others)
-    return open_report(path, planned, inputs, recursive, output, title, "a sequence", overwrite, notice, files)
-
-
-def _denoise_sequence(
-    planned: "Plan",
-    load: "Callable[[str], Denoiser]",
-    frames: int,
-    model: str | None,
-    noise: str,
-    strength: float,
-    resume: bool,
-    dry_run: bool,
-    overwrite: bool,
-    quiet: bool,
-    as_json: bool,
-) -> None:
-    """Denoise a sequence of numbered pictures and report on it."""
-    from denoise_cli.models import registry
-    from denoise_cli.pipeline import sequence
-    from denoise_cli.pipeline.model_choice import AUTO, check_takes_noise, model_for_clip
-
-    level = read_noise(noise) if planned.is_raw else read_sigma(noise)
-    name = model or AUTO if planned.is_raw else model_for_clip(frames, model, level)
-    if name != AUTO:
-        check_takes_noise(name, level, noise)
-    settings = sequence.Settings(name, frames, level, strength)
-    if dry_run:
-        first = sequence.preview(planned, registry.check_weights, settings, overwrite)
-        if as_json:
-            record = dataclasses.asdict(first) | {"source": str(planned.source), "target": str(planned.target)}
-            console.output(json.dumps(record))
-            return
-        count = f"{len(planned.jobs)} frames"
-        console.output("; ".join([f"{planned.source} -> {planned.target}: {first.model}, {count}", *first.notes]))
-        return
-    began = time.monotonic()
-    shown_notes: list[str] = []
-    with console.progress_bar(1, quiet) as bar:
-        bar.start(planned.source.name)
-
-        def show_progress(done: int, fraction: float) -> None:
-            bar.describe(f"{planned.source.name}: {done} frames, {time.monotonic() - began:.0f} s")
-            bar.set_fraction(fraction)
-
-        def show_note(text: str) -> None:
-            shown_notes.append(text)
-            if not quiet:
-                console.status(f"{planned.source}: {text}")
-
-        try:
-            result = sequence.run(
-                planned,
-                load,
-                settings,
-                overwrite=overwrite,
-                resume=resume,
-                progress=show_progress,
-                notice=show_note,
-                failed=console.error,
-            )
-        except KeyboardInterrupt:
-            if not quiet and sequence.is_resumable(planned):
-                console.status(f"{planned.source}: interrupted: continue with --resume")
-            raise
-    if not quiet:
-        console.status(_summary(result, shown_notes))
-    if as_json:
-        console.output(json.dumps(dataclasses.asdict(result)))
-    if not result.complete:
-        raise typer.Exit(1)
+    denoise_clips(planned, load, settings, handling, page, is_single, dry_run, quiet, as_json)
 
 
 def _check_stream(output: str | None, form: str | None, as_json: bool) -> None:
@@ -504,60 +362,3 @@ def _read_duration(text: str) -> float:
     if text == "all":
         return math.inf
     return read_number(text, "--duration", SHORTEST_DURATION, LONGEST_DURATION, auto=False)
-
-
-class _View:
-    """What the user sees of a clip while it is denoised."""
-
-    def __init__(self, job: "Job", bar: console.ProgressBar, quiet: bool, shown: list[str]) -> None:
-        self._job, self._bar, self._quiet, self._shown = job, bar, quiet, shown
-        self._began = time.monotonic()
-        self._resumed_at: int | None = None  # frames that an earlier run had finished
-        bar.start(job.source.name)
-
-    def show_progress(self, done: int, fraction: float) -> None:
-        if self._resumed_at is None:
-            self._resumed_at = done - 1
-        rate = (done - self._resumed_at) / (time.monotonic() - self._began)
-        self._bar.describe(f"{self._job.source.name}: {done} frames, {rate:.2f} frames/s")
-        self._bar.set_fraction(fraction)
-
-    def show_note(self, text: str) -> None:
-        self._shown.append(text)
-        if not self._quiet:
-            console.status(f"{self._job.source}: {text}")
-
-    def interrupted(self) -> None:
-        from denoise_cli.pipeline.clip import is_resumable
-
-        if not self._quiet and is_resumable(self._job.target):
-            console.status(f"{self._job.source}: interrupted: continue with --resume")
-
-
-def _report(
-    result: "Result", shown: list[str], bar: console.ProgressBar, quiet: bool, as_json: bool, is_single: bool
-) -> None:
-    """Report on a clip, of which some notes were shown; of several, those that are skipped are only counted."""
-    if result.error is not None:
-        console.error(result.error)
-    elif result.dry_run and not as_json:  # then it is what was asked for
-        console.output(_summary(result, shown))
-    elif not (quiet or result.dry_run) and (is_single or result.notes or not result.skipped):
-        console.status(_summary(result, shown))
-    if as_json:
-        console.output(json.dumps(dataclasses.asdict(result)))
-    bar.finish()
-
-
-def _summary(result: "Result", shown: list[str]) -> str:
-    what = result.model or ""
-    if result.skipped:
-        what = "skipped, since it is done"
-    elif result.dry_run and result.codec:
-        what += f", {result.codec} in {result.pixel_format}"
-    elif result.made is not None:
-        noise = "" if result.sigma is None else f", noise {result.sigma:.1f}"
-        speed = f"{result.made / max(result.seconds or 0, 1e-9):.2f} frames/s"
-        what += f"{noise}, {result.frames} frames, {speed}"
-    notes = "".join(f"; {note}" for note in result.notes if note not in shown)
-    return f"{result.source} -> {result.target}: {what}{notes}"

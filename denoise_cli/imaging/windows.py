@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Iterator
 from typing import TypeVar
 
+MAX_FRAMES = 9  # in a window
+
 Item = TypeVar("Item")
 
 

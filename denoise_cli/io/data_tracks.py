@@ -19,8 +19,8 @@ import av
 
 from denoise_cli.errors import UnreadableFile
 from denoise_cli.io.boxes import HEADER, LENGTH_FOLLOWS, LONG_HEADER, TO_THE_END, box, boxes_of
+from denoise_cli.io.clip_file import read_errors
 from denoise_cli.io.playlists import open_input
-from denoise_cli.io.video import read_errors
 
 TIMECODE = b"tmcd"
 FIRST_OFFSET = 4  # bytes: the version and the flags

@@ -448,6 +448,12 @@ def type_held(photo: Photo, kind: str) -> np.dtype[Any]:
     return np.dtype({8: np.uint8, 16: np.uint16, 32: np.float32}[depth])
 
 
+def pixel_format(photo: Photo, kind: str) -> str:
+    """What a file of a format holds of a photo in words of the style of FFmpeg's: grey8, rgb16 or rgba32."""
+    colours, bits = "grey" if photo.pixels.shape[2] == 1 else "rgb", 8 * type_held(photo, kind).itemsize
+    return f"{colours}{'' if photo.alpha is None else 'a'}{bits}"
+
+
 def _as_held(photo: Photo, kind: str) -> Photo:
     """The photo as a format can hold it."""
     _refuse_unheld(photo, kind)

@@ -13,12 +13,13 @@ from typing import Any
 import av
 
 from denoise_cli.errors import UnwritableFile
+from denoise_cli.io.clip_file import ALPHA_DECODERS, read_errors
 from denoise_cli.io.clock import Clock
 from denoise_cli.io.data_tracks import add_tracks
 from denoise_cli.io.encode import Encoding, timing_options, write_errors
 from denoise_cli.io.playlists import url
 from denoise_cli.io.program import run_ffmpeg
-from denoise_cli.io.video import ALPHA_DECODERS, TIMECODE, Reader, read_errors
+from denoise_cli.io.video import TIMECODE, Reader
 from denoise_cli.io.video_frame import has_alpha
 
 OTHERS = "others"  # the file beside a result in the making with the tracks that came through standard input

@@ -1,6 +1,7 @@
 """What an encoding keeps of a clip: its first frame is encoded and decoded again before the work begins."""
 
 import errno
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import av
@@ -8,7 +9,7 @@ import av
 from denoise_cli.errors import UnreadableFile, UnwritableFile, UsageError
 from denoise_cli.files import scratch_folder
 from denoise_cli.io.conversion import UNSPECIFIED, usual_matrix
-from denoise_cli.io.dolby_vision import kinds_in
+from denoise_cli.io.dolby_vision import check_colours, kinds_in
 from denoise_cli.io.encode import CONTAINERS, NUT_ENCODER, RAW_ENCODER, Encoding, Writer, codec_of
 from denoise_cli.io.transparency import loss_of
 from denoise_cli.io.video import Reader
@@ -16,6 +17,7 @@ from denoise_cli.io.video_frame import SUBSAMPLINGS, Frame, chroma_shifts, has_a
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 MATRIX_NAMES = {1: "BT.709", 4: "FCC", 5: "BT.601", 6: "BT.601", 7: "SMPTE 240M", 9: "BT.2020", 10: "BT.2020 CL"}
+MASTERING = "the mastering-display metadata"
 USUAL_SITING = "left"  # where chroma lies if nothing is stated
 TAGS = {"color_primaries": "primaries", "color_trc": "transfer function", "colorspace": "matrix"}
 
@@ -44,6 +46,42 @@ def settle(clip: Reader, first: Frame, encoding: Encoding, *, is_given: bool = F
         *_codec(clip, encoding, is_given),
         *_tags(clip, first, encoding, kept),
     ]
+
+
+def watched(
+    frames: Iterable[Frame], clip: Reader, first: Frame, encoding: Encoding | None, lost: list[str]
+) -> Iterator[Frame]:
+    """The same frames; a line is added for each kind of HDR metadata that begins after the first frame and is lost.
+
+    Args:
+        frames: before anything is done to them.
+        clip: the source.
+        first: its first frame, of which `settle` tells.
+        encoding: how it is compressed; None for numbered pictures.
+        lost: gets the lines.
+
+    Raises:
+        UnreadableFile: the colours of a frame are false without the metadata of Dolby Vision.
+    """
+    known = [*kinds_in(clip, first), *([MASTERING] if first.mastering else [])]
+    for frame in frames:
+        if frame.has_dolby_colours:
+            check_colours(clip, frame)
+        for name in [*frame.dynamic, *([MASTERING] if frame.mastering else [])]:
+            if any(one.startswith(name) for one in known):
+                continue
+            known.append(name)
+            # Encoders take what is true of the whole clip from its first frame.
+            if name == MASTERING or name not in _dynamic_kept(clip, frame, encoding):
+                lost.append(f"{name}, which begins at {frame.picture.time:.1f} s, is lost")
+        yield frame
+
+
+def _dynamic_kept(clip: Reader, frame: Frame, encoding: Encoding | None) -> list[str]:
+    """The kinds of HDR metadata of a frame that an encoder writes."""
+    if encoding is None or encoding.encoder == RAW_ENCODER or encoding.animation:
+        return []
+    return _tried(clip, frame, encoding).dynamic
 
 
 def _as_stated(encoding: Encoding, kept: Frame) -> Encoding:
@@ -158,7 +196,7 @@ def _tags(clip: Reader, first: Frame, encoding: Encoding, kept: Frame | None) ->
     elif first.is_interlaced and first.shown()[0] != kept.shown()[0]:
         notes.append(f"the order of the fields is lost: {where} cannot hold it")
     if set(first.mastering) - set(kept.mastering):
-        notes.append(f"the mastering-display metadata is lost: {encoding.encoder} cannot store it")
+        notes.append(f"{MASTERING} is lost: {encoding.encoder} cannot store it")
     lost_kinds = (name for name in kinds_in(clip, first) if not name.startswith(tuple(kept.dynamic)))
     notes += [f"{name} is lost: {encoding.encoder} cannot store it" for name in lost_kinds]
     return notes

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from denoise_cli.errors import UnwritableFile, UsageError
-from denoise_cli.files import move_into_place, write_atomically
+from denoise_cli.files import is_same_file, move_into_place, write_atomically
 from denoise_cli.imaging.yuv import Plane
 from denoise_cli.io.animation import write as write_animation
 from denoise_cli.io.encode import Encoding, Writer
@@ -168,8 +168,11 @@ class Segments:
             whole = self._assemble(self._finished(), self._seconds)
         if inspect is not None:
             inspect(whole)
-        move_into_place(whole, self._target, overwrite, modified, like, backup)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        try:
+            move_into_place(whole, self._target, overwrite, modified, like, backup)
+        finally:
+            if not whole.exists() or is_same_file(whole, self._target):  # done, even if the run is interrupted now
+                shutil.rmtree(self.folder, ignore_errors=True)
 
     def _check_container(self) -> None:
         """Assemble a file from the first frame and a second of the source: it is better to fail now than at the end."""

@@ -1,438 +1,55 @@
-"""Video in, through FFmpeg's libraries: the file, its tracks, and its frames with exact times."""
+"""Reading a clip: its frames, decoded by FFmpeg's libraries, with exact times, and what was wrong with it."""
 
 import math
-import re
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection, Generator, Iterable, Iterator
 from fractions import Fraction
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import av
 from av.container import InputContainer
 from av.format import Flags
 from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 
 from denoise_cli.errors import UnreadableFile
-from denoise_cli.files import scratch_folder
-from denoise_cli.io import whole_copy
+from denoise_cli.io.clip_file import ALPHA_DECODERS, ClipFile, read_errors
 from denoise_cli.io.clock import Clock
-from denoise_cli.io.limits import MAX_PIXELS, refuse_too_large
-from denoise_cli.io.numbered import is_sequence
-from denoise_cli.io.passing import PASSED_KINDS, Passing, Waiting, holds
-from denoise_cli.io.pipes import EXPECTED, PIPE, PROBING, PipeReader
-from denoise_cli.io.playlists import STILL, input_options, open_input, program_options
+from denoise_cli.io.passing import PASSED_KINDS, Passing, Waiting
 from denoise_cli.io.timecode import later
-from denoise_cli.io.video_frame import Frame, has_alpha
+from denoise_cli.io.video_frame import Frame
 
-if TYPE_CHECKING:
-    from denoise_cli.io.picture_stream import PictureStream
-
-ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 MAY_JUMP: Any = Flags.ts_discont.value  # a flag of formats whose clocks start anywhere and may jump
-MATROSKA = "matroska,webm"  # FFmpeg's name
-HEADER_FORMATS = ("mov", "avi")  # FFmpeg's names of formats whose headers state the length of every track
 TIMECODE = "timecode"  # a tag, in capitals in Matroska
-STATED_DURATION = re.compile(r"\d+:\d\d:\d\d(\.\d+)?")  # a tag of Matroska's tracks
 # Where recordings were joined, FFmpeg takes one of so many packets before the place for incomplete: it is whole.
 PACKETS_BEFORE_JUMP = 2
-PICTURE_FORMATS = ("gif", "apng", "webp")  # FFmpeg's names; those of other formats for pictures end in _pipe
-PICTURE_BRANDS = ("avif", "heic", "heix", "mif1", "mif2")  # of HEIF and AVIF, without those of animations
-WEBP_HEADER = 38  # bytes, up to and with the name of the chunk that says how an animation is shown
 TS_PACKETS = (188, 192, 204)  # bytes: plain, with times (M2TS), and with a checksum
 
 
-class Reader:
-    """An open clip.
-
-    Args:
-        path: anything that FFmpeg reads; "-" for YUV4MPEG2, NUT or Matroska from standard input, which is read once;
-            or numbered pictures, see `picture_stream`.
-        allow_playlists: whether local files that it names may be opened, too.
-        rate: frames per second of numbered pictures; None for the usual rate.
+class Reader(ClipFile):
+    """An open clip whose frames are read.
 
     Attributes:
-        pipe: standard input, or the stream of numbered pictures; None if the clip is a file.
-        pictures: the same stream; None for all other clips.
         waiting: packets of the other tracks of standard input, which the result may take.
-        file: what is read: the file itself, or a temporary copy without loss, see `whole_copy`.
-        stream: FFmpeg's stream of the video that is denoised, the file's main one.
         damaged: number of packets so far that could not be decoded.
         incomplete: number of packets so far of which a part is missing; their frames are there, but may show it.
         last_end: when the last frame so far ends, by the file's clock, in seconds; None before the first.
         first_frame_time: time of the first frame that was read, in seconds from the start of the file; 0 if `frames`
             skips nothing.
-
-    Raises:
-        UnreadableFile: the file is missing, not a video, a still picture, damaged, or too large, or names other files
-            that may not be opened.
     """
 
     def __init__(self, path: Path, allow_playlists: bool = False, rate: Fraction | None = None) -> None:
-        self.path = path
-        self.allow_playlists = allow_playlists
+        super().__init__(path, allow_playlists, rate)
         self.damaged = self.incomplete = 0
         self.last_end: Fraction | None = None
         self._longest_step = Fraction(0)
         self._clock = Clock()
         self._first: int | None = None  # tick that was sought
         self.first_frame_time = Fraction(0)
-        self.file, self._folder = path, ExitStack()
-        self._copied_codec = ""
-        self.pictures = self._streamed(rate) if path != PIPE and is_sequence(path) else None
-        self.pipe = PipeReader() if path == PIPE else self.pictures
         self.waiting = Waiting()
         self._place = 0  # of the next numbered picture
         self._end = 0  # bytes from the beginning of the file to the end of the last packet
-        self._container: InputContainer = self._opened() if self.pipe is None else self._opened_pipe(self.pipe)
-        found = [stream for stream in self._container.streams.video if not _is_cover(stream)]
-        if not found:
-            self.__exit__()
-            raise UnreadableFile(path, "holds no video")
-        best = self._container.streams.best("video")
-        self.stream: VideoStream = best if best in found else found[0]
-        self.stream.thread_type = "AUTO"
-        reason = self._obstacle()
-        if reason is not None:
-            self.__exit__()
-            raise UnreadableFile(path, reason)
-        # Frames may be larger than the container says, and may grow.
-        self.stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         self._alpha_decoder = self._decoder_of_alpha()
-
-    def _opened(self) -> InputContainer:
-        """The file, or a copy of an animation that FFmpeg's libraries would not read, or not whole."""
-        if not self.path.is_file():
-            raise UnreadableFile(self.path, "is not a file" if self.path.exists() else "no such file")
-        form = whole_copy.reader_for(self.path)
-        self._copied_codec = whole_copy.CODECS.get(form or "", "")
-        if form is not None:
-            self.file = whole_copy.copy(self.path, form, self._temporary_folder())
-        with read_errors(self.path):
-            container = self.reopened()
-            video: Any = container.streams.best("video")
-            alpha = None if video is None else whole_copy.alpha_track(container, video.index)
-            if alpha is None:
-                return container
-            self._copied_codec = _codec_name(video)
-            bits, tracks = video.codec_context.format.components[0].bits, (video.index, alpha)
-            container.close()
-            self.file = whole_copy.copy_with_alpha(self.path, *tracks, bits, self._temporary_folder())
-            return self.reopened()
-
-    def _streamed(self, rate: Fraction | None) -> "PictureStream":
-        from denoise_cli.io.picture_stream import RATE, PictureStream  # all formats of photos
-
-        stream = PictureStream(self.path, rate or RATE)
-        self._folder.callback(stream.finish)
-        self._copied_codec = stream.kind
-        return stream
-
-    def _opened_pipe(self, pipe: PipeReader) -> InputContainer:
-        file: Any = pipe
-        try:
-            return av.open(
-                file, options=PROBING | input_options(self.allow_playlists), metadata_errors="surrogateescape"
-            )
-        except av.FFmpegError as error:
-            if not pipe.total:
-                raise UnreadableFile(self.path, "no data came: the program before it may have failed") from error
-            raise UnreadableFile(
-                self.path, f"cannot be read as video ({error.strerror}): expected {EXPECTED}"
-            ) from error
-
-    def __enter__(self) -> "Reader":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._container.close()
-        self._folder.close()
-
-    def _temporary_folder(self) -> Path:
-        return self._folder.enter_context(scratch_folder())
-
-    def reopened(self) -> InputContainer:
-        """The file once more, read from its beginning.
-
-        Raises:
-            av.FFmpegError: it cannot be read any longer.
-        """
-        return open_input(self.file, self.allow_playlists)
-
-    @property
-    def program_options(self) -> list[str]:
-        """What the ffmpeg program has to be told before it reads the file."""
-        return program_options(self._container, self.allow_playlists)
-
-    @property
-    def time_base(self) -> Fraction:
-        """The tick of the clip's clock, in seconds."""
-        if self.pictures is not None:
-            return 1 / self.pictures.rate
-        return self.stream.time_base or Fraction(1, av.time_base)
-
-    @property
-    def rate(self) -> Fraction:
-        """Average number of frames per second; a guess if the file does not state it."""
-        if self.pictures is not None:
-            return self.pictures.rate
-        average, real = self.stream.average_rate, self.stream.base_rate
-        if average and real and average > 2 * real:  # DV, where FFmpeg takes the tick of the clock for the average
-            return real
-        return average or self.stream.guessed_rate or Fraction(25)
-
-    @property
-    def has_constant_rate(self) -> bool:
-        """Whether the file states a constant frame rate."""
-        is_stated = self.stream.average_rate is not None and self.rate == self.stream.base_rate
-        return is_stated or self.pictures is not None
-
-    @property
-    def codec(self) -> str:
-        """FFmpeg's name for the codec."""
-        return self._copied_codec or _codec_name(self.stream)
-
-    @property
-    def metadata(self) -> Mapping[str, str]:
-        """The file's metadata, without that of its streams."""
-        return self._container.metadata
-
-    @property
-    def streams(self) -> list[tuple[str, str]]:
-        """The kind and the codec of every stream, in the file's order."""
-        return [(stream.type, _codec_name(stream)) for stream in self._container.streams]
-
-    @property
-    def description(self) -> str:
-        """What FFmpeg says of the video in words, in which it names side data that PyAV does not pass on."""
-        container: Any = self._container
-        level = av.logging.get_level()
-        av.logging.set_level(av.logging.INFO)
-        try:
-            text = str(container.dumps_format())
-        finally:
-            av.logging.set_level(level)
-        parts = re.split(r"^  Stream #0:(\d+)", text, flags=re.MULTILINE)
-        found = (
-            part for number, part in zip(parts[1::2], parts[2::2], strict=True) if number == str(self.stream.index)
-        )
-        return next(found, "")
-
-    @property
-    def is_mp4(self) -> bool:
-        """Whether the file is MP4 or QuickTime, or of their family."""
-        return "mov" in self._container.format.name.split(",")
-
-    @property
-    def is_nut(self) -> bool:
-        """Whether the clip is NUT."""
-        return self._container.format.name == "nut"
-
-    @property
-    def is_matroska(self) -> bool:
-        """Whether the clip is Matroska or WebM."""
-        return self._container.format.name == MATROSKA
-
-    @property
-    def timecode(self) -> str | None:
-        """The time of the first frame by the camera's clock, HH:MM:SS:FF; None if the file does not state it.
-
-        After the first frame that `frames` has not skipped, it is the time of that.
-        """
-        tags = [*self.stream.metadata.items(), *self.metadata.items()]
-        stated = next((value for key, value in tags if key.lower() == TIMECODE), None)
-        return None if stated is None else later(stated, round(self.first_frame_time * self.rate), self.rate)
-
-    @property
-    def origin(self) -> Fraction:
-        """The time in the file that is 0 in the result, in seconds, once the first frame has been read."""
-        starts_anywhere = self._container.format.flags & MAY_JUMP
-        if not self.first_frame_time and not starts_anywhere:
-            return Fraction(0)
-        return self.first_frame_time + Fraction(self._container.start_time or 0, av.time_base)
-
-    @property
-    def jumps(self) -> list[Fraction]:
-        """By how much times were moved after each jump of the clock so far, in seconds."""
-        return self._clock.jumps
-
-    @property
-    def has_wrapped_clock(self) -> bool:
-        """Whether the counter of the clock ran over; FFmpeg makes the times before that negative."""
-        return self.origin < 0
-
-    def kind(self, index: int) -> str:
-        """What stream number `index` is: audio, video, cover, subtitle, data, attachment or unknown."""
-        stream: Any = self._container.streams[index]
-        return "cover" if stream.type == "video" and _is_cover(stream) else str(stream.type)
-
-    def passing(self, indices: Collection[int], seconds: float = math.inf) -> Passing:
-        """Let tracks of standard input go through; of the others nothing is kept any longer.
-
-        Args:
-            indices: their numbers.
-            seconds: the length of the clip that is written.
-        """
-        waiting = self.waiting
-        waiting.chosen, waiting.origin = frozenset(indices), self.origin
-        waiting.begin = Fraction(0) if self.first_frame_time else None
-        waiting.end = None if math.isinf(seconds) else Fraction(seconds).limit_denominator(av.time_base)
-        return Passing({index: self._container.streams[index] for index in indices}, waiting)
-
-    def can_pass(self, index: int, container: str) -> bool:
-        """Whether a stream is sound or subtitles, which a container, by FFmpeg's name, can hold."""
-        return self.kind(index) in PASSED_KINDS and holds(container, self._container.streams[index])
-
-    def metadata_of(self, index: int) -> Mapping[str, str]:
-        """The metadata of a stream."""
-        return self._container.streams[index].metadata
-
-    def cover(self, index: int) -> bytes:
-        """The file of a picture that is attached to the clip."""
-        with read_errors(self.path), self.reopened() as container:
-            packets = container.demux(container.streams[index])
-            return next((bytes(packet) for packet in packets if packet.size), b"")
-
-    def disposition(self, index: int) -> str:
-        """What a stream is meant for, as FFmpeg writes it."""
-        flags = self._container.streams[index].disposition
-        return "+".join(flag.name or "" for flag in av.stream.Disposition if flag & flags) or "0"
-
-    def seek(self, container: InputContainer) -> None:
-        """Go to where the video was read from, in the same file, opened again."""
-        if self._first is not None:
-            container.seek(self._first, stream=container.streams[self.stream.index])
-
-    def number(self, index: int) -> int:
-        """By which the file itself names a stream, such as an MP4's track number."""
-        return int(self._container.streams[index].id)
-
-    @property
-    def copied_streams(self) -> list[int]:
-        """Indices of the streams that the result contains, including the denoised one."""
-        # Text tracks that hold chapter titles are discarded: FFmpeg reads them as chapters, and writes those.
-        return [
-            stream.index
-            for stream in self._container.streams
-            if stream.discard != av.stream.Discard.all and not self._stands_for_video(stream)
-        ]
-
-    def _obstacle(self) -> str | None:
-        """Why the file cannot be denoised as a clip; None if it can."""
-        context: Any = self.stream.codec_context
-        if context is None:
-            return "holds video that this build of FFmpeg cannot decode"
-        if self._is_still():
-            return STILL
-        try:
-            refuse_too_large((self.stream.width, self.stream.height), MAX_PIXELS)
-        except ValueError as error:
-            return str(error)
-        return None
-
-    def _is_still(self) -> bool:
-        """Whether the file is in a format for pictures, and holds a single one."""
-        name = self._container.format.name
-        is_for_pictures = name.endswith("_pipe") or name in PICTURE_FORMATS
-        if not is_for_pictures and self._container.metadata.get("major_brand") not in PICTURE_BRANDS:
-            return False
-        with read_errors(self.path), self.reopened() as container:
-            packets = (packet for packet in container.demux(container.streams[self.stream.index]) if packet.size)
-            first = list(islice(packets, 2))
-        # FFmpeg reads an animated WebP as one packet, and may not decode it.
-        return len(first) < 2 and not any(b"ANIM" in bytes(packet)[:WEBP_HEADER] for packet in first)
-
-    def _stands_for_video(self, stream: Any) -> bool:
-        """Whether a stream is the still picture of an animation in AVIF, which players would show instead of it."""
-        is_still = stream.type == "video" and stream.frames == 1 and stream.duration is None and not _is_cover(stream)
-        return is_still and stream is not self.stream and self.is_mp4
-
-    @property
-    def has_alpha(self) -> bool:
-        """Whether the video can have transparency, including that of VP8 and VP9, which the decoder ignores."""
-        form = self.stream.codec_context.format
-        return (form is not None and (has_alpha(form) or form.has_palette)) or self._has_hidden_alpha
-
-    @property
-    def _has_hidden_alpha(self) -> bool:
-        tags = {key.lower(): value for key, value in self.stream.metadata.items()}
-        return self.codec in ALPHA_DECODERS and tags.get("alpha_mode") == "1"
-
-    def _decoder_of_alpha(self) -> Any:
-        """For VP8 and VP9 with transparency, which FFmpeg's own decoders ignore: that of libvpx; otherwise None."""
-        if not self._has_hidden_alpha:
-            return None
-        decoder = ALPHA_DECODERS[self.codec]
-        try:
-            return av.CodecContext.create(decoder, "r")
-        except av.codec.codec.UnknownCodecError:  # libvpx is not in every build of FFmpeg
-            return None
-
-    @property
-    def promised_end(self) -> Fraction | None:
-        """When the video ends according to the file, by its clock, in seconds; None if it does not say so.
-
-        FFmpeg guesses for files that have no header which says so, and those of Matroska state the longest track.
-        """
-        said = next((text for key, text in self.stream.metadata.items() if key.partition("-")[0] == "DURATION"), "")
-        if STATED_DURATION.fullmatch(said):
-            hours, minutes, seconds = (Fraction(part) for part in said.split(":"))
-            return 3600 * hours + 60 * minutes + seconds
-        if self.stream.duration is not None and set(HEADER_FORMATS) & set(self._container.format.name.split(",")):
-            return ((self.stream.start_time or 0) + self.stream.duration) * self.time_base
-        is_seekable = self.is_matroska and self.pipe is None
-        if is_seekable and self._container.duration and self._is_cut_off():
-            return Fraction(self._container.duration, av.time_base)
-        return None
-
-    def end_of(self, seconds: float) -> Fraction:
-        """When the last frame that was read ends in the result, in seconds, if so many seconds are written."""
-        end = max((self.last_end or Fraction(0)) - self.origin, Fraction(0))
-        return end if math.isinf(seconds) else min(end, Fraction(seconds).limit_denominator(av.time_base))
-
-    @property
-    def ends_early(self) -> bool:
-        """Whether the frames that were read end before the file says, or in the middle of a packet."""
-        name = self._container.format.name
-        if name in ("yuv4mpegpipe", "nut"):
-            size = self.path.stat().st_size if self.pipe is None else self.pipe.total
-            # FFmpeg leaves out the unfinished frame of the one; the other ends with an index, which is then missing.
-            return size > self._end if name == "yuv4mpegpipe" else size <= self._end
-        if self._container.format.name == "mpegts":
-            return all(self.path.stat().st_size % size for size in TS_PACKETS)
-        end = self.promised_end
-        if end is None or self.last_end is None:
-            return False
-        return self.last_end + max(2 / self.rate, self._longest_step) < end
-
-    def _is_cut_off(self) -> bool:
-        """Whether no track of a file lasts as long as the file says."""
-        with read_errors(self.path), self.reopened() as container:
-            ends = [
-                (packet.pts + (packet.duration or 0)) * packet.time_base
-                for packet in container.demux()
-                if packet.pts is not None
-            ]
-        return max(ends, default=Fraction(0)) + 1 < Fraction(self._container.duration or 0, av.time_base)
-
-    def expected_frames(self, start: float = 0.0, seconds: float = math.inf) -> int:
-        """The approximate number of frames in an interval of the clip; 0 if the file does not state its length.
-
-        Args:
-            start: seconds to skip.
-            seconds: length of the interval.
-        """
-        duration = self._container.duration
-        whole = 0.0 if duration is None else duration / av.time_base
-        if self.pictures is not None:
-            whole = float(self.pictures.count / self.rate)
-        if self.stream.duration is not None:
-            whole = float(self.stream.duration * self.time_base)
-        if self.stream.frames and start == 0 and seconds >= whole:
-            return self.stream.frames
-        return round(min(max(whole - start, 0.0), seconds) * self.rate)
 
     def frames(
         self, start: float = 0.0, seconds: float = math.inf, deinterlace: bool = False
@@ -462,6 +79,72 @@ class Reader:
                 picture.pts = last + 1  # two frames with the same time cannot be written
             last = picture.pts
             yield Frame(picture)
+
+    @property
+    def origin(self) -> Fraction:
+        """The time in the file that is 0 in the result, in seconds, once the first frame has been read."""
+        starts_anywhere = self._container.format.flags & MAY_JUMP
+        if not self.first_frame_time and not starts_anywhere:
+            return Fraction(0)
+        return self.first_frame_time + Fraction(self._container.start_time or 0, av.time_base)
+
+    @property
+    def timecode(self) -> str | None:
+        """The time of the first frame by the camera's clock, HH:MM:SS:FF; None if the file does not state it.
+
+        After the first frame that `frames` has not skipped, it is the time of that.
+        """
+        tags = [*self.stream.metadata.items(), *self.metadata.items()]
+        stated = next((value for key, value in tags if key.lower() == TIMECODE), None)
+        return None if stated is None else later(stated, round(self.first_frame_time * self.rate), self.rate)
+
+    @property
+    def jumps(self) -> list[Fraction]:
+        """By how much times were moved after each jump of the clock so far, in seconds."""
+        return self._clock.jumps
+
+    @property
+    def has_wrapped_clock(self) -> bool:
+        """Whether the counter of the clock ran over; FFmpeg makes the times before that negative."""
+        return self.origin < 0
+
+    def passing(self, indices: Collection[int], seconds: float = math.inf) -> Passing:
+        """Let tracks of standard input go through; of the others nothing is kept any longer.
+
+        Args:
+            indices: their numbers.
+            seconds: the length of the clip that is written.
+        """
+        waiting = self.waiting
+        waiting.chosen, waiting.origin = frozenset(indices), self.origin
+        waiting.begin = Fraction(0) if self.first_frame_time else None
+        waiting.end = None if math.isinf(seconds) else Fraction(seconds).limit_denominator(av.time_base)
+        return Passing({index: self._container.streams[index] for index in indices}, waiting)
+
+    def seek(self, container: InputContainer) -> None:
+        """Go to where the video was read from, in the same file, opened again."""
+        if self._first is not None:
+            container.seek(self._first, stream=container.streams[self.stream.index])
+
+    def end_of(self, seconds: float) -> Fraction:
+        """When the last frame that was read ends in the result, in seconds, if so many seconds are written."""
+        end = max((self.last_end or Fraction(0)) - self.origin, Fraction(0))
+        return end if math.isinf(seconds) else min(end, Fraction(seconds).limit_denominator(av.time_base))
+
+    @property
+    def ends_early(self) -> bool:
+        """Whether the frames that were read end before the file says, or in the middle of a packet."""
+        name = self._container.format.name
+        if name in ("yuv4mpegpipe", "nut"):
+            size = self.path.stat().st_size if self.pipe is None else self.pipe.total
+            # FFmpeg leaves out the unfinished frame of the one; the other ends with an index, which is then missing.
+            return size > self._end if name == "yuv4mpegpipe" else size <= self._end
+        if self._container.format.name == "mpegts":
+            return all(self.path.stat().st_size % size for size in TS_PACKETS)
+        end = self.promised_end
+        if end is None or self.last_end is None:
+            return False
+        return self.last_end + max(2 / self.rate, self._longest_step) < end
 
     def _between(self, start: float, seconds: float) -> Iterator[VideoFrame]:
         base = self.time_base
@@ -570,22 +253,15 @@ class Reader:
                 whole.time_base = self.time_base
                 yield whole
 
-
-@contextmanager
-def read_errors(path: Path) -> Iterator[None]:
-    """Translate FFmpeg's errors about a file that it reads into `UnreadableFile`."""
-    try:
-        yield
-    except av.FFmpegError as error:
-        raise UnreadableFile(path, f"cannot be read as video ({error.strerror})") from error
-
-
-def _is_cover(stream: VideoStream) -> bool:
-    return bool(stream.disposition & av.stream.Disposition.attached_pic)
-
-
-def _codec_name(stream: Any) -> str:
-    return stream.codec_context.codec.canonical_name if stream.codec_context else "unknown"
+    def _decoder_of_alpha(self) -> Any:
+        """For VP8 and VP9 with transparency, which FFmpeg's own decoders ignore: that of libvpx; otherwise None."""
+        if not self.has_hidden_alpha:
+            return None
+        decoder = ALPHA_DECODERS[self.codec]
+        try:
+            return av.CodecContext.create(decoder, "r")
+        except av.codec.codec.UnknownCodecError:  # libvpx is not in every build of FFmpeg
+            return None
 
 
 def _describe(form: tuple[int, int, str]) -> str:

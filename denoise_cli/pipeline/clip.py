@@ -10,7 +10,6 @@ from fractions import Fraction
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from statistics import median_low
 from typing import Any, Protocol
 
 import av
@@ -31,22 +30,20 @@ from denoise_cli.io.encode import (
     choose_encoding,
 )
 from denoise_cli.io.mux import Tracks
-from denoise_cli.io.numbered import MOST_NAMED
-from denoise_cli.io.probe import settle
+from denoise_cli.io.probe import settle, watched
 from denoise_cli.io.segments import Segments, segments_folder, write_all
 from denoise_cli.io.tracks import choose_tracks
 from denoise_cli.io.video import Reader
 from denoise_cli.io.video_frame import Frame
 from denoise_cli.models.registry import checksum_of
+from denoise_cli.pipeline.clip_notes import faults_of, is_complete, notes_on_source
+from denoise_cli.pipeline.clip_result import Progress, Result, Work
 from denoise_cli.pipeline.clip_targets import check, check_all, check_others
 from denoise_cli.pipeline.frames import find_noise
 from denoise_cli.pipeline.grain import RemovedGrain
-from denoise_cli.pipeline.outcome import Outcome
 from denoise_cli.pipeline.side_by_side import SideBySide, encoding_of_pair
-from denoise_cli.pipeline.threads import Stopwatch, consume_in_thread, prefetch
+from denoise_cli.pipeline.threads import consume_in_thread, prefetch
 from denoise_cli.version import __version__
-
-Progress = Callable[[int, float], None]  # frames done, and the fraction of the clip
 
 
 class Inspect(Protocol):
@@ -90,26 +87,6 @@ class Settings:
     stream: str | None = None
     allow_playlists: bool = False
     rate: Fraction | None = None
-
-
-@dataclass(frozen=True)
-class Result(Outcome):
-    """The outcome for a clip.
-
-    Attributes:
-        made: frames that this run has denoised; the others come from a run that was interrupted.
-        sigma: the median noise level of the frames, on the scale of 255; None if the model found it itself.
-        complete: whether all of the source could be read; a note says what is missing.
-    """
-
-    frames: int | None = None
-    made: int | None = None
-    width: int | None = None
-    height: int | None = None
-    codec: str | None = None
-    pixel_format: str | None = None
-    sigma: float | None = None
-    complete: bool = True
 
 
 def is_resumable(target: Path) -> bool:
@@ -158,7 +135,7 @@ def run(
         DenoiseError: something that the user can act upon. Whatever had the target's name before is untouched, and
             finished segments are kept for `resume`.
     """
-    began = time.perf_counter()
+    work = Work(progress)
     check_all(source, target, overwrite, resume, compare, grain_table, backup)
     with (
         _only_writer(target, compare),
@@ -181,32 +158,22 @@ def run(
         passed = tracks.copied if clip.pipe else ()
         passing = clip.passing([index for index in passed if index != clip.stream.index], settings.seconds)
         finished, kept = (parts.frames, parts.kept) if parts else (0, 0)
-        expected = clip.expected_frames(settings.start, settings.seconds)
-        reading, waiting, working, writing = Stopwatch(), Stopwatch(), Stopwatch(), Stopwatch()
-        decoded = prefetch(reading.over(chain([first], frames)))
+        work.expected = clip.expected_frames(settings.start, settings.seconds)
+        late: list[str] = []
+        decoded = prefetch(work.reading.over(chain([first], watched(frames, clip, first, encoding, late))))
         cleaned = denoised(
-            waiting.over(decoded), denoise, settings.frames, settings.sigma, settings.strength, finished + kept
+            work.waiting.over(decoded), denoise, settings.frames, settings.sigma, settings.strength, finished + kept
         )
-        levels: list[float] = []
-
-        def told(done: int, level: float | None) -> None:
-            levels.extend([] if level is None else [level])
-            if progress is not None:
-                progress(done, min(done / expected, 1.0) if expected else 0.0)
-
-        result = _to_encode(working.over(cleaned), parts, grain, told)
+        result = _to_encode(work.working.over(cleaned), parts, grain, work.count)
         keeping = _keeping(parts, clip) if parts else nullcontext()
         pipe = closing(clip.pipe) if clip.pipe else nullcontext()
         with keeping, closing(decoded), pipe, SideBySide(compare, clip, first, overwrite) as comparison:
 
             def write(frames: Iterator[Frame]) -> int:
-                started, supply = time.perf_counter(), Stopwatch()
-                copied = comparison.copying(supply.over(frames))
-                count = parts.write(copied, passing) if parts else write_all(copied, STDOUT, clip, encoding, passing)
-                writing.seconds += time.perf_counter() - started - supply.seconds
-                return count
+                copied = comparison.copying(frames)
+                return parts.write(copied, passing) if parts else write_all(copied, STDOUT, clip, encoding, passing)
 
-            written = consume_in_thread(write, result)
+            written = consume_in_thread(partial(work.write, write), result)
         cut_off = settings.seconds == math.inf and clip.ends_early
         complete = is_complete(clip, cut_off)
         faults = faults_of(clip, cut_off)
@@ -216,26 +183,18 @@ def run(
             like = source if clip.pipe is None else None
             modified = None if touch or like is None else modified_at(like)
             parts.finish(overwrite, modified, like, backup, whole)
-            writing.seconds += time.perf_counter() - started
-        notes += [*denoise.notes, *grain.write(overwrite, first_frame=finished), *faults]
-    made = written - kept
-    return Result(
-        source=str(source),
-        target=str(target),
-        model=settings.model,
+            work.seconds_writing += time.perf_counter() - started
+        notes += [*late, *denoise.notes, *grain.write(overwrite, first_frame=finished), *faults]
+    return work.result(
+        source,
+        target,
+        settings.model,
         frames=finished + written,
-        made=made,
-        megapixels=round(made * picture.width * picture.height / 1e6, 6),
-        width=picture.width,
-        height=picture.height,
+        made=written - kept,
+        size=(picture.width, picture.height),
         codec=encoding.name,
         pixel_format=encoding.pixel_format,
-        sigma=round(median_low(levels) * 255, 3) if levels else None,
-        seconds=round(time.perf_counter() - began, 3),
-        seconds_reading=round(reading.seconds, 3),
-        seconds_denoising=round(working.seconds - waiting.seconds, 3),
-        seconds_writing=round(writing.seconds, 3),
-        notes=tuple(notes),
+        notes=notes,
         complete=complete,
     )
 
@@ -401,47 +360,8 @@ def _plan(clip: Reader, denoise: Denoiser, encoding: Encoding, settings: Setting
     }
 
 
-def is_complete(clip: Reader, cut_off: bool) -> bool:
-    """Whether all of a clip could be read, once that has been done, and it was not `cut_off`."""
-    return not (cut_off or clip.damaged or clip.incomplete or (clip.pictures and clip.pictures.failures))
-
-
-def faults_of(clip: Reader, cut_off: bool) -> list[str]:
-    """A line for everything that was wrong with the clip, once it has been read."""
-    notes = []
-    if clip.jumps:
-        times = "once" if len(clip.jumps) == 1 else f"{len(clip.jumps)} times"
-        notes.append(f"the clock jumps back {times}: times go on from where they were")
-    if clip.damaged:
-        notes.append(f"left out {clip.damaged} damaged packets")
-    if clip.pictures is not None and (failures := clip.pictures.failures):
-        more = ", ..." if len(failures) > MOST_NAMED else ""
-        notes.append(
-            f"left out {len(failures)} of {clip.pictures.count} frames: {', '.join(failures[:MOST_NAMED])}{more}"
-        )
-    if clip.incomplete:
-        notes.append(f"{clip.incomplete} packets are incomplete: their frames may be damaged")
-    if cut_off:
-        end = clip.promised_end
-        of = "" if end is None else f" of {float(end):.1f} s"
-        notes.append(f"the clip ends at {float(clip.last_end or 0):.1f} s{of}: it may be cut off")
-    return notes
-
-
 def _notes(clip: Reader, first: Frame, encoding: Encoding, settings: Settings) -> list[str]:
-    notes = notes_on_source(clip, first, settings)
+    notes = notes_on_source(clip, first, is_rate_given=settings.rate is not None)
     if encoding.encoder == RAW_ENCODER and not clip.has_constant_rate:
         notes.append(f"raw frames have a constant rate: {float(clip.rate):g} per second")
-    return notes
-
-
-def notes_on_source(clip: Reader, first: Frame, settings: Settings) -> list[str]:
-    """What the user should hear of a clip, whatever it becomes."""
-    notes = [] if clip.pictures is None else list(clip.pictures.notes)
-    if clip.pictures is not None and settings.rate is None:
-        notes.append(f"{float(clip.rate):g} frames per second: --fps names another rate")
-    if first.is_interlaced:
-        notes.append("interlaced: --deinterlace combines fields into whole frames")
-    if clip.has_wrapped_clock:
-        notes.append("the clock starts again at zero in the clip: times go on from where they were")
     return notes

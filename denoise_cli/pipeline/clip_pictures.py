@@ -1,15 +1,14 @@
 """A clip from its file to numbered pictures, one for each frame."""
 
 import math
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
+from functools import partial
 from itertools import chain
 from pathlib import Path
-from statistics import median_low
 
 from denoise_cli.errors import UnreadableFile, UnwritableFile
-from denoise_cli.files import check_target, only_writer
+from denoise_cli.files import check_target, made_folder, only_writer
 from denoise_cli.inference.denoiser import Denoiser
 from denoise_cli.io import image, numbered
 from denoise_cli.io.animation import TECHNICAL_TAGS
@@ -18,23 +17,16 @@ from denoise_cli.io.formats import kind_for
 from denoise_cli.io.frame_picture import picture_of
 from denoise_cli.io.photo import Photo
 from denoise_cli.io.pipes import PIPE
+from denoise_cli.io.probe import watched
 from denoise_cli.io.transparency import is_transparent
 from denoise_cli.io.video import Reader
 from denoise_cli.io.video_frame import Frame
-from denoise_cli.pipeline.clip import (
-    Progress,
-    Result,
-    Settings,
-    denoised,
-    faults_of,
-    first_frame,
-    is_complete,
-    notes_on_source,
-)
+from denoise_cli.pipeline.clip import Settings, denoised, first_frame
+from denoise_cli.pipeline.clip_notes import faults_of, is_complete, notes_on_source
+from denoise_cli.pipeline.clip_result import Progress, Result, Work
 from denoise_cli.pipeline.clip_targets import check_source
 from denoise_cli.pipeline.denoising import notes_on_result
-from denoise_cli.pipeline.sequence import made_folder
-from denoise_cli.pipeline.threads import Stopwatch, consume_in_thread, prefetch
+from denoise_cli.pipeline.threads import consume_in_thread, prefetch
 from denoise_cli.version import __version__
 
 FIRST_NUMBER = 1  # as FFmpeg counts
@@ -88,9 +80,8 @@ def run(
     Raises:
         DenoiseError: something that the user can act upon. Pictures that are finished stay.
     """
-    began = time.perf_counter()
+    work = Work(progress)
     check(source, target, overwrite)
-    reading, waiting, working, writing = Stopwatch(), Stopwatch(), Stopwatch(), Stopwatch()
     with (
         made_folder(target.parent),
         only_writer(target),
@@ -101,50 +92,40 @@ def run(
         notes = form.notes(settings)
         for note in notes if notice is not None else ():
             notice(note)  # type: ignore[misc]
-        expected = clip.expected_frames(settings.start, settings.seconds)
-        levels: list[float] = []
-        decoded = prefetch(reading.over(chain([form.first], frames)))
-        cleaned = denoised(waiting.over(decoded), denoise, settings.frames, settings.sigma, settings.strength)
+        work.expected = clip.expected_frames(settings.start, settings.seconds)
+        late: list[str] = []
+        decoded = prefetch(work.reading.over(chain([form.first], watched(frames, clip, form.first, None, late))))
+        cleaned = denoised(work.waiting.over(decoded), denoise, settings.frames, settings.sigma, settings.strength)
 
         def finished() -> Iterator[Frame]:
-            for done, (frame, level) in enumerate(working.over(cleaned), start=1):
-                levels.extend([] if level is None else [level])
+            for done, (frame, level) in enumerate(work.working.over(cleaned), start=1):
                 yield frame
-                if progress is not None:
-                    progress(done, min(done / expected, 1.0) if expected else 0.0)
+                work.count(done, level)
 
         def write(cleaned: Iterator[Frame]) -> int:
-            started, supply, count = time.perf_counter(), Stopwatch(), 0
-            for count, frame in enumerate(supply.over(cleaned), start=1):
+            count = 0
+            for count, frame in enumerate(cleaned, start=1):
                 file = numbered.named(target, FIRST_NUMBER + count - 1)
                 image.write(file, form.picture(frame), form.kind, _software(settings), overwrite=overwrite)
-            writing.seconds += time.perf_counter() - started - supply.seconds
             return count
 
         clip.passing([], settings.seconds)  # so that nothing is kept of other tracks
         with closing(decoded), closing(clip.pipe) if clip.pipe else nullcontext():
-            made = consume_in_thread(write, finished())
+            made = consume_in_thread(partial(work.write, write), finished())
         cut_off = settings.seconds == math.inf and clip.ends_early
-        notes += [*denoise.notes, *faults_of(clip, cut_off)]
+        notes += [*late, *denoise.notes, *faults_of(clip, cut_off)]
         if (stale := numbered.named(target, FIRST_NUMBER + made)).exists():
             notes.append(f"{stale} and those after it are of an earlier run")
-        return Result(
-            source=str(source),
-            target=str(target),
-            model=settings.model,
+        return work.result(
+            source,
+            target,
+            settings.model,
             frames=made,
             made=made,
-            megapixels=round(made * form.first.picture.width * form.first.picture.height / 1e6, 6),
-            width=form.shape[1],
-            height=form.shape[0],
+            size=(form.shape[1], form.shape[0]),
             codec=form.kind,
             pixel_format=form.pixel_format,
-            sigma=round(median_low(levels) * 255, 3) if levels else None,
-            seconds=round(time.perf_counter() - began, 3),
-            seconds_reading=round(reading.seconds, 3),
-            seconds_denoising=round(working.seconds - waiting.seconds, 3),
-            seconds_writing=round(writing.seconds, 3),
-            notes=tuple(notes),
+            notes=notes,
             complete=is_complete(clip, cut_off),
         )
 
@@ -190,9 +171,7 @@ class _Form:
         self._photo = self.picture(first)
         image.check(numbered.named(target, FIRST_NUMBER), self._photo, self.kind)
         self.shape = self._photo.shape
-        held = image.type_held(self._photo, self.kind)
-        colours = "grey" if self._photo.pixels.shape[2] == 1 else "rgb"
-        self.pixel_format = f"{colours}{'' if self._photo.alpha is None else 'a'}{8 * held.itemsize}"
+        self.pixel_format = image.pixel_format(self._photo, self.kind)
 
     def picture(self, frame: Frame) -> Photo:
         """A frame as a picture."""
@@ -204,7 +183,7 @@ class _Form:
     def notes(self, settings: Settings) -> list[str]:
         """A line for everything that the pictures lack."""
         clip = self._clip
-        notes = notes_on_source(clip, self.first, settings)
+        notes = notes_on_source(clip, self.first, is_rate_given=settings.rate is not None)
         others = (n for n in clip.copied_streams if n != clip.stream.index)
         notes += [f"track {n} ({clip.kind(n)}, {clip.streams[n][1]}) is left out: pictures have none" for n in others]
         tags = sorted(key for key in clip.metadata if key.lower() not in TECHNICAL_TAGS)

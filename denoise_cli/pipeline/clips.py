@@ -14,7 +14,8 @@ from denoise_cli.io.decoding import one_line
 from denoise_cli.io.formats import is_left_by_system
 from denoise_cli.io.pipes import PIPE
 from denoise_cli.pipeline import clip, clip_pictures, clip_targets, jobs, records
-from denoise_cli.pipeline.clip import Progress, Result, Settings
+from denoise_cli.pipeline.clip import Settings
+from denoise_cli.pipeline.clip_result import Progress, Result
 from denoise_cli.pipeline.jobs import MARK, Job, Media
 
 # Of clips in folders; animations, which are pictures by their names, are named one by one.

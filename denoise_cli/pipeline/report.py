@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from denoise_cli.errors import DenoiseError, UnwritableFile
 from denoise_cli.io import image
 from denoise_cli.io.page import Entry, Page, State
-from denoise_cli.pipeline import photo
+from denoise_cli.pipeline import clip_result, photo
 from denoise_cli.pipeline.comparison import Comparison, compare_frames, compare_photos
 from denoise_cli.pipeline.denoising import undenoised
 from denoise_cli.pipeline.inspect import level_of
@@ -73,7 +73,7 @@ class Report:
         )
         self._add(entry, lambda: _compare_photo(source, result, settings))
 
-    def add_clip(self, result: "clip.Result", settings: "clip.Settings", original: Path | None = None) -> None:
+    def add_clip(self, result: clip_result.Result, settings: "clip.Settings", original: Path | None = None) -> None:
         """Add a clip, of which the first frames are read again; `original` is as for `add_photo`."""
         source = original or Path(result.source)
         noise = "level left to the model" if result.sigma is None else f"{result.sigma:.1f}"
@@ -163,7 +163,7 @@ def _compare_photo(source: Path, result: photo.Result, settings: Settings) -> Co
     return replace(compare_photos([before, after]), notes=notes, sigma=sigma)
 
 
-def _compare_clip(source: Path, result: "clip.Result", settings: "clip.Settings") -> Comparison:
+def _compare_clip(source: Path, result: clip_result.Result, settings: "clip.Settings") -> Comparison:
     from denoise_cli.io.video import Reader  # imports FFmpeg's libraries
 
     with (

@@ -5,20 +5,17 @@ Camera RAW, such as Cinema DNG, is denoised file by file: no model here looks at
 
 import dataclasses
 import hashlib
-import json
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median_low
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from denoise_cli.errors import DenoiseError, UnreadableFile, UnwritableFile, UsageError
-from denoise_cli.files import check_target, only_writer, write_atomically
+from denoise_cli.files import check_target, made_folder, only_writer
 from denoise_cli.imaging.noise import ShotRead
 from denoise_cli.inference.denoiser import Denoiser
 from denoise_cli.io import image, numbered, raw_formats
@@ -26,14 +23,15 @@ from denoise_cli.io.photo import Photo
 from denoise_cli.io.picture_stream import check_frame
 from denoise_cli.models.registry import checksum_of
 from denoise_cli.pipeline import photo as photos
-from denoise_cli.pipeline.clip import Progress, Result
-from denoise_cli.pipeline.clip_targets import EXTENSIONS, refuse_finished
+from denoise_cli.pipeline.clip_result import Progress, Result, Work
+from denoise_cli.pipeline.clip_targets import EXTENSIONS
 from denoise_cli.pipeline.denoising import notes_on_result
 from denoise_cli.pipeline.developed import as_frame, white_of, without_noise
 from denoise_cli.pipeline.done import Done
 from denoise_cli.pipeline.frames import find_noise
 from denoise_cli.pipeline.jobs import DNG, MARK, Job, into_folder, kind_of
 from denoise_cli.pipeline.model_choice import AUTO
+from denoise_cli.pipeline.sequence_record import Record
 from denoise_cli.pipeline.sidecar import foretell
 from denoise_cli.pipeline.task import Settings as PhotoSettings
 from denoise_cli.pipeline.task import Task, checked
@@ -71,6 +69,11 @@ class Plan:
     def folder(self) -> Path:
         """Where the results are written; made if it is missing."""
         return self.first.target.parent
+
+    @property
+    def record(self) -> Record:
+        """What a run that was interrupted has left."""
+        return Record(self.target, self.jobs)
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,7 @@ def check(planned: Plan, overwrite: bool, resume: bool = False) -> None:
     Raises:
         UnwritableFile: a result exists and `overwrite` is false, or it is an input, or no place for a file.
     """
-    done = _Record(planned).done(overwrite) if resume else set()
+    done = planned.record.done(overwrite) if resume else set()
     for number, job in planned.jobs.items():
         if number not in done and (job is planned.first or job.target.exists()):
             inputs = [other.source for other in planned.jobs.values()] if job is planned.first else [job.source]
@@ -166,13 +169,12 @@ def run(
     Raises:
         DenoiseError: something that the user can act upon. Results that are finished stay, for `resume`.
     """
-    began = time.perf_counter()
-    check(planned, overwrite, resume)
     outcome = _Outcome(planned, progress, failed)
+    check(planned, overwrite, resume)
     for note in planned.notes:
         outcome.announce(note, notice)
-    with made_folder(planned.folder), only_writer(_Record(planned).place):
-        record = _Record(planned)
+    record = planned.record
+    with made_folder(planned.folder), only_writer(record.place):
         outcome.done = record.begin(_all_that_matters(planned, load, settings), overwrite, resume)
         denoise = _denoise_raw if planned.is_raw else _denoise_pictures
         try:
@@ -183,12 +185,12 @@ def run(
                 record.finish()
             raise
         record.finish()
-    return outcome.result(settings, round(time.perf_counter() - began, 3))
+    return outcome.result(settings)
 
 
 def is_resumable(planned: Plan) -> bool:
     """Whether an interrupted run has left results to keep."""
-    return _Record(planned).exists
+    return planned.record.exists
 
 
 def preview(planned: Plan, load: Callable[[str], object], settings: Settings, overwrite: bool) -> photos.Result:
@@ -219,7 +221,7 @@ class _Outcome:
     model: str = ""
     size: tuple[int, int] = (0, 0)
     pixel_format: str = ""
-    levels: list[float] = field(default_factory=list)
+    work: Work = field(default_factory=Work)
     failures: list[int] = field(default_factory=list)
     notes: dict[str, list[int] | None] = field(default_factory=dict)  # with the frames that each is about
 
@@ -255,24 +257,20 @@ class _Outcome:
         if self.progress is not None:
             self.progress(finished, (finished + len(self.failures)) / total)
 
-    def result(self, settings: Settings, seconds: float) -> Result:
+    def result(self, settings: Settings) -> Result:
         """The record of the run."""
-        planned = self.planned
-        return Result(
-            source=str(planned.source),
-            target=str(planned.target),
-            model=self.model or settings.model,
+        return self.work.result(
+            self.planned.source,
+            self.planned.target,
+            self.model or settings.model,
             frames=len(self.done) + self.made,
             made=self.made,
-            megapixels=round(self.made * self.size[0] * self.size[1] / 1e6, 6),
-            width=self.size[1],
-            height=self.size[0],
-            codec=planned.first.kind or "",
+            size=(self.size[1], self.size[0]),
+            codec=self.planned.first.kind or "",
             pixel_format=self.pixel_format,
-            sigma=round(median_low(self.levels) * 255, 3) if self.levels else None,
-            seconds=seconds,
-            notes=tuple(self._notes()),
+            notes=self._notes(),
             complete=not self.failures,
+            has_stages=False,
         )
 
     def _notes(self) -> Iterator[str]:
@@ -317,7 +315,7 @@ def _denoise_pictures(
         first = next(frames, None)
         if first is None:
             return
-        outcome.size, outcome.pixel_format = first.picture.shape, _pixel_format(first.picture, first.task.kind)
+        outcome.size, outcome.pixel_format = first.picture.shape, image.pixel_format(first.picture, first.task.kind)
         white, bright = white_of(first.picture.as_srgb())
         bright = bright if first.picture.pixels.dtype == np.float32 else ()  # other types say themselves what is white
         notes = (*bright, *first.picture.notes, *first.task.notes)
@@ -336,7 +334,7 @@ def _denoise_pictures(
             found = find_noise(pictures(), denoise, settings.frames, sigma, settings.strength, skip)
             for frame, level, noise in found:
                 assert not isinstance(level, ShotRead)  # because sigma is not
-                outcome.levels.extend([] if level is None else [level])
+                outcome.work.levels.extend([] if level is None else [level])
                 if frame.number not in outcome.done:
                     values = noise() if noise is not None and not frame.picture.is_bilevel else None
                     yield frame.number, _cleaned(frame, values, level, white, denoise, ours)
@@ -439,97 +437,6 @@ def _frames(numbers: list[int]) -> str:
 def _leading(planned: Plan, done: set[int]) -> int:
     """The number of frames, from the first one on, that need not be denoised again."""
     return next((place for place, number in enumerate(planned.jobs) if number not in done), len(planned.jobs))
-
-
-def _pixel_format(picture: Photo, kind: str) -> str:
-    """What the results hold, such as rgba16."""
-    colours, bits = "grey" if picture.pixels.shape[2] == 1 else "rgb", 8 * image.type_held(picture, kind).itemsize
-    return f"{colours}{'' if picture.alpha is None else 'a'}{bits}"
-
-
-@contextmanager
-def made_folder(folder: Path) -> Iterator[None]:
-    """The folder of the results; one that was made for nothing is removed."""
-    is_new = not folder.exists()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UnwritableFile(folder, f"cannot make the folder: {error.strerror}") from error
-    try:
-        yield
-    finally:
-        if is_new:
-            with suppress(OSError):  # it holds results
-                folder.rmdir()
-
-
-class _Record:
-    """A hidden file beside the results of a run that is not complete: what they depend on, so that it can be continued.
-
-    Results that have changed since it was written are those of the run.
-    """
-
-    def __init__(self, planned: Plan) -> None:
-        self._planned = planned
-        name = planned.target.name if numbered.is_pattern(planned.target) else "sequence"
-        self.place = planned.folder / name
-        self._file = planned.folder / f".{name}.run.json"
-
-    @property
-    def exists(self) -> bool:
-        """Whether a run has begun and not ended."""
-        return self._file.exists()
-
-    def done(self, overwrite: bool) -> set[int]:
-        """The numbers of the frames that the run has denoised; none without a run.
-
-        Raises:
-            UnwritableFile: there are results, but no run has left them, and `overwrite` is false.
-        """
-        try:
-            began = self._file.stat().st_mtime_ns
-        except OSError:
-            if not overwrite:
-                refuse_finished(self._planned.target, (job.target for job in self._planned.jobs.values()))
-            return set()
-        return {number for number, job in self._planned.jobs.items() if _changed(job.target) >= began}
-
-    def begin(self, matters: Mapping[str, Any], overwrite: bool, resume: bool) -> set[int]:
-        """Note what the results depend on; the numbers of the frames that an earlier run has denoised.
-
-        Raises:
-            UsageError: they depend on something else, or there is an earlier run, and neither flag is set.
-        """
-        text = json.dumps(matters, indent=1, sort_keys=True)
-        try:
-            left = self._file.read_text(encoding="utf-8")
-        except (OSError, ValueError):
-            left = None
-        if resume and left is not None:
-            if left != text:
-                raise UsageError(
-                    f"{self._planned.target}: left by a run with other frames, settings or version: --overwrite starts "
-                    "again"
-                )
-            return self.done(overwrite)
-        if left is not None and not overwrite:
-            raise UsageError(
-                f"{self._planned.target}: left by an interrupted run: --resume continues it, --overwrite starts again"
-            )
-        write_atomically(self._file, text.encode(), overwrite=True)
-        return set()
-
-    def finish(self) -> None:
-        """Forget the run: it is complete."""
-        self._file.unlink(missing_ok=True)
-
-
-def _changed(path: Path) -> int:
-    """When a file last changed in any way, its name included, in nanoseconds since 1970; 0 if there is none."""
-    try:
-        return path.stat().st_ctime_ns
-    except OSError:
-        return 0
 
 
 def _all_that_matters(planned: Plan, load: photos.Load, settings: Settings) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from denoise_cli.errors import UnreadableFile
-from denoise_cli.io import av1_size, dng_pixels, jxl, pieces, tiff, tiff_pages, video
+from denoise_cli.io import av1_size, clip_file, dng_pixels, jxl, pieces, tiff, tiff_pages, video
 from denoise_cli.io.heif_items import items_of
 from denoise_cli.io.raw import RawFile
 from tests.conftest import FFmpeg
@@ -246,7 +246,7 @@ def test_frames_that_become_too_large_are_damage_and_not_decoded(
     parts = [ffmpeg.make(tmp_path / f"{size}.ts", size=size) for size in ("64x64", "512x512")]
     clip = tmp_path / "clip.ts"
     clip.write_bytes(b"".join(part.read_bytes() for part in parts))
-    monkeypatch.setattr(video, "MAX_PIXELS", 128 * 128)
+    monkeypatch.setattr(clip_file, "MAX_PIXELS", 128 * 128)
     with video.Reader(clip) as reader:
         assert {frame.picture.width for frame in reader.frames()} == {64}
         assert reader.damaged

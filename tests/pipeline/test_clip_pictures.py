@@ -1,5 +1,6 @@
 """A clip as numbered pictures: one for each frame, as the ffmpeg program decodes it; what is left out is named."""
 
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from PIL import Image
 
 from denoise_cli.errors import UnreadableFile, UnwritableFile, UsageError
+from denoise_cli.imaging.yuv import to_rgb
 from denoise_cli.inference.denoiser import Denoiser, load_denoiser
 from denoise_cli.io import image
 from denoise_cli.io.video import Reader
@@ -120,6 +122,41 @@ def test_hdr_keeps_its_colours_where_pictures_can_state_them(tmp_path: Path, ffm
     assert (colours.primaries, colours.transfer) == (9, 16)
     with pytest.raises(UnwritableFile, match="it cannot hold HDR"):
         clip_pictures.run(source, tmp_path / "%d.jpg", denoise, UNCHANGED)
+
+
+@pytest.mark.parametrize("pixel_format", ["gbrp", "gbrp12le", "gray10le"])
+def test_openexr_has_the_light_of_the_frames(
+    pixel_format: str, tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser
+) -> None:
+    pytest.importorskip("OpenEXR")
+    source = ffmpeg.make(
+        tmp_path / "a.mkv", "-vf", f"format={pixel_format}", "-color_range", "pc", "-c:v", "ffv1", frames=2
+    )
+    is_grey = pixel_format == "gray10le"
+    result = clip_pictures.run(source, tmp_path / "out/%d.exr", denoise, UNCHANGED)
+    assert (result.frames, result.pixel_format) == (2, "grey32" if is_grey else "rgb32")
+    with Reader(source) as clip:
+        frames = [to_rgb(frame.planes, frame.layout) for frame in clip.frames()]
+    for number, encoded in enumerate(frames, start=1):
+        file = tmp_path / "out" / f"{number}.exr"
+        form = "grayf32le" if is_grey else "gbrpf32le"
+        command = [ffmpeg.program, "-v", "error", "-i", file, "-f", "rawvideo", "-pix_fmt", form, "-"]
+        raw = subprocess.run(command, capture_output=True, check=True).stdout
+        planes = np.frombuffer(raw, "<f4").reshape(encoded.shape[2], *encoded.shape[:2])
+        light = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)  # IEC 61966-2-1
+        made = (planes if is_grey else planes[[2, 0, 1]]).transpose(1, 2, 0)
+        assert np.abs(made - light).max() < 1e-4
+
+
+def test_openexr_of_hdr_is_refused(tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser) -> None:
+    pytest.importorskip("OpenEXR")
+    source = ffmpeg.make(
+        tmp_path / "a.mkv", "-vf", "setparams=color_primaries=bt2020:color_trc=smpte2084:colorspace=bt2020nc",
+        "-c:v", "ffv1", "-pix_fmt", "yuv420p10le", frames=1,
+    )  # fmt: skip
+    with pytest.raises(UnwritableFile, match="HDR"):
+        clip_pictures.run(source, tmp_path / "%d.exr", denoise, UNCHANGED)
+    assert not list(tmp_path.glob("*.exr"))
 
 
 def test_transparency_stays_or_is_refused(tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser) -> None:

@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from denoise_cli.errors import UnwritableFile, UsageError
+from denoise_cli.files import move_into_place
 from denoise_cli.inference.denoiser import Denoiser, load_denoiser
 from denoise_cli.io import kept_frames, segments
 from denoise_cli.io.video import Reader
@@ -221,3 +222,18 @@ def test_a_finished_run_is_not_continued(tmp_path: Path, ffmpeg: FFmpeg, denoise
     with pytest.raises(UnwritableFile, match=r"b\.mp4: already exists, and there is no interrupted run to"):
         pipeline.run(source, target, denoise, SETTINGS, resume=True)
     assert pipeline.run(source, target, denoise, SETTINGS, overwrite=True, resume=True).made == 2
+
+
+def test_an_interruption_after_the_result_has_its_name_leaves_no_segments(
+    tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*arguments: object) -> None:
+        move_into_place(*arguments)  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    source = ffmpeg.make(tmp_path / "a.mp4", frames=2)
+    monkeypatch.setattr(segments, "move_into_place", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.run(source, tmp_path / "b.mp4", denoise, SETTINGS)
+    assert ffmpeg.frames(tmp_path / "b.mp4")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "b.mp4"]

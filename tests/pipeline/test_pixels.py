@@ -12,6 +12,7 @@ from denoise_cli.inference.denoiser import Denoiser, load_denoiser
 from denoise_cli.io import transparency
 from denoise_cli.io.video import Reader
 from denoise_cli.pipeline import clip as pipeline
+from denoise_cli.pipeline import clip_pictures
 from denoise_cli.pipeline.clip import Settings
 from tests.conftest import FFmpeg
 
@@ -354,19 +355,40 @@ def hdr10_plus() -> bytes:
     return b"\0\0\1" + bytes([39 << 1, 1]) + escaped
 
 
+def with_hdr10_plus(folder: Path, ffmpeg: FFmpeg, frames: int, begin: int = 0) -> Path:
+    """A clip with dynamic metadata in its frames from number `begin` on."""
+    ffmpeg.make(
+        folder / "plain.hevc", "-c:v", "libx265", "-pix_fmt", "yuv420p10le",
+        "-x265-params", "log-level=error:bframes=0", frames=frames,
+    )  # fmt: skip
+    first, *units = (folder / "plain.hevc").read_bytes().split(b"\0\0\1")
+    stream, pictures = first, 0
+    for unit in units:
+        is_picture = (unit[0] >> 1) & 63 < 32
+        stream += hdr10_plus() * (is_picture and pictures >= begin) + b"\0\0\1" + unit
+        pictures += is_picture
+    (folder / "a.hevc").write_bytes(stream)
+    ffmpeg("-r", "25", "-i", folder / "a.hevc", "-c", "copy", folder / "a.mp4")
+    return folder / "a.mp4"
+
+
 @pytest.mark.parametrize("codec", ["hevc", "av1"])
 def test_dynamic_hdr_that_an_encoder_does_not_write_is_told(
     codec: str, tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser
 ) -> None:
-    ffmpeg.make(
-        tmp_path / "plain.hevc", "-c:v", "libx265", "-pix_fmt", "yuv420p10le",
-        "-x265-params", "log-level=error:bframes=0", frames=2,
-    )  # fmt: skip
-    first, *units = (tmp_path / "plain.hevc").read_bytes().split(b"\0\0\1")
-    is_picture = [(unit[0] >> 1) & 63 < 32 for unit in units]
-    stream = b"".join(hdr10_plus() * made + b"\0\0\1" + unit for made, unit in zip(is_picture, units, strict=True))
-    (tmp_path / "a.hevc").write_bytes(first + stream)
-    ffmpeg("-r", "25", "-i", tmp_path / "a.hevc", "-c", "copy", tmp_path / "a.mp4")
-    notes = run(tmp_path / "a.mp4", tmp_path / "b.mp4", denoise, codec)
+    notes = run(with_hdr10_plus(tmp_path, ffmpeg, 2), tmp_path / "b.mp4", denoise, codec)
     encoder = {"hevc": "libx265", "av1": "libsvtav1"}[codec]
     assert f"HDR10+ is lost: {encoder} cannot store it" in notes
+
+
+@pytest.mark.parametrize("target", ["b.mp4", "b.webp", "b/%d.png"])
+def test_dynamic_hdr_that_begins_after_the_first_frame_is_told_too(
+    target: str, tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser
+) -> None:
+    source = with_hdr10_plus(tmp_path, ffmpeg, 8, begin=5)
+    with Reader(source) as clip:
+        assert [frame.dynamic for frame in clip.frames()] == [[]] * 5 + [["HDR10+"]] * 3
+    settings = Settings("mallenet-s", strength=0)
+    write = clip_pictures.run if "%" in target else pipeline.run
+    notes = write(source, tmp_path / target, denoise, settings).notes
+    assert [note for note in notes if "HDR" in note] == ["HDR10+, which begins at 0.2 s, is lost"]
