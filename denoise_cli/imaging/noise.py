@@ -267,7 +267,9 @@ def fine_noise(light: NDArray[np.floating]) -> float | None:
 def _are_drawn(blocks: NDArray[np.integer | np.floating]) -> bool:
     if not len(blocks):
         return False
-    equal = (blocks[:, :, 1:] == blocks[:, :, :-1]).all(axis=-1)
+    # Channel by channel: NumPy takes six times as long for `all` over the few values of each pixel.
+    channels = (blocks[..., c] for c in range(blocks.shape[-1]))
+    equal = reduce(np.logical_and, (channel[:, :, 1:] == channel[:, :, :-1] for channel in channels))
     share = float(np.median(equal.mean(axis=(1, 2))))
     across = float(np.median(equal[:, :, JPEG_BLOCK - 1].mean(axis=1)))
     if share < LEAST_EQUAL or across < LEAST_EQUAL_ACROSS * share:

@@ -6,7 +6,6 @@ imagecodecs writes no metadata: that is added to the file here.
 Source: ISO/IEC 14496-12, section 8.11; ISO/IEC 23008-12, section 6 and annex A.
 """
 
-import os
 import struct
 
 import numpy as np
@@ -14,7 +13,7 @@ from PIL import UnidentifiedImageError
 
 from denoise_cli.io import avif_repair, pillow
 from denoise_cli.io.boxes import box, boxes_of
-from denoise_cli.io.codecs import load_imagecodecs
+from denoise_cli.io.codecs import count_threads_for_avif, load_imagecodecs
 from denoise_cli.io.exif import pack
 from denoise_cli.io.heif_grid import refuse_too_large_inside
 from denoise_cli.io.item_properties import Property
@@ -69,7 +68,7 @@ def encode(photo: Photo, software: str, quality: int) -> bytes:
         speed=SPEED,
         bitspersample=bits,
         pixelformat="444",
-        numthreads=os.cpu_count(),
+        numthreads=count_threads_for_avif(),
         **_numbers(meta),
     )
     items = [(b"Exif", b"Exif\x00", bytes(4) + pack(exif_for_result(meta, software, W, H)))]

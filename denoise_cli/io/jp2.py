@@ -7,7 +7,6 @@ Source: ISO/IEC 15444-1, annexes A and I; Adobe, "XMP Specification" part 3 (201
 """
 
 import math
-import os
 import struct
 from dataclasses import dataclass
 
@@ -15,7 +14,7 @@ import numpy as np
 
 from denoise_cli.imaging.pixels import Pixels, inverted
 from denoise_cli.io.boxes import box, boxes_of
-from denoise_cli.io.codecs import load_imagecodecs
+from denoise_cli.io.codecs import count_threads, load_imagecodecs
 from denoise_cli.io.exif import pack, parse
 from denoise_cli.io.limits import refuse_too_large
 from denoise_cli.io.metadata import Metadata, dpi_of, exif_for_result, split_orientation
@@ -102,7 +101,7 @@ def encode(photo: Photo, software: str, quality: int) -> bytes:
         level=0 if quality == LOSSLESS else _signal_to_noise(quality),
         codecformat="j2k",
         planar=False,
-        numthreads=os.cpu_count(),
+        numthreads=count_threads(),
     )
     return b"".join(
         [

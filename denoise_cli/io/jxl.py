@@ -6,7 +6,6 @@ header of the codestream, which says what the colours are, is read and rewritten
 Source: ISO/IEC 18181-2.
 """
 
-import os
 from typing import Literal
 
 import numpy as np
@@ -16,7 +15,7 @@ from denoise_cli.imaging.transfer import HLG, LINEAR, PQ, srgb_to_linear
 from denoise_cli.io import cicp
 from denoise_cli.io.boxes import box, boxes_of
 from denoise_cli.io.cicp import CodePoints
-from denoise_cli.io.codecs import load_imagecodecs
+from denoise_cli.io.codecs import count_threads, load_imagecodecs
 from denoise_cli.io.exif import pack, parse
 from denoise_cli.io.jxl_header import (
     ALPHA,
@@ -144,7 +143,7 @@ def encode(photo: Photo, software: str, quality: int) -> bytes:
             level=None if without_loss else quality,
             lossless=without_loss,
             bitspersample=photo.depth if without_loss and photo.bits == 16 else None,
-            numthreads=os.cpu_count(),
+            numthreads=count_threads(),
         )
     )
     boxes = list(boxes_of(encoded)) if encoded.startswith(CONTAINER) else [(b"jxlc", encoded)]

@@ -24,7 +24,7 @@ from denoise_cli.io import (
     png,
 )
 from denoise_cli.io.cicp import SRGB_PRIMARIES, CodePoints
-from denoise_cli.io.codecs import load_imagecodecs
+from denoise_cli.io.codecs import count_threads_for_avif, load_imagecodecs
 from denoise_cli.io.companions import Companions
 from denoise_cli.io.exif import MAKER_NOTE, PREFIX, pack, parse
 from denoise_cli.io.jpeg import (
@@ -181,7 +181,11 @@ def encode(photo: Photo, kind: str, software: str, quality: int | None) -> bytes
     elif kind == "webp":
         options |= {"lossless": quality == 100, "method": 4, "exact": True}
     elif kind == "avif":
-        options |= {"speed": 6, "subsampling": "4:0:0" if picture.mode in ("L", "LA") else "4:4:4"}
+        options |= {
+            "max_threads": count_threads_for_avif(),
+            "speed": 6,
+            "subsampling": "4:0:0" if picture.mode in ("L", "LA") else "4:4:4",
+        }
     buffer = BytesIO()
     with room_for(values.size if options.get("progressive") else 0):
         picture.save(buffer, kind.upper(), **options)

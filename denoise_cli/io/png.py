@@ -5,7 +5,6 @@ Source: W3C, "Portable Network Graphics (PNG) Specification", third edition.
 Legend: H x W pixels of C values.
 """
 
-import os
 import struct
 import zlib
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from PIL import Image, PngImagePlugin
 
 from denoise_cli.errors import MissingDependency
 from denoise_cli.io.cicp import CodePoints, stated
-from denoise_cli.io.codecs import load_imagecodecs
+from denoise_cli.io.codecs import count_threads, load_imagecodecs
 from denoise_cli.io.exif import pack
 from denoise_cli.io.mastering import Mastering, of_chunks
 from denoise_cli.io.metadata import Metadata, exif_for_result
@@ -169,7 +168,7 @@ def _pixel_chunks(values: np.ndarray) -> list[bytes]:
         return filtered, _chunk(b"IDAT", _deflated(filtered, how))
 
     checksum, chunks = zlib.adler32(b""), [_chunk(b"IDAT", ZLIB_HEADER)]
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with ThreadPoolExecutor(count_threads()) as threads:
         for filtered, chunk in threads.map(compressed, range(0, len(values), rows)):
             checksum = zlib.adler32(filtered, checksum)
             chunks.append(chunk)

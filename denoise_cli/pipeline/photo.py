@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -166,15 +167,16 @@ def _record_of(job: Job, settings: Settings) -> records.Record | None:
     """The record of a job that is done, if such jobs are skipped; errors as of `_skipped`."""
     if not settings.skip_done or job.obstacle is not None or job.rival is not None:
         return None
-    record = records.find(job.target, job.source if job.backup is None else None, _dependences(job, settings))
+    record = records.find(job.target, job.source if job.backup is None else None, _dependences(job.kind, settings))
     if record is None and job.backup is None and not settings.overwrite:
         records.check_free(job.target, job.source)
     return record
 
 
-def _dependences(job: Job, settings: Settings) -> dict[str, Any]:
-    """What a result depends on besides its photo."""
-    others = asdict(settings) | {"kind": job.kind}
+@cache  # the same for all photos of a run, and asked twice for each
+def _dependences(kind: str | None, settings: Settings) -> dict[str, Any]:
+    """What a result depends on besides its photo; `kind` is the format that was asked for."""
+    others = asdict(settings) | {"kind": kind}
     for name in ("model", "overwrite", "max_pixels", "skip_done", "touch"):
         del others[name]
     return records.settings_of(settings.model, others)
@@ -282,9 +284,8 @@ def _write_opened(denoised: Denoised, settings: Settings) -> Result:
     if denoised.made_from is not None:
         facts = {"turned": turned, "developed": developed, "marked": marked}
         weights, result = records.weights_of(model), records.Contents.of_bytes(data)
-        records.write(
-            job.target, records.Record(denoised.made_from, result, model, weights, _dependences(job, settings), facts)
-        )
+        depends_on = _dependences(job.kind, settings)
+        records.write(job.target, records.Record(denoised.made_from, result, model, weights, depends_on, facts))
     modified = None if settings.touch or job.source == STDIO else modified_at(job.source)
     like = None if job.source == STDIO else job.source
     bytes_written = image.save(job.target, data, settings.overwrite, modified, like, job.backup)

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import stat
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -113,7 +113,8 @@ def write(target: Path, record: Record) -> None:
     """
     path = _path_of(target)
     make_folder(path.parent)
-    write_atomically(path, (json.dumps(asdict(record), indent=1) + "\n").encode(), overwrite=True)
+    plain = vars(record) | {"source": vars(record.source), "result": vars(record.result)}
+    write_atomically(path, (json.dumps(plain) + "\n").encode(), overwrite=True)
 
 
 def find(target: Path, source: Path | None, settings: dict[str, Any]) -> Record | None:

@@ -31,7 +31,8 @@ def sidecars_of(source: Path, target: Path) -> list[Sidecar]:
     if STDIO in (source, target):
         return []
     by_stem = [path for path in _existing(source.with_suffix("")) if _owns(source, path)]
-    is_anothers = any(_is_raw(path) for path in _siblings(target) if path not in (source, target))
+    # Only then, since looking for it reads the whole folder.
+    is_anothers = bool(by_stem) and any(_is_raw(path) for path in _siblings(target) if path not in (source, target))
     found = [
         Sidecar(path, target.with_name(target.name + path.suffix) if is_anothers else target.with_suffix(path.suffix))
         for path in by_stem

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from denoise_cli.inference.denoiser import Denoiser, load_denoiser
 from denoise_cli.inference.device import Precision, limit_threads
 from denoise_cli.inference.tiles import Progress
+from denoise_cli.io import codecs
 from denoise_cli.pipeline import photo
 from denoise_cli.pipeline.jobs import Job
 from denoise_cli.pipeline.model_choice import AUTO
@@ -42,6 +43,7 @@ class Worker:
     def __post_init__(self) -> None:
         if self.loading.threads is not None:
             limit_threads(self.loading.threads)
+            codecs.limit_threads(self.loading.threads)
 
     def prepare(self) -> None:
         """Load the model now if it is known already, so that what is wrong with it does not look like a photo's fault.
