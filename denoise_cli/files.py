@@ -75,10 +75,7 @@ def check_target(path: Path, overwrite: bool, inputs: Iterable[Path] = (), creat
     if found is not None:
         if path.is_dir():
             raise UnwritableFile(path, "is a folder: name a file")
-        for file in inputs:
-            if is_same_file(path, file):
-                what = "the input itself" if path == file else f"the input {file}"
-                raise UnwritableFile(path, f"is {what}: choose another name for the output")
+        check_is_no_input(path, inputs)
         _refuse_irregular(path)
         if not overwrite:
             raise UnwritableFile(path, "already exists: use --overwrite to replace it")
@@ -91,6 +88,18 @@ def check_target(path: Path, overwrite: bool, inputs: Iterable[Path] = (), creat
             pass
     except OSError as error:
         raise _folder_error(path, error) from error
+
+
+def check_is_no_input(path: Path, inputs: Iterable[Path]) -> None:
+    """Check that a file to write is none of those that are read, under whatever name.
+
+    Raises:
+        UnwritableFile: it is one of them.
+    """
+    for file in inputs:
+        if is_same_file(path, file):
+            what = "the input itself" if path == file else f"the input {file}"
+            raise UnwritableFile(path, f"is {what}: choose another name for the output")
 
 
 def is_same_file(one: Path, other: Path) -> bool:

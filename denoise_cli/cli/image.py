@@ -36,6 +36,7 @@ from denoise_cli.cli.options import (
     read_noise,
     read_precision,
     read_tile,
+    weight_files,
 )
 from denoise_cli.errors import UsageError
 
@@ -280,6 +281,9 @@ def image(
     else:
         _check_preview(preview, inputs, output or name, format, dry_run or in_place or skip_done or shard is not None)
         planned = [jobs.Job(Path(inputs[0]), preview, "png")]
+    stuck = _read_hot_pixels(hot_pixels)
+    read_besides = [*weight_files(model), *([stuck] if isinstance(stuck, Path) else [])]
+    planned = jobs.sparing(planned, read_besides)
     settings = Settings(
         model,
         level,
@@ -294,7 +298,7 @@ def image(
         linear,
         COMPRESSION_CHOICES[compression],
         TONES[tone],
-        _read_hot_pixels(hot_pixels),
+        stuck,
         to_srgb,
         strict,
         skip_done,
@@ -315,7 +319,7 @@ def image(
 
     if model != AUTO:
         (check_weights if dry_run or is_on_cluster or processes > 1 else worker.load)(model)
-    page = _page(report, planned, inputs, recursive, output, overwrite, is_result, quiet)
+    page = _page(report, planned, inputs, recursive, output, read_besides, overwrite, is_result, quiet)
     is_single, summary = jobs.is_single(inputs), Summary(dry_run)
     with console.progress_bar(len(planned), quiet) as bar, page as shown:
         if is_on_cluster:
@@ -440,6 +444,7 @@ def _page(
     inputs: Sequence[str],
     recursive: bool,
     output: str | None,
+    read_besides: Sequence[Path],
     overwrite: bool,
     is_result: bool,
     quiet: bool,
@@ -453,7 +458,7 @@ def _page(
     from denoise_cli.pipeline.jobs import PHOTOS
 
     title, notice = f"Denoised: {PHOTOS.count(len(planned))}", (lambda _: None) if quiet else console.status
-    return open_report(path, planned, inputs, recursive, output, title, "photos", overwrite, notice)
+    return open_report(path, planned, inputs, recursive, output, title, "photos", overwrite, notice, read_besides)
 
 
 def _read_workers(text: str) -> int | None:

@@ -184,6 +184,13 @@ def plan_jobs(
     return planned
 
 
+def weight_files(model: str) -> list[Path]:
+    """The file of weights that an option names, if it is no model of the registry."""
+    from denoise_cli.models.registry import is_weight_file
+
+    return [Path(model)] if is_weight_file(model) else []
+
+
 def open_report(
     path: str,
     planned: "Sequence[Job]",

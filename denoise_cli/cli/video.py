@@ -35,6 +35,7 @@ from denoise_cli.cli.options import (
     read_precision,
     read_sigma,
     read_tile,
+    weight_files,
 )
 from denoise_cli.cli.video_runs import denoise_clips, denoise_sequence, page_of
 from denoise_cli.errors import UsageError
@@ -200,6 +201,7 @@ def video(
     """
     tile_side, precision_name = read_tile(tile), read_precision(precision)
 
+    from denoise_cli.files import check_is_no_input
     from denoise_cli.inference.denoiser import load_denoiser
     from denoise_cli.pipeline import clip_targets, clips, jobs, sequence
     from denoise_cli.pipeline.clip import Settings
@@ -294,6 +296,10 @@ def video(
         )
     is_single = is_sequence or becomes_pictures or jobs.is_single(inputs)
     _check_side_files(is_single, skip_done, compare, grain_table)
+    read_besides = weight_files(chosen)
+    planned = jobs.sparing(planned, read_besides)
+    for side_file in filter(None, (compare, grain_table)):
+        check_is_no_input(side_file, read_besides)
     begin = read_number(start, "--start", 0, LONGEST_DURATION, auto=False)
     settings = Settings(
         chosen,
@@ -315,7 +321,9 @@ def video(
     handling = clips.Handling(overwrite, resume, skip_done, touch, compare, grain_table)
     page: AbstractContextManager[ReportPage | None] = nullcontext()
     if report is not None:
-        page = page_of(report, planned, inputs, recursive, output, (compare, grain_table), dry_run, overwrite, quiet)
+        page = page_of(
+            report, planned, inputs, recursive, output, (compare, grain_table, *read_besides), dry_run, overwrite, quiet
+        )
     load = cache(lambda: load_denoiser(chosen, device, precision_name, tile_side))
     denoise_clips(planned, load, settings, handling, page, is_single, dry_run, quiet, as_json)
 

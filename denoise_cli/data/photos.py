@@ -1,5 +1,6 @@
 """Photos for training and testing: finds them in folders, keeps them decoded, and draws random crops."""
 
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -25,17 +26,22 @@ def find_photos(folders: Sequence[Path]) -> list[Path]:
         The photos of one folder after the other, each sorted by name.
 
     Raises:
-        UnreadableFile: a folder is missing or holds no photos.
+        UnreadableFile: a folder is missing or holds no photos, or it or one below it may not be read.
     """
     found: list[Path] = []
     for folder in folders:
         if not folder.is_dir():
             raise UnreadableFile(folder, "is a file: name its folder" if folder.exists() else "no such folder")
-        photos = sorted(path for path in folder.rglob("*") if image.is_photo(path))
+        files = (Path(name, file) for name, _, files in os.walk(folder, onerror=_refuse) for file in files)
+        photos = sorted(path for path in files if image.is_photo(path))
         if not photos:
             raise UnreadableFile(folder, "holds no photos")
         found += photos
     return found
+
+
+def _refuse(error: OSError) -> None:
+    raise UnreadableFile(error.filename, f"cannot read: {error.strerror}") from error
 
 
 def find_pairs(folder: Path) -> list[tuple[Path, Path]]:

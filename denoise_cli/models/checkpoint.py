@@ -32,11 +32,13 @@ def read_tensors(path: Path, sha256: str | None = None) -> Tensors:
         sha256: the expected checksum, see `weight_file.sha256_of`; None to skip the check.
 
     Raises:
-        DamagedWeights: the file is missing, altered or truncated.
+        DamagedWeights: the file is missing, altered or truncated, or holds numbers of a type that PyTorch lacks.
     """
     data = read_weight_file(path, sha256)
     try:
         return load(data)
+    except KeyError as error:  # the format has types, of 4 and 6 bits for example, that are in no table of its library
+        raise DamagedWeights(f"{path}: has numbers of the type {error.args[0]}: convert them to F32") from error
     except SafetensorError as error:
         raise DamagedWeights(f"{path}: not a complete safetensors file ({error}): restore the file") from error
 
@@ -59,14 +61,17 @@ def load_weights(net: nn.Module, tensors: Tensors, source: object) -> None:
         raise DamagedWeights(
             f"{source}: weights of another network: {name} should be {_shape(expected, name)}, is {_shape(found, name)}"
         )
+    values = {}
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
             raise DamagedWeights(
                 f"{source}: {name} has the type {tensor.dtype}, not a floating-point one: train it again"
             )
-        if not tensor.isfinite().all():
+        # Asked of float32: PyTorch cannot ask it of 8 bits, and 64 bits hold what float32 does not.
+        values[name] = tensor.float()
+        if not values[name].isfinite().all():
             raise DamagedWeights(f"{source}: {name} has values that are not finite: restore the file, or train again")
-    net.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    net.load_state_dict(values)
 
 
 def _shape(shapes: dict[str, torch.Size], name: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from denoise_cli.errors import DenoiseError, UnwritableFile, UsageError
-from denoise_cli.files import check_replaced_in_place, check_target, irregular, is_same_file
+from denoise_cli.files import check_is_no_input, check_replaced_in_place, check_target, irregular, is_same_file
 from denoise_cli.io import image, raw_formats
 from denoise_cli.pipeline.names import Template
 
@@ -161,6 +161,24 @@ def plan(
         target, (source, below) = Path(output), sources[0]
         jobs = [Job(source, target, kind if target == STDIO else media.kind_of(target, kind), below=below)]
     return [job for job in closed + jobs if shard is None or shard.has(job.below)]
+
+
+def sparing(planned: Iterable[Job], files: Sequence[Path]) -> list[Job]:
+    """The jobs; those fail whose target is a file that is read besides their sources, such as weights.
+
+    Args:
+        planned: the jobs.
+        files: what is read for all of them.
+    """
+    return [replace(job, obstacle=job.obstacle or _spoils(job.target, files)) for job in planned]
+
+
+def _spoils(target: Path, files: Sequence[Path]) -> str | None:
+    try:
+        check_is_no_input(target, files)
+    except UnwritableFile as error:
+        return str(error)
+    return None
 
 
 def check(job: Job, overwrite: bool) -> None:

@@ -21,6 +21,7 @@ from PIL import Image
 from denoise_cli.imaging import dither
 from denoise_cli.inference.device import choose_precision
 from denoise_cli.io.grid import CAPTION_HEIGHT, GAP
+from denoise_cli.models import manifest
 from denoise_cli.pipeline.before_after import SIDE
 
 DENOISE = [sys.executable, "-m", "denoise_cli"]
@@ -293,6 +294,22 @@ def test_the_input_is_never_the_output(
     which = "itself" if alias is None else str(photo)
     assert done.err == f"denoise: {target}: is the input {which}: choose another name for the output\n"
     assert photo.read_bytes() == before
+
+
+@pytest.mark.parametrize("option", ["--model", "--hot-pixels"])
+def test_what_a_run_reads_besides_photos_is_not_replaced(cli: Cli, photo: Path, tmp_path: Path, option: str) -> None:
+    weights = manifest.weights_folder() / "mallenet-u.safetensors"
+    file = tmp_path / "own.safetensors"
+    file.write_bytes(weights.read_bytes())
+    (link := tmp_path / "link.safetensors").hardlink_to(file)
+    for target in (file, link):
+        done = cli("image", photo, "-o", target, "--format", "png", "--overwrite", option, file)
+        which = "itself" if target == file else str(file)
+        assert (done.code, done.err) == (
+            1,
+            f"denoise: {target}: is the input {which}: choose another name for the output\n",
+        )
+    assert file.read_bytes() == weights.read_bytes()
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from denoise_cli.io import segments
+from denoise_cli.models import manifest
 from tests.cli.conftest import Cli
 from tests.conftest import FFmpeg
 
@@ -376,6 +377,19 @@ def test_a_dry_run_refuses_what_the_run_would(
     for more in (("--dry-run",), ("--model", "mallenet-s")):
         done = cli("video", clip, *(option.format(clip) for option in options), *more)
         assert (done.code, done.err) == (code, f"denoise: {complaint.format(clip)}\n")
+
+
+def test_weights_are_not_replaced_by_a_grain_table(cli: Cli, clip: Path, tmp_path: Path) -> None:
+    weights = manifest.weights_folder() / "mallenet-v.safetensors"
+    file = tmp_path / "own.safetensors"
+    file.write_bytes(weights.read_bytes())
+    for more in ((), ("--dry-run",)):
+        done = cli("video", clip, "--model", file, "--noise", "5", "--grain-table", file, "--overwrite", *more)
+        assert (done.code, done.err) == (
+            1,
+            f"denoise: {file}: is the input itself: choose another name for the output\n",
+        )
+    assert file.read_bytes() == weights.read_bytes()
 
 
 def test_a_dry_run_refuses_grain_that_av1_does_not_have(cli: Cli, tmp_path: Path, ffmpeg: FFmpeg) -> None:

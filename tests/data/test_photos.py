@@ -84,6 +84,22 @@ def test_a_folder_without_photos_is_named_even_beside_one_with(save: Save) -> No
     assert str(error.value) == f"{save.folder / 'empty'}: holds no photos"
 
 
+def test_a_folder_that_may_not_be_read_is_named_and_not_left_out(save: Save, monkeypatch: pytest.MonkeyPatch) -> None:
+    save("open/1.png", 8, 8)
+    save("open/closed/2.png", 8, 8)
+    closed, scandir = save.folder / "open" / "closed", os.scandir
+
+    def refusing(path: str) -> object:
+        if Path(path) == closed:  # root may read everything
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(UnreadableFile) as error:
+        find_photos([save.folder])
+    assert str(error.value) == f"{closed}: cannot read: Permission denied"
+
+
 def test_a_photo_is_not_a_folder(save: Save) -> None:
     path, _ = save("1.png", 8, 8)
     with pytest.raises(UnreadableFile, match="is a file: name its folder"):

@@ -194,6 +194,30 @@ def test_weights_that_are_not_real_numbers_are_refused(dtype: torch.dtype) -> No
         load_weights(net(), tensors, "w.safetensors")
 
 
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2, torch.bfloat16, torch.float64])
+def test_weights_of_any_floating_point_are_taken(dtype: torch.dtype) -> None:
+    tensors = {name: tensor.to(dtype) for name, tensor in net().state_dict().items()}
+    network = net()
+    load_weights(network, tensors, "w.safetensors")
+    assert all(torch.equal(tensor, tensors[name].float()) for name, tensor in network.state_dict().items())
+
+
+def test_numbers_of_a_type_that_pytorch_lacks_are_named(tmp_path: Path) -> None:
+    header = b'{"a": {"dtype": "F6_E2M3", "shape": [4], "data_offsets": [0, 3]}}'
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(3))
+    with pytest.raises(DamagedWeights) as error:
+        read_tensors(path)
+    assert one_line(error) == f"{path}: has numbers of the type F6_E2M3: convert them to F32"
+
+
+def test_weights_that_are_too_large_for_32_bits_are_refused() -> None:
+    tensors = {name: tensor.double() for name, tensor in net().state_dict().items()}
+    tensors["0.weight"][0, 0, 1, 1] = 1e300
+    with pytest.raises(DamagedWeights, match="not finite"):
+        load_weights(net(), tensors, "w.safetensors")
+
+
 @pytest.mark.parametrize("read", [read_tensors, read_metadata])
 def test_what_never_ends_is_not_read(tmp_path: Path, read: Callable[[Path], object]) -> None:
     os.mkfifo(tmp_path / "w")
