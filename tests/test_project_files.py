@@ -49,6 +49,16 @@ def test_hosted_ci_audits_every_version_that_is_installed() -> None:
     assert found(r"^ +- cron: (.+)$", WORKFLOW)
 
 
+def test_newer_pythons_get_the_imagecodecs_with_a_newer_libpng() -> None:
+    floors = dict(re.findall(r"\"imagecodecs>=([\d.]+); python_version ([<>=]+ '3\.12')\"", text("pyproject.toml")))
+    pins = dict(
+        re.findall(r"^imagecodecs==([\d.]+); python_version ([<>=]+ '3\.12')$", text("constraints.txt"), re.MULTILINE)
+    )
+    assert [*floors.values()] == [*pins.values()] == ["< '3.12'", ">= '3.12'"]
+    for floor, pin in zip(floors, pins, strict=True):
+        assert tuple(map(int, floor.split("."))) <= tuple(map(int, pin.split(".")))
+
+
 def test_without_an_nvidia_driver_the_readme_installs_pytorch_for_cpus() -> None:
     command = found(r"^```sh\n(python3 -m venv .+)\n```$", "README.md")[0]
     choice, rest = re.fullmatch(r"python3 -m venv \.venv && \{ (.+) \|\| true; \} && (.+)", command).groups()  # type: ignore[union-attr]

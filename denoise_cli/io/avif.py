@@ -62,12 +62,13 @@ def encode(photo: Photo, software: str, quality: int) -> bytes:
     H, W, C = values.shape
     bits = 8 if photo.bits == 8 else min(depth for depth in DEPTHS if depth >= min(photo.depth or 16, max(DEPTHS)))
     values = values if bits == 8 else from_16_bits(values, bits)
-    plain = load_imagecodecs().avif_encode(
+    codecs = load_imagecodecs()
+    plain = codecs.avif_encode(
         values if C > 1 else values[..., 0],
         level=quality,
         speed=SPEED,
         bitspersample=bits,
-        pixelformat="444",
+        pixelformat=codecs.AVIF.PIXEL_FORMAT.YUV444,  # not "444", which newer versions do not know
         numthreads=count_threads_for_avif(),
         **_numbers(meta),
     )

@@ -54,5 +54,5 @@ def load_imagecodecs() -> ModuleType:
     Raises:
         MissingDependency: it is not installed.
     """
-    purpose = "writing JPEG XL, JPEG 2000, and more than 8 bits in PNG and AVIF"
+    purpose = "writing DNG, JPEG XL, JPEG 2000, and more than 8 bits in PNG and AVIF"
     return load_library("imagecodecs", "imagecodecs", purpose)

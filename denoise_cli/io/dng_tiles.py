@@ -11,10 +11,10 @@ import struct
 from collections.abc import Iterator
 from typing import Literal
 
-import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
+from denoise_cli.io.codecs import load_imagecodecs
 from denoise_cli.io.photo import WHITE
 
 # The first two are lossless. Floating point is compressed by Deflate, as tifffile does.
@@ -111,7 +111,7 @@ def _extended(tile: Numbers, h: int, w: int, rows: Literal["edge", "constant"]) 
 
 def _lossless_jpeg(tile: Numbers) -> bytes:
     space = "rgb" if tile.shape[2:] == (3,) else None
-    encoded = imagecodecs.jpeg_encode(
+    encoded = load_imagecodecs().jpeg_encode(
         tile, colorspace=space, outcolorspace=space, lossless=True, predictor=LEFT, bitspersample=16
     )
     return bytes(encoded)
@@ -119,8 +119,10 @@ def _lossless_jpeg(tile: Numbers) -> bytes:
 
 def _lossy_jpeg(tile: Numbers) -> bytes:
     roots = np.rint(np.sqrt(tile / np.float32(WHITE)) * SQUARE_ROOT_WHITE).astype(np.uint8)
-    return bytes(imagecodecs.jpeg_encode(roots, level=QUALITY, subsampling="444"))
+    return bytes(load_imagecodecs().jpeg_encode(roots, level=QUALITY, subsampling="444"))
 
 
 def _jpeg_xl(tile: Numbers, is_lossy: bool) -> bytes:
-    return bytes(imagecodecs.jpegxl_encode(tile, effort=EFFORT, distance=DISTANCE if is_lossy else None, numthreads=1))
+    return bytes(
+        load_imagecodecs().jpegxl_encode(tile, effort=EFFORT, distance=DISTANCE if is_lossy else None, numthreads=1)
+    )

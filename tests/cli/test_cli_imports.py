@@ -66,6 +66,19 @@ def test_photos_need_openvino_alone(small: Path, tmp_path: Path, name: str) -> N
     assert imported_by("image", small / name, "--dry-run") == set()
 
 
+@pytest.mark.parametrize("name", ["small.jpg", "small.png"])
+def test_photos_of_8_bits_need_no_imagecodecs(small: Path, tmp_path: Path, name: str) -> None:
+    program = "import sys; sys.modules['imagecodecs'] = None; from denoise_cli.__main__ import main; main()"
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", program, *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    done = run("image", small / name, "-o", tmp_path / name)
+    assert done.returncode == 0, done.stderr
+    assert run("inspect", small / name).returncode == 0
+
+
 def test_raw_needs_scipy_and_libraw_as_well(tmp_path: Path) -> None:
     command = "image", RAW, "-o", tmp_path / "developed.tif", "--device", "cpu"
     imported_by(*command)
