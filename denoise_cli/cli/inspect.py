@@ -59,6 +59,7 @@ def _descriptions(facts: "Facts") -> list[tuple[str, str]]:
         ("taken by", f"{facts.camera or 'unknown'}{exposure}{iso}"),
         ("noise", noise),
         ("model", facts.model),
+        *(("damage", line) for line in facts.damage),
     ]
 
 

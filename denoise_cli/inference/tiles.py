@@ -181,7 +181,8 @@ def process_each(
                 raise
             if tile == SMALLEST_TILE:
                 smallest = f"even with tiles of {tile} pixels"
-                raise OutOfMemory(f"out of memory on {pictures.device}, {smallest}: use another device") from error
+                advice = "free some, or use another device"
+                raise OutOfMemory(f"out of memory on {pictures.device}, {smallest}: {advice}") from error
         else:
             return fitting
         fitting = tile = max(tile // 2 // multiple * multiple, SMALLEST_TILE)

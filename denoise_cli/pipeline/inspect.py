@@ -36,6 +36,7 @@ class Facts:
         shot, read: noise of RAW, as shares of white.
         noise_from: "file" or "estimated".
         model: the one that `denoise image` would choose.
+        damage: what is damaged in the file, although it can be read.
     """
 
     source: str
@@ -58,6 +59,7 @@ class Facts:
     read: float | None
     noise_from: str
     model: str
+    damage: tuple[str, ...] = ()
 
 
 def inspect(path: Path, max_pixels: int = image.MAX_PIXELS) -> Facts:
@@ -103,6 +105,7 @@ def _of_photo(photo: Photo, path: Path, model: str) -> Facts:
         read=None,
         noise_from="estimated",
         model=model,
+        damage=photo.repairs,
     )
 
 

@@ -607,3 +607,6 @@ def test_a_damaged_photo_is_noted_and_refused_with_strict(cli: Cli, tmp_path: Pa
     assert noted.code == 0
     assert words in json.loads(noted.out)["notes"][0]
     assert target.exists()
+    assert f"damage    {words}" in cli("inspect", damaged).out
+    found = [json.loads(cli("inspect", path, "--json").out)["damage"] for path in (damaged, whole)]
+    assert list(map(bool, found)) == [True, False]
