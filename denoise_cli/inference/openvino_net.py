@@ -50,6 +50,8 @@ PRIVATE = 0o700  # of the cache's folder: whoever can write there decides what t
 WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 # By which a user restricts the instructions that OpenVINO compiles for.
 ISA_VARIABLES = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ONEDNN_CPU_ISA_HINTS", "DNNL_CPU_ISA_HINTS")
+ROOM = 128 * 2**20  # bytes of addresses that its library takes, without those for each core of the machine,
+ROOM_FOR_CORE = 16 * 2**20  # of which a good half is the stack of a thread
 MAX_SHAPES = 8  # for which a network is held; a clip whose frames are cut into tiles has up to four
 
 
@@ -305,7 +307,25 @@ def openvino_core() -> tuple[Any, Any]:
             raise error.__cause__ from None
         raise
 
+    _check_room()
     return openvino, openvino.Core()
+
+
+def _check_room() -> None:
+    """Refuse to load OpenVINO's library for the CPU where it lacks room: if its threads get no stack, it never returns.
+
+    Raises:
+        MemoryError: the process may not use so many further addresses.
+    """
+    statistics = Path("/proc/self/statm")
+    if sys.platform == "win32" or not statistics.exists():
+        return
+    import resource
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(statistics.read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+    if limit != resource.RLIM_INFINITY and limit - used < ROOM + ROOM_FOR_CORE * (os.cpu_count() or 1):
+        raise MemoryError("OpenVINO does not fit into the address space of this process")
 
 
 def cache_folder() -> Path | None:
