@@ -50,8 +50,8 @@ PRIVATE = 0o700  # of the cache's folder: whoever can write there decides what t
 WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 # By which a user restricts the instructions that OpenVINO compiles for.
 ISA_VARIABLES = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ONEDNN_CPU_ISA_HINTS", "DNNL_CPU_ISA_HINTS")
-ROOM = 128 * 2**20  # bytes of addresses that its library takes, without those for each core of the machine,
-ROOM_FOR_CORE = 16 * 2**20  # of which a good half is the stack of a thread
+# Bytes of addresses, more than the library for the CPU takes at first, with the stack and the heap of a thread.
+ROOM = 192 * 2**20
 MAX_SHAPES = 8  # for which a network is held; a clip whose frames are cut into tiles has up to four
 
 
@@ -318,13 +318,13 @@ def _check_room() -> None:
         MemoryError: the process may not use so many further addresses.
     """
     statistics = Path("/proc/self/statm")
-    if sys.platform == "win32" or not statistics.exists():
+    if not statistics.exists():  # on other systems than Linux
         return
     import resource
 
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     used = int(statistics.read_text(encoding="ascii").split()[0]) * resource.getpagesize()
-    if limit != resource.RLIM_INFINITY and limit - used < ROOM + ROOM_FOR_CORE * (os.cpu_count() or 1):
+    if limit != resource.RLIM_INFINITY and limit - used < ROOM:
         raise MemoryError("OpenVINO does not fit into the address space of this process")
 
 
