@@ -179,7 +179,8 @@ def kill_clips(size: Size, folder: Path, rng: Generator) -> Outcome:
     for number in range(size.kills):
         target.unlink(missing_ok=True)
         name = list(SIGNALS)[number % len(SIGNALS)]
-        process = start("video", clip, "-o", target, "-q", "--model", "mallenet-s")
+        # A new run refuses what a killed one has left.
+        process = start("video", clip, "-o", target, "-q", "--model", "mallenet-s", "--resume")
         code, messages = killed(process, name, rng.uniform(0, whole_run))
         outcome.breaches += complaints(code, messages, name)
         if target.exists() and not is_whole(target, FRAMES):
