@@ -29,7 +29,7 @@ Array = NDArray[np.float32]
 Values = NDArray[np.floating]
 
 MIN_SHARE = 1e-4  # of a plane: so many photosites at its smallest value show that it is clipped there
-REACH = 0.3  # deviations of the noise at black: if noise is clipped further down, networks do better alone
+REACH = 1.2  # deviations of the noise at black: if noise is clipped further down, networks do as well alone
 DARK = 2.0  # deviations: light up to this far above the clipping is compared with the noisy values;
 WINDOW = 3  # places, the side of the square over which it is averaged
 NEAR, FAR = 0.3, 1.0  # deviations: from one to the other, (1) gradually replaces (2)

@@ -16,7 +16,7 @@ def planes_of(light: np.ndarray, floor: float, rng: np.random.Generator) -> np.n
     return np.maximum(noisy, floor).astype(np.float32)
 
 
-@pytest.mark.parametrize("floor", [0.0, -0.01, -0.02])
+@pytest.mark.parametrize("floor", [0.0, -0.01, -0.02, -0.067])
 @pytest.mark.parametrize("dark", [0.0, 0.01, 0.04])
 def test_a_blurred_shadow_gets_the_mean_that_it_had(floor: float, dark: float, rng: np.random.Generator) -> None:
     light = np.full((256, 256, 3), dark)
@@ -38,6 +38,7 @@ def test_clipping_is_found_where_it_is(rng: np.random.Generator) -> None:
     floors = clipped_at(noisy, NOISE.read)
     assert floors is not None
     assert floors.tolist() == [-np.inf, pytest.approx(-0.015)]
+    assert clipped_at(noisy, 0.015) is not None  # a deviation below black: the shadows are still tinted
     assert clipped_at(noisy, 0.005) is None  # such weak noise ends before it is clipped
     only_second = ClippedNoise(NOISE, floors).restore(noisy, noisy)
     np.testing.assert_array_equal(only_second[..., 0], noisy[..., 0])
