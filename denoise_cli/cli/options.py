@@ -194,11 +194,7 @@ def weight_files(model: str) -> list[Path]:
 def open_report(
     path: str,
     planned: "Sequence[Job]",
-    inputs: Sequence[str],
-    recursive: bool,
-    output: str | None,
     title: str,
-    taken_for: str,
     overwrite: bool,
     notice: Callable[[str], None],
     others: Iterable[Path] = (),
@@ -208,31 +204,20 @@ def open_report(
     Args:
         path: of the page, as it was given.
         planned: which file becomes which.
-        inputs: files and folders, as they were given.
-        recursive: whether folders are taken with everything below them.
-        output: where the results go, as it was given.
         title: the heading.
-        taken_for: what a later search would take the pictures of the page for.
         overwrite: whether an existing page is replaced.
         notice: called with what the user should hear.
         others: files besides those of the jobs that the page must leave alone.
 
     Raises:
-        UsageError: the path stands for no page, or a later search would find its pictures.
+        UsageError: the path stands for no page.
         UnwritableFile: the page would replace something.
     """
-    from denoise_cli.io.page import Page, page_path, pictures_folder
+    from denoise_cli.io.page import Page, page_path
     from denoise_cli.pipeline.jobs import STDIO
     from denoise_cli.pipeline.report import Report as ReportPage
 
     target = page_path(path, "--report")
-    pictures = pictures_folder(target).resolve()
-    results = None if output is None else Path(output).resolve()  # a search leaves it out, if it lies below
-    for folder in (Path(name).resolve() for name in inputs if recursive):
-        is_left_out = results is not None and results != folder and pictures.is_relative_to(results)
-        if pictures.is_relative_to(folder) and not is_left_out:
-            reason = f"the next run would take its pictures for {taken_for}"
-            raise UsageError(f"--report {path}: lies in {folder}, and {reason}: choose a folder outside it")
     files = [file for job in planned for file in (job.source, job.target, job.backup) if file not in (None, STDIO)]
     return ReportPage(Page(target, title, overwrite, embeds=False, others=[*files, *others]), notice)
 

@@ -68,9 +68,6 @@ def denoise_clips(
 def page_of(
     path: str,
     planned: "Sequence[Job]",
-    inputs: Sequence[str],
-    recursive: bool,
-    output: str | None,
     others: Iterable[Path | None],
     dry_run: bool,
     overwrite: bool,
@@ -84,7 +81,7 @@ def page_of(
         raise UsageError("--report: reads the clip and its result again: name files, and leave out --dry-run")
     title, notice = f"Denoised: {clips.media().count(len(planned))}", (lambda _: None) if quiet else console.status
     files = filter(None, others)
-    return open_report(path, planned, inputs, recursive, output, title, "a sequence", overwrite, notice, files)
+    return open_report(path, planned, title, overwrite, notice, files)
 
 
 def denoise_sequence(

@@ -1,6 +1,7 @@
 """Photos in and out: files of every supported format to a `Photo` or a `RawFile`, and back, with their metadata."""
 
 import dataclasses
+import shlex
 import struct
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -44,6 +45,7 @@ from denoise_cli.io.decoding import decoder_errors, one_line
 from denoise_cli.io.formats import FORMATS, TARGETS, WRITABLE, is_left_by_system, is_photo, kind_for, kind_named
 from denoise_cli.io.limits import MAX_PIXELS
 from denoise_cli.io.metadata import UPRIGHT, Metadata, reset_xmp, within_limit
+from denoise_cli.io.missing import check_exists
 from denoise_cli.io.photo import Photo
 from denoise_cli.io.profiles import COLOUR_SPACE, GREY, RGB, grey_to_srgb, is_srgb, numbers_of
 from denoise_cli.io.raw import RawFile
@@ -133,10 +135,12 @@ def opened(source: Path, max_pixels: int = MAX_PIXELS, strict: bool = False) -> 
         strict: whether a photo is refused in which a decoder makes up what is damaged, instead of noted.
 
     Raises:
-        UnreadableFile: missing, damaged, not a still photo, not a regular file, or too large.
+        UnreadableFile: missing, damaged, a clip, an animation, not a regular file, or too large.
         MissingDependency: the format's library is not installed.
     """
     name = "standard input" if str(source) == STDIN else source
+    if str(source) != STDIN:
+        check_exists(source)
     try:
         data = sys.stdin.buffer.read() if str(source) == STDIN else read_regular(source)
     except OSError as error:
@@ -404,6 +408,9 @@ def _decode(data: bytes, extension: str, max_pixels: int, name: object) -> Photo
     try:
         return pillow.decode(data, max_pixels)
     except UnidentifiedImageError as error:
+        if container := damage.container_of(data):
+            file = STDIN if isinstance(name, str) else shlex.quote(str(name))
+            raise UnreadableFile(name, f"is a clip ({container}), not a photo: use denoise video {file}") from error
         if extension not in raw_formats.EXTENSIONS:
             if what := damage.described(data):
                 raise ValueError(what) from error

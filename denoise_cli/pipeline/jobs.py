@@ -9,8 +9,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from denoise_cli.errors import DenoiseError, UnwritableFile, UsageError
-from denoise_cli.files import check_is_no_input, check_replaced_in_place, check_target, irregular, is_same_file
+from denoise_cli.files import (
+    PARTS,
+    PLAN,
+    PREFIX,
+    check_is_no_input,
+    check_replaced_in_place,
+    check_target,
+    irregular,
+    is_same_file,
+)
 from denoise_cli.io import image, raw_formats
+from denoise_cli.io.missing import check_exists
+from denoise_cli.io.page import is_pictures_folder
 from denoise_cli.pipeline.names import Template
 
 STDIO = Path(image.STDIN)
@@ -186,9 +197,12 @@ def check(job: Job, overwrite: bool) -> None:
 
     Raises:
         DenoiseError: the job's obstacle.
+        UnreadableFile: the source does not exist.
         UnwritableFile: the target is an input, exists, or is no place for a file, or another source would become it.
     """
     check_plan(job)
+    if job.source != STDIO:
+        check_exists(job.source)
     if job.backup is not None:
         check_replaced_in_place(job.target, job.backup)
     elif job.target != STDIO:
@@ -248,7 +262,7 @@ def _sources(
     """Each source of an input, with its path below the folder that was named; and, as jobs that fail, what is none."""
     if path == STDIO or not os.path.isdir(path):  # noqa: PTH112 - as above
         return ([], [_alone(path, Path(path.name))]) if media.is_alone(path) else ([(path, Path(path.name))], [])
-    inside, closed = _files_in(path, recursive, into, media)
+    inside, closed = _files_in(path, recursive, into, media, notice)
     ones = sorted(file for file in inside if media.is_one(file) and irregular(file) in (None, "a symbolic link"))
     wanted = [file for file in ones if kind != DNG or file.suffix.lower() in raw_formats.EXTENSIONS]
     wanted, results = _without_results(wanted, path, into, name)
@@ -267,8 +281,10 @@ def _alone(path: Path, below: Path) -> Job:
     return Job(path, path, None, obstacle=why, below=below)
 
 
-def _files_in(folder: Path, recursive: bool, into: Path | None, media: Media) -> tuple[list[Path], list[Job]]:
-    """What is in a folder but not below the one for the results; and, as jobs that fail, folders that are not read."""
+def _files_in(
+    folder: Path, recursive: bool, into: Path | None, media: Media, notice: Callable[[str], None] | None
+) -> tuple[list[Path], list[Job]]:
+    """What is in a folder, without results and what the program keeps; and, as jobs that fail, folders not read."""
     files: list[Path] = []
     closed: list[Job] = []
 
@@ -281,8 +297,23 @@ def _files_in(folder: Path, recursive: bool, into: Path | None, media: Media) ->
         files += (Path(name, file) for file in names)
         if media.is_alone(Path(name)):
             closed.append(_alone(Path(name), Path(name).relative_to(folder)))
-        below[:] = [each for each in sorted(below) if recursive and not (into and is_same_file(Path(name, each), into))]
+        wanted = [each for each in sorted(below) if recursive and not (into and is_same_file(Path(name, each), into))]
+        below[:] = [each for each in wanted if not _is_left_out(Path(name, each), notice)]
     return files, closed
+
+
+def _is_left_out(folder: Path, notice: Callable[[str], None] | None) -> bool:
+    """Whether the program has made a folder for itself."""
+    if folder.name.startswith(PREFIX):
+        return True
+    what = None
+    if is_pictures_folder(folder):
+        what = "the pictures of a report"
+    elif folder.name.endswith(PARTS) and (folder / PLAN).is_file():
+        what = "the work of a run that was interrupted"
+    if what and notice is not None:
+        notice(f"{folder}: left out: {what}")
+    return what is not None
 
 
 def _without_results(

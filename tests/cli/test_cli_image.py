@@ -23,6 +23,7 @@ from denoise_cli.inference.device import choose_precision
 from denoise_cli.io.grid import CAPTION_HEIGHT, GAP
 from denoise_cli.models import manifest
 from denoise_cli.pipeline.before_after import SIDE
+from tests.conftest import FFmpeg
 
 DENOISE = [sys.executable, "-m", "denoise_cli"]
 ROOT = Path(__file__).parents[2]
@@ -265,7 +266,7 @@ def test_one_bad_file_does_not_stop_the_others(cli: Cli, photo: Path, tmp_path: 
     assert done.code == 1
     assert done.err.splitlines() == [
         f"denoise: {bad}: not a photo of a known format, or damaged at its start",
-        f"denoise: {missing}: cannot read: No such file or directory",
+        f"denoise: {missing}: does not exist",
     ]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["photo.png"]
 
@@ -330,7 +331,7 @@ def test_json_gives_a_record_for_each_file(cli: Cli, photo: Path, tmp_path: Path
     assert (good["width"], good["height"], good["model"], good["error"]) == (96, 80, "mallenet-s", None)
     assert good["noise_from"] == "estimated"
     assert good["sigma"] == pytest.approx(20, abs=2)
-    assert bad["error"] == f"{tmp_path}/missing.png: cannot read: No such file or directory"
+    assert bad["error"] == f"{tmp_path}/missing.png: does not exist"
 
 
 def test_a_dry_run_writes_nothing(cli: Cli, photo: Path, tmp_path: Path) -> None:
@@ -495,6 +496,36 @@ def test_a_folder_that_is_missing_is_said(cli: Cli, photo: Path, tmp_path: Path)
     done = cli("image", photo, "-o", tmp_path / "none" / "clean.png")
     assert done.code == 1
     assert done.err == f"denoise: {tmp_path}/none/clean.png: there is no folder {tmp_path}/none: create it first\n"
+
+
+@pytest.mark.parametrize("command", ["image", "inspect", "video"])
+@pytest.mark.parametrize("name", ["none/a.jpg", "none.mp4", "https://example.org/a.jpg"])
+def test_an_input_that_is_missing_is_not_asked_to_be_made(cli: Cli, command: str, name: str) -> None:
+    done = cli(command, name)
+    reason = "files on the network are not opened: download it first" if "://" in name else "does not exist"
+    assert (done.code, done.err) == (1, f"denoise: {name}: {reason}\n")
+
+
+CONTAINERS = ["mp4", "mov", "mkv", "webm", "avi", "ts", "mts", "mpg", "wmv", "flv", "ogv", "mxf", "y4m", "nut", "3gp"]
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_a_clip_is_not_called_damaged(cli: Cli, container: str, ffmpeg: FFmpeg, tmp_path: Path) -> None:
+    encoders = {
+        "webm": "libvpx",
+        "mpg": "mpeg2video",
+        "wmv": "wmv2",
+        "flv": "flv1",
+        "ogv": "libtheora",
+        "y4m": "rawvideo",
+    }
+    encoder = {"mxf": "mpeg2video", "3gp": "mpeg4", "avi": "mpeg4"}.get(container, encoders.get(container, "libx264"))
+    clip = ffmpeg.make(tmp_path / f"my clip.{container}", "-c:v", encoder, frames=3)
+    for command in ("image", "inspect"):
+        done = cli(command, clip)
+        assert done.code == 1
+        assert done.err.startswith(f"denoise: {clip}: is a clip (")
+        assert done.err.endswith(f"), not a photo: use denoise video '{clip}'\n")
 
 
 def test_floating_point_beyond_white_keeps_its_range(cli: Cli, tmp_path: Path, rng: np.random.Generator) -> None:

@@ -291,6 +291,26 @@ def test_names_that_collide_do_so_in_every_share() -> None:
 
 
 @pytest.mark.usefixtures("folder")
+def test_a_search_leaves_out_what_the_program_keeps_for_itself() -> None:
+    made("a.jpg", "a-files/00001-1-1.jpg", "a-files/00001-thumbnail.jpg", ".denoise-0f.parts/new/00001-1-1.jpg")
+    made("b.mp4.parts/plan.json", "b.mp4.parts/c.jpg")
+    told: list[str] = []
+
+    assert targets(plan(["."], "out/", recursive=True, notice=told.append)) == {"a.jpg": "out/a.jpg"}
+    assert told == [
+        "a-files: left out: the pictures of a report",
+        "b.mp4.parts: left out: the work of a run that was interrupted",
+    ]
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_search_takes_photos_in_folders_that_are_only_called_so() -> None:
+    names = made("my-files/00001-1-1.jpg", "my-files/a.jpg", "x.parts/c.jpg")
+
+    assert list(targets(plan(["."], "out/", recursive=True))) == names
+
+
+@pytest.mark.usefixtures("folder")
 def test_jobs_are_plain_data() -> None:
     jobs = plan(made("one/a.png", "two/a.png", "c.cr2"), None, backup=".orig") + plan(["one", "two"], "out/")
 
