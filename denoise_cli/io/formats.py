@@ -79,6 +79,11 @@ def is_left_by_system(path: Path) -> bool:
     return path.name.startswith(BESIDE_PHOTOS) or path.name.lower() in OF_FOLDERS
 
 
+def names_a_format(path: Path) -> bool:
+    """Whether a file has the extension of a photo, of camera RAW or not."""
+    return path.suffix.lower() in EXTENSIONS
+
+
 def kind_named(path: Path) -> str | None:
     """The format that a file name stands for, a name from `TARGETS`; None if it is not one that can be written."""
     return next((name for name in TARGETS if path.suffix.lower() in FORMATS[name].extensions), None)

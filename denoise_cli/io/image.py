@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import UnidentifiedImageError
 
-from denoise_cli.errors import UnreadableFile, UnwritableFile
+from denoise_cli.errors import DenoiseError, UnreadableFile, UnwritableFile
 from denoise_cli.files import read_regular, write_atomically
 from denoise_cli.imaging.pixels import convert, white_value
 from denoise_cli.io import (
@@ -42,7 +42,16 @@ from denoise_cli.io.cicp import CodePoints
 from denoise_cli.io.codecs import load_imagecodecs
 from denoise_cli.io.companions import OTHER_PICTURE
 from denoise_cli.io.decoding import decoder_errors, one_line
-from denoise_cli.io.formats import FORMATS, TARGETS, WRITABLE, is_left_by_system, is_photo, kind_for, kind_named
+from denoise_cli.io.formats import (
+    FORMATS,
+    TARGETS,
+    WRITABLE,
+    is_left_by_system,
+    is_photo,
+    kind_for,
+    kind_named,
+    names_a_format,
+)
 from denoise_cli.io.limits import MAX_PIXELS
 from denoise_cli.io.metadata import UPRIGHT, Metadata, reset_xmp, within_limit
 from denoise_cli.io.missing import check_exists
@@ -68,8 +77,10 @@ __all__ = [
     "is_lossless",
     "is_photo",
     "kind_for",
+    "kind_in",
     "kind_named",
     "losses",
+    "names_a_format",
     "opened",
     "orientation_in",
     "read",
@@ -162,6 +173,15 @@ def opened(source: Path, max_pixels: int = MAX_PIXELS, strict: bool = False) -> 
     else:
         with found:
             yield found
+
+
+def kind_in(source: Path) -> str | None:
+    """The format of a photo by its content; None if it is none of `WRITABLE`, or the photo cannot be read."""
+    try:
+        with opened(source) as found:
+            return found.kind if found.kind in WRITABLE else None
+    except DenoiseError:
+        return None
 
 
 def _read_page(name: str, decode: Callable[[], Photo], strict: bool) -> Photo:

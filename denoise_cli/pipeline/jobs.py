@@ -97,7 +97,12 @@ class Shard:
 
 
 def _photo_form(source: Path, asked: str | None) -> tuple[str, str]:
-    """The format that is asked for, or the photo's own if it is written here; camera RAW becomes a picture."""
+    """The format that is asked for, or the photo's own if it is written here; camera RAW becomes a picture.
+
+    The name says which is its own, or the content where the name says nothing.
+    """
+    if asked is None and not image.names_a_format(source) and (own := image.kind_in(source)):
+        return own, source.suffix
     named = image.kind_named(source)
     kind = asked or (FALLBACK_FORMAT if named in (None, DNG) else named)
     known = image.FORMATS[kind].extensions
@@ -386,6 +391,9 @@ def _in_place(source: Path, below: Path, asked: str | None, backup: str, media: 
         kind = media.kind_of(source, asked)
     except UsageError as error:
         why = str(error)
+        with suppress(DenoiseError):  # what is wrong with it is said when it is read
+            form = media.form(source, asked)
+            kind, why = (form[0], None) if form[1] == source.suffix else (None, why)
     job = Job(source, source, kind, obstacle=why, backup=source.with_name(source.name + backup), below=below)
     return _Named(job, source)
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from denoise_cli.pipeline.raw import HotPixels
 
 Tone = Literal["flat", "camera"]
+NETPBM = {"ppm", "pgm", "pnm", "pbm"}  # which have one form, and names for what is in it
 TONES: dict[str, Tone] = {"flat": "flat", "camera": "camera"}
 
 
@@ -162,7 +163,15 @@ def _prepared(photo: Photo, job: Job, kind: str, settings: Settings, is_shown: b
         return replace(photo, others=(), notes=photo.notes + shown)
     if kind != DNG:
         image.check(job.target, photo, kind)
-    return photo
+    return replace(photo, notes=photo.notes + _notes_on_name(job.source, photo.kind, kind))
+
+
+def _notes_on_name(source: Path, own: str, kind: str) -> tuple[str, ...]:
+    """What the user should hear where the name of a photo, and not its content, says what is written."""
+    named = image.kind_named(source)
+    if named != kind or named == own or {named, own} <= NETPBM:
+        return ()
+    return (f"holds {own.upper()}, but its name ends in {source.suffix}: becomes {kind.upper()}",)
 
 
 def _converted(job: Job, page: Callable[[], Photo]) -> Photo:

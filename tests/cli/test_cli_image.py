@@ -506,6 +506,35 @@ def test_an_input_that_is_missing_is_not_asked_to_be_made(cli: Cli, command: str
     assert (done.code, done.err) == (1, f"denoise: {name}: {reason}\n")
 
 
+@pytest.mark.parametrize("name", ["shot", "shot.xyz"])
+@pytest.mark.parametrize("form", ["jpeg", "webp", "tiff"])
+def test_a_photo_whose_name_says_nothing_keeps_its_format_and_its_extension(
+    cli: Cli, photo: Path, tmp_path: Path, name: str, form: str
+) -> None:
+    source = tmp_path / name
+    Image.open(photo).save(source, form)
+    assert cli("image", source, "--strength", 0, "-q").code == 0
+    beside = source.with_name(f"shot-denoised{source.suffix}")
+    assert cli("image", source, "--strength", 0, "--in-place", "-q").code == 0
+    for result in (beside, source):
+        with Image.open(result) as picture:
+            assert picture.format == form.upper()
+    assert source.read_bytes() != source.with_name(f"{name}.orig").read_bytes()
+
+
+@pytest.mark.parametrize("options", [[], ["--in-place"]])
+def test_a_format_that_changes_because_of_a_name_is_told(
+    cli: Cli, photo: Path, tmp_path: Path, options: list[str]
+) -> None:
+    source = tmp_path / "a.png"
+    Image.open(photo).save(source, "jpeg")
+    done = cli("image", source, "--strength", 0, *options)
+    assert "; holds JPEG, but its name ends in .png: becomes PNG" in done.err
+    with Image.open(source if options else tmp_path / "a-denoised.png") as picture:
+        assert picture.format == "PNG"
+    assert "its name" not in cli("image", photo, "--dry-run").out
+
+
 CONTAINERS = ["mp4", "mov", "mkv", "webm", "avi", "ts", "mts", "mpg", "wmv", "flv", "ogv", "mxf", "y4m", "nut", "3gp"]
 
 
