@@ -320,8 +320,12 @@ def image(
     if model != AUTO:
         (check_weights if dry_run or is_on_cluster or processes > 1 else worker.load)(model)
     page = _page(report, planned, read_besides, overwrite, is_result, quiet)
-    is_single, summary = jobs.is_single(inputs), Summary(dry_run)
-    with console.progress_bar(len(planned), quiet) as bar, page as shown:
+    is_single, summary = jobs.is_single(inputs), Summary(dry_run, len(planned))
+    with (
+        console.summed_up_if_interrupted(summary, is_single, quiet, as_json),
+        console.progress_bar(len(planned), quiet) as bar,
+        page as shown,
+    ):
         if is_on_cluster:
             running = _on_cluster(planned, worker, address, asked_processes, bar)
         elif processes > 1:

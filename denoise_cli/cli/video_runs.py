@@ -39,8 +39,9 @@ def denoise_clips(
     from denoise_cli.pipeline import clips
     from denoise_cli.pipeline.outcome import Summary
 
-    summary, told = Summary(dry_run), list[str]()
-    with console.progress_bar(len(planned), quiet) as bar, page as shown:
+    summary, told = Summary(dry_run, len(planned)), list[str]()
+    summing = console.summed_up_if_interrupted(summary, is_single, quiet, as_json)
+    with summing, console.progress_bar(len(planned), quiet) as bar, page as shown:
 
         def attempt(job: "Job") -> "Result":
             if dry_run:

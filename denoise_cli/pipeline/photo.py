@@ -115,7 +115,7 @@ def run_all(
 
     Yields:
         The result of each job, in their order, also of those that failed. Once a disk is full, none of those that are
-        left is begun.
+        left is begun. If a job is interrupted, that before it is still finished.
     """
     with ThreadPoolExecutor(1) as writer:
         writing: tuple[Job, Future[Result]] | None = None
@@ -126,6 +126,10 @@ def run_all(
             try:
                 known = _skipped(job, settings) if full is None else not_begun(job, settings, full)
                 denoised = None if known else _denoise(job, load, settings, progress)
+            except (KeyboardInterrupt, SystemExit):
+                if writing is not None:  # which goes on to its end
+                    yield _result_of(*writing, settings)
+                raise
             except Exception as error:  # noqa: BLE001 - whatever happens to one photo, the others are denoised
                 outcome.set_exception(error)
             else:

@@ -23,6 +23,9 @@ from denoise_cli.inference.device import choose_precision
 from denoise_cli.io.grid import CAPTION_HEIGHT, GAP
 from denoise_cli.models import manifest
 from denoise_cli.pipeline.before_after import SIDE
+from denoise_cli.pipeline.jobs import Job
+from denoise_cli.pipeline.outcome import Summary
+from denoise_cli.pipeline.photo import Result
 from tests.conftest import FFmpeg
 
 DENOISE = [sys.executable, "-m", "denoise_cli"]
@@ -624,6 +627,25 @@ def test_an_interrupted_run_leaves_no_part_of_a_file(
     assert 3 < len(results) < 200
     for result in results:
         assert pixels(result).shape == (80, 96, 3)
+
+
+@pytest.mark.parametrize(("ended", "code"), [(KeyboardInterrupt(), 130), (SystemExit(143), 143)])
+def test_an_interrupted_run_says_what_is_done_and_what_is_left(
+    cli: Cli, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ended: BaseException, code: int
+) -> None:
+    def preview(job: Job, *_: object) -> Result:
+        if job.source.name != "0.png":
+            raise ended
+        return Result(str(job.source), str(job.target), "mallenet-r", dry_run=True)
+
+    monkeypatch.setattr("denoise_cli.pipeline.photo.preview", preview)
+    done = cli("image", photos, "-o", f"{tmp_path}/out/", "--dry-run", "--json")
+    assert done.code == code
+    assert "1 to denoise, 0 done already, 0 would fail, 1 left\n" in done.err
+    total = json.loads(done.out.splitlines()[-1])
+    assert (total["done"], total["interrupted"], total["left"]) == (1, True, 1)
+    summary = Summary(total=7, interrupted=True, done=2, skipped=1)
+    assert summary.line().startswith("interrupted: 2 done, 1 skipped, 0 failed, 4 left in ")
 
 
 def test_inks_become_srgb_on_request(cli: Cli, tmp_path: Path, rng: np.random.Generator) -> None:
