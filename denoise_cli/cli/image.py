@@ -121,7 +121,7 @@ Format = Annotated[
         "--format",
         metavar="FORMAT",
         help="Output format, if the output's name does not imply it: jpeg, png, tiff, webp, avif, heif, jxl, jp2, "
-        "ppm, pgm, pnm, pfm, hdr, exr, or, for camera RAW, dng.",
+        "ppm, pgm, pnm, pfm, hdr, exr, or, for camera RAW, dng; extensions such as jpg and tif stand for theirs.",
         show_default="the input's; png for RAW and formats that are only read",
     ),
 ]
@@ -243,18 +243,18 @@ def image(
 
     Everything else about a photo stays as it is: size, bit depth, transparency, metadata and colour profile.
     """
-    level, tile_side, precision_name = read_noise(noise), read_tile(tile), read_precision(precision)
-    asked_processes = _read_workers(workers)
-    if as_json and output == "-":
-        raise UsageError("--json and -o - both write to standard output: choose one")
+    level, tile_side = read_noise(noise, None if quiet else console.status), read_tile(tile)
+    precision_name, asked_processes = read_precision(precision), _read_workers(workers)
+    _check_stdout(output, as_json)
 
     from denoise_cli.io.dng_builder import COMPRESSION_CHOICES
-    from denoise_cli.io.image import TARGETS
+    from denoise_cli.io.formats import TARGETS, target_called
     from denoise_cli.pipeline import jobs
     from denoise_cli.pipeline.model_choice import AUTO, check_takes_noise
     from denoise_cli.pipeline.outcome import Summary
     from denoise_cli.pipeline.task import TONES, Settings
 
+    format = None if format is None else target_called(format)  # noqa: A001 - the option's name
     _check_choices(
         ("--format", format, TARGETS),
         ("--compression", compression, COMPRESSION_CHOICES),
@@ -407,6 +407,12 @@ def _end(summary: "Summary", is_single: bool, quiet: bool, as_json: bool) -> Non
         console.sum_up(summary, quiet, as_json)
     if summary.failures:
         raise typer.Exit(1)
+
+
+def _check_stdout(output: str | None, as_json: bool) -> None:
+    """Refuse two kinds of output for one place."""
+    if as_json and output == "-":
+        raise UsageError("--json and -o - both write to standard output: choose one")
 
 
 def _is_ray(engine: str, address: str | None) -> bool:

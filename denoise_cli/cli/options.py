@@ -238,22 +238,36 @@ def read_shard(text: str) -> "Shard":
     return Shard(int(index), int(count))
 
 
-def read_sigma(text: str) -> float | None:
+def read_sigma(text: str, notice: Callable[[str], None] | None = None) -> float | None:
     """Parse a noise level: "25", on the scale of 0 to 255, becomes 25 / 255; "auto" becomes None.
+
+    Args:
+        text: as it was given.
+        notice: called with what the user should hear of a level that is hardly meant on that scale.
 
     Raises:
         UsageError: neither "auto" nor a number from 0 to 255.
     """
-    return None if text == "auto" else read_number(text, "--noise", 0, 255) / 255
+    if text == "auto":
+        return None
+    sigma = read_number(text, "--noise", 0, 255)
+    if 0 < sigma < 1 and notice is not None:
+        notice(f"--noise {text}: is taken on a scale of 0 to 255: if it is a share of white, write {255 * sigma:.4g}")
+    return sigma / 255
 
 
-def read_noise(text: str) -> "float | ShotRead | None":
+def read_noise(text: str, notice: Callable[[str], None] | None = None) -> "float | ShotRead | None":
     """Parse a noise level as `read_sigma` does, or a sensor's noise as `read_shot_read` does.
 
     Raises:
         UsageError: none of these.
     """
-    return read_shot_read(text, "--noise") if "," in text else read_sigma(text)
+    if "," in text:
+        return read_shot_read(text, "--noise")
+    try:
+        return read_sigma(text, notice)
+    except UsageError as error:
+        raise UsageError(f"{error}, or SHOT,READ, such as 0.003,0.002") from error
 
 
 def read_shot_read(text: str, option: str) -> "ShotRead":

@@ -273,7 +273,7 @@ def video(
             **for_files,
         }
         _refuse_given(for_others, "not for numbered pictures from a clip: leave it out")
-    sigma = read_sigma(noise)
+    sigma = read_sigma(noise, None if quiet else console.status)
     chosen = model_for_clip(frames, model, sigma)
     check_takes_noise(chosen, sigma, noise)
     _check_stream(output, format, as_json)

@@ -73,6 +73,7 @@ __all__ = [
     "encode",
     "encode_pages",
     "encoder_errors",
+    "has_quality",
     "is_left_by_system",
     "is_lossless",
     "is_photo",
@@ -413,6 +414,11 @@ def is_lossless(photo: Photo, kind: str, quality: int | None) -> bool:
     """Whether `write` compresses a photo without loss; arguments are those of `write`."""
     stays_lossless = quality is None and photo.kind == kind and photo.compression == "lossless"
     return FORMATS[kind].lossless or (kind in LOSSLESS_AT_BEST and quality == 100) or stays_lossless
+
+
+def has_quality(kind: str) -> bool:
+    """Whether a format, a name from `TARGETS`, can be compressed with a quality."""
+    return kind in ("jpeg", "webp", *LOSSY_ENCODERS)
 
 
 def _decode(data: bytes, extension: str, max_pixels: int, name: object) -> Photo | RawFile:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -172,10 +173,14 @@ def plan(
     elif name is not None:
         raise UsageError(f"{output}: --name is for results in a folder, or beside their {media.noun}s: leave it out")
     elif len(sources) != 1:
-        raise UsageError(f"{output}: {media.count(len(sources))} cannot become one file: give a folder, ending in /")
+        raise UsageError(f"{output}: {media.count(len(sources))} cannot become one file: {_as_folder(output)}")
     else:
         target, (source, below) = Path(output), sources[0]
-        jobs = [Job(source, target, kind if target == STDIO else media.kind_of(target, kind), below=below)]
+        try:
+            written = kind if target == STDIO else media.kind_of(target, kind)
+        except UsageError as error:
+            raise (error if target.suffix else UsageError(f"{error}; {_as_folder(output)}")) from None
+        jobs = [Job(source, target, written, below=below)]
     return [job for job in closed + jobs if shard is None or shard.has(job.below)]
 
 
@@ -253,6 +258,11 @@ def into_folder(folder: Path, source: Path, kind: str | None) -> Job:
 
 def _is_folder(output: str) -> bool:
     return output.endswith(("/", os.sep)) or os.path.isdir(output)  # noqa: PTH112 - as above
+
+
+def _as_folder(output: str) -> str:
+    folder = "FOLDER" if Path(output).suffix else output
+    return f"for a folder, write -o {shlex.quote(folder)}/"
 
 
 def _sources(

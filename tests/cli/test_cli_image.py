@@ -406,7 +406,10 @@ def test_a_dry_run_refuses_what_a_run_refuses(
     ("arguments", "message"),
     [
         (["--model", "best"], "no model is called 'best': choose from mallenet-s, "),
-        (["--noise", "much"], "--noise much: expected auto or a number from 0 to 255"),
+        (
+            ["--noise", "much"],
+            "--noise much: expected auto or a number from 0 to 255, or SHOT,READ, such as 0.003,0.002",
+        ),
         (["--noise", "-3"], "--noise -3: expected auto or a number from 0 to 255"),
         (["--tile", "10"], "--tile 10: expected auto or a number from 256 to 65536"),
         (["--quality", "0"], "--quality 0: expected keep or a whole number from 1 to 100"),
@@ -433,6 +436,13 @@ def test_wrong_usage_is_one_line_and_exit_code_2(cli: Cli, photo: Path, argument
     assert len(done.err.splitlines()) == 1
 
 
+@pytest.mark.parametrize(("noise", "hint"), [("0.1", "25.5"), ("0.003", "0.765"), ("0", None), ("1", None)])
+def test_a_level_that_looks_like_a_share_of_white_is_told(cli: Cli, photo: Path, noise: str, hint: str | None) -> None:
+    line = f"--noise {noise}: is taken on a scale of 0 to 255: if it is a share of white, write {hint}\n"
+    done = cli("image", photo, "--noise", noise, "--dry-run")
+    assert (done.code, done.err) == (0, line if hint else "")
+
+
 def test_an_impossible_device_is_said(cli: Cli, photo: Path) -> None:
     done = cli("image", photo, "--device", "cuda:99")
     assert done.code == 1
@@ -442,7 +452,39 @@ def test_an_impossible_device_is_said(cli: Cli, photo: Path) -> None:
 def test_several_photos_do_not_fit_into_one_file(cli: Cli, photo: Path, tmp_path: Path) -> None:
     done = cli("image", photo, photo, "-o", tmp_path / "clean.png")
     assert done.code == 2
-    assert "2 photos cannot become one file: give a folder, ending in /" in done.err
+    assert "2 photos cannot become one file: for a folder, write -o FOLDER/\n" in done.err
+    for inputs in ([photo, photo.parent / "b.png"], [photo]):
+        done = cli("image", *inputs, "-o", "new dir", "--dry-run")
+        assert (done.code, done.err.endswith("; for a folder, write -o 'new dir'/\n")) == (2, len(inputs) == 1)
+        assert done.err.endswith("for a folder, write -o 'new dir'/\n")
+
+
+@pytest.mark.parametrize(("name", "extension"), [("jpg", ".jpg"), ("TIF", ".tif"), ("heic", ".heic"), ("jpeg", ".jpg")])
+def test_a_format_may_be_named_by_its_extension(cli: Cli, photo: Path, name: str, extension: str) -> None:
+    done = cli("image", photo, "--format", name, "--dry-run")
+    assert (done.code, done.out) == (0, f"{photo} -> {photo.with_name('photo-denoised' + extension)}: mallenet-r\n")
+
+
+def test_options_without_effect_are_named(cli: Cli, photo: Path) -> None:
+    raw = ROOT / "docs" / "images" / "noisy.dng"
+    done = cli("image", photo, raw, "-o", f"{photo.parent}/out/", "--quality", 80, "--to-srgb", "--dry-run")
+    to_png, developed = done.out.splitlines()
+    assert to_png.endswith("; --quality has no effect on PNG")
+    assert "; --quality has no effect on PNG; --to-srgb has no effect on camera RAW, which is developed in" in developed
+    done = cli("image", photo, "--format", "jpeg", "--quality", 80, "--dry-run")
+    assert "no effect" not in done.out
+    done = cli("image", raw, "-o", photo.parent / "a.dng", "--quality", 80, "--dry-run")
+    assert "; --quality has no effect on DNG" in done.out
+
+
+def test_a_single_level_for_camera_raw_says_how_a_mosaic_gets_its_own(cli: Cli, tmp_path: Path) -> None:
+    raw = ROOT / "docs" / "images" / "noisy.dng"
+    done = cli("image", raw, "-o", tmp_path / "a.png", "--noise", 25, "--dry-run")
+    assert (
+        "mallenet-s; denoised after it was developed, since --noise is a single number: --noise SHOT,READ" in done.out
+    )
+    done = cli("image", raw, "-o", tmp_path / "a.png", "--noise", "0.003,0.002", "--dry-run")
+    assert "developed" not in done.out
 
 
 def test_two_photos_of_one_name_do_not_overwrite_each_other(cli: Cli, photo: Path, tmp_path: Path) -> None:
