@@ -67,6 +67,10 @@ class Result(Outcome):
         if self.shot is not None:
             origins = {"given": "", "file": " (from the file)", "estimated": " (estimated)"}
             return f"shot {self.shot:.2e}, read {self.read:.2e}{origins[self.noise_from or 'given']}"
+        if self.sigma == 0 and self.noise_from == "estimated":
+            return "no noise found (left as it is)"
+        if self.luma == self.chroma == 0:
+            return "strength 0 (left as it is)"
         if self.sigma is not None:
             return f"noise {self.sigma:.1f}" + (" (estimated)" if self.noise_from == "estimated" else "")
         return "noise level left to the model"

@@ -66,6 +66,20 @@ def test_whatever_the_format_the_model_sees_the_noise(cli: Cli, photo: Path, tmp
         assert "(mallenet-r, strength 1)" in str(clean.getexif()[305])
 
 
+@pytest.mark.parametrize("model", ["mallenet-r", "mallenet-s"])
+def test_whatever_the_model_the_line_says_that_nothing_was_done(cli: Cli, tmp_path: Path, model: str) -> None:
+    drawing, target = tmp_path / "drawing.png", tmp_path / "out.png"
+    squares = np.kron(np.eye(8, dtype=np.uint8) * 200, np.ones((12, 12), np.uint8))
+    Image.fromarray(np.repeat(squares[..., None], 3, axis=2)).save(drawing)
+    for options, words in (
+        ((), "no noise found"),
+        (("--strength", 0, "--noise", 9, "--model", "mallenet-s"), "strength 0"),
+    ):
+        done = cli("image", drawing, "-o", target, "--model", model, "--overwrite", *options)
+        assert f", {words} (left as it is), " in done.err
+        np.testing.assert_array_equal(pixels(target), pixels(drawing))
+
+
 def test_a_level_that_is_named_is_told_to_a_model_that_listens(cli: Cli, photo: Path, tmp_path: Path) -> None:
     jpeg = tmp_path / "photo.jpg"
     Image.open(photo).save(jpeg, quality=95)
@@ -140,9 +154,11 @@ def test_a_preview_shows_before_and_after_instead_of_the_result(
     assert record["bytes_written"] == preview.stat().st_size
     height, width = min(record["height"], SIDE), min(record["width"], SIDE)
     sheet = pixels(preview)
-    assert sheet.shape == (GAP + 2 * (height + CAPTION_HEIGHT + GAP), GAP + 2 * (width + GAP), 3)
-    top, right = GAP + CAPTION_HEIGHT, GAP + width + GAP
-    before, after = (sheet[top : top + height, left : left + width] for left in (GAP, right))
+    width_of_caption = (sheet.shape[1] - GAP) // 2 - GAP
+    assert sheet.shape[0] == GAP + height + CAPTION_HEIGHT + GAP  # a small photo is a single place
+    assert width_of_caption >= width
+    top = GAP + CAPTION_HEIGHT
+    before, after = (sheet[top : top + height, left : left + width] for left in (GAP, GAP + width_of_caption + GAP))
     assert np.median(np.abs(np.diff(after, axis=0))) < 0.5 * np.median(np.abs(np.diff(before, axis=0)))
     if kind != "raw":
         np.testing.assert_array_equal(before, pixels(source))
