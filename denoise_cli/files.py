@@ -274,7 +274,9 @@ def _keep_as(path: Path, backup: Path) -> None:
 
 def _other_backup(path: Path, backup: Path) -> UnwritableFile:
     return UnwritableFile(
-        backup, f"already exists and is not {path.name} as it is now: move it away, or choose another --backup"
+        path,
+        f"not replaced: {backup.name}, which is to keep it, exists and holds something else, as the original of an "
+        "earlier run: move that away, or choose another --backup",
     )
 
 

@@ -337,7 +337,7 @@ def image(
                 if shown is not None:
                     shown.add_photo(result, settings, job.backup)
                 summary.add(result)
-                _report(result, quiet, as_json, is_single)
+                _report(result, job.backup, quiet, as_json, is_single)
     _end(summary, is_single, quiet, as_json)
 
 
@@ -515,23 +515,25 @@ def _read_hot_pixels(text: str) -> "Literal['auto', 'off'] | Path":
     return Path(text)
 
 
-def _report(result: "Result", quiet: bool, as_json: bool, is_single: bool) -> None:
+def _report(result: "Result", backup: Path | None, quiet: bool, as_json: bool, is_single: bool) -> None:
     """Report on a photo; of several, those that are skipped are only counted in the end."""
     if result.error is not None:
         console.error(result.error)
     elif result.skipped and not (is_single or result.notes):
         pass
     elif result.dry_run and not as_json:  # then it is what was asked for
-        console.output(_summary(result))
+        console.output(_summary(result, backup))
     elif not quiet:
-        console.status(_summary(result))
+        console.status(_summary(result, backup))
     if as_json:
         console.output(json.dumps(dataclasses.asdict(result)))
 
 
-def _summary(result: "Result") -> str:
+def _summary(result: "Result", backup: Path | None) -> str:
+    where = f"{result.source} -> {result.target}" if backup is None else f"{result.source} in place"
     notes = "".join(f"; {note}" for note in result.notes)
     if result.skipped:
-        return f"{result.source} -> {result.target}: skipped, since it is done{notes}"
+        return f"{where}: skipped, since it is done{notes}"
+    kept = "" if backup is None else f"; the original {'becomes' if result.dry_run else 'is now'} {backup}"
     what = result.model if result.dry_run else f"{result.model}, {result.noise_words}, {result.seconds:.1f} s"
-    return f"{result.source} -> {result.target}: {what}{notes}"
+    return f"{where}: {what}{kept}{notes}"

@@ -481,6 +481,29 @@ def test_a_format_may_be_named_by_its_extension(cli: Cli, photo: Path, name: str
     assert (done.code, done.out) == (0, f"{photo} -> {photo.with_name('photo-denoised' + extension)}: mallenet-r\n")
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "command"),
+    [("a b.jpg", ["-q"], "image 'a b.jpg' -q"), ("folder", [], "image folder"), ("clip.mp4", [], "video clip.mp4")],
+)
+def test_a_forgotten_command_is_named(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, options: list[str], command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).mkdir() if name == "folder" else (tmp_path / name).touch()
+    done = cli(name, *options)
+    assert done.code == 2
+    assert done.err.endswith(f"denoise: {name} is no command: write  denoise {command}\n")
+    assert "write" not in cli("imagine").err
+
+
+def test_a_folder_is_not_inspected(cli: Cli, tmp_path: Path) -> None:
+    done = cli("inspect", tmp_path)
+    assert (done.code, done.err) == (
+        1,
+        f"denoise: {tmp_path}: is a folder: name the photos in it, such as {tmp_path}/*.jpg\n",
+    )
+
+
 def test_options_without_effect_are_named(cli: Cli, photo: Path) -> None:
     raw = ROOT / "docs" / "images" / "noisy.dng"
     done = cli("image", photo, raw, "-o", f"{photo.parent}/out/", "--quality", 80, "--to-srgb", "--dry-run")

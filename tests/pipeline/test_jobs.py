@@ -260,7 +260,9 @@ def test_results_in_the_place_of_their_photos_keep_these() -> None:
         check(jobs[2], overwrite=False)
     check(jobs[0], overwrite=False)
     Path("a.jpg.orig").write_bytes(b"another")
-    with pytest.raises(UnwritableFile, match=r"^a.jpg.orig: already exists and is not a.jpg as it is now"):
+    with pytest.raises(
+        UnwritableFile, match=r"^a.jpg: not replaced: a.jpg.orig, which is to keep it, exists and holds something else"
+    ):
         check(jobs[0], overwrite=True)
 
 
