@@ -16,6 +16,7 @@ from pathlib import Path
 from denoise_cli.errors import UnreadableFile, UnwritableFile
 
 PREFIX, PART, PARTS = ".denoise-", ".part", ".parts"  # of the names of temporary files, and of folders with them
+PLAN = "plan.json"  # in the folder of a clip in progress, which is named like the clip, with PARTS
 # A temporary file is locked while its run lives, but not in the moment after it was created, and not for the other
 # machines that use some network drives: nothing as young as this is swept away.
 YOUNG = 60.0  # seconds
@@ -273,7 +274,9 @@ def _keep_as(path: Path, backup: Path) -> None:
 
 def _other_backup(path: Path, backup: Path) -> UnwritableFile:
     return UnwritableFile(
-        backup, f"already exists and is not {path.name} as it is now: move it away, or choose another --backup"
+        path,
+        f"not replaced: {backup.name}, which is to keep it, exists and holds something else, as the original of an "
+        "earlier run: move that away, or choose another --backup",
     )
 
 

@@ -513,7 +513,9 @@ def test_a_file_that_is_replaced_keeps_a_second_name(old: Path) -> None:
     assert (old.read_bytes(), backup.read_bytes()) == (b"new", b"old")
     assert (mode(old), mode(backup)) == (0o640, 0o640)
     assert old.stat().st_mtime_ns == 5
-    with pytest.raises(UnwritableFile, match=r"already exists and is not photo.png as it is now"):
+    with pytest.raises(
+        UnwritableFile, match=r"photo.png: not replaced: .*, which is to keep it, exists and holds something else"
+    ):
         write_atomically(old, b"newer", overwrite=True, backup=backup)
     assert (old.read_bytes(), backup.read_bytes()) == (b"new", b"old")
     assert files(old.parent) == ["photo.png", "photo.png.orig"]

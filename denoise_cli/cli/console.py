@@ -59,6 +59,18 @@ def sum_up(summary: "Summary", quiet: bool, as_json: bool) -> None:
         output(json.dumps(summary.record()))
 
 
+@contextmanager
+def summed_up_if_interrupted(summary: "Summary", is_single: bool, quiet: bool, as_json: bool) -> Iterator[None]:
+    """Sum up a run over several files that Ctrl-C or a signal ends, once what it has opened is closed."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        summary.interrupted = True
+        if not is_single:
+            sum_up(summary, quiet, as_json)
+        raise
+
+
 def harmless(text: str) -> str:
     """The text in one line, with what a terminal would obey (a file may be named so) as Python writes it."""
     return text.translate(HARMLESS).encode(errors="backslashreplace").decode()

@@ -7,12 +7,14 @@ reads any longer, 143 for SIGTERM.
 import errno
 import logging
 import os
+import shlex
 import signal
 import sys
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from io import TextIOWrapper
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -54,6 +56,7 @@ def run() -> NoReturn:
     except SystemExit as ended:
         if ended.code == UsageError.exit_code:
             _explain_dashes(sys.argv[1:])
+            _explain_command(sys.argv[1:])
         raise
     except ClosedPipe as error:
         sys.exit(error.exit_code)
@@ -95,6 +98,20 @@ def _explain_dashes(arguments: Sequence[str]) -> None:
     for argument in arguments:
         if argument.startswith("-") and len(argument) > 1 and os.path.lexists(argument):
             console.error(f"{argument} is taken for an option: write ./{argument} for the file of that name")
+
+
+def _explain_command(arguments: Sequence[str]) -> None:
+    """Say which command was forgotten before a file."""
+    commands = [command.name for command in app.registered_commands] + [group.name for group in app.registered_groups]
+    if not arguments or arguments[0].startswith("-") or arguments[0] in commands:
+        return
+
+    from denoise_cli.io.formats import is_photo
+
+    path = Path(arguments[0])
+    if is_photo(path) or os.path.lexists(path):
+        command = "image" if is_photo(path) or os.path.isdir(path) else "video"  # noqa: PTH112 - `Path` may raise
+        console.error(f"{path} is no command: write  denoise {command} {shlex.join(arguments)}")
 
 
 def _terminate(number: int, _frame: FrameType | None) -> NoReturn:

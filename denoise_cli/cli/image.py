@@ -121,7 +121,7 @@ Format = Annotated[
         "--format",
         metavar="FORMAT",
         help="Output format, if the output's name does not imply it: jpeg, png, tiff, webp, avif, heif, jxl, jp2, "
-        "ppm, pgm, pnm, pfm, hdr, exr, or, for camera RAW, dng.",
+        "ppm, pgm, pnm, pfm, hdr, exr, or, for camera RAW, dng; extensions such as jpg and tif stand for theirs.",
         show_default="the input's; png for RAW and formats that are only read",
     ),
 ]
@@ -243,18 +243,18 @@ def image(
 
     Everything else about a photo stays as it is: size, bit depth, transparency, metadata and colour profile.
     """
-    level, tile_side, precision_name = read_noise(noise), read_tile(tile), read_precision(precision)
-    asked_processes = _read_workers(workers)
-    if as_json and output == "-":
-        raise UsageError("--json and -o - both write to standard output: choose one")
+    level, tile_side = read_noise(noise, None if quiet else console.status), read_tile(tile)
+    precision_name, asked_processes = read_precision(precision), _read_workers(workers)
+    _check_stdout(output, as_json)
 
     from denoise_cli.io.dng_builder import COMPRESSION_CHOICES
-    from denoise_cli.io.image import TARGETS
+    from denoise_cli.io.formats import TARGETS, target_called
     from denoise_cli.pipeline import jobs
     from denoise_cli.pipeline.model_choice import AUTO, check_takes_noise
     from denoise_cli.pipeline.outcome import Summary
     from denoise_cli.pipeline.task import TONES, Settings
 
+    format = None if format is None else target_called(format)  # noqa: A001 - the option's name
     _check_choices(
         ("--format", format, TARGETS),
         ("--compression", compression, COMPRESSION_CHOICES),
@@ -319,9 +319,13 @@ def image(
 
     if model != AUTO:
         (check_weights if dry_run or is_on_cluster or processes > 1 else worker.load)(model)
-    page = _page(report, planned, inputs, recursive, output, read_besides, overwrite, is_result, quiet)
-    is_single, summary = jobs.is_single(inputs), Summary(dry_run)
-    with console.progress_bar(len(planned), quiet) as bar, page as shown:
+    page = _page(report, planned, read_besides, overwrite, is_result, quiet)
+    is_single, summary = jobs.is_single(inputs), Summary(dry_run, len(planned))
+    with (
+        console.summed_up_if_interrupted(summary, is_single, quiet, as_json),
+        console.progress_bar(len(planned), quiet) as bar,
+        page as shown,
+    ):
         if is_on_cluster:
             running = _on_cluster(planned, worker, address, asked_processes, bar)
         elif processes > 1:
@@ -333,7 +337,7 @@ def image(
                 if shown is not None:
                     shown.add_photo(result, settings, job.backup)
                 summary.add(result)
-                _report(result, quiet, as_json, is_single)
+                _report(result, job.backup, quiet, as_json, is_single)
     _end(summary, is_single, quiet, as_json)
 
 
@@ -405,6 +409,12 @@ def _end(summary: "Summary", is_single: bool, quiet: bool, as_json: bool) -> Non
         raise typer.Exit(1)
 
 
+def _check_stdout(output: str | None, as_json: bool) -> None:
+    """Refuse two kinds of output for one place."""
+    if as_json and output == "-":
+        raise UsageError("--json and -o - both write to standard output: choose one")
+
+
 def _is_ray(engine: str, address: str | None) -> bool:
     """Whether a cluster is to do the work."""
     if engine == "local" and address is not None:
@@ -441,9 +451,6 @@ def _check_preview(preview: Path, inputs: list[str], output: str | None, form: s
 def _page(
     path: str | None,
     planned: "Sequence[Job]",
-    inputs: Sequence[str],
-    recursive: bool,
-    output: str | None,
     read_besides: Sequence[Path],
     overwrite: bool,
     is_result: bool,
@@ -458,7 +465,7 @@ def _page(
     from denoise_cli.pipeline.jobs import PHOTOS
 
     title, notice = f"Denoised: {PHOTOS.count(len(planned))}", (lambda _: None) if quiet else console.status
-    return open_report(path, planned, inputs, recursive, output, title, "photos", overwrite, notice, read_besides)
+    return open_report(path, planned, title, overwrite, notice, read_besides)
 
 
 def _read_workers(text: str) -> int | None:
@@ -508,23 +515,25 @@ def _read_hot_pixels(text: str) -> "Literal['auto', 'off'] | Path":
     return Path(text)
 
 
-def _report(result: "Result", quiet: bool, as_json: bool, is_single: bool) -> None:
+def _report(result: "Result", backup: Path | None, quiet: bool, as_json: bool, is_single: bool) -> None:
     """Report on a photo; of several, those that are skipped are only counted in the end."""
     if result.error is not None:
         console.error(result.error)
     elif result.skipped and not (is_single or result.notes):
         pass
     elif result.dry_run and not as_json:  # then it is what was asked for
-        console.output(_summary(result))
+        console.output(_summary(result, backup))
     elif not quiet:
-        console.status(_summary(result))
+        console.status(_summary(result, backup))
     if as_json:
         console.output(json.dumps(dataclasses.asdict(result)))
 
 
-def _summary(result: "Result") -> str:
+def _summary(result: "Result", backup: Path | None) -> str:
+    where = f"{result.source} -> {result.target}" if backup is None else f"{result.source} in place"
     notes = "".join(f"; {note}" for note in result.notes)
     if result.skipped:
-        return f"{result.source} -> {result.target}: skipped, since it is done{notes}"
+        return f"{where}: skipped, since it is done{notes}"
+    kept = "" if backup is None else f"; the original {'becomes' if result.dry_run else 'is now'} {backup}"
     what = result.model if result.dry_run else f"{result.model}, {result.noise_words}, {result.seconds:.1f} s"
-    return f"{result.source} -> {result.target}: {what}{notes}"
+    return f"{where}: {what}{kept}{notes}"

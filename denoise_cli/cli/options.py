@@ -194,11 +194,7 @@ def weight_files(model: str) -> list[Path]:
 def open_report(
     path: str,
     planned: "Sequence[Job]",
-    inputs: Sequence[str],
-    recursive: bool,
-    output: str | None,
     title: str,
-    taken_for: str,
     overwrite: bool,
     notice: Callable[[str], None],
     others: Iterable[Path] = (),
@@ -208,31 +204,20 @@ def open_report(
     Args:
         path: of the page, as it was given.
         planned: which file becomes which.
-        inputs: files and folders, as they were given.
-        recursive: whether folders are taken with everything below them.
-        output: where the results go, as it was given.
         title: the heading.
-        taken_for: what a later search would take the pictures of the page for.
         overwrite: whether an existing page is replaced.
         notice: called with what the user should hear.
         others: files besides those of the jobs that the page must leave alone.
 
     Raises:
-        UsageError: the path stands for no page, or a later search would find its pictures.
+        UsageError: the path stands for no page.
         UnwritableFile: the page would replace something.
     """
-    from denoise_cli.io.page import Page, page_path, pictures_folder
+    from denoise_cli.io.page import Page, page_path
     from denoise_cli.pipeline.jobs import STDIO
     from denoise_cli.pipeline.report import Report as ReportPage
 
     target = page_path(path, "--report")
-    pictures = pictures_folder(target).resolve()
-    results = None if output is None else Path(output).resolve()  # a search leaves it out, if it lies below
-    for folder in (Path(name).resolve() for name in inputs if recursive):
-        is_left_out = results is not None and results != folder and pictures.is_relative_to(results)
-        if pictures.is_relative_to(folder) and not is_left_out:
-            reason = f"the next run would take its pictures for {taken_for}"
-            raise UsageError(f"--report {path}: lies in {folder}, and {reason}: choose a folder outside it")
     files = [file for job in planned for file in (job.source, job.target, job.backup) if file not in (None, STDIO)]
     return ReportPage(Page(target, title, overwrite, embeds=False, others=[*files, *others]), notice)
 
@@ -253,22 +238,36 @@ def read_shard(text: str) -> "Shard":
     return Shard(int(index), int(count))
 
 
-def read_sigma(text: str) -> float | None:
+def read_sigma(text: str, notice: Callable[[str], None] | None = None) -> float | None:
     """Parse a noise level: "25", on the scale of 0 to 255, becomes 25 / 255; "auto" becomes None.
+
+    Args:
+        text: as it was given.
+        notice: called with what the user should hear of a level that is hardly meant on that scale.
 
     Raises:
         UsageError: neither "auto" nor a number from 0 to 255.
     """
-    return None if text == "auto" else read_number(text, "--noise", 0, 255) / 255
+    if text == "auto":
+        return None
+    sigma = read_number(text, "--noise", 0, 255)
+    if 0 < sigma < 1 and notice is not None:
+        notice(f"--noise {text}: is taken on a scale of 0 to 255: if it is a share of white, write {255 * sigma:.4g}")
+    return sigma / 255
 
 
-def read_noise(text: str) -> "float | ShotRead | None":
+def read_noise(text: str, notice: Callable[[str], None] | None = None) -> "float | ShotRead | None":
     """Parse a noise level as `read_sigma` does, or a sensor's noise as `read_shot_read` does.
 
     Raises:
         UsageError: none of these.
     """
-    return read_shot_read(text, "--noise") if "," in text else read_sigma(text)
+    if "," in text:
+        return read_shot_read(text, "--noise")
+    try:
+        return read_sigma(text, notice)
+    except UsageError as error:
+        raise UsageError(f"{error}, or SHOT,READ, such as 0.003,0.002") from error
 
 
 def read_shot_read(text: str, option: str) -> "ShotRead":

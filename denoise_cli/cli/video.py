@@ -273,7 +273,7 @@ def video(
             **for_files,
         }
         _refuse_given(for_others, "not for numbered pictures from a clip: leave it out")
-    sigma = read_sigma(noise)
+    sigma = read_sigma(noise, None if quiet else console.status)
     chosen = model_for_clip(frames, model, sigma)
     check_takes_noise(chosen, sigma, noise)
     _check_stream(output, format, as_json)
@@ -321,9 +321,7 @@ def video(
     handling = clips.Handling(overwrite, resume, skip_done, touch, compare, grain_table)
     page: AbstractContextManager[ReportPage | None] = nullcontext()
     if report is not None:
-        page = page_of(
-            report, planned, inputs, recursive, output, (compare, grain_table, *read_besides), dry_run, overwrite, quiet
-        )
+        page = page_of(report, planned, (compare, grain_table, *read_besides), dry_run, overwrite, quiet)
     load = cache(lambda: load_denoiser(chosen, device, precision_name, tile_side))
     denoise_clips(planned, load, settings, handling, page, is_single, dry_run, quiet, as_json)
 

@@ -39,8 +39,9 @@ def denoise_clips(
     from denoise_cli.pipeline import clips
     from denoise_cli.pipeline.outcome import Summary
 
-    summary, told = Summary(dry_run), list[str]()
-    with console.progress_bar(len(planned), quiet) as bar, page as shown:
+    summary, told = Summary(dry_run, len(planned)), list[str]()
+    summing = console.summed_up_if_interrupted(summary, is_single, quiet, as_json)
+    with summing, console.progress_bar(len(planned), quiet) as bar, page as shown:
 
         def attempt(job: "Job") -> "Result":
             if dry_run:
@@ -68,9 +69,6 @@ def denoise_clips(
 def page_of(
     path: str,
     planned: "Sequence[Job]",
-    inputs: Sequence[str],
-    recursive: bool,
-    output: str | None,
     others: Iterable[Path | None],
     dry_run: bool,
     overwrite: bool,
@@ -84,7 +82,7 @@ def page_of(
         raise UsageError("--report: reads the clip and its result again: name files, and leave out --dry-run")
     title, notice = f"Denoised: {clips.media().count(len(planned))}", (lambda _: None) if quiet else console.status
     files = filter(None, others)
-    return open_report(path, planned, inputs, recursive, output, title, "a sequence", overwrite, notice, files)
+    return open_report(path, planned, title, overwrite, notice, files)
 
 
 def denoise_sequence(

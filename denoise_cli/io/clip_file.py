@@ -17,6 +17,7 @@ from denoise_cli.errors import UnreadableFile
 from denoise_cli.files import scratch_folder
 from denoise_cli.io import whole_copy
 from denoise_cli.io.limits import MAX_PIXELS, refuse_too_large
+from denoise_cli.io.missing import check_exists
 from denoise_cli.io.numbered import is_sequence
 from denoise_cli.io.passing import PASSED_KINDS, holds
 from denoise_cli.io.pipes import EXPECTED, PIPE, PROBING, PipeReader
@@ -79,8 +80,9 @@ class ClipFile:
 
     def _opened(self) -> InputContainer:
         """The file, or a copy of an animation that FFmpeg's libraries would not read, or not whole."""
+        check_exists(self.path)
         if not self.path.is_file():
-            raise UnreadableFile(self.path, "is not a file" if self.path.exists() else "no such file")
+            raise UnreadableFile(self.path, "is not a file")
         form = whole_copy.reader_for(self.path)
         self._copied_codec = whole_copy.CODECS.get(form or "", "")
         if form is not None:

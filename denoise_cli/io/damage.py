@@ -1,4 +1,4 @@
-"""What is wrong with a file that no reader takes, in words."""
+"""What a file is that no reader of photos takes, and what is wrong with it, in words."""
 
 import re
 from io import BytesIO
@@ -16,6 +16,20 @@ SIGNS = (  # where each stands, what it is, what it stands for, and Pillow's rea
     (0, rb"P[1-7][\d\s]", "a PPM", None),
     (4, rb"ftypavi", "an AVIF", None),
     (4, rb"ftyp", "an HEIF or a clip", None),
+)
+CLIPS = (  # what clips begin with, and in which container
+    (rb".{4}ftyp(iso|mp4|avc|qt  |M4|3g|dash|cmf|MSNV|XAVC|f4v|F4V|mmp4|ND)", "MP4 or QuickTime"),
+    (rb".{4}(moov|mdat|wide|free|skip|pnot)", "QuickTime"),
+    (rb"\x1a\x45\xdf\xa3", "Matroska or WebM"),
+    (rb"RIFF.{4}AVI |RIFF.{4}AVIX", "AVI"),
+    (rb"\x47.{187}\x47|.{4}\x47.{191}\x47", "MPEG transport stream"),
+    (rb"\x00\x00\x01[\xba\xb3]", "MPEG"),
+    (rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "Windows Media"),
+    (rb"FLV\x01", "Flash"),
+    (rb"OggS", "Ogg"),
+    (rb"\x06\x0e\x2b\x34\x02\x05\x01\x01", "MXF"),
+    (rb"YUV4MPEG2 ", "YUV4MPEG2"),
+    (rb"nut/multimedia container", "NUT"),
 )
 # DPX by the byte order of its header. FFmpeg decodes it, but keeps neither what the header says nor its encoding.
 DPX = (b"SDPX", b"XPDS")
@@ -36,6 +50,11 @@ def described(data: bytes) -> str | None:
                 return f"begins like {what}, but is damaged ({reason}): try another copy of it"
             return f"begins like {what}, but is damaged or of an unknown kind"
     return None
+
+
+def container_of(data: bytes) -> str | None:
+    """The container of a clip, by its first bytes; None if they are not those of a clip."""
+    return next((container for sign, container in CLIPS if re.match(sign, data[:256], re.DOTALL)), None)
 
 
 def _reason(data: bytes, reader: str) -> str | None:

@@ -79,6 +79,20 @@ def is_left_by_system(path: Path) -> bool:
     return path.name.startswith(BESIDE_PHOTOS) or path.name.lower() in OF_FOLDERS
 
 
+def target_called(name: str) -> str:
+    """The format, a name from `TARGETS`, that a user calls so, perhaps by an extension; other names stay as they are.
+
+    >>> target_called("JPG"), target_called("tif"), target_called("gif")
+    ('jpeg', 'tiff', 'gif')
+    """
+    return name if name in TARGETS else kind_named(Path(f"a.{name}")) or name
+
+
+def names_a_format(path: Path) -> bool:
+    """Whether a file has the extension of a photo, of camera RAW or not."""
+    return path.suffix.lower() in EXTENSIONS
+
+
 def kind_named(path: Path) -> str | None:
     """The format that a file name stands for, a name from `TARGETS`; None if it is not one that can be written."""
     return next((name for name in TARGETS if path.suffix.lower() in FORMATS[name].extensions), None)

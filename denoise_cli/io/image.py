@@ -1,6 +1,7 @@
 """Photos in and out: files of every supported format to a `Photo` or a `RawFile`, and back, with their metadata."""
 
 import dataclasses
+import shlex
 import struct
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import UnidentifiedImageError
 
-from denoise_cli.errors import UnreadableFile, UnwritableFile
+from denoise_cli.errors import DenoiseError, UnreadableFile, UnwritableFile
 from denoise_cli.files import read_regular, write_atomically
 from denoise_cli.imaging.pixels import convert, white_value
 from denoise_cli.io import (
@@ -41,9 +42,19 @@ from denoise_cli.io.cicp import CodePoints
 from denoise_cli.io.codecs import load_imagecodecs
 from denoise_cli.io.companions import OTHER_PICTURE
 from denoise_cli.io.decoding import decoder_errors, one_line
-from denoise_cli.io.formats import FORMATS, TARGETS, WRITABLE, is_left_by_system, is_photo, kind_for, kind_named
+from denoise_cli.io.formats import (
+    FORMATS,
+    TARGETS,
+    WRITABLE,
+    is_left_by_system,
+    is_photo,
+    kind_for,
+    kind_named,
+    names_a_format,
+)
 from denoise_cli.io.limits import MAX_PIXELS
 from denoise_cli.io.metadata import UPRIGHT, Metadata, reset_xmp, within_limit
+from denoise_cli.io.missing import check_exists
 from denoise_cli.io.photo import Photo
 from denoise_cli.io.profiles import COLOUR_SPACE, GREY, RGB, grey_to_srgb, is_srgb, numbers_of
 from denoise_cli.io.raw import RawFile
@@ -62,12 +73,15 @@ __all__ = [
     "encode",
     "encode_pages",
     "encoder_errors",
+    "has_quality",
     "is_left_by_system",
     "is_lossless",
     "is_photo",
     "kind_for",
+    "kind_in",
     "kind_named",
     "losses",
+    "names_a_format",
     "opened",
     "orientation_in",
     "read",
@@ -133,10 +147,12 @@ def opened(source: Path, max_pixels: int = MAX_PIXELS, strict: bool = False) -> 
         strict: whether a photo is refused in which a decoder makes up what is damaged, instead of noted.
 
     Raises:
-        UnreadableFile: missing, damaged, not a still photo, not a regular file, or too large.
+        UnreadableFile: missing, damaged, a clip, an animation, not a regular file, or too large.
         MissingDependency: the format's library is not installed.
     """
     name = "standard input" if str(source) == STDIN else source
+    if str(source) != STDIN:
+        check_exists(source)
     try:
         data = sys.stdin.buffer.read() if str(source) == STDIN else read_regular(source)
     except OSError as error:
@@ -158,6 +174,15 @@ def opened(source: Path, max_pixels: int = MAX_PIXELS, strict: bool = False) -> 
     else:
         with found:
             yield found
+
+
+def kind_in(source: Path) -> str | None:
+    """The format of a photo by its content; None if it is none of `WRITABLE`, or the photo cannot be read."""
+    try:
+        with opened(source) as found:
+            return found.kind if found.kind in WRITABLE else None
+    except DenoiseError:
+        return None
 
 
 def _read_page(name: str, decode: Callable[[], Photo], strict: bool) -> Photo:
@@ -391,6 +416,11 @@ def is_lossless(photo: Photo, kind: str, quality: int | None) -> bool:
     return FORMATS[kind].lossless or (kind in LOSSLESS_AT_BEST and quality == 100) or stays_lossless
 
 
+def has_quality(kind: str) -> bool:
+    """Whether a format, a name from `TARGETS`, can be compressed with a quality."""
+    return kind in ("jpeg", "webp", *LOSSY_ENCODERS)
+
+
 def _decode(data: bytes, extension: str, max_pixels: int, name: object) -> Photo | RawFile:
     if data[:4] in (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"):
         if extension in raw_formats.EXTENSIONS or dng.is_dng(data) or raw_formats.is_tiff_of_camera(data):
@@ -404,6 +434,9 @@ def _decode(data: bytes, extension: str, max_pixels: int, name: object) -> Photo
     try:
         return pillow.decode(data, max_pixels)
     except UnidentifiedImageError as error:
+        if container := damage.container_of(data):
+            file = STDIN if isinstance(name, str) else shlex.quote(str(name))
+            raise UnreadableFile(name, f"is a clip ({container}), not a photo: use denoise video {file}") from error
         if extension not in raw_formats.EXTENSIONS:
             if what := damage.described(data):
                 raise ValueError(what) from error

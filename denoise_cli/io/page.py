@@ -30,6 +30,7 @@ from denoise_cli.files import check_target, folder_beside, irregular, write_atom
 
 EXTENSIONS = (".html", ".htm")
 INDEX = "index.html"  # the page in a folder
+PICTURES = "-files"  # what the name of the folder with the pictures beside a page ends in
 OWN_PICTURE = re.compile(r"\d{5,}-(thumbnail|\d+-\d+)\.jpg")  # the names of the pictures beside a page
 AT_100_PERCENT = {"quality": 95, "subsampling": 0}  # how JPEGs are compressed: noise is in fine colours, too
 REDUCED = {"quality": 85}  # and thumbnails
@@ -99,7 +100,15 @@ def page_path(text: str, option: str) -> Path:
 
 def pictures_folder(path: Path) -> Path:
     """The folder with the pictures of a page: `report-files` beside `report.html`."""
-    return path.with_name(f"{path.stem}-files")
+    return path.with_name(path.stem + PICTURES)
+
+
+def is_pictures_folder(folder: Path) -> bool:
+    """Whether a folder holds the pictures of a page and nothing else."""
+    try:
+        return folder.name.endswith(PICTURES) and all(OWN_PICTURE.fullmatch(file.name) for file in folder.iterdir())
+    except OSError:
+        return False
 
 
 class Page:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from denoise_cli.errors import UnwritableFile, UsageError
-from denoise_cli.files import is_same_file, move_into_place, write_atomically
+from denoise_cli.files import PARTS, PLAN, is_same_file, move_into_place, write_atomically
 from denoise_cli.imaging.yuv import Plane
 from denoise_cli.io.animation import write as write_animation
 from denoise_cli.io.encode import Encoding, Writer
@@ -58,7 +58,7 @@ class Segments:
         self._target, self._clip, self._first, self._encoding, self._seconds = target, clip, first, encoding, seconds
         self._tracks = tracks
         self._plan = json.loads(json.dumps(plan | {"part": SEGMENT_LENGTH}))  # as it will be read back
-        self._plan_file = self.folder / "plan.json"
+        self._plan_file = self.folder / PLAN
 
     def open(self, overwrite: bool, resume: bool) -> None:
         """Continue after existing segments, or make an empty folder.
@@ -225,7 +225,7 @@ def _version(plan: dict[str, Any]) -> object:
 
 def segments_folder(target: Path) -> Path:
     """The folder for the segments of a result."""
-    return target.with_name(f"{target.name}.parts")
+    return target.with_name(target.name + PARTS)
 
 
 def write_all(

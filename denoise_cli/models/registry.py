@@ -1,5 +1,6 @@
 """The registry of models: their specifications by name, and how to load a model with its weights."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, cast
@@ -201,8 +202,19 @@ def name_of(name: str) -> str:
             raise DamagedWeights(f"{name}: does not name a known model: use a file that denoise train has written")
         return model
     if name not in MODELS:
-        raise UnknownModel(f"no model is called {name!r}: choose from {', '.join(MODELS)}")
+        raise UnknownModel(_why_unknown(name))
     return name
+
+
+def _why_unknown(name: str) -> str:
+    import difflib
+
+    if Path(name).suffix or os.sep in name or Path(name).is_file():
+        return f"{name}: is no .safetensors file from denoise train, and no name from denoise models"
+    trained = [model for model in MODELS if model in read_manifest()]
+    nearest = difflib.get_close_matches(name, trained, n=1)
+    hint = f"did you mean {nearest[0]}? " if nearest else ""
+    return f"no model is called {name!r}: {hint}choose from {', '.join(trained)}"
 
 
 def is_weight_file(name: str) -> bool:

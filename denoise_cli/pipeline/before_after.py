@@ -28,7 +28,8 @@ class Places:
 
     Attributes:
         changed: the place in which they differ most from the first one.
-        detail: the place in which the last one has most detail.
+        detail: the place in which the last one has most detail; if that is more or less the same, the one with most
+            detail of the others, or the same if there are none.
         changes: by how much each of them but the first differs from that one, on average over all values; 0 to 255.
     """
 
@@ -47,11 +48,25 @@ def find_places(pictures: Sequence[Bytes]) -> Places:
     removed = [_removed(first, other) for other in pictures[1:]]
     H, W, _ = first.shape
     changes = tuple(float(sums.sum()) / first.size for sums in removed)
-    return Places(_place(sum(removed[1:], removed[0]), (H, W)), _place(_detail(last), (H, W)), changes)
+    changed = _place(sum(removed[1:], removed[0]), (H, W))
+    detail = _detail(last)
+    place = _place(detail, (H, W))
+    if _are_alike(place, changed):
+        detail[tuple(slice(part.start // BLOCK, -(-part.stop // BLOCK)) for part in changed)] = 0
+        place = _place(detail, (H, W))
+        if not detail.any() or _are_alike(place, changed):
+            place = changed
+    return Places(changed, place, changes)
+
+
+def _are_alike(one: Place, other: Place) -> bool:
+    """Whether places of the same size have more than half of each other."""
+    common = [SIDE - abs(a.start - b.start) for a, b in zip(one, other, strict=True)]
+    return min(common) > 0 and common[0] * common[1] > SIDE**2 / 2
 
 
 def write_before_after(path: Path, before: Photo, after: Photo, overwrite: bool) -> int:
-    """Write the two places of a photo, each before and after, as one PNG of 8 bits.
+    """Write the two places of a photo, or the one that is both, each before and after, as one PNG of 8 bits.
 
     Args:
         path: the file.
@@ -69,6 +84,8 @@ def write_before_after(path: Path, before: Photo, after: Photo, overwrite: bool)
     pictures = {"before": before.as_rgb8(), "after": after.as_rgb8()}
     found = find_places(list(pictures.values()))
     places = {"most noise": found.changed, "most detail": found.detail}
+    if found.changed == found.detail:
+        places = {"most noise and detail": found.changed}
     rows = [
         [
             Tile(f"{when}, {what}", np.divide(picture[place], 255, dtype=np.float32))

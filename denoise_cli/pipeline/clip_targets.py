@@ -7,6 +7,7 @@ from denoise_cli.errors import UnwritableFile, UsageError
 from denoise_cli.files import check_replaced_in_place, check_target
 from denoise_cli.io.animation import ANIMATIONS
 from denoise_cli.io.encode import CONTAINERS, DEFAULT_CONTAINER, STDOUT
+from denoise_cli.io.missing import check_exists
 from denoise_cli.io.numbered import is_pattern, is_sequence
 from denoise_cli.io.pipes import EXPECTED, PIPE, is_terminal
 from denoise_cli.io.segments import segments_folder
@@ -46,11 +47,14 @@ def check_name(target: Path) -> None:
 
 
 def check_source(source: Path) -> None:
-    """Refuse to wait for a clip from a terminal.
+    """Refuse to wait for a clip from a terminal, and one that is not there.
 
     Raises:
-        UsageError: standard input is one.
+        UsageError: standard input is a terminal.
+        UnreadableFile: there is no such file.
     """
+    if source != PIPE and not is_sequence(source):  # files of a sequence are looked for by their numbers
+        check_exists(source)
     if source == PIPE and is_terminal():
         raise UsageError(f"-: standard input is a terminal: pipe a clip into it: {EXPECTED}")
 
@@ -67,6 +71,7 @@ def check(source: Path, target: Path, overwrite: bool, backup: Path | None = Non
 
     Raises:
         UsageError: its container is not one that is written here, or the source is a terminal.
+        UnreadableFile: there is no such source.
         UnwritableFile: it is the source itself or a folder, its folder is missing or refuses new files, or it exists
             and `overwrite` is false.
     """

@@ -47,7 +47,9 @@ def denoise_source(task: Task, denoise: Denoiser, settings: Settings, progress: 
     if task.is_for_raw:
         finish = _denoise_raw(source, task, denoise, settings, progress)
     else:
-        finish = _denoise_developed(development.developed(source), task, denoise, settings, progress)
+        photo = development.developed(source)
+        photo = replace(photo, notes=photo.notes + task.notes)
+        finish = _denoise_developed(photo, task, denoise, settings, progress)
     return partial(_in_camera_tone, source, finish) if settings.tone == "camera" else finish
 
 

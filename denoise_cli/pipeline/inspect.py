@@ -6,6 +6,7 @@ from pathlib import Path
 
 from PIL import ExifTags, ImageCms
 
+from denoise_cli.errors import UnreadableFile
 from denoise_cli.imaging.noise import estimate_sigma
 from denoise_cli.imaging.pixels import white_value
 from denoise_cli.io import image
@@ -66,9 +67,11 @@ def inspect(path: Path, max_pixels: int = image.MAX_PIXELS) -> Facts:
     """Inspect a photo, or standard input if the path is "-".
 
     Raises:
-        UnreadableFile: see `io.image.opened`.
+        UnreadableFile: it is a folder, or see `io.image.opened`.
         MissingDependency: the format's library is not installed.
     """
+    if path.is_dir():
+        raise UnreadableFile(path, f"is a folder: name the photos in it, such as {path}/*.jpg")
     with image.opened(path, max_pixels) as source:
         model = model_for(source, path)
         return _of_raw(source, path, model) if isinstance(source, RawFile) else _of_photo(source, path, model)

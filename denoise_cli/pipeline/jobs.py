@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -9,8 +10,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from denoise_cli.errors import DenoiseError, UnwritableFile, UsageError
-from denoise_cli.files import check_is_no_input, check_replaced_in_place, check_target, irregular, is_same_file
+from denoise_cli.files import (
+    PARTS,
+    PLAN,
+    PREFIX,
+    check_is_no_input,
+    check_replaced_in_place,
+    check_target,
+    irregular,
+    is_same_file,
+)
 from denoise_cli.io import image, raw_formats
+from denoise_cli.io.missing import check_exists
+from denoise_cli.io.page import is_pictures_folder
 from denoise_cli.pipeline.names import Template
 
 STDIO = Path(image.STDIN)
@@ -86,7 +98,12 @@ class Shard:
 
 
 def _photo_form(source: Path, asked: str | None) -> tuple[str, str]:
-    """The format that is asked for, or the photo's own if it is written here; camera RAW becomes a picture."""
+    """The format that is asked for, or the photo's own if it is written here; camera RAW becomes a picture.
+
+    The name says which is its own, or the content where the name says nothing.
+    """
+    if asked is None and not image.names_a_format(source) and (own := image.kind_in(source)):
+        return own, source.suffix
     named = image.kind_named(source)
     kind = asked or (FALLBACK_FORMAT if named in (None, DNG) else named)
     known = image.FORMATS[kind].extensions
@@ -156,10 +173,14 @@ def plan(
     elif name is not None:
         raise UsageError(f"{output}: --name is for results in a folder, or beside their {media.noun}s: leave it out")
     elif len(sources) != 1:
-        raise UsageError(f"{output}: {media.count(len(sources))} cannot become one file: give a folder, ending in /")
+        raise UsageError(f"{output}: {media.count(len(sources))} cannot become one file: {_as_folder(output)}")
     else:
         target, (source, below) = Path(output), sources[0]
-        jobs = [Job(source, target, kind if target == STDIO else media.kind_of(target, kind), below=below)]
+        try:
+            written = kind if target == STDIO else media.kind_of(target, kind)
+        except UsageError as error:
+            raise (error if target.suffix else UsageError(f"{error}; {_as_folder(output)}")) from None
+        jobs = [Job(source, target, written, below=below)]
     return [job for job in closed + jobs if shard is None or shard.has(job.below)]
 
 
@@ -186,9 +207,12 @@ def check(job: Job, overwrite: bool) -> None:
 
     Raises:
         DenoiseError: the job's obstacle.
+        UnreadableFile: the source does not exist.
         UnwritableFile: the target is an input, exists, or is no place for a file, or another source would become it.
     """
     check_plan(job)
+    if job.source != STDIO:
+        check_exists(job.source)
     if job.backup is not None:
         check_replaced_in_place(job.target, job.backup)
     elif job.target != STDIO:
@@ -236,6 +260,11 @@ def _is_folder(output: str) -> bool:
     return output.endswith(("/", os.sep)) or os.path.isdir(output)  # noqa: PTH112 - as above
 
 
+def _as_folder(output: str) -> str:
+    folder = "FOLDER" if Path(output).suffix else output
+    return f"for a folder, write -o {shlex.quote(folder)}/"
+
+
 def _sources(
     path: Path,
     recursive: bool,
@@ -248,7 +277,7 @@ def _sources(
     """Each source of an input, with its path below the folder that was named; and, as jobs that fail, what is none."""
     if path == STDIO or not os.path.isdir(path):  # noqa: PTH112 - as above
         return ([], [_alone(path, Path(path.name))]) if media.is_alone(path) else ([(path, Path(path.name))], [])
-    inside, closed = _files_in(path, recursive, into, media)
+    inside, closed = _files_in(path, recursive, into, media, notice)
     ones = sorted(file for file in inside if media.is_one(file) and irregular(file) in (None, "a symbolic link"))
     wanted = [file for file in ones if kind != DNG or file.suffix.lower() in raw_formats.EXTENSIONS]
     wanted, results = _without_results(wanted, path, into, name)
@@ -267,8 +296,10 @@ def _alone(path: Path, below: Path) -> Job:
     return Job(path, path, None, obstacle=why, below=below)
 
 
-def _files_in(folder: Path, recursive: bool, into: Path | None, media: Media) -> tuple[list[Path], list[Job]]:
-    """What is in a folder but not below the one for the results; and, as jobs that fail, folders that are not read."""
+def _files_in(
+    folder: Path, recursive: bool, into: Path | None, media: Media, notice: Callable[[str], None] | None
+) -> tuple[list[Path], list[Job]]:
+    """What is in a folder, without results and what the program keeps; and, as jobs that fail, folders not read."""
     files: list[Path] = []
     closed: list[Job] = []
 
@@ -281,8 +312,23 @@ def _files_in(folder: Path, recursive: bool, into: Path | None, media: Media) ->
         files += (Path(name, file) for file in names)
         if media.is_alone(Path(name)):
             closed.append(_alone(Path(name), Path(name).relative_to(folder)))
-        below[:] = [each for each in sorted(below) if recursive and not (into and is_same_file(Path(name, each), into))]
+        wanted = [each for each in sorted(below) if recursive and not (into and is_same_file(Path(name, each), into))]
+        below[:] = [each for each in wanted if not _is_left_out(Path(name, each), notice)]
     return files, closed
+
+
+def _is_left_out(folder: Path, notice: Callable[[str], None] | None) -> bool:
+    """Whether the program has made a folder for itself."""
+    if folder.name.startswith(PREFIX):
+        return True
+    what = None
+    if is_pictures_folder(folder):
+        what = "the pictures of a report"
+    elif folder.name.endswith(PARTS) and (folder / PLAN).is_file():
+        what = "the work of a run that was interrupted"
+    if what and notice is not None:
+        notice(f"{folder}: left out: {what}")
+    return what is not None
 
 
 def _without_results(
@@ -355,6 +401,9 @@ def _in_place(source: Path, below: Path, asked: str | None, backup: str, media: 
         kind = media.kind_of(source, asked)
     except UsageError as error:
         why = str(error)
+        with suppress(DenoiseError):  # what is wrong with it is said when it is read
+            form = media.form(source, asked)
+            kind, why = (form[0], None) if form[1] == source.suffix else (None, why)
     job = Job(source, source, kind, obstacle=why, backup=source.with_name(source.name + backup), below=below)
     return _Named(job, source)
 

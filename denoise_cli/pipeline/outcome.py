@@ -43,6 +43,8 @@ class Summary:
 
     Attributes:
         dry_run: whether nothing is denoised.
+        total: number of files; 0 if that is not known.
+        interrupted: whether the run was ended before it was done with them.
         done, skipped: numbers of files.
         incomplete: how many of them could not be read to their end.
         failures: the source and the error of each file that failed.
@@ -52,6 +54,8 @@ class Summary:
     """
 
     dry_run: bool = False
+    total: int = 0
+    interrupted: bool = False
     done: int = 0
     skipped: int = 0
     incomplete: int = 0
@@ -73,12 +77,19 @@ class Summary:
             for stage in STAGES:
                 self.stages[stage] += getattr(outcome, f"seconds_{stage}") or 0.0
 
+    @property
+    def left(self) -> int:
+        """How many files the run was not done with, as far as it knew."""
+        return max(0, self.total - self.done - self.skipped - len(self.failures)) if self.interrupted else 0
+
     def line(self) -> str:
         """The sum for the user."""
+        left = f", {self.left} left" * self.interrupted
         if self.dry_run:
-            return f"{self.done} to denoise, {self.skipped} done already, {len(self.failures)} would fail"
+            return f"{self.done} to denoise, {self.skipped} done already, {len(self.failures)} would fail{left}"
         seconds = time.monotonic() - self.began
-        line = f"{self.done} done, {self.skipped} skipped, {len(self.failures)} failed in {seconds:.1f} s"
+        line = f"{self.done} done, {self.skipped} skipped, {len(self.failures)} failed{left} in {seconds:.1f} s"
+        line = f"interrupted: {line}" if self.interrupted else line
         line += f", {self.incomplete} incomplete" * bool(self.incomplete)
         if not self.done:
             return line
@@ -94,6 +105,8 @@ class Summary:
             "skipped": self.skipped,
             "failed": len(self.failures),
             "incomplete": self.incomplete,
+            "interrupted": self.interrupted,
+            "left": self.left,
             "failures": [{"source": source, "error": error} for source, error in self.failures],
             "megapixels": round(self.megapixels, 6),
             "megapixels_per_second": round(self.megapixels / seconds, 3) if seconds else 0.0,

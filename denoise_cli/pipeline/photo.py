@@ -67,6 +67,10 @@ class Result(Outcome):
         if self.shot is not None:
             origins = {"given": "", "file": " (from the file)", "estimated": " (estimated)"}
             return f"shot {self.shot:.2e}, read {self.read:.2e}{origins[self.noise_from or 'given']}"
+        if self.sigma == 0 and self.noise_from == "estimated":
+            return "no noise found (left as it is)"
+        if self.luma == self.chroma == 0:
+            return "strength 0 (left as it is)"
         if self.sigma is not None:
             return f"noise {self.sigma:.1f}" + (" (estimated)" if self.noise_from == "estimated" else "")
         return "noise level left to the model"
@@ -115,7 +119,7 @@ def run_all(
 
     Yields:
         The result of each job, in their order, also of those that failed. Once a disk is full, none of those that are
-        left is begun.
+        left is begun. If a job is interrupted, that before it is still finished.
     """
     with ThreadPoolExecutor(1) as writer:
         writing: tuple[Job, Future[Result]] | None = None
@@ -126,6 +130,10 @@ def run_all(
             try:
                 known = _skipped(job, settings) if full is None else not_begun(job, settings, full)
                 denoised = None if known else _denoise(job, load, settings, progress)
+            except (KeyboardInterrupt, SystemExit):
+                if writing is not None:  # which goes on to its end
+                    yield _result_of(*writing, settings)
+                raise
             except Exception as error:  # noqa: BLE001 - whatever happens to one photo, the others are denoised
                 outcome.set_exception(error)
             else:

@@ -17,12 +17,17 @@ from denoise_cli.io.raw import RawFile
 from denoise_cli.models.registry import find_model
 from denoise_cli.pipeline.hot_pixels import stuck_in
 from denoise_cli.pipeline.jobs import DNG, FALLBACK_FORMAT, Job, check
-from denoise_cli.pipeline.model_choice import model_for
+from denoise_cli.pipeline.model_choice import AUTO, model_for
 
 if TYPE_CHECKING:
     from denoise_cli.pipeline.raw import HotPixels
 
 Tone = Literal["flat", "camera"]
+DEVELOPED_FIRST = (
+    "denoised after it was developed, since --noise is a single number: --noise SHOT,READ is for the mosaic, and for "
+    "results that are DNGs"
+)
+NETPBM = {"ppm", "pgm", "pnm", "pbm"}  # which have one form, and names for what is in it
 TONES: dict[str, Tone] = {"flat": "flat", "camera": "camera"}
 
 
@@ -141,10 +146,13 @@ def checked(job: Job, settings: Settings, is_shown: bool = False) -> Iterator[Ta
             raise UsageError(f"{job.source}: --hot-pixels {settings.hot_pixels}: only for models for camera RAW")
         elif kind == DNG:
             reason = f"{model} needs a developed photo" if isinstance(source, RawFile) else f"{job.source} is not RAW"
-            if isinstance(source, RawFile) and isinstance(settings.noise, float):
-                reason = "its noise is given as --noise SHOT,READ"
+            if isinstance(source, RawFile) and isinstance(settings.noise, float) and settings.model == AUTO:
+                reason = "--noise is a single number, not SHOT,READ"
             raise UnwritableFile(job.target, f"a DNG is made from camera RAW, but {reason}: choose .tif or .png")
         if isinstance(source, RawFile):
+            if settings.model == AUTO and isinstance(settings.noise, float):
+                notes += (DEVELOPED_FIRST,)
+            notes += _notes_without_effect(settings, kind, is_raw=True)
             image.check_library(kind)
             if kind != DNG or settings.linear:
                 source.check_develops()
@@ -162,7 +170,26 @@ def _prepared(photo: Photo, job: Job, kind: str, settings: Settings, is_shown: b
         return replace(photo, others=(), notes=photo.notes + shown)
     if kind != DNG:
         image.check(job.target, photo, kind)
-    return photo
+    notes = _notes_on_name(job.source, photo.kind, kind) + _notes_without_effect(settings, kind)
+    return replace(photo, notes=photo.notes + notes)
+
+
+def _notes_without_effect(settings: Settings, kind: str, is_raw: bool = False) -> tuple[str, ...]:
+    """What the user should hear of options that change nothing about a result."""
+    notes: tuple[str, ...] = ()
+    if settings.quality is not None and not image.has_quality(kind):
+        notes += (f"--quality has no effect on {kind.upper()}",)
+    if settings.to_srgb and is_raw:
+        notes += ("--to-srgb has no effect on camera RAW, which is developed in sRGB",)
+    return notes
+
+
+def _notes_on_name(source: Path, own: str, kind: str) -> tuple[str, ...]:
+    """What the user should hear where the name of a photo, and not its content, says what is written."""
+    named = image.kind_named(source)
+    if named != kind or named == own or {named, own} <= NETPBM:
+        return ()
+    return (f"holds {own.upper()}, but its name ends in {source.suffix}: becomes {kind.upper()}",)
 
 
 def _converted(job: Job, page: Callable[[], Photo]) -> Photo:

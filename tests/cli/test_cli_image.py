@@ -23,6 +23,10 @@ from denoise_cli.inference.device import choose_precision
 from denoise_cli.io.grid import CAPTION_HEIGHT, GAP
 from denoise_cli.models import manifest
 from denoise_cli.pipeline.before_after import SIDE
+from denoise_cli.pipeline.jobs import Job
+from denoise_cli.pipeline.outcome import Summary
+from denoise_cli.pipeline.photo import Result
+from tests.conftest import FFmpeg
 
 DENOISE = [sys.executable, "-m", "denoise_cli"]
 ROOT = Path(__file__).parents[2]
@@ -60,6 +64,20 @@ def test_whatever_the_format_the_model_sees_the_noise(cli: Cli, photo: Path, tmp
     assert np.diff(pixels(target), axis=0).std() < 0.5 * np.diff(pixels(source), axis=0).std()
     with Image.open(target) as clean:
         assert "(mallenet-r, strength 1)" in str(clean.getexif()[305])
+
+
+@pytest.mark.parametrize("model", ["mallenet-r", "mallenet-s"])
+def test_whatever_the_model_the_line_says_that_nothing_was_done(cli: Cli, tmp_path: Path, model: str) -> None:
+    drawing, target = tmp_path / "drawing.png", tmp_path / "out.png"
+    squares = np.kron(np.eye(8, dtype=np.uint8) * 200, np.ones((12, 12), np.uint8))
+    Image.fromarray(np.repeat(squares[..., None], 3, axis=2)).save(drawing)
+    for options, words in (
+        ((), "no noise found"),
+        (("--strength", 0, "--noise", 9, "--model", "mallenet-s"), "strength 0"),
+    ):
+        done = cli("image", drawing, "-o", target, "--model", model, "--overwrite", *options)
+        assert f", {words} (left as it is), " in done.err
+        np.testing.assert_array_equal(pixels(target), pixels(drawing))
 
 
 def test_a_level_that_is_named_is_told_to_a_model_that_listens(cli: Cli, photo: Path, tmp_path: Path) -> None:
@@ -136,9 +154,11 @@ def test_a_preview_shows_before_and_after_instead_of_the_result(
     assert record["bytes_written"] == preview.stat().st_size
     height, width = min(record["height"], SIDE), min(record["width"], SIDE)
     sheet = pixels(preview)
-    assert sheet.shape == (GAP + 2 * (height + CAPTION_HEIGHT + GAP), GAP + 2 * (width + GAP), 3)
-    top, right = GAP + CAPTION_HEIGHT, GAP + width + GAP
-    before, after = (sheet[top : top + height, left : left + width] for left in (GAP, right))
+    width_of_caption = (sheet.shape[1] - GAP) // 2 - GAP
+    assert sheet.shape[0] == GAP + height + CAPTION_HEIGHT + GAP  # a small photo is a single place
+    assert width_of_caption >= width
+    top = GAP + CAPTION_HEIGHT
+    before, after = (sheet[top : top + height, left : left + width] for left in (GAP, GAP + width_of_caption + GAP))
     assert np.median(np.abs(np.diff(after, axis=0))) < 0.5 * np.median(np.abs(np.diff(before, axis=0)))
     if kind != "raw":
         np.testing.assert_array_equal(before, pixels(source))
@@ -265,7 +285,7 @@ def test_one_bad_file_does_not_stop_the_others(cli: Cli, photo: Path, tmp_path: 
     assert done.code == 1
     assert done.err.splitlines() == [
         f"denoise: {bad}: not a photo of a known format, or damaged at its start",
-        f"denoise: {missing}: cannot read: No such file or directory",
+        f"denoise: {missing}: does not exist",
     ]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["photo.png"]
 
@@ -330,7 +350,7 @@ def test_json_gives_a_record_for_each_file(cli: Cli, photo: Path, tmp_path: Path
     assert (good["width"], good["height"], good["model"], good["error"]) == (96, 80, "mallenet-s", None)
     assert good["noise_from"] == "estimated"
     assert good["sigma"] == pytest.approx(20, abs=2)
-    assert bad["error"] == f"{tmp_path}/missing.png: cannot read: No such file or directory"
+    assert bad["error"] == f"{tmp_path}/missing.png: does not exist"
 
 
 def test_a_dry_run_writes_nothing(cli: Cli, photo: Path, tmp_path: Path) -> None:
@@ -402,7 +422,10 @@ def test_a_dry_run_refuses_what_a_run_refuses(
     ("arguments", "message"),
     [
         (["--model", "best"], "no model is called 'best': choose from mallenet-s, "),
-        (["--noise", "much"], "--noise much: expected auto or a number from 0 to 255"),
+        (
+            ["--noise", "much"],
+            "--noise much: expected auto or a number from 0 to 255, or SHOT,READ, such as 0.003,0.002",
+        ),
         (["--noise", "-3"], "--noise -3: expected auto or a number from 0 to 255"),
         (["--tile", "10"], "--tile 10: expected auto or a number from 256 to 65536"),
         (["--quality", "0"], "--quality 0: expected keep or a whole number from 1 to 100"),
@@ -429,6 +452,13 @@ def test_wrong_usage_is_one_line_and_exit_code_2(cli: Cli, photo: Path, argument
     assert len(done.err.splitlines()) == 1
 
 
+@pytest.mark.parametrize(("noise", "hint"), [("0.1", "25.5"), ("0.003", "0.765"), ("0", None), ("1", None)])
+def test_a_level_that_looks_like_a_share_of_white_is_told(cli: Cli, photo: Path, noise: str, hint: str | None) -> None:
+    line = f"--noise {noise}: is taken on a scale of 0 to 255: if it is a share of white, write {hint}\n"
+    done = cli("image", photo, "--noise", noise, "--dry-run")
+    assert (done.code, done.err) == (0, line if hint else "")
+
+
 def test_an_impossible_device_is_said(cli: Cli, photo: Path) -> None:
     done = cli("image", photo, "--device", "cuda:99")
     assert done.code == 1
@@ -438,7 +468,62 @@ def test_an_impossible_device_is_said(cli: Cli, photo: Path) -> None:
 def test_several_photos_do_not_fit_into_one_file(cli: Cli, photo: Path, tmp_path: Path) -> None:
     done = cli("image", photo, photo, "-o", tmp_path / "clean.png")
     assert done.code == 2
-    assert "2 photos cannot become one file: give a folder, ending in /" in done.err
+    assert "2 photos cannot become one file: for a folder, write -o FOLDER/\n" in done.err
+    for inputs in ([photo, photo.parent / "b.png"], [photo]):
+        done = cli("image", *inputs, "-o", "new dir", "--dry-run")
+        assert (done.code, done.err.endswith("; for a folder, write -o 'new dir'/\n")) == (2, len(inputs) == 1)
+        assert done.err.endswith("for a folder, write -o 'new dir'/\n")
+
+
+@pytest.mark.parametrize(("name", "extension"), [("jpg", ".jpg"), ("TIF", ".tif"), ("heic", ".heic"), ("jpeg", ".jpg")])
+def test_a_format_may_be_named_by_its_extension(cli: Cli, photo: Path, name: str, extension: str) -> None:
+    done = cli("image", photo, "--format", name, "--dry-run")
+    assert (done.code, done.out) == (0, f"{photo} -> {photo.with_name('photo-denoised' + extension)}: mallenet-r\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "command"),
+    [("a b.jpg", ["-q"], "image 'a b.jpg' -q"), ("folder", [], "image folder"), ("clip.mp4", [], "video clip.mp4")],
+)
+def test_a_forgotten_command_is_named(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, options: list[str], command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).mkdir() if name == "folder" else (tmp_path / name).touch()
+    done = cli(name, *options)
+    assert done.code == 2
+    assert done.err.endswith(f"denoise: {name} is no command: write  denoise {command}\n")
+    assert "write" not in cli("imagine").err
+
+
+def test_a_folder_is_not_inspected(cli: Cli, tmp_path: Path) -> None:
+    done = cli("inspect", tmp_path)
+    assert (done.code, done.err) == (
+        1,
+        f"denoise: {tmp_path}: is a folder: name the photos in it, such as {tmp_path}/*.jpg\n",
+    )
+
+
+def test_options_without_effect_are_named(cli: Cli, photo: Path) -> None:
+    raw = ROOT / "docs" / "images" / "noisy.dng"
+    done = cli("image", photo, raw, "-o", f"{photo.parent}/out/", "--quality", 80, "--to-srgb", "--dry-run")
+    to_png, developed = done.out.splitlines()
+    assert to_png.endswith("; --quality has no effect on PNG")
+    assert "; --quality has no effect on PNG; --to-srgb has no effect on camera RAW, which is developed in" in developed
+    done = cli("image", photo, "--format", "jpeg", "--quality", 80, "--dry-run")
+    assert "no effect" not in done.out
+    done = cli("image", raw, "-o", photo.parent / "a.dng", "--quality", 80, "--dry-run")
+    assert "; --quality has no effect on DNG" in done.out
+
+
+def test_a_single_level_for_camera_raw_says_how_a_mosaic_gets_its_own(cli: Cli, tmp_path: Path) -> None:
+    raw = ROOT / "docs" / "images" / "noisy.dng"
+    done = cli("image", raw, "-o", tmp_path / "a.png", "--noise", 25, "--dry-run")
+    assert (
+        "mallenet-s; denoised after it was developed, since --noise is a single number: --noise SHOT,READ" in done.out
+    )
+    done = cli("image", raw, "-o", tmp_path / "a.png", "--noise", "0.003,0.002", "--dry-run")
+    assert "developed" not in done.out
 
 
 def test_two_photos_of_one_name_do_not_overwrite_each_other(cli: Cli, photo: Path, tmp_path: Path) -> None:
@@ -495,6 +580,65 @@ def test_a_folder_that_is_missing_is_said(cli: Cli, photo: Path, tmp_path: Path)
     done = cli("image", photo, "-o", tmp_path / "none" / "clean.png")
     assert done.code == 1
     assert done.err == f"denoise: {tmp_path}/none/clean.png: there is no folder {tmp_path}/none: create it first\n"
+
+
+@pytest.mark.parametrize("command", ["image", "inspect", "video"])
+@pytest.mark.parametrize("name", ["none/a.jpg", "none.mp4", "https://example.org/a.jpg"])
+def test_an_input_that_is_missing_is_not_asked_to_be_made(cli: Cli, command: str, name: str) -> None:
+    done = cli(command, name)
+    reason = "files on the network are not opened: download it first" if "://" in name else "does not exist"
+    assert (done.code, done.err) == (1, f"denoise: {name}: {reason}\n")
+
+
+@pytest.mark.parametrize("name", ["shot", "shot.xyz"])
+@pytest.mark.parametrize("form", ["jpeg", "webp", "tiff"])
+def test_a_photo_whose_name_says_nothing_keeps_its_format_and_its_extension(
+    cli: Cli, photo: Path, tmp_path: Path, name: str, form: str
+) -> None:
+    source = tmp_path / name
+    Image.open(photo).save(source, form)
+    assert cli("image", source, "--strength", 0, "-q").code == 0
+    beside = source.with_name(f"shot-denoised{source.suffix}")
+    assert cli("image", source, "--strength", 0, "--in-place", "-q").code == 0
+    for result in (beside, source):
+        with Image.open(result) as picture:
+            assert picture.format == form.upper()
+    assert source.read_bytes() != source.with_name(f"{name}.orig").read_bytes()
+
+
+@pytest.mark.parametrize("options", [[], ["--in-place"]])
+def test_a_format_that_changes_because_of_a_name_is_told(
+    cli: Cli, photo: Path, tmp_path: Path, options: list[str]
+) -> None:
+    source = tmp_path / "a.png"
+    Image.open(photo).save(source, "jpeg")
+    done = cli("image", source, "--strength", 0, *options)
+    assert "; holds JPEG, but its name ends in .png: becomes PNG" in done.err
+    with Image.open(source if options else tmp_path / "a-denoised.png") as picture:
+        assert picture.format == "PNG"
+    assert "its name" not in cli("image", photo, "--dry-run").out
+
+
+CONTAINERS = ["mp4", "mov", "mkv", "webm", "avi", "ts", "mts", "mpg", "wmv", "flv", "ogv", "mxf", "y4m", "nut", "3gp"]
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_a_clip_is_not_called_damaged(cli: Cli, container: str, ffmpeg: FFmpeg, tmp_path: Path) -> None:
+    encoders = {
+        "webm": "libvpx",
+        "mpg": "mpeg2video",
+        "wmv": "wmv2",
+        "flv": "flv1",
+        "ogv": "libtheora",
+        "y4m": "rawvideo",
+    }
+    encoder = {"mxf": "mpeg2video", "3gp": "mpeg4", "avi": "mpeg4"}.get(container, encoders.get(container, "libx264"))
+    clip = ffmpeg.make(tmp_path / f"my clip.{container}", "-c:v", encoder, frames=3)
+    for command in ("image", "inspect"):
+        done = cli(command, clip)
+        assert done.code == 1
+        assert done.err.startswith(f"denoise: {clip}: is a clip (")
+        assert done.err.endswith(f"), not a photo: use denoise video '{clip}'\n")
 
 
 def test_floating_point_beyond_white_keeps_its_range(cli: Cli, tmp_path: Path, rng: np.random.Generator) -> None:
@@ -564,6 +708,25 @@ def test_an_interrupted_run_leaves_no_part_of_a_file(
     assert 3 < len(results) < 200
     for result in results:
         assert pixels(result).shape == (80, 96, 3)
+
+
+@pytest.mark.parametrize(("ended", "code"), [(KeyboardInterrupt(), 130), (SystemExit(143), 143)])
+def test_an_interrupted_run_says_what_is_done_and_what_is_left(
+    cli: Cli, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ended: BaseException, code: int
+) -> None:
+    def preview(job: Job, *_: object) -> Result:
+        if job.source.name != "0.png":
+            raise ended
+        return Result(str(job.source), str(job.target), "mallenet-r", dry_run=True)
+
+    monkeypatch.setattr("denoise_cli.pipeline.photo.preview", preview)
+    done = cli("image", photos, "-o", f"{tmp_path}/out/", "--dry-run", "--json")
+    assert done.code == code
+    assert "1 to denoise, 0 done already, 0 would fail, 1 left\n" in done.err
+    total = json.loads(done.out.splitlines()[-1])
+    assert (total["done"], total["interrupted"], total["left"]) == (1, True, 1)
+    summary = Summary(total=7, interrupted=True, done=2, skipped=1)
+    assert summary.line().startswith("interrupted: 2 done, 1 skipped, 0 failed, 4 left in ")
 
 
 def test_inks_become_srgb_on_request(cli: Cli, tmp_path: Path, rng: np.random.Generator) -> None:

@@ -111,14 +111,22 @@ def test_in_place_the_originals_stay_and_nothing_is_denoised_twice(cli: Cli, fol
     assert contents(folder / "in") == after
     refused = cli("image", "in/a.png", "--in-place", "--overwrite", *QUICK)
     assert refused.err == (
-        "denoise: in/a.png.orig: already exists and is not a.png as it is now: "
-        "move it away, or choose another --backup\n"
+        "denoise: in/a.png: not replaced: a.png.orig, which is to keep it, exists and holds something else, "
+        "as the original of an earlier run: move that away, or choose another --backup\n"
     )
     assert contents(folder / "in") == after
     for backup in (folder / "in").glob("*.orig"):
         backup.unlink()
     assert cli(*command).code == 0
     assert {name: after[name] for name in originals} == contents(folder / "in")
+
+
+def test_in_place_the_line_says_where_the_original_is(cli: Cli, folder: Path) -> None:
+    foretold = cli("image", "in/a.png", "--in-place", "--backup", ".bak", *QUICK, "--dry-run").out
+    assert foretold.startswith("in/a.png in place: ")
+    assert foretold.endswith("; the original becomes in/a.png.bak\n")
+    done = cli("image", "in/a.png", "--in-place", "--backup", ".bak", *QUICK).err
+    assert done.endswith("; the original is now in/a.png.bak\n")
 
 
 def test_a_failure_is_said_again_at_the_end_and_the_rest_is_done(cli: Cli, folder: Path) -> None:

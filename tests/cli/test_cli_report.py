@@ -121,15 +121,17 @@ def test_a_page_without_results_is_refused(cli: Cli, photo: Path, tmp_path: Path
     assert (done.code, done.err) == (2, "denoise: --report: shows results: leave out --dry-run and --preview\n")
 
 
-def test_a_page_among_the_photos_of_a_search_is_refused(cli: Cli, photos: Path, tmp_path: Path) -> None:
-    done = cli("image", photos, "-r", "-o", f"{tmp_path}/out/", "--report", photos / "a.html")
-    assert done.code == 2
-    assert f"lies in {photos}, and the next run would take its pictures for photos" in done.err
+@pytest.mark.parametrize("place", ["photos", "results"])
+def test_a_search_leaves_out_the_pictures_of_a_page(cli: Cli, photos: Path, place: str) -> None:
     below = photos / "clean"
-    assert cli("image", photos, "-r", "-o", f"{below}/", "--report", below / "a.html", "-q").code == 0
-    options = ["--overwrite", "--json", "-q"]
-    done = cli("image", photos, "-r", "-o", f"{below}/", "--report", below / "a.html", *options)
+    page = {"photos": photos, "results": below}[place] / "a.html"
+    command = ["image", photos, "-r", "-o", f"{below}/", "--report", page]
+    assert cli(*command, "-q").code == 0
+    done = cli(*command, "--overwrite", "--json")
     assert json.loads(done.out.splitlines()[-1])["done"] == 2  # a second run finds no more photos than the first
+    line = f"{page.with_name('a-files')}: left out: the pictures of a report\n"
+    assert (line in done.err) is (place == "photos")  # the folder for results is not looked into at all
+    assert line in cli("image", photos, "-r", "-o", f"{photos.parent}/other/", "--dry-run").err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX's signals")
@@ -246,11 +248,15 @@ def test_in_place_the_page_compares_with_the_backup(
     assert links == [f"{source.name}.orig", source.name]
 
 
-def test_a_page_among_the_clips_of_a_search_is_refused(cli: Cli, ffmpeg: FFmpeg, tmp_path: Path) -> None:
-    ffmpeg.make(tmp_path / "in.mkv", frames=2)
-    done = cli("video", tmp_path, "-r", "-o", f"{tmp_path}/out/", "--report", tmp_path / "a.html")
-    assert done.code == 2
-    assert f"lies in {tmp_path}, and the next run would take its pictures for a sequence" in done.err
+def test_a_search_for_clips_leaves_out_the_pictures_of_a_page(cli: Cli, ffmpeg: FFmpeg, tmp_path: Path) -> None:
+    clip, page = tmp_path / "in" / "a.mkv", tmp_path / "in" / "rep.html"
+    clip.parent.mkdir()
+    ffmpeg.make(clip, frames=2)
+    command = ["video", clip.parent, "-r", "-o", f"{tmp_path}/out/", "--report", page, "--overwrite"]
+    assert cli(*command, "-q").code == 0
+    done = cli(*command)
+    assert done.code == 0
+    assert f"{page.with_name('rep-files')}: left out: the pictures of a report\n" in done.err
 
 
 @pytest.fixture
@@ -291,5 +297,5 @@ def test_what_cannot_be_compared_leaves_no_page(cli: Cli, versions: list[Path], 
     done = cli("compare", versions[0], "-o", page)
     assert (done.code, done.err) == (2, "denoise: name two files or more to compare\n")
     done = cli("compare", versions[0], tmp_path / "missing.png", "-o", page)
-    assert (done.code, done.err) == (1, f"denoise: {tmp_path}/missing.png: cannot read: No such file or directory\n")
+    assert (done.code, done.err) == (1, f"denoise: {tmp_path}/missing.png: does not exist\n")
     assert not page.exists()

@@ -220,7 +220,7 @@ def test_unreadable_photos_are_named_and_counted(cli: Cli, photos: Path, tmp_pat
         (["--model", "mallenet-s", "--patch", "100"], 2, "--patch 100: mallenet-s needs a multiple of 64"),
         (["--model", "mallenet-s", "--seed", str(2**63)], 2, "seed: expected 0 to 9223372036854775807, got 9223372"),
         (["--model", "mallenet-s", "--learning-rate", "inf"], 2, "learning_rate: expected a finite number, 0 or more"),
-        (["--model", "mallenet-z"], 2, "no model is called 'mallenet-z': choose from mallenet-s, "),
+        (["--model", "best"], 2, "no model is called 'best': choose from mallenet-s, "),
         (["--from", "mallenet-xl"], 2, "mallenet-xl has no trained weights yet"),
         (["--from", "none.safetensors"], 1, "none.safetensors: No such file or directory"),
         (["--recipe", "mallenet-z"], 2, "no recipe is called 'mallenet-z': choose from "),

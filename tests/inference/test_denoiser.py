@@ -316,8 +316,8 @@ def test_a_wrong_argument_is_said(
 
 
 def test_an_unknown_model_names_the_known_ones() -> None:
-    with pytest.raises(UnknownModel, match="no model is called 'mallenet-z': choose from mallenet-s"):
-        load_denoiser("mallenet-z")
+    with pytest.raises(UnknownModel, match="no model is called 'best': choose from mallenet-s"):
+        load_denoiser("best")
 
 
 def test_a_model_without_weights_says_so() -> None:

@@ -119,7 +119,8 @@ def test_a_missing_file_is_named(tmp_path: Path, read: Callable[[Path], object])
     with pytest.raises(DamagedWeights) as error:
         read(tmp_path / "none.safetensors")
     assert one_line(error) == (
-        f"{tmp_path / 'none.safetensors'}: No such file or directory: reinstall, or restore the file"
+        f"{tmp_path / 'none.safetensors'}: No such file or directory: "
+        "name a .safetensors file that denoise train has written"
     )
 
 

@@ -76,10 +76,21 @@ def test_a_truncated_file_is_said(net: nn.Module, path: Path) -> None:
             use(str(path))
 
 
-def test_an_unknown_name_lists_the_known_ones() -> None:
+@pytest.mark.parametrize(("name", "hint"), [("best", ""), ("mallenet-rr", "did you mean mallenet-r? ")])
+def test_an_unknown_name_lists_those_that_have_weights(name: str, hint: str) -> None:
     with pytest.raises(UnknownModel) as error:
-        find_model("mallenet-z")
-    assert str(error.value) == f"no model is called 'mallenet-z': choose from {', '.join(MODELS)}"
+        find_model(name)
+    trained = [name for name in MODELS if name in read_manifest()]
+    assert set(trained) < set(MODELS)
+    assert str(error.value) == f"no model is called {name!r}: {hint}choose from {', '.join(trained)}"
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "weights/mine", "mallenet-r.pt"])
+def test_a_file_of_another_kind_is_no_misspelt_name(name: str) -> None:
+    with pytest.raises(UnknownModel) as error:
+        find_model(name)
+    reason = "is no .safetensors file from denoise train, and no name from denoise models"
+    assert str(error.value) == f"{name}: {reason}"
 
 
 def test_every_entry_of_the_manifest_has_a_card_and_every_card_an_entry() -> None:

@@ -303,7 +303,7 @@ def test_a_stream_that_the_container_cannot_hold_is_named(tmp_path: Path, ffmpeg
 @pytest.mark.parametrize(
     ("name", "data", "complaint"),
     [
-        ("a.mp4", None, "no such file"),
+        ("a.mp4", None, "does not exist"),
         ("a.mp4", b"", "cannot be read as video"),
         ("a.mp4", b"not a clip" * 100, "cannot be read as video"),
     ],

@@ -36,6 +36,18 @@ def test_the_places_are_those_with_most_change_and_most_detail() -> None:
     assert found.changes == pytest.approx([40 * 400 * 400 / before.size])
 
 
+@pytest.mark.parametrize("has_other", [False, True])
+def test_the_places_differ_if_there_is_detail_elsewhere(has_other: bool, rng: np.random.Generator) -> None:
+    before = np.full((1000, 1100, 3), 120, np.uint8)
+    after = before.copy()
+    for picture, contrast in ((before, 120), (after, 60)):  # most noise and most detail in one place
+        picture[560:960, 640:1040] = rng.integers(120 - contrast, 120 + contrast, (SIDE, SIDE, 3))
+        picture[0:400:8, 0:400] = 130 if has_other else 120
+    found = find_places([before, after])
+    assert found.changed == (slice(560, 960), slice(640, 1040))
+    assert found.detail == ((slice(0, 400), slice(0, 400)) if has_other else found.changed)
+
+
 def test_all_versions_count_for_the_place_with_most_change() -> None:
     versions = [grey(400, 1200) for _ in range(3)]
     versions[1][:, :400] += 3

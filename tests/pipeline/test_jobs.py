@@ -260,7 +260,9 @@ def test_results_in_the_place_of_their_photos_keep_these() -> None:
         check(jobs[2], overwrite=False)
     check(jobs[0], overwrite=False)
     Path("a.jpg.orig").write_bytes(b"another")
-    with pytest.raises(UnwritableFile, match=r"^a.jpg.orig: already exists and is not a.jpg as it is now"):
+    with pytest.raises(
+        UnwritableFile, match=r"^a.jpg: not replaced: a.jpg.orig, which is to keep it, exists and holds something else"
+    ):
         check(jobs[0], overwrite=True)
 
 
@@ -288,6 +290,26 @@ def test_names_that_collide_do_so_in_every_share() -> None:
     parts = [targets(plan(["in"], "out/", kind="tiff", shard=Shard(index, 2))) for index in (1, 2)]
 
     assert parts[0] | parts[1] == whole == {"in/a.jpg": "out/a.jpg.tif", "in/a.png": "out/a.png.tif"}
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_search_leaves_out_what_the_program_keeps_for_itself() -> None:
+    made("a.jpg", "a-files/00001-1-1.jpg", "a-files/00001-thumbnail.jpg", ".denoise-0f.parts/new/00001-1-1.jpg")
+    made("b.mp4.parts/plan.json", "b.mp4.parts/c.jpg")
+    told: list[str] = []
+
+    assert targets(plan(["."], "out/", recursive=True, notice=told.append)) == {"a.jpg": "out/a.jpg"}
+    assert told == [
+        "a-files: left out: the pictures of a report",
+        "b.mp4.parts: left out: the work of a run that was interrupted",
+    ]
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_search_takes_photos_in_folders_that_are_only_called_so() -> None:
+    names = made("my-files/00001-1-1.jpg", "my-files/a.jpg", "x.parts/c.jpg")
+
+    assert list(targets(plan(["."], "out/", recursive=True))) == names
 
 
 @pytest.mark.usefixtures("folder")
