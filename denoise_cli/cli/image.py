@@ -319,7 +319,7 @@ def image(
 
     if model != AUTO:
         (check_weights if dry_run or is_on_cluster or processes > 1 else worker.load)(model)
-    page = _page(report, planned, inputs, recursive, output, read_besides, overwrite, is_result, quiet)
+    page = _page(report, planned, inputs, recursive, output, read_besides, overwrite, skip_done, is_result, quiet)
     is_single, summary = jobs.is_single(inputs), Summary(dry_run)
     with console.progress_bar(len(planned), quiet) as bar, page as shown:
         if is_on_cluster:
@@ -446,6 +446,7 @@ def _page(
     output: str | None,
     read_besides: Sequence[Path],
     overwrite: bool,
+    skip_done: bool,
     is_result: bool,
     quiet: bool,
 ) -> "AbstractContextManager[ReportPage | None]":
@@ -458,7 +459,9 @@ def _page(
     from denoise_cli.pipeline.jobs import PHOTOS
 
     title, notice = f"Denoised: {PHOTOS.count(len(planned))}", (lambda _: None) if quiet else console.status
-    return open_report(path, planned, inputs, recursive, output, title, "photos", overwrite, notice, read_besides)
+    return open_report(
+        path, planned, inputs, recursive, output, title, "photos", overwrite, skip_done, notice, read_besides
+    )
 
 
 def _read_workers(text: str) -> int | None:

@@ -30,7 +30,11 @@ ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help=f"Model: {NA
 Strength = Annotated[
     float,
     typer.Option(
-        metavar="FACTOR", min=0, max=1, help="How much of the noise to remove; 0 leaves the pixels unchanged."
+        metavar="FACTOR",
+        min=0,
+        max=1,
+        help="How much of the noise to remove: 1 stands for all that is found, 0.5 for half of it, and 0 leaves the "
+        "pixels unchanged.",
     ),
 ]
 Name = Annotated[
@@ -200,6 +204,7 @@ def open_report(
     title: str,
     taken_for: str,
     overwrite: bool,
+    skip_done: bool,
     notice: Callable[[str], None],
     others: Iterable[Path] = (),
 ) -> "ReportPage":
@@ -214,6 +219,7 @@ def open_report(
         title: the heading.
         taken_for: what a later search would take the pictures of the page for.
         overwrite: whether an existing page is replaced.
+        skip_done: whether the page of an earlier run is, so that the same command line can be repeated.
         notice: called with what the user should hear.
         others: files besides those of the jobs that the page must leave alone.
 
@@ -234,7 +240,7 @@ def open_report(
             reason = f"the next run would take its pictures for {taken_for}"
             raise UsageError(f"--report {path}: lies in {folder}, and {reason}: choose a folder outside it")
     files = [file for job in planned for file in (job.source, job.target, job.backup) if file not in (None, STDIO)]
-    return ReportPage(Page(target, title, overwrite, embeds=False, others=[*files, *others]), notice)
+    return ReportPage(Page(target, title, overwrite, embeds=False, others=[*files, *others], renews=skip_done), notice)
 
 
 def read_shard(text: str) -> "Shard":

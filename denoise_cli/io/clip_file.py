@@ -16,11 +16,12 @@ from av.video.stream import VideoStream
 from denoise_cli.errors import UnreadableFile
 from denoise_cli.files import scratch_folder
 from denoise_cli.io import whole_copy
+from denoise_cli.io.decoding import one_line
 from denoise_cli.io.limits import MAX_PIXELS, refuse_too_large
 from denoise_cli.io.numbered import is_sequence
 from denoise_cli.io.passing import PASSED_KINDS, holds
 from denoise_cli.io.pipes import EXPECTED, PIPE, PROBING, PipeReader
-from denoise_cli.io.playlists import STILL, input_options, open_input, program_options
+from denoise_cli.io.playlists import input_options, open_input, program_options, still
 from denoise_cli.io.video_frame import has_alpha
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ HEADER_FORMATS = ("mov", "avi")  # FFmpeg's names of formats whose headers state
 STATED_DURATION = re.compile(r"\d+:\d\d:\d\d(\.\d+)?")  # a tag of Matroska's tracks
 PICTURE_FORMATS = ("gif", "apng", "webp")  # FFmpeg's names; those of other formats for pictures end in _pipe
 PICTURE_BRANDS = ("avif", "heic", "heix", "mif1", "mif2")  # of HEIF and AVIF, without those of animations
+GLOB = re.compile(r"[*?]")  # what shells replace
 WEBP_HEADER = 38  # bytes, up to and with the name of the chunk that says how an animation is shown
 
 
@@ -80,7 +82,7 @@ class ClipFile:
     def _opened(self) -> InputContainer:
         """The file, or a copy of an animation that FFmpeg's libraries would not read, or not whole."""
         if not self.path.is_file():
-            raise UnreadableFile(self.path, "is not a file" if self.path.exists() else "no such file")
+            raise UnreadableFile(self.path, "is not a file" if self.path.exists() else _missing(self.path))
         form = whole_copy.reader_for(self.path)
         self._copied_codec = whole_copy.CODECS.get(form or "", "")
         if form is not None:
@@ -114,9 +116,7 @@ class ClipFile:
         except av.FFmpegError as error:
             if not pipe.total:
                 raise UnreadableFile(self.path, "no data came: the program before it may have failed") from error
-            raise UnreadableFile(
-                self.path, f"cannot be read as video ({error.strerror}): expected {EXPECTED}"
-            ) from error
+            raise UnreadableFile(self.path, f"cannot be read as video: {EXPECTED}") from error
 
     def __enter__(self) -> Self:
         return self
@@ -300,7 +300,7 @@ class ClipFile:
         if context is None:
             return "holds video that this build of FFmpeg cannot decode"
         if self._is_still():
-            return STILL
+            return still(self.path)
         try:
             refuse_too_large((self.stream.width, self.stream.height), MAX_PIXELS)
         except ValueError as error:
@@ -335,13 +335,22 @@ class ClipFile:
         return max(ends, default=Fraction(0)) + 1 < Fraction(self._container.duration or 0, av.time_base)
 
 
+def _missing(path: Path) -> str:
+    """What to say of a file that is not there: its name may be a pattern that the shell was kept from."""
+    if not GLOB.search(path.name):
+        return "no such file"
+    pattern = path.parent / f"%04d{path.suffix}"
+    frames = f"frames of a clip are named by their folder, {path.parent}, or by a pattern, such as {pattern}"
+    return f"no such file: leave out the quotes, so that the shell finds files; {frames}"
+
+
 @contextmanager
 def read_errors(path: Path) -> Iterator[None]:
     """Translate FFmpeg's errors about a file that it reads into `UnreadableFile`."""
     try:
         yield
     except av.FFmpegError as error:
-        raise UnreadableFile(path, f"cannot be read as video ({error.strerror})") from error
+        raise UnreadableFile(path, f"cannot be read as video ({one_line(error)})") from error
 
 
 def _is_cover(stream: VideoStream) -> bool:
