@@ -101,7 +101,14 @@ class Timing:
     peak_bytes: int
 
 
-def workload_for(source: Path, megapixels: float | None, models: Sequence[str], device: str, folder: Path) -> Workload:
+def workload_for(
+    source: Path,
+    megapixels: float | None,
+    models: Sequence[str],
+    device: str,
+    folder: Path,
+    has_peer: bool = True,
+) -> Workload:
     """The programs for a photo, a folder of photos, a RAW file or a clip; what is neither is taken to be a clip.
 
     Args:
@@ -110,6 +117,7 @@ def workload_for(source: Path, megapixels: float | None, models: Sequence[str], 
         models: their names; if empty, the one that is used by default for such a file.
         device: see `device.choose_device`.
         folder: for the results; it must outlast the programs.
+        has_peer: whether the program by others is timed, too: photos of a folder that it does not take are left out.
 
     Raises:
         UsageError: `megapixels` is for photos, or the folder holds none.
@@ -118,7 +126,7 @@ def workload_for(source: Path, megapixels: float | None, models: Sequence[str], 
     """
     if source.is_dir():
         _refuse(megapixels, "a folder")
-        return _folder_workload(source, models or [AUTO], device, folder)
+        return _folder_workload(source, models or [AUTO], device, folder, has_peer)
     if not image.is_photo(source):
         _refuse(megapixels, "a clip")
         return _clip_workload(source, models or [model_for_timing(is_photo=False)], device, folder)
@@ -153,11 +161,11 @@ def _photo_workload(photo: Photo, models: Sequence[str], device: str, folder: Pa
     return Workload(_non_local_means([(source, target)]), ours, _megapixels(W, H), {"width": W, "height": H})
 
 
-def _folder_workload(source: Path, models: Sequence[str], device: str, folder: Path) -> Workload:
+def _folder_workload(source: Path, models: Sequence[str], device: str, folder: Path, has_peer: bool) -> Workload:
     target = folder / "clean"
     _check_opencv()
     planned = jobs.plan([str(source)], f"{target}/", recursive=True)
-    reasons = [_obstacle(job) for job in planned]
+    reasons = [_obstacle(job) or (_obstacle_for_opencv(job) if has_peer else None) for job in planned]
     wanted = [job for job, reason in zip(planned, reasons, strict=True) if reason is None]
     left_out = [reason for reason in reasons if reason is not None]
     if not wanted:
@@ -170,15 +178,19 @@ def _folder_workload(source: Path, models: Sequence[str], device: str, folder: P
 
 
 def _obstacle(job: jobs.Job) -> str | None:
-    """Why one of the programs cannot denoise a photo; None if all can."""
-    import cv2
-
+    """Why this program cannot denoise a photo; None if it can."""
     try:
         jobs.check_plan(job)
         with image.opened(job.source):
             pass
     except DenoiseError as error:
         return str(error)
+    return None
+
+
+def _obstacle_for_opencv(job: jobs.Job) -> str | None:
+    import cv2
+
     try:
         with silenced_stderr():  # OpenCV prints there whatever it does not read
             is_read = cv2.imread(str(job.source)) is not None

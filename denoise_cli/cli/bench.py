@@ -311,7 +311,7 @@ def _bench_programs(
     for name in models:
         load_net(name)  # fails here rather than after other programs have been timed
     with scratch_folder() as folder:
-        work = workload_for(source, megapixels, models, device, folder)
+        work = workload_for(source, megapixels, models, device, folder, has_peer=other is None)
         for line in work.left_out:
             console.error(line)
         if other is None:
