@@ -120,7 +120,8 @@ def bench(
         "--plot": plot is not None,
     }
     if source is not None and (given := [option for option, is_given in for_networks.items() if is_given]):
-        raise UsageError(f"{', '.join(given)}: only without a file: leave it out, or leave out {source}")
+        them = "it" if len(given) == 1 else "them"
+        raise UsageError(f"{', '.join(given)}: only without a file: leave {them} out, or leave out {source}")
     if against is None and repeat is not None:
         raise UsageError("--repeat: only with --against: name another checkout")
     if against is not None:
