@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from denoise_cli.cli import console
-from denoise_cli.cli.options import Device, Json, Quiet, read_precision
+from denoise_cli.cli.options import Device, Json, Precision, Quiet, read_precision
 from denoise_cli.errors import UsageError
 from denoise_cli.files import scratch_folder
 
@@ -65,14 +65,6 @@ Models = Annotated[
         show_default="all (ours, with --against); mallenet-s with a photo, mallenet-vr with a clip, else by the file",
     ),
 ]
-Precision = Annotated[
-    str,
-    typer.Option(
-        metavar="PRECISION",
-        help="Arithmetic: auto, fp32, bf16 or fp16. auto is 16 bits if the device supports them natively. Only without "
-        "FILE.",
-    ),
-]
 Plot = Annotated[
     Path | None,
     typer.Option(
@@ -109,7 +101,8 @@ def bench(
 ) -> None:
     """Time networks or whole programs, in comparison with others.
 
-    Without FILE, times networks and operators on random pictures. With FILE, times `denoise image` or `denoise video`.
+    Without FILE, times networks and operators on random pictures, for which alone --size, --batch, --precision and
+    --plot are. With FILE, times `denoise image` or `denoise video`.
     """
     if source is None and megapixels is not None:
         raise UsageError("--megapixels: only with a photo: name one")
