@@ -313,19 +313,19 @@ def make_folder(folder: Path) -> None:
 
 @contextmanager
 def made_folder(folder: Path) -> Iterator[None]:
-    """A folder for results; one that was made for nothing is removed at the end of the `with` statement.
+    """A folder for results; with those above it, it is removed at the end of the `with` if it was made for nothing.
 
     Raises:
         UnwritableFile: it cannot be made.
     """
-    is_new = not folder.exists()
-    make_folder(folder)
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
     try:
+        make_folder(folder)
         yield
     finally:
-        if is_new:
-            with suppress(OSError):  # it holds results
-                folder.rmdir()
+        with suppress(OSError):  # one that holds results, and those above it
+            for each in missing:
+                each.rmdir()
 
 
 def checksum(path: Path) -> str:

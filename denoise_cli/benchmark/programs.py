@@ -13,6 +13,7 @@ from denoise_cli.errors import DenoiseError, MissingDependency, UnreadableFile, 
 from denoise_cli.imaging import tiling
 from denoise_cli.io import image
 from denoise_cli.io.encode import CONTAINERS
+from denoise_cli.io.libraw import silenced_stderr
 from denoise_cli.io.photo import Photo
 from denoise_cli.io.playlists import url
 from denoise_cli.io.program import ffmpeg_program
@@ -20,6 +21,7 @@ from denoise_cli.io.raw import RawFile
 from denoise_cli.io.video import Reader
 from denoise_cli.pipeline import jobs
 from denoise_cli.pipeline.model_choice import AUTO, model_for, model_for_timing
+from denoise_cli.pipeline.outcome import counted
 
 DEFAULT_MEGAPIXELS = 12.0
 # The classical method that photographers have at hand, with its documented defaults; it writes JPEG as we do. The
@@ -79,12 +81,14 @@ class Workload:
         ours: `denoise image` or `denoise video`, with each model and format.
         size: of the input, in words.
         facts: the size in numbers.
+        left_out: a line for each photo of a folder that one of the programs cannot read or write: none gets it.
     """
 
     peer: Program
     ours: Sequence[Program]
     size: str
     facts: Mapping[str, int]
+    left_out: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,14 @@ class Timing:
     peak_bytes: int
 
 
-def workload_for(source: Path, megapixels: float | None, models: Sequence[str], device: str, folder: Path) -> Workload:
+def workload_for(
+    source: Path,
+    megapixels: float | None,
+    models: Sequence[str],
+    device: str,
+    folder: Path,
+    has_peer: bool = True,
+) -> Workload:
     """The programs for a photo, a folder of photos, a RAW file or a clip; what is neither is taken to be a clip.
 
     Args:
@@ -106,6 +117,7 @@ def workload_for(source: Path, megapixels: float | None, models: Sequence[str], 
         models: their names; if empty, the one that is used by default for such a file.
         device: see `device.choose_device`.
         folder: for the results; it must outlast the programs.
+        has_peer: whether the program by others is timed, too: photos of a folder that it does not take are left out.
 
     Raises:
         UsageError: `megapixels` is for photos, or the folder holds none.
@@ -114,7 +126,7 @@ def workload_for(source: Path, megapixels: float | None, models: Sequence[str], 
     """
     if source.is_dir():
         _refuse(megapixels, "a folder")
-        return _folder_workload(source, models or [AUTO], device, folder)
+        return _folder_workload(source, models or [AUTO], device, folder, has_peer)
     if not image.is_photo(source):
         _refuse(megapixels, "a clip")
         return _clip_workload(source, models or [model_for_timing(is_photo=False)], device, folder)
@@ -149,12 +161,55 @@ def _photo_workload(photo: Photo, models: Sequence[str], device: str, folder: Pa
     return Workload(_non_local_means([(source, target)]), ours, _megapixels(W, H), {"width": W, "height": H})
 
 
-def _folder_workload(source: Path, models: Sequence[str], device: str, folder: Path) -> Workload:
+def _folder_workload(source: Path, models: Sequence[str], device: str, folder: Path, has_peer: bool) -> Workload:
     target = folder / "clean"
+    _check_opencv()
     planned = jobs.plan([str(source)], f"{target}/", recursive=True)
+    reasons = [_obstacle(job) or (_obstacle_for_opencv(job) if has_peer else None) for job in planned]
+    wanted = [job for job, reason in zip(planned, reasons, strict=True) if reason is None]
+    left_out = [reason for reason in reasons if reason is not None]
+    if not wanted:
+        raise UnreadableFile(source, f"holds no photo to time programs on ({left_out[0]})")
+    if left_out:
+        source = _linked(wanted, folder / "photos")
     ours = [Program(model, [*_denoise("image", source, f"{target}/", model, device), "-r"]) for model in models]
-    peer = _non_local_means([(job.source, job.target) for job in planned])
-    return Workload(peer, ours, f"{len(planned)} photos", {"photos": len(planned)})
+    peer = _non_local_means([(job.source, job.target) for job in wanted])
+    return Workload(peer, ours, jobs.PHOTOS.count(len(wanted)), {"photos": len(wanted)}, left_out)
+
+
+def _obstacle(job: jobs.Job) -> str | None:
+    """Why this program cannot denoise a photo; None if it can."""
+    try:
+        jobs.check_plan(job)
+        with image.opened(job.source):
+            pass
+    except DenoiseError as error:
+        return str(error)
+    return None
+
+
+def _obstacle_for_opencv(job: jobs.Job) -> str | None:
+    import cv2
+
+    try:
+        with silenced_stderr():  # OpenCV prints there whatever it does not read
+            is_read = cv2.imread(str(job.source)) is not None
+        if not is_read:
+            return f"{job.source}: left out: OpenCV cannot read it"
+        if not cv2.haveImageWriter(str(job.target)):
+            return f"{job.source}: left out: OpenCV cannot write {job.target.suffix}"
+    except cv2.error:  # of pictures that are too large for it
+        return f"{job.source}: left out: OpenCV cannot read it"
+    return None
+
+
+def _linked(wanted: Iterable[jobs.Job], folder: Path) -> Path:
+    """A folder with links to some photos of another one."""
+    for job in wanted:
+        link = folder / job.below
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(job.source.resolve())
+    return folder
 
 
 def _raw_workload(source: Path, raw: RawFile, models: Sequence[str], device: str, folder: Path) -> Workload:
@@ -179,7 +234,7 @@ def _clip_workload(clip: Path, models: Sequence[str], device: str, folder: Path)
     peer = Program("FFmpeg non-local means", [*filtered, *encoded])
     encoded = ["--codec", ENCODER, "--crf", CRF, "--preset", PRESET]
     ours = [Program(model, [*_denoise("video", clip, target, model, device), *encoded]) for model in models]
-    return Workload(peer, ours, f"{frames} frames of {W} x {H}", {"width": W, "height": H, "frames": frames})
+    return Workload(peer, ours, f"{counted(frames, 'frame')} of {W} x {H}", {"width": W, "height": H, "frames": frames})
 
 
 def _measure_clip(source: Path) -> tuple[int, int, int]:
@@ -197,10 +252,14 @@ def _megapixels(W: int, H: int) -> str:
 
 
 def _non_local_means(pairs: Iterable[tuple[Path, Path]]) -> Program:
-    if importlib.util.find_spec("cv2") is None:
-        raise MissingDependency("the comparison with non-local means", "opencv-python-headless")
+    _check_opencv()
     files = [str(path) for pair in pairs for path in pair]
     return Program("OpenCV non-local means", [sys.executable, "-c", NON_LOCAL_MEANS, *files])
+
+
+def _check_opencv() -> None:
+    if importlib.util.find_spec("cv2") is None:
+        raise MissingDependency("the comparison with non-local means", "opencv-python-headless")
 
 
 def _denoise(command: str, source: Path, target: Path | str, model: str, device: str) -> list[str]:

@@ -1,7 +1,6 @@
 """`denoise bench`: time networks and operators, or whole programs on files, beside those of others or another build."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -102,12 +101,20 @@ def bench(
 ) -> None:
     """Time networks or whole programs, in comparison with others.
 
-    Without FILE, times networks and operators on random pictures. With FILE, times `denoise image` or `denoise video`.
+    Without FILE, times networks and operators on random pictures, for which alone --size, --batch, --precision and
+    --plot are. With FILE, times `denoise image` or `denoise video`.
     """
     if source is None and megapixels is not None:
         raise UsageError("--megapixels: only with a photo: name one")
-    if source is not None and (size is not None or plot is not None or batch != 1 or precision != "auto"):
-        raise UsageError(f"--size, --batch, --precision, --plot: only without a file: drop them, or drop {source}")
+    for_networks = {
+        "--size": size is not None,
+        "--batch": batch != 1,
+        "--precision": precision != "auto",
+        "--plot": plot is not None,
+    }
+    if source is not None and (given := [option for option, is_given in for_networks.items() if is_given]):
+        them = "it" if len(given) == 1 else "them"
+        raise UsageError(f"{', '.join(given)}: only without a file: leave {them} out, or leave out {source}")
     if against is None and repeat is not None:
         raise UsageError("--repeat: only with --against: name another checkout")
     if against is not None:
@@ -203,31 +210,25 @@ def _draw_plot(path: Path, speeds: "Iterable[Speed]", scores: "Mapping[str, floa
 
 def _print_records(machine: "Machine", speeds: "Iterable[Speed]", operators: "Iterable[OperatorSpeed]") -> None:
     where = {"machine": machine.name}
-    console.output(
-        json.dumps(
-            where
-            | {"precision": machine.precision}
-            | {"multiply_adds_per_second": machine.multiply_adds, "copied_bytes_per_second": machine.copied}
-        )
+    console.measured(
+        where
+        | {"precision": machine.precision}
+        | {"multiply_adds_per_second": machine.multiply_adds, "copied_bytes_per_second": machine.copied}
     )
     for speed in speeds:
-        console.output(
-            json.dumps(
-                {"network": speed.name, "runs_in": speed.runs_in, "milliseconds": speed.milliseconds}
-                | {"fastest": speed.fastest, "slowest": speed.slowest, "cpu_milliseconds": speed.cpu_milliseconds}
-                | {"megapixels_per_second": speed.megapixels_per_second, "peak_bytes": speed.peak_bytes}
-                | {"multiply_adds": speed.multiply_adds}
-                | where
-            )
+        console.measured(
+            {"network": speed.name, "runs_in": speed.runs_in, "milliseconds": speed.milliseconds}
+            | {"fastest": speed.fastest, "slowest": speed.slowest, "cpu_milliseconds": speed.cpu_milliseconds}
+            | {"megapixels_per_second": speed.megapixels_per_second, "peak_bytes": speed.peak_bytes}
+            | {"multiply_adds": speed.multiply_adds}
+            | where
         )
     for operator in operators:
-        console.output(
-            json.dumps(
-                {"operator": operator.name, "milliseconds": operator.milliseconds}
-                | {"bytes_moved": operator.bytes_moved, "times_the_reference": operator.gain}
-                | {"peak_bytes": operator.peak_bytes}
-                | where
-            )
+        console.measured(
+            {"operator": operator.name, "milliseconds": operator.milliseconds}
+            | {"bytes_moved": operator.bytes_moved, "times_the_reference": operator.gain}
+            | {"peak_bytes": operator.peak_bytes}
+            | where
         )
 
 
@@ -304,13 +305,17 @@ def _bench_programs(
     for name in models:
         load_net(name)  # fails here rather than after other programs have been timed
     with scratch_folder() as folder:
-        work = workload_for(source, megapixels, models, device, folder)
+        work = workload_for(source, megapixels, models, device, folder, has_peer=other is None)
+        for line in work.left_out:
+            console.error(line)
         if other is None:
             programs = [work.peer, *work.ours]
             _print_timings(_with_bar(map(time_program, programs), len(programs), quiet), work, as_json)
         else:
             outcomes = _with_bar(compare_programs(work.ours, other, repeats), len(work.ours), quiet)
             _print_comparisons(outcomes, "program", work.size, work.facts, as_json)
+        if work.left_out:
+            raise typer.Exit(1)
 
 
 def _print_timings(timings: "Sequence[Timing]", work: "Workload", as_json: bool) -> None:
@@ -319,7 +324,7 @@ def _print_timings(timings: "Sequence[Timing]", work: "Workload", as_json: bool)
     if as_json:
         for timing, ratio in zip(timings, ratios, strict=True):
             taken = {key: value for key, value in dataclasses.asdict(timing).items() if key != "name"}
-            console.output(json.dumps({"program": timing.name} | dict(work.facts) | taken | {"seconds_ratio": ratio}))
+            console.measured({"program": timing.name} | dict(work.facts) | taken | {"seconds_ratio": ratio})
         return
     numbers = [f"seconds at {work.size}", "times the first's", "CPU seconds", "peak MB"]
     rows = [
@@ -346,7 +351,7 @@ def _print_comparisons(
     if as_json:
         for comparison in comparisons:
             taken = {"here": comparison.here, "there": comparison.there, "ratios": comparison.ratios}
-            console.output(json.dumps({kind: comparison.name} | dict(facts) | taken))
+            console.measured({kind: comparison.name} | dict(facts) | taken)
     elif comparisons:
         columns = {"seconds": "seconds", "cpu_seconds": "CPU seconds", "peak_bytes": "peak MB"}
         numbers = [part for column in columns.values() for part in (f"{column} here", "there", "there / here")]

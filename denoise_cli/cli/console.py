@@ -6,10 +6,10 @@ Only results that a command was asked to print go to standard output; all else g
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # marks that reverse the direction of text.
 _OBEYED = [*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
 HARMLESS = {code: ascii(chr(code))[1:-1] for code in _OBEYED}
+DIGITS = 6  # of measurements: PSNR to a ten-thousandth of a decibel
 PIPE_WIDTH = 160  # characters per line of a table that no terminal shows, so that its cells are not wrapped
 stderr = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
@@ -47,6 +48,21 @@ def output(text: str) -> None:
     with _writing_to_stdout():
         sys.stdout.write(harmless(text) + "\n")
         sys.stdout.flush()
+
+
+def measured(record: Mapping[str, Any]) -> None:
+    """Print a record of measurements as JSON, with no more digits than they can have a meaning.
+
+    Raises:
+        UnwritableFile: as for `output`.
+    """
+    output(json.dumps(_significant(record)))
+
+
+def _significant(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}")
+    return {key: _significant(each) for key, each in value.items()} if isinstance(value, Mapping) else value
 
 
 def sum_up(summary: "Summary", quiet: bool, as_json: bool) -> None:

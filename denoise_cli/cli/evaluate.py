@@ -1,6 +1,5 @@
 """`denoise eval`: score denoisers on photos and clips whose clean version is known."""
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -415,7 +414,7 @@ def _print(singles: Sequence[Record], means: Sequence[Record], unit: str, as_jso
         for record in [*singles, *means]:
             # JSON has no infinity, the PSNR of a photo without noise.
             finite = {key: None if value == math.inf else value for key, value in record.items()}
-            console.output(json.dumps(finite))
+            console.measured(finite)
         return
     columns = {
         heading: (measure, form)

@@ -319,7 +319,7 @@ def image(
 
     if model != AUTO:
         (check_weights if dry_run or is_on_cluster or processes > 1 else worker.load)(model)
-    page = _page(report, planned, read_besides, overwrite, is_result, quiet)
+    page = _page(report, planned, read_besides, overwrite, skip_done, is_result, quiet)
     is_single, summary = jobs.is_single(inputs), Summary(dry_run, len(planned))
     with (
         console.summed_up_if_interrupted(summary, is_single, quiet, as_json),
@@ -453,6 +453,7 @@ def _page(
     planned: "Sequence[Job]",
     read_besides: Sequence[Path],
     overwrite: bool,
+    skip_done: bool,
     is_result: bool,
     quiet: bool,
 ) -> "AbstractContextManager[ReportPage | None]":
@@ -465,7 +466,7 @@ def _page(
     from denoise_cli.pipeline.jobs import PHOTOS
 
     title, notice = f"Denoised: {PHOTOS.count(len(planned))}", (lambda _: None) if quiet else console.status
-    return open_report(path, planned, title, overwrite, notice, read_besides)
+    return open_report(path, planned, title, overwrite, skip_done, notice, read_besides)
 
 
 def _read_workers(text: str) -> int | None:

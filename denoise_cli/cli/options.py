@@ -30,7 +30,11 @@ ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help=f"Model: {NA
 Strength = Annotated[
     float,
     typer.Option(
-        metavar="FACTOR", min=0, max=1, help="How much of the noise to remove; 0 leaves the pixels unchanged."
+        metavar="FACTOR",
+        min=0,
+        max=1,
+        help="How much of the noise to remove: 1 stands for all that is found, 0.5 for half of it, and 0 leaves the "
+        "pixels unchanged.",
     ),
 ]
 Name = Annotated[
@@ -196,6 +200,7 @@ def open_report(
     planned: "Sequence[Job]",
     title: str,
     overwrite: bool,
+    skip_done: bool,
     notice: Callable[[str], None],
     others: Iterable[Path] = (),
 ) -> "ReportPage":
@@ -206,6 +211,7 @@ def open_report(
         planned: which file becomes which.
         title: the heading.
         overwrite: whether an existing page is replaced.
+        skip_done: whether the page of an earlier run is, so that the same command line can be repeated.
         notice: called with what the user should hear.
         others: files besides those of the jobs that the page must leave alone.
 
@@ -219,7 +225,7 @@ def open_report(
 
     target = page_path(path, "--report")
     files = [file for job in planned for file in (job.source, job.target, job.backup) if file not in (None, STDIO)]
-    return ReportPage(Page(target, title, overwrite, embeds=False, others=[*files, *others]), notice)
+    return ReportPage(Page(target, title, overwrite, embeds=False, others=[*files, *others], renews=skip_done), notice)
 
 
 def read_shard(text: str) -> "Shard":

@@ -122,8 +122,16 @@ PixFmt = Annotated[
         metavar="FORMAT", help="Pixel format, as FFmpeg names it, such as yuv420p10le.", show_default="the clip's"
     ),
 ]
-Start = Annotated[str, typer.Option(metavar="SECONDS", help="Seconds to skip at the beginning.")]
-Duration = Annotated[str, typer.Option(metavar="SECONDS", help="Seconds to denoise, or all.")]
+Start = Annotated[
+    str, typer.Option(metavar="SECONDS", help="Seconds of the clip to skip at its beginning, such as 90.5: 0 or more.")
+]
+Duration = Annotated[
+    str,
+    typer.Option(
+        metavar="SECONDS",
+        help="Seconds of the clip to denoise from --start on: all, up to its end; or a number above 0, such as 5.",
+    ),
+]
 Deinterlace = Annotated[bool, typer.Option("--deinterlace", help="Deinterlace the clip first.")]
 DropData = Annotated[
     bool,
@@ -321,7 +329,7 @@ def video(
     handling = clips.Handling(overwrite, resume, skip_done, touch, compare, grain_table)
     page: AbstractContextManager[ReportPage | None] = nullcontext()
     if report is not None:
-        page = page_of(report, planned, (compare, grain_table, *read_besides), dry_run, overwrite, quiet)
+        page = page_of(report, planned, (compare, grain_table, *read_besides), dry_run, overwrite, skip_done, quiet)
     load = cache(lambda: load_denoiser(chosen, device, precision_name, tile_side))
     denoise_clips(planned, load, settings, handling, page, is_single, dry_run, quiet, as_json)
 

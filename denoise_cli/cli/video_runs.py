@@ -13,6 +13,7 @@ import typer
 from denoise_cli.cli import console
 from denoise_cli.cli.options import open_report, read_noise, read_sigma
 from denoise_cli.errors import UsageError
+from denoise_cli.pipeline.outcome import counted
 
 if TYPE_CHECKING:
     from denoise_cli.inference.denoiser import Denoiser
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from denoise_cli.pipeline.jobs import Job
     from denoise_cli.pipeline.report import Report as ReportPage
     from denoise_cli.pipeline.sequence import Plan
+
+INTERRUPTIONS = (KeyboardInterrupt, SystemExit)  # Ctrl-C; and other signals, see `exit_codes`
 
 
 def denoise_clips(
@@ -50,8 +53,11 @@ def denoise_clips(
             view = _View(job, bar, quiet, told)
             try:
                 return clips.run(job, load, settings, handling, view.show_progress, view.show_note)
-            except KeyboardInterrupt:
-                view.interrupted()
+            except INTERRUPTIONS:
+                if not quiet:
+                    console.status(f"{job.source}: interrupted: {clips.what_is_kept(job, handling)}")
+                    if not is_single:
+                        console.status(summary.line())
                 raise
 
         results = map(attempt, planned) if is_single else clips.all_results(planned, attempt, settings)
@@ -72,6 +78,7 @@ def page_of(
     others: Iterable[Path | None],
     dry_run: bool,
     overwrite: bool,
+    skip_done: bool,
     quiet: bool,
 ) -> "ReportPage":
     """The page of the run."""
@@ -82,7 +89,7 @@ def page_of(
         raise UsageError("--report: reads the clip and its result again: name files, and leave out --dry-run")
     title, notice = f"Denoised: {clips.media().count(len(planned))}", (lambda _: None) if quiet else console.status
     files = filter(None, others)
-    return open_report(path, planned, title, overwrite, notice, files)
+    return open_report(path, planned, title, overwrite, skip_done, notice, files)
 
 
 def denoise_sequence(
@@ -114,7 +121,7 @@ def denoise_sequence(
             record = dataclasses.asdict(first) | {"source": str(planned.source), "target": str(planned.target)}
             console.output(json.dumps(record))
             return
-        count = f"{len(planned.jobs)} frames"
+        count = counted(len(planned.jobs), "frame")
         console.output("; ".join([f"{planned.source} -> {planned.target}: {first.model}, {count}", *first.notes]))
         return
     began = time.monotonic()
@@ -123,7 +130,7 @@ def denoise_sequence(
         bar.start(planned.source.name)
 
         def show_progress(done: int, fraction: float) -> None:
-            bar.describe(f"{planned.source.name}: {done} frames, {time.monotonic() - began:.0f} s")
+            bar.describe(f"{planned.source.name}: {counted(done, 'frame')}, {time.monotonic() - began:.0f} s")
             bar.set_fraction(fraction)
 
         def show_note(text: str) -> None:
@@ -142,9 +149,9 @@ def denoise_sequence(
                 notice=show_note,
                 failed=console.error,
             )
-        except KeyboardInterrupt:
-            if not quiet and sequence.is_resumable(planned):
-                console.status(f"{planned.source}: interrupted: continue with --resume")
+        except INTERRUPTIONS:
+            if not quiet:
+                console.status(f"{planned.source}: interrupted: {sequence.what_is_kept(planned)}")
             raise
     if not quiet:
         console.status(_summary(result, shown_notes))
@@ -167,19 +174,13 @@ class _View:
         if self._resumed_at is None:
             self._resumed_at = done - 1
         rate = (done - self._resumed_at) / (time.monotonic() - self._began)
-        self._bar.describe(f"{self._job.source.name}: {done} frames, {rate:.2f} frames/s")
+        self._bar.describe(f"{self._job.source.name}: {counted(done, 'frame')}, {rate:.2f} frames/s")
         self._bar.set_fraction(fraction)
 
     def show_note(self, text: str) -> None:
         self._shown.append(text)
         if not self._quiet:
             console.status(f"{self._job.source}: {text}")
-
-    def interrupted(self) -> None:
-        from denoise_cli.pipeline.clip import is_resumable
-
-        if not self._quiet and is_resumable(self._job.target):
-            console.status(f"{self._job.source}: interrupted: continue with --resume")
 
 
 def _report(
@@ -206,6 +207,6 @@ def _summary(result: "Result", shown: list[str]) -> str:
     elif result.made is not None:
         noise = "" if result.sigma is None else f", noise {result.sigma:.1f}"
         speed = f"{result.made / max(result.seconds or 0, 1e-9):.2f} frames/s"
-        what += f"{noise}, {result.frames} frames, {speed}"
+        what += f"{noise}, {counted(result.frames or 0, 'frame')}, {speed}"
     notes = "".join(f"; {note}" for note in result.notes if note not in shown)
     return f"{result.source} -> {result.target}: {what}{notes}"

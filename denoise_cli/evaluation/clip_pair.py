@@ -10,6 +10,7 @@ from denoise_cli.evaluation.samples import UNKNOWN, Sample
 from denoise_cli.imaging.yuv import to_rgb
 from denoise_cli.io.pipes import PIPE
 from denoise_cli.io.video import Reader
+from denoise_cli.pipeline.outcome import counted
 
 
 class ClipPair:
@@ -73,7 +74,7 @@ class _Facts:
 
     @property
     def length(self) -> str:
-        return f"{self.count} frames"
+        return counted(self.count, "frame")
 
 
 def _facts(path: Path) -> _Facts:

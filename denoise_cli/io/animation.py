@@ -17,6 +17,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from denoise_cli.errors import UnwritableFile, UsageError
+from denoise_cli.io.decoding import one_line
 from denoise_cli.io.dolby_vision import kinds_in
 from denoise_cli.io.encode import Encoding, write_errors
 from denoise_cli.io.jxl import codestream_of, metadata_of
@@ -205,7 +206,7 @@ def write(clip: Reader, video: Path, target: Path, kind: str, end: Fraction) -> 
             if kind == "webp" and frames.has_transparency_data:
                 _say_transparent(target)
     except (OSError, ValueError) as error:
-        raise UnwritableFile(target, f"cannot be encoded as {kind}: {error}") from error
+        raise UnwritableFile(target, f"cannot be encoded as {kind}: {one_line(error)}") from error
 
 
 def _write_gif(clip: Reader, video: Path, target: Path, origin: Origin, last: Fraction) -> None:

@@ -16,12 +16,13 @@ from av.video.stream import VideoStream
 from denoise_cli.errors import UnreadableFile
 from denoise_cli.files import scratch_folder
 from denoise_cli.io import whole_copy
+from denoise_cli.io.decoding import one_line
 from denoise_cli.io.limits import MAX_PIXELS, refuse_too_large
-from denoise_cli.io.missing import check_exists
+from denoise_cli.io.missing import GLOB, check_exists
 from denoise_cli.io.numbered import is_sequence
 from denoise_cli.io.passing import PASSED_KINDS, holds
 from denoise_cli.io.pipes import EXPECTED, PIPE, PROBING, PipeReader
-from denoise_cli.io.playlists import STILL, input_options, open_input, program_options
+from denoise_cli.io.playlists import input_options, open_input, program_options, still
 from denoise_cli.io.video_frame import has_alpha
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class ClipFile:
 
     def _opened(self) -> InputContainer:
         """The file, or a copy of an animation that FFmpeg's libraries would not read, or not whole."""
-        check_exists(self.path)
+        check_exists(self.path, _frames_advice(self.path))
         if not self.path.is_file():
             raise UnreadableFile(self.path, "is not a file")
         form = whole_copy.reader_for(self.path)
@@ -116,9 +117,7 @@ class ClipFile:
         except av.FFmpegError as error:
             if not pipe.total:
                 raise UnreadableFile(self.path, "no data came: the program before it may have failed") from error
-            raise UnreadableFile(
-                self.path, f"cannot be read as video ({error.strerror}): expected {EXPECTED}"
-            ) from error
+            raise UnreadableFile(self.path, f"cannot be read as video: {EXPECTED}") from error
 
     def __enter__(self) -> Self:
         return self
@@ -302,7 +301,7 @@ class ClipFile:
         if context is None:
             return "holds video that this build of FFmpeg cannot decode"
         if self._is_still():
-            return STILL
+            return still(self.path)
         try:
             refuse_too_large((self.stream.width, self.stream.height), MAX_PIXELS)
         except ValueError as error:
@@ -337,13 +336,21 @@ class ClipFile:
         return max(ends, default=Fraction(0)) + 1 < Fraction(self._container.duration or 0, av.time_base)
 
 
+def _frames_advice(path: Path) -> str:
+    """How to name the frames of a clip, if a name looks like a pattern that the shell was kept from."""
+    if not GLOB.search(path.name):
+        return ""
+    pattern = path.parent / f"%04d{path.suffix}"
+    return f"frames of a clip are named by their folder, {path.parent}, or by a pattern, such as {pattern}"
+
+
 @contextmanager
 def read_errors(path: Path) -> Iterator[None]:
     """Translate FFmpeg's errors about a file that it reads into `UnreadableFile`."""
     try:
         yield
     except av.FFmpegError as error:
-        raise UnreadableFile(path, f"cannot be read as video ({error.strerror})") from error
+        raise UnreadableFile(path, f"cannot be read as video ({one_line(error)})") from error
 
 
 def _is_cover(stream: VideoStream) -> bool:

@@ -40,11 +40,20 @@ def decoder_errors(name: object) -> Iterator[None]:
             reason = "its pixel data is damaged"
         elif PILLOW_ON_TEXTS in reason:
             reason = f"a text or a colour profile in it becomes more than {MAX_METADATA / 1e6:.1f} MB"
+        elif isinstance(error, (SyntaxError, OSError, RuntimeError)):  # a library's; readers here raise `ValueError`
+            reason = f"it is damaged, or of a kind that is not known here ({reason})"
         raise UnreadableFile(name, f"cannot be decoded: {reason}") from error
     except UNNOTICED_DAMAGE as error:
         raise UnreadableFile(name, "cannot be decoded: it is damaged") from error
 
 
 def one_line(error: BaseException) -> str:
-    """An error's message on one line of at most `MAX_REASON_LENGTH`; the name of its type if it has no message."""
-    return " ".join(str(error).split())[:MAX_REASON_LENGTH] or type(error).__name__
+    """An error's message on one line of at most `MAX_REASON_LENGTH`; the name of its type if it has no message.
+
+    Of an error of the system or of FFmpeg, without its number and the name of the file.
+
+    >>> one_line(FileNotFoundError(2, "No such file or directory", "a.png"))
+    'No such file or directory'
+    """
+    words = getattr(error, "strerror", None) or str(error)
+    return " ".join(words.split())[:MAX_REASON_LENGTH] or type(error).__name__

@@ -7,10 +7,15 @@ from pathlib import Path
 from denoise_cli.errors import UnreadableFile
 
 ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.+)", re.DOTALL)  # `Path` takes two slashes for one
+GLOB = re.compile(r"[*?]")  # what shells replace
 
 
-def check_exists(path: Path) -> None:
+def check_exists(path: Path, advice: str = "") -> None:
     """Refuse an input that is not there.
+
+    Args:
+        path: as the user gave it.
+        advice: what may have been meant.
 
     >>> check_exists(Path("https://example.org/a.jpg"))
     Traceback (most recent call last):
@@ -29,7 +34,9 @@ def check_exists(path: Path) -> None:
                 raise UnreadableFile(path, f"is an address, not a path: name the file as /{rest}") from error
             name = f"{scheme}://{rest}"
             raise UnreadableFile(name, "files on the network are not opened: download it first") from error
-        is_link = os.path.lexists(path)
-        raise UnreadableFile(path, "leads to a file that does not exist" if is_link else "does not exist") from error
+        words = "leads to a file that does not exist" if os.path.lexists(path) else "does not exist"
+        if GLOB.search(path.name):
+            words += ": leave out the quotes, so that the shell finds files"
+        raise UnreadableFile(path, f"{words}; {advice}" if advice else words) from error
     except (OSError, ValueError) as error:
         raise UnreadableFile(path, f"cannot read: {getattr(error, 'strerror', error)}") from error

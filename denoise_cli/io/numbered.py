@@ -17,6 +17,7 @@ from denoise_cli.io.formats import is_left_by_system, is_photo
 NUMBER = re.compile(r"%(?:0(\d+))?d")  # printf's conversion of an integer, with leading zeros or without
 CONVERSION = re.compile(r"%(?:%|\d*d)")
 LAST_NUMBER = re.compile(r"(.*?)(\d+)(\D*)", re.DOTALL)
+FEWEST = 2  # pictures of one name that a folder needs to hold a sequence: a single one may be any photo
 MOST_NAMED = 4  # sequences, files or gaps in a message
 
 
@@ -45,15 +46,29 @@ def is_sequence(path: Path) -> bool:
     return os.path.isdir(path) or (is_pattern(path) and not os.path.exists(path))  # noqa: PTH110, PTH112 - never raise
 
 
-def holds_sequence(folder: Path, least: int) -> bool:
-    """Whether so many pictures in a folder have all but their numbers in common; false if it cannot be read."""
-    try:
-        groups, _ = _groups(folder)
-    except UsageError:  # more pictures than numbers
-        return True
-    except UnreadableFile:
-        return False
-    return any(len(files) >= least for files in groups.values())
+def pattern_for(file: Path) -> Path | None:
+    """The pattern of the sequence that a file would be a frame of; None if there is no number in its name.
+
+    >>> str(pattern_for(Path("take/a_0007.png")))
+    'take/a_%04d.png'
+    """
+    found = LAST_NUMBER.fullmatch(file.stem)
+    if found is None:
+        return None
+    before, digits, behind = found.groups()
+    return file.with_name(_pattern_of(before, behind, file.suffix, {int(digits): file}))
+
+
+def sequences_in(folder: Path) -> dict[Path, list[Path]]:
+    """The sequences of a folder: pictures that have all but their numbers in common, by their patterns.
+
+    Raises:
+        UsageError: two of them have the same number.
+        UnreadableFile: the folder cannot be read.
+    """
+    groups, _ = _groups(folder)
+    found = {folder / _pattern_of(*key, files): files for key, files in sorted(groups.items())}
+    return {pattern: [files[number] for number in sorted(files)] for pattern, files in found.items()}
 
 
 def is_pattern(path: Path) -> bool:
@@ -77,7 +92,8 @@ def find(path: Path) -> Numbered:
     """The files of a sequence.
 
     Args:
-        path: a pattern, or a folder with a single sequence in it. The number of a file is the last one in its name.
+        path: a pattern, or a folder with a single sequence in it, of two pictures or more. The number of a file is the
+            last one in its name.
 
     Raises:
         UsageError: the pattern is none, or the folder holds several sequences.
@@ -160,9 +176,9 @@ def _by_pattern(pattern: Path) -> Numbered:
 def _in_folder(folder: Path) -> Numbered:
     groups, others = _groups(folder)
     if not groups:
-        raise UnreadableFile(folder, "holds no numbered pictures, such as 0001.png")
+        raise UnreadableFile(folder, "holds no numbered pictures of one name, such as 0001.png and 0002.png")
     if len(groups) > 1:
-        patterns = [str(folder / _pattern_of(*key, files)) for key, files in sorted(groups.items())]
+        patterns = [str(pattern) for pattern in sequences_in(folder)]
         listed = ", ".join(patterns[:MOST_NAMED]) + (", ..." if len(patterns) > MOST_NAMED else "")
         raise UsageError(f"{folder}: holds {len(patterns)} sequences: name one of {listed}")
     (files,) = groups.values()
@@ -170,7 +186,7 @@ def _in_folder(folder: Path) -> Numbered:
 
 
 def _groups(folder: Path) -> tuple[dict[tuple[str, str, str], dict[int, Path]], list[str]]:
-    """The numbered pictures of a folder, by what is before and behind their numbers; and the names of other files."""
+    """The sequences of a folder, by what is before and behind their numbers; and the names of other files."""
     groups: dict[tuple[str, str, str], dict[int, Path]] = {}
     others = []
     for file in _listed(folder, folder):
@@ -187,7 +203,8 @@ def _groups(folder: Path) -> tuple[dict[tuple[str, str, str], dict[int, Path]], 
                 f"{folder}: {group[int(digits)].name} and {file.name} have the same number: name a pattern"
             )
         group[int(digits)] = file
-    return groups, others
+    single = [file.name for group in groups.values() if len(group) < FEWEST for file in group.values()]
+    return {key: group for key, group in groups.items() if len(group) >= FEWEST}, others + single
 
 
 def _pattern_of(before: str, behind: str, extension: str, files: Mapping[int, Path]) -> str:

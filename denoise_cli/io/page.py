@@ -35,6 +35,8 @@ OWN_PICTURE = re.compile(r"\d{5,}-(thumbnail|\d+-\d+)\.jpg")  # the names of the
 AT_100_PERCENT = {"quality": 95, "subsampling": 0}  # how JPEGs are compressed: noise is in fine colours, too
 REDUCED = {"quality": 85}  # and thumbnails
 THUMBNAIL_SIDE = 320  # pixels
+REPORT, COMPARISON = "denoise report", "denoise compare"  # what a page says it was written by
+MARK, MARKED = f'<meta name="generator" content="{REPORT}">'.encode(), 1000  # in so many first bytes of a report
 
 Bytes = NDArray[np.uint8]
 State = Literal["done", "failed", "skipped"]
@@ -121,17 +123,27 @@ class Page:
         embeds: whether the pictures are in the page itself, and without loss; otherwise they are JPEGs in a folder
             beside it, `pictures_folder`, which browsers load when they are looked at.
         others: inputs and outputs, none of which may be the page or lie among its pictures.
+        renews: whether an older page is replaced as by `overwrite`, if it is the report of a run.
 
     Attributes:
         about: a line below the heading.
 
     Raises:
-        UnwritableFile: the page or the folder exists and `overwrite` is false, or the folder holds anything but the
+        UnwritableFile: the page or the folder exists and is not to be replaced, or the folder holds anything but the
             pictures of a page, or files cannot be written there.
     """
 
-    def __init__(self, path: Path, title: str, overwrite: bool, embeds: bool, others: Iterable[Path] = ()) -> None:
+    def __init__(
+        self,
+        path: Path,
+        title: str,
+        overwrite: bool,
+        embeds: bool,
+        others: Iterable[Path] = (),
+        renews: bool = False,
+    ) -> None:
         self.about = ""
+        self._renews = renews
         self._path, self._title, self._overwrite = path, title, overwrite
         self._pictures = None if embeds else pictures_folder(path)
         self._others = tuple(others)
@@ -198,13 +210,14 @@ class Page:
                     raise
 
     def _check(self) -> None:
-        check_target(self._path, self._overwrite, self._others, creates_folder=True)
+        overwrite = self._overwrite or (self._renews and _is_report(self._path))
+        check_target(self._path, overwrite, self._others, creates_folder=True)
         own = {self._path.resolve(), *([] if self._pictures is None else [self._pictures.resolve()])}
         for other in self._others:
             if not own.isdisjoint((whole := other.resolve(), *whole.parents)):
                 raise UnwritableFile(self._path, f"would take the place of {other}: choose another name for the page")
         if self._pictures is not None:
-            _check_pictures(self._pictures, self._overwrite)
+            _check_pictures(self._pictures, overwrite)
 
     def _stored(self, name: str, picture: Bytes, compression: Mapping[str, int] = AT_100_PERCENT) -> str:
         """The address of a picture, relative to the page or with the picture in it."""
@@ -220,7 +233,8 @@ class Page:
         return _address(self._pictures / name, self._path.parent)
 
     def _write(self) -> None:
-        text = _html(self._title, self.about, self._entries).encode()
+        generator = COMPARISON if self._pictures is None else REPORT
+        text = _html(self._title, self.about, self._entries, generator).encode()
         if self._pictures is None:
             write_atomically(self._path, text, self._overwrite)
             return
@@ -241,6 +255,17 @@ class Page:
             if isinstance(error, OSError):
                 raise UnwritableFile(self._path, f"cannot write: {error.strerror}") from error
             raise
+
+
+def _is_report(path: Path) -> bool:
+    """Whether a file is the page of an earlier run; false if it cannot be read."""
+    try:
+        if irregular(path) is not None or not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return MARK in file.read(MARKED)
+    except OSError:
+        return False
 
 
 def _check_pictures(folder: Path, overwrite: bool) -> None:
@@ -268,13 +293,14 @@ def _address(path: Path, folder: Path) -> str:
     return quote(os.fsencode(relative.replace(os.sep, "/")))
 
 
-def _html(title: str, about: str, entries: Sequence[Mapping[str, Any]]) -> str:
+def _html(title: str, about: str, entries: Sequence[Mapping[str, Any]], generator: str) -> str:
     layout, style, script = (
         Path(__file__).with_suffix(suffix).read_text(encoding="utf-8") for suffix in (".html", ".css", ".js")
     )
     return Template(layout).substitute(
         title=_text(title),
         about=_text(about),
+        generator=generator,
         style=style,
         script=script,
         style_hash=_hash(style),

@@ -10,7 +10,10 @@ PIPE = Path("-")  # stands for standard input, and for standard output
 STDIN, STDOUT = 0, 1  # file descriptors
 # FFmpeg's names of the formats that are read from a pipe. Others need seeking, or, as playlists, open further files.
 PIPED_FORMATS = ("yuv4mpegpipe", "nut", "matroska")
-EXPECTED = "YUV4MPEG2, NUT or Matroska, such as from  ffmpeg -i CLIP -c:v rawvideo -f nut -"
+EXPECTED = (
+    "standard input takes YUV4MPEG2, NUT or Matroska: name the file instead of -, or put "
+    "ffmpeg -i FILE -c:v rawvideo -f nut - | in front"
+)
 # FFmpeg would otherwise wait for 20 frames of NUT in order to estimate a rate.
 PROBING = {"fpsprobesize": "0", "format_whitelist": ",".join(PIPED_FORMATS)}
 POLL_INTERVAL = 0.2  # seconds between two checks whether anybody still wants the data

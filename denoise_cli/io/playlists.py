@@ -9,6 +9,7 @@ from av.container import InputContainer
 from av.format import ContainerFormat, Flags
 
 from denoise_cli.errors import UnreadableFile
+from denoise_cli.io.numbered import pattern_for
 
 SCRIPT = "concat"  # FFmpeg's name for lists of files, and the format with the option "safe"
 # FFmpeg's names of formats that open what a file names, or what lies beside it.
@@ -29,7 +30,6 @@ OPENS_ITSELF: Any = (
     Flags.no_file.value
 )  # a flag of formats that get a name, not a file, such as image sequences and devices
 LOCAL = ("file", "crypto", "data")  # FFmpeg's protocols without a network; playlists use the last two for keys
-STILL = "is a still picture, not a clip: use denoise image"
 REFUSAL = "not on whitelist"  # part of FFmpeg's message about a format that was not allowed
 
 
@@ -51,8 +51,16 @@ def open_input(path: Path, allow_playlists: bool = False) -> InputContainer:
         if not _is_refused(path, options):
             raise
     if _is_picture(path):
-        raise UnreadableFile(path, STILL)
+        raise UnreadableFile(path, still(path))
     raise UnreadableFile(path, "names other files, as playlists do, which are not opened: add --allow-playlists")
+
+
+def still(path: Path) -> str:
+    """What to say of a still picture in the place of a clip: one with a number may be meant as a frame."""
+    words, pattern = "is a still picture, not a clip: use denoise image", pattern_for(path)
+    return (
+        words if pattern is None else f"{words}; frames of a clip are named by their folder or by a pattern, {pattern}"
+    )
 
 
 def program_options(clip: InputContainer, allow_playlists: bool) -> list[str]:

@@ -56,7 +56,7 @@ def check_source(source: Path) -> None:
     if source != PIPE and not is_sequence(source):  # files of a sequence are looked for by their numbers
         check_exists(source)
     if source == PIPE and is_terminal():
-        raise UsageError(f"-: standard input is a terminal: pipe a clip into it: {EXPECTED}")
+        raise UsageError(f"-: is a terminal: {EXPECTED}")
 
 
 def check(source: Path, target: Path, overwrite: bool, backup: Path | None = None, makes_folder: bool = False) -> None:

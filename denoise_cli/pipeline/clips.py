@@ -1,19 +1,21 @@
 """Several clips, one after another: which are left alone, and a result for each whatever happens to it."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from denoise_cli.errors import DenoiseError
-from denoise_cli.files import make_folder
+from denoise_cli.errors import DenoiseError, UnreadableFile, UsageError
+from denoise_cli.files import made_folder
 from denoise_cli.inference.denoiser import Denoiser
 from denoise_cli.io import numbered
 from denoise_cli.io.decoding import one_line
-from denoise_cli.io.formats import is_left_by_system
-from denoise_cli.io.pipes import PIPE
+from denoise_cli.io.formats import is_left_by_system, is_photo
+from denoise_cli.io.pipes import EXPECTED, PIPE
+from denoise_cli.io.segments import segments_folder
 from denoise_cli.pipeline import clip, clip_pictures, clip_targets, jobs, records
+from denoise_cli.pipeline.camera_photos import are_photos
 from denoise_cli.pipeline.clip import Settings
 from denoise_cli.pipeline.clip_result import Progress, Result
 from denoise_cli.pipeline.jobs import MARK, Job, Media
@@ -58,26 +60,48 @@ def media(allow_playlists: bool = False) -> Media:
         _kind_of,
         "clips and no numbered pictures",
         _is_alone,
+        _advice,
+        EXPECTED,
     )
 
 
-def is_sequence(path: Path, least: int = 1) -> bool:
-    """Whether a path, as the only input, stands for numbered pictures: a pattern, or a folder with them and no clips.
+def is_sequence(path: Path) -> bool:
+    """Whether a path stands for the frames of a clip: a pattern, or a folder with numbered pictures and no clips.
 
-    Args:
-        path: the input.
-        least: number of pictures in such a folder.
+    A camera numbers its photos, too: a folder of these is no sequence, see `camera_photos`.
     """
     if path == PIPE or not numbered.is_sequence(path):
         return False
-    return not path.is_dir() or (not _holds_clips(path) and numbered.holds_sequence(path, least))
+    return not path.is_dir() or (not _holds_clips(path) and _holds_frames(path))
+
+
+def _holds_frames(folder: Path) -> bool:
+    try:
+        found = numbered.sequences_in(folder)
+    except UsageError:  # more pictures than numbers
+        return True
+    except UnreadableFile:
+        return False
+    return not all(are_photos(files) for files in found.values())
+
+
+def _advice(folder: Path) -> str | None:
+    """What to do with a folder of photos, in which there are neither clips nor frames; None if there are no photos."""
+    found = numbered.sequences_in(folder)
+    if found:
+        pattern = max(found, key=lambda pattern: len(found[pattern]))
+        photos = f"{folder}: holds numbered photos of a camera, which need not be frames"
+        return f"{photos}: use denoise image {folder}, or, for frames such as a time-lapse, denoise video {pattern}"
+    if any(is_photo(file) for file in folder.iterdir()):
+        return f"{folder}: holds no clips and no numbered pictures of one name: use denoise image {folder} for photos"
+    return None
 
 
 def _is_alone(path: Path) -> bool:
     """Whether a path, among other inputs or below a folder, is a sequence, and not the results beside one."""
     beside = path.name.removesuffix(MARK)
     is_result = beside not in ("", path.name) and path.with_name(beside).is_dir()
-    return not is_result and is_sequence(path, least=2)  # a single picture beside other files is no clip
+    return not is_result and is_sequence(path)
 
 
 def _is_one(path: Path) -> bool:
@@ -145,8 +169,6 @@ def run(
         job.makes_folder,
     )
     denoise = load()
-    if job.makes_folder:
-        make_folder(job.target.parent)
     made_from = None
     if handling.skip_done:
         with suppress(OSError):  # the reader says what is wrong with it
@@ -159,21 +181,33 @@ def run(
             depends_on = _dependences(settings)
             records.write(job.target, records.Record(made_from, result, settings.model, weights, depends_on, facts))
 
-    return clip.run(
-        job.source,
-        job.target,
-        denoise,
-        settings,
-        overwrite=handling.overwrite,
-        resume=handling.resume or handling.skip_done,
-        compare=handling.compare,
-        grain_table=handling.grain_table,
-        backup=job.backup,
-        touch=handling.touch,
-        inspect=remember,
-        progress=progress,
-        notice=notice,
-    )
+    with made_folder(job.target.parent) if job.makes_folder else nullcontext():
+        return clip.run(
+            job.source,
+            job.target,
+            denoise,
+            settings,
+            overwrite=handling.overwrite,
+            resume=handling.resume or handling.skip_done,
+            compare=handling.compare,
+            grain_table=handling.grain_table,
+            backup=job.backup,
+            touch=handling.touch,
+            inspect=remember,
+            progress=progress,
+            notice=notice,
+        )
+
+
+def what_is_kept(job: Job, handling: Handling) -> str:
+    """What a run over a clip that was interrupted has left, and how to go on, in words."""
+    if clip_targets.becomes_pictures(job.source, job.target):
+        folder = job.target.parent
+        return f"the pictures that are finished are kept in {folder}: begin again with --overwrite"
+    if not clip.is_resumable(job.target):
+        return "nothing is kept of it: begin again"
+    way = "the same command" if handling.skip_done or handling.resume else "--resume"
+    return f"the parts that are finished are kept in {segments_folder(job.target)}: continue with {way}"
 
 
 def preview(job: Job, settings: Settings, handling: Handling) -> Result:

@@ -24,6 +24,7 @@ from denoise_cli.io import image, raw_formats
 from denoise_cli.io.missing import check_exists
 from denoise_cli.io.page import is_pictures_folder
 from denoise_cli.pipeline.names import Template
+from denoise_cli.pipeline.outcome import counted
 
 STDIO = Path(image.STDIN)
 DNG = "dng"
@@ -70,6 +71,8 @@ class Media:
         sought: what a folder is searched for, as it reads after "no".
         is_alone: whether an input, or a folder below one, is a sequence of numbered pictures, which is denoised as a
             whole, and only by itself.
+        advice: the line for a folder in which there are none, if it is not the usual one.
+        piped: what standard input takes, if not all that files do.
     """
 
     noun: str
@@ -78,10 +81,12 @@ class Media:
     kind_of: Callable[[Path, str | None], str | None]
     sought: str
     is_alone: Callable[[Path], bool] = lambda _: False
+    advice: Callable[[Path], str | None] = lambda _: None
+    piped: str = ""
 
     def count(self, number: int) -> str:
         """How many there are, in words."""
-        return f"{number} {self.noun}{'s' * (number != 1)}"
+        return counted(number, self.noun)
 
 
 @dataclass(frozen=True)
@@ -283,7 +288,8 @@ def _sources(
     wanted, results = _without_results(wanted, path, into, name)
     if not (wanted or results or closed):
         nouns = "camera RAW, which a DNG is made from" if kind == DNG else media.sought
-        raise UsageError(f"{path}: holds no {nouns}" + ("" if recursive else ": add --recursive to search subfolders"))
+        usual = f"{path}: holds no {nouns}" + ("" if recursive else ": add --recursive to search subfolders")
+        raise UsageError(media.advice(path) or usual)
     if notice is not None and results:
         notice(f"{path}: left out {media.count(len(results))}: results of others here: name them to denoise them again")
     if notice is not None and (others := len(ones) - len(wanted) - len(results)):
@@ -376,7 +382,8 @@ def _named(
         raise UsageError(f"{into}: a {media.noun} from standard input has no name: give a file as the output")
     if source == STDIO:
         needs = f"a {media.noun} from standard input needs a target"
-        raise UsageError(f"{needs}: add -o FILE, or -o - for standard output")
+        piped = f"; {media.piped}" if media.piped else ""
+        raise UsageError(f"{needs}: add -o FILE, or -o - for standard output{piped}")
     place = source.parent if into is None else into / below.parent
     template = name or (BESIDE if into is None else INTO)
     try:

@@ -7,6 +7,15 @@ from typing import Any
 STAGES = ("reading", "denoising", "writing")
 
 
+def counted(number: int, noun: str) -> str:
+    """How many there are, in words.
+
+    >>> counted(1, "frame"), counted(2, "frame")
+    ('1 frame', '2 frames')
+    """
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What is known of every job, of photos and of clips; what is not known is None.

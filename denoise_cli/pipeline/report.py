@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from denoise_cli.errors import DenoiseError, UnwritableFile
 from denoise_cli.io import image
+from denoise_cli.io.decoding import one_line
 from denoise_cli.io.page import Entry, Page, State
 from denoise_cli.pipeline import clip_result, photo
 from denoise_cli.pipeline.comparison import Comparison, compare_frames, compare_photos
@@ -17,7 +18,7 @@ from denoise_cli.pipeline.denoising import undenoised
 from denoise_cli.pipeline.inspect import level_of
 from denoise_cli.pipeline.jobs import STDIO
 from denoise_cli.pipeline.memory import return_freed_memory
-from denoise_cli.pipeline.outcome import Outcome
+from denoise_cli.pipeline.outcome import Outcome, counted
 from denoise_cli.pipeline.task import Settings
 from denoise_cli.version import __version__
 
@@ -79,7 +80,9 @@ class Report:
         noise = "level left to the model" if result.sigma is None else f"{result.sigma:.1f}"
         is_known = result.frames is not None
         facts = _known(
-            size=f"{result.width} x {result.height} pixels, {result.frames} frames" if is_known else None,
+            size=f"{result.width} x {result.height} pixels, {counted(result.frames or 0, 'frame')}"
+            if is_known
+            else None,
             noise=noise if is_known else None,
             model=result.model,
             encoded=f"{result.codec}, {result.pixel_format}" if is_known else None,
@@ -104,7 +107,9 @@ class Report:
             try:
                 entry = _with_pictures(entry, compare())
             except (DenoiseError, ValueError, OSError, MemoryError) as error:
-                entry = self._without_pictures(entry, str(error) or "out of memory")
+                entry = self._without_pictures(
+                    entry, "out of memory" if isinstance(error, MemoryError) else one_line(error)
+                )
             return_freed_memory()
         try:
             self._page.add(entry)

@@ -188,9 +188,11 @@ def run(
     return outcome.result(settings)
 
 
-def is_resumable(planned: Plan) -> bool:
-    """Whether an interrupted run has left results to keep."""
-    return planned.record.exists
+def what_is_kept(planned: Plan) -> str:
+    """What a run that was interrupted has left, and how to go on, in words."""
+    if not planned.record.exists:
+        return "nothing is kept of it: begin again"
+    return f"the frames that are finished are kept in {planned.folder}: continue with --resume"
 
 
 def preview(planned: Plan, load: Callable[[str], object], settings: Settings, overwrite: bool) -> photos.Result:

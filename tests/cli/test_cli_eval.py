@@ -193,6 +193,7 @@ def test_a_picture_without_noise_has_no_number_in_json(cli: Cli, photos: Path) -
     (mean,) = records(cli("eval", "--data", photos, "--sigma", "0", "--json"))
     assert mean["noisy"] is None
     assert mean["noisy_ssim"] == 1
+    assert all(value == float(f"{value:.6g}") for value in mean.values() if isinstance(value, float))
 
 
 def test_frames_of_clips_are_steadied_and_flicker(cli: Cli, photos: Path) -> None:

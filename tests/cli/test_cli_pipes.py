@@ -15,6 +15,12 @@ Y4M = ("-pix_fmt", "yuv420p", "-f", "yuv4mpegpipe")
 NUT = ("-pix_fmt", "yuva420p", "-c:v", "rawvideo", "-f", "nut")
 
 
+TAKEN = (
+    "standard input takes YUV4MPEG2, NUT or Matroska: name the file instead of -, or put "
+    "ffmpeg -i FILE -c:v rawvideo -f nut - | in front"
+)
+
+
 def command(*options: object) -> list[str]:
     return [sys.executable, "-m", "denoise_cli", "video", "-", *map(str, options)]
 
@@ -111,7 +117,7 @@ def test_a_dry_run_reads_nothing(tmp_path: Path, ffmpeg: FFmpeg) -> None:
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ((), "a clip from standard input needs a target: add -o FILE, or -o - for standard output"),
+        ((), f"a clip from standard input needs a target: add -o FILE, or -o - for standard output; {TAKEN}"),
         (
             ("-o", "b.mkv", "--resume"),
             "--resume: a clip from standard input cannot be read again: leave out --resume",
@@ -129,6 +135,4 @@ def test_a_terminal_is_told_what_is_expected() -> None:
     done = subprocess.run(command("-o", "b.mkv"), stdin=terminal, capture_output=True, text=True, check=False)
     os.close(ours)
     os.close(terminal)
-    expected = "YUV4MPEG2, NUT or Matroska, such as from  ffmpeg -i CLIP -c:v rawvideo -f nut -"
-    complaint = f"denoise: -: standard input is a terminal: pipe a clip into it: {expected}\n"
-    assert (done.returncode, done.stderr) == (2, complaint)
+    assert (done.returncode, done.stderr) == (2, f"denoise: -: is a terminal: {TAKEN}\n")

@@ -221,7 +221,7 @@ def test_a_page_of_several_clips_has_those_that_failed_and_those_that_were_skipp
 
 def test_photos_that_are_skipped_are_on_the_page(cli: Cli, photos: Path, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
-    command = ["image", photos, "-o", f"{tmp_path}/out/", "--skip-done", "--report", page, "-q", "--overwrite"]
+    command = ["image", photos, "-o", f"{tmp_path}/out/", "--skip-done", "--report", page, "-q"]
     assert cli(*command).code == 0
     whole = ReadPage(page).entries
     assert cli(*command).code == 0
@@ -230,6 +230,10 @@ def test_photos_that_are_skipped_are_on_the_page(cli: Cli, photos: Path, tmp_pat
     for one, before in zip(found.entries, whole, strict=True):
         assert one["sort"]["change"] == before["sort"]["change"]
         assert (one["summary"], one["links"]) == ("skipped, since it is done", before["links"])
+    page.write_bytes(b"precious")
+    done = cli(*command)
+    assert (done.code, done.err) == (1, f"denoise: {page}: already exists: use --overwrite to replace it\n")
+    assert page.read_bytes() == b"precious"
 
 
 @pytest.mark.parametrize("kind", ["image", "video"])

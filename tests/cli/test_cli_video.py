@@ -5,12 +5,14 @@ import sys
 import time
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from denoise_cli.io import segments
 from denoise_cli.models import manifest
+from denoise_cli.pipeline import clips, photo
 from tests.cli.conftest import Cli
 from tests.conftest import FFmpeg
 
@@ -168,6 +170,66 @@ def test_killed_and_resumed_it_gives_the_same_frames(
     assert target.read_bytes() == whole.read_bytes()
 
 
+INTERRUPTED = [(KeyboardInterrupt(), 130), (SystemExit(143), 143)]
+
+
+@pytest.mark.parametrize(("signal", "code"), INTERRUPTED)
+@pytest.mark.parametrize(
+    ("options", "left", "kept"),
+    [
+        ((), "out.mp4.parts", "the parts that are finished are kept in {}: continue with --resume"),
+        (("--resume",), "out.mp4.parts", "the parts that are finished are kept in {}: continue with the same command"),
+        (
+            ("--skip-done",),
+            "out.mp4.parts",
+            "the parts that are finished are kept in {}: continue with the same command",
+        ),
+        ((), None, "nothing is kept of it: begin again"),
+    ],
+)
+def test_an_interrupted_run_says_what_is_kept_and_how_to_go_on(
+    cli: Cli,
+    clip: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    signal: BaseException,
+    code: int,
+    options: tuple[str, ...],
+    left: str | None,
+    kept: str,
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        if left is not None:
+            (tmp_path / left).mkdir()
+        raise signal
+
+    monkeypatch.setattr(clips.clip, "run", interrupted)
+    done = cli("video", clip, "-o", tmp_path / "out.mp4", "--model", "mallenet-s", *options)
+    assert done.code == code
+    assert done.err.splitlines()[0] == f"{clip}: interrupted: {kept.format(tmp_path / str(left))}"
+
+
+@pytest.mark.parametrize(("signal", "code"), INTERRUPTED)
+def test_an_interrupted_sequence_says_what_is_kept(
+    cli: Cli, pictures: Path, monkeypatch: pytest.MonkeyPatch, signal: BaseException, code: int
+) -> None:
+    write, written = photo.write, list[object]()
+
+    def interrupted(*arguments: Any) -> Any:
+        if written:
+            raise signal
+        written.append(write(*arguments))
+        return written[0]
+
+    monkeypatch.setattr(photo, "write", interrupted)
+    options = "--model", "mallenet-s", "--strength", "0"
+    done, folder = cli("video", pictures, *options), f"{pictures}-denoised"
+    assert done.code == code
+    kept = f"the frames that are finished are kept in {folder}: continue with --resume"
+    assert f"{pictures}: interrupted: {kept}\n" in done.err
+    assert [path.name for path in Path(folder).glob("*.png")] == ["0001.png"]
+
+
 @pytest.mark.parametrize(
     ("frames", "noise", "model", "sigma"),
     [
@@ -315,6 +377,82 @@ def test_a_folder_with_neither_clips_nor_frames_is_refused(cli: Cli, tmp_path: P
         2,
         f"denoise: {tmp_path}: holds no clips and no numbered pictures: add --recursive to search subfolders\n",
     )
+
+
+def photographed(folder: Path, *names: str, **tags: object) -> Path:
+    """A folder of pictures with tags of EXIF, by their names in Pillow."""
+    folder.mkdir()
+    exif = Image.Exif()
+    for name, value in tags.items():
+        tag = ExifTags.Base[name].value
+        (exif.get_ifd(ExifTags.IFD.Exif) if name == "ExposureTime" else exif)[tag] = value
+    for name in names:
+        Image.effect_noise((64, 48), 20).convert("RGB").save(folder / name, exif=exif)
+    return folder
+
+
+@pytest.mark.parametrize("names", [("beach2.jpg", "cat.jpg"), ("dog1.png", "cat2.png")])
+def test_a_folder_of_photos_is_no_clip(cli: Cli, tmp_path: Path, names: tuple[str, ...]) -> None:
+    folder = photographed(tmp_path / "photos", *names)
+    done = cli("video", folder)
+    complaint = f"holds no clips and no numbered pictures of one name: use denoise image {folder} for photos"
+    assert (done.code, done.err) == (2, f"denoise: {folder}: {complaint}\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+
+
+@pytest.mark.parametrize(
+    ("extension", "tags"),
+    [
+        ("jpg", {"ExposureTime": 0.01}),
+        ("png", {"Make": "A maker", "ExposureTime": 0.01}),
+        ("tif", {"Model": "A camera"}),
+        ("webp", {"Model": "A camera"}),
+    ],
+)
+def test_numbered_photos_of_a_camera_are_frames_if_a_pattern_says_so(
+    cli: Cli, tmp_path: Path, extension: str, tags: dict[str, object]
+) -> None:
+    folder = photographed(tmp_path / "photos", *(f"IMG_{number:04d}.{extension}" for number in range(3)), **tags)
+    pattern = folder / f"IMG_%04d.{extension}"
+    (folder / f"IMG_0000.{extension}").write_bytes(b"nothing")
+    done = cli("video", folder, "--dry-run")
+    complaint = "holds numbered photos of a camera, which need not be frames"
+    both = f"use denoise image {folder}, or, for frames such as a time-lapse, denoise video {pattern}"
+    assert (done.code, done.err) == (2, f"denoise: {folder}: {complaint}: {both}\n")
+    (folder / f"IMG_0000.{extension}").unlink()
+    done = cli("video", pattern, "--dry-run")
+    assert (done.code, done.out) == (0, f"{pattern} -> {folder}-denoised: mallenet-vr, 2 frames\n")
+
+
+def test_photos_of_a_camera_below_a_folder_of_clips_are_left_alone(cli: Cli, clip: Path, tmp_path: Path) -> None:
+    photographed(clip.parent / "photos", "IMG_1.jpg", "IMG_2.jpg", Model="A camera")
+    done = cli("video", tmp_path, "-r", "-o", f"{tmp_path}/out/", "--dry-run", "--json")
+    *records, total = [json.loads(line) for line in done.out.splitlines()]
+    assert [(Path(record["source"]), record["error"]) for record in records] == [(clip, None)]
+    assert (done.code, total["done"]) == (0, 1)
+
+
+def test_a_single_frame_is_one_frame(cli: Cli, pictures: Path) -> None:
+    pattern = pictures / "%03d.png"
+    (pictures / "0001.png").rename(pictures / "001.png")
+    assert cli("video", pattern, "--dry-run").out == f"{pattern} -> {pictures}-denoised: mallenet-vr, 1 frame\n"
+
+
+def test_a_frame_is_no_clip_and_a_line_says_how_to_name_all_of_them(cli: Cli, pictures: Path) -> None:
+    files, pattern = sorted(pictures.iterdir()), pictures / "%04d.png"
+    complaint = "is a still picture, not a clip: use denoise image; frames of a clip are named by their folder"
+    for named in (files[:1], files):
+        done = cli("video", *named, "-o", f"{pictures}-out/deep/", "--model", "mallenet-s", "-q")
+        lines = "".join(f"denoise: {file}: {complaint} or by a pattern, {pattern}\n" for file in named)
+        assert (done.code, done.err) == (1, lines)
+    assert [path.name for path in pictures.parent.iterdir()] == ["frames"]
+
+
+def test_a_name_that_the_shell_was_to_expand_is_explained(cli: Cli, pictures: Path) -> None:
+    done = cli("video", pictures / "*.png", "--model", "mallenet-s")
+    frames = f"frames of a clip are named by their folder, {pictures}, or by a pattern, such as {pictures}/%04d.png"
+    reason = f"does not exist: leave out the quotes, so that the shell finds files; {frames}"
+    assert (done.code, done.err) == (1, f"denoise: {pictures}/*.png: {reason}\n")
 
 
 def test_a_clip_becomes_numbered_pictures(cli: Cli, clip: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Damaged files of every format, and unusual ones from the test suites of other projects."""
 
 import importlib.util
+import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -370,6 +371,24 @@ def test_a_gif_that_is_a_header_alone_says_so(tmp_path: Path) -> None:
     assert read_or_reason(path) == (
         "cannot be decoded: begins like a GIF, but is damaged (it ends in its header): try another copy of it"
     )
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00\xff\xdb\x00", id="JPEG"),
+        pytest.param(b"RIFF\x10\x00\x00\x00WEBPVP8 nothing.", id="WebP"),
+    ],
+)
+def test_what_a_library_says_of_damage_is_in_brackets(data: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(data)
+
+    reason = read_or_reason(path)
+
+    assert isinstance(reason, str)
+    known = r"it is damaged, or of a kind that is not known here \(.+\)|begins like a \w+, but is damaged \(.+\): .*"
+    assert re.fullmatch(f"cannot be decoded: ({known})", reason)
 
 
 def test_damaged_pixels_are_called_that(sample: Encode, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def test_percent_signs_and_brackets_in_names_are_meant(tmp_path: Path) -> None:
 
 def test_a_folder_is_its_only_sequence(tmp_path: Path) -> None:
     folder = touch(tmp_path / "take2", "A001_C002_0001.png", "A001_C002_0003.png", "sound.wav", ".hidden1.png")
-    touch(folder, "Thumbs.db", "._A001_C002_0002.png")
+    touch(folder, "Thumbs.db", "._A001_C002_0002.png", "slate2.png")
     (folder / "1").mkdir()
     found = find(folder)
     assert {number: file.name for number, file in found.files.items()} == {
@@ -49,16 +49,21 @@ def test_a_folder_is_its_only_sequence(tmp_path: Path) -> None:
     }
     assert notes_on(found) == [
         "the numbering has gaps (2): the frames around them are taken to follow each other",
-        "left out what is no frame: sound.wav",
+        "left out what is no frame: slate2.png, sound.wav",
     ]
 
 
 @pytest.mark.parametrize(
     ("names", "asked", "error", "complaint"),
     [
-        (("a_01.png", "b_1.png"), "", UsageError, "holds 2 sequences: name one of {0}/a_%02d.png, {0}/b_%d.png"),
+        (
+            ("a_01.png", "a_02.png", "b_1.png", "b_10.png"),
+            "",
+            UsageError,
+            "holds 2 sequences: name one of {0}/a_%02d.png, {0}/b_%d.png",
+        ),
         (("01.png", "1.png"), "", UsageError, "have the same number: name a pattern"),
-        (("a.png", "b.txt"), "", UnreadableFile, "holds no numbered pictures, such as 0001.png"),
+        (("a.png", "b1.png", "c.txt"), "", UnreadableFile, "holds no numbered pictures of one name, such as 0001.png"),
         (("1.png",), "%04d.png", UnreadableFile, "there is no such file in {0}, for any number"),
         (("1.png",), "%d_%d.png", UsageError, "expected a single number, as in frames/%04d.png"),
         (("1.png",), "%s%d.png", UsageError, "expected a single number, as in frames/%04d.png"),

@@ -3,6 +3,7 @@ import hashlib
 import io
 import os
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +123,30 @@ def test_a_page_is_replaced_with_its_pictures_and_only_when_asked(path: Path) ->
     path.unlink()
     with pytest.raises(UnwritableFile, match="report-files: already exists: use --overwrite to replace it"):
         write(path, entry())
+
+
+def test_the_report_of_an_earlier_run_is_renewed_and_nothing_else_is(path: Path) -> None:
+    def renew() -> ReadPage:
+        with Page(path, "Denoised", overwrite=False, embeds=False, renews=True) as shown:
+            shown.add(entry(value=10))
+        return ReadPage(path)
+
+    write(path, entry(), entry())
+    found = renew()
+    assert len(found.entries) == 1
+    assert {found.file(address) for address in found.pictures()} == set(pictures_folder(path).iterdir())
+    path.unlink()
+    with pytest.raises(UnwritableFile, match="report-files: already exists"):
+        renew()
+    shutil.rmtree(pictures_folder(path))
+    for foreign in (b"<!doctype html><title>Precious</title>", b""):
+        path.write_bytes(foreign)
+        with pytest.raises(UnwritableFile, match=r"report\.html: already exists"):
+            renew()
+        assert path.read_bytes() == foreign
+    write(path, entry(), overwrite=True, embeds=True)  # by `denoise compare`
+    with pytest.raises(UnwritableFile, match=r"report\.html: already exists"):
+        renew()
 
 
 def test_a_folder_that_holds_anything_else_is_never_replaced(path: Path) -> None:

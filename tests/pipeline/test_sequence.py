@@ -185,8 +185,8 @@ def test_an_interrupted_run_is_continued(tmp_path: Path, load: Callable[[str], D
         sequence.run(planned, load, settings, progress=stop)
     finished = {job.target: job.target.stat().st_ino for job in planned.jobs.values() if job.target.exists()}
     assert len(finished) == 4
-    assert sequence.is_resumable(planned)
-    assert not sequence.is_resumable(whole)
+    assert planned.record.exists
+    assert not whole.record.exists
     with pytest.raises(UnwritableFile, match="already exists"):
         sequence.run(planned, load, settings)
     with pytest.raises(UsageError, match="left by a run with other frames, settings or version"):
