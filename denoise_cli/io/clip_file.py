@@ -111,8 +111,9 @@ class ClipFile:
     def _opened_pipe(self, pipe: PipeReader) -> InputContainer:
         file: Any = pipe
         try:
+            # The formats of a pipe, not all that are files: others need seeking, unless they are small.
             return av.open(
-                file, options=PROBING | input_options(self.allow_playlists), metadata_errors="surrogateescape"
+                file, options=input_options(self.allow_playlists) | PROBING, metadata_errors="surrogateescape"
             )
         except av.FFmpegError as error:
             if not pipe.total:

@@ -177,7 +177,9 @@ def test_what_is_no_clip_is_said_in_one_line(through: Through, tmp_path: Path, f
         through(b"")
     instead = r"name the file instead of -, or put ffmpeg -i FILE -c:v rawvideo -f nut - \| in front"
     expected = f"^-: cannot be read as video: standard input takes YUV4MPEG2, NUT or Matroska: {instead}$"
-    for data in (b"nothing of the kind", f"ffconcat version 1.0\nfile {ffmpeg.make(tmp_path / 'a.mkv')}\n".encode()):
+    script = f"ffconcat version 1.0\nfile {ffmpeg.make(tmp_path / 'a.mkv')}\n".encode()
+    needs_seeking = ffmpeg.make(tmp_path / "a.mp4").read_bytes()  # but for its size, which fits into a buffer
+    for data in (b"nothing of the kind", script, needs_seeking):
         with pytest.raises(UnreadableFile, match=expected):
             through(data)
 
