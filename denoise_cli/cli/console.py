@@ -61,7 +61,7 @@ def measured(record: Mapping[str, Any]) -> None:
 
 def _significant(value: Any) -> Any:
     if isinstance(value, float):
-        return float(f"{value:.{DIGITS}g}")
+        return float(f"{value:.0f}" if abs(value) >= 10**DIGITS else f"{value:.{DIGITS}g}")  # counts stay whole
     return {key: _significant(each) for key, each in value.items()} if isinstance(value, Mapping) else value
 
 
