@@ -275,8 +275,8 @@ def _keep_as(path: Path, backup: Path) -> None:
 def _other_backup(path: Path, backup: Path) -> UnwritableFile:
     return UnwritableFile(
         path,
-        f"not replaced: {backup.name}, which is to keep it, exists and holds something else, as the original of an "
-        "earlier run: move that away, or choose another --backup",
+        f"not replaced: its backup {backup.name} exists already and holds something else, perhaps the original of an "
+        "earlier run: move that file away, or choose another --backup",
     )
 
 

@@ -514,7 +514,7 @@ def test_a_file_that_is_replaced_keeps_a_second_name(old: Path) -> None:
     assert (mode(old), mode(backup)) == (0o640, 0o640)
     assert old.stat().st_mtime_ns == 5
     with pytest.raises(
-        UnwritableFile, match=r"photo.png: not replaced: .*, which is to keep it, exists and holds something else"
+        UnwritableFile, match=r"photo.png: not replaced: its backup .* exists already and holds something else"
     ):
         write_atomically(old, b"newer", overwrite=True, backup=backup)
     assert (old.read_bytes(), backup.read_bytes()) == (b"new", b"old")

@@ -81,7 +81,7 @@ class Workload:
         ours: `denoise image` or `denoise video`, with each model and format.
         size: of the input, in words.
         facts: the size in numbers.
-        left_out: a line for each photo of a folder that one of the programs cannot read or write: none gets it.
+        left_out: a line for each photo of a folder that one of the programs cannot read or write: no program gets it.
     """
 
     peer: Program
@@ -121,7 +121,7 @@ def workload_for(
 
     Raises:
         UsageError: `megapixels` is for photos, or the folder holds none.
-        UnreadableFile: the file is missing or damaged, or a model is not for it.
+        UnreadableFile: the file is missing or damaged, no photo of the folder can be timed, or a model is not for it.
         MissingDependency: the program by others is not installed.
     """
     if source.is_dir():

@@ -101,8 +101,8 @@ def bench(
 ) -> None:
     """Time networks or whole programs, in comparison with others.
 
-    Without FILE, times networks and operators on random pictures, for which alone --size, --batch, --precision and
-    --plot are. With FILE, times `denoise image` or `denoise video`.
+    Without FILE, times networks and operators on random pictures; --size, --batch, --precision and --plot apply only to
+    these. With FILE, times `denoise image` or `denoise video`.
     """
     if source is None and megapixels is not None:
         raise UsageError("--megapixels: only with a photo: name one")

@@ -51,7 +51,7 @@ def output(text: str) -> None:
 
 
 def measured(record: Mapping[str, Any]) -> None:
-    """Print a record of measurements as JSON, with no more digits than they can have a meaning.
+    """Print a record of measurements as JSON, rounded to `DIGITS` significant digits; counts stay whole.
 
     Raises:
         UnwritableFile: as for `output`.

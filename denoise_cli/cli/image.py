@@ -121,7 +121,7 @@ Format = Annotated[
         "--format",
         metavar="FORMAT",
         help="Output format, if the output's name does not imply it: jpeg, png, tiff, webp, avif, heif, jxl, jp2, "
-        "ppm, pgm, pnm, pfm, hdr, exr, or, for camera RAW, dng; extensions such as jpg and tif stand for theirs.",
+        "ppm, pgm, pnm, pfm, hdr, exr, or, for camera RAW, dng; extensions such as jpg and tif work, too.",
         show_default="the input's; png for RAW and formats that are only read",
     ),
 ]

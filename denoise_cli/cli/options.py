@@ -258,7 +258,9 @@ def read_sigma(text: str, notice: Callable[[str], None] | None = None) -> float 
         return None
     sigma = read_number(text, "--noise", 0, 255)
     if 0 < sigma < 1 and notice is not None:
-        notice(f"--noise {text}: is taken on a scale of 0 to 255: if it is a share of white, write {255 * sigma:.4g}")
+        notice(
+            f"--noise {text}: is taken on a scale of 0 to 255; if a scale of 0 to 1 is meant, write {255 * sigma:.4g}"
+        )
     return sigma / 255
 
 

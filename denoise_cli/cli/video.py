@@ -129,7 +129,7 @@ Duration = Annotated[
     str,
     typer.Option(
         metavar="SECONDS",
-        help="Seconds of the clip to denoise from --start on: all, up to its end; or a number above 0, such as 5.",
+        help="Seconds of the clip to denoise, counted from --start: a number above 0, such as 5, or all.",
     ),
 ]
 Deinterlace = Annotated[bool, typer.Option("--deinterlace", help="Deinterlace the clip first.")]

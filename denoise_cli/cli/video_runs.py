@@ -56,8 +56,6 @@ def denoise_clips(
             except INTERRUPTIONS:
                 if not quiet:
                     console.status(f"{job.source}: interrupted: {clips.what_is_kept(job, handling)}")
-                    if not is_single:
-                        console.status(summary.line())
                 raise
 
         results = map(attempt, planned) if is_single else clips.all_results(planned, attempt, settings)

@@ -18,8 +18,8 @@ from denoise_cli.files import scratch_folder
 from denoise_cli.io import whole_copy
 from denoise_cli.io.decoding import one_line
 from denoise_cli.io.limits import MAX_PIXELS, refuse_too_large
-from denoise_cli.io.missing import GLOB, check_exists
-from denoise_cli.io.numbered import is_sequence
+from denoise_cli.io.missing import check_exists
+from denoise_cli.io.numbered import frames_advice, is_sequence
 from denoise_cli.io.passing import PASSED_KINDS, holds
 from denoise_cli.io.pipes import EXPECTED, PIPE, PROBING, PipeReader
 from denoise_cli.io.playlists import input_options, open_input, program_options, still
@@ -81,7 +81,7 @@ class ClipFile:
 
     def _opened(self) -> InputContainer:
         """The file, or a copy of an animation that FFmpeg's libraries would not read, or not whole."""
-        check_exists(self.path, _frames_advice(self.path))
+        check_exists(self.path, frames_advice(self.path))
         if not self.path.is_file():
             raise UnreadableFile(self.path, "is not a file")
         form = whole_copy.reader_for(self.path)
@@ -335,14 +335,6 @@ class ClipFile:
                 if packet.pts is not None
             ]
         return max(ends, default=Fraction(0)) + 1 < Fraction(self._container.duration or 0, av.time_base)
-
-
-def _frames_advice(path: Path) -> str:
-    """How to name the frames of a clip, if a name looks like a pattern that the shell was kept from."""
-    if not GLOB.search(path.name):
-        return ""
-    pattern = path.parent / f"%04d{path.suffix}"
-    return f"frames of a clip are named by their folder, {path.parent}, or by a pattern, such as {pattern}"
 
 
 @contextmanager

@@ -435,7 +435,7 @@ def _decode(data: bytes, extension: str, max_pixels: int, name: object) -> Photo
         return pillow.decode(data, max_pixels)
     except UnidentifiedImageError as error:
         if container := damage.container_of(data):
-            file = STDIN if isinstance(name, str) else shlex.quote(str(name))
+            file = "FILE" if isinstance(name, str) else shlex.quote(str(name))
             raise UnreadableFile(name, f"is a clip ({container}), not a photo: use denoise video {file}") from error
         if extension not in raw_formats.EXTENSIONS:
             if what := damage.described(data):

@@ -23,7 +23,7 @@ def check_exists(path: Path, advice: str = "") -> None:
     denoise_cli.errors.UnreadableFile: https://example.org/a.jpg: files on the network are not opened: download it first
 
     Raises:
-        UnreadableFile: neither file nor folder has that name, which may be an address on the network.
+        UnreadableFile: it does not exist, cannot be looked up, or is an address on the network.
     """
     try:
         path.stat()
@@ -36,7 +36,7 @@ def check_exists(path: Path, advice: str = "") -> None:
             raise UnreadableFile(name, "files on the network are not opened: download it first") from error
         words = "leads to a file that does not exist" if os.path.lexists(path) else "does not exist"
         if GLOB.search(path.name):
-            words += ": leave out the quotes, so that the shell finds files"
+            words = "matches no file; if the name is in quotes, leave them out, so that the shell finds files"
         raise UnreadableFile(path, f"{words}; {advice}" if advice else words) from error
     except (OSError, ValueError) as error:
         raise UnreadableFile(path, f"cannot read: {getattr(error, 'strerror', error)}") from error

@@ -13,6 +13,7 @@ from pathlib import Path
 from denoise_cli.errors import UnreadableFile, UsageError
 from denoise_cli.files import irregular
 from denoise_cli.io.formats import is_left_by_system, is_photo
+from denoise_cli.io.missing import GLOB
 
 NUMBER = re.compile(r"%(?:0(\d+))?d")  # printf's conversion of an integer, with leading zeros or without
 CONVERSION = re.compile(r"%(?:%|\d*d)")
@@ -57,6 +58,18 @@ def pattern_for(file: Path) -> Path | None:
         return None
     before, digits, behind = found.groups()
     return file.with_name(_pattern_of(before, behind, file.suffix, {int(digits): file}))
+
+
+def frames_advice(path: Path) -> str:
+    """How to name the frames of a clip, if a name looks like a pattern that the shell was kept from; else "".
+
+    >>> frames_advice(Path("take/a_*.png"))
+    'frames of a clip are meant by their folder, take, or by a pattern, such as take/a_%04d.png'
+    """
+    if not GLOB.search(path.name) or not is_photo(path):
+        return ""
+    pattern = path.with_name(GLOB.sub("%04d", path.name, count=1))
+    return f"frames of a clip are meant by their folder, {path.parent}, or by a pattern, such as {pattern}"
 
 
 def sequences_in(folder: Path) -> dict[Path, list[Path]]:
@@ -176,7 +189,9 @@ def _by_pattern(pattern: Path) -> Numbered:
 def _in_folder(folder: Path) -> Numbered:
     groups, others = _groups(folder)
     if not groups:
-        raise UnreadableFile(folder, "holds no numbered pictures of one name, such as 0001.png and 0002.png")
+        raise UnreadableFile(
+            folder, "holds no pictures whose names differ only in a number, such as 0001.png and 0002.png"
+        )
     if len(groups) > 1:
         patterns = [str(pattern) for pattern in sequences_in(folder)]
         listed = ", ".join(patterns[:MOST_NAMED]) + (", ..." if len(patterns) > MOST_NAMED else "")

@@ -108,9 +108,10 @@ def pictures_folder(path: Path) -> Path:
 def is_pictures_folder(folder: Path) -> bool:
     """Whether a folder holds the pictures of a page and nothing else."""
     try:
-        return folder.name.endswith(PICTURES) and all(OWN_PICTURE.fullmatch(file.name) for file in folder.iterdir())
+        names = [file.name for file in folder.iterdir()] if folder.name.endswith(PICTURES) else []
     except OSError:
         return False
+    return bool(names) and all(map(OWN_PICTURE.fullmatch, names))
 
 
 class Page:

@@ -11,8 +11,8 @@ STDIN, STDOUT = 0, 1  # file descriptors
 # FFmpeg's names of the formats that are read from a pipe. Others need seeking, or, as playlists, open further files.
 PIPED_FORMATS = ("yuv4mpegpipe", "nut", "matroska")
 EXPECTED = (
-    "standard input takes YUV4MPEG2, NUT or Matroska: name the file instead of -, or put "
-    "ffmpeg -i FILE -c:v rawvideo -f nut - | in front"
+    "standard input takes YUV4MPEG2, NUT or Matroska: name the file instead of -, or pipe a clip into it, as in  "
+    "ffmpeg -i FILE -c:v rawvideo -f nut - | denoise video -"
 )
 # FFmpeg would otherwise wait for 20 frames of NUT in order to estimate a rate.
 PROBING = {"fpsprobesize": "0", "format_whitelist": ",".join(PIPED_FORMATS)}

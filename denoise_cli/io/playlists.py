@@ -59,7 +59,7 @@ def still(path: Path) -> str:
     """What to say of a still picture in the place of a clip: one with a number may be meant as a frame."""
     words, pattern = "is a still picture, not a clip: use denoise image", pattern_for(path)
     return (
-        words if pattern is None else f"{words}; frames of a clip are named by their folder or by a pattern, {pattern}"
+        words if pattern is None else f"{words}; if it is a frame of a clip, name its folder or the pattern {pattern}"
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, cast
 from denoise_cli.errors import DamagedWeights, UnknownModel
 from denoise_cli.imaging import bayer, xtrans
 from denoise_cli.models.manifest import ManifestEntry, read_manifest
-from denoise_cli.models.weight_file import read_metadata, read_weight_file, sha256_of
+from denoise_cli.models.weight_file import OWN_FILE, read_metadata, read_weight_file, sha256_of
 from denoise_cli.nets.configs import (
     DeformableKernelNetConfig,
     KPNConfig,
@@ -210,7 +210,7 @@ def _why_unknown(name: str) -> str:
     import difflib
 
     if Path(name).suffix or os.sep in name or Path(name).is_file():
-        return f"{name}: is no .safetensors file from denoise train, and no name from denoise models"
+        return f"{name}: is no model: {OWN_FILE}, or a model that denoise models lists"
     trained = [model for model in MODELS if model in read_manifest()]
     nearest = difflib.get_close_matches(name, trained, n=1)
     hint = f"did you mean {nearest[0]}? " if nearest else ""

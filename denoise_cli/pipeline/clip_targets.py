@@ -8,7 +8,7 @@ from denoise_cli.files import check_replaced_in_place, check_target
 from denoise_cli.io.animation import ANIMATIONS
 from denoise_cli.io.encode import CONTAINERS, DEFAULT_CONTAINER, STDOUT
 from denoise_cli.io.missing import check_exists
-from denoise_cli.io.numbered import is_pattern, is_sequence
+from denoise_cli.io.numbered import frames_advice, is_pattern, is_sequence
 from denoise_cli.io.pipes import EXPECTED, PIPE, is_terminal
 from denoise_cli.io.segments import segments_folder
 from denoise_cli.io.tracks import container_for
@@ -54,7 +54,7 @@ def check_source(source: Path) -> None:
         UnreadableFile: there is no such file.
     """
     if source != PIPE and not is_sequence(source):  # files of a sequence are looked for by their numbers
-        check_exists(source)
+        check_exists(source, frames_advice(source))
     if source == PIPE and is_terminal():
         raise UsageError(f"-: is a terminal: {EXPECTED}")
 

@@ -1,5 +1,6 @@
 """Several clips, one after another: which are left alone, and a result for each whatever happens to it."""
 
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
@@ -90,10 +91,14 @@ def _advice(folder: Path) -> str | None:
     found = numbered.sequences_in(folder)
     if found:
         pattern = max(found, key=lambda pattern: len(found[pattern]))
-        photos = f"{folder}: holds numbered photos of a camera, which need not be frames"
-        return f"{photos}: use denoise image {folder}, or, for frames such as a time-lapse, denoise video {pattern}"
+        photos = (
+            f"holds numbered photos of a camera, not frames of a clip: use  denoise image {shlex.quote(str(folder))}"
+        )
+        frames = f"if they are frames, as in a time-lapse, use  denoise video {shlex.quote(str(pattern))}"
+        return f"{folder}: {photos}; {frames}"
     if any(is_photo(file) for file in folder.iterdir()):
-        return f"{folder}: holds no clips and no numbered pictures of one name: use denoise image {folder} for photos"
+        photos = f"for photos, use  denoise image {shlex.quote(str(folder))}"
+        return f"{folder}: holds no clips, and no pictures whose names differ only in a number: {photos}"
     return None
 
 
@@ -206,8 +211,8 @@ def what_is_kept(job: Job, handling: Handling) -> str:
         return f"the pictures that are finished are kept in {folder}: begin again with --overwrite"
     if not clip.is_resumable(job.target):
         return "nothing is kept of it: begin again"
-    way = "the same command" if handling.skip_done or handling.resume else "--resume"
-    return f"the parts that are finished are kept in {segments_folder(job.target)}: continue with {way}"
+    way = "continue with the same command" if handling.skip_done else "continue this clip with --resume"
+    return f"the parts that are finished are kept in {segments_folder(job.target)}: {way}"
 
 
 def preview(job: Job, settings: Settings, handling: Handling) -> Result:

@@ -97,8 +97,8 @@ class Summary:
         if self.dry_run:
             return f"{self.done} to denoise, {self.skipped} done already, {len(self.failures)} would fail{left}"
         seconds = time.monotonic() - self.began
-        line = f"{self.done} done, {self.skipped} skipped, {len(self.failures)} failed{left} in {seconds:.1f} s"
-        line = f"interrupted: {line}" if self.interrupted else line
+        line = f"{self.done} done, {self.skipped} skipped, {len(self.failures)} failed"
+        line = f"interrupted after {seconds:.1f} s: {line}{left}" if self.interrupted else f"{line} in {seconds:.1f} s"
         line += f", {self.incomplete} incomplete" * bool(self.incomplete)
         if not self.done:
             return line

@@ -119,7 +119,7 @@ def run_all(
 
     Yields:
         The result of each job, in their order, also of those that failed. Once a disk is full, none of those that are
-        left is begun. If a job is interrupted, that before it is still finished.
+        left is begun. If a job is interrupted, the one before it is still finished.
     """
     with ThreadPoolExecutor(1) as writer:
         writing: tuple[Job, Future[Result]] | None = None

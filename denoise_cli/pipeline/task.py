@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 Tone = Literal["flat", "camera"]
 DEVELOPED_FIRST = (
-    "denoised after it was developed, since --noise is a single number: --noise SHOT,READ is for the mosaic, and for "
-    "results that are DNGs"
+    "developed before it was denoised, because --noise is a single number: to denoise the camera's own data, as for a "
+    "DNG, write --noise SHOT,READ or leave it out"
 )
 NETPBM = {"ppm", "pgm", "pnm", "pbm"}  # which have one form, and names for what is in it
 TONES: dict[str, Tone] = {"flat": "flat", "camera": "camera"}
@@ -147,7 +147,8 @@ def checked(job: Job, settings: Settings, is_shown: bool = False) -> Iterator[Ta
         elif kind == DNG:
             reason = f"{model} needs a developed photo" if isinstance(source, RawFile) else f"{job.source} is not RAW"
             if isinstance(source, RawFile) and isinstance(settings.noise, float) and settings.model == AUTO:
-                reason = "--noise is a single number, not SHOT,READ"
+                reason = "--noise is a single number: write --noise SHOT,READ or leave it out, or"
+                raise UnwritableFile(job.target, f"a DNG needs the sensor's noise, but {reason} choose .tif or .png")
             raise UnwritableFile(job.target, f"a DNG is made from camera RAW, but {reason}: choose .tif or .png")
         if isinstance(source, RawFile):
             if settings.model == AUTO and isinstance(settings.noise, float):

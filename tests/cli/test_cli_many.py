@@ -111,8 +111,8 @@ def test_in_place_the_originals_stay_and_nothing_is_denoised_twice(cli: Cli, fol
     assert contents(folder / "in") == after
     refused = cli("image", "in/a.png", "--in-place", "--overwrite", *QUICK)
     assert refused.err == (
-        "denoise: in/a.png: not replaced: a.png.orig, which is to keep it, exists and holds something else, "
-        "as the original of an earlier run: move that away, or choose another --backup\n"
+        "denoise: in/a.png: not replaced: its backup a.png.orig exists already and holds something else, "
+        "perhaps the original of an earlier run: move that file away, or choose another --backup\n"
     )
     assert contents(folder / "in") == after
     for backup in (folder / "in").glob("*.orig"):

@@ -16,8 +16,8 @@ NUT = ("-pix_fmt", "yuva420p", "-c:v", "rawvideo", "-f", "nut")
 
 
 TAKEN = (
-    "standard input takes YUV4MPEG2, NUT or Matroska: name the file instead of -, or put "
-    "ffmpeg -i FILE -c:v rawvideo -f nut - | in front"
+    "standard input takes YUV4MPEG2, NUT or Matroska: name the file instead of -, or pipe a clip into it, as in  "
+    "ffmpeg -i FILE -c:v rawvideo -f nut - | denoise video -"
 )
 
 

@@ -417,4 +417,4 @@ def test_a_list_of_hot_pixels_is_refused_where_it_has_no_effect(cli: Cli, negati
     assert "only for models for camera RAW" in done.err
     done = cli("image", negative, "-o", tmp_path / "out.dng", "--noise", "25")
     assert (done.code, done.err.count("\n")) == (1, 1)
-    assert "a DNG is made from camera RAW, but --noise is a single number, not SHOT,READ" in done.err
+    assert "a DNG needs the sensor's noise, but --noise is a single number: write --noise SHOT,READ" in done.err

@@ -170,6 +170,7 @@ def test_killed_and_resumed_it_gives_the_same_frames(
     assert target.read_bytes() == whole.read_bytes()
 
 
+PARTS_KEPT = "the parts that are finished are kept in {}: continue this clip with --resume"
 INTERRUPTED = [(KeyboardInterrupt(), 130), (SystemExit(143), 143)]
 
 
@@ -177,8 +178,12 @@ INTERRUPTED = [(KeyboardInterrupt(), 130), (SystemExit(143), 143)]
 @pytest.mark.parametrize(
     ("options", "left", "kept"),
     [
-        ((), "out.mp4.parts", "the parts that are finished are kept in {}: continue with --resume"),
-        (("--resume",), "out.mp4.parts", "the parts that are finished are kept in {}: continue with the same command"),
+        ((), "out.mp4.parts", PARTS_KEPT),
+        (
+            ("--resume",),
+            "out.mp4.parts",
+            PARTS_KEPT,
+        ),
         (
             ("--skip-done",),
             "out.mp4.parts",
@@ -395,7 +400,9 @@ def photographed(folder: Path, *names: str, **tags: object) -> Path:
 def test_a_folder_of_photos_is_no_clip(cli: Cli, tmp_path: Path, names: tuple[str, ...]) -> None:
     folder = photographed(tmp_path / "photos", *names)
     done = cli("video", folder)
-    complaint = f"holds no clips and no numbered pictures of one name: use denoise image {folder} for photos"
+    complaint = (
+        f"holds no clips, and no pictures whose names differ only in a number: for photos, use  denoise image {folder}"
+    )
     assert (done.code, done.err) == (2, f"denoise: {folder}: {complaint}\n")
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
 
@@ -416,9 +423,9 @@ def test_numbered_photos_of_a_camera_are_frames_if_a_pattern_says_so(
     pattern = folder / f"IMG_%04d.{extension}"
     (folder / f"IMG_0000.{extension}").write_bytes(b"nothing")
     done = cli("video", folder, "--dry-run")
-    complaint = "holds numbered photos of a camera, which need not be frames"
-    both = f"use denoise image {folder}, or, for frames such as a time-lapse, denoise video {pattern}"
-    assert (done.code, done.err) == (2, f"denoise: {folder}: {complaint}: {both}\n")
+    complaint = f"holds numbered photos of a camera, not frames of a clip: use  denoise image {folder}"
+    frames = f"if they are frames, as in a time-lapse, use  denoise video {pattern}"
+    assert (done.code, done.err) == (2, f"denoise: {folder}: {complaint}; {frames}\n")
     (folder / f"IMG_0000.{extension}").unlink()
     done = cli("video", pattern, "--dry-run")
     assert (done.code, done.out) == (0, f"{pattern} -> {folder}-denoised: mallenet-vr, 2 frames\n")
@@ -440,18 +447,20 @@ def test_a_single_frame_is_one_frame(cli: Cli, pictures: Path) -> None:
 
 def test_a_frame_is_no_clip_and_a_line_says_how_to_name_all_of_them(cli: Cli, pictures: Path) -> None:
     files, pattern = sorted(pictures.iterdir()), pictures / "%04d.png"
-    complaint = "is a still picture, not a clip: use denoise image; frames of a clip are named by their folder"
+    complaint = (
+        "is a still picture, not a clip: use denoise image; if it is a frame of a clip, name its folder or the pattern"
+    )
     for named in (files[:1], files):
         done = cli("video", *named, "-o", f"{pictures}-out/deep/", "--model", "mallenet-s", "-q")
-        lines = "".join(f"denoise: {file}: {complaint} or by a pattern, {pattern}\n" for file in named)
+        lines = "".join(f"denoise: {file}: {complaint} {pattern}\n" for file in named)
         assert (done.code, done.err) == (1, lines)
     assert [path.name for path in pictures.parent.iterdir()] == ["frames"]
 
 
 def test_a_name_that_the_shell_was_to_expand_is_explained(cli: Cli, pictures: Path) -> None:
     done = cli("video", pictures / "*.png", "--model", "mallenet-s")
-    frames = f"frames of a clip are named by their folder, {pictures}, or by a pattern, such as {pictures}/%04d.png"
-    reason = f"does not exist: leave out the quotes, so that the shell finds files; {frames}"
+    frames = f"frames of a clip are meant by their folder, {pictures}, or by a pattern, such as {pictures}/%04d.png"
+    reason = f"matches no file; if the name is in quotes, leave them out, so that the shell finds files; {frames}"
     assert (done.code, done.err) == (1, f"denoise: {pictures}/*.png: {reason}\n")
 
 

@@ -63,7 +63,12 @@ def test_a_folder_is_its_only_sequence(tmp_path: Path) -> None:
             "holds 2 sequences: name one of {0}/a_%02d.png, {0}/b_%d.png",
         ),
         (("01.png", "1.png"), "", UsageError, "have the same number: name a pattern"),
-        (("a.png", "b1.png", "c.txt"), "", UnreadableFile, "holds no numbered pictures of one name, such as 0001.png"),
+        (
+            ("a.png", "b1.png", "c.txt"),
+            "",
+            UnreadableFile,
+            "holds no pictures whose names differ only in a number",
+        ),
         (("1.png",), "%04d.png", UnreadableFile, "there is no such file in {0}, for any number"),
         (("1.png",), "%d_%d.png", UsageError, "expected a single number, as in frames/%04d.png"),
         (("1.png",), "%s%d.png", UsageError, "expected a single number, as in frames/%04d.png"),

@@ -89,8 +89,8 @@ def test_an_unknown_name_lists_those_that_have_weights(name: str, hint: str) -> 
 def test_a_file_of_another_kind_is_no_misspelt_name(name: str) -> None:
     with pytest.raises(UnknownModel) as error:
         find_model(name)
-    reason = "is no .safetensors file from denoise train, and no name from denoise models"
-    assert str(error.value) == f"{name}: {reason}"
+    reason = "is no model: name a .safetensors file that denoise train has written"
+    assert str(error.value) == f"{name}: {reason}, or a model that denoise models lists"
 
 
 def test_every_entry_of_the_manifest_has_a_card_and_every_card_an_entry() -> None:

@@ -261,7 +261,7 @@ def test_results_in_the_place_of_their_photos_keep_these() -> None:
     check(jobs[0], overwrite=False)
     Path("a.jpg.orig").write_bytes(b"another")
     with pytest.raises(
-        UnwritableFile, match=r"^a.jpg: not replaced: a.jpg.orig, which is to keep it, exists and holds something else"
+        UnwritableFile, match=r"^a.jpg: not replaced: its backup a.jpg.orig exists already and holds something else"
     ):
         check(jobs[0], overwrite=True)
 

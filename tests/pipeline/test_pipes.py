@@ -175,7 +175,10 @@ def test_a_comparison_of_a_pipe(
 def test_what_is_no_clip_is_said_in_one_line(through: Through, tmp_path: Path, ffmpeg: FFmpeg) -> None:
     with pytest.raises(UnreadableFile, match=r"^-: no data came: the program before it may have failed$"):
         through(b"")
-    instead = r"name the file instead of -, or put ffmpeg -i FILE -c:v rawvideo -f nut - \| in front"
+    instead = (
+        r"name the file instead of -, or pipe a clip into it, as in  "
+        r"ffmpeg -i FILE -c:v rawvideo -f nut - \| denoise video -"
+    )
     expected = f"^-: cannot be read as video: standard input takes YUV4MPEG2, NUT or Matroska: {instead}$"
     script = f"ffconcat version 1.0\nfile {ffmpeg.make(tmp_path / 'a.mkv')}\n".encode()
     needs_seeking = ffmpeg.make(tmp_path / "a.mp4").read_bytes()  # but for its size, which fits into a buffer
