@@ -329,7 +329,7 @@ def test_raw_does_not_become_a_clip(takes: Path, tmp_path: Path, load: Callable[
 
 def test_what_is_wrong_with_all_raw_frames_is_said_once(takes: Path, load: Callable[[str], Denoiser]) -> None:
     lines: list[str] = []
-    with pytest.raises(UnwritableFile, match="--noise is a single number, not SHOT,READ"):
+    with pytest.raises(UnwritableFile, match="--noise is a single number: write --noise SHOT,READ"):
         sequence.run(sequence.plan(takes), load, Settings("auto", noise=0.1), failed=lines.append)
     assert not lines
     assert not takes.with_name("A001-denoised").exists()
