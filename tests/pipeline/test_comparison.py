@@ -142,5 +142,5 @@ def test_what_is_neither_a_photo_nor_a_clip_is_named(tmp_path: Path, ffmpeg: FFm
         compare_files([picture, tmp_path / "broken.png"])
     with pytest.raises(UnreadableFile, match=r"a\.png: is a photo, but .*\.mkv is a clip: compare photos with photos"):
         compare_files([picture, clip])
-    with pytest.raises(UnreadableFile, match=r"missing\.png: cannot read"):
+    with pytest.raises(UnreadableFile, match=r"missing\.png: does not exist"):
         compare_files([tmp_path / "missing.png", picture])
