@@ -41,7 +41,7 @@ def decoder_errors(name: object) -> Iterator[None]:
         elif PILLOW_ON_TEXTS in reason:
             reason = f"a text or a colour profile in it becomes more than {MAX_METADATA / 1e6:.1f} MB"
         elif isinstance(error, (SyntaxError, OSError, RuntimeError)):  # a library's; readers here raise `ValueError`
-            reason = f"it is damaged, or of a kind that this program does not know ({reason})"
+            reason = f"it may be damaged ({reason})"
         raise UnreadableFile(name, f"cannot be decoded: {reason}") from error
     except UNNOTICED_DAMAGE as error:
         raise UnreadableFile(name, "cannot be decoded: it is damaged") from error

@@ -387,7 +387,7 @@ def test_what_a_library_says_of_damage_is_in_brackets(data: bytes, tmp_path: Pat
     reason = read_or_reason(path)
 
     assert isinstance(reason, str)
-    unknown = r"it is damaged, or of a kind that this program does not know \(.+\)"
+    unknown = r"it may be damaged \(.+\)"
     assert re.fullmatch(rf"cannot be decoded: ({unknown}|begins like a \w+, but is damaged \(.+\): .*)", reason)
 
 
