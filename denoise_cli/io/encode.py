@@ -21,6 +21,7 @@ from denoise_cli.io.conversion import colours_in, converted
 from denoise_cli.io.passing import Passing
 from denoise_cli.io.pipes import PIPE, PipeWriter
 from denoise_cli.io.playlists import url
+from denoise_cli.io.scheduling import ordinary_scheduling
 from denoise_cli.io.video import Reader
 from denoise_cli.io.video_frame import CONTENT_LIGHT, MASTERING_DISPLAY, Frame, chroma_shifts, has_alpha
 
@@ -346,7 +347,7 @@ class Writer:
         if self._passing is not None:
             self._passing.begin(self._container)
         try:
-            with write_errors(self.path):
+            with write_errors(self.path), ordinary_scheduling():
                 self._container.start_encoding()
         except UnwritableFile as error:
             if not isinstance(error.__cause__, (av.ArgumentError, av.ExternalError)):

@@ -4,13 +4,13 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any
 
 from denoise_cli.errors import UnwritableFile, UsageError
-from denoise_cli.files import PARTS, PLAN, is_same_file, move_into_place, write_atomically
+from denoise_cli.files import PARTS, PLAN, PREFIX, is_same_file, move_into_place, write_atomically
 from denoise_cli.imaging.yuv import Plane
 from denoise_cli.io.animation import write as write_animation
 from denoise_cli.io.encode import Encoding, Writer
@@ -91,14 +91,14 @@ class Segments:
             )
         with self._naming_target():
             if self.folder.exists():
-                shutil.rmtree(self.folder)
+                self._remove()
             self.folder.mkdir()
         try:
             with self._naming_target():
                 write_atomically(self._plan_file, json.dumps(self._plan, indent=1).encode(), overwrite=True)
                 self._check_container()
         except BaseException:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self.discard()
             raise
 
     def kept_planes(self) -> Iterator[list[Plane]]:
@@ -141,8 +141,9 @@ class Segments:
             self.discard()
 
     def discard(self) -> None:
-        """Remove the folder with everything in it."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Remove the folder with everything in it, as far as the system allows."""
+        with suppress(OSError):
+            self._remove()
 
     def finish(
         self,
@@ -172,7 +173,7 @@ class Segments:
             move_into_place(whole, self._target, overwrite, modified, like, backup)
         finally:
             if not whole.exists() or is_same_file(whole, self._target):  # done, even if the run is interrupted now
-                shutil.rmtree(self.folder, ignore_errors=True)
+                self.discard()
 
     def _check_container(self) -> None:
         """Assemble a file from the first frame and a second of the source: it is better to fail now than at the end."""
@@ -191,13 +192,23 @@ class Segments:
         return whole
 
     def _finished(self) -> list[Path]:
-        return sorted(self.folder.glob("*.part"))
+        return sorted(self.folder.glob("[0-9]*.part"))
 
     def _holds_work(self) -> bool:
         return bool(self._finished() or self._unfinished.files)
 
     def _is_ours(self) -> bool:
-        return self._plan_file.exists() or not any(self.folder.iterdir())
+        """Whether the folder has a plan, or nothing but what a run leaves that is killed before the plan is there."""
+        return self._plan_file.exists() or all(entry.name.startswith(PREFIX) for entry in self.folder.iterdir())
+
+    def _remove(self) -> None:
+        """Remove the folder, the plan last, by which the next run knows it if this one is killed meanwhile."""
+        for entry in self.folder.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            elif entry != self._plan_file:
+                entry.unlink()
+        shutil.rmtree(self.folder)
 
     def _read_plan(self) -> dict[str, Any]:
         try:

@@ -1,8 +1,10 @@
 """Clips from file to file; what is in the results is told by the ffmpeg program."""
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -604,7 +606,32 @@ def test_a_run_that_was_killed_before_its_first_part_begins_again(
     pipeline.run(source, target, denoise, Settings("mallenet-s", strength=0.5))
     target.unlink()
     (tmp_path / "b.mp4.parts").mkdir()
+    (tmp_path / "b.mp4.parts" / ".denoise-1234.part").write_bytes(b"{")  # of the plan
     pipeline.run(source, target, denoise, Settings("mallenet-s"), resume=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "b.mp4"]
+
+
+@pytest.mark.parametrize("removals", [1, 3, 4, 5, 6, 7])
+def test_a_run_that_is_killed_while_it_removes_its_parts_leaves_nothing_in_the_way(
+    removals: int, tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = ffmpeg.make(tmp_path / "a.mp4"), tmp_path / "b.mp4"
+    monkeypatch.setattr(segments, "SEGMENT_LENGTH", 3)
+    removed = 0
+
+    def killed(remove: Callable[..., None], path: Path | str, **more: int) -> None:
+        nonlocal removed
+        removed += ".parts" in str(path)
+        if removed >= removals and (".parts" in str(path) or more):  # a name alone is in the folder that is removed
+            raise KeyboardInterrupt
+        remove(path, **more)
+
+    with monkeypatch.context() as patched:
+        for name in ("unlink", "rmdir"):
+            patched.setattr(os, name, partial(killed, getattr(os, name)))
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.run(source, target, denoise, Settings("mallenet-s"))
+    pipeline.run(source, target, denoise, Settings("mallenet-s"), overwrite=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "b.mp4"]
 
 
