@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from denoise_cli.nets.mallenet import MalleNet
 from denoise_cli.nets.mallenet_video import MalleNetVideo
 from denoise_cli.nets.malleunet import MalleUNet
+from denoise_cli.nets.mosaic_unet import MosaicUNet
 from denoise_cli.nets.residual import NoisePredictor
 
 # One for each size of tile. A photo has up to four sizes: inside, at the right edge, at the bottom, and in the corner.
@@ -25,14 +26,14 @@ WARM_UP_RUNS = 3  # before a recording: libraries choose their algorithms and ke
 
 
 def use_graphs(net: nn.Module, device: torch.device, precision: torch.dtype) -> nn.Module:
-    """Have a network's MalleNet or MalleUNet recorded as CUDA graphs; other networks are returned unchanged.
+    """Have a network's MalleNet, MalleUNet or MosaicUNet recorded as CUDA graphs; others are returned unchanged.
 
     Args:
         net: with its weights; it is changed and cannot be trained afterwards.
         device: an NVIDIA GPU.
         precision: of the arithmetic.
     """
-    if isinstance(net, MalleNet | MalleUNet):
+    if isinstance(net, MalleNet | MalleUNet | MosaicUNet):
         return CudaGraphNet(net, device, precision)
     if isinstance(net, MalleNetVideo) and isinstance(net.finish, MalleNet):
         net.finish = CudaGraphNet(net.finish, device, precision)
@@ -48,7 +49,7 @@ class _Recording:
 
 
 class CudaGraphNet(NoisePredictor):
-    """A MalleNet or MalleUNet recorded as CUDA graphs. It cannot be trained, and only one thread may use it at a time.
+    """A network recorded as CUDA graphs. It cannot be trained, and only one thread may use it at a time.
 
     The first image of a size is computed without a recording. Choosing the fastest convolutions and recording them
     takes longer than that, and only pays off when the size occurs again.
@@ -59,7 +60,7 @@ class CudaGraphNet(NoisePredictor):
         precision: of the arithmetic.
     """
 
-    def __init__(self, net: MalleNet | MalleUNet, device: torch.device, precision: torch.dtype) -> None:
+    def __init__(self, net: MalleNet | MalleUNet | MosaicUNet, device: torch.device, precision: torch.dtype) -> None:
         super().__init__()
         self.multiple, self.channels = net.multiple, net.channels
         self.net = net.to(device, precision, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]

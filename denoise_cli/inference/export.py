@@ -45,9 +45,14 @@ SPACES = {
     "srgb": "sRGB-encoded",
     "linear": "linear light",
     "mosaic": "linear light after the Anscombe transform",
+    "xtrans": "linear light after the Anscombe transform",
     "developed": "linear light after the Anscombe transform",
 }
-CHANNELS = {3: "RGB", 4: "a mosaic's planes (red, green beside red, green beside blue, blue)"}
+CHANNELS = {
+    3: "RGB",
+    4: "a mosaic's planes (red, green beside red, green beside blue, blue)",
+    9: "an X-Trans mosaic's planes (2 red, 5 green, 2 blue)",
+}
 SECTION = "denoise"  # of the metadata in an OpenVINO file
 
 
@@ -119,7 +124,8 @@ def write(model: str, target: Target, overwrite: bool = False) -> None:
 
     The inputs of the exported model are `image`, (B, C, H, W), and `sigma`, (B, L, H, W), for any B and for H and W
     that are multiples of the network's `multiple`; L is 1, or C where each channel has its own level. Its output is
-    `denoised`, (B, 3, H, W), or (B, 4, H, W) for mosaics. The file contains what `facts_of` returns.
+    `denoised`, (B, 3, H, W), or (B, 4, H, W) for Bayer and (B, 9, H, W) for X-Trans mosaics. The file contains what
+    `facts_of` returns.
 
     Args:
         model: a name from the registry, or the path of a weight file.

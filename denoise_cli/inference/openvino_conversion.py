@@ -21,6 +21,7 @@ from denoise_cli.nets.kpn import KPN
 from denoise_cli.nets.mallenet import MalleNet
 from denoise_cli.nets.mallenet_video import MalleNetVideo, check_clip
 from denoise_cli.nets.malleunet import MalleUNet
+from denoise_cli.nets.mosaic_unet import MosaicUNet
 from denoise_cli.nets.residual import NoisePredictor, check_inputs
 from denoise_cli.ops import motion
 from denoise_cli.ops.steady import average_over_frames
@@ -28,7 +29,7 @@ from denoise_cli.ops.steady import average_over_frames
 if TYPE_CHECKING:
     import openvino
 
-Compilable = MalleNet | MalleUNet | DeformableKernelNet | KPN
+Compilable = MalleNet | MalleUNet | MosaicUNet | DeformableKernelNet | KPN
 
 COLOURS = 3
 TRACED_MULTIPLES = 2  # side of the traced image, in units of the network's `multiple`; other sizes work, too
@@ -41,7 +42,7 @@ def compile_for_cpu(net: nn.Module, precision: torch.dtype) -> nn.Module:
         net: with its weights, on the CPU; it may be changed and cannot be trained afterwards.
         precision: of the arithmetic, float32 or bfloat16.
     """
-    if isinstance(net, MalleNet | MalleUNet):
+    if isinstance(net, MalleNet | MalleUNet | MosaicUNet):
         return CompiledNet(net, precision)
     if isinstance(net, MalleNetVideo):
         return CompiledVideo(net, precision)
@@ -51,14 +52,14 @@ def compile_for_cpu(net: nn.Module, precision: torch.dtype) -> nn.Module:
 
 
 class CompiledNet(NoisePredictor):
-    """A compiled MalleNet or MalleUNet. It cannot be trained.
+    """A compiled MalleNet, MalleUNet or MosaicUNet. It cannot be trained.
 
     Args:
         net: with its weights.
         precision: of the arithmetic, float32 or bfloat16.
     """
 
-    def __init__(self, net: MalleNet | MalleUNet, precision: torch.dtype) -> None:
+    def __init__(self, net: MalleNet | MalleUNet | MosaicUNet, precision: torch.dtype) -> None:
         super().__init__()
         self.multiple, self.channels, self.levels = net.multiple, net.channels, net.levels
         self._infer = _Inference(net, _PredictNoise(net), net.config.channels, net.levels, precision)
@@ -172,7 +173,7 @@ def _checksum_of(net: nn.Module) -> str:
 
 def convert_mallenet(model: str) -> "openvino.Model":
     """The noise that a model's network predicts, as an OpenVINO model; arguments and errors as in `load_net`."""
-    net = cast("MalleNet | MalleUNet", load_net(model).eval())
+    net = cast("MalleNet | MalleUNet | MosaicUNet", load_net(model).eval())
     return convert(_PredictNoise(net), net.config.channels, net.multiple, net.levels)
 
 

@@ -24,7 +24,13 @@ from denoise_cli.inference.openvino_net import (
 )
 from denoise_cli.inference.tiles import Arrays, Picture
 from denoise_cli.models.registry import ModelSpec, verified_checksum
-from denoise_cli.nets.configs import MALLENET_MULTIPLE, MalleNetConfig, MalleNetVideoConfig, MalleUNetConfig
+from denoise_cli.nets.configs import (
+    MALLENET_MULTIPLE,
+    MalleNetConfig,
+    MalleNetVideoConfig,
+    MalleUNetConfig,
+    MosaicUNetConfig,
+)
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -36,7 +42,8 @@ Array = NDArray[np.float32]
 
 def runs_without_pytorch(spec: ModelSpec) -> bool:
     """Whether `OpenVINOEngine` can run a model: a MalleNet that needs no conversion to linear light."""
-    return isinstance(spec.config, MalleNetConfig | MalleUNetConfig | MalleNetVideoConfig) and spec.space != "linear"
+    configs = MalleNetConfig | MalleUNetConfig | MosaicUNetConfig | MalleNetVideoConfig
+    return isinstance(spec.config, configs) and spec.space != "linear"
 
 
 class OpenVINOEngine:

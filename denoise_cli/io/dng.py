@@ -97,8 +97,8 @@ SCHEMES: dict[Compression, int] = {"jpeg": JPEG, "jxl": JXL, "lossy-jpeg": LOSSY
 # pixels.
 CAMERA_TAGS = {
     UNIQUE_CAMERA_MODEL, 50709, *range(50721, 50731), 50735, 50736, 50740, 50741, 50778, 50779, 50780, 50827, 50931,
-    50932, 50934, *range(50936, 50943), 50964, 50965, 50981, 50982, 51043, 51044, 51058, 51081, 51105,
-    *range(51107, 51111), 52525, *range(52529, 52539), 52543, 52544, 52551, 52552,
+    *range(50831, 50835), 50879, 50932, 50934, *range(50936, 50943), 50964, 50965, 50981, 50982, 51043, 51044, 51058,
+    51081, 51105, *range(51107, 51111), 52525, *range(52529, 52539), 52543, 52544, 52548, 52551, 52552,
 }  # fmt: skip
 # The same for tags about the picture: scale, crop, anti-aliasing, and operations to apply; for a mosaic also those that
 # come before demosaicing.

@@ -22,18 +22,22 @@ from denoise_cli.io.dng import (
     CROP_SIZE,
     FRAME_TAGS,
     LEVEL_TAGS,
+    OPCODE_LIST_1,
     RGB,
     Area,
     DigitalNegative,
     active_area,
     colour_tags,
     lossy_compression,
+    picture_size,
     stated_black,
+    tags_of_picture,
     tags_to_keep,
 )
 from denoise_cli.io.exif import BYTE, LONG, RATIONAL, Directory, Exif, Value
 from denoise_cli.io.frame import crop_of_libraw
 from denoise_cli.io.metadata import IPTC_TAG, ORIENTATION, UNIQUE_CAMERA_MODEL, XMP_TAG, camera_name
+from denoise_cli.io.opcodes import operation_names
 from denoise_cli.io.photo import WHITE, Photo
 from denoise_cli.io.raw import Numbers, RawFile
 from denoise_cli.io.xmp import mark_denoised
@@ -79,6 +83,19 @@ def mosaic_dng(raw: RawFile, numbers: Numbers, noise: ShotRead | None, removed: 
         black=tuple(float(number) for number in raw.black_of_pattern.flat),
         white=white,
     )
+
+
+def lost_note(raw: RawFile, written: DigitalNegative) -> tuple[str, ...]:
+    """What to tell the user about parts of a DNG's mosaic that are not in its copy."""
+    if not raw.is_dng:
+        return ()
+    lost = []
+    if active_area(raw.original) != (0, 0, *written.shape) and written.shape != picture_size(raw.original):
+        lost.append("masked borders")
+    operations = tags_of_picture(raw.original).main.get(OPCODE_LIST_1)
+    if operations is not None and OPCODE_LIST_1 not in written.picture:
+        lost.append(f"corrections for the whole sensor ({', '.join(operation_names(operations.data))})")
+    return (f"not kept in the DNG: {', '.join(lost)}",) if lost else ()
 
 
 def linear_dng(

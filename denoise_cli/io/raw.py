@@ -58,7 +58,6 @@ Colours = Literal["srgb", "camera"]
 
 GREEN_BESIDE_BLUE = 3  # LibRaw's number for the second green
 # For the values as they are stored, and before and after demosaicing.
-OPCODE_LISTS = (OPCODE_LIST_1, OPCODE_LIST_2, OPCODE_LIST_3)
 STRIP = 240  # rows that are converted to light at a time; patterns of filters repeat in it
 SMALLEST_XTRANS = 512  # photosites, the shorter side, for LibRaw's demosaicing
 SMALLEST_SIDE = 16  # photosites
@@ -452,9 +451,12 @@ class RawFile:
     def _read_picture_tags(self) -> None:
         tags = tags_of_picture(self.data) if self.is_dng else Exif()
         self.frame = frame_of_dng(tags, self.sizes) if self.is_dng else frame_of_libraw(self.sizes)
-        stored, before, after = (tags.main[tag].data if tag in tags.main else b"" for tag in OPCODE_LISTS)
+        before, after = (tags.main[tag].data if tag in tags.main else b"" for tag in (OPCODE_LIST_2, OPCODE_LIST_3))
+        # What is decoded here has lost the first list, which refers to the whole sensor.
+        of_sensor = tags_of_picture(self.original).main.get(OPCODE_LIST_1) if self.is_dng else None
         self.before_demosaicing, self.after_demosaicing = parse_operations(before), parse_operations(after)
-        self.unmade_operations = operation_names(stored) + self.before_demosaicing.unknown
+        stored = operation_names(of_sensor.data) if of_sensor is not None else ()
+        self.unmade_operations = stored + self.before_demosaicing.unknown
         if tags.number(tags.main.get(COMPRESSION)) == LOSSY_JPEG:
             # LibRaw does not give the values that the file holds, but what its curves make of them.
             known = tuple(each for each in self.before_demosaicing.known if not isinstance(each, Curve))

@@ -23,7 +23,7 @@ def ordinary_scheduling() -> Iterator[None]:
     try:
         yield
     finally:
-        for thread in map(int, os.listdir(THREADS)):
+        for thread in (int(folder.name) for folder in THREADS.iterdir()):
             with suppress(OSError):  # a thread that has ended
                 if os.sched_getscheduler(thread) != policy:
                     os.sched_setscheduler(thread, policy, parameter)

@@ -15,6 +15,7 @@ from denoise_cli.nets.configs import (
     MalleNetConfig,
     MalleNetVideoConfig,
     MalleUNetConfig,
+    MosaicUNetConfig,
 )
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ MODELS = {
         noise="sensor",
     ),
     "mallenet-xtrans": ModelSpec(
-        MalleNetConfig(48, block="residual", channels=9, outputs=9, checkerboard=True),
+        MosaicUNetConfig(64, "xtrans"),
         "for camera RAW with an X-Trans mosaic",
         space="xtrans",
         noise="sensor",

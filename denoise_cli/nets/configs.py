@@ -8,12 +8,15 @@ Legend: T frames, K side of a kernel (odd), f the width of a MalleNet's finest l
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from denoise_cli.imaging.filters import ColourFilters, FilterKind
+
 if TYPE_CHECKING:
     from denoise_cli.nets.deformable import DeformableKernelNet
     from denoise_cli.nets.kpn import KPN
     from denoise_cli.nets.mallenet import MalleNet
     from denoise_cli.nets.mallenet_video import MalleNetVideo
     from denoise_cli.nets.malleunet import MalleUNet
+    from denoise_cli.nets.mosaic_unet import MosaicUNet
 
 MALLENET_MULTIPLE = 64  # pixels of the image: the side of a cell in the coarsest grid of a MalleNet or MalleUNet
 MOTION_MULTIPLE = 32  # pixels: `ops.motion.MULTIPLE`, here without PyTorch
@@ -32,10 +35,9 @@ class MalleNetConfig:
         kernel: K of the malleable convolutions.
         expansion: factor by which the inverted bottlenecks widen.
         channels: channels of the input; those beyond the denoised ones are additional information.
-        outputs: how many of the input's channels are denoised, counted from the first: 3 for RGB, 4 or 9 for the planes
-            of a mosaic.
+        outputs: how many of the input's channels are denoised, counted from the first: 3 for RGB, 4 for the planes of a
+            Bayer mosaic.
         lean: omit the block in the finest level's encoder, and merge the levels with 1x1 convolutions only.
-        checkerboard: look at a checkerboard as well, which tells the two kinds of blocks of an X-Trans mosaic apart.
     """
 
     width: int
@@ -45,7 +47,6 @@ class MalleNetConfig:
     channels: int = 3
     lean: bool = False
     outputs: int = 3
-    checkerboard: bool = False
 
     def build(self) -> "MalleNet":
         """A network with fresh weights."""
@@ -60,21 +61,47 @@ class MalleUNetConfig:
 
     Attributes:
         width: f, the channels of the finest level; the predictors of the kernels have half as many.
-        channels: channels of the input, all of which are denoised.
+        channels: channels of the input; those beyond the denoised ones are additional information.
         blocks: before each MalleConv, and as many behind it.
-        levels: channels of the level map: 1, or as many as the input has.
+        levels: channels of the level map: 1, or as many as are denoised.
+        outputs: how many of the input's channels are denoised, counted from the first.
     """
 
     width: int
     channels: int = 3
     blocks: int = 1
     levels: int = 1
+    outputs: int = 3
 
     def build(self) -> "MalleUNet":
         """A network with fresh weights."""
         from denoise_cli.nets.malleunet import MalleUNet
 
         return MalleUNet(self)
+
+
+@dataclass(frozen=True)
+class MosaicUNetConfig:
+    """One variant of the MosaicUNet, for mosaics.
+
+    Attributes:
+        width: of its MalleUNet.
+        kind: of colour filters.
+    """
+
+    width: int
+    kind: FilterKind
+
+    @property
+    def channels(self) -> int:
+        """The number of planes of such a mosaic."""
+        return ColourFilters(self.kind, (0, 0)).planes
+
+    def build(self) -> "MosaicUNet":
+        """A network with fresh weights."""
+        from denoise_cli.nets.mosaic_unet import MosaicUNet
+
+        return MosaicUNet(self)
 
 
 @dataclass(frozen=True)

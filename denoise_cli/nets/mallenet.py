@@ -18,8 +18,8 @@ from denoise_cli.nets.residual import ResidualBlock, ResidualNet, conv, kept_fea
 
 LEVELS = 4  # sizes of the pyramid, each half the one before
 WIDTHS = (1, 1, 2, 4)  # times f, finest level first
-# For each number of channels, their colours: RGB, the planes of a Bayer mosaic, and those of an X-Trans mosaic.
-COLOURS = {3: (0, 1, 2), 4: (0, 1, 1, 2), 9: (0, 0, 1, 1, 1, 1, 1, 2, 2)}
+# For each number of channels, their colours: RGB, and the planes of a Bayer mosaic.
+COLOURS = {3: (0, 1, 2), 4: (0, 1, 1, 2)}
 FIRST_LAYERS = {f"encoders.{level}.0.weight" for level in range(LEVELS)}
 
 
@@ -56,10 +56,8 @@ class MalleNet(ResidualNet):
             ValueError: the configurations differ in more than the channels and the width, or it is narrower.
         """
         ours, theirs = self.config, net.config
-        as_theirs = replace(
-            ours, width=theirs.width, channels=theirs.channels, outputs=theirs.outputs, checkerboard=theirs.checkerboard
-        )
-        is_planes = (ours.channels, theirs.channels) == (ours.outputs, theirs.outputs) and not theirs.checkerboard
+        as_theirs = replace(ours, width=theirs.width, channels=theirs.channels, outputs=theirs.outputs)
+        is_planes = (ours.channels, theirs.channels) == (ours.outputs, theirs.outputs)
         if as_theirs != theirs or not is_planes or ours.width < theirs.width:
             raise ValueError(f"expected channels of the same kind and no less width than {theirs}, got {ours}")
         source = net.state_dict()
@@ -96,10 +94,7 @@ class MalleNet(ResidualNet):
         scale = 2**level
         # The level map is smooth, so the mean of 4^level values represents them.
         means = F.pixel_unshuffle(sigma, scale).mean(dim=1, keepdim=True)
-        inputs = [F.pixel_unshuffle(image, scale), means]
-        if self.config.checkerboard and level == 0:
-            inputs.append(_checkerboard(sigma))
-        encoded: Tensor = self.encoders[level](torch.cat(inputs, dim=1))
+        encoded: Tensor = self.encoders[level](torch.cat([F.pixel_unshuffle(image, scale), means], dim=1))
         return encoded
 
 
@@ -127,14 +122,8 @@ def _upsampled(features: Tensor) -> Tensor:
     return F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
 
 
-def _checkerboard(sigma: Tensor) -> Tensor:
-    """(B, 1, H, W), the shape of `sigma`: 1 and -1 in turn, along rows and along columns."""
-    rows, columns = (1 - 2 * (torch.arange(side, device=sigma.device) % 2) for side in sigma.shape[-2:])
-    return (rows[:, None] * columns).to(sigma.dtype).expand_as(sigma)
-
-
 def _encoder(config: MalleNetConfig, level: int, width: int) -> nn.Sequential:
-    first = conv(config.channels * 4**level + 1 + (config.checkerboard and level == 0), width)
+    first = conv(config.channels * 4**level + 1, width)
     return nn.Sequential(first) if config.lean and level == 0 else nn.Sequential(first, _block(config, width))
 
 

@@ -37,7 +37,7 @@ class MalleUNet(ResidualNet):
     def __init__(self, config: MalleUNetConfig) -> None:
         super().__init__()
         self.config = config
-        self.channels = config.channels
+        self.channels = config.outputs
         self.levels = config.levels
         widths = [config.width * factor for factor in WIDTHS]
         first = conv(config.channels * SQUARE**2 + config.levels, widths[0])
@@ -49,27 +49,45 @@ class MalleUNet(ResidualNet):
         )
         self.upward = nn.ModuleList(conv(coarse, fine, kernel=1) for fine, coarse in pairwise(widths))
         self.decoders = nn.ModuleList(_decoder(level, width, config) for level, width in enumerate(widths))
-        self.to_noise = zeroed(conv(widths[0], config.channels * SQUARE**2))
+        self.to_noise = zeroed(conv(widths[0], config.outputs * SQUARE**2))
 
     @torch.no_grad()
     def start_from(self, net: "MalleUNet") -> None:
         """Initialise a wider or deeper network so that it computes what a smaller one does at first.
 
-        Its further features start at random, and nothing depends on them yet; its further blocks start at zero.
+        Its further features start at random, and nothing depends on them yet; its further blocks start at zero, and
+        its further inputs are ignored. A single level counts for all channels.
 
         Raises:
-            ValueError: it is narrower, it has fewer blocks, or it has other channels.
+            ValueError: it is narrower, it has fewer blocks, inputs or levels, or it denoises other channels.
         """
         ours, theirs = self.config, net.config
-        if ours.channels != theirs.channels or ours.width < theirs.width or ours.blocks < theirs.blocks:
-            raise ValueError(f"expected the same channels, and no less width and blocks than {theirs}, got {ours}")
+        is_larger = ours.width >= theirs.width and ours.blocks >= theirs.blocks and ours.channels >= theirs.channels
+        if not is_larger or ours.outputs != theirs.outputs or ours.levels not in (1, theirs.levels):
+            raise ValueError(f"expected the same outputs, and nothing smaller than in {theirs}, got {ours}")
         for name, layer in self.named_children():
-            if name != "decoders":
+            if name not in ("encoders", "decoders"):
                 _widen_like(layer, net.get_submodule(name))
+        self._start_encoders_from(net)
         for decoder, smaller in zip(self.decoders, net.decoders, strict=True):
             layers = cast("nn.Sequential", smaller)
             for wider, narrower in zip(_counterparts(cast("nn.Sequential", decoder), layers), layers, strict=True):
                 _widen_like(wider, narrower)
+
+    def _start_encoders_from(self, net: "MalleUNet") -> None:
+        first, *others = (cast("nn.Sequential", encoder) for encoder in self.encoders)
+        theirs, *their_others = (cast("nn.Sequential", encoder) for encoder in net.encoders)
+        layer, narrower = cast("nn.Conv2d", first[0]), cast("nn.Conv2d", theirs[0])
+        of_image, of_levels = narrower.weight.split([net.config.channels * SQUARE**2, net.levels], dim=1)
+        if self.levels == 1:
+            of_levels = of_levels.sum(dim=1, keepdim=True)
+        inputs, levels = layer.weight.shape[1], of_levels.shape[1]
+        kept = torch.cat([torch.arange(of_image.shape[1]), torch.arange(inputs - levels, inputs)])
+        outputs = kept_features([len(narrower.weight)], len(layer.weight))
+        widen(layer.weight, torch.cat([of_image, of_levels], dim=1), outputs, kept)
+        widen(cast("Tensor", layer.bias), cast("Tensor", narrower.bias), outputs)
+        for encoder, smaller in zip(others, their_others, strict=True):
+            _widen_like(encoder, smaller)
 
     def noise(self, image: Tensor, sigma: Tensor) -> Tensor:
         """See `NoisePredictor`."""

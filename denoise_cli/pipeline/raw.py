@@ -28,7 +28,7 @@ from denoise_cli.inference.denoiser import Denoiser
 from denoise_cli.inference.tiles import Progress
 from denoise_cli.io.development import as_photo, unmade_note
 from denoise_cli.io.dng import DigitalNegative
-from denoise_cli.io.dng_builder import camera_light, linear_dng, mosaic_dng
+from denoise_cli.io.dng_builder import camera_light, linear_dng, lost_note, mosaic_dng
 from denoise_cli.io.photo import WHITE, Photo
 from denoise_cli.io.raw import MOST_HEADROOM, Mosaic, Numbers, RawFile
 from denoise_cli.pipeline.memory import return_freed_memory
@@ -105,7 +105,8 @@ class DenoisedValues:
         left = estimate_mosaic_noise(raw.mosaic_of(numbers)) if self.removed else self.noise.noise
         return_freed_memory()
         if self.output == "mosaic_dng":
-            return DenoisedRaw(mosaic_dng(raw, numbers, left, self.removed), self.noise, self.notes)
+            written = mosaic_dng(raw, numbers, left, self.removed)
+            return DenoisedRaw(written, self.noise, self.notes + lost_note(raw, written))
         linear = linear_dng(raw, camera_light(raw, numbers), left, numbers, self.removed)
         return DenoisedRaw(linear, self.noise, self.notes + unmade_note(raw.unmade_operations))
 

@@ -22,6 +22,7 @@ from denoise_cli.nets.kernel_prediction import KernelPredictor
 from denoise_cli.nets.mallenet import MalleNet
 from denoise_cli.nets.mallenet_video import MalleNetVideo
 from denoise_cli.nets.malleunet import MalleUNet
+from denoise_cli.nets.mosaic_unet import MosaicUNet
 from denoise_cli.pipeline.memory import bounded_memory
 from denoise_cli.train.batches import Batch, find_examples, load_batches
 from denoise_cli.train.distributed import ProcessGroup
@@ -223,7 +224,8 @@ class Trainer:
         net = self.net
         is_for_photos = isinstance(source, MalleNet) and isinstance(net, MalleNet | MalleNetVideo)
         is_for_clips = isinstance(source, MalleNetVideo) and isinstance(net, MalleNetVideo)
-        if not (is_for_photos or is_for_clips or (isinstance(source, MalleUNet) and isinstance(net, MalleUNet))):
+        is_unet = isinstance(source, MalleUNet) and isinstance(net, MalleUNet | MosaicUNet)
+        if not (is_for_photos or is_for_clips or is_unet):
             load_weights(net, source.state_dict(), start)
             return
         try:

@@ -26,6 +26,7 @@ from denoise_cli.nets.configs import (
     MalleNetConfig,
     MalleNetVideoConfig,
     MalleUNetConfig,
+    MosaicUNetConfig,
 )
 
 posix = pytest.mark.skipif(os.name != "posix", reason="owners, permission bits and FIFOs exist on POSIX only")
@@ -36,6 +37,7 @@ CONFIGS = {
     "3x3 kernels": MalleNetConfig(4, kernel=3),
     "six channels": MalleNetConfig(4, block="residual", channels=6),
     "U": MalleUNetConfig(8),
+    "X-Trans": MosaicUNetConfig(8, "xtrans"),
 }
 
 
@@ -84,7 +86,7 @@ def noisy(size: tuple[int, int], batch: int = 1, channels: int = 3) -> tuple[Ten
 
 @torch.no_grad()
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
-def test_it_does_what_pytorch_does_at_any_size(config: MalleNetConfig | MalleUNetConfig) -> None:
+def test_it_does_what_pytorch_does_at_any_size(config: MalleNetConfig | MalleUNetConfig | MosaicUNetConfig) -> None:
     net = with_weights(config.build())
     fast = CompiledNet(net, torch.float32)
     for size, batch in (((64, 64), 1), ((192, 64), 2), ((128, 320), 1)):

@@ -274,6 +274,9 @@ def test_what_names_the_camera_the_file_and_the_clip_is_kept(negative: Negative)
         50827: Value(ASCII, b"IMG_1.CR2\0"),  # OriginalRawFileName
         51044: exif.packed(SRATIONAL, [23.976]),  # FrameRate
         51043: Value(BYTE, bytes(range(8))),  # TimeCodes
+        50879: exif.short(1),  # ColorimetricReference
+        50831: Value(UNDEFINED, b"a profile"),  # AsShotICCProfile
+        52548: Value(UNDEFINED, b"a burst"),  # ImageSequenceInfo
     }
     for linear in (False, True):
         written = again(replace(made, camera=made.camera | known), linear)

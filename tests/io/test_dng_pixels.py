@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from denoise_cli.errors import UnreadableFile
 from denoise_cli.imaging.filters import ColourFilters
 from denoise_cli.io import dng
-from denoise_cli.io.dng_builder import camera_light, linear_dng, mosaic_dng
+from denoise_cli.io.dng_builder import camera_light, linear_dng, lost_note, mosaic_dng
 from denoise_cli.io.dng_pixels import jpeg_xl_bits
 from denoise_cli.io.formats import is_photo
 from denoise_cli.io.raw import RawFile
@@ -29,7 +29,8 @@ XYZ_TO_SRGB = (3.2406, -1.5372, -0.4986, -0.9689, 1.8758, 0.0415, 0.0557, -0.204
 JPEG_XL = 52546
 # Tags.
 BLACK_REPEAT, BLACK_LEVEL, BLACK_DELTA_H, BLACK_DELTA_V, WHITE_LEVEL = 50713, 50714, 50715, 50716, 50717
-LINEARIZATION, ACTIVE_AREA, OPCODES, ROW_INTERLEAVE, COLUMN_INTERLEAVE = 50712, 50829, 51009, 50975, 52547
+LINEARIZATION, ACTIVE_AREA, STORED_OPCODES, OPCODES = 50712, 50829, 51008, 51009
+ROW_INTERLEAVE, COLUMN_INTERLEAVE = 50975, 52547
 
 Tag = tuple[int, int, int, Any, bool]
 
@@ -176,6 +177,18 @@ def test_a_mosaic_in_floating_point_is_written_in_a_scale_that_libraw_reads_alik
             np.testing.assert_array_equal(again.numbers, raw.numbers)
             assert again.bits == raw.bits
     assert_alike(by_libraw(written), expected)
+
+
+@pytest.mark.parametrize("stored", [np.float32, np.uint16])
+def test_what_the_copy_of_a_mosaic_lacks_is_told(stored: Any, mosaic: NDArray[np.float64]) -> None:
+    bad_pixels = b"".join(number.to_bytes(4, "big") for number in (1, 4, 0x01030000, 0, 8, 0, 0))
+    tags = [white(1), (ACTIVE_AREA, 4, 4, (2, 2, H - 2, W - 2), True), (STORED_OPCODES, 7, 28, bad_pixels, True)]
+    is_float = stored == np.float32
+    values = mosaic.astype(stored) if is_float else as_numbers(mosaic)
+    with RawFile(make_dng(values, tags if is_float else [*black(BLACK), white(WHITE), *tags[1:]]), LIMIT) as raw:
+        assert raw.unmade_operations == ("FixBadPixelsConstant",)
+        expected = ("not kept in the DNG: masked borders, corrections for the whole sensor (FixBadPixelsConstant)",)
+        assert lost_note(raw, mosaic_dng(raw, raw.numbers, None)) == (expected if is_float else ())
 
 
 @pytest.mark.parametrize("brightest", [0.9, 5])

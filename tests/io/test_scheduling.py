@@ -23,7 +23,7 @@ def may_be_real_time() -> bool:
 
 
 def policies() -> set[int]:
-    return {os.sched_getscheduler(int(thread)) for thread in os.listdir(THREADS)}
+    return {os.sched_getscheduler(int(folder.name)) for folder in THREADS.iterdir()}
 
 
 @pytest.mark.skipif(not may_be_real_time(), reason="only root has real-time threads, on Linux")

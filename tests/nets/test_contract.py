@@ -15,6 +15,7 @@ from denoise_cli.nets.configs import (
     MalleNetConfig,
     MalleNetVideoConfig,
     MalleUNetConfig,
+    MosaicUNetConfig,
 )
 from denoise_cli.nets.dncnn import DnCNNConfig
 from denoise_cli.nets.rdn import RDNConfig
@@ -39,7 +40,9 @@ NOISE_PREDICTORS = [
     Case(MalleNetConfig(8, block="residual", kernel=3)),
     Case(MalleNetConfig(8, block="residual", channels=4, outputs=4), inputs=4, outputs=4),
     Case(MalleUNetConfig(32)),
-    Case(MalleUNetConfig(32, channels=4), inputs=4, outputs=4),
+    Case(MalleUNetConfig(32, channels=4, outputs=4), inputs=4, outputs=4),
+    Case(MosaicUNetConfig(8, "bayer"), inputs=4, outputs=4),
+    Case(MosaicUNetConfig(8, "xtrans"), inputs=9, outputs=9),
     Case(DnCNNConfig(3, 8)),
     Case(DnCNNConfig(6, 8, "malleable")),
     Case(DnCNNConfig(3, 8, "malleable", pool=0)),

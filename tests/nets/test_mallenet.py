@@ -65,31 +65,6 @@ def test_a_wider_network_begins_where_a_narrower_one_has_come_to(kernel: int) ->
     torch.testing.assert_close(net(image, sigma), trained(image, sigma), rtol=0, atol=1e-4)
 
 
-@torch.no_grad()
-def test_a_network_for_x_trans_begins_where_one_for_bayer_has_come_to() -> None:
-    bayer, xtrans = (
-        MalleNetConfig(8, block="residual", channels=C, outputs=C, checkerboard=C == 9).build() for C in (4, 9)
-    )
-    for parameter in bayer.parameters():
-        parameter.add_(torch.randn_like(parameter), alpha=0.05)
-    bayer.start_from(MalleNetConfig(8, block="residual").build())
-    xtrans.start_from(bayer)
-    image, sigma = torch.rand(2, 3, 64, 128), torch.rand(2, 1, 64, 128) / 4
-    planes = image[:, [0, 0, 1, 1, 1, 1, 1, 2, 2]]
-    expected = bayer(image[:, [0, 1, 1, 2]], sigma)[:, [0, 0, 1, 1, 1, 1, 1, 3, 3]]
-    torch.testing.assert_close(xtrans(planes, sigma), expected, rtol=0, atol=1e-4)
-
-
-@torch.no_grad()
-def test_a_checkerboard_tells_even_places_from_odd_ones() -> None:
-    net = MalleNetConfig(8, block="residual", channels=9, outputs=9, checkerboard=True).build()
-    torch.nn.init.normal_(net.to_noise.weight)
-    even = torch.full((1, 9, 64, 64), 0.5)
-    noise = net.noise(even, torch.full((1, 1, 64, 64), 0.1))[0, 0, 16:48, 16:48]
-    alike, different = noise[::2, ::2] - noise[1::2, 1::2], noise[::2, ::2] - noise[::2, 1::2]
-    assert different.abs().mean() > 20 * alike.abs().mean()  # the border is felt a little everywhere
-
-
 def convolution_multiply_adds(config: MalleNetConfig | MalleUNetConfig, side: int) -> int:
     counter = FlopCounterMode(display=False)
     with FakeTensorMode(), torch.no_grad():

@@ -62,11 +62,30 @@ def test_a_larger_network_begins_where_a_smaller_one_has_come_to(net: MalleUNet,
     torch.testing.assert_close(larger(image, sigma), net(image, sigma), rtol=0, atol=1e-4)
 
 
+@torch.no_grad()
+def test_further_inputs_are_ignored_at_first_and_one_level_counts_for_all_channels() -> None:
+    small = MalleUNetConfig(8, levels=3).build().eval()
+    for parameter in small.parameters():
+        parameter.add_(torch.randn_like(parameter), alpha=0.05)
+    net = MalleUNetConfig(12, channels=5).build().eval()
+    net.start_from(small)
+    image, sigma = torch.rand(2, 5, 64, 128), torch.rand(2, 1, 64, 128) / 4
+    expected = small.noise(image[:, :3], sigma.expand(-1, 3, -1, -1))
+    torch.testing.assert_close(net.noise(image, sigma), expected, rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize(
-    "config", [MalleUNetConfig(16), MalleUNetConfig(32, channels=4), MalleUNetConfig(64, blocks=0)]
+    "config",
+    [
+        MalleUNetConfig(16),
+        MalleUNetConfig(64, blocks=0),
+        MalleUNetConfig(32, channels=2),
+        MalleUNetConfig(32, channels=4, outputs=4),
+        MalleUNetConfig(32, levels=3),
+    ],
 )
 def test_no_network_starts_from_a_larger_one_or_one_with_other_channels(
     net: MalleUNet, config: MalleUNetConfig
 ) -> None:
-    with pytest.raises(ValueError, match="expected the same channels, and no less width and blocks"):
+    with pytest.raises(ValueError, match="expected the same outputs, and nothing smaller"):
         config.build().start_from(net)
