@@ -78,7 +78,7 @@ class MalleUNet(ResidualNet):
         first, *others = (cast("nn.Sequential", encoder) for encoder in self.encoders)
         theirs, *their_others = (cast("nn.Sequential", encoder) for encoder in net.encoders)
         layer, narrower = cast("nn.Conv2d", first[0]), cast("nn.Conv2d", theirs[0])
-        of_image, of_levels = narrower.weight.split([net.config.channels * SQUARE**2, net.levels], dim=1)
+        of_image, of_levels = torch.split(narrower.weight, [net.config.channels * SQUARE**2, net.levels], dim=1)
         if self.levels == 1:
             of_levels = of_levels.sum(dim=1, keepdim=True)
         inputs, levels = layer.weight.shape[1], of_levels.shape[1]

@@ -17,6 +17,7 @@ from denoise_cli.nets.residual import NoisePredictor
 
 COLOURS = 3
 BINOMIAL = (1.0, 4.0, 6.0, 4.0, 1.0)  # weights of the photosites that a missing colour is interpolated from, per side
+REACH = len(BINOMIAL) // 2
 
 
 class MosaicUNet(NoisePredictor):
@@ -25,6 +26,11 @@ class MosaicUNet(NoisePredictor):
     In the planes of a mosaic, all photosites of a block are one pixel: a network on planes sees no finer detail, and
     has to share its features among all of them.
     """
+
+    _planes: Tensor
+    _places: Tensor
+    _masks: Tensor
+    _kernel: Tensor
 
     def __init__(self, config: MosaicUNetConfig) -> None:
         super().__init__()
@@ -56,7 +62,7 @@ class MosaicUNet(NoisePredictor):
         mosaic = F.pixel_shuffle(_by_kind(image, self._planes, is_first), self.side)
         masks = F.pixel_shuffle(torch.where(is_first, self._masks[0], self._masks[1]), self.side)
         known = mosaic * masks
-        near, count = (F.conv2d(part, self._kernel, padding="same", groups=COLOURS) for part in (known, masks))
+        near, count = (F.conv2d(part, self._kernel, padding=REACH, groups=COLOURS) for part in (known, masks))
         light = torch.where(masks > 0, known, near / count)
         level = F.interpolate(sigma, scale_factor=float(self.side), mode="nearest")
         noise = self.net.noise(torch.cat([light, masks], dim=1), level)
