@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float32]
 
 DEFAULT_TILE = 832  # pixels; larger tiles compute less twice, but take more memory: 1024 takes 180 MB more
-MOSAIC_TILE = 512  # pixels of a plane; networks for mosaics are wider
+MOSAIC_TILES = {"mosaic": 512, "xtrans": 384}  # pixels of a plane; networks for mosaics are wider
 GPU_TILE = 2048  # pixels; a GPU has memory for larger ones
 RGB_CHANNELS = 3
 # How much the residual noise differs between denoised frames, as a share of the noise that was removed. Chosen on
@@ -490,7 +490,8 @@ def load_denoiser(
         device: "auto" (a GPU if there is one, else the CPU), "cpu", "cuda" or "cuda:1".
         precision: "fp32", "bf16", "fp16", or "auto" for 16 bits if the device computes in them natively.
         tile: maximum side of a tile in pixels, at least 256, rounded down to a multiple that the network accepts;
-            smaller tiles need less memory. By default 832 on a CPU (512 of a mosaic's planes) and 2048 on a GPU.
+            smaller tiles need less memory. By default 2048 on a GPU, and 832 on a CPU (512 of a Bayer mosaic's planes,
+            384 of an X-Trans mosaic's).
 
     Raises:
         ValueError: the tile is too small.
@@ -544,4 +545,4 @@ def _overlap_of(spec: ModelSpec) -> int:
 def _default_tile(spec: ModelSpec, device: str) -> int:
     if is_gpu(device):
         return GPU_TILE
-    return MOSAIC_TILE if spec.is_for_mosaics else DEFAULT_TILE
+    return MOSAIC_TILES.get(spec.space, DEFAULT_TILE)
