@@ -100,7 +100,7 @@ def with_property(avif: bytes, kind: bytes, contents: bytes, is_essential: bool 
 def plain(ramp: Deep) -> bytes:
     """An AVIF of 64 x 32 pixels by imagecodecs, lossless, whose list of items the program knows."""
     pixels = np.ascontiguousarray((ramp[..., :3] // 257).astype(np.uint8))
-    return bytes(imagecodecs.avif_encode(pixels, level=100, pixelformat="444", matrix=0, primaries=1, transfer=13))
+    return bytes(imagecodecs.avif_encode(pixels, level=100, pixelformat="yuv444", matrix=0, primaries=1, transfer=13))
 
 
 CLAP = struct.pack(">8i", 20, 1, 10, 1, 4, 1, -3, 1)  # 20 x 10 pixels, 4 right of the middle and 3 above it

@@ -207,7 +207,7 @@ def test_a_heic_keeps_its_numbers(transfer: int, matrix: int, ramp: Deep, read_b
 def test_an_avif_keeps_its_depth_and_its_matrix(bits: int, matrix: int, read_bytes: Read) -> None:
     values = TEN_BITS << (bits - 10)
     data = imagecodecs.avif_encode(
-        values, level=100, bitspersample=bits, pixelformat="444", primaries=9, transfer=PQ, matrix=matrix
+        values, level=100, bitspersample=bits, pixelformat="yuv444", primaries=9, transfer=PQ, matrix=matrix
     )
 
     photo = read_bytes(data)

@@ -282,7 +282,7 @@ def test_an_avif_keeps_more_than_8_bits_at_their_brightness(bits: int, brightnes
     ramp = smooth(3, np.float32) * brightness
     values = np.rint(ramp * (2**bits - 1)).astype(np.uint16)
 
-    photo = read_bytes(imagecodecs.avif_encode(values, level=100, bitspersample=bits, pixelformat="444"))
+    photo = read_bytes(imagecodecs.avif_encode(values, level=100, bitspersample=bits, pixelformat="yuv444"))
 
     assert photo.pixels.dtype == np.uint16
     assert len(np.unique(photo.pixels[..., 0])) > 60

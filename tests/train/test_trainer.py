@@ -458,13 +458,14 @@ def test_a_run_may_begin_with_the_weights_of_another_run(start: Start) -> None:
     assert all(torch.equal(tensor, expected[name]) for name, tensor in second.net.state_dict().items())
 
 
-def test_a_run_may_begin_with_the_weights_of_a_smaller_network(start: Start, tmp_path: Path) -> None:
+@pytest.mark.parametrize("larger", ["larger u", "mosaic u"])
+def test_a_run_may_begin_with_the_weights_of_a_smaller_network(start: Start, tmp_path: Path, larger: str) -> None:
     small, large = (tmp_path / f"{size}.safetensors" for size in ("small", "large"))
     for model, path in (("u", small), ("larger u", large)):
         write_tensors(path, registry.MODELS[model].config.build().state_dict(), {"model": model})
-    run = start("grown", dataclasses.replace(RECIPE, model="larger u", start=str(small), patch=64))
+    run = start("grown", dataclasses.replace(RECIPE, model=larger, start=str(small), patch=64))
     assert [report.step for report in run.run()] == [2, 4, 6]
-    with pytest.raises(TrainingError, match=r"large.safetensors': u cannot start from it: expected .* no less width"):
+    with pytest.raises(TrainingError, match=r"large.safetensors': u cannot start from it: expected .* nothing smaller"):
         start("shrunk", dataclasses.replace(RECIPE, model="u", start=str(large), patch=64))
 
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from denoise_cli.models import registry
 from denoise_cli.models.checkpoint import read_tensors
-from denoise_cli.nets.configs import MalleNetConfig, MalleNetVideoConfig, MalleUNetConfig
+from denoise_cli.nets.configs import MalleNetConfig, MalleNetVideoConfig, MalleUNetConfig, MosaicUNetConfig
 from denoise_cli.nets.residual import ResidualNet, conv, zeroed
 from denoise_cli.train.recipe import Recipe
 from denoise_cli.train.trainer import Trainer
@@ -42,6 +42,7 @@ SPECS = {
     "wider": registry.ModelSpec(Tiny(8), ""),
     "u": registry.ModelSpec(MalleUNetConfig(8), ""),
     "larger u": registry.ModelSpec(MalleUNetConfig(12, blocks=2), ""),
+    "mosaic u": registry.ModelSpec(MosaicUNetConfig(12, "xtrans"), "", space="xtrans", noise="sensor"),
     "blind": registry.ModelSpec(Tiny(), "", noise="camera"),
     "linear": registry.ModelSpec(Tiny(), "", space="linear", noise="sensor"),
     "clips": registry.ModelSpec(MalleNetVideoConfig(4), "", window=3, any_window=True),
