@@ -1,7 +1,8 @@
 """Banding: rows or columns of a mosaic that are all a little too bright or too dark.
 
 The readout adds the same offset to a whole row or column. A row's median difference to the rows of the same colours
-above and below shows it, in every part of the row alike; the picture is not so even.
+above and below shows it, in every part of the row alike; the picture is not so even. What this misses, where there is
+texture, shows in what a network then removes from the row.
 
 Legend: H x W photosites, S strips.
 """
@@ -9,6 +10,7 @@ Legend: H x W photosites, S strips.
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solveh_banded
+from scipy.ndimage import uniform_filter1d
 
 from denoise_cli.imaging.noise import MAD_TO_DEVIATION, ShotRead
 
@@ -25,6 +27,11 @@ MOST = 6.0  # as is stronger, which is the picture
 PICTURE = 0.05  # of the variance of the offsets: what the picture adds to differences, even in flat parts
 AGREEMENT = 0.8  # of the differences in half of the strips, the share that the other half shows, too, as a variance
 DIFFERENCE = 1.5  # variance of the difference of an offset to the mean of two others, if each has the variance 1
+
+OUTLIER = 3.0  # deviations of the noise
+SLOW = 33  # rows: what changes over so many is the picture, or what clipping has added to it
+# Of an offset, a network takes a part of this size for noise, and the rest for the picture.
+REMOVED = 0.4
 
 
 def row_offsets(light: Array, period: int, noise: ShotRead) -> Offsets | None:
@@ -56,6 +63,26 @@ def row_offsets(light: Array, period: int, noise: ShotRead) -> Offsets | None:
     for phase in range(period):
         offsets[phase::period] = _solve(common[phase::period], error[phase::period], variance)
     return offsets
+
+
+def remaining_offsets(light: Array, clean: Array, noise: ShotRead) -> Offsets:
+    """What is left of the offsets in rows, by what a network has removed from them.
+
+    Args:
+        light: (H, W), a mosaic from which most of each offset has been removed.
+        clean: (H, W), the network's result.
+        noise: of `light`.
+
+    Returns:
+        (H,), linear light.
+    """
+    deviation = np.sqrt(noise.shot * np.maximum(clean, DARK) + noise.read**2)
+    weights = deviation**-2
+    difference = light - clean
+    rough = np.average(difference, axis=1, weights=weights)[:, None]
+    bound = OUTLIER * deviation
+    removed = np.average(rough + np.clip(difference - rough, -bound, bound), axis=1, weights=weights)
+    return (removed - uniform_filter1d(removed, SLOW, mode="nearest")).astype(np.float64) / REMOVED
 
 
 def _differences(light: Array, period: int) -> tuple[Offsets, Offsets]:

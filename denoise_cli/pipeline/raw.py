@@ -20,7 +20,7 @@ from scipy.ndimage import uniform_filter
 from denoise_cli.errors import OutOfMemory
 from denoise_cli.imaging import stuck
 from denoise_cli.imaging.anscombe import AnscombeTransform
-from denoise_cli.imaging.banding import row_offsets
+from denoise_cli.imaging.banding import remaining_offsets, row_offsets
 from denoise_cli.imaging.clipping import ClippedNoise, clipped_at
 from denoise_cli.imaging.noise import ShotRead, developed_noise
 from denoise_cli.imaging.photon_transfer import estimate_shot_read, share_after_smoothing
@@ -45,6 +45,8 @@ LEAST_AFTER_SMOOTHING = 0.12
 # pushed it there.
 NEIGHBOURHOOD = 5  # photosites of one colour, the side of a square
 MOSTLY = 0.5
+# What is left of banding is measured in strips, evenly spread, whose edges begin a repetition of every pattern.
+STRIPS, STRIP = 4, 264  # photosites wide
 
 
 @dataclass(frozen=True)
@@ -248,26 +250,48 @@ def denoise_mosaic(
     return mosaic.filters.unpack(clean, mosaic.light.shape)
 
 
-def remove_banding(mosaic: Mosaic, noise: ShotRead) -> tuple[Mosaic, tuple[str, ...]]:
+def remove_banding(mosaic: Mosaic, noise: ShotRead, denoise: Denoiser) -> tuple[Mosaic, tuple[str, ...]]:
     """Remove offsets of whole rows and columns.
 
     Args:
         mosaic: as `RawFile.mosaic` gives it.
         noise: of its values, as shares of white.
+        denoise: for mosaics; shows what is left of the offsets.
 
     Returns:
         The mosaic, and what the user should hear about it.
+
+    Raises:
+        OutOfMemory: even the smallest tile does not fit.
     """
     notes = []
     for name, axis in (("rows", 0), ("columns", 1)):
         light = mosaic.light if axis == 0 else mosaic.light.T
         offsets = row_offsets(light, mosaic.filters.pattern.shape[axis], noise)
         if offsets is not None:
-            even = light - offsets[:, None].astype(np.float32)
-            even = np.where(mosaic.full if axis == 0 else mosaic.full.T, light, even)
-            mosaic = replace(mosaic, light=np.ascontiguousarray(even if axis == 0 else even.T))
-            notes.append(f"banding removed: {name} differed by {offsets.std():.2g} of white")
+            mosaic = _without_offsets(mosaic, offsets, axis)
+            left = _remaining_offsets(mosaic, axis, noise, denoise)
+            mosaic = _without_offsets(mosaic, left, axis)
+            notes.append(f"banding removed: {name} differed by {(offsets + left).std():.2g} of white")
     return mosaic, tuple(notes)
+
+
+def _without_offsets(mosaic: Mosaic, offsets: NDArray[np.float64], axis: int) -> Mosaic:
+    even = mosaic.light - np.expand_dims(offsets.astype(np.float32), 1 - axis)
+    return replace(mosaic, light=np.where(mosaic.full, mosaic.light, even))
+
+
+def _remaining_offsets(mosaic: Mosaic, axis: int, noise: ShotRead, denoise: Denoiser) -> NDArray[np.float64]:
+    across = 1 - axis
+    length, period = mosaic.light.shape[across], mosaic.filters.pattern.shape[across]
+    some = np.arange(length)
+    if length > STRIPS * STRIP:
+        starts = np.linspace(0, length - STRIP, STRIPS).astype(int) // period * period
+        some = (starts[:, None] + np.arange(STRIP)).ravel()
+    part = replace(mosaic, light=mosaic.light.take(some, across), full=mosaic.full.take(some, across))
+    clean = denoise_mosaic(part, noise, denoise, hot_pixels="off")
+    pair = (part.light, clean) if axis == 0 else (part.light.T, clean.T)
+    return remaining_offsets(*pair, noise)
 
 
 def _without_stuck(mosaic: Mosaic, noise: ShotRead, hot_pixels: HotPixels) -> Array:
@@ -342,7 +366,7 @@ def _denoise_mosaic_of(
     if strength and (noise.shot or noise.read):
         # Before banding, for which columns of stuck photosites would be taken.
         light = _without_stuck(mosaic, noise, hot_pixels)
-        mosaic, notes = remove_banding(replace(mosaic, light=light), noise)
+        mosaic, notes = remove_banding(replace(mosaic, light=light), noise, denoise)
     return_freed_memory()
     light = denoise_mosaic(mosaic, noise, denoise, strength, progress, "off")
     denoise.release_memory()

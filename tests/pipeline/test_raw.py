@@ -17,12 +17,14 @@ from scipy.ndimage import gaussian_filter
 from threadpoolctl import threadpool_limits
 
 from denoise_cli.errors import UnreadableFile
+from denoise_cli.imaging import tiling
+from denoise_cli.imaging.banding import row_offsets
 from denoise_cli.imaging.bayer import PHASES, Phase, pack, unpack
-from denoise_cli.imaging.filters import ColourFilters
+from denoise_cli.imaging.filters import ColourFilters, FilterKind
 from denoise_cli.imaging.metrics import psnr
 from denoise_cli.imaging.noise import ShotRead, sensor_noise
 from denoise_cli.imaging.sensor import Sensor
-from denoise_cli.imaging.transfer import linear_to_srgb
+from denoise_cli.imaging.transfer import linear_to_srgb, srgb_to_linear
 from denoise_cli.inference.denoiser import Denoiser, load_denoiser
 from denoise_cli.io import dng, image
 from denoise_cli.io import raw as raw_module
@@ -38,6 +40,7 @@ from denoise_cli.pipeline.raw import (
     estimate_mosaic_noise,
     estimate_noise,
     noise_of,
+    remove_banding,
 )
 
 SENSOR = Sensor(ShotRead(3e-3, 6e-3))
@@ -291,6 +294,32 @@ def test_smoothed_noise_is_removed_with_less_than_its_file_states(
     scores = {way: psnr(values.clip(0, 1), light) for way, values in ways.items()}
     assert scores["as smoothed"] > scores["left alone"] + 1
     assert scores["as smoothed"] > scores["as stated"] + 1
+
+
+@pytest.mark.parametrize("axis", [0, 1], ids=["rows", "columns"])
+@pytest.mark.parametrize(("kind", "width", "noise"), [
+    ("bayer", 512, ShotRead(1e-3, 4e-3)), ("bayer", 1200, ShotRead(1e-3, 4e-3)), ("bayer", 512, ShotRead(2e-3, 0.0)),
+    ("xtrans", 1200, ShotRead(1e-3, 4e-3)),
+])  # fmt: skip
+def test_what_a_network_removes_shows_more_of_the_banding(
+    kind: FilterKind, width: int, noise: ShotRead, axis: int, mosaic_denoiser: Denoiser, xtrans_denoiser: Denoiser,
+    astronaut: NDArray[np.uint8], rng: np.random.Generator,
+) -> None:  # fmt: skip
+    columns = tiling.reflected(0, width, astronaut.shape[1])
+    scene = srgb_to_linear((astronaut / 255).astype(np.float32))[:, columns]
+    filters = ColourFilters(kind, (0, 0))
+    light = filters.sample(np.ascontiguousarray(scene.transpose(1, 0, 2) if axis else scene))
+    noisy = light + sensor_noise(light, noise.shot, noise.read, rng)
+    deviation = 2 * np.sqrt(noise.shot * 0.01 + noise.read**2)
+    offsets = np.float32(deviation) * np.expand_dims(rng.standard_normal(512, np.float32), 1 - axis)
+    mosaic = Mosaic(noisy + offsets, np.zeros(light.shape, bool), filters)
+    denoise = mosaic_denoiser if kind == "bayer" else xtrans_denoiser
+    even, notes = remove_banding(mosaic, noise, denoise)
+    assert [note.partition(" differed")[0] for note in notes] == ["banding removed: " + ("columns" if axis else "rows")]
+    first = row_offsets(mosaic.light.T if axis else mosaic.light, filters.pattern.shape[axis], noise)
+    assert first is not None
+    left = (even.light - noisy).mean(axis=1 - axis)
+    assert np.std(left) < 0.8 * np.std(offsets.ravel() - first)
 
 
 @pytest.mark.parametrize("linear", [False, True])
