@@ -111,7 +111,7 @@ def decode(data: bytes, max_pixels: int) -> DecodedPicture | None:
     first, picture = main_directories(data)
     H, W = stated_size(picture)
     refuse_too_large((W, H), max_pixels)
-    pieces = _pieces_of(picture)
+    pieces = pieces_of(picture)
     _refuse_missing_pixels(pieces, len(data))
     if W * H:
         refuse_out_of_proportion(data, pieces, max_pixels)
@@ -222,7 +222,8 @@ def _curves(picture: Exif) -> tuple[tuple[Curve, ...], bytes]:
     return split_leading_curves(picture.main[OPCODE_LIST_2].data) if OPCODE_LIST_2 in picture.main else ((), b"")
 
 
-def _pieces_of(picture: Exif) -> Pieces:
+def pieces_of(picture: Exif) -> Pieces:
+    """The strips or tiles of a DNG's picture, whose tags these are."""
     (H, W), is_tiled = stated_size(picture), TILE_OFFSETS in picture.main
     offsets = picture.numbers(picture.main.get(TILE_OFFSETS) or picture.main.get(STRIP_OFFSETS))
     counts = picture.numbers(picture.main.get(TILE_BYTE_COUNTS) or picture.main.get(STRIP_BYTE_COUNTS))

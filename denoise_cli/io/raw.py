@@ -39,8 +39,9 @@ from denoise_cli.io.nikon_scan import EIGHT_BITS, GAMMA_OF_8_BITS, is_nikon_scan
 from denoise_cli.io.opcodes import Curve, Operations, operation_names, parse_operations
 from denoise_cli.io.photo import WHITE
 from denoise_cli.io.raw_checks import (
+    check_jpeg,
+    check_rows,
     refuse_black_above_white,
-    refuse_missing_rows,
     refuse_truncated_panasonic,
     refuse_unknown_pattern,
 )
@@ -109,7 +110,8 @@ class RawFile:
         black: (4,), the numbers that stand for no light: red, green beside red, blue, green beside blue.
         white: the number of a saturated photosite; merged exposures in floating point reach beyond it.
         noise: what the file says about its noise, as shares of white; None if it says nothing.
-        notes: what the user should hear about how the file was read.
+        damage: what seems to be damaged in the file, although it can be read.
+        notes: what the user should hear about how the file was read, damage included.
         embedded_preview: the largest preview in the file, made by the camera: a JPEG, or (h, w, 3) uint8; None if there
             is none.
         frame: which part of the picture is to be seen.
@@ -131,6 +133,7 @@ class RawFile:
         with decoder_errors(name):
             self.is_dng = is_dng(data)
             self._decoded = decode(data, max_pixels) if self.is_dng else None
+            self.damage = check_jpeg(data) if self.is_dng else ()
         self.data = data if self._decoded is None else self._decoded.plain
         with ExitStack() as on_failure:
             with libraw(name) as rawpy, silenced_stderr():
@@ -410,10 +413,10 @@ class RawFile:
         self._user_black: list[int] | None = None
         self._saturation: int | None = None
         self._balance: list[float] | None = None
-        self.notes: tuple[str, ...] = ()
         refuse_black_above_white(self.black, self.white)
         refuse_truncated_panasonic(self.original, self.sizes.raw_height, self.sizes.raw_width)
-        refuse_missing_rows(self.numbers, self.black[:RGB])
+        self.damage += check_rows(self.numbers, self.black[:RGB])
+        self.notes = self.damage
         if self._decoded is not None and self._decoded.light is not None:
             self._use_floating_point(self._decoded.light)
         elif not self._is_flat:
@@ -446,7 +449,7 @@ class RawFile:
             gamma = GAMMA_OF_8_BITS
             self.numbers[:] = linear_light(self.numbers)
             self.white = self._saturation = WHITE
-        self.notes = (f"a scan, which does not state its gamma: taken to be {gamma:g}",)
+        self.notes += (f"a scan, which does not state its gamma: taken to be {gamma:g}",)
 
     def _read_picture_tags(self) -> None:
         tags = tags_of_picture(self.data) if self.is_dng else Exif()

@@ -1,6 +1,7 @@
 """Refuses RAW files that LibRaw would develop without a word, although they are damaged or it does not know them.
 
-Every function raises `ValueError` with a message for the user.
+Every function raises `ValueError` with a message for the user. Where it is only likely that a file is damaged, a function
+returns a note instead.
 
 Legend: H x W photosites, C values of each.
 """
@@ -8,8 +9,10 @@ Legend: H x W photosites, C values of each.
 import numpy as np
 from numpy.typing import NDArray
 
+from denoise_cli.io import jpeg
 from denoise_cli.io.camera_exif import RW2
-from denoise_cli.io.dng import filter_pattern
+from denoise_cli.io.dng import COMPRESSION, JPEG, LOSSY_JPEG, filter_pattern, first_number, main_directories
+from denoise_cli.io.dng_pixels import pieces_of
 from denoise_cli.io.exif import parse
 
 PANASONIC_BITS, PANASONIC_SCHEME, PANASONIC_START = 10, 45, 280
@@ -32,19 +35,35 @@ def refuse_truncated_panasonic(data: bytes, H: int, W: int) -> None:
         raise ValueError("the file ends before its pixel data does")
 
 
-def refuse_missing_rows(numbers: NDArray[np.generic], black: NDArray[np.integer]) -> None:
-    """Refuse a file with empty rows at its end: decoders fill with zeros what it lacks there.
+def check_rows(numbers: NDArray[np.generic], black: NDArray[np.integer]) -> tuple[str, ...]:
+    """Refuse or note empty rows at the end of a file: decoders fill with zeros what it lacks there.
 
     Args:
         numbers: (H, W) or (H, W, C), as they are in the file.
         black: (C,), the levels of its colours; with a level above 0, a sensor gives no zeros.
     """
-    if black.min() <= 0:
-        return
     filled = np.flatnonzero(numbers.reshape(len(numbers), -1).any(axis=1))
     missing = len(numbers) - (int(filled[-1]) + 1 if filled.size else 0)
-    if missing > MOST_EMPTY * len(numbers):
+    if missing <= MOST_EMPTY * len(numbers):
+        return ()
+    if black.min() > 0:
         raise ValueError(f"it is incomplete: its last {missing} rows are empty")
+    return (f"its last {missing} rows are empty: it may be incomplete",)
+
+
+def check_jpeg(data: bytes) -> tuple[str, ...]:
+    """Refuse or note strips or tiles of a DNG that are no whole JPEGs: LibRaw fills them with zeros or noise."""
+    _, picture = main_directories(data)
+    if first_number(picture, COMPRESSION, 0) not in {JPEG, LOSSY_JPEG}:
+        return ()
+    pieces = pieces_of(picture)
+    count = len(pieces.places)
+    missing = sum(not data.startswith(jpeg.START, start) for start, _ in pieces.places)
+    if missing:
+        raise ValueError(f"it is damaged: no JPEG in {missing} of its {count} {pieces.what}")
+    # What follows the end, such as filling, does no harm.
+    cut = sum(data.rfind(jpeg.END, start, start + length) < 0 for start, length in pieces.places)
+    return (f"no end of the JPEG in {cut} of its {count} {pieces.what}: it may be damaged",) if cut else ()
 
 
 def refuse_black_above_white(black: NDArray[np.integer], white: int) -> None:

@@ -138,6 +138,7 @@ def _of_raw(raw: RawFile, path: Path, model: str) -> Facts:
         read=known.noise.read,
         noise_from=known.source,
         model=model,
+        damage=raw.damage,
     )
 
 

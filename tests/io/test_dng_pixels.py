@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 
 from denoise_cli.errors import UnreadableFile
 from denoise_cli.imaging.filters import ColourFilters
+from denoise_cli.imaging.noise import ShotRead
+from denoise_cli.imaging.sensor import Sensor
 from denoise_cli.io import dng
+from denoise_cli.io.dng import main_directories
 from denoise_cli.io.dng_builder import camera_light, linear_dng, lost_note, mosaic_dng
-from denoise_cli.io.dng_pixels import jpeg_xl_bits
+from denoise_cli.io.dng_pixels import jpeg_xl_bits, pieces_of
 from denoise_cli.io.formats import is_photo
 from denoise_cli.io.raw import RawFile
 
@@ -474,6 +477,47 @@ def test_a_picture_whose_end_is_empty_is_refused(mosaic: NDArray[np.float64]) ->
     numbers[H // 2 :] = 0
     with pytest.raises(UnreadableFile, match=f"it is incomplete: its last {H // 2} rows are empty$"):
         RawFile(make_dng(numbers, [*black(BLACK), white(WHITE)]), LIMIT)
+
+
+@pytest.mark.parametrize("rows", [H // 2, H // 32])
+def test_an_empty_end_can_be_darkness_where_black_is_0(rows: int, mosaic: NDArray[np.float64]) -> None:
+    numbers = as_numbers(mosaic).clip(BLACK + 1) - BLACK
+    numbers[H - rows :] = 0
+    with RawFile(make_dng(numbers, [*black(0), white(WHITE - BLACK)]), LIMIT) as raw:
+        expected = (f"its last {rows} rows are empty: it may be incomplete",) if rows > H // 16 else ()
+        assert raw.damage == raw.notes == expected
+
+
+@pytest.fixture
+def lossless_jpeg(mosaic: NDArray[np.float64]) -> bytes:
+    numbers = np.tile(as_numbers(mosaic), (8, 8))[:1024, :1024].astype(np.uint16)
+    return dng.encode(dng.simulated_dng(Sensor(ShotRead(1e-3, 2e-3)), numbers, np.zeros((8, 8, 3), np.uint8)), "test")
+
+
+def jpeg_tiles(data: bytes) -> list[tuple[int, int]]:
+    return list(pieces_of(main_directories(data)[1]).places)
+
+
+def test_whole_jpeg_tiles_are_no_damage(lossless_jpeg: bytes) -> None:
+    assert len(jpeg_tiles(lossless_jpeg)) == 6
+    with RawFile(lossless_jpeg, LIMIT) as raw:
+        assert raw.damage == ()
+
+
+def test_jpeg_tiles_that_are_gone_are_refused(lossless_jpeg: bytes, rng: np.random.Generator) -> None:
+    data = bytearray(lossless_jpeg)
+    for (start, length), fill in zip(jpeg_tiles(lossless_jpeg)[-2:], (0, 90), strict=True):
+        data[start : start + length] = bytes([fill]) * length
+    with pytest.raises(UnreadableFile, match=r"it is damaged: no JPEG in 2 of its 6 tiles$"):
+        RawFile(bytes(data), LIMIT)
+
+
+def test_a_jpeg_tile_without_an_end_is_named(lossless_jpeg: bytes) -> None:
+    data = bytearray(lossless_jpeg)
+    start, length = jpeg_tiles(lossless_jpeg)[3]
+    data[start + length // 4 : start + length] = bytes(length - length // 4)
+    with RawFile(bytes(data), LIMIT) as raw:
+        assert raw.damage == ("no end of the JPEG in 1 of its 6 tiles: it may be damaged",)
 
 
 @pytest.mark.parametrize("share", [0.3, 0.7, 0.99])
