@@ -1,7 +1,6 @@
 """Refuses RAW files that LibRaw would develop without a word, although they are damaged or it does not know them.
 
-Every function raises `ValueError` with a message for the user. Where it is only likely that a file is damaged, a function
-returns a note instead.
+Every function raises `ValueError` with a message for the user, or returns a note where a file may be whole.
 
 Legend: H x W photosites, C values of each.
 """

@@ -26,7 +26,9 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", default=ROWS)
     parser.add_argument("--keep", type=Path, help="a new folder for the files")
     given = parser.parse_args()
-    denoisers = {name: load_denoiser(name, precision="fp32") for name in ("mallenet-raw", "mallenet-linear")}
+    denoisers = {
+        name: load_denoiser(name, precision="fp32") for name in ("mallenet-raw", "mallenet-xtrans", "mallenet-linear")
+    }
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.keep or Path(temporary, "files")
         folder.mkdir()

@@ -5,10 +5,10 @@
     python docs/experiments/raw.py sensors FOLDER   # the same for sensors unlike those of the training
     python docs/experiments/raw.py speed            # time of each step and peak memory, for 24 megapixels
     python docs/experiments/raw.py tone FILES       # how far pictures are from the previews in the files
-    python docs/experiments/raw.py sizes FILES      # sizes of denoised DNGs with each kind of compression
+    python docs/experiments/raw.py sizes [FILES]    # sizes of denoised DNGs with each kind of compression
 
-Each prints its table as Markdown. FOLDER holds clean photos, FILES are camera RAW; the others use
-scikit-image's photos.
+Each prints its table as Markdown. FOLDER holds clean photos, FILES are camera RAW; the others, and `sizes` without
+FILES, use scikit-image's photos.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -42,6 +43,7 @@ from denoise_cli.inference.denoiser import Denoiser, load_denoiser
 from denoise_cli.io import dng, image
 from denoise_cli.io.camera_tone import preview_of, with_camera_tone
 from denoise_cli.io.development import as_photo, developed
+from denoise_cli.io.dng_pixels import pieces_of
 from denoise_cli.io.photo import Photo
 from denoise_cli.io.raw import RawFile
 from denoise_cli.pipeline.model_choice import MOSAIC_MODELS
@@ -73,6 +75,7 @@ GIGABYTE = 1e9
 MEGABYTE = 1e6
 TONE_WIDTH = 192  # pixels, at which pictures are compared with previews
 COMPRESSIONS = ("auto", "jpeg", "jxl")
+TILE = 512  # photosites, the side of one
 
 
 def simulate_dng(scene: Pixels, sensor: Sensor, rng: np.random.Generator | None) -> bytes:
@@ -285,18 +288,39 @@ def tone(files: list[Path]) -> None:
 
 
 def sizes(files: list[Path]) -> None:
-    """Print the megabytes of denoised DNGs with each kind of compression."""
+    """Print the megabytes of denoised DNGs with each kind of compression, and of a mosaic whose rows are joined."""
     with tempfile.TemporaryDirectory() as folder:
-        print(f"| file | MB | {' | '.join(f'`--compression {name}`' for name in COMPRESSIONS)} |")
-        print("|---|---|" + "---|" * len(COMPRESSIONS))
-        for path in files:
-            cells = []
+        if not files:
+            files = [Path(folder, "24 megapixels.dng")]
+            files[0].write_bytes(simulate_large_dng())
+        names = [f"`--compression {name}`" for name in COMPRESSIONS]
+        print(f"| file | MB | {' | '.join(names)} | rows joined in pairs, predictor 6 |")
+        print("|---|---|" + "---|" * (len(names) + 1))
+        for index, path in enumerate(files):
+            found = []
             for compression in COMPRESSIONS:
-                target = Path(folder, f"{compression}.dng")
+                target = Path(folder, f"{index}-{compression}.dng")
                 denoise = [sys.executable, "-m", "denoise_cli", "image", str(path), "-o", str(target), "--quiet"]
-                subprocess.run([*denoise, "--compression", compression, "--overwrite"], check=True)
-                cells.append(f"{target.stat().st_size / MEGABYTE:.2f}")
-            print(f"| {path.name} | {path.stat().st_size / MEGABYTE:.2f} | {' | '.join(cells)} |", flush=True)
+                subprocess.run([*denoise, "--compression", compression], check=True)
+                found.append(target.stat().st_size)
+            file = target.read_bytes()
+            with RawFile(file, MAX_PIXELS) as raw:
+                if raw.obstacle is None:
+                    tiles = sum(length for _, length in pieces_of(dng.main_directories(file)[1]).places)
+                    found.append(len(file) - tiles + _joined_size(raw.numbers))
+            cells = [f"{size / MEGABYTE:.2f}" for size in (path.stat().st_size, *found)]
+            print(f"| {path.name} | {' | '.join(cells)} |", flush=True)
+
+
+def _joined_size(mosaic: NDArray[np.uint16]) -> int:
+    """Bytes of a mosaic's values in lossless JPEG in which two rows are one, so that the value above has its colour."""
+    H, W = (length // 2 * 2 for length in mosaic.shape)
+    total = 0
+    for y, x in np.ndindex(-(-H // TILE), -(-W // TILE)):
+        tile = mosaic[y * TILE : min((y + 1) * TILE, H), x * TILE : min((x + 1) * TILE, W)]
+        joined = tile.reshape(len(tile) // 2, -1)
+        total += len(imagecodecs.jpeg_encode(joined, lossless=True, predictor=6, bitspersample=16))
+    return total
 
 
 def _time_steps(file: bytes, denoise: Denoiser) -> Iterator[tuple[str, float]]:
@@ -338,8 +362,8 @@ def main() -> None:
     sensors_parser.add_argument("--photos", type=int, default=8, help="so many, evenly spread over the folder")
     sensors_parser.add_argument("--only", nargs="*", default=[], help="words in the names of the sensors")
     names.add_parser("speed")
-    for name in ("tone", "sizes"):
-        names.add_parser(name).add_argument("files", type=Path, nargs="+")
+    names.add_parser("tone").add_argument("files", type=Path, nargs="+")
+    names.add_parser("sizes").add_argument("files", type=Path, nargs="*")
     given = parser.parse_args()
     match given.name:
         case "quality":

@@ -8,6 +8,7 @@ Legend: H x W photosites of the active area, h x w of the whole sensor with its 
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isqrt
 from typing import Any
 
 import imagecodecs
@@ -41,8 +42,8 @@ class Negative:
     """A kind of digital negative.
 
     Attributes:
-        pattern: the colours of the first quad of the active area, row by row; "" for three values a pixel, "M" for a
-            sensor without filters.
+        pattern: the colours of the first quad of the active area, or of the first 6 x 6 photosites, row by row; "" for
+            three values a pixel, "M" for a sensor without filters.
         size: (H, W) of the active area.
         borders: masked rows and columns at the top, left, bottom and right.
         crop: top, left, height and width in the active area; None for no tag.
@@ -108,6 +109,11 @@ class Negative:
     def maker(self) -> str:
         return "Canon" if self.model.startswith("Canon") else "Simulated"
 
+    @property
+    def _stated_black(self) -> tuple[int, ...]:
+        # RawTherapee subtracts a single level from a few photosites of an X-Trans mosaic only.
+        return self.black * 36 if len(self.pattern) == len(X_TRANS) else self.black
+
     def _black_at_each(self, shape: tuple[int, ...]) -> Light:
         if len(self.black) == 1:
             return np.full(shape, float(self.black[0]))
@@ -160,12 +166,12 @@ class Negative:
     def _picture_tags(self, numbers: Numbers, place: tuple[int, int], colours: int) -> Tags:
         top, left, bottom, right = self.borders
         h, w = numbers.shape[:2]
-        is_mosaic = len(self.pattern) == 4
+        is_mosaic = len(self.pattern) > 1
         compression = LOSSLESS_JPEG if self.compressed else 1
         tags: Tags = {
             254: (LONG, [0]),
             **strip_tags(numbers, place, CFA if is_mosaic else LINEAR_RAW, self.bits, compression),
-            50714: (SHORT, self.black if is_mosaic else self.black * colours),  # BlackLevel
+            50714: (SHORT, self._stated_black if is_mosaic else self.black * colours),  # BlackLevel
             50717: (LONG, [self.white] * colours),  # WhiteLevel
             51041: (DOUBLE, [SHOT, READ**2] * (1 if self.pattern == "M" else 3)),  # NoiseProfile
         }
@@ -177,13 +183,13 @@ class Negative:
         if is_mosaic:
             # The pattern is that of the active area's first quad; a file's CFAPattern, too, begins there.
             tags |= {
-                33421: (SHORT, [2, 2]),  # CFARepeatPatternDim
+                33421: (SHORT, [isqrt(len(self.pattern))] * 2),  # CFARepeatPatternDim
                 33422: (BYTE, ["RGB".index(colour) for colour in self.pattern]),  # CFAPattern
                 50710: (BYTE, [0, 1, 2]),  # CFAPlaneColor
                 50711: (SHORT, [1]),  # CFALayout
             }
-        if is_mosaic and len(self.black) == 4:
-            tags[50713] = (SHORT, [2, 2])  # BlackLevelRepeatDim
+        if is_mosaic and len(self._stated_black) > 1:
+            tags[50713] = (SHORT, [isqrt(len(self._stated_black))] * 2)  # BlackLevelRepeatDim
         if self.has_table:
             tags[50712] = (SHORT, linearization_table(self.bits, self.white))
         if self.has_gain_map:
@@ -269,10 +275,10 @@ def linear(scene: NDArray[np.uint8]) -> Light:
 
 
 def mosaic(light: Light, pattern: str) -> Light:
-    """(H, W, 3) through a Bayer sensor's filters: (H, W)."""
-    sites = np.empty(light.shape[:2])
-    for place, colour in zip(np.ndindex(2, 2), pattern, strict=True):
-        sites[place[0] :: 2, place[1] :: 2] = light[place[0] :: 2, place[1] :: 2, "RGB".index(colour)]
+    """(H, W, 3) through filters that repeat in a square pattern: (H, W)."""
+    sites, side = np.empty(light.shape[:2]), isqrt(len(pattern))
+    for (y, x), colour in zip(np.ndindex(side, side), pattern, strict=True):
+        sites[y::side, x::side] = light[y::side, x::side, "RGB".index(colour)]
     return sites
 
 
@@ -313,6 +319,7 @@ def four_blacks(middle: int) -> tuple[int, int, int, int]:
     return middle - 8, middle + 4, middle - 2, middle + 10
 
 
+X_TRANS = "GGRGGBGGBGGRBRGRBGGGBGGRGGRGGBRBGBRG"
 UNKNOWN = "Simulated camera"  # RawTherapee has levels of its own for the default model, but not for this
 
 NEGATIVES: Mapping[str, Negative] = {
@@ -328,6 +335,7 @@ NEGATIVES: Mapping[str, Negative] = {
     "16-bit": Negative(black=(2048,), white=65535),
     "big-endian": Negative(order=">"),
     "big-endian-12-bit": Negative(bits=12, black=(256,), white=4095, order=">"),
+    "big-endian-14-bit": Negative(bits=14, black=(512,), white=16383, order=">"),
     "black-per-colour": Negative(black=four_blacks(1024)),
     "black-per-colour-odd-area": Negative("GRBG", (319, 399), borders=(1, 1, 0, 0), black=four_blacks(1024)),
     # RawTherapee shows such a file of a camera that it knows far too bright, and dcraw takes its levels for monochrome.
@@ -337,6 +345,8 @@ NEGATIVES: Mapping[str, Negative] = {
     "lossless-jpeg": Negative(compressed=True),
     "several-tiles": Negative("BGGR", (531, 701)),
     "two-columns-of-tiles": Negative("RGGB", (300, 1024)),
+    "x-trans": Negative(X_TRANS, (576, 600), bits=14, model=UNKNOWN),
+    "x-trans-crop": Negative(X_TRANS[12:] + X_TRANS[:12], (576, 600), crop=(7, 4, 560, 590), bits=14, model=UNKNOWN),
     "monochrome": Negative("M", model=UNKNOWN),
     "monochrome-12-bit-crop": Negative(
         "M", model=UNKNOWN, bits=12, black=(256,), white=4095, crop=(8, 8, 300, 380), order=">"

@@ -23,6 +23,7 @@ SOME = (
     "several-tiles",
     "two-columns-of-tiles",
     "monochrome",
+    "x-trans",
     "crop, linear",
 )
 
