@@ -58,6 +58,8 @@ def run() -> NoReturn:
             _explain_dashes(sys.argv[1:])
             _explain_command(sys.argv[1:])
         raise
+    except KeyboardInterrupt:  # while the parser is built; within a command it is typer that handles it
+        sys.exit(SIGNALLED + signal.SIGINT)
     except ClosedPipe as error:
         sys.exit(error.exit_code)
     except DenoiseError as error:

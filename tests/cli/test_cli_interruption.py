@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.cli.conftest import Cli, Outcome
+
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals and users are those of POSIX")
 NOBODY = 54321  # a user without a name, and so without a home
 # Interrupts the program when it is about to import a module.
@@ -42,6 +44,13 @@ def test_ctrl_c_in_the_background_of_a_script_is_ignored_from_the_start() -> Non
     done = subprocess.run(command, capture_output=True, text=True, check=False, **ignoring)  # type: ignore[call-overload]
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("denoise ")
+
+
+def test_ctrl_c_while_the_parser_is_built_ends_the_program_without_a_word(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("typer.main.get_params_from_function", lambda _: signal.raise_signal(signal.SIGINT))
+    assert cli("models") == Outcome(128 + signal.SIGINT, "", "")
 
 
 def run_at_home(
