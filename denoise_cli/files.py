@@ -1,6 +1,5 @@
 """Atomic file writing: a file appears complete, or not at all."""
 
-import atexit
 import errno
 import hashlib
 import os
@@ -10,16 +9,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path
 
 from denoise_cli.errors import UnreadableFile, UnwritableFile
+from denoise_cli.temporary_files import PART, folder_error, sweep, temporary_path, try_lock
 
-PREFIX, PART, PARTS = ".denoise-", ".part", ".parts"  # of the names of temporary files, and of folders with them
-PLAN = "plan.json"  # in the folder of a clip in progress, which is named like the clip, with PARTS
-# A temporary file is locked while its run lives, but not in the moment after it was created, and not for the other
-# machines that use some network drives: nothing as young as this is swept away.
-YOUNG = 60.0  # seconds
 # What a file system answers that does not offer to flush a file or a folder; a folder may also not be readable.
 NOT_OFFERED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM, errno.EACCES}
 # Extended attributes that are the user's: tags and comments, and lists of who may do what.
@@ -34,24 +28,6 @@ KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
     (stat.S_ISBLK, "a device"),
 )
 CHUNK = 1 << 20  # bytes that are read at a time
-
-_unfinished: set[Path] = set()  # the temporary files and folders of this process
-
-
-@contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """A folder for files that are needed for a while, removed at the end of the `with` statement.
-
-    Raises:
-        UnwritableFile: the system's folders for temporary files take no more.
-    """
-    try:
-        folder = tempfile.TemporaryDirectory(prefix="denoise-")
-    except OSError as error:
-        what = f"no room for temporary files ({error.strerror}): set TMPDIR to a folder that has some"
-        raise UnwritableFile(os.environ.get("TMPDIR", "/tmp"), what) from error  # noqa: S108 - for the message alone
-    with folder as name:
-        yield Path(name)
 
 
 def check_target(path: Path, overwrite: bool, inputs: Iterable[Path] = (), creates_folder: bool = False) -> None:
@@ -88,7 +64,7 @@ def check_target(path: Path, overwrite: bool, inputs: Iterable[Path] = (), creat
         with tempfile.TemporaryFile(dir=path.parent):  # permission bits do not show a read-only disk
             pass
     except OSError as error:
-        raise _folder_error(path, error) from error
+        raise folder_error(path, error) from error
 
 
 def check_is_no_input(path: Path, inputs: Iterable[Path]) -> None:
@@ -159,14 +135,14 @@ def write_atomically(
         b'new'
     """
     sweep(path.parent)
-    with _temporary(path, PART) as part:
+    with temporary_path(path, PART) as part:
         try:
             handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
         except OSError as error:
-            raise _folder_error(path, error) from error
+            raise folder_error(path, error) from error
         try:
             with os.fdopen(handle, "wb") as file:
-                is_held = _try_lock(handle)
+                is_held = try_lock(handle)
                 file.write(data)
                 file.flush()
                 if is_held:  # elsewhere, as on Windows, an open file can perhaps not be renamed
@@ -175,37 +151,6 @@ def write_atomically(
                 move_into_place(part, path, overwrite, modified, like, backup)
         except OSError as error:
             raise UnwritableFile(path, f"cannot write: {error.strerror}") from error
-
-
-@contextmanager
-def _temporary(path: Path, suffix: str) -> Iterator[Path]:
-    """A name for a temporary file or folder beside a file; what bears it in the end is removed.
-
-    The name is known before there is anything to remove, so that a signal at any moment leaves nothing.
-    """
-    part = path.with_name(f"{PREFIX}{os.urandom(6).hex()}{suffix}")
-    _unfinished.add(part)
-    try:
-        yield part
-    finally:
-        _remove(part)
-        _unfinished.discard(part)
-
-
-def _remove(part: Path) -> None:
-    with suppress(OSError):
-        shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
-
-
-@atexit.register
-def _remove_unfinished() -> None:
-    """Remove what a signal has kept from being removed: one that came while another was being obeyed."""
-    for part in list(_unfinished):
-        _remove(part)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_unfinished.clear)  # they are the parent's
 
 
 def move_into_place(
@@ -264,7 +209,7 @@ def _keep_as(path: Path, backup: Path) -> None:
     except FileExistsError as error:
         raise _other_backup(path, backup) from error
     except OSError:
-        with _temporary(backup, PART) as copy:
+        with temporary_path(backup, PART) as copy:
             shutil.copy2(path, copy)
             with copy.open("rb") as file:
                 _flush(file.fileno())
@@ -341,117 +286,6 @@ def checksum(path: Path) -> str:
     return total.hexdigest()
 
 
-@contextmanager
-def only_writer(path: Path) -> Iterator[None]:
-    """Keep other runs of the program from writing the same file, by a hidden locked file beside it.
-
-    The system drops the lock of a process that ends in whatever way, so what a killed run leaves does not block.
-
-    Raises:
-        UnwritableFile: another run is writing the file, or the folder or the disk does not allow the lock.
-    """
-    if os.name != "posix":  # another kind of locks, for systems on which the program is not tested
-        yield
-        return
-    lock = path.with_name(f".{path.name}.lock")
-    handle = _locked(lock, path)
-    try:
-        yield
-    finally:
-        lock.unlink(missing_ok=True)
-        os.close(handle)
-
-
-@contextmanager
-def folder_beside(path: Path) -> Iterator[Path]:
-    """A hidden temporary folder on a file's own disk, in which to prepare the file; it is deleted with its contents.
-
-    So are those that killed runs have left.
-
-    Raises:
-        UnwritableFile: the folder or the disk does not allow it.
-    """
-    sweep(path.parent)
-    with _temporary(path, PARTS) as folder:
-        try:
-            folder.mkdir(mode=0o700)
-        except OSError as error:
-            raise _folder_error(path, error) from error
-        with _held(folder):
-            yield folder
-
-
-@cache
-def sweep(folder: Path) -> None:
-    """Remove the temporary files in a folder that killed runs have left; once, and not those of runs that go on."""
-    with suppress(OSError):
-        left = [entry for entry in os.scandir(folder) if entry.name.startswith(PREFIX)]
-        for entry in left:
-            path = Path(entry.path)
-            with suppress(OSError):
-                about = entry.stat(follow_symlinks=False)
-                is_part = stat.S_ISREG(about.st_mode) and entry.name.endswith(PART)
-                is_parts = stat.S_ISDIR(about.st_mode) and entry.name.endswith(PARTS)
-                if not (is_part or is_parts) or time.time() - about.st_mtime < YOUNG:
-                    continue
-                handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
-                try:
-                    if _try_lock(handle):
-                        path.unlink() if is_part else shutil.rmtree(path, ignore_errors=True)
-                finally:
-                    os.close(handle)
-
-
-@contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """Mark a temporary folder as one of a run that goes on."""
-    if os.name != "posix":
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        _try_lock(handle)
-        yield
-    finally:
-        os.close(handle)
-
-
-@contextmanager
-def one_at_a_time(folder: Path) -> Iterator[None]:
-    """Wait for other processes that are in a `with` statement for the same folder, where there are locks.
-
-    The system drops the lock of a process that ends in whatever way.
-
-    Raises:
-        OSError: the folder cannot be opened.
-    """
-    try:
-        import fcntl
-    except ImportError:  # on Windows
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # some network drives have no locks
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _try_lock(handle: int) -> bool:
-    """Lock an open file until it is closed, by a kill as well; whether nobody else had, and there are locks."""
-    try:
-        import fcntl
-    except ImportError:  # on Windows
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
 def move_both_into_place(parts: tuple[Path, Path], paths: tuple[Path, Path], overwrite: bool) -> None:
     """Give two complete files their final names; the second needs the first, so it never exists without it.
 
@@ -522,29 +356,6 @@ def packaged_folder(name: str) -> Path:
     return installed if installed.is_dir() else package.parent / name
 
 
-def _locked(lock: Path, path: Path) -> int:
-    """The handle of a lock file, locked for the file `path`."""
-    import fcntl  # which only POSIX systems have
-
-    while True:
-        try:
-            handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError as error:
-            raise _folder_error(path, error) from error
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(handle)
-            raise UnwritableFile(
-                path, "is being written by another run: wait until it ends, or choose another name for the output"
-            ) from error
-        except OSError:  # a file system without locks, on which runs cannot know of each other
-            return handle
-        if os.fstat(handle).st_nlink:
-            return handle
-        os.close(handle)  # another run has ended and deleted it between our two steps
-
-
 def _check_can_make(folder: Path) -> None:
     existing = next(parent for parent in folder.parents if parent.exists())
     try:
@@ -552,13 +363,6 @@ def _check_can_make(folder: Path) -> None:
             pass
     except OSError as error:
         raise UnwritableFile(folder, f"cannot make the folder: {error.strerror}") from error
-
-
-def _folder_error(path: Path, error: OSError) -> UnwritableFile:
-    """The error for a file whose folder does not accept new files."""
-    if not path.parent.exists():
-        return UnwritableFile(path, f"there is no folder {path.parent}: create it first")
-    return UnwritableFile(path, f"cannot write into {path.parent}: {error.strerror}")
 
 
 def _refuse_irregular(path: Path) -> None:

@@ -11,14 +11,8 @@ from pathlib import Path
 import pytest
 
 from denoise_cli.errors import UnreadableFile, UnwritableFile
-from denoise_cli.files import (
-    check_target,
-    folder_beside,
-    move_both_into_place,
-    only_writer,
-    read_regular,
-    write_atomically,
-)
+from denoise_cli.files import check_target, move_both_into_place, read_regular, write_atomically
+from denoise_cli.temporary_files import folder_beside, only_writer
 
 posix = pytest.mark.skipif(os.name != "posix", reason="permission bits and SIGKILL exist on POSIX only")
 
@@ -324,7 +318,7 @@ HOLD = """
 import sys, time
 from contextlib import suppress
 from pathlib import Path
-from denoise_cli.files import only_writer
+from denoise_cli.temporary_files import only_writer
 
 with only_writer(Path(sys.argv[1])):
     print("held", flush=True)
@@ -358,7 +352,7 @@ import os, sys
 from contextlib import suppress
 from pathlib import Path
 from denoise_cli.errors import UnwritableFile
-from denoise_cli.files import only_writer
+from denoise_cli.temporary_files import only_writer
 
 target, done = Path(sys.argv[1]), 0
 while done < 300:
@@ -553,7 +547,7 @@ def test_a_signal_that_comes_while_another_is_obeyed_leaves_nothing(tmp_path: Pa
 import os, signal, sys
 from contextlib import suppress
 from pathlib import Path
-from denoise_cli import files
+from denoise_cli import files, temporary_files
 
 def end(*_):
     sys.exit(143)
@@ -562,13 +556,14 @@ def strike(*_):
     os.kill(os.getpid(), signal.SIGTERM)
 
 signal.signal(signal.SIGTERM, end)
-files._remove = lambda part, remove=files._remove, hits=[]: (hits or (hits.append(1), strike()), remove(part))
+remove, hits = temporary_files._remove, []
+temporary_files._remove = lambda part: (hits or (hits.append(1), strike()), remove(part))
 target = Path(sys.argv[1]) / "photo.png"
 if sys.argv[2] == "write":
     os.fsync = strike
     files.write_atomically(target, b"new", overwrite=False)
 else:
-    with files.folder_beside(target) as folder:
+    with temporary_files.folder_beside(target) as folder:
         (folder / "part").touch()
         strike()
 """

@@ -9,7 +9,7 @@ import typer
 from denoise_cli.cli import console
 from denoise_cli.cli.options import Device, Json, Precision, Quiet, read_precision
 from denoise_cli.errors import UsageError
-from denoise_cli.files import scratch_folder
+from denoise_cli.temporary_files import scratch_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

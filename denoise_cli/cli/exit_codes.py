@@ -10,9 +10,10 @@ import os
 import shlex
 import signal
 import sys
+import threading
 import warnings
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
@@ -23,8 +24,10 @@ from denoise_cli.cli.app import app
 from denoise_cli.errors import ClosedPipe, DenoiseError, OutOfMemory, UnwritableFile, UsageError
 from denoise_cli.inference.device import is_out_of_memory
 from denoise_cli.pipeline.memory import keep_freed_memory
+from denoise_cli.temporary_files import remove_unfinished
 
 SIGNALLED = 128  # and the number of the signal is the exit code, by the shells' convention
+AGAIN = 0.01  # seconds
 # How the import of a library fails where memory is short.
 NO_MEMORY_FOR_LIBRARY = ("failed to map segment", "cannot allocate memory", "Cannot allocate memory")
 
@@ -44,15 +47,10 @@ def run() -> NoReturn:
     # For OpenMP, which PyTorch brings along, likewise: on a busy machine, threads that wait by spinning take the time
     # of those that they wait for. docs/benchmarks.md has what that costs a clip.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    # SystemExit, unlike a signal's default action, lets the program remove its half-written files.
-    signal.signal(signal.SIGTERM, _terminate)
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup sets it
-        signal.signal(signal.SIGHUP, _terminate)
     try:
-        if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:  # until now, Ctrl-C has ended the process at once
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        _refuse_empty_arguments(sys.argv[1:])
-        app()
+        with _signals_as_exceptions():
+            _refuse_empty_arguments(sys.argv[1:])
+            app()
     except SystemExit as ended:
         if ended.code == UsageError.exit_code:
             _explain_dashes(sys.argv[1:])
@@ -77,6 +75,31 @@ def run() -> NoReturn:
         console.error(f"{error.filename or 'standard output'}: {error.strerror}")
         sys.exit(UnwritableFile.exit_code)
     sys.exit(0)
+
+
+@contextmanager
+def _signals_as_exceptions() -> Iterator[None]:
+    """Let signals raise exceptions: unlike their default action, these let the program remove its half-written files.
+
+    Before and after, there is nothing to remove, and Python would answer with a traceback.
+    """
+    actions = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: _terminate}
+    if hasattr(signal, "SIGHUP"):
+        actions[signal.SIGHUP] = _terminate
+    before = {number: signal.getsignal(number) for number in actions}
+    hook = sys.unraisablehook
+    sys.unraisablehook = _signal_again
+    for number, action in actions.items():
+        if before[number] != signal.SIG_IGN:  # as nohup sets it, and scripts for what runs in their background
+            signal.signal(number, action)
+    try:
+        yield
+    finally:
+        remove_unfinished()
+        for number, earlier in before.items():
+            if earlier is not None:  # one that was not set from Python cannot be set from it
+                signal.signal(number, earlier)
+        sys.unraisablehook = hook
 
 
 def _refuse_empty_arguments(arguments: Sequence[str]) -> None:
@@ -118,6 +141,21 @@ def _explain_command(arguments: Sequence[str]) -> None:
 
 def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
     sys.exit(SIGNALLED + number)
+
+
+def _signal_again(ignored: "sys.UnraisableHookArgs") -> None:
+    """Send a signal again that came while Python ran a finaliser or a callback, where it ignores exceptions."""
+    match ignored.exc_value:
+        case KeyboardInterrupt():
+            number: int = signal.SIGINT
+        case SystemExit(code=int(code)) if code > SIGNALLED:
+            number = code - SIGNALLED
+        case _:
+            sys.__unraisablehook__(ignored)
+            return
+    timer = threading.Timer(AGAIN, os.kill, (os.getpid(), number))  # not at once: this, too, is such a place
+    timer.daemon = True
+    timer.start()
 
 
 def _is_out_of_memory(error: MemoryError | RuntimeError | ImportError) -> bool:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from denoise_cli.errors import MissingDependency, NotExportable, UnwritableFile, UsageError
-from denoise_cli.files import folder_beside, move_both_into_place, write_atomically
+from denoise_cli.files import move_both_into_place, write_atomically
 from denoise_cli.inference import openvino_conversion
 from denoise_cli.models.manifest import read_manifest
 from denoise_cli.models.registry import (
@@ -26,6 +26,7 @@ from denoise_cli.models.registry import (
     name_of,
 )
 from denoise_cli.nets.configs import DeformableKernelNetConfig
+from denoise_cli.temporary_files import folder_beside
 from denoise_cli.version import __version__
 
 if TYPE_CHECKING:

@@ -25,9 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from denoise_cli.errors import CannotCompile, UnwritableFile
-from denoise_cli.files import one_at_a_time, write_atomically
+from denoise_cli.files import write_atomically
 from denoise_cli.inference.device import Arithmetic, count_threads, cpu_features, is_out_of_memory
 from denoise_cli.nets.configs import MalleNetVideoConfig
+from denoise_cli.temporary_files import one_at_a_time
 
 if TYPE_CHECKING:
     import openvino

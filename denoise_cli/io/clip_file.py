@@ -14,7 +14,6 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from denoise_cli.errors import UnreadableFile
-from denoise_cli.files import scratch_folder
 from denoise_cli.io import whole_copy
 from denoise_cli.io.decoding import one_line
 from denoise_cli.io.limits import MAX_PIXELS, refuse_too_large
@@ -24,6 +23,7 @@ from denoise_cli.io.passing import PASSED_KINDS, holds
 from denoise_cli.io.pipes import EXPECTED, PIPE, PROBING, PipeReader
 from denoise_cli.io.playlists import input_options, open_input, program_options, still
 from denoise_cli.io.video_frame import has_alpha
+from denoise_cli.temporary_files import scratch_folder
 
 if TYPE_CHECKING:
     from denoise_cli.io.picture_stream import PictureStream

@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from denoise_cli.errors import UnwritableFile, UsageError
-from denoise_cli.files import check_target, folder_beside, irregular, write_atomically
+from denoise_cli.files import check_target, irregular, write_atomically
+from denoise_cli.temporary_files import folder_beside
 
 EXTENSIONS = (".html", ".htm")
 INDEX = "index.html"  # the page in a folder

@@ -7,13 +7,13 @@ from dataclasses import replace
 import av
 
 from denoise_cli.errors import UnreadableFile, UnwritableFile, UsageError
-from denoise_cli.files import scratch_folder
 from denoise_cli.io.conversion import UNSPECIFIED, usual_matrix
 from denoise_cli.io.dolby_vision import check_colours, kinds_in
 from denoise_cli.io.encode import CONTAINERS, NUT_ENCODER, RAW_ENCODER, Encoding, Writer, codec_of
 from denoise_cli.io.transparency import loss_of
 from denoise_cli.io.video import Reader
 from denoise_cli.io.video_frame import SUBSAMPLINGS, Frame, chroma_shifts, has_alpha
+from denoise_cli.temporary_files import scratch_folder
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 MATRIX_NAMES = {1: "BT.709", 4: "FCC", 5: "BT.601", 6: "BT.601", 7: "SMPTE 240M", 9: "BT.2020", 10: "BT.2020 CL"}

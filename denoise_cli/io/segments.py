@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from denoise_cli.errors import UnwritableFile, UsageError
-from denoise_cli.files import PARTS, PLAN, PREFIX, is_same_file, move_into_place, write_atomically
+from denoise_cli.files import is_same_file, move_into_place, write_atomically
 from denoise_cli.imaging.yuv import Plane
 from denoise_cli.io.animation import write as write_animation
 from denoise_cli.io.encode import Encoding, Writer
@@ -19,6 +19,7 @@ from denoise_cli.io.mux import OTHERS, Tracks, assemble, count_frames, join
 from denoise_cli.io.passing import Passing
 from denoise_cli.io.video import Reader
 from denoise_cli.io.video_frame import Frame
+from denoise_cli.temporary_files import PARTS, PLAN, PREFIX
 
 SEGMENT_LENGTH = 240  # frames: encoders begin a new group about as often by themselves
 CHECK_DURATION = 1.0  # seconds of the source that are copied to check the container

@@ -5,13 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from denoise_cli.errors import UnwritableFile
-from denoise_cli.files import scratch_folder
 from denoise_cli.io.data_tracks import formats_of_tracks
 from denoise_cli.io.encode import CONTAINERS
 from denoise_cli.io.mux import Tracks, has_own_keys
 from denoise_cli.io.playlists import url
 from denoise_cli.io.program import run_ffmpeg
 from denoise_cli.io.video import Reader
+from denoise_cli.temporary_files import scratch_folder
 
 MP4_FAMILY = ("mp4", "mov")
 CAPABLE = (".mp4", ".mov", ".mkv")  # what hints name, and what a clip without a container of its own becomes

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import av
 
 from denoise_cli.errors import UnreadableFile
-from denoise_cli.files import modified_at, only_writer
+from denoise_cli.files import modified_at
 from denoise_cli.imaging.noise import ShotRead
 from denoise_cli.imaging.yuv import subtract_noise, to_rgb
 from denoise_cli.inference.denoiser import Denoiser
@@ -43,6 +43,7 @@ from denoise_cli.pipeline.frames import find_noise
 from denoise_cli.pipeline.grain import RemovedGrain
 from denoise_cli.pipeline.side_by_side import SideBySide, encoding_of_pair
 from denoise_cli.pipeline.threads import consume_in_thread, prefetch
+from denoise_cli.temporary_files import only_writer
 from denoise_cli.version import __version__
 
 

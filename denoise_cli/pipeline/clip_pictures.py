@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 
 from denoise_cli.errors import UnreadableFile, UnwritableFile
-from denoise_cli.files import check_target, made_folder, only_writer
+from denoise_cli.files import check_target, made_folder
 from denoise_cli.inference.denoiser import Denoiser
 from denoise_cli.io import image, numbered
 from denoise_cli.io.animation import TECHNICAL_TAGS
@@ -27,6 +27,7 @@ from denoise_cli.pipeline.clip_result import Progress, Result, Work
 from denoise_cli.pipeline.clip_targets import check_source
 from denoise_cli.pipeline.denoising import notes_on_result
 from denoise_cli.pipeline.threads import consume_in_thread, prefetch
+from denoise_cli.temporary_files import only_writer
 from denoise_cli.version import __version__
 
 FIRST_NUMBER = 1  # as FFmpeg counts

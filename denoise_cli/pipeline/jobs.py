@@ -10,21 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from denoise_cli.errors import DenoiseError, UnwritableFile, UsageError
-from denoise_cli.files import (
-    PARTS,
-    PLAN,
-    PREFIX,
-    check_is_no_input,
-    check_replaced_in_place,
-    check_target,
-    irregular,
-    is_same_file,
-)
+from denoise_cli.files import check_is_no_input, check_replaced_in_place, check_target, irregular, is_same_file
 from denoise_cli.io import image, raw_formats
 from denoise_cli.io.missing import check_exists
 from denoise_cli.io.page import is_pictures_folder
 from denoise_cli.pipeline.names import Template
 from denoise_cli.pipeline.outcome import counted
+from denoise_cli.temporary_files import PARTS, PLAN, PREFIX
 
 STDIO = Path(image.STDIN)
 DNG = "dng"

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from denoise_cli.errors import DenoiseError, UnreadableFile, UnwritableFile, UsageError
-from denoise_cli.files import check_target, made_folder, only_writer
+from denoise_cli.files import check_target, made_folder
 from denoise_cli.imaging.noise import ShotRead
 from denoise_cli.inference.denoiser import Denoiser
 from denoise_cli.io import image, numbered, raw_formats
@@ -36,6 +36,7 @@ from denoise_cli.pipeline.sidecar import foretell
 from denoise_cli.pipeline.task import Settings as PhotoSettings
 from denoise_cli.pipeline.task import Task, checked
 from denoise_cli.pipeline.threads import consume_in_thread, prefetch
+from denoise_cli.temporary_files import only_writer
 from denoise_cli.version import __version__
 
 MOST_NOTES = 10  # different ones that a result lists

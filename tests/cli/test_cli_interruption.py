@@ -53,6 +53,27 @@ def test_ctrl_c_while_the_parser_is_built_ends_the_program_without_a_word(
     assert cli("models") == Outcome(128 + signal.SIGINT, "", "")
 
 
+# Gets a signal while an object is finalised.
+FINALISED = """
+import signal, sys, time
+from denoise_cli.cli import exit_codes
+class Struck:
+    def __del__(self):
+        signal.raise_signal(int(sys.argv[1]))
+def app():
+    Struck()
+    time.sleep(30)
+exit_codes.app = app
+exit_codes.run()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_in_a_finaliser_ends_the_program(number: signal.Signals) -> None:
+    done = subprocess.run([sys.executable, "-c", FINALISED, str(int(number))], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (128 + number, b"")
+
+
 def run_at_home(
     home: dict[str, str], folder: Path, photo: Path, **options: object
 ) -> "subprocess.CompletedProcess[str]":

@@ -9,12 +9,12 @@ import time
 from pathlib import Path
 
 from denoise_cli.errors import DenoiseError
-from denoise_cli.files import folder_beside
 from denoise_cli.inference.device import THREAD_VARIABLES
 from denoise_cli.inference.tiles import Progress
 from denoise_cli.pipeline.jobs import Job
 from denoise_cli.pipeline.photo import NoRoom, Result
 from denoise_cli.pipeline.worker import Worker
+from denoise_cli.temporary_files import folder_beside
 
 PATIENCE = 60  # seconds until a worker gives up to wait for something
 
