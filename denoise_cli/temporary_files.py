@@ -1,4 +1,4 @@
-"""Temporary files and folders, which disappear whatever ends a run, and locks between runs."""
+"""Temporary files and folders, which are removed whatever ends a run, and locks between runs."""
 
 import atexit
 import os
