@@ -94,6 +94,10 @@ def _signals_as_exceptions() -> Iterator[None]:
             signal.signal(number, action)
     try:
         yield
+    except RuntimeError as error:  # Python 3.11 makes one of whatever is raised while a class is made
+        if isinstance(error.__cause__, SystemExit | KeyboardInterrupt):
+            raise error.__cause__ from None
+        raise
     finally:
         remove_unfinished()
         for number, earlier in before.items():

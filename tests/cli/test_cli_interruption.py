@@ -53,24 +53,32 @@ def test_ctrl_c_while_the_parser_is_built_ends_the_program_without_a_word(
     assert cli("models") == Outcome(128 + signal.SIGINT, "", "")
 
 
-# Gets a signal while an object is finalised.
-FINALISED = """
+# Gets a signal while an object is finalised, or while a class is made.
+STRUCK = """
 import signal, sys, time
 from denoise_cli.cli import exit_codes
 class Struck:
     def __del__(self):
         signal.raise_signal(int(sys.argv[1]))
-def app():
+class Named:
+    def __set_name__(self, owner, name):
+        signal.raise_signal(int(sys.argv[1]))
+def finalise():
     Struck()
     time.sleep(30)
-exit_codes.app = app
+def make():
+    class Owner:
+        part = Named()
+exit_codes.app = globals()[sys.argv[2]]
 exit_codes.run()
 """
 
 
+@pytest.mark.parametrize("moment", ["finalise", "make"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_in_a_finaliser_ends_the_program(number: signal.Signals) -> None:
-    done = subprocess.run([sys.executable, "-c", FINALISED, str(int(number))], capture_output=True, check=False)
+def test_a_signal_in_whatever_moment_ends_the_program(number: signal.Signals, moment: str) -> None:
+    command = [sys.executable, "-c", STRUCK, str(int(number)), moment]
+    done = subprocess.run(command, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (128 + number, b"")
 
 
