@@ -85,3 +85,9 @@ class OutOfMemory(DenoiseError):
 
 class TrainingError(DenoiseError):
     """A training run that cannot start or continue, or whose folder is invalid."""
+
+
+def raise_signal_behind(error: RuntimeError) -> None:
+    """Raise what a signal has raised, if Python 3.11 has made this error of it: it does so in `__set_name__`."""
+    if isinstance(error.__cause__, KeyboardInterrupt | SystemExit):
+        raise error.__cause__ from None

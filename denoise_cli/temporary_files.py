@@ -1,4 +1,4 @@
-"""Temporary files and folders, which are removed whatever ends a run, and locks between runs."""
+"""Temporary files and folders, removed at the end of a run or by a later one if it was killed; locks between runs."""
 
 import atexit
 import os

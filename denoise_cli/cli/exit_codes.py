@@ -21,7 +21,14 @@ from typing import NoReturn
 
 from denoise_cli.cli import console
 from denoise_cli.cli.app import app
-from denoise_cli.errors import ClosedPipe, DenoiseError, OutOfMemory, UnwritableFile, UsageError
+from denoise_cli.errors import (
+    ClosedPipe,
+    DenoiseError,
+    OutOfMemory,
+    UnwritableFile,
+    UsageError,
+    raise_signal_behind,
+)
 from denoise_cli.inference.device import is_out_of_memory
 from denoise_cli.pipeline.memory import keep_freed_memory
 from denoise_cli.temporary_files import remove_unfinished
@@ -88,15 +95,26 @@ def _signals_as_exceptions() -> Iterator[None]:
         actions[signal.SIGHUP] = _terminate
     before = {number: signal.getsignal(number) for number in actions}
     hook = sys.unraisablehook
-    sys.unraisablehook = _signal_again
+
+    def signal_again(ignored: "sys.UnraisableHookArgs") -> None:
+        """Send again a signal that came while Python ran a finaliser or a callback, where it ignores exceptions."""
+        number = _signal_of(ignored.exc_value)
+        if number not in actions:
+            hook(ignored)
+            return
+        # Not at once: this, too, is such a place.
+        timer = threading.Timer(AGAIN, os.kill, (os.getpid(), number))
+        timer.daemon = True
+        timer.start()
+
+    sys.unraisablehook = signal_again
     for number, action in actions.items():
         if before[number] != signal.SIG_IGN:  # as nohup sets it, and scripts for what runs in their background
             signal.signal(number, action)
     try:
         yield
-    except RuntimeError as error:  # Python 3.11 makes one of whatever is raised while a class is made
-        if isinstance(error.__cause__, SystemExit | KeyboardInterrupt):
-            raise error.__cause__ from None
+    except RuntimeError as error:
+        raise_signal_behind(error)
         raise
     finally:
         remove_unfinished()
@@ -147,19 +165,14 @@ def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
     sys.exit(SIGNALLED + number)
 
 
-def _signal_again(ignored: "sys.UnraisableHookArgs") -> None:
-    """Send a signal again that came while Python ran a finaliser or a callback, where it ignores exceptions."""
-    match ignored.exc_value:
+def _signal_of(error: BaseException | None) -> int | None:
+    """The number of the signal that has raised this."""
+    match error:
         case KeyboardInterrupt():
-            number: int = signal.SIGINT
-        case SystemExit(code=int(code)) if code > SIGNALLED:
-            number = code - SIGNALLED
-        case _:
-            sys.__unraisablehook__(ignored)
-            return
-    timer = threading.Timer(AGAIN, os.kill, (os.getpid(), number))  # not at once: this, too, is such a place
-    timer.daemon = True
-    timer.start()
+            return signal.SIGINT
+        case SystemExit(code=int(code)):
+            return code - SIGNALLED
+    return None
 
 
 def _is_out_of_memory(error: MemoryError | RuntimeError | ImportError) -> bool:

@@ -29,8 +29,8 @@ AGREEMENT = 0.8  # of the differences in half of the strips, the share that the 
 DIFFERENCE = 1.5  # variance of the difference of an offset to the mean of two others, if each has the variance 1
 
 OUTLIER = 3.0  # deviations of the noise
-SLOW = 33  # rows: what changes over so many is the picture, or what clipping has added to it
-# Of an offset, a network takes a part of this size for noise, and the rest for the picture.
+SLOW = 33  # rows of the same colours: what changes over so many is the picture, or what clipping has added to it
+# The share of an offset that a network removes as noise; it leaves the rest as part of the picture.
 REMOVED = 0.4
 
 
@@ -51,10 +51,14 @@ def row_offsets(light: Array, period: int, noise: ShotRead) -> Offsets | None:
     differences, errors = _differences(light, period)
     halves = [_mean(differences[:, some], errors[:, some]) for some in (np.s_[::2], np.s_[1::2])]
     common, error = _mean(differences, errors)
-    sure = error <= np.median(error)  # the rows with the flattest parts decide
-    first, second = (half[0][sure] for half in halves)
-    variance = float(np.mean(first * second)) / DIFFERENCE
     seen = noise.shot * DARK + noise.read**2
+    edges = np.max(np.abs([common, *(half[0] for half in halves)]), axis=0) > MOST * np.sqrt(DIFFERENCE * seen)
+    error = np.where(edges, 1.0, error)
+    sure = ~edges & (error <= np.median(error))  # the rows with the flattest parts decide
+    first, second = (half[0][sure] for half in halves)
+    if not first.size:
+        return None
+    variance = float(np.mean(first * second)) / DIFFERENCE
     agreement = variance * DIFFERENCE / max(float(np.mean(first**2 + second**2)) / 2, np.finfo(float).tiny)
     if not LEAST**2 * seen < variance < MOST**2 * seen or agreement < AGREEMENT:
         return None
@@ -65,24 +69,30 @@ def row_offsets(light: Array, period: int, noise: ShotRead) -> Offsets | None:
     return offsets
 
 
-def remaining_offsets(light: Array, clean: Array, noise: ShotRead) -> Offsets:
-    """What is left of the offsets in rows, by what a network has removed from them.
+def remaining_offsets(light: Array, full: NDArray[np.bool_], clean: Array, period: int, noise: ShotRead) -> Offsets:
+    """What is left of each row's offset, judged by what a network has removed from the row.
 
     Args:
         light: (H, W), a mosaic from which most of each offset has been removed.
+        full: (H, W), saturated photosites, which show no offset.
         clean: (H, W), the network's result.
+        period: rows after which the pattern of colours repeats.
         noise: of `light`.
 
     Returns:
         (H,), linear light.
     """
     deviation = np.sqrt(noise.shot * np.maximum(clean, DARK) + noise.read**2)
-    weights = deviation**-2
+    weights = np.where(full, 0, deviation**-2)
+    total = np.maximum(weights.sum(axis=1), np.finfo(np.float32).tiny)
     difference = light - clean
-    rough = np.average(difference, axis=1, weights=weights)[:, None]
+    rough = ((weights * difference).sum(axis=1) / total)[:, None]
     bound = OUTLIER * deviation
-    removed = np.average(rough + np.clip(difference - rough, -bound, bound), axis=1, weights=weights)
-    return (removed - uniform_filter1d(removed, SLOW, mode="nearest")).astype(np.float64) / REMOVED
+    removed = (weights * (rough + np.clip(difference - rough, -bound, bound))).sum(axis=1) / total
+    for phase in range(period):  # a network may return one colour a little too bright or too dark
+        rows = removed[phase::period]
+        rows -= uniform_filter1d(rows, SLOW, mode="nearest")
+    return removed.astype(np.float64) / REMOVED
 
 
 def _differences(light: Array, period: int) -> tuple[Offsets, Offsets]:
@@ -104,7 +114,8 @@ def _differences(light: Array, period: int) -> tuple[Offsets, Offsets]:
         spread = MAD_TO_DEVIATION * np.median(np.abs(each - medians[-1][:, None]), axis=1)
         variances.append(np.pi / 2 * np.square(spread) / each.shape[1])
     errors = np.stack(variances, axis=1).astype(np.float64)
-    return np.stack(medians, axis=1).astype(np.float64), np.maximum(errors, np.finfo(np.float32).tiny)
+    # Without any spread, most values are clipped, at white or black, and so is their offset.
+    return np.stack(medians, axis=1).astype(np.float64), np.where(errors > 0, errors, 1.0)
 
 
 def _mean(differences: Offsets, errors: Offsets) -> tuple[Offsets, Offsets]:

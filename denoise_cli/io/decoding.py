@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from PIL import Image, UnidentifiedImageError
 
-from denoise_cli.errors import UnreadableFile
+from denoise_cli.errors import UnreadableFile, raise_signal_behind
 from denoise_cli.io.limits import MAX_METADATA
 
 # What decoders raise when they reject data, and when they fail to notice that data is damaged.
@@ -35,6 +35,8 @@ def decoder_errors(name: object) -> Iterator[None]:
     except MemoryError as error:
         raise UnreadableFile(name, "does not fit into memory") from error
     except REJECTIONS as error:
+        if isinstance(error, RuntimeError):
+            raise_signal_behind(error)
         reason = one_line(error)
         if reason.endswith(PILLOW_ON_PIXELS):
             reason = "its pixel data is damaged"

@@ -167,12 +167,13 @@ def opened(source: Path, max_pixels: int = MAX_PIXELS, strict: bool = False) -> 
             found = _with_metadata_within_limit(found)
     del data  # a large file need not stay in memory beside its pixels
     if isinstance(found, Photo):
-        _refuse_repaired(name, found, strict)
+        _refuse_damaged(name, found.repairs, strict)
         others = enumerate(found.others, 2)
         pages = tuple(partial(_read_page, f"{name}, page {number}", decode, strict) for number, decode in others)
         yield dataclasses.replace(found, others=pages)
     else:
         with found:
+            _refuse_damaged(name, found.damage, strict)
             yield found
 
 
@@ -188,7 +189,7 @@ def kind_in(source: Path) -> str | None:
 def _read_page(name: str, decode: Callable[[], Photo], strict: bool) -> Photo:
     with decoder_errors(name):
         page = _with_metadata_within_limit(decode())
-    _refuse_repaired(name, page, strict)
+    _refuse_damaged(name, page.repairs, strict)
     return page
 
 
@@ -197,9 +198,9 @@ def _with_metadata_within_limit(photo: Photo) -> Photo:
     return dataclasses.replace(photo, metadata=metadata, notes=photo.notes + notes) if notes else photo
 
 
-def _refuse_repaired(name: object, photo: Photo, strict: bool) -> None:
-    if strict and photo.repairs:
-        raise UnreadableFile(name, photo.repairs[0])
+def _refuse_damaged(name: object, damage: Sequence[str], strict: bool) -> None:
+    if strict and damage:
+        raise UnreadableFile(name, damage[0])
 
 
 def write(

@@ -56,12 +56,13 @@ def check_jpeg(data: bytes) -> tuple[str, ...]:
     if first_number(picture, COMPRESSION, 0) not in {JPEG, LOSSY_JPEG}:
         return ()
     pieces = pieces_of(picture)
-    count = len(pieces.places)
-    missing = sum(not data.startswith(jpeg.START, start) for start, _ in pieces.places)
+    places = pieces.places[: pieces.count]
+    count = len(places)
+    missing = sum(not data.startswith(jpeg.START, start) for start, _ in places)
     if missing:
         raise ValueError(f"it is damaged: no JPEG in {missing} of its {count} {pieces.what}")
     # What follows the end, such as filling, does no harm.
-    cut = sum(data.rfind(jpeg.END, start, start + length) < 0 for start, length in pieces.places)
+    cut = sum(data.rfind(jpeg.END, start, start + length) < 0 for start, length in places)
     return (f"no end of the JPEG in {cut} of its {count} {pieces.what}: it may be damaged",) if cut else ()
 
 

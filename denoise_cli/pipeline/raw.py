@@ -45,7 +45,7 @@ LEAST_AFTER_SMOOTHING = 0.12
 # pushed it there.
 NEIGHBOURHOOD = 5  # photosites of one colour, the side of a square
 MOSTLY = 0.5
-# What is left of banding is measured in strips, evenly spread, whose edges begin a repetition of every pattern.
+# What is left of banding is measured in strips, evenly spread, each of which begins where the pattern repeats.
 STRIPS, STRIP = 4, 264  # photosites wide
 
 
@@ -277,8 +277,9 @@ def remove_banding(mosaic: Mosaic, noise: ShotRead, denoise: Denoiser) -> tuple[
 
 
 def _without_offsets(mosaic: Mosaic, offsets: NDArray[np.float64], axis: int) -> Mosaic:
-    even = mosaic.light - np.expand_dims(offsets.astype(np.float32), 1 - axis)
-    return replace(mosaic, light=np.where(mosaic.full, mosaic.light, even))
+    even = mosaic.light.copy()
+    np.subtract(even, np.expand_dims(offsets.astype(np.float32), 1 - axis), out=even, where=~mosaic.full)
+    return replace(mosaic, light=even)
 
 
 def _remaining_offsets(mosaic: Mosaic, axis: int, noise: ShotRead, denoise: Denoiser) -> NDArray[np.float64]:
@@ -290,8 +291,10 @@ def _remaining_offsets(mosaic: Mosaic, axis: int, noise: ShotRead, denoise: Deno
         some = (starts[:, None] + np.arange(STRIP)).ravel()
     part = replace(mosaic, light=mosaic.light.take(some, across), full=mosaic.full.take(some, across))
     clean = denoise_mosaic(part, noise, denoise, hot_pixels="off")
-    pair = (part.light, clean) if axis == 0 else (part.light.T, clean.T)
-    return remaining_offsets(*pair, noise)
+    light, full = part.light, part.full
+    if axis == 1:
+        light, full, clean = light.T, full.T, clean.T
+    return remaining_offsets(light, full, clean, mosaic.filters.pattern.shape[axis], noise)
 
 
 def _without_stuck(mosaic: Mosaic, noise: ShotRead, hot_pixels: HotPixels) -> Array:
@@ -365,8 +368,8 @@ def _denoise_mosaic_of(
     notes: tuple[str, ...] = ()
     if strength and (noise.shot or noise.read):
         # Before banding, for which columns of stuck photosites would be taken.
-        light = _without_stuck(mosaic, noise, hot_pixels)
-        mosaic, notes = remove_banding(replace(mosaic, light=light), noise, denoise)
+        mosaic = replace(mosaic, light=_without_stuck(mosaic, noise, hot_pixels))
+        mosaic, notes = remove_banding(mosaic, noise, denoise)
     return_freed_memory()
     light = denoise_mosaic(mosaic, noise, denoise, strength, progress, "off")
     denoise.release_memory()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from skimage import data
 
-from denoise_cli.imaging.banding import row_offsets
+from denoise_cli.imaging.banding import remaining_offsets, row_offsets
 from denoise_cli.imaging.filters import ColourFilters
 from denoise_cli.imaging.noise import ShotRead, sensor_noise
 from denoise_cli.imaging.transfer import srgb_to_linear
@@ -28,6 +28,23 @@ def test_offsets_of_rows_are_found_in_a_photo(mosaic: np.ndarray, period: int, r
     assert found is not None
     assert np.corrcoef(offsets, found)[0, 1] > 0.85
     assert np.std(offsets - found) < 0.6 * np.std(offsets)
+
+
+@pytest.mark.parametrize("height", [100, 200])
+def test_a_clipped_sky_and_its_edge_hide_no_offsets(mosaic: np.ndarray, height: int, rng: np.random.Generator) -> None:
+    offsets = 2 * NOISE.read * rng.standard_normal(512)
+    light = mosaic + offsets[:, None].astype(np.float32)
+    light[:height] = 1
+    found = row_offsets(light, 2, NOISE)
+    assert found is not None
+    assert np.std((offsets - found)[height + 2 :]) < 0.6 * np.std(offsets)
+
+
+def test_a_network_that_changes_colours_leaves_no_offsets(rng: np.random.Generator) -> None:
+    light = (0.2 + NOISE.read * rng.standard_normal((64, 512))).astype(np.float32)
+    clean = light + np.float32(0.01) * (-1) ** np.arange(64, dtype=np.float32)[:, None]
+    left = remaining_offsets(light, np.zeros(light.shape, bool), clean, 2, NOISE)
+    assert np.abs(left).max() < 1e-6
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.2])

@@ -22,6 +22,7 @@ from denoise_cli.io.dng import main_directories
 from denoise_cli.io.dng_builder import camera_light, linear_dng, lost_note, mosaic_dng
 from denoise_cli.io.dng_pixels import jpeg_xl_bits, pieces_of
 from denoise_cli.io.formats import is_photo
+from denoise_cli.io.image import opened
 from denoise_cli.io.raw import RawFile
 
 LIMIT = 10**9
@@ -512,12 +513,18 @@ def test_jpeg_tiles_that_are_gone_are_refused(lossless_jpeg: bytes, rng: np.rand
         RawFile(bytes(data), LIMIT)
 
 
-def test_a_jpeg_tile_without_an_end_is_named(lossless_jpeg: bytes) -> None:
+def test_a_jpeg_tile_without_an_end_is_named_or_refused(lossless_jpeg: bytes, tmp_path: Path) -> None:
     data = bytearray(lossless_jpeg)
     start, length = jpeg_tiles(lossless_jpeg)[3]
     data[start + length // 4 : start + length] = bytes(length - length // 4)
     with RawFile(bytes(data), LIMIT) as raw:
         assert raw.damage == ("no end of the JPEG in 1 of its 6 tiles: it may be damaged",)
+    path = tmp_path / "cut.dng"
+    path.write_bytes(data)
+    with opened(path) as found:
+        assert isinstance(found, RawFile)
+    with pytest.raises(UnreadableFile, match=r"no end of the JPEG in 1 of its 6 tiles"), opened(path, strict=True):
+        pass
 
 
 @pytest.mark.parametrize("share", [0.3, 0.7, 0.99])
