@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from PIL import Image, UnidentifiedImageError
 
-from denoise_cli.errors import UnreadableFile, raise_signal_behind
+from denoise_cli.errors import MissingDependency, UnreadableFile, raise_signal_behind
 from denoise_cli.io.limits import MAX_METADATA
 
 # What decoders raise when they reject data, and when they fail to notice that data is damaged.
@@ -15,6 +15,7 @@ REJECTIONS = (OSError, ValueError, RuntimeError, SyntaxError, Image.Decompressio
 UNNOTICED_DAMAGE = (ArithmeticError, AttributeError, EOFError, LookupError, TypeError, struct.error, zlib.error)
 PILLOW_ON_PIXELS = "when reading image file"  # the end of what it says of damage of any kind in them
 PILLOW_ON_TEXTS = "MAX_TEXT_"  # in what it says of compressed ones that become too large
+TIFFFILE_ON_CODECS = "requires the 'imagecodecs' package"  # the end of what it says of a compression
 MAX_REASON_LENGTH = 200  # characters
 
 
@@ -27,6 +28,7 @@ def decoder_errors(name: object) -> Iterator[None]:
 
     Raises:
         UnreadableFile: the file is damaged, not a photo, or does not fit into memory.
+        MissingDependency: it is compressed in a way for which a library is not installed.
     """
     try:
         yield
@@ -34,10 +36,14 @@ def decoder_errors(name: object) -> Iterator[None]:
         raise UnreadableFile(name, "not a photo of a known format, or damaged at its start") from error
     except MemoryError as error:
         raise UnreadableFile(name, "does not fit into memory") from error
+    except ImportError as error:  # tifffile's, which has codecs of its own in newer versions of Python
+        raise MissingDependency(f"decoding {name}", "imagecodecs") from error
     except REJECTIONS as error:
         if isinstance(error, RuntimeError):
             raise_signal_behind(error)
         reason = one_line(error)
+        if reason.endswith(TIFFFILE_ON_CODECS):
+            raise MissingDependency(f"decoding {name}", "imagecodecs") from error
         if reason.endswith(PILLOW_ON_PIXELS):
             reason = "its pixel data is damaged"
         elif PILLOW_ON_TEXTS in reason:

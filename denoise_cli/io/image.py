@@ -124,7 +124,7 @@ BARE_ENCODERS: dict[str, Callable[[Photo], bytes]] = {
 NEEDED: dict[str, Callable[[], ModuleType]] = {
     "heif": partial(heif.load, "writing HEIF"),
     "exr": partial(exr.load, "writing OpenEXR"),
-    **dict.fromkeys(("png", "jxl", "jp2"), load_imagecodecs),
+    **dict.fromkeys(("dng", "png", "jxl", "jp2"), load_imagecodecs),
 }
 
 

@@ -5,7 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from tests.conftest import FFmpeg
@@ -66,17 +68,34 @@ def test_photos_need_openvino_alone(small: Path, tmp_path: Path, name: str) -> N
     assert imported_by("image", small / name, "--dry-run") == set()
 
 
+def run_without_imagecodecs(*arguments: object) -> subprocess.CompletedProcess[str]:
+    program = "import sys; sys.modules['imagecodecs'] = None; from denoise_cli.__main__ import main; main()"
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
 @pytest.mark.parametrize("name", ["small.jpg", "small.png"])
 def test_photos_of_8_bits_need_no_imagecodecs(small: Path, tmp_path: Path, name: str) -> None:
-    program = "import sys; sys.modules['imagecodecs'] = None; from denoise_cli.__main__ import main; main()"
-
-    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", program, *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
-
-    done = run("image", small / name, "-o", tmp_path / name)
+    done = run_without_imagecodecs("image", small / name, "-o", tmp_path / name)
     assert done.returncode == 0, done.stderr
-    assert run("inspect", small / name).returncode == 0
+    assert run_without_imagecodecs("inspect", small / name).returncode == 0
+
+
+@pytest.mark.parametrize(("name", "compression"), [("packed.tif", "zstd"), ("packed.dng", "jpegxl")])
+def test_what_imagecodecs_is_needed_for_is_one_line(tmp_path: Path, name: str, compression: str) -> None:
+    tifffile.imwrite(tmp_path / name, np.full((64, 64, 3), 99, np.uint8), compression=compression)
+    done = run_without_imagecodecs("image", tmp_path / name, "-o", tmp_path / "clean.jpg")
+    assert done.returncode == 1
+    assert done.stderr.endswith(f"{name} needs imagecodecs, which is not installed: run  pip install imagecodecs\n")
+    assert done.stderr.count("\n") == 1
+
+
+def test_dngs_are_not_written_without_imagecodecs(tmp_path: Path) -> None:
+    done = run_without_imagecodecs("image", RAW, "-o", tmp_path / "clean.dng")
+    assert done.returncode == 1
+    assert done.stderr.startswith("denoise: writing DNG")
+    assert done.stderr.endswith("needs imagecodecs, which is not installed: run  pip install imagecodecs\n")
+    assert not any(tmp_path.iterdir())
 
 
 def test_raw_needs_scipy_and_libraw_as_well(tmp_path: Path) -> None:
