@@ -387,7 +387,9 @@ def encode(negative: DigitalNegative, software: str) -> bytes:
         )
     _correct_tags(buffer, negative)
     add_directories(buffer, [exif])
-    return buffer.getvalue()
+    contents = buffer.getvalue()
+    buffer.close()  # tifffile's own objects keep it
+    return contents
 
 
 def _predictor(negative: DigitalNegative) -> int | None:

@@ -2,8 +2,7 @@
 
 LibRaw divides floating point by the file's largest value, takes the mean of black levels that differ from row to row,
 loses rows of some mosaics in two columns of tiles, and knows neither JPEG XL nor integers that are compressed by
-Deflate. It applies the opcodes that map the values of a
-lossy file to linear light only to lossy JPEG.
+Deflate. It applies the opcodes that map the values of a lossy file to linear light only to lossy JPEG.
 
 Source: Adobe, "Digital Negative (DNG) Specification" 1.7.1, chapter 4 (tags) and chapter 5 (from raw values to linear
 light); ISO/IEC 18181-1, annex D (the header of JPEG XL).
@@ -47,6 +46,7 @@ from denoise_cli.io.limits import refuse_too_large
 from denoise_cli.io.opcodes import Curve, split_leading_curves
 from denoise_cli.io.photo import WHITE
 from denoise_cli.io.pieces import Pieces, refuse_out_of_proportion
+from denoise_cli.io.tiff_pages import BUFFER
 
 Numbers = NDArray[np.uint16]
 
@@ -248,11 +248,11 @@ def _refuse_missing_pixels(pieces: Pieces, length: int) -> None:
 
 def _stored_values(data: bytes, picture: Exif) -> np.ndarray:
     """(H, W) or (H, W, C), as numbers that black and white levels refer to; with masked borders."""
-    with tifffile.TiffFile(BytesIO(data)) as file:
+    with BytesIO(data) as contents, tifffile.TiffFile(contents) as file:
         page = _page(file)
         if (page.imagelength, page.imagewidth) != stated_size(picture):
             raise ValueError("its directories contradict each other")
-        values = page.asarray()
+        values = page.asarray(buffersize=BUFFER)
         if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and values.ndim == 3:
             values = np.moveaxis(values, 0, -1)
         if values.dtype.kind != "f":

@@ -10,19 +10,15 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
-import numpy as np
 from PIL import UnidentifiedImageError
 
 from denoise_cli.errors import DenoiseError, UnreadableFile, UnwritableFile
 from denoise_cli.files import read_regular, write_atomically
-from denoise_cli.imaging.pixels import convert, white_value
 from denoise_cli.io import (
     avif,
     bmp,
     damage,
-    deep_jpeg,
     development,
     dng,
     exr,
@@ -36,11 +32,8 @@ from denoise_cli.io import (
     raw_formats,
     tiff,
 )
-from denoise_cli.io.auxiliary import more_pictures
 from denoise_cli.io.camera_exif import CR3
-from denoise_cli.io.cicp import CodePoints
 from denoise_cli.io.codecs import load_imagecodecs
-from denoise_cli.io.companions import OTHER_PICTURE
 from denoise_cli.io.decoding import decoder_errors, one_line
 from denoise_cli.io.formats import (
     FORMATS,
@@ -52,14 +45,13 @@ from denoise_cli.io.formats import (
     kind_named,
     names_a_format,
 )
+from denoise_cli.io.held import as_held, conversions, losses, orientation_in, pixel_format, refuse_unheld, type_held
 from denoise_cli.io.limits import MAX_PIXELS
-from denoise_cli.io.metadata import UPRIGHT, Metadata, reset_xmp, within_limit
+from denoise_cli.io.metadata import within_limit
 from denoise_cli.io.missing import check_exists
 from denoise_cli.io.photo import Photo
-from denoise_cli.io.profiles import COLOUR_SPACE, GREY, RGB, grey_to_srgb, is_srgb, numbers_of
 from denoise_cli.io.raw import RawFile
-from denoise_cli.io.srgb import to_srgb, without_lab
-from denoise_cli.io.xmp_claims import claims_of, without_claims, without_provenance
+from denoise_cli.io.srgb import to_srgb
 
 __all__ = [
     "FORMATS",
@@ -84,6 +76,7 @@ __all__ = [
     "names_a_format",
     "opened",
     "orientation_in",
+    "pixel_format",
     "read",
     "save",
     "to_srgb",
@@ -93,8 +86,6 @@ __all__ = [
 
 STDIN = "-"
 LOSSLESS_AT_BEST = ("webp", "jxl", "jp2")  # at a quality of 100
-HOLD_IPTC = ("jpeg", "tiff", "jp2")
-MAX_NAMES = 5  # of texts, in one note
 # Formats that Pillow does not read: how each is recognised and decoded.
 DECODERS: tuple[tuple[Callable[[bytes], bool], Callable[[bytes, int], Photo]], ...] = (
     (heif.is_heif, heif.decode),
@@ -292,7 +283,7 @@ def check(target: Path, photo: Photo, kind: str) -> None:
         MissingDependency: the format's library is not installed.
     """
     with encoder_errors(target, kind):
-        _refuse_unheld(photo, kind)
+        refuse_unheld(photo, kind)
     check_library(kind, 8 * type_held(photo, kind).itemsize)
 
 
@@ -324,7 +315,7 @@ def encode(photo: Photo | dng.DigitalNegative, kind: str, software: str, quality
         raise ValueError("it can only be made from camera RAW: choose .tif or .png")
     if photo.others and FORMATS[kind].pages:
         return encode_pages((page, software) for page in chain([photo], (decode() for decode in photo.others)))
-    photo = _as_held(photo, kind)
+    photo = as_held(photo, kind)
     if kind in BARE_ENCODERS:
         return BARE_ENCODERS[kind](photo)
     if kind in LOSSLESS_ENCODERS:
@@ -336,69 +327,6 @@ def encode(photo: Photo | dng.DigitalNegative, kind: str, software: str, quality
     return pillow.encode(photo, kind, software, quality)
 
 
-def losses(meta: Metadata, kind: str, said: Sequence[str] = ()) -> tuple[str, ...]:
-    """What the user should hear of metadata that a format does not hold.
-
-    Args:
-        meta: of a photo.
-        kind: the format to write, a name from `WRITABLE`.
-        said: what the user has heard already, which is not repeated.
-    """
-    carried = meta.companions if kind == "jpeg" else None
-    lost = [] if carried else sorted(claims_of(meta.xmp).what | set(meta.companions.what if meta.companions else ()))
-    if kind in BARE_ENCODERS:
-        lost += [name for name, value in (("EXIF", meta.exif), ("XMP", meta.xmp)) if value]
-    if meta.pictures and kind != "heif":
-        lost.append(more_pictures(len(meta.pictures)))
-    if meta.mastering is not None:
-        lost += meta.mastering.lost_in(kind)
-    if kind != "png" and not FORMATS[kind].profile and meta.icc is None and meta.profile(is_grey=False):
-        lost.append("colours of their own (gAMA, cHRM)")
-    if meta.iptc and kind not in HOLD_IPTC:
-        lost.append("IPTC")
-    if kind == "jpeg" and meta.xmp and not pillow.xmp_fits_jpeg(meta.xmp):
-        lost.append("XMP")
-    texts = [keyword for keyword, text in meta.texts if kind != "jpeg" or not pillow.text_fits_jpeg(keyword, text)]
-    if texts and kind != "png":
-        lost.append(f"text ({', '.join(texts[:MAX_NAMES])}{', ...' if len(texts) > MAX_NAMES else ''})")
-    lost = [name for name in lost if not any(name in note for note in said)]
-    notes: tuple[str, ...] = (_printable(f"not carried over to {kind}: {', '.join(lost)}"),) if lost else ()
-    if carried and OTHER_PICTURE in carried.what:
-        notes += ("second picture carried over as it is",)
-    if meta.pictures and kind == "heif":
-        notes += (f"{more_pictures(len(meta.pictures))} carried over, not denoised but compressed again",)
-    return notes
-
-
-def conversions(photo: Photo, kind: str) -> tuple[str, ...]:
-    """What the user should hear of pixels that a format holds in another way than the photo's own file.
-
-    Args:
-        photo: what is written.
-        kind: the format, a name from `WRITABLE`.
-    """
-    if photo.lab is not None and kind != "tiff":
-        return ("Lab becomes sRGB, and colours outside of that are clipped: .tif keeps them",)
-    notes: tuple[str, ...] = ()
-    meta = _with_colours_held(photo, kind)
-    is_grey = photo.pixels.shape[2] == 1
-    if meta.icc is not None and is_grey and _is_for_rgb(meta.icc):
-        notes += ("greyscale becomes RGB, which its colour profile is for",)
-    elif meta.icc is not None and meta.icc[COLOUR_SPACE] != _space_of(photo, is_grey):
-        notes += ("a colour profile that is not for its colours is left out",)
-    return notes
-
-
-def orientation_in(meta: Metadata, kind: str) -> int:
-    """The orientation, 1 to 8, in which a format stores the upright photo that this metadata belongs to."""
-    return meta.orientation if kind == "jpeg" else UPRIGHT
-
-
-def _printable(text: str) -> str:
-    """A text, parts of which come from a file, on one line."""
-    return "".join(character if character.isprintable() else "?" for character in text)
-
-
 def encode_pages(pages: Iterable[tuple[Photo, str]]) -> bytes:
     """The bytes of a TIFF with several pages.
 
@@ -408,7 +336,7 @@ def encode_pages(pages: Iterable[tuple[Photo, str]]) -> bytes:
     Raises:
         ValueError: a page cannot be held; with a message for the user.
     """
-    return tiff.encode_pages((_as_held(photo, "tiff"), software) for photo, software in pages)
+    return tiff.encode_pages((as_held(photo, "tiff"), software) for photo, software in pages)
 
 
 def is_lossless(photo: Photo, kind: str, quality: int | None) -> bool:
@@ -443,132 +371,3 @@ def _decode(data: bytes, extension: str, max_pixels: int, name: object) -> Photo
                 raise ValueError(what) from error
             raise
     return RawFile(data, max_pixels, name)
-
-
-def _refuse_unheld(photo: Photo, kind: str) -> None:
-    """Refuse a photo that a format cannot hold.
-
-    Raises:
-        ValueError: with a message for the user.
-    """
-    known = FORMATS[kind]
-    if photo.others and not known.pages:
-        raise ValueError(f"it holds a single picture, and there are {len(photo.others) + 1} pages: choose .tif")
-    if photo.black is not None and not known.inks:
-        raise ValueError("it cannot hold CMYK: choose .tif or .jpg, or add --to-srgb")
-    if photo.is_signed and kind != "tiff":
-        raise ValueError("it cannot hold integers with a sign: choose .tif")
-    meta = _with_colours_held(photo, kind)  # raises if it is HDR
-    if max(photo.pixels.shape) > known.longest:
-        raise ValueError(f"it holds at most {known.longest} pixels in a row or a column: choose .png or .tif")
-    dtype = type_held(photo, kind)
-    if photo.alpha is not None and not known.alpha and (convert(photo.alpha, dtype) < white_value(dtype)).any():
-        raise ValueError("it cannot hold transparency: choose .png, .tif, .webp, .avif, .heic or .jxl")
-    is_from_exr = kind == "exr" and meta.exr is not None  # which has said its colours
-    if meta.icc is not None and not (known.profile or is_from_exr or is_srgb(meta.icc)):
-        raise ValueError("it cannot hold the photo's colour profile: choose .png or .tif")
-    if not known.colour and photo.pixels.shape[2] == 3:
-        raise ValueError("it holds greyscale alone: choose .ppm or .png")
-    if meta.icc is not None and not known.grey and photo.pixels.shape[2] == 1 and not _is_for_rgb(meta.icc):
-        grey_to_srgb(meta.icc)  # raises if the profile is damaged
-
-
-def type_held(photo: Photo, kind: str) -> np.dtype[Any]:
-    """The type of a photo's pixels in a format: its own, or the format's largest."""
-    if kind == photo.kind == "jpeg" and photo.depth == deep_jpeg.BITS:
-        return photo.pixels.dtype
-    depths, own = FORMATS[kind].depths, photo.pixels.dtype.itemsize * 8  # of Lab, more than its file has
-    depth = min((bits for bits in depths if bits >= own), default=max(depths))
-    return np.dtype({8: np.uint8, 16: np.uint16, 32: np.float32}[depth])
-
-
-def pixel_format(photo: Photo, kind: str) -> str:
-    """What a file of a format holds of a photo in words of the style of FFmpeg's: grey8, rgb16 or rgba32."""
-    colours, bits = "grey" if photo.pixels.shape[2] == 1 else "rgb", 8 * type_held(photo, kind).itemsize
-    return f"{colours}{'' if photo.alpha is None else 'a'}{bits}"
-
-
-def _as_held(photo: Photo, kind: str) -> Photo:
-    """The photo as a format can hold it."""
-    _refuse_unheld(photo, kind)
-    if photo.lab is not None and kind != "tiff":
-        photo = without_lab(photo, photo.lab)
-    known, dtype = FORMATS[kind], type_held(photo, kind)
-    alpha = None if photo.alpha is None or not known.alpha else convert(photo.alpha, dtype)
-    pixels, meta = convert(photo.pixels, dtype), _with_colours_held(photo, kind)
-    is_for_rgb = meta.icc is not None and _is_for_rgb(meta.icc)
-    if pixels.shape[2] == 1 and (is_for_rgb or not known.grey):
-        if meta.icc is not None and not is_for_rgb and not is_srgb(meta.icc):  # which RGB cannot have
-            pixels = grey_to_srgb(meta.icc)[pixels]
-        pixels = np.repeat(pixels, 3, axis=2)  # type: ignore[assignment]
-    return dataclasses.replace(
-        photo,
-        pixels=pixels,
-        alpha=alpha,
-        kind=kind,
-        metadata=_for_output(meta, _space_of(photo, pixels.shape[2] == 1), kind),
-        compression=photo.compression if photo.kind == kind else None,
-        black=None if photo.black is None else convert(photo.black, dtype),
-    )
-
-
-def _with_colours_held(photo: Photo, kind: str) -> Metadata:
-    """A photo's metadata; code points that a format does not hold are said by a profile.
-
-    Greyscale has no profile for RGB in it if that says the same of greys as none.
-
-    Raises:
-        ValueError: no profile says them; with a message for the user.
-    """
-    meta, is_grey = photo.metadata, photo.pixels.shape[2] == 1
-    if meta.cicp is not None and not _holds_numbers(kind, meta.cicp):
-        icc = meta.icc
-        if icc is None or numbers_of(icc) != (meta.cicp.primaries, meta.cicp.transfer):  # which are stronger than it
-            if meta.cicp.is_hdr:
-                able = [known.extensions[0] for name, known in FORMATS.items() if _holds_numbers(name, meta.cicp)]
-                raise ValueError(f"it cannot hold HDR ({meta.cicp.name}): choose one of {', '.join(able)}")
-            icc = meta.cicp.profile(is_grey)
-        meta = dataclasses.replace(meta, cicp=None, icc=icc)
-    elif kind != "png" and (FORMATS[kind].profile or meta.transfer is not None) and not photo.is_bilevel:
-        meta = dataclasses.replace(meta, icc=meta.profile(is_grey))
-    if is_grey and meta.icc is not None and _is_for_rgb(meta.icc):
-        # Black and white are the same in every profile, and numbers are stronger than one.
-        is_needless = photo.is_bilevel or meta.cicp is not None or is_srgb(meta.icc, neutral=True)
-        return dataclasses.replace(meta, icc=None) if is_needless else meta
-    return meta
-
-
-def _holds_numbers(kind: str, numbers: CodePoints) -> bool:
-    """Whether a format can state colours by these code points, or in a way of its own."""
-    return FORMATS[kind].code_points and (kind != "jxl" or jxl.holds(numbers))
-
-
-def _space_of(photo: Photo, is_grey: bool) -> bytes:
-    """The colour space of a photo as the header of a profile names it."""
-    if photo.lab is not None:
-        return b"Lab "
-    return b"CMYK" if photo.black is not None else GREY if is_grey else RGB
-
-
-def _is_for_rgb(icc: bytes) -> bool:
-    return icc[COLOUR_SPACE] == RGB
-
-
-def _for_output(meta: Metadata, colours: bytes, kind: str) -> Metadata:
-    """The metadata without what does not apply to the result, or does not fit into it.
-
-    Args:
-        meta: of the photo.
-        colours: the colour space of the result, as the header of a profile names it.
-        kind: the format.
-    """
-    companions = meta.companions if kind == "jpeg" else None
-    xmp = meta.xmp and without_provenance(meta.xmp)
-    if xmp and companions is None:
-        xmp = without_claims(xmp, claims_of(xmp).what)
-    return dataclasses.replace(
-        meta,
-        xmp=xmp and reset_xmp(xmp, orientation_in(meta, kind)),
-        icc=meta.icc if meta.icc and meta.icc[16:20] == colours else None,
-        companions=companions,
-    )

@@ -25,7 +25,7 @@ from denoise_cli.io.metadata import (
     split_orientation,
 )
 from denoise_cli.io.photo import Photo
-from denoise_cli.io.tiff_pages import pages_of, read_values, repairs_of, whole, with_sign
+from denoise_cli.io.tiff_pages import BUFFER, pages_of, read_values, repairs_of, whole, with_sign
 
 ICC_TAG = 34675
 PLACEHOLDER = 1  # added to the tag of a directory pointer, which tifffile cannot write; sorts into the same position
@@ -44,7 +44,7 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         ValueError: a page is too large or of an unsupported kind; with a message for the user.
         tifffile.TiffFileError, OSError and others: the file is damaged.
     """
-    with tifffile.TiffFile(BytesIO(data)) as file:
+    with BytesIO(data) as contents, tifffile.TiffFile(contents) as file:
         pages, notes, unreached = pages_of(file)
         pages, damaged = whole(pages, max_pixels, data)
         lost = damaged + unreached
@@ -74,20 +74,22 @@ def encode_pages(pages: Iterable[tuple[Photo, str]]) -> bytes:
 
 
 def _encoded(pages: Iterable[tuple[Photo, str]], subfiletype: int) -> bytes:
-    buffer, writer, exifs = BytesIO(), None, []
-    for photo, software in pages:
-        H, W = photo.shape
-        exif = exif_for_result(photo.metadata, software, W, H)
+    exifs = []
+    with BytesIO() as buffer:  # closed, since tifffile's own objects keep it
+        writer = None
+        for photo, software in pages:
+            H, W = photo.shape
+            exif = exif_for_result(photo.metadata, software, W, H)
+            if writer is None:
+                writer = tifffile.TiffWriter(buffer, byteorder=exif.order, bigtiff=False)
+            _add(writer, photo, exif, software, subfiletype)
+            exifs.append(exif)
+            del photo  # the next one may need its memory
         if writer is None:
-            writer = tifffile.TiffWriter(buffer, byteorder=exif.order, bigtiff=False)
-        _add(writer, photo, exif, software, subfiletype)
-        exifs.append(exif)
-        del photo  # the next one may need its memory
-    if writer is None:
-        raise ValueError("expected at least one page, got none")
-    writer.close()
-    add_directories(buffer, exifs)
-    return buffer.getvalue()
+            raise ValueError("expected at least one page, got none")
+        writer.close()
+        add_directories(buffer, exifs)
+        return buffer.getvalue()
 
 
 def _add(writer: tifffile.TiffWriter, photo: Photo, exif: Exif, software: str, subfiletype: int) -> None:
@@ -113,6 +115,7 @@ def _add(writer: tifffile.TiffWriter, photo: Photo, exif: Exif, software: str, s
         compression="adobe_deflate",
         predictor=values.dtype != np.bool_,
         rowsperstrip=64,
+        buffersize=BUFFER,
         subfiletype=subfiletype,
         resolution=meta.dpi,
         resolutionunit="inch" if meta.dpi else None,
@@ -137,7 +140,7 @@ def _stored(photo: Photo) -> tuple[np.ndarray, str]:
         planes = [photo.pixels > 0]
     if photo.alpha is not None:
         planes.append(photo.alpha if photo.lab is None else convert(photo.alpha, photo.lab.dtype))
-    return np.dstack(planes), photometric
+    return np.dstack(planes) if len(planes) > 1 else planes[0], photometric
 
 
 def placeholders(exif: Exif) -> list[tuple[int, int, int, bytes, bool]]:
@@ -164,7 +167,7 @@ def add_directories(buffer: BytesIO, exifs: Sequence[Exif]) -> None:
 
 
 def _page_at(data: bytes, index: int, notes: tuple[str, ...]) -> Photo:
-    with tifffile.TiffFile(BytesIO(data)) as file:
+    with BytesIO(data) as contents, tifffile.TiffFile(contents) as file:
         return _photo_of(data, file.pages[index].aspage(), notes, of_several=True)
 
 

@@ -39,6 +39,7 @@ COLOURS: dict[int, int] = {
     PHOTOMETRIC.SEPARATED: 4,
 }
 JPEG = {tifffile.COMPRESSION.JPEG, tifffile.COMPRESSION.OJPEG}  # YCbCr is decoded to RGB only in these
+BUFFER = 1 << 25  # bytes to code in one pass; by default, tifffile copies all of a file of up to 256 MB
 JPEG_BITS = 8  # of those that are looked through for damage
 TRANSPARENCY = {tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA}
 
@@ -210,7 +211,7 @@ def read_values(page: tifffile.TiffPage) -> Values:
         ValueError: it is of an unsupported kind; with a message for the user.
         tifffile.TiffFileError, OSError and others: it is damaged.
     """
-    stored = page.asarray()
+    stored = page.asarray(buffersize=BUFFER)
     if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and stored.ndim == 3:
         stored = np.moveaxis(stored, 0, -1)
     if stored.ndim not in (2, 3):

@@ -1,7 +1,8 @@
-"""What interrupted runs over many photos leave, how much memory long ones take, and how fast they are.
+"""What interrupted runs over many photos leave, how much memory long runs and large photos take, and how fast they are.
 
     python docs/experiments/batches.py kills [--count 1000] [--overwrite] [--workers 1] [--seed 0]
     python docs/experiments/batches.py memory [--few 200] [--many 2000] [--workers 1]
+    python docs/experiments/batches.py large [--megapixels 100]
     python docs/experiments/batches.py speed [--against CHECKOUT] [--workers 1 2 auto] [--photos small] [--repeats 3]
 
 `kills` runs `denoise image --skip-done` over a folder of small photos again and again, and ends each run at a random
@@ -13,6 +14,9 @@ line names it.
 
 `memory` runs `denoise image` over a folder of small photos and prints its resident memory after a few and after many,
 that of its workers included. The exit code is 1 if it has grown by more than 5 %.
+
+`large` runs `denoise image` with its defaults on one large photo in each of some formats, and prints a table of the
+peak memory. The exit code is 1 if the peak is above 12 bytes for each pixel.
 
 `speed` runs `denoise image` over 400 PNGs of 512 x 512 (`small`), or 24 JPEGs of 12 megapixels (`large`), with each
 number of workers in turns, and before each round the same with another checkout of the project, without `--workers`. A
@@ -34,8 +38,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import tifffile
 from numpy.typing import NDArray
 from PIL import Image
+
+from denoise_cli.benchmark.programs import Program, time_program
 
 HERE = Path(__file__).parents[2]
 DENOISE = [sys.executable, "-m", "denoise_cli", "image", "--model", "mallenet-s", "--noise", "20"]
@@ -43,6 +50,8 @@ SIGNALS = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 PHOTOS = 24  # in the folder whose runs are ended
 SIDE = 96  # pixels
 MOST_GROWTH = 0.05
+MOST_BYTES = 12  # for each pixel of a large photo
+PATCH = 1000  # pixels, the side of the parts of a large photo
 AFTER_LAST = 8  # photos that are still to be denoised when the memory is measured
 LONGEST, LONGEST_AFTER_KILL = 5, 60  # seconds that a worker may outlast its run, however busy the machine is
 OLD = b"a file that was here before"
@@ -166,6 +175,36 @@ def resident(process: int) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE") + sum(resident(int(child)) for child in started)
 
 
+def large(megapixels: int) -> bool:
+    """Print the memory for a photo of so many megapixels in each format; returns whether any is too much."""
+    rows = round(megapixels**0.5)
+    rng = np.random.default_rng(0)
+    photo = np.vstack([np.hstack([noisy(PATCH, PATCH, rng) for _ in range(rows)]) for _ in range(rows)])
+    pixels, too_much = photo[..., 0].size, False
+    with tempfile.TemporaryDirectory() as name:
+        part = Path(name, "part.png")
+        Image.fromarray(photo[: 2 * PATCH, : 2 * PATCH]).save(part)
+        subprocess.run([*DENOISE[:4], part, "-o", Path(name, "clean.png"), "-q"], check=True)  # compiles the network
+        print("| from, to | size of the file, MB | peak, MB |\n|---|---|---|")
+        for words, suffix, options in (
+            ("PNG to PNG", "png", None),
+            ("TIFF to TIFF", "tif", {}),
+            ("TIFF to TIFF, compressed by Deflate", "tif", {"compression": "adobe_deflate", "rowsperstrip": 64}),
+            ("JPEG to JPEG", "jpg", None),
+        ):
+            source = Path(name, f"large.{suffix}")
+            if options is None:
+                Image.fromarray(photo).save(source, compress_level=1, quality=92)
+            else:
+                tifffile.imwrite(source, photo, photometric="rgb", predictor="compression" in options, **options)
+            command = [*DENOISE[:4], source, "-o", Path(name, f"clean-{suffix}.{suffix}"), "-q", "--overwrite"]
+            peak = time_program(Program(words, list(map(str, command)))).peak_bytes
+            too_much |= peak > MOST_BYTES * pixels
+            size = source.stat().st_size
+            print(f"| {pixels / 1e6:.0f} MP, {words} | {size / 1e6:.0f} | {peak / 1e6:.0f} |", flush=True)
+    return too_much
+
+
 def make_pngs(folder: Path) -> None:
     """Write 400 noisy PNGs of 512 x 512."""
     folder.mkdir()
@@ -236,6 +275,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     of_memory.add_argument("--few", type=int, default=200)
     of_memory.add_argument("--many", type=int, default=2000)
     of_memory.add_argument("--workers", type=int, default=1)
+    of_large = commands.add_parser("large")
+    of_large.add_argument("--megapixels", type=int, default=100)
     of_speed = commands.add_parser("speed")
     of_speed.add_argument("--against", type=Path, help="another checkout of the project, such as a worktree of git")
     of_speed.add_argument("--workers", nargs="+", default=["1", "2", "auto"])
@@ -246,6 +287,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(bool(kills(options.count, options.overwrite, options.workers, options.seed)))
     if options.command == "memory":
         sys.exit(memory(options.few, options.many, options.workers) > MOST_GROWTH)
+    if options.command == "large":
+        sys.exit(large(options.megapixels))
     speed(options.against, options.workers, options.photos, options.repeats)
 
 
