@@ -1,4 +1,6 @@
+import gc
 import struct
+import sys
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -650,3 +652,19 @@ def test_a_list_of_strips_that_is_too_short_is_damage(rng: np.random.Generator, 
             tag.overwrite(tag.value[:2])
     with pytest.raises(UnreadableFile, match="2 of its 4 strips are missing"):
         read_bytes(buffer.getvalue(), ".tif")
+
+
+@pytest.mark.parametrize("compression", [None, "adobe_deflate"])
+def test_neither_the_file_nor_its_copy_outlives_decoding(rng: np.random.Generator, compression: str | None) -> None:
+    """By references, without the collector of cycles, of which tifffile's objects are one."""
+    buffer = BytesIO()
+    tifffile.imwrite(buffer, rng.integers(0, 256, (64, 48, 3), np.uint8), photometric="rgb", compression=compression)
+    data = bytes(buffer.getbuffer())
+    gc.disable()
+    try:
+        before = sys.getrefcount(data)
+        photo = tiff.decode(data, image.MAX_PIXELS)
+        assert photo.shape == (64, 48)
+        assert sys.getrefcount(data) == before
+    finally:
+        gc.enable()
