@@ -57,6 +57,7 @@ class MissingDependency(DenoiseError):
 
     def __init__(self, purpose: str, package: str) -> None:
         super().__init__(f"{purpose} needs {package}, which is not installed: run  pip install {package}")
+        self.purpose, self.package = purpose, package
 
 
 class UnknownModel(UsageError):
@@ -87,7 +88,7 @@ class TrainingError(DenoiseError):
     """A training run that cannot start or continue, or whose folder is invalid."""
 
 
-def raise_signal_behind(error: RuntimeError) -> None:
-    """Raise what a signal has raised, if Python 3.11 has made this error of it: it does so in `__set_name__`."""
+def raise_signal_behind(error: Exception) -> None:
+    """Raise what a signal has raised, if this error was made of it: by Python 3.11 in `__set_name__`, or OpenVINO."""
     if isinstance(error.__cause__, KeyboardInterrupt | SystemExit):
         raise error.__cause__ from None

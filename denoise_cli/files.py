@@ -210,7 +210,11 @@ def _keep_as(path: Path, backup: Path) -> None:
         raise _other_backup(path, backup) from error
     except OSError:
         with temporary_path(backup, PART) as copy:
-            shutil.copy2(path, copy)
+            shutil.copyfile(path, copy)
+            _copy_attributes(path, copy)
+            about = path.stat()
+            with suppress(OSError):
+                os.utime(copy, ns=(about.st_atime_ns, about.st_mtime_ns))
             with copy.open("rb") as file:
                 _flush(file.fileno())
             _rename_to_new(copy, backup)

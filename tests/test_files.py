@@ -516,7 +516,7 @@ def test_a_file_that_is_replaced_keeps_a_second_name(old: Path) -> None:
 
 
 @pytest.mark.parametrize("has_links", [True, False])
-@pytest.mark.parametrize("step", ["link", "copy2", "fsync", "replace"])
+@pytest.mark.parametrize("step", ["link", "copyfile", "fsync", "replace"])
 def test_the_original_is_there_at_every_step(
     old: Path, step: str, has_links: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -531,13 +531,29 @@ def test_the_original_is_there_at_every_step(
     with monkeypatch.context() as patch:
         if not has_links:
             patch.setattr(os, "link", no_links)
-        patch.setattr(shutil if step == "copy2" else os, step, stop)
+        patch.setattr(shutil if step == "copyfile" else os, step, stop)
         with suppress(KeyboardInterrupt):
             write_atomically(old, b"new", overwrite=False, backup=backup)
     if old.read_bytes() == b"old":  # the run was stopped; what it has left is no obstacle
         write_atomically(old, b"new", overwrite=False, backup=backup)
     assert (old.read_bytes(), backup.read_bytes()) == (b"new", b"old")
     assert files(old.parent) == ["photo.png", "photo.png.orig"]
+
+
+def test_a_backup_is_made_where_the_file_system_has_neither_links_nor_permissions(
+    old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    os.utime(old, (1e9, 1e9))
+    backup = old.with_name("photo.png.orig")
+    with monkeypatch.context() as patch:
+        for name in ("link", "chmod", "chown", "setxattr"):
+            patch.setattr(os, name, refuse, raising=False)
+        write_atomically(old, b"new", overwrite=False, backup=backup)
+    assert (old.read_bytes(), backup.read_bytes()) == (b"new", b"old")
+    assert backup.stat().st_mtime == 1e9
 
 
 @posix

@@ -8,6 +8,7 @@ import platform
 from denoise_cli.cli import console
 from denoise_cli.cli.options import Json
 from denoise_cli.errors import DenoiseError
+from denoise_cli.io.decoding import one_line
 from denoise_cli.version import __version__
 
 # By module: what needs it, and the package to install.
@@ -63,10 +64,13 @@ def _facts() -> dict[str, str]:
 
 
 def _version(module: str) -> str | None:
-    """Name and version of an installed module; None if it is not installed."""
+    """Name and version of an installed module, or why it cannot be loaded; None if it is not installed."""
     if importlib.util.find_spec(module) is None:
         return None
-    loaded = importlib.import_module(module)
+    try:
+        loaded = importlib.import_module(module)
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the other facts are of use
+        return f"{module} is installed, but cannot be loaded: {one_line(error)}"
     return f"{module} {getattr(loaded, '__version__', '')}".strip()
 
 

@@ -35,8 +35,6 @@ from denoise_cli.temporary_files import remove_unfinished
 
 SIGNALLED = 128  # and the number of the signal is the exit code, by the shells' convention
 AGAIN = 0.01  # seconds
-# How the import of a library fails where memory is short.
-NO_MEMORY_FOR_LIBRARY = ("failed to map segment", "cannot allocate memory", "Cannot allocate memory")
 
 
 def run() -> NoReturn:
@@ -71,7 +69,7 @@ def run() -> NoReturn:
         console.error(str(error))
         sys.exit(error.exit_code)
     except (MemoryError, RuntimeError, ImportError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         console.error("out of memory: the program needs more than this process may use")
         sys.exit(OutOfMemory.exit_code)
@@ -173,12 +171,6 @@ def _signal_of(error: BaseException | None) -> int | None:
         case SystemExit(code=int(code)):
             return code - SIGNALLED
     return None
-
-
-def _is_out_of_memory(error: MemoryError | RuntimeError | ImportError) -> bool:
-    if any(words in str(error) for words in NO_MEMORY_FOR_LIBRARY):  # OpenVINO loads its own, too
-        return True
-    return not isinstance(error, ImportError) and is_out_of_memory(error)
 
 
 def _occupy_closed_streams() -> None:

@@ -14,10 +14,15 @@ import typer
 from denoise_cli.cli import console
 from denoise_cli.cli.options import NAME_OR_FILE, Device, Quiet
 from denoise_cli.errors import UsageError
+from denoise_cli.inference.device import refuse_little_room
 
 if TYPE_CHECKING:
     from denoise_cli.train.recipe import Recipe
     from denoise_cli.train.trainer import Report, Trainer
+
+# Bytes of addresses, which PyTorch, SciPy and scikit-image take without any photo. OpenBLAS, which SciPy brings along,
+# asks for memory again and again where there is none.
+ROOM = 5 * 2**28
 
 Data = Annotated[
     list[Path],
@@ -140,6 +145,8 @@ def train(
             "choose one of --recipe (repeat a run), --model (start a run) and --from (fine-tune), or continue a run "
             "with --resume"
         )
+
+    refuse_little_room(ROOM, "training")
 
     from denoise_cli.models.registry import is_weight_file
     from denoise_cli.train.distributed import device_for

@@ -1,6 +1,7 @@
 """Devices: which one to use, in which precision and how many threads, without importing PyTorch where it has no say."""
 
 import ctypes
+import errno
 import os
 import re
 import sys
@@ -22,8 +23,11 @@ CPUS = Path("/sys/devices/system/cpu")
 BF16_FLAGS = {"avx512_bf16", "amx_tile"}  # in CPUINFO
 # The oldest supported PyTorch has no public function that tells whether a CPU computes in bfloat16.
 NATIVE_BF16_CHECKS = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-# What allocators say: PyTorch's on a CPU and on a GPU, and OpenVINO's.
-NO_MEMORY = ("can't allocate memory", "out of memory", "can't alloc", "Failed to allocate", "bad_alloc")
+# What allocators say: PyTorch's on a CPU and on a GPU, and OpenVINO's; and the loader of libraries.
+NO_MEMORY = (
+    *("can't allocate memory", "out of memory", "can't alloc", "Failed to allocate", "bad_alloc"),
+    *("failed to map segment", "cannot allocate memory", "Cannot allocate memory"),
+)
 THREAD_VARIABLES = ("MKL_NUM_THREADS", "OMP_NUM_THREADS")  # the first has precedence
 
 
@@ -154,12 +158,35 @@ def count_gpus() -> int:
     return torch.cuda.device_count()
 
 
-def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
-    """Whether an error from PyTorch, OpenVINO or NumPy means that memory has run out."""
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error from PyTorch, OpenVINO or NumPy, or from loading a library, means that memory has run out."""
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return True
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # the latter is PyTorch's
         return True
     message = str(error)
     return any(words in message for words in NO_MEMORY)
+
+
+def refuse_little_room(room: int, what: str) -> None:
+    """Refuse to load libraries where they lack room: some never return then, and cannot be interrupted.
+
+    Args:
+        room: bytes of addresses.
+        what: needs them, for the message.
+
+    Raises:
+        MemoryError: the process may not use so many further addresses.
+    """
+    statistics = Path("/proc/self/statm")
+    if not statistics.exists():  # on other systems than Linux
+        return
+    import resource
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(statistics.read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+    if limit != resource.RLIM_INFINITY and limit - used < room:
+        raise MemoryError(f"{what} does not fit into the address space of this process")
 
 
 def _finds_gpu() -> bool:

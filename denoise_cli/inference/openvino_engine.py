@@ -3,7 +3,6 @@
 Legend: B batch, C channels, H x W tile.
 """
 
-import errno
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from denoise_cli.errors import CannotCompile
-from denoise_cli.inference.device import Arithmetic
+from denoise_cli.inference.device import Arithmetic, is_out_of_memory
 from denoise_cli.inference.openvino_net import (
     Inference,
     InferenceByShape,
@@ -195,8 +194,8 @@ def _conversion() -> "ModuleType":
     """
     try:
         from denoise_cli.inference import openvino_conversion
-    except OSError as error:
-        if "failed to map" in str(error) or error.errno == errno.ENOMEM:
+    except (ImportError, OSError) as error:
+        if is_out_of_memory(error):
             raise MemoryError(str(error)) from error
         raise
     return openvino_conversion

@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from denoise_cli.errors import CannotCompile, UnwritableFile
+from denoise_cli.errors import CannotCompile, UnwritableFile, raise_signal_behind
 from denoise_cli.files import write_atomically
-from denoise_cli.inference.device import Arithmetic, count_threads, cpu_features, is_out_of_memory
+from denoise_cli.inference.device import Arithmetic, count_threads, cpu_features, is_out_of_memory, refuse_little_room
 from denoise_cli.nets.configs import MalleNetVideoConfig
 from denoise_cli.temporary_files import one_at_a_time
 
@@ -81,11 +81,16 @@ class Inference:
         self._ready()
 
     def __call__(self, *inputs: Array) -> list[Array]:
-        """The network's outputs for its inputs, which are contiguous."""
+        """The network's outputs for its inputs, which are contiguous.
+
+        Raises:
+            CannotCompile: OpenVINO compiles it, but does not run it, as for some processors.
+        """
         request = self._ready()
         try:
-            return list(request.infer(list(inputs), share_inputs=True, share_outputs=True).values())
-        except (RuntimeError, MemoryError):
+            with _refusals("run the network"):
+                return list(request.infer(list(inputs), share_inputs=True, share_outputs=True).values())
+        except (RuntimeError, MemoryError, CannotCompile):
             self._compiled = self._request = None
             raise
 
@@ -97,7 +102,8 @@ class Inference:
     def _ready(self) -> "openvino.InferRequest":
         if self._request is None:
             self._compiled = self._load()
-            self._request = self._compiled.create_infer_request()
+            with _refusals("run the network"):
+                self._request = self._compiled.create_infer_request()
         return self._request
 
 
@@ -217,7 +223,9 @@ def compile_cached(
         "PERFORMANCE_HINT": "LATENCY",
     }
     network = FORMAT, ov.__version__, config, weights
-    path = _cached_path((network, _processor(), settings, shapes))
+    with _refusals("use this processor"):
+        processor = _processor()
+    path = _cached_path((network, processor, settings, shapes))
     compiled = _import_cached(path, settings)
     if compiled is not None:
         return compiled
@@ -249,17 +257,13 @@ def _compile(
 ) -> "openvino.CompiledModel":
     """A network that is compiled now, and then cached."""
     ov, core = openvino_core()
-    try:
+    with _refusals("compile the network"):
         if shapes is None:
             converted = convert()
         else:
             converted = _convert_cached(convert, network)
             converted.reshape({place: ov.PartialShape(list(shape)) for place, shape in enumerate(shapes)})
         model = core.compile_model(converted, "CPU", settings)
-    except RuntimeError as error:
-        if is_out_of_memory(error):
-            raise
-        raise CannotCompile(f"OpenVINO cannot compile the network ({_last_line(error)})") from error
     with suppress(RuntimeError, MemoryError):  # then it is compiled again next time
         blob = model.export_model()
         _write_cached(path, blob if isinstance(blob, bytes) else blob.getvalue())
@@ -272,6 +276,25 @@ def _processor() -> tuple[object, ...]:
     named = (core.get_property("CPU", name) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES"))
     limits = [os.environ.get(name) for name in ISA_VARIABLES]
     return (*named, platform.machine(), sorted(cpu_features()), limits)
+
+
+@contextmanager
+def _refusals(what: str) -> Iterator[None]:
+    """Tell what OpenVINO cannot do from a lack of memory.
+
+    Raises:
+        CannotCompile: it cannot do it.
+        MemoryError, RuntimeError: memory has run out.
+    """
+    try:
+        yield
+    except (ImportError, OSError, RuntimeError) as error:
+        raise_signal_behind(error)
+        if isinstance(error, RuntimeError) and is_out_of_memory(error):
+            raise
+        if is_out_of_memory(error):
+            raise MemoryError(str(error)) from error
+        raise CannotCompile(f"OpenVINO cannot {what} ({_last_line(error)})") from error
 
 
 def _last_line(error: Exception) -> str:
@@ -300,33 +323,18 @@ def _convert_cached(convert: Callable[[], "openvino.Model"], network: object) ->
 
 @cache
 def openvino_core() -> tuple[Any, Any]:
-    """OpenVINO's module and its core."""
-    try:
-        import openvino
-    except ImportError as error:  # also if a signal came meanwhile, which must end the program
-        if isinstance(error.__cause__, KeyboardInterrupt | SystemExit):
-            raise error.__cause__ from None
-        raise
-
-    _check_room()
-    return openvino, openvino.Core()
-
-
-def _check_room() -> None:
-    """Refuse to load OpenVINO's library for the CPU where it lacks room: if its threads get no stack, it never returns.
+    """OpenVINO's module and its core.
 
     Raises:
-        MemoryError: the process may not use so many further addresses.
+        CannotCompile: it is installed, but cannot be loaded.
+        MemoryError: there is no room for it.
     """
-    statistics = Path("/proc/self/statm")
-    if not statistics.exists():  # on other systems than Linux
-        return
-    import resource
+    with _refusals("be loaded"):
+        import openvino
 
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    used = int(statistics.read_text(encoding="ascii").split()[0]) * resource.getpagesize()
-    if limit != resource.RLIM_INFINITY and limit - used < ROOM:
-        raise MemoryError("OpenVINO does not fit into the address space of this process")
+        # If its threads get no stack, its library for the CPU never returns.
+        refuse_little_room(ROOM, "OpenVINO")
+        return openvino, openvino.Core()
 
 
 def cache_folder() -> Path | None:

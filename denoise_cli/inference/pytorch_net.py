@@ -3,7 +3,8 @@
 Legend: B batch, C channels, H x W image.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,8 @@ class PyTorchEngine:
         device: the device to run on.
         precision: the data type of the convolutions.
         notes: see `denoiser.Engine`.
+        in_pytorch: returns the network as it is before OpenVINO compiles it, if it does: it runs where OpenVINO does
+            not.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class PyTorchEngine:
         device: torch.device,
         precision: torch.dtype,
         notes: tuple[str, ...] = (),
+        in_pytorch: Callable[[], nn.Module] | None = None,
     ) -> None:
         self.notes = notes
         self.pictures = Tensors(device)
@@ -45,6 +49,7 @@ class PyTorchEngine:
         self._is_linear = spec.space == "linear"
         self._device = device
         self._dtype = precision
+        self._in_pytorch = in_pytorch
         self._net = prepare_in_pytorch(net, device)
 
     def release_memory(self) -> None:
@@ -57,11 +62,21 @@ class PyTorchEngine:
         level = level.to(self._device, torch.float32).expand(len(inputs), -1, -1, -1).contiguous()
         if self._is_linear:
             inputs = srgb_to_linear(inputs)
-        with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
-            clean = self._net(inputs, level).float()
+        try:
+            clean = self._run(inputs, level)
+        except CannotCompile as error:
+            if self._in_pytorch is None:
+                raise
+            self.notes += (openvino_net.note_on_fallback(error),)
+            self._net, self._in_pytorch = prepare_in_pytorch(self._in_pytorch(), self._device), None
+            clean = self._run(inputs, level)
         if self._is_linear:
             clean = linear_to_srgb(clean)
         return clean.to(frames[0].device)
+
+    def _run(self, inputs: Tensor, level: Tensor) -> Tensor:
+        with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
+            return self._net(inputs, level).float()
 
     @torch.no_grad()
     def average(self, frame: Tensor, noisy: Tensor, others: Sequence[Tensor], tolerance: float) -> Tensor:
@@ -87,7 +102,8 @@ def load_engine(
     torch_device, dtype = torch.device(device), dtype_of(precision)
     if compiles:
         try:
-            return PyTorchEngine(prepare(load_net(model), torch_device, dtype), spec, torch_device, dtype)
+            net = prepare(load_net(model), torch_device, dtype)
+            return PyTorchEngine(net, spec, torch_device, dtype, in_pytorch=partial(load_net, model))
         except CannotCompile as error:
             notes: tuple[str, ...] = (openvino_net.note_on_fallback(error),)
     else:

@@ -54,5 +54,5 @@ def load_imagecodecs() -> ModuleType:
     Raises:
         MissingDependency: it is not installed.
     """
-    purpose = "writing DNG, JPEG XL, JPEG 2000, and more than 8 bits in PNG and AVIF"
+    purpose = "reading or writing JPEG XL, JPEG 2000, DNG, more than 8 bits in PNG and AVIF, and floating point in TIFF"
     return load_library("imagecodecs", "imagecodecs", purpose)

@@ -36,14 +36,18 @@ def decoder_errors(name: object) -> Iterator[None]:
         raise UnreadableFile(name, "not a photo of a known format, or damaged at its start") from error
     except MemoryError as error:
         raise UnreadableFile(name, "does not fit into memory") from error
+    except MissingDependency as error:
+        if error.purpose.startswith(f"{name}: "):
+            raise
+        raise MissingDependency(f"{name}: {error.purpose}", error.package) from error
     except ImportError as error:  # tifffile's, which has codecs of its own in newer versions of Python
-        raise MissingDependency(f"decoding {name}", "imagecodecs") from error
+        raise MissingDependency(f"{name}: decoding it", "imagecodecs") from error
     except REJECTIONS as error:
         if isinstance(error, RuntimeError):
             raise_signal_behind(error)
         reason = one_line(error)
         if reason.endswith(TIFFFILE_ON_CODECS):
-            raise MissingDependency(f"decoding {name}", "imagecodecs") from error
+            raise MissingDependency(f"{name}: decoding it", "imagecodecs") from error
         if reason.endswith(PILLOW_ON_PIXELS):
             reason = "its pixel data is damaged"
         elif PILLOW_ON_TEXTS in reason:

@@ -13,7 +13,7 @@ from types import ModuleType
 
 from PIL import UnidentifiedImageError
 
-from denoise_cli.errors import DenoiseError, UnreadableFile, UnwritableFile
+from denoise_cli.errors import DenoiseError, MissingDependency, UnreadableFile, UnwritableFile
 from denoise_cli.files import read_regular, write_atomically
 from denoise_cli.io import (
     avif,
@@ -115,8 +115,9 @@ BARE_ENCODERS: dict[str, Callable[[Photo], bytes]] = {
 NEEDED: dict[str, Callable[[], ModuleType]] = {
     "heif": partial(heif.load, "writing HEIF"),
     "exr": partial(exr.load, "writing OpenEXR"),
-    **dict.fromkeys(("dng", "png", "jxl", "jp2"), load_imagecodecs),
+    **dict.fromkeys(("dng", "png", "tiff", "jxl", "jp2"), load_imagecodecs),
 }
+NEED_NONE = {("png", 8), ("tiff", 8), ("tiff", 16)}  # with so many bits for each value
 
 
 def read(source: Path, max_pixels: int = MAX_PIXELS) -> Photo:
@@ -227,9 +228,15 @@ def write(
 
 @contextmanager
 def encoder_errors(target: Path, kind: str) -> Iterator[None]:
-    """Translate errors raised inside, while a target is encoded in a format, into `UnwritableFile`."""
+    """Translate errors raised inside, while a target is encoded in a format, into `UnwritableFile`.
+
+    Raises:
+        MissingDependency: a library is not installed, with the target's name.
+    """
     try:
         yield
+    except MissingDependency as error:
+        raise MissingDependency(f"{_name_of(target)}: {error.purpose}", error.package) from error
     except (OSError, ValueError, struct.error, RuntimeError, MemoryError) as error:
         raise UnwritableFile(_name_of(target), f"cannot be encoded as {kind}: {one_line(error)}") from error
 
@@ -284,7 +291,7 @@ def check(target: Path, photo: Photo, kind: str) -> None:
     """
     with encoder_errors(target, kind):
         refuse_unheld(photo, kind)
-    check_library(kind, 8 * type_held(photo, kind).itemsize)
+        check_library(kind, 8 * type_held(photo, kind).itemsize)
 
 
 def check_library(kind: str, bits: int = 16) -> None:
@@ -292,12 +299,12 @@ def check_library(kind: str, bits: int = 16) -> None:
 
     Args:
         kind: the format.
-        bits: of each value; PNG of 8 bits is written without a library.
+        bits: of each value; some formats need a library only if there are many.
 
     Raises:
         MissingDependency: it is not.
     """
-    if kind in NEEDED and (kind, bits) != ("png", 8):
+    if kind in NEEDED and (kind, bits) not in NEED_NONE:
         NEEDED[kind]()
 
 

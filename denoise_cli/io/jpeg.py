@@ -17,6 +17,9 @@ END_OF_IMAGE = 0xD9
 START_OF_SCAN = 0xDA
 WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}
 MAX_SEGMENT = 65533  # bytes, without marker and length
+# Of one picture; a decoder goes through all pixels in each, however few bytes it has. Cameras and editors write about
+# ten, and libjpeg's own tools advise to refuse more than this.
+MAX_SCANS = 500
 MAX_SEGMENTS = 10_000  # that are looked at; ten times as many as long profiles and extended XMP need
 # 0xFF may be repeated before a marker. In coded pixels, a value of 0xFF is followed by 0, and restart markers stand
 # among them.
@@ -51,6 +54,21 @@ def segments_of(data: bytes) -> list[Segment]:
 def picture_end(data: bytes) -> int:
     """Where the first picture of a file ends, in bytes; the length of the file if nothing marks its end."""
     return next((place for marker, place, _ in _marked(data) if marker == END_OF_IMAGE), len(data))
+
+
+def refuse_too_many_scans(data: bytes) -> None:
+    """Refuse a picture that would take much longer to decode than its size says.
+
+    Raises:
+        ValueError: it has more than `MAX_SCANS`, or so many segments that they are not counted; with a message for the
+            user.
+    """
+    markers = [marker for marker, _, _ in _marked(data)]
+    scans = markers.count(START_OF_SCAN)
+    if scans > MAX_SCANS:
+        raise ValueError(f"a JPEG of {scans} scans, at most {MAX_SCANS} are read: save it with fewer")
+    if len(markers) >= MAX_SEGMENTS:
+        raise ValueError(f"a JPEG of {len(markers)} segments or more: it is damaged")
 
 
 def rejoined(data: bytes) -> tuple[bytes, bytes]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from denoise_cli.io.codestreams import Stated, stated_size
+from denoise_cli.io.jpeg import START, refuse_too_many_scans
 
 MOST_PIECES = 2**18  # of a file: each takes some time, however small it is
 LEEWAY = 2  # how many times as large as stated a piece or a picture with the borders of its tiles may be
@@ -62,6 +63,8 @@ def refuse_out_of_proportion(data: bytes, pieces: Pieces, max_pixels: int) -> No
         stated = stated_size(data[start : start + length])
         if stated is not None and math.prod(stated) > max(LEEWAY * values, SMALL):
             _refuse_larger(stated, pieces)
+        if data.startswith(START, start):
+            refuse_too_many_scans(data[start : start + length])
 
 
 def _refuse_larger(stated: Stated, pieces: Pieces) -> None:

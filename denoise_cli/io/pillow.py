@@ -33,6 +33,7 @@ from denoise_cli.io.jpeg import (
     MAX_SEGMENT,
     START,
     packed,
+    refuse_too_many_scans,
     rejoined,
 )
 from denoise_cli.io.jpeg_compression import JpegCompression, compression_of
@@ -109,6 +110,8 @@ def _decoded(data: bytes, max_pixels: int) -> tuple[Photo, int, tuple[str, ...]]
         if frames > 1 and picture.format not in FIRST_FRAME_IS_THE_PHOTO:
             raise ValueError(f"an animation of {frames} frames: use denoise video")
         kind = KINDS[picture.format or ""]
+        if kind == "jpeg":
+            refuse_too_many_scans(data)
         colours = _colours_of(data, kind)
         values = _deep_values(data, kind) if deep is None else deep_jpeg.decode(data)
         if values is None:

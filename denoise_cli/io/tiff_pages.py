@@ -168,8 +168,9 @@ def check(page: tifffile.TiffPage, max_pixels: int, data: bytes) -> None:
         raise DamagedPageError(f"{page.imagewidth} x {page.imagelength} pixels: it is damaged")
     if page.samplesperpixel > MAX_CHANNELS:
         raise ValueError(f"{page.samplesperpixel} channels: {ACCEPTED}")
-    if page.imagedepth > 1:
-        raise ValueError(f"{page.imagedepth} slices of a volume: split it into single pictures")
+    depth = max(page.imagedepth, page.tiledepth)
+    if depth > 1:
+        raise ValueError(f"{depth} slices of a volume: split it into single pictures")
     refuse_out_of_proportion(data, _pieces_of(page), max_pixels)
     # tifffile fills segments that are missing with black, and the JPEG decoder fills missing data with grey.
     what, count = "tiles" if page.is_tiled else "strips", math.prod(page.chunked)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -89,16 +90,27 @@ def test_what_cannot_be_decoded_without_imagecodecs_is_one_line(tmp_path: Path) 
         done = run_without_imagecodecs("image", packed, "-o", tmp_path / "clean.jpg")
         assert done.returncode == 1
         assert done.stderr == (
-            f"denoise: decoding {packed} needs imagecodecs, which is not installed: run  pip install imagecodecs\n"
+            f"denoise: {packed}: decoding it needs imagecodecs, which is not installed: run  pip install imagecodecs\n"
         )
 
 
-def test_dngs_are_not_written_without_imagecodecs(tmp_path: Path) -> None:
-    done = run_without_imagecodecs("image", RAW, "-o", tmp_path / "clean.dng")
+@pytest.mark.parametrize("name", ["clean.dng", "clean.tif", "deep.png"])
+def test_what_needs_imagecodecs_is_refused_by_name_before_it_is_denoised(tmp_path: Path, name: str) -> None:
+    source, target = RAW, tmp_path / name
+    if target.suffix != ".dng":
+        source = tmp_path / f"source{target.suffix}"
+        if target.suffix == ".tif":
+            tifffile.imwrite(source, np.full((64, 64, 3), 0.4, np.float32), photometric="rgb")
+        else:
+            source.write_bytes(imagecodecs.png_encode(np.full((64, 64, 3), 999, np.uint16)))
+    done = run_without_imagecodecs("image", source, "-o", target)
     assert done.returncode == 1
-    assert done.stderr.startswith("denoise: writing DNG")
+    named = source if target.suffix == ".png" else target
+    if target.suffix != ".dng":
+        assert done.stderr.startswith(f"denoise: {named}: reading or writing")
     assert done.stderr.endswith("needs imagecodecs, which is not installed: run  pip install imagecodecs\n")
-    assert not any(tmp_path.iterdir())
+    assert done.stderr.count("\n") == 1
+    assert not target.exists()
 
 
 def test_raw_needs_scipy_and_libraw_as_well(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -409,6 +410,35 @@ def test_what_openvino_cannot_compile_runs_in_pytorch_and_a_note_says_so(
     assert clip(frames[0], 0.1, neighbours=frames[1:]).shape == image.shape
     assert clip.notes == (reason,)
     assert clip.steady(image, image, [image]).shape == image.shape
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("trouble", ["run", "load", "processor"])
+@pytest.mark.parametrize("model", ["mallenet-s", "mallenet-v", "deformable-2d-quarter"])
+def test_whatever_openvino_cannot_do_is_done_in_pytorch_and_a_note_says_so(
+    cache: Path, model: str, trouble: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("Exception from node.cpp:1\nbad combination\n")
+
+    image, _ = noisy((64, 64))
+    if trouble == "run":
+        # A processor whose instructions a network's layers need, but its compiler does not.
+        monkeypatch.setattr(module.Inference, "_ready", lambda _: SimpleNamespace(infer=lambda *_, **__: refuse()))
+        what = "run the network (bad combination)"
+    elif trouble == "load":
+        monkeypatch.setattr(module, "openvino_core", module.openvino_core.__wrapped__)
+        monkeypatch.setattr(openvino_conversion, "openvino_core", module.openvino_core)
+        monkeypatch.setitem(sys.modules, "openvino", None)
+        monkeypatch.setattr(module, "is_available", lambda: True)
+        what = "be loaded (import of openvino halted; None in sys.modules)"
+    else:
+        monkeypatch.setattr(module, "_processor", refuse)
+        what = "use this processor (bad combination)"
+    denoise = load_denoiser(model, "cpu", "fp32")
+    neighbours = [image, image] if model == "mallenet-v" else []
+    assert denoise(image, 0.1, neighbours=neighbours).shape == image.shape
+    assert denoise.notes == (f"OpenVINO cannot {what}: PyTorch runs it, more slowly",)
 
 
 @pytest.mark.parametrize("signal_error", [KeyboardInterrupt, SystemExit])

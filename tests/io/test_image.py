@@ -408,8 +408,8 @@ def test_a_missing_heif_library_is_named(picture: Pixels, read_bytes: Read, monk
 @pytest.mark.parametrize(
     ("kind", "module", "message"),
     [
-        ("heif", "pillow_heif", r"^writing HEIF needs pillow-heif, .* pip install pillow-heif$"),
-        ("exr", "OpenEXR", r"^writing OpenEXR needs OpenEXR, .* pip install OpenEXR$"),
+        ("heif", "pillow_heif", r"^x: writing HEIF needs pillow-heif, .* pip install pillow-heif$"),
+        ("exr", "OpenEXR", r"^x: writing OpenEXR needs OpenEXR, .* pip install OpenEXR$"),
         ("jxl", "imagecodecs", r"needs imagecodecs, .* pip install imagecodecs$"),
     ],
 )
@@ -427,7 +427,7 @@ def test_a_missing_deep_codec_is_named_and_the_rest_works(
 ) -> None:
     deep = imagecodecs.png_encode(np.zeros((4, 4, 3), np.uint16))
     monkeypatch.setitem(sys.modules, "imagecodecs", None)
-    with pytest.raises(MissingDependency, match=r"in PNG and AVIF needs imagecodecs, .* pip install imagecodecs$"):
+    with pytest.raises(MissingDependency, match=r"more than 8 bits in PNG and AVIF, .* needs imagecodecs, .* pip install imagecodecs$"):
         read_bytes(deep)
     Image.new("RGB", (4, 4)).save(tmp_path / "shallow.png")
     assert image.read(tmp_path / "shallow.png").bits == 8

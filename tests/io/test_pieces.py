@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from denoise_cli.errors import UnreadableFile
-from denoise_cli.io import av1_size, clip_file, dng_pixels, jxl, pieces, tiff, tiff_pages, video
+from denoise_cli.io import av1_size, clip_file, dng_pixels, jpeg, jxl, pieces, tiff, tiff_pages, video
 from denoise_cli.io.heif_items import items_of
 from denoise_cli.io.raw import RawFile
 from tests.conftest import FFmpeg
@@ -80,6 +80,36 @@ def test_tiles_are_in_proportion_to_their_picture(with_tifffile: Encode) -> None
     assert tiff.decode(data, 3000 * 64).pixels.shape == (3000, 1, 1)
     with pytest.raises(ValueError, match="47 tiles of 64 x 64 pixels, more than --max-pixels allows"):
         tiff.decode(data, 5000)
+
+
+@pytest.mark.parametrize("where", ["file", "strip"])
+def test_the_scans_of_a_jpeg_are_bounded(where: str, monkeypatch: pytest.MonkeyPatch, read_bytes: Read) -> None:
+    """Each takes a decoder through all pixels, however few bytes it has."""
+    buffer = BytesIO()
+    Image.fromarray(np.full((SIDE, SIDE, 3), 90, np.uint8)).save(buffer, "jpeg", progressive=True)
+    data, name = buffer.getvalue(), "a.jpg"
+    if where == "strip":
+        data, name = in_one_strip(data, 7, SIDE, SIDE), "a.tif"
+    scans = buffer.getvalue().count(b"\xff\xda")
+    monkeypatch.setattr(jpeg, "MAX_SCANS", scans)
+    assert read_bytes(data, name).pixels.shape == (SIDE, SIDE, 3)
+    monkeypatch.setattr(jpeg, "MAX_SCANS", scans - 1)
+    with pytest.raises(UnreadableFile, match=f"a JPEG of {scans} scans, at most {scans - 1} are read"):
+        read_bytes(data, name)
+    monkeypatch.undo()
+    monkeypatch.setattr(jpeg, "MAX_SEGMENTS", scans)
+    with pytest.raises(UnreadableFile, match=f"a JPEG of {scans} segments or more: it is damaged"):
+        read_bytes(data, name)
+
+
+def test_the_depth_of_tiles_counts(with_tifffile: Encode) -> None:
+    data = with_tifffile(np.zeros((2, 64, 64), np.uint8), volumetric=True, tile=(2, 64, 64), compression="zlib")
+    with tifffile.TiffFile(BytesIO(data)) as file:
+        page = file.pages[0].aspage()
+        assert page.tiledepth == 2
+        page.imagedepth = 1
+        with pytest.raises(ValueError, match="2 slices of a volume: split it into single pictures"):
+            tiff_pages.check(page, 64 * 64, data)
 
 
 def overlapping(count: int) -> bytes:
