@@ -28,6 +28,12 @@ UNKNOWN_LEVEL = 0.0  # the level map of networks that find the level themselves
 RGB = 3
 PATCH = 8  # pixels
 MAX_PATCHES = 60_000
+# In grey photos texture reaches all eigenvalues; in colour it is much alike in the channels, and their differences are
+# free of it. Of grey patches with least detail, this share shows the noise in these highest frequencies of the DCT,
+# down and across. Noise is independent of the other frequencies, by which the patches are chosen: there is no bias.
+SMOOTHEST = 0.02
+FINEST = 5
+MIN_SMOOTHEST = 20
 BLOCK = 16  # pixels
 MAX_BLOCKS = 8_000
 MIN_BLOCKS = 100
@@ -47,6 +53,11 @@ EVEN_RATIO = 1.3
 FEW_BLOCKS = 400
 EVEN_SHARES_OF_FEW = (0.0, 0.15)
 HIDDEN_RATIO = 1.7  # flat blocks with this many times the deviation of the eigenvalues have noise that is not white
+# With white noise in a colour photo, at least this share of the eigenvalues are within this factor of its variance.
+# What flat blocks show beyond it is texture. Measured: at least 0.62 where texture is even, at most 0.44 where a camera
+# or its simulation has smoothed the noise.
+WHITE_SHARE = 0.5
+WHITE_RATIO = 2.0
 UNEQUAL_RATIO = 2.0  # of two channels' levels, beyond which one level for all of them is not looked for
 MAX_FLAT_RATIO = 1.1  # limit of the estimate, times the flat blocks' deviation, which is uncertain by some percent
 GRAIN = 4  # pixels: the size of the grain at which noise that is not white is measured
@@ -181,10 +192,11 @@ def estimate_levels(
     """Estimate each channel's noise level from the picture alone, as the standard deviation of white noise.
 
     White noise shows in the smallest eigenvalues of the covariance of the picture's patches. Fine texture can be
-    mistaken for it, so the estimate never exceeds what the flat blocks of the picture show. Noise that a camera has
-    smoothed, sharpened or compressed is not white and escapes the eigenvalues. It is measured in the flat blocks, if
-    these agree. As such noise is coarser than white noise of the same deviation, it is more visible: the estimate is
-    the deviation of white noise with equally strong grain of `GRAIN` pixels.
+    mistaken for it, so the estimate never exceeds what the flat blocks of the picture show, nor in grey pictures the
+    finest detail where they are smoothest. Noise that a camera has smoothed, sharpened or compressed is not white and
+    escapes the eigenvalues. It is measured in the flat blocks, if these agree and the eigenvalues do not. As such noise
+    is coarser than white noise of the same deviation, it is more visible: the estimate is the deviation of white noise
+    with equally strong grain of `GRAIN` pixels.
 
     Where the channels have different levels, as with the weak blue of old sensors, the smallest eigenvalues are those
     of the channels with least noise, so each channel's level follows from the differences of two channels instead.
@@ -209,23 +221,25 @@ def estimate_levels(
     counted = _counted_blocks(image, visible)
     if _are_drawn(counted):
         return 0 * same
-    covariance = _patch_covariance(image, white, visible)
+    patches = _counted_patches(image, white, visible)
+    covariance = _covariance(patches)
     levels = _channel_sigmas(covariance).astype(np.float32)
     if not len(levels) or levels.max() <= UNEQUAL_RATIO * levels.min():
         levels = _white_sigma(covariance) * same
+    finest = np.float32(_finest_sigma(patches) if image.shape[-1] == 1 else math.inf)
     blocks = _blocks(counted, image, white, visible)
     if len(blocks) < MIN_BLOCKS:
-        return levels
+        return np.minimum(levels, finest)
     level = root_mean_square(levels)
     deviations = _deviations(blocks)
     low, high = np.quantile(deviations, EVEN_SHARES)
     lowest, higher = np.quantile(deviations, EVEN_SHARES_OF_FEW) if len(blocks) < FEW_BLOCKS else (low, high)
     flat = deviations <= np.quantile(deviations, FLATTEST)
     even = higher < EVEN_RATIO * lowest
-    if even and deviations[flat].max() > HIDDEN_RATIO * level:
+    if even and deviations[flat].max() > HIDDEN_RATIO * level and not _are_white(covariance):
         return root_mean_square(_deviations(blocks[flat], GRAIN)) * same
     most = MAX_FLAT_RATIO * float(high)
-    return levels * (most / level) if level > most else levels
+    return np.minimum(levels * (most / level) if level > most else levels, finest)
 
 
 def is_free_of_noise(image: NDArray[np.integer | np.floating], visible: NDArray[np.bool_] | None = None) -> bool:
@@ -307,6 +321,16 @@ def _white_sigma(covariance: NDArray[np.float64] | None) -> float:
     return 0.0
 
 
+def _are_white(covariance: NDArray[np.float64] | None) -> bool:
+    """Whether most of the eigenvalues agree on one level, as those of white noise do."""
+    if covariance is None:
+        return False
+    variance = _white_sigma(covariance) ** 2
+    eigenvalues = np.linalg.eigvalsh(covariance)
+    alike = (eigenvalues > variance / WHITE_RATIO) & (eigenvalues < variance * WHITE_RATIO)
+    return bool(alike.mean() >= WHITE_SHARE)
+
+
 def _channel_sigmas(covariance: NDArray[np.float64] | None) -> NDArray[np.float64]:
     """The deviations of white noise in R, G and B, (3,); empty if the picture is grey or too small.
 
@@ -372,20 +396,46 @@ def _deviations(blocks: NDArray[np.float64], grain: int = 1) -> NDArray[np.float
     return grain * np.sqrt(np.maximum(energy, 0) / (C * (side * side - 3)))
 
 
-def _patch_covariance(
+def _counted_patches(
     image: NDArray[np.integer | np.floating], white: float, visible: NDArray[np.bool_] | None
-) -> NDArray[np.float64] | None:
-    """None if there are fewer patches than values in a patch, because most eigenvalues would then be zero."""
+) -> NDArray[np.float64]:
+    """(N, C * PATCH**2): about `MAX_PATCHES` patches that can be seen, without those of one colour."""
     H, W, C = image.shape
     if min(H, W) < PATCH:
-        return None
+        return np.empty((0, C * PATCH**2))
     step = math.ceil(math.sqrt(H * W / MAX_PATCHES))  # before the copy: every patch of a photo is 21 times its size
     patches = _patches(image)[::step, ::step]
     counted = (patches != patches[..., :1, :1]).any(axis=(2, 3, 4))
     if visible is not None:
         counted &= _patches(visible)[::step, ::step].all(axis=(2, 3))
-    patches = patches[counted].reshape(-1, C * PATCH**2)
-    return np.cov(_scaled(patches, white), rowvar=False) if len(patches) > C * PATCH**2 else None
+    return _scaled(patches[counted].reshape(-1, C * PATCH**2), white)
+
+
+def _covariance(patches: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """None if there are fewer patches than values in a patch, because most eigenvalues would then be zero."""
+    return np.cov(patches, rowvar=False) if len(patches) > patches.shape[1] else None
+
+
+def _finest_sigma(patches: NDArray[np.float64]) -> float:
+    """The deviation of grey patches' finest detail where they have least detail that is coarser; infinite for too few.
+
+    Patches that reach the darkest or brightest value do not count, since their noise may be clipped.
+    """
+    if not len(patches):
+        return math.inf
+    patches = patches[(patches.min(axis=1) > patches.min()) & (patches.max(axis=1) < patches.max())]
+    chosen = int(SMOOTHEST * len(patches))
+    if chosen < MIN_SMOOTHEST:
+        return math.inf
+    place = np.arange(PATCH)
+    waves = np.cos(math.pi / PATCH * place[:, None] * (place + 0.5)) * math.sqrt(2 / PATCH)
+    waves[0] /= math.sqrt(2)
+    energy = np.square(waves @ patches.reshape(-1, PATCH, PATCH) @ waves.T)
+    energy[:, 0, 0] = 0  # brightness
+    finest = energy[:, FINEST:, FINEST:].copy()
+    energy[:, FINEST:, FINEST:] = 0
+    smoothest = np.argpartition(energy.sum(axis=(1, 2)), chosen)[:chosen]
+    return float(np.sqrt(finest[smoothest].mean()))
 
 
 def _patches(picture: NDArray[Scalar]) -> NDArray[Scalar]:

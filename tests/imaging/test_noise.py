@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from denoise_cli.data.drawings import Drawings
 from denoise_cli.evaluation.samples import add_gaussian_noise, add_sensor_noise
@@ -286,3 +287,42 @@ def test_the_level_of_small_pictures_does_not_jump(
         print(f"\nestimate / deviation on {len(ratios)} crops of {side}: {min(ratios):.2f} to {max(ratios):.2f}")
     assert len(ratios) >= 100
     assert 0.8 <= min(ratios) <= max(ratios) <= 1.2
+
+
+@pytest.mark.parametrize("side", [128, 256])
+@pytest.mark.parametrize("sigma", [5, 10, 25])
+def test_the_level_of_small_grey_photos_does_not_follow_their_texture(
+    astronaut: NDArray[np.uint8], camera: Pixels, side: int, sigma: float, rng: np.random.Generator
+) -> None:
+    for photo in (astronaut.mean(axis=2, keepdims=True) / 255, camera):
+        for y, x in ((64, 64), (64, 192), (192, 64), (192, 192)):
+            clean = photo[y : y + side, x : x + side]
+            picture = stored(noisy(clean, sigma, rng))
+            assert estimate_sigma(picture, 255) == pytest.approx((picture / 255 - clean).std(), rel=0.2), (y, x)
+
+
+def leaves(deviation: float, coarseness: float = 2) -> Pixels:
+    """An even texture, (256, 256, 3), alike in all channels."""
+    texture = gaussian_filter(np.random.default_rng(0).normal(size=(256, 256)), coarseness)
+    return 0.5 + np.repeat(texture[..., None] * deviation / 255 / texture.std(), 3, axis=2)
+
+
+@pytest.mark.parametrize("deviation", [15, 30])
+@pytest.mark.parametrize("sigma", [5, 10])
+def test_even_texture_under_white_noise_is_not_taken_for_hidden_noise(deviation: float, sigma: float) -> None:
+    levels = [
+        estimate_sigma(stored(noisy(leaves(deviation), sigma, np.random.default_rng(seed))), 255) for seed in range(6)
+    ]
+    assert np.array(levels) * 255 == pytest.approx(sigma, rel=0.1)
+
+
+@pytest.mark.parametrize("grey", [False, True])
+@pytest.mark.parametrize("smooth", [0.7, 1.0])
+def test_noise_that_a_camera_smoothed_and_compressed_is_found_in_the_flat_blocks(
+    astronaut: NDArray[np.uint8], grey: bool, smooth: float, rng: np.random.Generator
+) -> None:
+    clean = np.repeat(astronaut.mean(axis=2, keepdims=True), 3, axis=2) if grey else astronaut
+    noise = gaussian_filter(rng.normal(0, 15, (512, 512, 1 if grey else 3)), (smooth, smooth, 0))
+    file = BytesIO()
+    Image.fromarray(stored((clean + noise) / 255)).save(file, "jpeg", quality=95)
+    assert 5 < estimate_sigma(np.asarray(Image.open(file)), 255) * 255 < 15
