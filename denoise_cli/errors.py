@@ -55,9 +55,14 @@ class ClosedPipe(UnwritableFile):
 class MissingDependency(DenoiseError):
     """A part of the program whose library is not installed."""
 
-    def __init__(self, purpose: str, package: str) -> None:
-        super().__init__(f"{purpose} needs {package}, which is not installed: run  pip install {package}")
-        self.purpose, self.package = purpose, package
+    def __init__(self, purpose: str, package: str, name: object = None) -> None:
+        about = "" if name is None else f"{name}: "
+        super().__init__(f"{about}{purpose} needs {package}, which is not installed: run  pip install {package}")
+        self._purpose, self._package, self._name = purpose, package, name
+
+    def about(self, name: object) -> "MissingDependency":
+        """The same with the name of the file for which the library is needed, if it has none."""
+        return self if self._name is not None else MissingDependency(self._purpose, self._package, name)
 
 
 class UnknownModel(UsageError):

@@ -7,8 +7,7 @@ import platform
 
 from denoise_cli.cli import console
 from denoise_cli.cli.options import Json
-from denoise_cli.errors import DenoiseError
-from denoise_cli.io.decoding import one_line
+from denoise_cli.errors import DenoiseError, raise_signal_behind
 from denoise_cli.version import __version__
 
 # By module: what needs it, and the package to install.
@@ -70,7 +69,8 @@ def _version(module: str) -> str | None:
     try:
         loaded = importlib.import_module(module)
     except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the other facts are of use
-        return f"{module} is installed, but cannot be loaded: {one_line(error)}"
+        raise_signal_behind(error)
+        return f"{module} is installed, but cannot be loaded: {' '.join(str(error).split())}"
     return f"{module} {getattr(loaded, '__version__', '')}".strip()
 
 

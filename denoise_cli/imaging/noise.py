@@ -29,11 +29,14 @@ RGB = 3
 PATCH = 8  # pixels
 MAX_PATCHES = 60_000
 # In grey photos texture reaches all eigenvalues; in colour it is much alike in the channels, and their differences are
-# free of it. Of grey patches with least detail, this share shows the noise in these highest frequencies of the DCT,
-# down and across. Noise is independent of the other frequencies, by which the patches are chosen: there is no bias.
+# free of it. Of grey patches of one brightness, this share, those with least detail, shows the noise in these highest
+# frequencies of the DCT, down and across. Noise is independent of the other frequencies, by which the patches are
+# chosen: there is no bias. The median over the brightnesses counts.
 SMOOTHEST = 0.02
 FINEST = 5
 MIN_SMOOTHEST = 20
+BRIGHTNESSES = 8
+MOST_TEXTURE = 4.0  # times the noise, in the eigenvalues; with more, the smoothest patches are of a part without noise
 BLOCK = 16  # pixels
 MAX_BLOCKS = 8_000
 MIN_BLOCKS = 100
@@ -53,7 +56,7 @@ EVEN_RATIO = 1.3
 FEW_BLOCKS = 400
 EVEN_SHARES_OF_FEW = (0.0, 0.15)
 HIDDEN_RATIO = 1.7  # flat blocks with this many times the deviation of the eigenvalues have noise that is not white
-# With white noise in a colour photo, at least this share of the eigenvalues are within this factor of its variance.
+# With white noise in a photo, at least this share of the eigenvalues are within this factor of its variance.
 # What flat blocks show beyond it is texture. Measured: at least 0.62 where texture is even, at most 0.44 where a camera
 # or its simulation has smoothed the noise.
 WHITE_SHARE = 0.5
@@ -226,11 +229,13 @@ def estimate_levels(
     levels = _channel_sigmas(covariance).astype(np.float32)
     if not len(levels) or levels.max() <= UNEQUAL_RATIO * levels.min():
         levels = _white_sigma(covariance) * same
+    level = root_mean_square(levels)
     finest = np.float32(_finest_sigma(patches) if image.shape[-1] == 1 else math.inf)
+    if finest < level / MOST_TEXTURE:
+        finest = np.float32(math.inf)
     blocks = _blocks(counted, image, white, visible)
     if len(blocks) < MIN_BLOCKS:
         return np.minimum(levels, finest)
-    level = root_mean_square(levels)
     deviations = _deviations(blocks)
     low, high = np.quantile(deviations, EVEN_SHARES)
     lowest, higher = np.quantile(deviations, EVEN_SHARES_OF_FEW) if len(blocks) < FEW_BLOCKS else (low, high)
@@ -417,25 +422,27 @@ def _covariance(patches: NDArray[np.float64]) -> NDArray[np.float64] | None:
 
 
 def _finest_sigma(patches: NDArray[np.float64]) -> float:
-    """The deviation of grey patches' finest detail where they have least detail that is coarser; infinite for too few.
+    """The deviation of grey patches' finest detail where they have least coarser detail; infinite for too few.
 
     Patches that reach the darkest or brightest value do not count, since their noise may be clipped.
     """
     if not len(patches):
         return math.inf
     patches = patches[(patches.min(axis=1) > patches.min()) & (patches.max(axis=1) < patches.max())]
-    chosen = int(SMOOTHEST * len(patches))
-    if chosen < MIN_SMOOTHEST:
+    if int(SMOOTHEST * len(patches)) < MIN_SMOOTHEST:
         return math.inf
     place = np.arange(PATCH)
     waves = np.cos(math.pi / PATCH * place[:, None] * (place + 0.5)) * math.sqrt(2 / PATCH)
     waves[0] /= math.sqrt(2)
     energy = np.square(waves @ patches.reshape(-1, PATCH, PATCH) @ waves.T)
     energy[:, 0, 0] = 0  # brightness
-    finest = energy[:, FINEST:, FINEST:].copy()
+    finest = energy[:, FINEST:, FINEST:].mean(axis=(1, 2))
     energy[:, FINEST:, FINEST:] = 0
-    smoothest = np.argpartition(energy.sum(axis=(1, 2)), chosen)[:chosen]
-    return float(np.sqrt(finest[smoothest].mean()))
+    coarser, variances = energy.sum(axis=(1, 2)), []
+    for alike in np.array_split(np.argsort(patches.mean(axis=1)), BRIGHTNESSES):
+        chosen = max(int(SMOOTHEST * len(alike)), 1)
+        variances.append(finest[alike[np.argpartition(coarser[alike], chosen)[:chosen]]].mean())
+    return float(np.sqrt(np.median(variances)))
 
 
 def _patches(picture: NDArray[Scalar]) -> NDArray[Scalar]:

@@ -28,6 +28,7 @@ NO_MEMORY = (
     *("can't allocate memory", "out of memory", "can't alloc", "Failed to allocate", "bad_alloc"),
     *("failed to map segment", "cannot allocate memory", "Cannot allocate memory"),
 )
+NO_ROOM_FOR_THREADS = "static TLS block"  # too many libraries want a part of it, however much memory there is
 THREAD_VARIABLES = ("MKL_NUM_THREADS", "OMP_NUM_THREADS")  # the first has precedence
 
 
@@ -165,7 +166,7 @@ def is_out_of_memory(error: Exception) -> bool:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # the latter is PyTorch's
         return True
     message = str(error)
-    return any(words in message for words in NO_MEMORY)
+    return NO_ROOM_FOR_THREADS not in message and any(words in message for words in NO_MEMORY)
 
 
 def refuse_little_room(room: int, what: str) -> None:

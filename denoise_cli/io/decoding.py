@@ -16,6 +16,7 @@ UNNOTICED_DAMAGE = (ArithmeticError, AttributeError, EOFError, LookupError, Type
 PILLOW_ON_PIXELS = "when reading image file"  # the end of what it says of damage of any kind in them
 PILLOW_ON_TEXTS = "MAX_TEXT_"  # in what it says of compressed ones that become too large
 TIFFFILE_ON_CODECS = "requires the 'imagecodecs' package"  # the end of what it says of a compression
+TIFFFILE_TRIES = ("compression", "compression.zstd", "backports", "backports.zstd")
 MAX_REASON_LENGTH = 200  # characters
 
 
@@ -37,17 +38,19 @@ def decoder_errors(name: object) -> Iterator[None]:
     except MemoryError as error:
         raise UnreadableFile(name, "does not fit into memory") from error
     except MissingDependency as error:
-        if error.purpose.startswith(f"{name}: "):
+        raise error.about(name) from None
+    except ImportError as error:
+        raise_signal_behind(error)
+        # tifffile looks for other codecs where imagecodecs is missing.
+        if error.name not in (*TIFFFILE_TRIES, "imagecodecs"):
             raise
-        raise MissingDependency(f"{name}: {error.purpose}", error.package) from error
-    except ImportError as error:  # tifffile's, which has codecs of its own in newer versions of Python
-        raise MissingDependency(f"{name}: decoding it", "imagecodecs") from error
+        raise MissingDependency("decoding it", "imagecodecs", name) from error
     except REJECTIONS as error:
         if isinstance(error, RuntimeError):
             raise_signal_behind(error)
         reason = one_line(error)
         if reason.endswith(TIFFFILE_ON_CODECS):
-            raise MissingDependency(f"{name}: decoding it", "imagecodecs") from error
+            raise MissingDependency("decoding it", "imagecodecs", name) from error
         if reason.endswith(PILLOW_ON_PIXELS):
             reason = "its pixel data is damaged"
         elif PILLOW_ON_TEXTS in reason:

@@ -236,7 +236,7 @@ def encoder_errors(target: Path, kind: str) -> Iterator[None]:
     try:
         yield
     except MissingDependency as error:
-        raise MissingDependency(f"{_name_of(target)}: {error.purpose}", error.package) from error
+        raise error.about(_name_of(target)) from None
     except (OSError, ValueError, struct.error, RuntimeError, MemoryError) as error:
         raise UnwritableFile(_name_of(target), f"cannot be encoded as {kind}: {one_line(error)}") from error
 

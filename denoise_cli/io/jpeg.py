@@ -18,7 +18,7 @@ START_OF_SCAN = 0xDA
 WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}
 MAX_SEGMENT = 65533  # bytes, without marker and length
 # Of one picture; a decoder goes through all pixels in each, however few bytes it has. Cameras and editors write about
-# ten, and libjpeg's own tools advise to refuse more than this.
+# ten, and libjpeg's own tools advise refusing more than this.
 MAX_SCANS = 500
 MAX_SEGMENTS = 10_000  # that are looked at; ten times as many as long profiles and extended XMP need
 # 0xFF may be repeated before a marker. In coded pixels, a value of 0xFF is followed by 0, and restart markers stand
@@ -60,15 +60,11 @@ def refuse_too_many_scans(data: bytes) -> None:
     """Refuse a picture that would take much longer to decode than its size says.
 
     Raises:
-        ValueError: it has more than `MAX_SCANS`, or so many segments that they are not counted; with a message for the
-            user.
+        ValueError: it has more than `MAX_SCANS`; with a message for the user.
     """
-    markers = [marker for marker, _, _ in _marked(data)]
-    scans = markers.count(START_OF_SCAN)
+    scans = sum(marker == START_OF_SCAN for marker, _, _ in _marked(data, most=len(data)))
     if scans > MAX_SCANS:
         raise ValueError(f"a JPEG of {scans} scans, at most {MAX_SCANS} are read: save it with fewer")
-    if len(markers) >= MAX_SEGMENTS:
-        raise ValueError(f"a JPEG of {len(markers)} segments or more: it is damaged")
 
 
 def rejoined(data: bytes) -> tuple[bytes, bytes]:
@@ -95,10 +91,10 @@ def packed(marker: int, body: bytes) -> bytes:
     return struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
 
 
-def _marked(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """The marker of each segment, with the places where its body begins and ends; at most `MAX_SEGMENTS`."""
+def _marked(data: bytes, most: int = MAX_SEGMENTS) -> Iterator[tuple[int, int, int]]:
+    """The marker of each segment, with the places where its body begins and ends; `most` markers are looked at."""
     at, marker_pattern = len(START), MARKER
-    for _ in range(MAX_SEGMENTS):
+    for _ in range(most):
         found = marker_pattern.search(data, at)
         if found is None:
             return

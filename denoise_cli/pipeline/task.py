@@ -154,7 +154,8 @@ def checked(job: Job, settings: Settings, is_shown: bool = False) -> Iterator[Ta
             if settings.model == AUTO and isinstance(settings.noise, float):
                 notes += (DEVELOPED_FIRST,)
             notes += _notes_without_effect(settings, kind, is_raw=True)
-            image.check_library(kind)
+            with image.encoder_errors(job.target, kind):
+                image.check_library(kind)
             if kind != DNG or settings.linear:
                 source.check_develops()
         yield Task(source, job.target, model, is_for_raw, kind, hot_pixels, notes)

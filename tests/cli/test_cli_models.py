@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -108,3 +109,20 @@ def test_the_doctor_says_what_to_install(cli: Cli, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setitem(doctor.OPTIONAL, "no_such_module", ("dreams", "dream-reader"))
     assert "not installed: pip install dream-reader" in cli("doctor").out
+
+
+def test_the_doctor_names_a_library_that_cannot_be_loaded(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    from denoise_cli.cli import doctor
+
+    load = doctor.importlib.import_module
+
+    def refuse(name: str, *given: str) -> ModuleType:
+        if name == "rawpy":
+            raise ImportError("librawpy.so: cannot open\nshared object file")
+        return load(name, *given)
+
+    monkeypatch.setattr(doctor.importlib, "import_module", refuse)
+    done = cli("doctor", "--json")
+    assert done.code == 0
+    what = "rawpy is installed, but cannot be loaded: librawpy.so: cannot open shared object file"
+    assert json.loads(done.out)["camera RAW"] == what

@@ -301,6 +301,21 @@ def test_the_level_of_small_grey_photos_does_not_follow_their_texture(
             assert estimate_sigma(picture, 255) == pytest.approx((picture / 255 - clean).std(), rel=0.2), (y, x)
 
 
+def test_a_part_without_noise_does_not_hide_that_of_a_grey_photo(camera: Pixels, rng: np.random.Generator) -> None:
+    picture = stored(noisy(camera, 10, rng))
+    picture[:40] = np.linspace(40, 200, picture.shape[1]).round()[:, None]  # of every brightness
+    assert estimate_sigma(picture, 255) * 255 == pytest.approx(10, rel=0.2)
+
+
+def test_noise_that_grows_with_brightness_in_a_grey_photo_is_told_by_its_mean(
+    astronaut: NDArray[np.uint8], rng: np.random.Generator
+) -> None:
+    clean = astronaut.mean(axis=2, keepdims=True)
+    deviation = 1.6 * np.sqrt(clean)
+    picture = (clean + deviation * rng.standard_normal(clean.shape)).round().clip(0, 255).astype(np.uint8)
+    assert estimate_sigma(picture, 255) * 255 == pytest.approx(np.sqrt(np.mean(deviation**2)), rel=0.2)
+
+
 def leaves(deviation: float, coarseness: float = 2) -> Pixels:
     """An even texture, (256, 256, 3), alike in all channels."""
     texture = gaussian_filter(np.random.default_rng(0).normal(size=(256, 256)), coarseness)

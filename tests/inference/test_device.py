@@ -210,6 +210,7 @@ def test_pictures_take_a_quarter_of_the_free_memory_at_most(
         (OSError(errno.ENOMEM, "Cannot allocate memory"), True),
         (RuntimeError("sizes do not match"), False),
         (ImportError("No module named 'torch'"), False),
+        (ImportError("libgomp.so.1: cannot allocate memory in static TLS block"), False),
     ],
 )
 def test_errors_that_mean_too_little_memory_are_recognised(error: Exception, answer: bool) -> None:

@@ -427,7 +427,9 @@ def test_a_missing_deep_codec_is_named_and_the_rest_works(
 ) -> None:
     deep = imagecodecs.png_encode(np.zeros((4, 4, 3), np.uint16))
     monkeypatch.setitem(sys.modules, "imagecodecs", None)
-    with pytest.raises(MissingDependency, match=r"more than 8 bits in PNG and AVIF, .* needs imagecodecs, .* pip install imagecodecs$"):
+    with pytest.raises(
+        MissingDependency, match=r"more than 8 bits in PNG and AVIF, .* needs imagecodecs, .* pip install imagecodecs$"
+    ):
         read_bytes(deep)
     Image.new("RGB", (4, 4)).save(tmp_path / "shallow.png")
     assert image.read(tmp_path / "shallow.png").bits == 8
