@@ -146,7 +146,7 @@ def train(
             "with --resume"
         )
 
-    refuse_little_room(ROOM, "training")
+    refuse_little_room(ROOM)
 
     from denoise_cli.models.registry import is_weight_file
     from denoise_cli.train.distributed import device_for

@@ -169,12 +169,11 @@ def is_out_of_memory(error: Exception) -> bool:
     return NO_ROOM_FOR_THREADS not in message and any(words in message for words in NO_MEMORY)
 
 
-def refuse_little_room(room: int, what: str) -> None:
+def refuse_little_room(room: int) -> None:
     """Refuse to load libraries where they lack room: some never return then, and cannot be interrupted.
 
     Args:
-        room: bytes of addresses.
-        what: needs them, for the message.
+        room: bytes of addresses that they take.
 
     Raises:
         MemoryError: the process may not use so many further addresses.
@@ -187,7 +186,7 @@ def refuse_little_room(room: int, what: str) -> None:
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     used = int(statistics.read_text(encoding="ascii").split()[0]) * resource.getpagesize()
     if limit != resource.RLIM_INFINITY and limit - used < room:
-        raise MemoryError(f"{what} does not fit into the address space of this process")
+        raise MemoryError("too little is left of the address space of this process")
 
 
 def _finds_gpu() -> bool:

@@ -333,7 +333,7 @@ def openvino_core() -> tuple[Any, Any]:
         import openvino
 
         # If its threads get no stack, its library for the CPU never returns.
-        refuse_little_room(ROOM, "OpenVINO")
+        refuse_little_room(ROOM)
         return openvino, openvino.Core()
 
 
