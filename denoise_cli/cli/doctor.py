@@ -68,7 +68,7 @@ def _version(module: str) -> str | None:
         return None
     try:
         loaded = importlib.import_module(module)
-    except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the other facts are of use
+    except (ImportError, OSError, RuntimeError) as error:
         raise_signal_behind(error)
         return f"{module} is installed, but cannot be loaded: {' '.join(str(error).split())}"
     return f"{module} {getattr(loaded, '__version__', '')}".strip()

@@ -34,7 +34,8 @@ main()
 )
 def test_ctrl_c_while_the_program_is_imported_ends_it_without_a_word(module: str) -> None:
     command = [sys.executable, "-c", INTERRUPTED, "x", module]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    heeding = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}  # also if it is ignored here
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **heeding)  # type: ignore[call-overload]
     assert (done.returncode, done.stderr, done.stdout) == (-signal.SIGINT, "", "")
 
 

@@ -96,9 +96,10 @@ def test_the_scans_of_a_jpeg_are_bounded(where: str, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(jpeg, "MAX_SCANS", scans - 1)
     with pytest.raises(UnreadableFile, match=f"a JPEG of {scans} scans, at most {scans - 1} are read"):
         read_bytes(data, name)
-    monkeypatch.setattr(jpeg, "MAX_SEGMENTS", 1)  # of those that are looked at for metadata
-    with pytest.raises(UnreadableFile, match=f"a JPEG of {scans} scans"):
-        read_bytes(data, name)
+    last = buffer.getvalue().rindex(b"\xff\xda")
+    many = b"\xff\x01" * (jpeg.MAX_SEGMENTS + 1)  # more than are looked at for metadata
+    with pytest.raises(ValueError, match=f"a JPEG of {scans} scans"):
+        jpeg.refuse_too_many_scans(buffer.getvalue()[:last] + many + buffer.getvalue()[last:])
 
 
 def test_the_depth_of_tiles_counts(with_tifffile: Encode) -> None:
