@@ -306,9 +306,8 @@ class Denoiser:
             frame, noisy, *others = (self._pictures.crop(frame, rows, columns) for frame in frames)
             return self._engine.average(frame, noisy, others, tolerance)
 
-        multiple = math.lcm(self._engine.multiple, MOTION_MULTIPLE)
         whole = self._pictures.full(frames[0].shape, 0.0, frames[0])
-        self.tile = process_each(frames, steady_tile, self._pictures, self.tile, multiple, into(whole))
+        self.tile = process_each(frames, steady_tile, self._pictures, self.tile, MOTION_MULTIPLE, into(whole))
         return whole
 
     def _as_level(
