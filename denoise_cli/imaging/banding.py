@@ -2,10 +2,14 @@
 
 The readout adds the same offset to a whole row or column. A row's median difference to the rows of the same colours
 above and below shows it, in every part of the row alike; the picture is not so even. What this misses, where there is
-texture, shows in what a network then removes from the row.
+texture, shows in what a network then removes from the row. Photosites beside the picture that no light reaches show
+the offsets much better, but not every camera has them, and what lies there need not be such photosites: they count if
+the picture agrees with them.
 
-Legend: H x W photosites, S strips.
+Legend: H x W photosites, M masked photosites in each row, S strips.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,27 +27,46 @@ MAX_SITES = 128
 MIN_ROWS = 32
 DARK = 0.01  # light at which the noise is the measure of what can be seen
 LEAST = 0.7  # deviations of the noise: weaker banding is left alone,
+LEAST_IF_MASKED = 0.1  # if masked photosites show it,
 MOST = 6.0  # as is stronger, which is the picture
 PICTURE = 0.05  # of the variance of the offsets: what the picture adds to differences, even in flat parts
 AGREEMENT = 0.8  # of the differences in half of the strips, the share that the other half shows, too, as a variance
 DIFFERENCE = 1.5  # variance of the difference of an offset to the mean of two others, if each has the variance 1
+# Offsets are those of the masked photosites if the picture's differences follow theirs so closely,
+SIGNIFICANCE = 5.0  # in deviations of a covariance by chance,
+LEAST_SHARE, MOST_SHARE = 0.5, 1.5  # and are so many times as large.
 
 OUTLIER = 3.0  # deviations of the noise
 SLOW = 33  # rows of the same colours: what changes over so many is the picture, or what clipping has added to it
+SLOW_IF_MASKED = 257  # where neither can be; but the border may warm up more than the picture
 # The share of an offset that a network removes as noise; it leaves the rest as part of the picture.
 REMOVED = 0.4
 
 
-def row_offsets(light: Array, period: int, noise: ShotRead) -> Offsets | None:
-    """The offset of each row; slow changes over many rows belong to the picture and are left in.
+@dataclass(frozen=True)
+class Banding:
+    """The offset of each row.
+
+    Attributes:
+        offsets: (H,), linear light.
+        is_measured: whether masked photosites show them, so that next to nothing is left to be found.
+    """
+
+    offsets: Offsets
+    is_measured: bool
+
+
+def find_banding(light: Array, period: int, noise: ShotRead, masked: Array | None = None) -> Banding | None:
+    """Find the offset of each row; slow changes over many rows belong to the picture and are left in.
 
     Args:
         light: (H, W), a mosaic; transposed for the offsets of columns.
         period: rows after which the pattern of colours repeats.
         noise: of the light.
+        masked: (H, M), what photosites beside each row measured that no light should reach, as light.
 
     Returns:
-        (H,), linear light; None if there is no banding.
+        None if there is no banding.
     """
     H, W = light.shape
     if max(MIN_ROWS, 4 * period) > H or W < STRIPS * MIN_SITES:
@@ -55,18 +78,25 @@ def row_offsets(light: Array, period: int, noise: ShotRead) -> Offsets | None:
     edges = np.max(np.abs([common, *(half[0] for half in halves)]), axis=0) > MOST * np.sqrt(DIFFERENCE * seen)
     error = np.where(edges, 1.0, error)
     sure = ~edges & (error <= np.median(error))  # the rows with the flattest parts decide
-    first, second = (half[0][sure] for half in halves)
-    if not first.size:
+    if not sure.any():
         return None
-    variance = float(np.mean(first * second)) / DIFFERENCE
-    agreement = variance * DIFFERENCE / max(float(np.mean(first**2 + second**2)) / 2, np.finfo(float).tiny)
-    if not LEAST**2 * seen < variance < MOST**2 * seen or agreement < AGREEMENT:
+    shown = None if masked is None else _shown_by_masked(masked, period, common, sure)
+    if shown is not None:
+        variance, least = shown.variance, LEAST_IF_MASKED
+    else:
+        first, second = (half[0][sure] for half in halves)
+        variance, least = float(np.mean(first * second)) / DIFFERENCE, LEAST
+        agreement = variance * DIFFERENCE / max(float(np.mean(first**2 + second**2)) / 2, np.finfo(float).tiny)
+        if agreement < AGREEMENT:
+            return None
+    if not least**2 * seen < variance < MOST**2 * seen:
         return None
     error = error + PICTURE * variance
     offsets = np.zeros(H)
     for phase in range(period):
-        offsets[phase::period] = _solve(common[phase::period], error[phase::period], variance)
-    return offsets
+        rows = np.s_[phase::period]
+        offsets[rows] = _solve(common[rows], error[rows], variance, None if shown is None else shown.of(rows))
+    return Banding(offsets, shown is not None)
 
 
 def remaining_offsets(light: Array, full: NDArray[np.bool_], clean: Array, period: int, noise: ShotRead) -> Offsets:
@@ -89,10 +119,21 @@ def remaining_offsets(light: Array, full: NDArray[np.bool_], clean: Array, perio
     rough = ((weights * difference).sum(axis=1) / total)[:, None]
     bound = OUTLIER * deviation
     removed = (weights * (rough + np.clip(difference - rough, -bound, bound))).sum(axis=1) / total
-    for phase in range(period):  # a network may return one colour a little too bright or too dark
-        rows = removed[phase::period]
-        rows -= uniform_filter1d(rows, SLOW, mode="nearest")
+    _remove_slow_changes(removed, period, SLOW)  # a network may return one colour a little too bright or too dark
     return removed.astype(np.float64) / REMOVED
+
+
+def _remove_slow_changes(offsets: NDArray[np.floating], period: int, slow: int) -> None:
+    for phase in range(period):
+        rows = offsets[phase::period]
+        rows -= uniform_filter1d(rows, slow, mode="reflect")
+
+
+def _rows_around(H: int, period: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """For each row, those of the same colours above and below; the same one twice at the ends."""
+    rows = np.arange(H)
+    above, below = np.where(rows < period, rows + period, rows - period), rows + period
+    return above, np.where(below >= H, rows - period, below)
 
 
 def _differences(light: Array, period: int) -> tuple[Offsets, Offsets]:
@@ -103,9 +144,7 @@ def _differences(light: Array, period: int) -> tuple[Offsets, Offsets]:
     H, W = light.shape
     width = W // STRIPS
     step = max(width // MAX_SITES, 1) | 1  # odd, so that every colour of the row is among those that are looked at
-    rows = np.arange(H)
-    above, below = np.where(rows < period, rows + period, rows - period), rows + period
-    below = np.where(below >= H, rows - period, below)
+    above, below = _rows_around(H, period)
     medians, variances = [], []
     for strip in range(STRIPS):
         some = np.s_[strip * width : (strip + 1) * width : step]
@@ -118,6 +157,37 @@ def _differences(light: Array, period: int) -> tuple[Offsets, Offsets]:
     return np.stack(medians, axis=1).astype(np.float64), np.where(errors > 0, errors, 1.0)
 
 
+@dataclass(frozen=True)
+class _Shown:
+    """What masked photosites show of the offset of each row: (H,), its error's variance, and the offsets' variance."""
+
+    offsets: Offsets
+    error: float
+    variance: float
+
+    def of(self, rows: slice) -> "_Shown":
+        return _Shown(self.offsets[rows], self.error, self.variance)
+
+
+def _shown_by_masked(masked: Array, period: int, common: Offsets, sure: NDArray[np.bool_]) -> _Shown | None:
+    """What masked photosites show, if the picture's differences of rows, (H,), are the same where they are sure."""
+    each = masked - np.median(masked, axis=0)
+    middle = np.median(each, axis=1, keepdims=True)
+    bound = OUTLIER * MAD_TO_DEVIATION * float(np.median(np.abs(each - middle)))
+    offsets = (middle[:, 0] + np.clip(each - middle, -bound, bound).mean(axis=1)).astype(np.float64)
+    _remove_slow_changes(offsets, period, SLOW_IF_MASKED)
+    error = (bound / OUTLIER) ** 2 / masked.shape[1]
+    above, below = _rows_around(len(masked), period)
+    differences = (offsets - (offsets[above] + offsets[below]) / 2)[sure]
+    squares, covariance = float(np.mean(differences**2)), float(np.mean(differences * common[sure]))
+    variance = squares / DIFFERENCE - error
+    chance = np.sqrt(squares * np.mean(common[sure] ** 2) / sure.sum())
+    if variance <= 0 or covariance < SIGNIFICANCE * chance:
+        return None
+    is_same = LEAST_SHARE < covariance / (variance * DIFFERENCE) < MOST_SHARE
+    return _Shown(offsets, error, variance) if is_same else None
+
+
 def _mean(differences: Offsets, errors: Offsets) -> tuple[Offsets, Offsets]:
     """The mean of each row's strips, which count as they are sure, and its variance: (H,) twice."""
     # The square prefers flat strips further: texture is less even than its spread tells.
@@ -126,8 +196,11 @@ def _mean(differences: Offsets, errors: Offsets) -> tuple[Offsets, Offsets]:
     return (weights * differences).sum(axis=1) / total, (weights**2 * errors).sum(axis=1) / total**2
 
 
-def _solve(differences: Offsets, errors: Offsets, variance: float) -> Offsets:
-    """The likeliest offsets, of the given variance, for their differences to the mean of both neighbours."""
+def _solve(differences: Offsets, errors: Offsets, variance: float, shown: _Shown | None) -> Offsets:
+    """The likeliest offsets, of the given variance, for their differences to the mean of both neighbours.
+
+    And for what masked photosites show of them.
+    """
     n = len(differences)
     weights = 1 / errors
     # The normal equations of D b = differences, where D has 1 on the diagonal and -1/2 beside it, as a banded matrix.
@@ -144,4 +217,7 @@ def _solve(differences: Offsets, errors: Offsets, variance: float) -> Offsets:
     right = weighted.copy()
     right[:-1] += above[1:] * weighted[1:]
     right[1:] += beside[:-1] * weighted[:-1]
+    if shown is not None:
+        bands[2] += 1 / shown.error
+        right += shown.offsets / shown.error
     return np.asarray(solveh_banded(bands, right), np.float64)

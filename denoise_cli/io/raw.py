@@ -62,6 +62,8 @@ GREEN_BESIDE_BLUE = 3  # LibRaw's number for the second green
 STRIP = 240  # rows that are converted to light at a time; patterns of filters repeat in it
 SMALLEST_XTRANS = 512  # photosites, the shorter side, for LibRaw's demosaicing
 SMALLEST_SIDE = 16  # photosites
+MIN_MASKED = 16  # photosites of the border
+MASK_EDGE = 4  # photosites at each end of the border that are left out: light may reach them
 # Merged exposures reach beyond white. Networks are shown light up to this multiple of it: more would make the rest so
 # dark, and its noise so weak, that they no longer see it.
 MOST_HEADROOM = 8.0
@@ -268,6 +270,26 @@ class RawFile:
         frame = self._frame.copy()
         frame[top:bottom, left:right] = numbers
         return frame
+
+    def masked(self, axis: int) -> NDArray[np.float32] | None:
+        """What photosites of a mosaic's border measured, which no light should reach, as light.
+
+        Args:
+            axis: 0 for those to the left or right of each row of the picture, 1 for those above or below each column.
+
+        Returns:
+            (H, M), or (W, M) of columns; None if there are fewer than `MIN_MASKED`.
+        """
+        top, left, bottom, right = self.area
+        frame, first, last = (self._frame, left, right) if axis == 0 else (self._frame.T, top, bottom)
+        inside = np.s_[top:bottom] if axis == 0 else np.s_[left:right]
+        borders = frame[inside, MASK_EDGE : max(first - MASK_EDGE, 0)], frame[inside, last + MASK_EDGE : -MASK_EDGE]
+        border = max(borders, key=lambda border: border.shape[1])
+        if border.shape[1] < MIN_MASKED:
+            return None
+        black = np.float32(self.black_of_pattern.mean())
+        light: NDArray[np.float32] = (border.astype(np.float32) - black) / (np.float32(self.white) - black)
+        return light
 
     def planes(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Planes of one colour in which noise can be measured if there is no mosaic, and where they saturate.

@@ -8,7 +8,7 @@ LibRaw's linear picture is denoised by a network that was trained on demosaiced 
 Legend: H x W photosites or pixels, h x w quads or blocks.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -20,7 +20,7 @@ from scipy.ndimage import uniform_filter
 from denoise_cli.errors import OutOfMemory
 from denoise_cli.imaging import stuck
 from denoise_cli.imaging.anscombe import AnscombeTransform
-from denoise_cli.imaging.banding import remaining_offsets, row_offsets
+from denoise_cli.imaging.banding import find_banding, remaining_offsets
 from denoise_cli.imaging.clipping import ClippedNoise, clipped_at
 from denoise_cli.imaging.noise import ShotRead, developed_noise
 from denoise_cli.imaging.photon_transfer import estimate_shot_read, share_after_smoothing
@@ -250,13 +250,16 @@ def denoise_mosaic(
     return mosaic.filters.unpack(clean, mosaic.light.shape)
 
 
-def remove_banding(mosaic: Mosaic, noise: ShotRead, denoise: Denoiser) -> tuple[Mosaic, tuple[str, ...]]:
+def remove_banding(
+    mosaic: Mosaic, noise: ShotRead, denoise: Denoiser, masked: Callable[[int], Array | None] = lambda _: None
+) -> tuple[Mosaic, tuple[str, ...]]:
     """Remove offsets of whole rows and columns.
 
     Args:
         mosaic: as `RawFile.mosaic` gives it.
         noise: of its values, as shares of white.
         denoise: for mosaics; shows what is left of the offsets.
+        masked: see `RawFile.masked`.
 
     Returns:
         The mosaic, and what the user should hear about it.
@@ -267,12 +270,15 @@ def remove_banding(mosaic: Mosaic, noise: ShotRead, denoise: Denoiser) -> tuple[
     notes = []
     for name, axis in (("rows", 0), ("columns", 1)):
         light = mosaic.light if axis == 0 else mosaic.light.T
-        offsets = row_offsets(light, mosaic.filters.pattern.shape[axis], noise)
-        if offsets is not None:
-            mosaic = _without_offsets(mosaic, offsets, axis)
+        banding = find_banding(light, mosaic.filters.pattern.shape[axis], noise, masked(axis))
+        if banding is None:
+            continue
+        offsets = banding.offsets
+        mosaic = _without_offsets(mosaic, offsets, axis)
+        if not banding.is_measured:
             left = _remaining_offsets(mosaic, axis, noise, denoise)
-            mosaic = _without_offsets(mosaic, left, axis)
-            notes.append(f"banding removed: {name} differed by {(offsets + left).std():.2g} of white")
+            mosaic, offsets = _without_offsets(mosaic, left, axis), offsets + left
+        notes.append(f"banding removed: {name} differed by {offsets.std():.2g} of white")
     return mosaic, tuple(notes)
 
 
@@ -369,7 +375,10 @@ def _denoise_mosaic_of(
     if strength and (noise.shot or noise.read):
         # Before banding, for which columns of stuck photosites would be taken.
         mosaic = replace(mosaic, light=_without_stuck(mosaic, noise, hot_pixels))
-        mosaic, notes = remove_banding(mosaic, noise, denoise)
+        mosaic, notes = remove_banding(mosaic, noise, denoise, raw.masked)
+        if notes and known.source == "estimated":  # banding had passed for noise
+            noise = estimate_mosaic_noise(mosaic)
+            known = replace(known, noise=noise)
     return_freed_memory()
     light = denoise_mosaic(mosaic, noise, denoise, strength, progress, "off")
     denoise.release_memory()

@@ -48,6 +48,7 @@ class Unusual:
         grain: changes the noise.
         fault: changes the noisy values.
         star_sigma: of the stars that replace the photo, in photosites; None for the photo.
+        border: rows above the picture and columns to the left of it that no light reaches, a multiple of the pattern.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Unusual:
     grain: Change | None = None
     fault: Change | None = None
     star_sigma: float | None = None
+    border: int = 0
 
 
 def add_rows(light: Mosaic, unusual: Unusual, phase: Phase, rng: np.random.Generator) -> Mosaic:
@@ -126,6 +128,8 @@ UNUSUAL = (
     Unusual("base ISO", BASE_ISO),
     Unusual("rows offset, 2 x read", fault=add_rows),
     Unusual("columns offset, 2 x read", fault=add_columns),
+    Unusual("rows offset, 2 x read, masked border", fault=add_rows, border=48),
+    Unusual("columns offset, 2 x read, masked border", fault=add_columns, border=48),
     Unusual("fixed pattern", fault=fix_pattern),
     Unusual("green imbalance, 3 %", gain=tilt_green),
     Unusual("black at 16 of 4095", black=16, white=4095),
@@ -175,13 +179,15 @@ def make_files(
     values = light / np.float32(unusual.push)
     if unusual.gain is not None:
         values = unusual.gain(values, unusual, sensor.phase, rng)
+    values = np.pad(values, [(unusual.border, 0)] * 2)
     grain = sensor_noise(values, unusual.noise.shot, unusual.noise.read, rng)
     values = values + (grain if unusual.grain is None else unusual.grain(grain, unusual, sensor.phase, rng))
     if unusual.fault is not None:
         values = unusual.fault(values, unusual, sensor.phase, rng)
     numbers = replace(of_file, noise=ShotRead(0, 0)).digitise(values, rng)
     preview = np.ascontiguousarray(scene[::4, ::4])
-    told = dng.simulated_dng(of_file, numbers, preview)
+    area = (unusual.border, unusual.border, *numbers.shape)
+    told = replace(dng.simulated_dng(of_file, numbers, preview), area=area)
     true = dng.simulated_dng(clean, clean.digitise(truth, rng), preview)
     untold, silent = replace(told, noise=None), replace(true, noise=None)
     return tuple(dng.encode(one, "denoise, simulated") for one in (untold, told, silent))  # type: ignore[return-value]

@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from denoise_cli.errors import UnreadableFile
 from denoise_cli.imaging import tiling
-from denoise_cli.imaging.banding import row_offsets
+from denoise_cli.imaging.banding import find_banding
 from denoise_cli.imaging.bayer import PHASES, Phase, pack, unpack
 from denoise_cli.imaging.filters import ColourFilters, FilterKind
 from denoise_cli.imaging.metrics import psnr
@@ -318,11 +318,52 @@ def test_what_a_network_removes_shows_more_of_the_banding(
     denoise = mosaic_denoiser if kind == "bayer" else xtrans_denoiser
     even, notes = remove_banding(mosaic, noise, denoise)
     assert [note.partition(" differed")[0] for note in notes] == ["banding removed: " + ("columns" if axis else "rows")]
-    first = row_offsets(mosaic.light.T if axis else mosaic.light, filters.pattern.shape[axis], noise)
+    first = find_banding(mosaic.light.T if axis else mosaic.light, filters.pattern.shape[axis], noise)
     assert first is not None
     assert (even.light[full] == 1).all()
     left = np.average(even.light - noisy, axis=1 - axis, weights=~full)
-    assert np.std(left) < 0.8 * np.std(offsets.ravel() - first)
+    assert np.std(left) < 0.8 * np.std(offsets.ravel() - first.offsets)
+
+
+@pytest.mark.parametrize(("borders", "across_rows", "across_columns"), [
+    ((0, 0, 0, 0), None, None), ((0, 23, 0, 0), None, None), ((0, 24, 0, 0), (256, 16), None),
+    ((2, 24, 0, 60), (256, 52), None), ((40, 3, 30, 0), None, (320, 32)), ((0, 0, 48, 0), None, (320, 40)),
+])  # fmt: skip
+def test_the_broader_masked_border_is_read_without_its_edges(
+    borders: tuple[int, int, int, int], across_rows: tuple[int, int] | None, across_columns: tuple[int, int] | None,
+    simulate: Simulate,
+) -> None:  # fmt: skip
+    top, left, bottom, right = borders
+    numbers = np.pad(np.full((256, 320), 2000, np.uint16), [(top, bottom), (left, right)], constant_values=SENSOR.black)
+    with RawFile(simulate(values=numbers, area=(top, left, top + 256, left + 320)), LIMIT) as raw:
+        for axis, expected in ((0, across_rows), (1, across_columns)):
+            masked = raw.masked(axis)
+            assert (None if masked is None else masked.shape) == expected
+            assert masked is None or not masked.any()
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_masked_borders_show_the_banding_and_stay_as_they_are(
+    axis: int, simulate: Simulate, mosaic_denoiser: Denoiser, astronaut: NDArray[np.uint8], rng: np.random.Generator
+) -> None:
+    noise, border = ShotRead(1e-3, 4e-3), 40
+    scene = astronaut[:256, 100:420] / 255
+    light = np.pad(SENSOR.measure(scene), [(border, 0)] * 2)
+    offsets = 2 * noise.read * np.expand_dims(rng.standard_normal(light.shape[axis]), 1 - axis)
+    noisy = light + offsets + sensor_noise(light.astype(np.float32), noise.shot, noise.read, rng)
+    numbers = np.rint(noisy * (SENSOR.white - SENSOR.black) + SENSOR.black).clip(0, SENSOR.white).astype(np.uint16)
+    sides = []
+    for values, area in ((numbers, (border, border, *numbers.shape)), (numbers[border:, border:], None)):
+        with RawFile(simulate(values=values, area=area, noise=noise), LIMIT) as raw:
+            done = denoise_raw(raw, mosaic_denoiser, "mosaic_dng")
+            assert [note.partition(" differed")[0] for note in done.notes] == [
+                "banding removed: " + ("columns" if axis else "rows")
+            ]
+            error = raw.mosaic_of(done.values).light - light[border:, border:]
+            sides.append(np.std(np.median(error, axis=1 - axis)))
+            if area is not None:
+                assert np.array_equal(raw.frame_with(done.values)[:border], numbers[:border])
+    assert sides[0] < 0.6 * sides[1]
 
 
 @pytest.mark.parametrize("linear", [False, True])
