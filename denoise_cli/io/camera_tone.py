@@ -12,6 +12,7 @@ from PIL import Image
 
 from denoise_cli.imaging.pixels import convert, from_float, to_float
 from denoise_cli.imaging.tone import Curve, tone_curves
+from denoise_cli.io.jpeg import refuse_too_many_scans
 from denoise_cli.io.photo import Photo
 from denoise_cli.io.raw import RawFile
 
@@ -57,6 +58,7 @@ def preview_of(raw: RawFile) -> NDArray[np.uint8] | None:
     found = raw.embedded_preview
     if isinstance(found, bytes):
         try:
+            refuse_too_many_scans(found)
             with Image.open(BytesIO(found), formats=["JPEG"]) as jpeg:
                 jpeg.draft("RGB", (DRAFT_SIDE, DRAFT_SIDE))
                 found = np.asarray(jpeg.convert("RGB"))

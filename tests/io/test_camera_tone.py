@@ -10,8 +10,8 @@ from PIL import Image
 
 from denoise_cli.imaging.noise import ShotRead
 from denoise_cli.imaging.sensor import Sensor
-from denoise_cli.io import dng
-from denoise_cli.io.camera_tone import with_camera_tone
+from denoise_cli.io import dng, jpeg
+from denoise_cli.io.camera_tone import preview_of, with_camera_tone
 from denoise_cli.io.development import developed
 from denoise_cli.io.raw import RawFile
 
@@ -63,15 +63,25 @@ def test_without_a_usable_preview_it_stays_flat_and_says_why(scene: Pixels) -> N
 
 
 def test_a_damaged_preview_is_none(scene: Pixels, monkeypatch: pytest.MonkeyPatch) -> None:
-    jpeg = BytesIO()
-    Image.fromarray(scene).save(jpeg, "JPEG")
+    whole = BytesIO()
+    Image.fromarray(scene).save(whole, "JPEG")
     with RawFile(file_with(scene, scene), 10**9) as raw:
         flat = developed(raw)
-        for damaged in (b"", jpeg.getvalue()[:3000], b"\xff\xd8\xff" + bytes(100)):
+        for damaged in (b"", whole.getvalue()[:3000], b"\xff\xd8\xff" + bytes(100)):
             monkeypatch.setattr(raw, "embedded_preview", damaged)
             assert with_camera_tone(raw, flat).notes == (
                 "not in the camera's tone: the file has no preview that can be read",
             )
+
+
+def test_a_preview_of_too_many_scans_is_not_decoded(scene: Pixels, monkeypatch: pytest.MonkeyPatch) -> None:
+    progressive = BytesIO()
+    Image.fromarray(camera(scene)).save(progressive, "JPEG", quality=95, progressive=True)
+    with RawFile(file_with(scene, scene), 10**9) as raw:
+        monkeypatch.setattr(raw, "embedded_preview", progressive.getvalue())
+        assert preview_of(raw) is not None
+        monkeypatch.setattr(jpeg, "MAX_SCANS", 2)
+        assert preview_of(raw) is None
 
 
 def test_light_brighter_than_white_is_kept(scene: Pixels) -> None:
