@@ -250,8 +250,30 @@ def denoise_mosaic(
     return mosaic.filters.unpack(clean, mosaic.light.shape)
 
 
+class Passes:
+    """The progress of several passes over one mosaic, of which it is not known how many there will be.
+
+    Args:
+        progress: called with the fraction of all that is done; None for no calls.
+    """
+
+    def __init__(self, progress: Progress | None = None) -> None:
+        self._progress, self._done = progress, 0.0
+
+    def next(self, share: float) -> Progress | None:
+        """The progress of the next pass, which takes this share, [0, 1], of what was left to be done before."""
+        progress, start = self._progress, self._done
+        self._done += share * (1 - start)
+        stop = self._done
+        return None if progress is None else lambda done: progress(start + (stop - start) * done)
+
+
 def remove_banding(
-    mosaic: Mosaic, noise: ShotRead, denoise: Denoiser, masked: Callable[[int], Array | None] = lambda _: None
+    mosaic: Mosaic,
+    noise: ShotRead,
+    denoise: Denoiser,
+    masked: Callable[[int], Array | None] = lambda _: None,
+    passes: Passes | None = None,
 ) -> tuple[Mosaic, tuple[str, ...]]:
     """Remove offsets of whole rows and columns.
 
@@ -260,6 +282,7 @@ def remove_banding(
         noise: of its values, as shares of white.
         denoise: for mosaics; shows what is left of the offsets.
         masked: see `RawFile.masked`.
+        passes: told about each pass of the network.
 
     Returns:
         The mosaic, and what the user should hear about it.
@@ -267,7 +290,7 @@ def remove_banding(
     Raises:
         OutOfMemory: even the smallest tile does not fit.
     """
-    notes = []
+    notes, passes = [], passes or Passes()
     for name, axis in (("rows", 0), ("columns", 1)):
         light = mosaic.light if axis == 0 else mosaic.light.T
         banding = find_banding(light, mosaic.filters.pattern.shape[axis], noise, masked(axis))
@@ -276,7 +299,7 @@ def remove_banding(
         offsets = banding.offsets
         mosaic = _without_offsets(mosaic, offsets, axis)
         if not banding.is_measured:
-            left = _remaining_offsets(mosaic, axis, noise, denoise)
+            left = _remaining_offsets(mosaic, axis, noise, denoise, passes)
             mosaic, offsets = _without_offsets(mosaic, left, axis), offsets + left
         notes.append(f"banding removed: {name} differed by {offsets.std():.2g} of white")
     return mosaic, tuple(notes)
@@ -288,7 +311,9 @@ def _without_offsets(mosaic: Mosaic, offsets: NDArray[np.float64], axis: int) ->
     return replace(mosaic, light=even)
 
 
-def _remaining_offsets(mosaic: Mosaic, axis: int, noise: ShotRead, denoise: Denoiser) -> NDArray[np.float64]:
+def _remaining_offsets(
+    mosaic: Mosaic, axis: int, noise: ShotRead, denoise: Denoiser, passes: Passes
+) -> NDArray[np.float64]:
     across = 1 - axis
     length, period = mosaic.light.shape[across], mosaic.filters.pattern.shape[across]
     some = np.arange(length)
@@ -296,7 +321,8 @@ def _remaining_offsets(mosaic: Mosaic, axis: int, noise: ShotRead, denoise: Deno
         starts = np.linspace(0, length - STRIP, STRIPS).astype(int) // period * period
         some = (starts[:, None] + np.arange(STRIP)).ravel()
     part = replace(mosaic, light=mosaic.light.take(some, across), full=mosaic.full.take(some, across))
-    clean = denoise_mosaic(part, noise, denoise, hot_pixels="off")
+    share = len(some) / (len(some) + length)  # the whole mosaic follows
+    clean = denoise_mosaic(part, noise, denoise, progress=passes.next(share), hot_pixels="off")
     light, full = part.light, part.full
     if axis == 1:
         light, full, clean = light.T, full.T, clean.T
@@ -372,15 +398,16 @@ def _denoise_mosaic_of(
 ) -> DenoisedValues:
     mosaic, noise = raw.mosaic, known.noise
     notes: tuple[str, ...] = ()
+    passes = Passes(progress)
     if strength and (noise.shot or noise.read):
         # Before banding, for which columns of stuck photosites would be taken.
         mosaic = replace(mosaic, light=_without_stuck(mosaic, noise, hot_pixels))
-        mosaic, notes = remove_banding(mosaic, noise, denoise, raw.masked)
+        mosaic, notes = remove_banding(mosaic, noise, denoise, raw.masked, passes)
         if notes and known.source == "estimated":  # banding had passed for noise
             noise = estimate_mosaic_noise(mosaic)
             known = replace(known, noise=noise)
     return_freed_memory()
-    light = denoise_mosaic(mosaic, noise, denoise, strength, progress, "off")
+    light = denoise_mosaic(mosaic, noise, denoise, strength, passes.next(1), "off")
     denoise.release_memory()
     return_freed_memory()
     changed = light is not raw.mosaic.light
