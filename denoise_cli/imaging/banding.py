@@ -32,6 +32,7 @@ MOST = 6.0  # as is stronger, which is the picture
 PICTURE = 0.05  # of the variance of the offsets: what the picture adds to differences, even in flat parts
 AGREEMENT = 0.8  # of the differences in half of the strips, the share that the other half shows, too, as a variance
 DIFFERENCE = 1.5  # variance of the difference of an offset to the mean of two others, if each has the variance 1
+DARKNESS = 3.0  # deviations of the noise in the dark: a border whose median is further from black has seen light
 # Offsets are those of the masked photosites if the picture's differences follow theirs so closely,
 SIGNIFICANCE = 5.0  # in deviations of a covariance by chance,
 LEAST_SHARE, MOST_SHARE = 0.5, 1.5  # and are so many times as large.
@@ -80,7 +81,9 @@ def find_banding(light: Array, period: int, noise: ShotRead, masked: Array | Non
     sure = ~edges & (error <= np.median(error))  # the rows with the flattest parts decide
     if not sure.any():
         return None
-    shown = None if masked is None else _shown_by_masked(masked, period, common, sure)
+    shown = None
+    if masked is not None and abs(float(np.median(masked))) < DARKNESS * np.sqrt(seen):
+        shown = _shown_by_masked(masked, period, common, sure)
     if shown is not None:
         variance, least = shown.variance, LEAST_IF_MASKED
     else:

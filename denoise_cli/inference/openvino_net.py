@@ -41,7 +41,7 @@ Shapes = tuple[tuple[int, ...], ...]
 VideoParts = tuple["openvino.Model", "openvino.Model"]
 
 # Part of a compiled network's name in the cache: to be increased when networks are converted or computed differently.
-FORMAT = 4
+FORMAT = 3
 HINTS: dict[Arithmetic, str] = {"float32": "f32", "bfloat16": "bf16"}
 O_BINARY = getattr(os, "O_BINARY", 0)  # on Windows
 DIGEST_SIZE = 32  # bytes of SHA-256

@@ -523,7 +523,14 @@ class RawFile:
     def _find_filters(self) -> None:
         if self.is_dng:
             refuse_unknown_pattern(self.data)
-        colours = self._raw.raw_colors[self.area[0] :, self.area[1] :]
+        top, left, *_ = self.area
+        pattern = self._raw.raw_pattern
+        if pattern is not None and pattern.shape == (xtrans.PERIOD, xtrans.PERIOD):
+            # In all colours at once, rawpy looks beyond the table for photosites of a border of more than a period.
+            found = [self._raw.raw_color(top + y, left + x) for y, x in np.ndindex(pattern.shape)]
+            colours = np.reshape(np.array(found, np.uint8), pattern.shape)
+        else:
+            colours = self._raw.raw_colors[top:, left:]
         self._filters = np.zeros((1, 1), np.uint8) if self._is_grey else repeated_part(colours)
         self._known_filters = filters_of(np.where(self._filters == GREEN_BESIDE_BLUE, 1, self._filters))
         black = black_of_moved_area(self.black, self._filters, self._moved)

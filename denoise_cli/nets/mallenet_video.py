@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from denoise_cli.nets.configs import MALLENET_MULTIPLE, MalleNetConfig, MalleNetVideoConfig
 from denoise_cli.nets.mallenet import MalleNet
 from denoise_cli.nets.residual import NoisePredictor, ResidualBlock, conv, layer, zeroed
-from denoise_cli.ops.motion import align, box_blur, halved, repeated, summed
+from denoise_cli.ops.motion import align, box_blur, repeated, summed
 
 CELL = 4  # pixels, the side of a cell of the grid
 NOISE_FLOOR = 2 / 255  # added to sigma, so that a noise-free clip causes no division by zero
@@ -153,7 +153,7 @@ class LevelPredictor(nn.Module):
             frame: (B, 3, H, W).
             others: n neighbours, or none, (n * B, 3, H, W), one after another; aligned with the frame or not.
         """
-        squares = [part for size in SIZES for part in _detail(_means(frame, size), CELL // size)]
+        squares = [part for size in SIZES for part in _detail(F.avg_pool2d(frame, size), CELL // size)]
         fine = (squares[0] + 2 * squares[1]) / 3  # the mean over three channels
         changes = [torch.full_like(fine, UNRELATED)] * 2
         if len(others):
@@ -162,13 +162,13 @@ class LevelPredictor(nn.Module):
             changes = [
                 (_least(part, n) / 2).clamp(max=UNRELATED)
                 for part in (
-                    _means(difference.square().mean(dim=1, keepdim=True), CELL),
-                    _means(difference.mean(dim=1, keepdim=True), CELL).square(),
+                    F.avg_pool2d(difference.square().mean(dim=1, keepdim=True), CELL),
+                    F.avg_pool2d(difference, CELL).mean(dim=1, keepdim=True).square(),
                 )
             ]
         start = (box_blur(torch.minimum(fine, changes[0]), 5) + EPSILON).sqrt()
         seen = [0.5 * torch.log(box_blur(part, 3) + EPSILON) for part in [*squares, *changes]]
-        corrections = self.judge(torch.cat([*seen, _means(frame, CELL)], dim=1)).float().clamp(-5, 5)
+        corrections = self.judge(torch.cat([*seen, F.avg_pool2d(frame, CELL)], dim=1)).float().clamp(-5, 5)
         correction, share = torch.exp(corrections).unsqueeze(2).unbind(dim=1)
         level = (start * correction).clamp(*LEVEL_RANGE)
         height, width = frame.shape[-2:]
@@ -194,19 +194,7 @@ def _detail(image: Tensor, cell: int) -> list[Tensor]:
     image = image / LAPLACIAN_GAIN
     brightness = image.mean(dim=1, keepdim=True)
     parts = 3 * brightness.square(), 1.5 * (image - brightness).square().mean(dim=1, keepdim=True)
-    return [_means(part, cell) for part in parts]
-
-
-def _means(image: Tensor, cell: int) -> Tensor:
-    """The mean of each cell: (B, C, h, w) to (B, C, h / cell, w / cell).
-
-    Args:
-        image: (B, C, h, w), h and w multiples of the cell.
-        cell: its side in pixels, a power of two.
-    """
-    while cell > 1:
-        image, cell = halved(image), cell // 2
-    return image
+    return [F.avg_pool2d(part, cell) for part in parts]
 
 
 def _least(images: Tensor, n: int) -> Tensor:
@@ -243,7 +231,7 @@ class Trust(nn.Module):
         shared = (3 * difference.mean(dim=1, keepdim=True).square()).clamp(max=MAX_SQUARE)
         local = torch.maximum(box_blur(squares, 3), box_blur(shared, 5))
         strength = (local + EPSILON).sqrt()
-        cells = [_means(part, CELL) for part in (difference, squares, frame, noise)]
+        cells = [F.avg_pool2d(part, CELL) for part in (difference, squares, frame, noise)]
         bias, tilt = self.judge(torch.cat(cells, dim=1)).float().unsqueeze(2).unbind(dim=1)
         bias, tilt = (F.interpolate(part, size=frame.shape[-2:], mode="bilinear") for part in (bias, tilt))
         return torch.sigmoid(self.steepness.exp() * (self.limit - strength) + bias + tilt * strength)

@@ -69,7 +69,7 @@ def brightness_pyramid(frame: Tensor) -> list[Tensor]:
         raise ValueError(f"frame: expected (B, C, H, W), sides multiples of {MULTIPLE}, got {tuple(frame.shape)}")
     levels = [frame.mean(dim=1, keepdim=True, dtype=torch.promote_types(frame.dtype, torch.float32))]
     for _ in range(HALVINGS):
-        levels.append(halved(levels[-1]))
+        levels.append(_halved(levels[-1]))
     return levels
 
 
@@ -104,7 +104,7 @@ def estimate_motion(
         raise ValueError(f"sigma: expected {tuple(frame_pyramid[0].shape)}, got {tuple(sigma.shape)}")
     noise = [sigma.to(frame_pyramid[0].dtype) / 3**0.5 + NOISE_FLOOR]  # of the mean of three channels
     for _ in range(HALVINGS):  # the mean of four independent values has half the deviation
-        noise.append(halved(noise[-1]) / 2)
+        noise.append(_halved(noise[-1]) / 2)
     offsets = torch.zeros_like(other_pyramid[-1]).repeat(1, 2, 1, 1)
     for level in reversed(range(HALVINGS + 1)):
         stride = STRIDE if level < HALVINGS else 1  # the smallest level has no pixel to spare
@@ -135,12 +135,6 @@ def box_blur(image: Tensor, side: int) -> Tensor:
     for dim in (-2, -1):
         image = _box_sums(image, side, dim) * _reciprocal_counts(image.shape[dim], side, dim, image.dtype, image.device)
     return image
-
-
-def halved(image: Tensor) -> Tensor:
-    """The mean of every 2 x 2 values: (B, C, h, w), h and w even, to (B, C, h / 2, w / 2)."""
-    # At half the size, bilinear interpolation is that mean; OpenVINO computes it faster than a pooling or strided sums.
-    return F.interpolate(image, scale_factor=0.5, mode="bilinear", align_corners=False)
 
 
 def repeated(image: Tensor, n: int) -> Tensor:
@@ -196,11 +190,18 @@ def _step(frame: Tensor, other: Tensor, offsets: Tensor, damping: Tensor, stride
         [slope_x * slope_x, slope_x * slope_y, slope_y * slope_y, slope_x * difference, slope_y * difference], dim=1
     )
     # At the smallest level, where the stride is a pixel, the window is an odd number of pixels.
-    sums = box_blur(halved(products), WINDOW // STRIDE) if stride > 1 else box_blur(products, WINDOW - 1)
+    sums = box_blur(_halved(products), WINDOW // STRIDE) if stride > 1 else box_blur(products, WINDOW - 1)
     xx, xy, yy, x, y = sums.unsqueeze(2).unbind(dim=1)
     xx, yy = xx + damping, yy + damping
     steps = torch.cat([yy * x - xy * y, xx * y - xy * x], dim=1) / (xx * yy - xy.square())
     return steps.clamp(-1, 1)
+
+
+def _halved(image: Tensor) -> Tensor:
+    """The mean of every 2 x 2 values: (B, C, h, w) to (B, C, h / 2, w / 2)."""
+    upper, lower = image[..., ::2, :], image[..., 1::2, :]
+    rows = upper + lower
+    return (rows[..., ::2] + rows[..., 1::2]) / 4
 
 
 def _warp(image: Tensor, offsets: Tensor) -> Tensor:

@@ -213,7 +213,6 @@ def denoise_mosaic(
     mosaic: Mosaic,
     noise: ShotRead,
     denoise: Denoiser,
-    strength: float = 1.0,
     progress: Progress | None = None,
     hot_pixels: HotPixels = "auto",
 ) -> Array:
@@ -223,7 +222,6 @@ def denoise_mosaic(
         mosaic: as `RawFile.mosaic` gives it.
         noise: of its values, as shares of white.
         denoise: for mosaics.
-        strength: 0 to 1, the share of the noise that is removed; 0 returns the light unchanged.
         progress: called with the fraction done.
         hot_pixels: which photosites are replaced, because they are stuck.
 
@@ -233,12 +231,12 @@ def denoise_mosaic(
     Raises:
         OutOfMemory: even the smallest tile does not fit.
     """
-    if strength == 0 or not (noise.shot or noise.read):
+    if not (noise.shot or noise.read):
         return mosaic.light
     transform = AnscombeTransform(noise, mosaic.headroom)
     planes = mosaic.filters.pack(_without_stuck(mosaic, noise, hot_pixels))
     clean = transform.inverse(
-        denoise(transform.forward(_within(planes, transform)), transform.level, strength, progress)
+        denoise(transform.forward(_within(planes, transform)), transform.level, progress=progress)
     )
     clean = _with_beyond(clean, planes, transform)
     floors = clipped_at(planes, noise.read)
@@ -399,6 +397,7 @@ def _denoise_mosaic_of(
     mosaic, noise = raw.mosaic, known.noise
     notes: tuple[str, ...] = ()
     passes = Passes(progress)
+    light = mosaic.light
     if strength and (noise.shot or noise.read):
         # Before banding, for which columns of stuck photosites would be taken.
         mosaic = replace(mosaic, light=_without_stuck(mosaic, noise, hot_pixels))
@@ -406,9 +405,11 @@ def _denoise_mosaic_of(
         if notes and known.source == "estimated":  # banding had passed for noise
             noise = estimate_mosaic_noise(mosaic)
             known = replace(known, noise=noise)
-    return_freed_memory()
-    light = denoise_mosaic(mosaic, noise, denoise, strength, passes.next(1), "off")
-    denoise.release_memory()
+        return_freed_memory()
+        light = denoise_mosaic(mosaic, noise, denoise, passes.next(1), "off")
+        denoise.release_memory()
+        if strength < 1:  # of banding and stuck photosites, too, the share that is wanted stays
+            light = raw.mosaic.light + np.float32(strength) * (light - raw.mosaic.light)
     return_freed_memory()
     changed = light is not raw.mosaic.light
     del raw.mosaic  # it need not be in memory until the file is closed

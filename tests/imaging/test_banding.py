@@ -59,6 +59,15 @@ def test_hot_photosites_behind_the_mask_do_not_count(mosaic: np.ndarray, rng: np
     assert np.std(offsets[:, 0] - found.offsets) < 0.3 * NOISE.read
 
 
+@pytest.mark.parametrize("level", [-0.05, 0.1])
+def test_a_border_that_is_not_dark_does_not_count(mosaic: np.ndarray, level: float, rng: np.random.Generator) -> None:
+    stripes = (2 * NOISE.read * rng.standard_normal(512)).astype(np.float32)[:, None]
+    light = mosaic.copy()
+    light[:, :256] += stripes  # of the picture: they go on beyond its left edge, but not to the right
+    found = find_banding(light, 2, NOISE, masked(stripes + level, rng))
+    assert found is None or not found.is_measured
+
+
 @pytest.mark.parametrize("strength", [0.0, 2.0])
 @pytest.mark.parametrize("share", [0.0, 0.2, -1.0, 3.0])
 def test_a_border_that_shows_other_offsets_does_not_count(

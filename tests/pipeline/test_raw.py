@@ -42,6 +42,7 @@ from denoise_cli.pipeline.raw import (
     noise_of,
     remove_banding,
 )
+from tests.pipeline.negatives import X_TRANS, Negative
 
 SENSOR = Sensor(ShotRead(3e-3, 6e-3))
 LIMIT = 10**9
@@ -198,12 +199,30 @@ def test_what_is_developed_does_not_depend_on_what_was_developed_before(simulate
 
 def test_at_strength_0_nothing_is_touched(simulate: Simulate, mosaic_denoiser: Denoiser) -> None:
     with RawFile(simulate(), LIMIT) as raw:
-        assert denoise_mosaic(raw.mosaic, SENSOR.noise, mosaic_denoiser, 0.0) is raw.mosaic.light
         linear = raw.develop()
         assert denoise_picture(linear, SENSOR.noise, raw.gains, mosaic_denoiser, 0.0) is linear
         written = denoise_raw(raw, mosaic_denoiser, "mosaic_dng", strength=0.0).finish().picture
         np.testing.assert_array_equal(written.values, raw.numbers)
         assert written.noise == raw.noise
+
+
+def test_strength_is_the_share_of_banding_and_of_stuck_photosites_too(
+    simulate: Simulate, mosaic_denoiser: Denoiser, astronaut: NDArray[np.uint8], rng: np.random.Generator
+) -> None:
+    light = SENSOR.measure(astronaut[:256, 100:420] / 255) + 2 * SENSOR.noise.read * rng.standard_normal((256, 1))
+    light[rng.random(light.shape) < 1e-3] += 0.5
+    light = light + sensor_noise(light.astype(np.float32), SENSOR.noise.shot, SENSOR.noise.read, rng)
+    numbers = np.rint(light * (SENSOR.white - SENSOR.black) + SENSOR.black).clip(0, SENSOR.white).astype(np.uint16)
+    with RawFile(simulate(values=numbers), LIMIT) as raw:
+        whole, part = (
+            denoise_raw(raw, mosaic_denoiser, "mosaic_dng", strength=strength).values.astype(float)
+            for strength in (1.0, 0.25)
+        )
+    assert np.abs(whole - numbers).max() > 0.4 * SENSOR.white
+    inside = (
+        (numbers < SENSOR.white) & (whole > 0) & (whole < SENSOR.white)
+    )  # saturated ones stay, and ends are clipped
+    assert np.abs(part - (numbers + 0.25 * (whole - numbers)))[inside].max() <= 1
 
 
 @pytest.mark.parametrize("output", ["photo", "mosaic_dng", "linear_dng"])
@@ -340,6 +359,18 @@ def test_the_broader_masked_border_is_read_without_its_edges(
             masked = raw.masked(axis)
             assert (None if masked is None else masked.shape) == expected
             assert masked is None or not masked.any()
+
+
+@pytest.mark.parametrize("borders", [(0, 60), (60, 0), (7, 13)])
+def test_an_x_trans_mosaic_is_known_inside_a_masked_border(
+    borders: tuple[int, int], astronaut: NDArray[np.uint8]
+) -> None:
+    negative = Negative(X_TRANS, (96, 120), borders=(*borders, 0, 0), bits=14, model="Simulated")
+    with RawFile(negative.encode(astronaut), LIMIT) as raw:
+        assert raw.obstacle is None
+        assert raw.layout == "X-Trans mosaic"
+        pattern = raw.filters.pattern
+    assert "".join("RGB"[colour] for colour in pattern.flat) == X_TRANS
 
 
 @pytest.mark.parametrize("axis", [0, 1])
