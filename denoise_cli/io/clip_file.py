@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 MATROSKA = "matroska,webm"  # FFmpeg's name
-HEADER_FORMATS = ("mov", "avi")  # FFmpeg's names of formats whose headers state the length of every track
+HEADER_FORMATS = ("mov", "avi", "mxf")  # FFmpeg's names of formats whose headers state the length of every track
 STATED_DURATION = re.compile(r"\d+:\d\d:\d\d(\.\d+)?")  # a tag of Matroska's tracks
 PICTURE_FORMATS = ("gif", "apng", "webp")  # FFmpeg's names; those of other formats for pictures end in _pipe
 PICTURE_BRANDS = ("avif", "heic", "heix", "mif1", "mif2")  # of HEIF and AVIF, without those of animations

@@ -51,7 +51,7 @@ def settle(clip: Reader, first: Frame, encoding: Encoding, *, is_given: bool = F
 def watched(
     frames: Iterable[Frame], clip: Reader, first: Frame, encoding: Encoding | None, lost: list[str]
 ) -> Iterator[Frame]:
-    """The same frames; a line is added for each kind of HDR metadata that begins after the first frame and is lost.
+    """The same frames; a line is added for what begins after the first frame and is lost: HDR metadata, and fields.
 
     Args:
         frames: before anything is done to them.
@@ -64,7 +64,11 @@ def watched(
         UnreadableFile: the colours of a frame are false without the metadata of Dolby Vision.
     """
     known = [*kinds_in(clip, first), *([MASTERING] if first.mastering else [])]
+    are_fields_known = first.is_interlaced or encoding is None
     for frame in frames:
+        if frame.is_interlaced and not are_fields_known:
+            are_fields_known = True
+            lost.append(f"fields, which begin at {frame.picture.time:.1f} s, are no longer marked: try --deinterlace")
         if frame.has_dolby_colours:
             check_colours(clip, frame)
         for name in [*frame.dynamic, *([MASTERING] if frame.mastering else [])]:

@@ -67,6 +67,8 @@ def _sorted_out(clip: Reader, extension: str) -> tuple[Tracks, dict[int, str]]:
                 added.append(index)
             elif container in MP4_FAMILY:
                 refused[index] = "it has several descriptions"
+    elif container in MP4_FAMILY:  # FFmpeg writes such tracks without a description, or with that of a GoPro
+        refused = dict.fromkeys(data, "MP4 and QuickTime have no description for it")
     # These FFmpeg leaves out without an error.
     dropped = ["cover"] if container == "mov" or has_own_keys(clip, container) else []
     dropped += ["attachment"] if container == "webm" else []

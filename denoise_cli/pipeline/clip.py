@@ -328,17 +328,23 @@ def _encoding(clip: Reader, first: Frame, target: Path, settings: Settings) -> t
 
 
 def _tracks(clip: Reader, target: Path, encoding: Encoding, settings: Settings) -> Tracks:
-    """The tracks that the result has: through pipes, sound and subtitles besides the video; in an animation, none."""
+    """The tracks that the result has: from a pipe, sound and subtitles besides the video; in an animation, none."""
     if target != STDOUT and target.suffix.lower() in ANIMATIONS:
         return Tracks(())
     if target != STDOUT and clip.pipe is None:
         return choose_tracks(clip, target, settings.drop_data)
     others = [index for index in clip.copied_streams if index != clip.stream.index]
     container = encoding.container
-    passed = [index for index in others if container != RAW_CONTAINER and clip.can_pass(index, container)]
+    takes_more = clip.pipe is not None and container != RAW_CONTAINER
+    passed = [index for index in others if takes_more and clip.can_pass(index, container)]
     left = [index for index in others if index not in passed]
     listed = ", ".join(f"{index} ({clip.kind(index)}, {clip.streams[index][1]})" for index in left)
-    reason = "raw frames have none" if container == RAW_CONTAINER else f"{container} takes no such track from a pipe"
+    if container == RAW_CONTAINER:
+        reason = "raw frames have none"
+    elif takes_more:
+        reason = f"{container} takes no such track from a pipe"
+    else:
+        reason = "standard output has those of clips from standard input only"
     notes = (f"track{'s' * (len(left) > 1)} {listed} left out: {reason}",) if left else ()
     return Tracks((clip.stream.index, *passed), (), notes)
 

@@ -106,6 +106,31 @@ def test_data_tracks_stay_with_their_descriptions(
         assert ffmpeg.times(target) == ffmpeg.times(source)
 
 
+@pytest.mark.parametrize("extension", [".mp4", ".mov"])
+def test_data_of_other_containers_does_not_become_a_track_without_a_description(
+    extension: str, tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser
+) -> None:
+    plain, source = ffmpeg.make(tmp_path / "plain.ts"), tmp_path / "a.ts"
+    with av.open(str(plain)) as clip, av.open(str(source), "w", format="mpegts") as result:
+        stream = result.add_stream_from_template(clip.streams.video[0])
+        data = result.add_data_stream("klv")
+        for packet in clip.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                result.mux(packet)
+        for number in range(4):
+            packet = av.Packet(bytes([number]) * 16)
+            packet.stream, packet.time_base = data, Fraction(1, 90000)
+            packet.pts = packet.dts = 130000 + 3600 * number
+            result.mux(packet)
+    target = tmp_path / f"b{extension}"
+    with pytest.raises(UnwritableFile, match=r"QuickTime have no description for it.*--drop-data leaves it out"):
+        pipeline.run(source, target, denoise, AS_IT_IS)
+    result = pipeline.run(source, target, denoise, replace(AS_IT_IS, drop_data=True))
+    assert any("is left out" in note for note in result.notes)
+    assert len(descriptions(target)) == 1
+
+
 @pytest.mark.skipif(shutil.which("exiftool") is None, reason="needs exiftool")
 def test_exiftool_reads_timed_metadata(tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser) -> None:
     source = with_data_track(ffmpeg.make(tmp_path / "plain.mp4"), tmp_path / "a.mov", "mebx")

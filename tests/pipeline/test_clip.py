@@ -190,6 +190,21 @@ def test_interlaced_clips_are_told_and_can_be_made_whole(tmp_path: Path, ffmpeg:
     assert ffmpeg.times(tmp_path / "c.mp4") == ffmpeg.times(source)
 
 
+@pytest.mark.parametrize("deinterlace", [False, True])
+def test_fields_that_begin_later_are_named(
+    deinterlace: bool, tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser
+) -> None:
+    whole = ffmpeg.make(tmp_path / "a.ts", "-c:v", "libx264", frames=4)
+    look = ("-vf", "tinterlace=interleave_top", "-c:v", "libx264", "-flags", "+ilme+ildct", "-x264-params", "tff=1")
+    fields = ffmpeg.make(tmp_path / "b.ts", *look, frames=4)
+    (tmp_path / "both.ts").write_bytes(whole.read_bytes() + fields.read_bytes())
+    settings = Settings("mallenet-s", strength=0, deinterlace=deinterlace)
+    result = pipeline.run(tmp_path / "both.ts", tmp_path / "c.mkv", denoise, settings)
+    assert result.frames > 4
+    named = [note for note in result.notes if note.startswith("fields, which begin at 0.2 s, are no longer marked")]
+    assert len(named) == (0 if deinterlace else 1)
+
+
 @pytest.fixture
 def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(segments, "SEGMENT_LENGTH", 3)
@@ -502,6 +517,17 @@ def test_a_file_that_is_cut_off_is_told(tmp_path: Path, ffmpeg: FFmpeg, denoise:
     assert 0 < result.frames < 40
     assert not result.complete
     assert f"the clip ends at {result.frames / 25:.1f} s of 1.6 s: it may be cut off" in result.notes
+
+
+@pytest.mark.parametrize("cut_off", [False, True])
+def test_mxf_that_is_cut_off_is_told(cut_off: bool, tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser) -> None:
+    source = ffmpeg.make(tmp_path / "a.mxf", "-c:v", "mpeg2video", "-vf", "noise=alls=50:allf=t", "-g", "5", frames=40)
+    if cut_off:
+        source.write_bytes(source.read_bytes()[: source.stat().st_size * 6 // 10])
+    result = pipeline.run(source, tmp_path / "b.mkv", denoise, Settings("mallenet-s", strength=0))
+    assert (result.frames == 40) != cut_off
+    assert result.complete != cut_off
+    assert any("of 1.6 s: it may be cut off" in note for note in result.notes) == cut_off
 
 
 @pytest.mark.parametrize("keep_tags", [True, False])

@@ -266,6 +266,19 @@ def test_matroska_goes_through_with_sound_and_subtitles(
     assert "video" in order[-8:]
 
 
+def test_tracks_of_a_file_that_standard_output_does_not_have_are_named(
+    with_sound: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, denoise: Denoiser
+) -> None:
+    source = with_sound("a.mkv", *H264)
+    with (tmp_path / "made").open("wb") as stdout:
+        monkeypatch.setattr(pipes, "STDOUT", stdout.fileno())
+        result = pipeline.run(source, PIPE, denoise, Settings("mallenet-s", 1, strength=0.0, stream="mkv"))
+    left = "tracks 1 (audio, aac), 2 (subtitle, subrip) left out: standard output has those of clips from"
+    assert [note for note in result.notes if "left out" in note] == [f"{left} standard input only"]
+    with av.open(str(tmp_path / "made")) as container:
+        assert [stream.type for stream in container.streams] == ["video"]
+
+
 @pytest.mark.parametrize("extension", [".mkv", ".mp4"])
 def test_sound_from_standard_input_gets_into_a_file(
     extension: str, with_sound: Callable[..., Path], tmp_path: Path, ffmpeg: FFmpeg, through: Through
