@@ -50,6 +50,8 @@ from denoise_cli.io.tiff import add_directories, placeholders
 
 # Tags.
 NEW_SUBFILE_TYPE = 254
+# By NewSubfileType, as of DNG 1.7.
+SIDE_PICTURES = {4: "a transparency mask", 8: "a depth map", 16: "an enhanced picture", 0x10004: "semantic masks"}
 IMAGE_WIDTH = 256
 IMAGE_LENGTH = 257
 COMPRESSION = 259
@@ -176,6 +178,12 @@ def main_directories(data: bytes) -> tuple[Exif, Exif]:
     found = picture_directories(data) or [Exif()]
     full = [each for each in found if not first_number(each, NEW_SUBFILE_TYPE, 0)]
     return found[0], max(full, key=lambda each: math.prod(stated_size(each)), default=found[0])
+
+
+def side_pictures(data: bytes) -> list[str]:
+    """The kinds of pictures that a DNG holds beside its own and previews of it."""
+    kinds = [first_number(each, NEW_SUBFILE_TYPE, 0) for each in picture_directories(data)]
+    return [name for kind, name in SIDE_PICTURES.items() if kind in kinds]
 
 
 def is_dng(data: bytes) -> bool:

@@ -27,7 +27,7 @@ from denoise_cli.imaging.photon_transfer import estimate_shot_read, share_after_
 from denoise_cli.inference.denoiser import Denoiser
 from denoise_cli.inference.tiles import Progress
 from denoise_cli.io.development import as_photo, unmade_note
-from denoise_cli.io.dng import DigitalNegative
+from denoise_cli.io.dng import DigitalNegative, side_pictures
 from denoise_cli.io.dng_builder import camera_light, linear_dng, lost_note, mosaic_dng
 from denoise_cli.io.photo import WHITE, Photo
 from denoise_cli.io.raw import MOST_HEADROOM, Mosaic, Numbers, RawFile
@@ -430,9 +430,12 @@ def _denoise_picture_of(
 
 
 def _notes(raw: RawFile, output: Output) -> tuple[str, ...]:
-    if output != "photo" or raw.headroom == 1:
-        return raw.notes
-    return (*raw.notes, "light beyond white is clipped: a .dng keeps it")
+    notes = raw.notes
+    if raw.is_dng and (beside := side_pictures(raw.original)):
+        notes += (f"not kept: {', '.join(beside)}",)
+    if output == "photo" and raw.headroom != 1:
+        notes += ("light beyond white is clipped: a .dng keeps it",)
+    return notes
 
 
 def _mostly(saturated: NDArray[np.bool_]) -> NDArray[np.bool_]:

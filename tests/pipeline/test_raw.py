@@ -226,6 +226,19 @@ def test_strength_is_the_share_of_banding_and_of_stuck_photosites_too(
 
 
 @pytest.mark.parametrize("output", ["photo", "mosaic_dng", "linear_dng"])
+@pytest.mark.parametrize(("kind", "name"), [(1, None), (8, "a depth map"), (0x10004, "semantic masks")])
+def test_pictures_beside_the_own_are_named(
+    kind: int, name: str | None, output: str, simulate: Simulate, mosaic_denoiser: Denoiser
+) -> None:
+    preview, other = (struct.pack("<HHII", 254, 4, 1, each) for each in (1, kind))  # NewSubfileType
+    data = simulate()
+    assert data.count(preview) == 1
+    with RawFile(data.replace(preview, other), LIMIT) as raw:
+        done = denoise_raw(raw, mosaic_denoiser, output, strength=0.0).finish()  # type: ignore[arg-type]
+    assert done.notes == (() if name is None else (f"not kept: {name}",))
+
+
+@pytest.mark.parametrize("output", ["photo", "mosaic_dng", "linear_dng"])
 def test_corrections_that_are_lost_are_named(output: str, simulate: Simulate, mosaic_denoiser: Denoiser) -> None:
     warp = struct.pack(">5I", 1, 1, 0x01030000, 1, 20) + bytes(20)
     with RawFile(simulate(picture={51009: Value(7, warp)}), LIMIT) as raw:
