@@ -42,8 +42,8 @@ def losses(meta: Metadata, kind: str, said: Sequence[str] = ()) -> tuple[str, ..
         lost.append("colours of their own (gAMA, cHRM)")
     if meta.iptc and kind not in HOLD_IPTC:
         lost.append("IPTC")
-    if kind == "jpeg" and meta.xmp and not pillow.xmp_fits_jpeg(meta.xmp):
-        lost.append("XMP")
+    if kind == "jpeg":
+        lost += pillow.too_long_for_jpeg(meta)
     texts = [keyword for keyword, text in meta.texts if kind != "jpeg" or not pillow.text_fits_jpeg(keyword, text)]
     if texts and kind != "png":
         lost.append(f"text ({', '.join(texts[:MAX_NAMES])}{', ...' if len(texts) > MAX_NAMES else ''})")

@@ -26,7 +26,7 @@ from denoise_cli.io import (
 from denoise_cli.io.cicp import SRGB_PRIMARIES, CodePoints
 from denoise_cli.io.codecs import count_threads_for_avif, load_imagecodecs
 from denoise_cli.io.companions import Companions
-from denoise_cli.io.exif import MAKER_NOTE, PREFIX, pack, parse
+from denoise_cli.io.exif import MAKER_NOTE, PREFIX, Exif, pack, parse
 from denoise_cli.io.jpeg import (
     APP13,
     COMMENT_MARKER,
@@ -63,6 +63,7 @@ CMYK = "CMYK"
 DEFAULT_QUALITY = 95
 PADDING = b"\x00\xff"  # that harmlessly stands between segments
 STRAY_BYTES = "a part of its header is damaged and is left out: try another copy of it"
+EXIF_NAMES = {MAKER_NOTE: "maker's note", 37510: "user comment"}  # of tags that are sometimes very long
 BYTES_PER_VALUE = 2  # of a JPEG, at most: white noise of the best quality takes 1.4
 ROOM = Lock()  # Pillow has one setting for all threads
 
@@ -168,8 +169,8 @@ def encode(photo: Photo, kind: str, software: str, quality: int | None) -> bytes
     exif = exif_for_result(meta, software, values.shape[1], values.shape[0])
     if orientation != UPRIGHT:
         exif.main[ORIENTATION] = exif.short(orientation)
-    if kind == "jpeg" and len(PREFIX + pack(exif)) > MAX_SEGMENT:
-        exif.exif.pop(MAKER_NOTE, None)  # the only tag that can be this long
+    if kind == "jpeg":
+        _fit_jpeg(exif)
     options: dict[str, Any] = {"exif": pack(exif), "quality": quality}
     if meta.icc:
         options["icc_profile"] = meta.icc
@@ -219,12 +220,28 @@ def _jpeg_options(meta: Metadata, quality: int, own: JpegCompression | None) -> 
         options["dpi"] = meta.dpi
     if meta.iptc:
         options["extra"] = _iptc_segment(meta.iptc)
-    if meta.xmp and not xmp_fits_jpeg(meta.xmp):
+    if meta.xmp and not _xmp_fits_jpeg(meta.xmp):
         options["xmp"] = None
     return options
 
 
-def xmp_fits_jpeg(xmp: bytes) -> bool:
+def _fit_jpeg(exif: Exif) -> list[int]:
+    """Remove the longest tags about the shot until a JPEG can hold EXIF; returns them."""
+    removed = []
+    while len(PREFIX + pack(exif)) > MAX_SEGMENT and exif.exif:
+        removed.append(max(exif.exif, key=lambda tag: len(exif.exif[tag].data)))
+        del exif.exif[removed[-1]]
+    return removed
+
+
+def too_long_for_jpeg(meta: Metadata) -> list[str]:
+    """The names of what a JPEG cannot hold because it has more bytes than a segment."""
+    names = [EXIF_NAMES.get(tag, f"EXIF tag {tag}") for tag in _fit_jpeg(exif_for_result(meta, "", 0, 0))]
+    names += ["IPTC"] if meta.iptc and not _iptc_segment(meta.iptc) else []
+    return names + (["XMP"] if meta.xmp and not _xmp_fits_jpeg(meta.xmp) else [])
+
+
+def _xmp_fits_jpeg(xmp: bytes) -> bool:
     """Whether a packet fits into a segment of a JPEG."""
     return len(XMP_PREFIX + xmp) <= MAX_SEGMENT
 

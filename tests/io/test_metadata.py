@@ -13,6 +13,7 @@ from PIL import ExifTags, Image, ImageCms, ImageOps, IptcImagePlugin, PngImagePl
 from denoise_cli.imaging.transfer import linear_to_srgb, srgb_to_linear
 from denoise_cli.io import image
 from denoise_cli.io.exif import Exif, Value, pack, parse
+from denoise_cli.io.held import losses
 from denoise_cli.io.metadata import Metadata, dpi_of, reset_xmp, split_orientation
 from denoise_cli.io.photo import Photo
 from denoise_cli.io.profiles import D65, icc_profile
@@ -498,6 +499,24 @@ def test_a_maker_s_note_that_a_jpeg_cannot_hold_is_left_out_and_the_rest_kept(ca
     assert details[ExifTags.Base.ISOSpeedRatings] == 12800
     png = written(photo, "png").getexif().get_ifd(ExifTags.IFD.Exif)
     assert png[ExifTags.Base.MakerNote] == bytes(70_000)
+
+
+@pytest.mark.parametrize(("tag", "name"), [
+    (37500, "maker's note"), (37510, "user comment"), (42240, "EXIF tag 42240"), (None, "IPTC"),
+])  # fmt: skip
+def test_what_is_too_long_for_a_jpeg_is_left_out_and_named(tag: int | None, name: str, camera_exif: Image.Exif) -> None:
+    exif = parse(camera_exif.tobytes())
+    if tag is not None:
+        exif.exif[tag] = Value(7, bytes(70_000))
+    meta = Metadata(exif=pack(exif), iptc=None if tag is not None else bytes(70_000))
+    photo = Photo(np.zeros((8, 9, 3), np.uint8), None, "test", meta)
+
+    details = written(photo, "jpeg").getexif().get_ifd(ExifTags.IFD.Exif)
+
+    assert tag not in details
+    assert details[ExifTags.Base.ISOSpeedRatings] == 12800
+    assert losses(meta, "jpeg") == (f"not carried over to jpeg: {name}",)
+    assert losses(meta, "tiff") == ()
 
 
 def test_xmp_that_a_jpeg_cannot_hold_is_left_out(picture: Pixels, xmp: bytes) -> None:
