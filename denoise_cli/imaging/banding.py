@@ -177,6 +177,8 @@ def _shown_by_masked(masked: Array, period: int, common: Offsets, sure: NDArray[
     each = masked - np.median(masked, axis=0)
     middle = np.median(each, axis=1, keepdims=True)
     bound = OUTLIER * MAD_TO_DEVIATION * float(np.median(np.abs(each - middle)))
+    if not bound:  # the steps of the file are larger than the noise: means of them show nothing
+        return None
     offsets = (middle[:, 0] + np.clip(each - middle, -bound, bound).mean(axis=1)).astype(np.float64)
     _remove_slow_changes(offsets, period, SLOW_IF_MASKED)
     error = (bound / OUTLIER) ** 2 / masked.shape[1]

@@ -59,6 +59,14 @@ def test_hot_photosites_behind_the_mask_do_not_count(mosaic: np.ndarray, rng: np
     assert np.std(offsets[:, 0] - found.offsets) < 0.3 * NOISE.read
 
 
+def test_a_border_in_coarse_steps_does_not_count(mosaic: np.ndarray, rng: np.random.Generator) -> None:
+    offsets = (2 * NOISE.read * rng.standard_normal(512)).astype(np.float32)[:, None]
+    steps = np.rint(np.broadcast_to(offsets, (512, 48)) / (2 * NOISE.read)) * np.float32(2 * NOISE.read)
+    found = find_banding(mosaic + offsets, 2, NOISE, steps)
+    assert found is not None
+    assert not found.is_measured
+
+
 @pytest.mark.parametrize("level", [-0.05, 0.1])
 def test_a_border_that_is_not_dark_does_not_count(mosaic: np.ndarray, level: float, rng: np.random.Generator) -> None:
     stripes = (2 * NOISE.read * rng.standard_normal(512)).astype(np.float32)[:, None]
