@@ -202,10 +202,7 @@ def _mean(differences: Offsets, errors: Offsets) -> tuple[Offsets, Offsets]:
 
 
 def _solve(differences: Offsets, errors: Offsets, variance: float, shown: _Shown | None) -> Offsets:
-    """The likeliest offsets, of the given variance, for their differences to the mean of both neighbours.
-
-    And for what masked photosites show of them.
-    """
+    """The likeliest offsets, given their variance, differences to the mean of both neighbours, and what masks show."""
     n = len(differences)
     weights = 1 / errors
     # The normal equations of D b = differences, where D has 1 on the diagonal and -1/2 beside it, as a banded matrix.

@@ -1,5 +1,7 @@
 """Running the command line inside the test's process."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +36,22 @@ def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> C
         return Outcome(int(ended.value.code or 0), out, err)
 
     return run
+
+
+def run_in_room(megabytes: int, *arguments: object) -> Outcome:
+    """Run the command line in a process of its own that may use so many megabytes of addresses; on Linux."""
+    import resource
+
+    limit = megabytes * 2**20
+    done = subprocess.run(
+        [sys.executable, "-m", "denoise_cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+        timeout=120,
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.fixture

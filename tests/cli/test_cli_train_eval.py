@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from io import StringIO
@@ -18,6 +17,7 @@ from PIL import Image
 from rich.console import Console
 
 from denoise_cli.cli import console
+from tests.cli.conftest import run_in_room
 
 Cli = Callable[..., Any]
 
@@ -253,19 +253,8 @@ def test_training_without_photos_is_said(cli: Cli, tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize("megabytes", [700, 950])
 def test_training_with_too_little_address_space_ends_with_a_line(megabytes: int, photos: Path, tmp_path: Path) -> None:
     """The libraries that it imports would not all end if there were no room for them."""
-    import resource
-
-    limit = megabytes * 2**20
-    done = subprocess.run(
-        [sys.executable, "-m", "denoise_cli", "train", "--model", "mallenet-s", "--data", photos, "--out", tmp_path],
-        capture_output=True,
-        text=True,
-        check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
-        timeout=120,
-    )
-    assert done.returncode == 1
-    assert done.stderr == "denoise: out of memory: the program needs more than this process may use\n"
+    done = run_in_room(megabytes, "train", "--model", "mallenet-s", "--data", photos, "--out", tmp_path)
+    assert (done.code, done.err) == (1, "denoise: out of memory: the program needs more than this process may use\n")
 
 
 def test_a_model_is_scored_on_a_folder(cli: Cli, photos: Path) -> None:

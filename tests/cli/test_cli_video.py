@@ -13,7 +13,7 @@ from PIL import ExifTags, Image
 from denoise_cli.io import segments
 from denoise_cli.models import manifest
 from denoise_cli.pipeline import clips, photo
-from tests.cli.conftest import Cli
+from tests.cli.conftest import Cli, run_in_room
 from tests.conftest import FFmpeg
 
 CLIPS = ".mp4, .m4v, .mov, .mkv, .webm"
@@ -549,20 +549,10 @@ def test_a_dry_run_refuses_grain_that_av1_does_not_have(cli: Cli, tmp_path: Path
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is that of Linux")
 @pytest.mark.parametrize("megabytes", [380, 400, 410, 500])
 def test_a_clip_with_too_little_memory_ends_with_a_line(megabytes: int, tmp_path: Path, ffmpeg: FFmpeg) -> None:
-    import resource
-
     clip, target = ffmpeg.make(tmp_path / "in.mkv", frames=4), tmp_path / "out.mkv"
-    limit = megabytes * 2**20
-    done = subprocess.run(
-        [sys.executable, "-m", "denoise_cli", "video", clip, "-o", target, "-q"],
-        capture_output=True,
-        text=True,
-        check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
-        timeout=120,
-    )
-    assert done.returncode == 1
-    assert done.stderr.startswith("denoise: ")
-    assert "memory" in done.stderr
-    assert done.stderr.count("\n") == 1
+    done = run_in_room(megabytes, "video", clip, "-o", target, "-q")
+    assert done.code == 1
+    assert done.err.startswith("denoise: ")
+    assert "memory" in done.err
+    assert done.err.count("\n") == 1
     assert not target.exists()
