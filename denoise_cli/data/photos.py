@@ -154,7 +154,9 @@ class CropSource:
             try:
                 return self._load(group)
             except UnreadableFile as error:
-                self.skipped[group] = error
+                # Tracebacks would keep everything alive that the callers of this function hold, networks included.
+                error.__cause__ = error.__context__ = None
+                self.skipped[group] = error.with_traceback(None)
         raise next(iter(self.skipped.values()))
 
     def _load(self, group: tuple[Path, ...]) -> Pixels:

@@ -1,6 +1,8 @@
 import errno
+import gc
 import os
 import tempfile
+import weakref
 from pathlib import Path
 from typing import NoReturn
 
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from torch import nn
 
 from denoise_cli.data.photos import CropSource, find_photos
 from denoise_cli.errors import UnreadableFile
@@ -241,6 +244,21 @@ def test_unreadable_photos_are_drawn_around_and_kept_in_mind(save: Save) -> None
     assert drawn <= set().union(*(turned_and_mirrored(pixels) for _, pixels in good))
     assert all(drawn & turned_and_mirrored(pixels) for _, pixels in good)
     assert {group: type(error) for group, error in source.skipped.items()} == {(path,): UnreadableFile for path in bad}
+
+
+def test_photos_that_cannot_be_read_keep_nothing_of_their_callers_alive(save: Save) -> None:
+    def draw_beside_a_network() -> weakref.ref[nn.Module]:
+        network = nn.Identity()
+        assert len(crops(source, 50, 8)) == 50
+        return weakref.ref(network)
+
+    good, bad = save("good.png", 8, 8)[0], save.folder / "bad.png"
+    bad.write_bytes(b"no photo")
+    source = source_of(bad, good)
+    network = draw_beside_a_network()
+    assert list(source.skipped) == [(bad,)]
+    gc.collect()
+    assert network() is None
 
 
 def test_what_is_drawn_does_not_depend_on_what_is_known_to_be_unreadable(save: Save) -> None:
