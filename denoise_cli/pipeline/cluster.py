@@ -41,7 +41,9 @@ IN_FLIGHT = 2  # photos of each process: one that is denoised, and one that need
 MOST_TRIES = 2  # of a photo during which a process ends
 MOST_DEATHS = 3  # of processes in the same place, with no photo finished between them
 POLL_INTERVAL = 0.5  # seconds between two looks at what else may have happened
+HEAD_INTERVAL = 5.0  # seconds between two looks at whether the cluster's head is there
 CONNECTING = 10.0  # seconds for a cluster's head to answer
+HEAD_PATIENCE = 30.0  # seconds without a head, which may be restarted; after 60, Ray would end this process
 GRACE = 10.0  # seconds for processes to remove their temporary files
 PATIENCE = 60.0  # seconds to wait for a node, if there is none on which a process would have room
 OBJECT_STORE = 75 << 20  # bytes, the least that Ray accepts: no photo passes through it
@@ -139,7 +141,7 @@ def run_all(
         if device == "cpu":
             choose_precision(device, loading.precision)
         loading = replace(loading, device=device, threads=max(1, int(share.cores)))
-        run = _Run(ray, jobs, loading, settings, share, begin)
+        run = _Run(ray, jobs, loading, settings, share, begin, ray.get_runtime_context().gcs_address)
         try:
             yield from run.results()
         finally:
@@ -311,8 +313,11 @@ class _Run:
         settings: Settings,
         share: Share,
         begin: Callable[[Job], None],
+        head: str,
     ) -> None:
         self._ray, self._jobs, self._settings, self._share, self._begin = ray, jobs, settings, share, begin
+        self._head = head
+        self._head_seen = time.monotonic()
         self._plan = pickle.dumps((loading, settings))
         self._folder = str(Path.cwd()) if _has_relative_paths(jobs, settings) else None
         self._waiting = deque(range(len(jobs)))
@@ -381,6 +386,8 @@ class _Run:
         try:
             answer = self._answers.get(timeout=POLL_INTERVAL)
         except Empty:
+            if time.monotonic() - self._head_seen > HEAD_INTERVAL:
+                self._look_for_head()
             self._look_for_nodes()
             return
         for seat in self._seats:
@@ -424,6 +431,9 @@ class _Run:
 
     def _bury(self, seat: _Seat, error: Exception) -> None:
         """See to the photos of a process that has ended, and start another one in its place."""
+        self._look_for_head()
+        if not self._seats:  # the work has been given up
+            return
         ray = self._ray
         ray.kill(seat.actor)  # if it cannot be reached any longer, but works on
         given, seat.given = seat.given, {}
@@ -435,14 +445,12 @@ class _Run:
             except ray.exceptions.RayError:
                 lost.append(index)
         for place, index in enumerate(lost):
-            job = self._jobs[index]
             self._tries[index] += place == 0  # the others had not been begun
-            if _state(job.target) not in (None, self._before[index]):
-                note = "its process ended after it was written: a sidecar may be missing"
-                self._done[index] = replace(self._failed(job, note), error=None, notes=(note,))
+            if self._is_written(index):
+                self._done[index] = self._written(index, "its process ended after it was written")
             elif self._tries[index] >= MOST_TRIES:
                 why = f"the process that denoised it ended unexpectedly, {MOST_TRIES} times ({_words(error)})"
-                self._done[index] = self._failed(job, why)
+                self._done[index] = self._failed(self._jobs[index], why)
         self._waiting.extendleft(index for index in reversed(lost) if index not in self._done)
         seat.machine = ""
         if seat.deaths < MOST_DEATHS:
@@ -451,6 +459,33 @@ class _Run:
             self._seats.remove(seat)
             if not self._seats:
                 self._obstacle = self._obstacle or f"the cluster's processes end at once ({_words(error)})"
+
+    def _look_for_head(self) -> None:
+        """Wait until the cluster's head answers, since without it no call of Ray's returns; give up after a while."""
+        until = time.monotonic() + HEAD_PATIENCE
+        while not self._is_head_there():
+            if time.monotonic() > until:
+                self._give_up("the head of the cluster does not answer any longer")
+                return
+            time.sleep(POLL_INTERVAL)
+        self._head_seen = time.monotonic()
+
+    def _is_head_there(self) -> bool:
+        try:
+            _check_answers(self._head)
+        except DenoiseError:
+            return False
+        return True
+
+    def _give_up(self, obstacle: str) -> None:
+        """Expect nothing of any process any longer, not even its end."""
+        self._obstacle = obstacle
+        for index in (index for seat in self._seats for index in seat.given.values()):
+            if self._is_written(index):
+                self._done[index] = self._written(index, obstacle)
+            else:
+                self._done[index] = self._failed(self._jobs[index], f"whether it is denoised is not known: {obstacle}")
+        self._seats.clear()
 
     def _look_for_nodes(self) -> None:
         """Give up if for a while there has been no node with room for a process."""
@@ -465,6 +500,15 @@ class _Run:
             self._stranded_since = time.monotonic()
         elif time.monotonic() - self._stranded_since > PATIENCE:
             self._obstacle = "no node of the cluster that could is left"
+
+    def _is_written(self, index: int) -> bool:
+        """Whether a photo that was given to a process has a result that was not there before."""
+        return _state(self._jobs[index].target) not in (None, self._before[index])
+
+    def _written(self, index: int, why: str) -> Result:
+        """The result of a photo of which no more is known than that it is written."""
+        note = f"{why}: a sidecar may be missing"
+        return replace(self._failed(self._jobs[index], note), error=None, notes=(note,))
 
     def _failed(self, job: Job, why: str) -> Result:
         return failed(job, self._settings, DenoiseError(f"{job.source}: {why}"))

@@ -159,6 +159,23 @@ def test_two_nodes_do_what_one_machine_does_and_a_killed_one_costs_no_photo(
         assert len(err.splitlines()) == len(expected) + 1  # and nothing of Ray's
 
 
+@pytest.mark.exhaustive
+def test_a_cluster_without_its_head_ends_with_every_photo_named_once(
+    folder: Path, nodes: tuple[str, Node, Node]
+) -> None:
+    address, head, other = nodes
+    command = ["in", "-o", "out/", *QUICK, "--engine", "ray", "--address", address, "--json"]
+    with started(command, folder) as run:
+        until_denoising(other.process, run)
+        head.kill()
+        out, err = run.communicate(timeout=PATIENCE)
+    assert run.returncode == 1, err
+    *photos, total = records(out)
+    assert [record["source"] for record in photos] == [f"in/{index:02}.jpg" for index in range(24)]
+    assert total["done"] + total["failed"] == len(photos)
+    assert all(failure["error"].endswith("does not answer any longer") for failure in total["failures"])
+
+
 def test_a_photo_whose_process_is_killed_twice_is_named_and_nothing_of_the_cluster_is_left(folder: Path) -> None:
     expected = contents(folder / "local")
     with started(["in", "-o", "out/", *QUICK, "--engine", "ray", "--json"], folder) as run:

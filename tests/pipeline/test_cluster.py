@@ -176,7 +176,13 @@ class Answer:
 
 
 def results_of(ray: FakeRay, jobs: list[Job], count: int = 2) -> list[Result]:
-    run = cluster._Run(ray, jobs, Loading(), SETTINGS, Share(1, 0, count), ignore)  # type: ignore[arg-type]
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        return results_with(head, ray, jobs, count)
+
+
+def results_with(head: socket.socket, ray: FakeRay, jobs: list[Job], count: int = 2) -> list[Result]:
+    address = f"127.0.0.1:{head.getsockname()[1]}"
+    run = cluster._Run(ray, jobs, Loading(), SETTINGS, Share(1, 0, count), ignore, address)  # type: ignore[arg-type]
     try:
         return list(run.results())
     finally:
@@ -230,6 +236,28 @@ def test_a_photo_that_was_written_before_its_process_ended_is_done(jobs: list[Jo
     assert [result.error for result in results] == [None] * 6
     assert results[2].notes == ("its process ended after it was written: a sidecar may be missing",)
     assert ray.given.count("c") == 1
+
+
+def test_without_the_head_of_the_cluster_every_photo_is_named(jobs: list[Job], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "HEAD_PATIENCE", 0.0)
+    with socket.create_server(("127.0.0.1", 0)) as head:
+
+        def do(job: Job) -> Result:
+            if job is jobs[0]:
+                return done(job)
+            head.close()
+            job.target.write_bytes(b"result")
+            raise Died("the process has died")
+
+        results = results_with(head, FakeRay(do), jobs, count=1)
+    lost = "the head of the cluster does not answer any longer"
+    assert names(results) == [job.source.stem for job in jobs]
+    assert [result.error for result in results[:2]] == [None, None]
+    assert results[1].notes == (f"{lost}: a sidecar may be missing",)
+    assert [result.error for result in results[2:]] == [
+        *(f"{job.source}: whether it is denoised is not known: {lost}" for job in jobs[2:3]),
+        *(f"{job.source}: not denoised: {lost}" for job in jobs[3:]),
+    ]
 
 
 def test_processes_that_always_end_are_not_started_for_ever(jobs: list[Job]) -> None:
