@@ -72,15 +72,22 @@ def memory(lengths: Sequence[float]) -> float:
 
 
 def tree(process: int) -> Iterator[int]:
-    """A process and all that it has started, directly or not."""
+    """A process and all the programs that it has started, directly or not."""
     yield process
     for threads in Path(f"/proc/{process}/task").glob("*/children"):
         try:
-            children = threads.read_text().split()
+            children = [int(child) for child in threads.read_text().split()]
+            # What has its parent's command line is about to start a program, and its memory is the parent's still.
+            programs = [child for child in children if command_line(child) != command_line(process)]
         except OSError:  # it has ended
             continue
-        for child in children:
-            yield from tree(int(child))
+        for child in programs:
+            yield from tree(child)
+
+
+def command_line(process: int) -> bytes:
+    """What a process was started with, as Linux says it; nothing if it has ended."""
+    return Path(f"/proc/{process}/cmdline").read_bytes()
 
 
 def resident(process: int) -> int:
