@@ -6,7 +6,6 @@ Sources: ISO/IEC 14496-12; Apple, "QuickTime File Format", of the timecode.
 """
 
 import math
-import os
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import IO
 import av
 
 from denoise_cli.errors import UnreadableFile
-from denoise_cli.io.boxes import HEADER, LENGTH_FOLLOWS, LONG_HEADER, TO_THE_END, box, boxes_of
+from denoise_cli.io.boxes import HEADER, LENGTH_FOLLOWS, LONG_HEADER, box, boxes_of, top_boxes
 from denoise_cli.io.clip_file import read_errors
 from denoise_cli.io.playlists import open_input
 
@@ -211,21 +210,10 @@ def _with_references(trak: bytes, references: Sequence[tuple[bytes, bytes]]) -> 
 def _movie(path: Path) -> tuple[int, bytes]:
     """Where the `moov` box of a file is, and its contents."""
     with path.open("rb") as file:
-        end, place = file.seek(0, os.SEEK_END), 0
-        while place + HEADER <= end:
-            file.seek(place)
-            head = file.read(LONG_HEADER)
-            length, name = struct.unpack_from(">I4s", head)
-            header = HEADER
-            if length == LENGTH_FOLLOWS and len(head) == LONG_HEADER:
-                (length,), header = struct.unpack_from(">Q", head, HEADER), LONG_HEADER
-            length = end - place if length == TO_THE_END else length
-            if length < header:
-                break
+        for name, place, start, stop in top_boxes(file):
             if name == b"moov":
-                file.seek(place + header)
-                return place, file.read(length - header)
-            place += length
+                file.seek(start)
+                return place, file.read(stop - start)
     raise UnreadableFile(path, "has no movie header, or is damaged")
 
 
