@@ -48,7 +48,9 @@ def formats_of_tracks(source: Path) -> dict[int, str]:
     Raises:
         UnreadableFile: the file is damaged.
     """
-    descriptions = {number: _at(trak, b"mdia", b"minf", b"stbl", b"stsd") for number, trak in _traks(source).items()}
+    descriptions = {
+        number: inside(trak, b"mdia", b"minf", b"stbl", b"stsd") for number, trak in traks_of(source).items()
+    }
     return {
         number: description[12:16].decode("latin-1").strip()
         for number, description in descriptions.items()
@@ -75,10 +77,10 @@ def add_tracks(
         UnreadableFile: the source is damaged.
         OSError: the target cannot be written.
     """
-    originals = _traks(source)
+    originals = traks_of(source)
     with read_errors(source), open_input(source) as container:
         numbers = [stream.id for stream in container.streams]
-    place, movie = _movie(target)
+    place, movie = movie_of(target)
     boxes = list(boxes_of(movie))
     written = [body for name, body in boxes if name == b"trak"]
     taken = [_track_number(body) for body in written]
@@ -140,7 +142,7 @@ def _copy_samples(
 
 def _counted_on(data: bytes, trak: bytes, elapsed: Fraction) -> bytes:
     """A timecode as many frames later as there are in that time; other samples as they are."""
-    description = _at(trak, b"mdia", b"minf", b"stbl", b"stsd")
+    description = inside(trak, b"mdia", b"minf", b"stbl", b"stsd")
     if description[12:16] != TIMECODE or len(data) != 4:
         return data
     timescale, frame = struct.unpack_from(">II", description, 32)  # after the entry's head, 8 + 8, and the flags
@@ -150,26 +152,26 @@ def _counted_on(data: bytes, trak: bytes, elapsed: Fraction) -> bytes:
 
 def _rebuilt(trak: bytes, number: int, samples: Sequence[Sample], clock: int, renumbered: Mapping[int, int]) -> bytes:
     """A track with other samples: its tables are new, and everything else is the original's."""
-    media = _at(trak, b"mdia")
-    timescale = _timescale(_at(media, b"mdhd"))
+    media = inside(trak, b"mdia")
+    timescale = _timescale(inside(media, b"mdhd"))
     start = samples[0].time if samples else 0
     times = [sample.time for sample in samples] + [samples[-1].time + samples[-1].duration] if samples else [0]
     durations = [after - before for before, after in pairwise(times)]
     shown, delay = (round(Fraction(ticks * clock, timescale)) for ticks in (times[-1] - start, start))
     tables = [
-        box(b"stsd", _at(media, b"minf", b"stbl", b"stsd")),
+        box(b"stsd", inside(media, b"minf", b"stbl", b"stsd")),
         box(b"stts", struct.pack(">II", 0, len(samples)), *(struct.pack(">II", 1, ticks) for ticks in durations)),
         box(b"stsc", struct.pack(">IIIII", 0, 1, 1, 1, 1)),
         box(b"stsz", struct.pack(">III", 0, 0, len(samples)), *(struct.pack(">I", one.size) for one in samples)),
         box(b"co64", struct.pack(">II", 0, len(samples)), *(struct.pack(">Q", one.offset) for one in samples)),
     ]
-    information = [box(name, body) for name, body in boxes_of(_at(media, b"minf")) if name != b"stbl"]
+    information = [box(name, body) for name, body in boxes_of(inside(media, b"minf")) if name != b"stbl"]
     changed = {
-        b"mdhd": _lasting(_at(media, b"mdhd"), times[-1] - start),
+        b"mdhd": _lasting(inside(media, b"mdhd"), times[-1] - start),
         b"minf": b"".join([*information, box(b"stbl", *tables)]),
     }
     media = b"".join(box(name, changed.get(name, body)) for name, body in boxes_of(media))
-    header = _lasting(_at(trak, b"tkhd"), delay + shown, number)
+    header = _lasting(inside(trak, b"tkhd"), delay + shown, number)
     kept = [box(name, body) for name, body in boxes_of(trak) if name not in (b"tkhd", b"edts", b"tref", b"mdia")]
     references = _references(trak, renumbered, set())
     return b"".join([
@@ -207,8 +209,12 @@ def _with_references(trak: bytes, references: Sequence[tuple[bytes, bytes]]) -> 
     return b"".join([parts[0], whole, *parts[1:]])
 
 
-def _movie(path: Path) -> tuple[int, bytes]:
-    """Where the `moov` box of a file is, and its contents."""
+def movie_of(path: Path) -> tuple[int, bytes]:
+    """Where the `moov` box of a file is, and its contents.
+
+    Raises:
+        UnreadableFile: there is none.
+    """
     with path.open("rb") as file:
         for name, place, start, stop in top_boxes(file):
             if name == b"moov":
@@ -217,16 +223,25 @@ def _movie(path: Path) -> tuple[int, bytes]:
     raise UnreadableFile(path, "has no movie header, or is damaged")
 
 
-def _traks(path: Path) -> dict[int, bytes]:
+def traks_of(path: Path) -> dict[int, bytes]:
+    """The contents of the boxes of an MP4's or a QuickTime file's tracks, by the tracks' numbers.
+
+    Raises:
+        UnreadableFile: the file is damaged.
+    """
     try:
-        bodies = [body for name, body in boxes_of(_movie(path)[1]) if name == b"trak"]
+        bodies = [body for name, body in boxes_of(movie_of(path)[1]) if name == b"trak"]
         return {_track_number(body): body for body in bodies}
     except (ValueError, KeyError, struct.error) as error:
         raise UnreadableFile(path, "its movie header is damaged") from error
 
 
-def _at(body: bytes, *names: bytes) -> bytes:
-    """The contents of a box inside others."""
+def inside(body: bytes, *names: bytes) -> bytes:
+    """The contents of a box inside others.
+
+    Raises:
+        KeyError: there is none.
+    """
     for name in names:
         body = dict(boxes_of(body))[name]
     return body
@@ -242,7 +257,7 @@ def _timescale(header: bytes) -> int:
 
 
 def _track_number(trak: bytes) -> int:
-    header = _at(trak, b"tkhd")
+    header = inside(trak, b"tkhd")
     return int(struct.unpack_from(_layout(header), header, FIRST_OFFSET)[2])
 
 

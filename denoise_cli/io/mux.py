@@ -16,6 +16,7 @@ from denoise_cli.errors import UnwritableFile
 from denoise_cli.io.clip_file import ALPHA_DECODERS, read_errors
 from denoise_cli.io.clock import Clock
 from denoise_cli.io.data_tracks import add_tracks
+from denoise_cli.io.display_boxes import add_display_boxes, display_boxes
 from denoise_cli.io.encode import Encoding, timing_options, write_errors
 from denoise_cli.io.playlists import url
 from denoise_cli.io.program import run_ffmpeg
@@ -167,6 +168,10 @@ def assemble(
         *_container_options(clip, encoding),
     ]
     _run([*command, "-f", encoding.container, url(target)], target)
+    if clip.is_mp4 and encoding.container in ("mp4", "mov"):
+        boxes = display_boxes(clip.path, clip.number(clip.stream.index))
+        with write_errors(target):
+            add_display_boxes(target, mapped.index(clip.stream.index), boxes)
     if tracks.added:
         with write_errors(target):
             # An MP4's cover is not among its tracks.

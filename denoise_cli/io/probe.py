@@ -8,6 +8,7 @@ import av
 
 from denoise_cli.errors import UnreadableFile, UnwritableFile, UsageError
 from denoise_cli.io.conversion import UNSPECIFIED, usual_matrix
+from denoise_cli.io.display_boxes import kept_beside_frames
 from denoise_cli.io.dolby_vision import check_colours, kinds_in
 from denoise_cli.io.encode import CONTAINERS, NUT_ENCODER, RAW_ENCODER, Encoding, Writer, codec_of
 from denoise_cli.io.transparency import loss_of
@@ -51,7 +52,7 @@ def settle(clip: Reader, first: Frame, encoding: Encoding, *, is_given: bool = F
 def watched(
     frames: Iterable[Frame], clip: Reader, first: Frame, encoding: Encoding | None, lost: list[str]
 ) -> Iterator[Frame]:
-    """The same frames; a line is added for what begins after the first frame and is lost: HDR metadata, and fields.
+    """The same frames; a line is added for what begins after the first frame and is lost: side data, and fields.
 
     Args:
         frames: before anything is done to them.
@@ -71,21 +72,21 @@ def watched(
             lost.append(f"fields, which begin at {frame.picture.time:.1f} s, are no longer marked: try --deinterlace")
         if frame.has_dolby_colours:
             check_colours(clip, frame)
-        for name in [*frame.dynamic, *([MASTERING] if frame.mastering else [])]:
+        for name in [*frame.side_data, *([MASTERING] if frame.mastering else [])]:
             if any(one.startswith(name) for one in known):
                 continue
             known.append(name)
             # Encoders take what is true of the whole clip from its first frame.
-            if name == MASTERING or name not in _dynamic_kept(clip, frame, encoding):
+            if name == MASTERING or name not in _side_data_kept(clip, frame, encoding):
                 lost.append(f"{name}, which begins at {frame.picture.time:.1f} s, is lost")
         yield frame
 
 
-def _dynamic_kept(clip: Reader, frame: Frame, encoding: Encoding | None) -> list[str]:
-    """The kinds of HDR metadata of a frame that an encoder writes."""
+def _side_data_kept(clip: Reader, frame: Frame, encoding: Encoding | None) -> list[str]:
+    """What else belongs to a frame that an encoder and its container write."""
     if encoding is None or encoding.encoder == RAW_ENCODER or encoding.animation:
         return []
-    return _tried(clip, frame, encoding).dynamic
+    return _tried(clip, frame, encoding).side_data
 
 
 def _as_stated(encoding: Encoding, kept: Frame) -> Encoding:
@@ -201,8 +202,9 @@ def _tags(clip: Reader, first: Frame, encoding: Encoding, kept: Frame | None) ->
         notes.append(f"the order of the fields is lost: {where} cannot hold it")
     if set(first.mastering) - set(kept.mastering):
         notes.append(f"{MASTERING} is lost: {encoding.encoder} cannot store it")
-    lost_kinds = (name for name in kinds_in(clip, first) if not name.startswith(tuple(kept.dynamic)))
-    notes += [f"{name} is lost: {encoding.encoder} cannot store it" for name in lost_kinds]
+    held = (*kept.side_data, *kept_beside_frames(clip, encoding.container))
+    lost_kinds = (name for name in kinds_in(clip, first) if not name.startswith(held))
+    notes += [f"{name} is lost: {where} cannot hold it" for name in lost_kinds]
     return notes
 
 
