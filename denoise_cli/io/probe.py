@@ -19,6 +19,7 @@ from denoise_cli.temporary_files import scratch_folder
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 MATRIX_NAMES = {1: "BT.709", 4: "FCC", 5: "BT.601", 6: "BT.601", 7: "SMPTE 240M", 9: "BT.2020", 10: "BT.2020 CL"}
 MASTERING = "the mastering-display metadata"
+ROTATION = "the rotation for display"
 USUAL_SITING = "left"  # where chroma lies if nothing is stated
 TAGS = {"color_primaries": "primaries", "color_trc": "transfer function", "colorspace": "matrix"}
 
@@ -183,7 +184,8 @@ def _tags(clip: Reader, first: Frame, encoding: Encoding, kept: Frame | None) ->
     """What becomes of what is stated about the samples."""
     notes = []
     if kept is None:
-        return [f"{name} is lost: raw frames cannot hold it" for name in kinds_in(clip, first)]
+        lost_kinds = [*kinds_in(clip, first), *([ROTATION] if first.display_matrix else [])]
+        return [f"{name} is lost: raw frames cannot hold it" for name in lost_kinds]
     where = f"{encoding.encoder} in {encoding.container}"
     was, now = first.picture, kept.picture
     stated = {tag: getattr(was, tag) for tag in TAGS} | {"colorspace": encoding.matrix}
@@ -200,10 +202,12 @@ def _tags(clip: Reader, first: Frame, encoding: Encoding, kept: Frame | None) ->
         notes.append(f"fields are no longer marked as such: {where} cannot do that: try --deinterlace")
     elif first.is_interlaced and first.shown()[0] != kept.shown()[0]:
         notes.append(f"the order of the fields is lost: {where} cannot hold it")
+    if first.display_matrix and not kept.display_matrix:
+        notes.append(f"{ROTATION} is lost: {where} cannot hold it")
     if set(first.mastering) - set(kept.mastering):
         notes.append(f"{MASTERING} is lost: {encoding.encoder} cannot store it")
     held = (*kept.side_data, *kept_beside_frames(clip, encoding.container))
-    lost_kinds = (name for name in kinds_in(clip, first) if not name.startswith(held))
+    lost_kinds = [name for name in kinds_in(clip, first) if not name.startswith(held)]
     notes += [f"{name} is lost: {where} cannot hold it" for name in lost_kinds]
     return notes
 
