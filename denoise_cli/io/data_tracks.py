@@ -58,6 +58,17 @@ def formats_of_tracks(source: Path) -> dict[int, str]:
     }
 
 
+def hidden_timecode(source: Path) -> Fraction:
+    """How much of the track of timecodes of an MP4 or QuickTime file its edit list skips, in seconds; 0 without one.
+
+    Raises:
+        UnreadableFile: the file is damaged.
+    """
+    traks = traks_of(source)
+    numbers = [number for number, form in formats_of_tracks(source).items() if form.encode() == TIMECODE]
+    return _hidden(traks[numbers[0]]) if numbers else Fraction(0)
+
+
 def add_tracks(
     source: Path, target: Path, kept: Sequence[int], added: Sequence[int], origin: Fraction, seconds: float
 ) -> None:
@@ -127,8 +138,10 @@ def _copy_samples(
             if (stop is not None and begin >= stop) or (begin < 0 and end <= 0):
                 continue
             data = bytes(packet)
-            if begin < 0:
-                data = _counted_on(data, traks[index], -begin)
+            # FFmpeg has the first sample begin where the edit list does, whatever that skips of it.
+            hidden = Fraction(0) if samples[index] else _hidden(traks[index])
+            if begin < 0 or hidden:
+                data = _counted_on(data, traks[index], hidden - min(begin, Fraction(0)))
             last = end if stop is None else min(end, stop)
             time = round(max(begin, Fraction(0)) / tick)
             samples[index].append(Sample(time, max(round(last / tick) - time, 0), file.tell(), len(data)))
@@ -148,6 +161,18 @@ def _counted_on(data: bytes, trak: bytes, elapsed: Fraction) -> bytes:
     timescale, frame = struct.unpack_from(">II", description, 32)  # after the entry's head, 8 + 8, and the flags
     (counter,) = struct.unpack(">I", data)
     return struct.pack(">I", (counter + round(elapsed * timescale / max(frame, 1))) % 2**32)
+
+
+def _hidden(trak: bytes) -> Fraction:
+    """How much of a track's media its edit list skips at the beginning, in seconds."""
+    try:
+        edits = inside(trak, b"edts", b"elst")
+    except KeyError:
+        return Fraction(0)
+    entry = struct.Struct(">QqI" if edits[0] == 1 else ">IiI")
+    whole = (len(edits) - HEADER) // entry.size * entry.size
+    times = (time for _, time, _ in entry.iter_unpack(edits[HEADER : HEADER + whole]) if time >= 0)
+    return Fraction(next(times, 0), _timescale(inside(trak, b"mdia", b"mdhd")))
 
 
 def _rebuilt(trak: bytes, number: int, samples: Sequence[Sample], clock: int, renumbered: Mapping[int, int]) -> bytes:

@@ -259,7 +259,7 @@ def _video_options(clip: Reader, encoding: Encoding, place: int, last: int) -> l
     keys = clip.stream.metadata
     stale = [key for key in keys if key.upper().partition("-")[0] in STALE_TAGS or key.startswith("_STATISTICS")]
     options += [word for key in stale for word in (f"-metadata:s:{place}", f"{key}=")]
-    if clip.first_frame_time and clip.timecode:
+    if clip.timecode:
         for option, tags in ((f"-metadata:s:{place}", clip.stream.metadata), ("-metadata", clip.metadata)):
             for key in (key for key in tags if key.lower() == TIMECODE):
                 options += [option, f"{key}={clip.timecode}"]

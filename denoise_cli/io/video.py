@@ -16,6 +16,7 @@ from denoise_cli.errors import UnreadableFile
 from denoise_cli.io.clip_end import is_cut
 from denoise_cli.io.clip_file import ALPHA_DECODERS, ClipFile, read_errors
 from denoise_cli.io.clock import Clock
+from denoise_cli.io.data_tracks import hidden_timecode
 from denoise_cli.io.passing import PASSED_KINDS, Passing, Waiting
 from denoise_cli.io.timecode import later
 from denoise_cli.io.video_frame import Frame
@@ -99,7 +100,11 @@ class Reader(ClipFile):
         """
         tags = [*self.stream.metadata.items(), *self.metadata.items()]
         stated = next((value for key, value in tags if key.lower() == TIMECODE), None)
-        return None if stated is None else later(stated, round(self.first_frame_time * self.rate), self.rate)
+        if stated is None:
+            return None
+        # FFmpeg states the first timecode in the file, also if the edit list skips that.
+        hidden = hidden_timecode(self.path) if self.is_mp4 and self.file == self.path else Fraction(0)
+        return later(stated, round((hidden + self.first_frame_time) * self.rate), self.rate)
 
     @property
     def jumps(self) -> list[Fraction]:
