@@ -3,8 +3,10 @@
 Source: ISO/IEC 15444-1, annex I.4; ISO/IEC 18181-2.
 """
 
+import os
 import struct
 from collections.abc import Iterator
+from typing import IO
 
 HEADER = 8  # bytes: the length and the name
 LONG_HEADER = 16  # with a length of 64 bits
@@ -30,6 +32,26 @@ def boxes_of(data: bytes) -> Iterator[tuple[bytes, bytes]]:
             raise ValueError("the file ends before its boxes do, or is damaged")
         yield name, data[start + header : stop]
         start = stop
+
+
+def top_boxes(file: IO[bytes]) -> Iterator[tuple[bytes, int, int, int]]:
+    """The boxes of a file that are in no other: the name of each, and where it, its contents and what follows begin.
+
+    What follows the last one may be behind the end of the file. Nothing follows a box whose length is impossible.
+    """
+    end, start = file.seek(0, os.SEEK_END), 0
+    while start + HEADER <= end:
+        file.seek(start)
+        head = file.read(LONG_HEADER)
+        length, name = struct.unpack_from(">I4s", head)
+        header = HEADER
+        if length == LENGTH_FOLLOWS and len(head) == LONG_HEADER:
+            (length,), header = struct.unpack_from(">Q", head, HEADER), LONG_HEADER
+        length = end - start if length == TO_THE_END else length
+        if length < header:
+            return
+        yield name, start, start + header, start + length
+        start += length
 
 
 def box(name: bytes, *contents: bytes) -> bytes:

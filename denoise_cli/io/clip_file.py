@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 MATROSKA = "matroska,webm"  # FFmpeg's name
-HEADER_FORMATS = ("mov", "avi", "mxf")  # FFmpeg's names of formats whose headers state the length of every track
+# FFmpeg's names of formats whose headers state the length of every track.
+HEADER_FORMATS = ("mov", "avi", "mxf", "ivf", "rm")
+LONGEST_TRACK_FORMATS = (MATROSKA, "flv")  # whose headers state the length of the longest track alone
+MOST_MISSING = 2  # times as many frames as there are: of a clip that varies more, the rate says nothing
 STATED_DURATION = re.compile(r"\d+:\d\d:\d\d(\.\d+)?")  # a tag of Matroska's tracks
 PICTURE_FORMATS = ("gif", "apng", "webp")  # FFmpeg's names; those of other formats for pictures end in _pipe
 PICTURE_BRANDS = ("avif", "heic", "heix", "mif1", "mif2")  # of HEIF and AVIF, without those of animations
@@ -62,6 +65,7 @@ class ClipFile:
         self.allow_playlists = allow_playlists
         self.file, self._folder = path, ExitStack()
         self._copied_codec = ""
+        self._copied_form: str | None = None
         self.pictures = self._streamed(rate) if path != PIPE and is_sequence(path) else None
         self.pipe = PipeReader() if path == PIPE else self.pictures
         self._container: InputContainer = self._opened() if self.pipe is None else self._opened_pipe(self.pipe)
@@ -84,7 +88,7 @@ class ClipFile:
         check_exists(self.path, frames_advice(self.path))
         if not self.path.is_file():
             raise UnreadableFile(self.path, "is not a file")
-        form = whole_copy.reader_for(self.path)
+        self._copied_form = form = whole_copy.reader_for(self.path)
         self._copied_codec = whole_copy.CODECS.get(form or "", "")
         if form is not None:
             self.file = whole_copy.copy(self.path, form, self._temporary_folder())
@@ -167,6 +171,12 @@ class ClipFile:
         return is_stated or self.pictures is not None
 
     @property
+    def nominal_rate(self) -> Fraction:
+        """Frames per second of a clip from which some may be missing, otherwise the average."""
+        real = self.stream.base_rate
+        return real if real and self.rate <= real <= MOST_MISSING * self.rate else self.rate
+
+    @property
     def codec(self) -> str:
         """FFmpeg's name for the codec."""
         return self._copied_codec or _codec_name(self.stream)
@@ -196,6 +206,11 @@ class ClipFile:
             part for number, part in zip(parts[1::2], parts[2::2], strict=True) if number == str(self.stream.index)
         )
         return next(found, "")
+
+    @property
+    def container(self) -> str:
+        """FFmpeg's name for the container of the file itself, also if a copy of it is read."""
+        return self._copied_form or self._container.format.name
 
     @property
     def is_mp4(self) -> bool:
@@ -266,7 +281,8 @@ class ClipFile:
     def promised_end(self) -> Fraction | None:
         """When the video ends according to the file, by its clock, in seconds; None if it does not say so.
 
-        FFmpeg guesses for files that have no header which says so, and those of Matroska state the longest track.
+        FFmpeg guesses for files that have no header which says so, and those of Matroska and Flash state the longest
+        track.
         """
         said = next((text for key, text in self.stream.metadata.items() if key.partition("-")[0] == "DURATION"), "")
         if STATED_DURATION.fullmatch(said):
@@ -274,8 +290,8 @@ class ClipFile:
             return 3600 * hours + 60 * minutes + seconds
         if self.stream.duration is not None and set(HEADER_FORMATS) & set(self._container.format.name.split(",")):
             return ((self.stream.start_time or 0) + self.stream.duration) * self.time_base
-        is_seekable = self.is_matroska and self.pipe is None
-        if is_seekable and self._container.duration and self._is_cut_off():
+        is_stated = self._container.format.name in LONGEST_TRACK_FORMATS and self.pipe is None
+        if is_stated and self._container.duration and self._is_cut_off():
             return Fraction(self._container.duration, av.time_base)
         return None
 

@@ -6,7 +6,6 @@ Sources: ISO/IEC 14496-12; Apple, "QuickTime File Format", of the timecode.
 """
 
 import math
-import os
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import IO
 import av
 
 from denoise_cli.errors import UnreadableFile
-from denoise_cli.io.boxes import HEADER, LENGTH_FOLLOWS, LONG_HEADER, TO_THE_END, box, boxes_of
+from denoise_cli.io.boxes import HEADER, LENGTH_FOLLOWS, LONG_HEADER, box, boxes_of, top_boxes
 from denoise_cli.io.clip_file import read_errors
 from denoise_cli.io.playlists import open_input
 
@@ -49,12 +48,25 @@ def formats_of_tracks(source: Path) -> dict[int, str]:
     Raises:
         UnreadableFile: the file is damaged.
     """
-    descriptions = {number: _at(trak, b"mdia", b"minf", b"stbl", b"stsd") for number, trak in _traks(source).items()}
+    descriptions = {
+        number: inside(trak, b"mdia", b"minf", b"stbl", b"stsd") for number, trak in traks_of(source).items()
+    }
     return {
         number: description[12:16].decode("latin-1").strip()
         for number, description in descriptions.items()
         if struct.unpack_from(">I", description, FIRST_OFFSET)[0] == 1
     }
+
+
+def hidden_timecode(source: Path) -> Fraction:
+    """How much of the track of timecodes of an MP4 or QuickTime file its edit list skips, in seconds; 0 without one.
+
+    Raises:
+        UnreadableFile: the file is damaged.
+    """
+    traks = traks_of(source)
+    numbers = [number for number, form in formats_of_tracks(source).items() if form.encode() == TIMECODE]
+    return _hidden(traks[numbers[0]]) if numbers else Fraction(0)
 
 
 def add_tracks(
@@ -76,10 +88,10 @@ def add_tracks(
         UnreadableFile: the source is damaged.
         OSError: the target cannot be written.
     """
-    originals = _traks(source)
+    originals = traks_of(source)
     with read_errors(source), open_input(source) as container:
         numbers = [stream.id for stream in container.streams]
-    place, movie = _movie(target)
+    place, movie = movie_of(target)
     boxes = list(boxes_of(movie))
     written = [body for name, body in boxes if name == b"trak"]
     taken = [_track_number(body) for body in written]
@@ -126,8 +138,10 @@ def _copy_samples(
             if (stop is not None and begin >= stop) or (begin < 0 and end <= 0):
                 continue
             data = bytes(packet)
-            if begin < 0:
-                data = _counted_on(data, traks[index], -begin)
+            # FFmpeg has the first sample begin where the edit list does, whatever that skips of it.
+            hidden = Fraction(0) if samples[index] else _hidden(traks[index])
+            if begin < 0 or hidden:
+                data = _counted_on(data, traks[index], hidden - min(begin, Fraction(0)))
             last = end if stop is None else min(end, stop)
             time = round(max(begin, Fraction(0)) / tick)
             samples[index].append(Sample(time, max(round(last / tick) - time, 0), file.tell(), len(data)))
@@ -141,7 +155,7 @@ def _copy_samples(
 
 def _counted_on(data: bytes, trak: bytes, elapsed: Fraction) -> bytes:
     """A timecode as many frames later as there are in that time; other samples as they are."""
-    description = _at(trak, b"mdia", b"minf", b"stbl", b"stsd")
+    description = inside(trak, b"mdia", b"minf", b"stbl", b"stsd")
     if description[12:16] != TIMECODE or len(data) != 4:
         return data
     timescale, frame = struct.unpack_from(">II", description, 32)  # after the entry's head, 8 + 8, and the flags
@@ -149,28 +163,40 @@ def _counted_on(data: bytes, trak: bytes, elapsed: Fraction) -> bytes:
     return struct.pack(">I", (counter + round(elapsed * timescale / max(frame, 1))) % 2**32)
 
 
+def _hidden(trak: bytes) -> Fraction:
+    """How much of a track's media its edit list skips at the beginning, in seconds."""
+    try:
+        edits = inside(trak, b"edts", b"elst")
+    except KeyError:
+        return Fraction(0)
+    entry = struct.Struct(">QqI" if edits[0] == 1 else ">IiI")
+    whole = (len(edits) - HEADER) // entry.size * entry.size
+    times = (time for _, time, _ in entry.iter_unpack(edits[HEADER : HEADER + whole]) if time >= 0)
+    return Fraction(next(times, 0), _timescale(inside(trak, b"mdia", b"mdhd")))
+
+
 def _rebuilt(trak: bytes, number: int, samples: Sequence[Sample], clock: int, renumbered: Mapping[int, int]) -> bytes:
     """A track with other samples: its tables are new, and everything else is the original's."""
-    media = _at(trak, b"mdia")
-    timescale = _timescale(_at(media, b"mdhd"))
+    media = inside(trak, b"mdia")
+    timescale = _timescale(inside(media, b"mdhd"))
     start = samples[0].time if samples else 0
     times = [sample.time for sample in samples] + [samples[-1].time + samples[-1].duration] if samples else [0]
     durations = [after - before for before, after in pairwise(times)]
     shown, delay = (round(Fraction(ticks * clock, timescale)) for ticks in (times[-1] - start, start))
     tables = [
-        box(b"stsd", _at(media, b"minf", b"stbl", b"stsd")),
+        box(b"stsd", inside(media, b"minf", b"stbl", b"stsd")),
         box(b"stts", struct.pack(">II", 0, len(samples)), *(struct.pack(">II", 1, ticks) for ticks in durations)),
         box(b"stsc", struct.pack(">IIIII", 0, 1, 1, 1, 1)),
         box(b"stsz", struct.pack(">III", 0, 0, len(samples)), *(struct.pack(">I", one.size) for one in samples)),
         box(b"co64", struct.pack(">II", 0, len(samples)), *(struct.pack(">Q", one.offset) for one in samples)),
     ]
-    information = [box(name, body) for name, body in boxes_of(_at(media, b"minf")) if name != b"stbl"]
+    information = [box(name, body) for name, body in boxes_of(inside(media, b"minf")) if name != b"stbl"]
     changed = {
-        b"mdhd": _lasting(_at(media, b"mdhd"), times[-1] - start),
+        b"mdhd": _lasting(inside(media, b"mdhd"), times[-1] - start),
         b"minf": b"".join([*information, box(b"stbl", *tables)]),
     }
     media = b"".join(box(name, changed.get(name, body)) for name, body in boxes_of(media))
-    header = _lasting(_at(trak, b"tkhd"), delay + shown, number)
+    header = _lasting(inside(trak, b"tkhd"), delay + shown, number)
     kept = [box(name, body) for name, body in boxes_of(trak) if name not in (b"tkhd", b"edts", b"tref", b"mdia")]
     references = _references(trak, renumbered, set())
     return b"".join([
@@ -208,37 +234,39 @@ def _with_references(trak: bytes, references: Sequence[tuple[bytes, bytes]]) -> 
     return b"".join([parts[0], whole, *parts[1:]])
 
 
-def _movie(path: Path) -> tuple[int, bytes]:
-    """Where the `moov` box of a file is, and its contents."""
+def movie_of(path: Path) -> tuple[int, bytes]:
+    """Where the `moov` box of a file is, and its contents.
+
+    Raises:
+        UnreadableFile: there is none.
+    """
     with path.open("rb") as file:
-        end, place = file.seek(0, os.SEEK_END), 0
-        while place + HEADER <= end:
-            file.seek(place)
-            head = file.read(LONG_HEADER)
-            length, name = struct.unpack_from(">I4s", head)
-            header = HEADER
-            if length == LENGTH_FOLLOWS and len(head) == LONG_HEADER:
-                (length,), header = struct.unpack_from(">Q", head, HEADER), LONG_HEADER
-            length = end - place if length == TO_THE_END else length
-            if length < header:
-                break
+        for name, place, start, stop in top_boxes(file):
             if name == b"moov":
-                file.seek(place + header)
-                return place, file.read(length - header)
-            place += length
+                file.seek(start)
+                return place, file.read(stop - start)
     raise UnreadableFile(path, "has no movie header, or is damaged")
 
 
-def _traks(path: Path) -> dict[int, bytes]:
+def traks_of(path: Path) -> dict[int, bytes]:
+    """The contents of the boxes of an MP4's or a QuickTime file's tracks, by the tracks' numbers.
+
+    Raises:
+        UnreadableFile: the file is damaged.
+    """
     try:
-        bodies = [body for name, body in boxes_of(_movie(path)[1]) if name == b"trak"]
+        bodies = [body for name, body in boxes_of(movie_of(path)[1]) if name == b"trak"]
         return {_track_number(body): body for body in bodies}
     except (ValueError, KeyError, struct.error) as error:
         raise UnreadableFile(path, "its movie header is damaged") from error
 
 
-def _at(body: bytes, *names: bytes) -> bytes:
-    """The contents of a box inside others."""
+def inside(body: bytes, *names: bytes) -> bytes:
+    """The contents of a box inside others.
+
+    Raises:
+        KeyError: there is none.
+    """
     for name in names:
         body = dict(boxes_of(body))[name]
     return body
@@ -254,7 +282,7 @@ def _timescale(header: bytes) -> int:
 
 
 def _track_number(trak: bytes) -> int:
-    header = _at(trak, b"tkhd")
+    header = inside(trak, b"tkhd")
     return int(struct.unpack_from(_layout(header), header, FIRST_OFFSET)[2])
 
 

@@ -8,9 +8,10 @@ import re
 
 from denoise_cli.errors import UnreadableFile
 from denoise_cli.io.video import Reader
-from denoise_cli.io.video_frame import DOLBY_VISION, Frame
+from denoise_cli.io.video_frame import CROPPING, DOLBY_VISION, Frame
 
 CONFIGURATION = re.compile(r"DOVI configuration record: .*?profile: (\d+),.*?compatibility id: (\d+)")
+CROPPED = "Frame Cropping"  # what FFmpeg calls it where it describes a stream
 # Pictures of these profiles are in a colour space of Dolby's own, unless they say what else they can be shown as.
 OWN_COLOURS = (5, 10, 20)
 INCOMPATIBLE = 0
@@ -21,7 +22,7 @@ def profile_of(clip: Reader, first: Frame) -> int | None:
     stated = CONFIGURATION.search(clip.description)
     if stated is not None:
         return int(stated[1])
-    if DOLBY_VISION not in first.dynamic:
+    if DOLBY_VISION not in first.side_data:
         return None
     return 5 if first.has_dolby_colours else 0
 
@@ -45,9 +46,9 @@ def check_colours(clip: Reader, first: Frame) -> None:
 
 
 def kinds_in(clip: Reader, first: Frame) -> list[str]:
-    """The kinds of HDR metadata of a clip that differ from frame to frame, as users know them, such as HDR10+."""
-    profile = profile_of(clip, first)
+    """What else belongs to a clip's frames, as users know it: the kinds of `Frame.side_data`."""
+    profile, cropping = profile_of(clip, first), [CROPPING] * (CROPPED in clip.description)
     if profile is None:
-        return first.dynamic
+        return [*first.side_data, *cropping]
     named = f"{DOLBY_VISION} (profile {profile})" if profile else DOLBY_VISION
-    return [named, *(name for name in first.dynamic if name != DOLBY_VISION)]
+    return [named, *(name for name in first.side_data if name != DOLBY_VISION), *cropping]

@@ -468,6 +468,8 @@ def _options(encoder: str, pixel_format: str, crf: float | None, preset: str | N
         options["cpu-used" if encoder == "libvpx-vp9" else "preset"] = preset
     if encoder == "libvpx-vp9":
         options |= {"b": "0", "row-mt": "1"}
+    if encoder == "libx265":
+        options["a53cc"] = "1"  # closed captions of the frames, which FFmpeg has libx264 write without being told
     if encoder == "dnxhd":
         options["profile"] = DNXHR_PROFILES[pixel_format]
     if encoder == "prores_ks":

@@ -16,6 +16,7 @@ from denoise_cli.errors import UnwritableFile
 from denoise_cli.io.clip_file import ALPHA_DECODERS, read_errors
 from denoise_cli.io.clock import Clock
 from denoise_cli.io.data_tracks import add_tracks
+from denoise_cli.io.display_boxes import add_display_boxes, display_boxes
 from denoise_cli.io.encode import Encoding, timing_options, write_errors
 from denoise_cli.io.playlists import url
 from denoise_cli.io.program import run_ffmpeg
@@ -167,6 +168,10 @@ def assemble(
         *_container_options(clip, encoding),
     ]
     _run([*command, "-f", encoding.container, url(target)], target)
+    if clip.is_mp4 and encoding.container in ("mp4", "mov"):
+        boxes = display_boxes(clip.path, clip.number(clip.stream.index))
+        with write_errors(target):
+            add_display_boxes(target, mapped.index(clip.stream.index), boxes)
     if tracks.added:
         with write_errors(target):
             # An MP4's cover is not among its tracks.
@@ -254,7 +259,7 @@ def _video_options(clip: Reader, encoding: Encoding, place: int, last: int) -> l
     keys = clip.stream.metadata
     stale = [key for key in keys if key.upper().partition("-")[0] in STALE_TAGS or key.startswith("_STATISTICS")]
     options += [word for key in stale for word in (f"-metadata:s:{place}", f"{key}=")]
-    if clip.first_frame_time and clip.timecode:
+    if clip.timecode:
         for option, tags in ((f"-metadata:s:{place}", clip.stream.metadata), ("-metadata", clip.metadata)):
             for key in (key for key in tags if key.lower() == TIMECODE):
                 options += [option, f"{key}={clip.timecode}"]
@@ -273,6 +278,9 @@ def _video_options(clip: Reader, encoding: Encoding, place: int, last: int) -> l
     if pixel_aspect and pixel_aspect != 1:  # not every encoder writes it into its stream
         aspect = pixel_aspect * Fraction(clip.stream.width, clip.stream.height)
         options += [f"-aspect:{place}", f"{aspect.numerator}:{aspect.denominator}"]
+    if encoding.container in ("matroska", "webm") and not clip.has_constant_rate:
+        # FFmpeg would take the tick of the clock for a frame's default duration.
+        options += [f"-r:{place}", str(clip.nominal_rate)]
     if encoding.encoder == "libx265" and encoding.container in ("mp4", "mov"):
         options += [f"-tag:{place}", APPLE_HEVC_TAG]
     return options

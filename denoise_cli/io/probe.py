@@ -8,6 +8,7 @@ import av
 
 from denoise_cli.errors import UnreadableFile, UnwritableFile, UsageError
 from denoise_cli.io.conversion import UNSPECIFIED, usual_matrix
+from denoise_cli.io.display_boxes import kept_beside_frames
 from denoise_cli.io.dolby_vision import check_colours, kinds_in
 from denoise_cli.io.encode import CONTAINERS, NUT_ENCODER, RAW_ENCODER, Encoding, Writer, codec_of
 from denoise_cli.io.transparency import loss_of
@@ -18,6 +19,7 @@ from denoise_cli.temporary_files import scratch_folder
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 MATRIX_NAMES = {1: "BT.709", 4: "FCC", 5: "BT.601", 6: "BT.601", 7: "SMPTE 240M", 9: "BT.2020", 10: "BT.2020 CL"}
 MASTERING = "the mastering-display metadata"
+ROTATION = "the rotation for display"
 USUAL_SITING = "left"  # where chroma lies if nothing is stated
 TAGS = {"color_primaries": "primaries", "color_trc": "transfer function", "colorspace": "matrix"}
 
@@ -51,7 +53,7 @@ def settle(clip: Reader, first: Frame, encoding: Encoding, *, is_given: bool = F
 def watched(
     frames: Iterable[Frame], clip: Reader, first: Frame, encoding: Encoding | None, lost: list[str]
 ) -> Iterator[Frame]:
-    """The same frames; a line is added for what begins after the first frame and is lost: HDR metadata, and fields.
+    """The same frames; a line is added for what begins after the first frame and is lost: side data, and fields.
 
     Args:
         frames: before anything is done to them.
@@ -71,21 +73,21 @@ def watched(
             lost.append(f"fields, which begin at {frame.picture.time:.1f} s, are no longer marked: try --deinterlace")
         if frame.has_dolby_colours:
             check_colours(clip, frame)
-        for name in [*frame.dynamic, *([MASTERING] if frame.mastering else [])]:
+        for name in [*frame.side_data, *([MASTERING] if frame.mastering else [])]:
             if any(one.startswith(name) for one in known):
                 continue
             known.append(name)
             # Encoders take what is true of the whole clip from its first frame.
-            if name == MASTERING or name not in _dynamic_kept(clip, frame, encoding):
+            if name == MASTERING or name not in _side_data_kept(clip, frame, encoding):
                 lost.append(f"{name}, which begins at {frame.picture.time:.1f} s, is lost")
         yield frame
 
 
-def _dynamic_kept(clip: Reader, frame: Frame, encoding: Encoding | None) -> list[str]:
-    """The kinds of HDR metadata of a frame that an encoder writes."""
+def _side_data_kept(clip: Reader, frame: Frame, encoding: Encoding | None) -> list[str]:
+    """What else belongs to a frame that an encoder and its container write."""
     if encoding is None or encoding.encoder == RAW_ENCODER or encoding.animation:
         return []
-    return _tried(clip, frame, encoding).dynamic
+    return _tried(clip, frame, encoding).side_data
 
 
 def _as_stated(encoding: Encoding, kept: Frame) -> Encoding:
@@ -182,7 +184,8 @@ def _tags(clip: Reader, first: Frame, encoding: Encoding, kept: Frame | None) ->
     """What becomes of what is stated about the samples."""
     notes = []
     if kept is None:
-        return [f"{name} is lost: raw frames cannot hold it" for name in kinds_in(clip, first)]
+        lost_kinds = [*kinds_in(clip, first), *([ROTATION] if first.display_matrix else [])]
+        return [f"{name} is lost: raw frames cannot hold it" for name in lost_kinds]
     where = f"{encoding.encoder} in {encoding.container}"
     was, now = first.picture, kept.picture
     stated = {tag: getattr(was, tag) for tag in TAGS} | {"colorspace": encoding.matrix}
@@ -199,10 +202,13 @@ def _tags(clip: Reader, first: Frame, encoding: Encoding, kept: Frame | None) ->
         notes.append(f"fields are no longer marked as such: {where} cannot do that: try --deinterlace")
     elif first.is_interlaced and first.shown()[0] != kept.shown()[0]:
         notes.append(f"the order of the fields is lost: {where} cannot hold it")
+    if first.display_matrix and not kept.display_matrix:
+        notes.append(f"{ROTATION} is lost: {where} cannot hold it")
     if set(first.mastering) - set(kept.mastering):
         notes.append(f"{MASTERING} is lost: {encoding.encoder} cannot store it")
-    lost_kinds = (name for name in kinds_in(clip, first) if not name.startswith(tuple(kept.dynamic)))
-    notes += [f"{name} is lost: {encoding.encoder} cannot store it" for name in lost_kinds]
+    held = (*kept.side_data, *kept_beside_frames(clip, encoding.container))
+    lost_kinds = [name for name in kinds_in(clip, first) if not name.startswith(held)]
+    notes += [f"{name} is lost: {where} cannot hold it" for name in lost_kinds]
     return notes
 
 

@@ -13,8 +13,10 @@ from av.format import Flags
 from av.video.frame import VideoFrame
 
 from denoise_cli.errors import UnreadableFile
+from denoise_cli.io.clip_end import is_cut
 from denoise_cli.io.clip_file import ALPHA_DECODERS, ClipFile, read_errors
 from denoise_cli.io.clock import Clock
+from denoise_cli.io.data_tracks import hidden_timecode
 from denoise_cli.io.passing import PASSED_KINDS, Passing, Waiting
 from denoise_cli.io.timecode import later
 from denoise_cli.io.video_frame import Frame
@@ -23,7 +25,6 @@ MAY_JUMP: Any = Flags.ts_discont.value  # a flag of formats whose clocks start a
 TIMECODE = "timecode"  # a tag, in capitals in Matroska
 # Where recordings were joined, FFmpeg takes one of so many packets before the place for incomplete: it is whole.
 PACKETS_BEFORE_JUMP = 2
-TS_PACKETS = (188, 192, 204)  # bytes: plain, with times (M2TS), and with a checksum
 
 
 class Reader(ClipFile):
@@ -33,6 +34,7 @@ class Reader(ClipFile):
         waiting: packets of the other tracks of standard input, which the result may take.
         damaged: number of packets so far that could not be decoded.
         incomplete: number of packets so far of which a part is missing; their frames are there, but may show it.
+        concealed: number of frames so far in which the decoder made up what was missing or wrong.
         last_end: when the last frame so far ends, by the file's clock, in seconds; None before the first.
         first_frame_time: time of the first frame that was read, in seconds from the start of the file; 0 if `frames`
             skips nothing.
@@ -40,7 +42,9 @@ class Reader(ClipFile):
 
     def __init__(self, path: Path, allow_playlists: bool = False, rate: Fraction | None = None) -> None:
         super().__init__(path, allow_playlists, rate)
-        self.damaged = self.incomplete = 0
+        self.damaged = self.incomplete = self.concealed = 0
+        self._is_last_concealed = False
+        self._has_begun = False  # with a whole key frame: those before it may refer to what was never in the file
         self.last_end: Fraction | None = None
         self._longest_step = Fraction(0)
         self._clock = Clock()
@@ -96,7 +100,11 @@ class Reader(ClipFile):
         """
         tags = [*self.stream.metadata.items(), *self.metadata.items()]
         stated = next((value for key, value in tags if key.lower() == TIMECODE), None)
-        return None if stated is None else later(stated, round(self.first_frame_time * self.rate), self.rate)
+        if stated is None:
+            return None
+        # FFmpeg states the first timecode in the file, also if the edit list skips that.
+        hidden = hidden_timecode(self.path) if self.is_mp4 and self.file == self.path else Fraction(0)
+        return later(stated, round((hidden + self.first_frame_time) * self.rate), self.rate)
 
     @property
     def jumps(self) -> list[Fraction]:
@@ -133,14 +141,14 @@ class Reader(ClipFile):
 
     @property
     def ends_early(self) -> bool:
-        """Whether the frames that were read end before the file says, or in the middle of a packet."""
-        name = self._container.format.name
+        """Whether the frames that were read end before the file says, or the file within a part of its structure."""
+        name = self.container
         if name in ("yuv4mpegpipe", "nut"):
             size = self.path.stat().st_size if self.pipe is None else self.pipe.total
             # FFmpeg leaves out the unfinished frame of the one; the other ends with an index, which is then missing.
             return size > self._end if name == "yuv4mpegpipe" else size <= self._end
-        if self._container.format.name == "mpegts":
-            return all(self.path.stat().st_size % size for size in TS_PACKETS)
+        if self._is_last_concealed or (self.pipe is None and is_cut(self.path, name)):
+            return True
         end = self.promised_end
         if end is None or self.last_end is None:
             return False
@@ -163,6 +171,7 @@ class Reader(ClipFile):
         # AVI does not store display times, and those that FFmpeg makes up jump backwards.
         use_decoding_times = self._container.format.name == "avi"
         for picture in self._decoded():
+            self._note_concealment(picture)
             if use_decoding_times:
                 picture.pts = picture.dts
             if picture.pts is None:  # raw streams and some broken files
@@ -198,6 +207,11 @@ class Reader(ClipFile):
             self._longest_step = max(self._longest_step, end - self.last_end)
         self.last_end = end if self.last_end is None else max(self.last_end, end)
 
+    def _note_concealment(self, picture: VideoFrame) -> None:
+        self._is_last_concealed = self._has_begun and picture.is_corrupt
+        self._has_begun |= picture.key_frame and not picture.is_corrupt
+        self.concealed += self._is_last_concealed
+
     def _decoded(self) -> Iterator[VideoFrame]:
         since_incomplete: list[int] = []  # the number of packets since each incomplete one that may be before a jump
         with read_errors(self.path):
@@ -216,6 +230,8 @@ class Reader(ClipFile):
                     since_incomplete = [count + 1 for count in since_incomplete] + [0] * packet.is_corrupt
                     self.incomplete += sum(count > PACKETS_BEFORE_JUMP for count in since_incomplete)
                     since_incomplete = [count for count in since_incomplete if count <= PACKETS_BEFORE_JUMP]
+                else:
+                    self.incomplete += packet.is_corrupt
                 try:
                     decoder = self._alpha_decoder
                     pictures = packet.decode() if decoder is None else decoder.decode(packet)

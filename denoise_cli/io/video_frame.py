@@ -23,12 +23,21 @@ RGB_MATRIX = 0  # H.273's number for red, green and blue
 MASTERING_DISPLAY = SideData.MASTERING_DISPLAY_METADATA.name
 CONTENT_LIGHT = SideData.CONTENT_LIGHT_LEVEL.name
 DOLBY_VISION = "Dolby Vision"
-# FFmpeg's side data with HDR that differs from frame to frame, as users know it.
-DYNAMIC_HDR = {
+CROPPING = "the cropping (clean aperture)"
+SPHERICAL, STEREO = "the spherical projection (360\u00b0)", "the arrangement of the two views (3D)"
+# FFmpeg's side data that encoders and containers may not hold, as users know them. Those with HDR and captions differ
+# from frame to frame.
+SIDE_DATA = {
     SideData.DYNAMIC_HDR_PLUS: "HDR10+",
     SideData.DYNAMIC_HDR_VIVID: "HDR Vivid",
     SideData.DOVI_RPU_BUFFER: DOLBY_VISION,
     SideData.DOVI_METADATA: DOLBY_VISION,
+    SideData.AMBIENT_VIEWING_ENVIRONMENT: "the ambient viewing environment",
+    SideData.A53_CC: "closed captioning (CEA-608/708)",
+    SideData.AFD: "the active format description (AFD)",
+    SideData.S12M_TIMECODE: "the timecode in the frames (SMPTE 12M)",
+    SideData.SPHERICAL: SPHERICAL,
+    SideData.STEREO3D: STEREO,
 }
 MATRIX_ONE = 1 << 16  # 1 in the fixed-point numbers of MP4's matrices
 
@@ -41,7 +50,7 @@ class Frame:
         display_matrix: how to turn the picture for display, nine numbers as in MP4; None if it is upright.
         mastering: HDR metadata (mastering display, content light level) as bytes of FFmpeg's structures, by the name of
             the side data.
-        dynamic: names of the kinds of HDR metadata in it that differ from frame to frame, such as HDR10+.
+        side_data: names of what else belongs to it, such as HDR10+ and closed captions, of the kinds in `SIDE_DATA`.
         has_dolby_colours: whether its samples are in Dolby Vision's own colour space, by its metadata.
         original_planes: the planes before `replace`; None if nothing was replaced.
     """
@@ -56,8 +65,8 @@ class Frame:
             for kind in (SideData.MASTERING_DISPLAY_METADATA, SideData.CONTENT_LIGHT_LEVEL)
             if (data := _side_data(picture, kind)) is not None
         }
-        found = (name for kind, name in DYNAMIC_HDR.items() if _side_data(picture, kind) is not None)
-        self.dynamic = list(dict.fromkeys(found))
+        found = (name for kind, name in SIDE_DATA.items() if _side_data(picture, kind) is not None)
+        self.side_data = list(dict.fromkeys(found))
         self.has_dolby_colours = _has_dolby_colours(picture)
         self.picture = _planar(picture)
 

@@ -25,7 +25,9 @@ def notes_on_source(clip: Reader, first: Frame, is_rate_given: bool) -> list[str
 
 def is_complete(clip: Reader, cut_off: bool) -> bool:
     """Whether all of a clip could be read, once that has been done, and it was not `cut_off`."""
-    return not (cut_off or clip.damaged or clip.incomplete or (clip.pictures and clip.pictures.failures))
+    return not (
+        cut_off or clip.damaged or clip.incomplete or clip.concealed or (clip.pictures and clip.pictures.failures)
+    )
 
 
 def faults_of(clip: Reader, cut_off: bool) -> list[str]:
@@ -41,10 +43,12 @@ def faults_of(clip: Reader, cut_off: bool) -> list[str]:
         notes.append(
             f"left out {len(failures)} of {clip.pictures.count} frames: {', '.join(failures[:MOST_NAMED])}{more}"
         )
+    if clip.concealed:
+        notes.append(f"the decoder made up parts of {clip.concealed} damaged frame{'s' * (clip.concealed > 1)}")
     if clip.incomplete:
         notes.append(f"{clip.incomplete} packets are incomplete: their frames may be damaged")
     if cut_off:
         end = clip.promised_end
-        of = "" if end is None else f" of {float(end):.1f} s"
+        of = "" if end is None or end <= (clip.last_end or 0) else f" of {float(end):.1f} s"
         notes.append(f"the clip ends at {float(clip.last_end or 0):.1f} s{of}: it may be cut off")
     return notes

@@ -498,6 +498,28 @@ def test_players_are_told_the_rate(tmp_path: Path, ffmpeg: FFmpeg, denoise: Deno
         assert (clip.stream.average_rate, clip.stream.base_rate) == (25, 25)
 
 
+def test_players_are_told_the_rate_of_a_clip_in_which_frames_are_missing(
+    tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser
+) -> None:
+    dropped = ("-vf", "select=mod(n\\,7)", "-fps_mode", "passthrough")
+    source, target = ffmpeg.make(tmp_path / "a.mp4", *dropped, frames=20), tmp_path / "b.mkv"
+    pipeline.run(source, target, denoise, Settings("mallenet-s", strength=0))
+    assert ffmpeg.times(target) == ffmpeg.times(source)
+    with Reader(target) as clip:
+        assert clip.stream.average_rate == 25  # Matroska's default duration
+
+
+@pytest.mark.parametrize("stream", ["y4m", "nut"])
+def test_a_rotation_that_standard_output_does_not_hold_is_told(
+    stream: str, tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser
+) -> None:
+    upright, source = ffmpeg.make(tmp_path / "upright.mp4", frames=2), tmp_path / "a.mp4"
+    ffmpeg("-display_rotation", "90", "-i", upright, "-c", "copy", source)
+    where = "raw frames" if stream == "y4m" else "rawvideo in nut"
+    _, notes = pipeline.preview(source, pipeline.STDOUT, Settings("mallenet-s", stream=stream))
+    assert f"the rotation for display is lost: {where} cannot hold it" in notes
+
+
 def test_raw_frames_are_told_the_rate(
     tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:

@@ -378,7 +378,7 @@ def test_dynamic_hdr_that_an_encoder_does_not_write_is_told(
 ) -> None:
     notes = run(with_hdr10_plus(tmp_path, ffmpeg, 2), tmp_path / "b.mp4", denoise, codec)
     encoder = {"hevc": "libx265", "av1": "libsvtav1"}[codec]
-    assert f"HDR10+ is lost: {encoder} cannot store it" in notes
+    assert f"HDR10+ is lost: {encoder} in mp4 cannot hold it" in notes
 
 
 @pytest.mark.parametrize("target", ["b.mp4", "b.webp", "b/%d.png"])
@@ -387,7 +387,7 @@ def test_dynamic_hdr_that_begins_after_the_first_frame_is_told_too(
 ) -> None:
     source = with_hdr10_plus(tmp_path, ffmpeg, 8, begin=5)
     with Reader(source) as clip:
-        assert [frame.dynamic for frame in clip.frames()] == [[]] * 5 + [["HDR10+"]] * 3
+        assert [frame.side_data for frame in clip.frames()] == [[]] * 5 + [["HDR10+"]] * 3
     settings = Settings("mallenet-s", strength=0)
     write = clip_pictures.run if "%" in target else pipeline.run
     notes = write(source, tmp_path / target, denoise, settings).notes
