@@ -3,9 +3,11 @@
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 from denoise_cli.errors import DenoiseError, MissingDependency
 
+PATIENCE = 60.0  # seconds without anything written by a program that is to write a file
 LOG_PREFIX = re.compile(r"^(\[[^]]*\] *)+")  # in front of FFmpeg's messages
 
 
@@ -46,15 +48,34 @@ def program_with_filter(name: str, option: str) -> str:
     )
 
 
-def run_ffmpeg(*words: str) -> str | None:
+def run_ffmpeg(*words: str, target: Path | None = None) -> str | None:
     """Run the ffmpeg program.
+
+    Args:
+        words: its arguments.
+        target: a file that it writes: it is stopped if that does not grow for `PATIENCE`. None to let it take its time.
 
     Returns:
         None, or its first message if it fails.
     """
     command = [ffmpeg_program(), "-nostdin", "-v", "error", "-y", *words]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-    if not done.returncode:
+    size = 0
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
+    ) as run:
+        while True:
+            try:
+                _, messages = run.communicate(timeout=None if target is None else PATIENCE)
+                break
+            except subprocess.TimeoutExpired:
+                before, size = size, target.stat().st_size if target is not None and target.exists() else 0
+                if size == before:
+                    run.kill()
+                    return f"no progress for {PATIENCE:g} s"
+            except BaseException:
+                run.kill()
+                raise
+    if not run.returncode:
         return None
-    said = next((line for line in done.stderr.splitlines() if line.strip()), f"exit code {done.returncode}")
+    said = next((line for line in messages.splitlines() if line.strip()), f"exit code {run.returncode}")
     return LOG_PREFIX.sub("", said).rstrip(".")

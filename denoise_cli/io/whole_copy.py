@@ -10,6 +10,7 @@ from typing import Any
 from av.container import InputContainer
 
 from denoise_cli.errors import UnreadableFile
+from denoise_cli.io.clip_end import is_cut
 from denoise_cli.io.jxl import CONTAINER, codestream_of
 from denoise_cli.io.jxl_header import CODESTREAM, read_header
 from denoise_cli.io.program import run_ffmpeg
@@ -51,6 +52,8 @@ def copy(path: Path, form: str, folder: Path) -> Path:
         UnreadableFile: the program cannot read it.
         MissingDependency: there is no program.
     """
+    if form == JPEG_XL and is_cut(path, form):  # for whose rest the ffmpeg program would wait
+        raise UnreadableFile(path, "is cut off")
     opaque = ("-pix_fmt", "bgr0") if form == WEBP and _is_opaque_webp(path) else ()  # which FFmpeg does not tell
     return _copied(path, ["-f", form, "-i", f"file:{path}", *opaque], folder)
 
@@ -85,7 +88,7 @@ def copy_with_alpha(path: Path, video: int, alpha: int, bits: int, folder: Path)
 
 def _copied(path: Path, source: list[str], folder: Path) -> Path:
     target = folder / "copy"
-    if reason := run_ffmpeg(*source, *TIMING, "-c:v", "ffv1", "-f", "mov", f"file:{target}"):
+    if reason := run_ffmpeg(*source, *TIMING, "-c:v", "ffv1", "-f", "mov", f"file:{target}", target=target):
         raise UnreadableFile(path, f"cannot be read as video ({reason})")
     return target
 
