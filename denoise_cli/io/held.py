@@ -13,6 +13,7 @@ from denoise_cli.io.cicp import CodePoints
 from denoise_cli.io.companions import OTHER_PICTURE
 from denoise_cli.io.formats import FORMATS
 from denoise_cli.io.metadata import UPRIGHT, Metadata, reset_xmp
+from denoise_cli.io.native import names_of
 from denoise_cli.io.photo import Photo
 from denoise_cli.io.profiles import COLOUR_SPACE, GREY, RGB, grey_to_srgb, is_srgb, numbers_of
 from denoise_cli.io.srgb import without_lab
@@ -36,6 +37,7 @@ def losses(meta: Metadata, kind: str, said: Sequence[str] = ()) -> tuple[str, ..
         lost += [name for name, value in (("EXIF", meta.exif), ("XMP", meta.xmp)) if value]
     if meta.pictures and kind != "heif":
         lost.append(more_pictures(len(meta.pictures)))
+    lost += names_of(native for native in meta.natives if native.kind != kind)
     if meta.mastering is not None:
         lost += meta.mastering.lost_in(kind)
     if kind != "png" and not FORMATS[kind].profile and meta.icc is None and meta.profile(is_grey=False):

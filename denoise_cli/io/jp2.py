@@ -83,8 +83,8 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         pixels, black = inverted(pixels[..., :3]), inverted(pixels[..., 3])
     exif_block, xmp, iptc = _metadata_of(boxes)
     exif = parse(exif_block or b"")
-    dpi = dpi_of(exif)
     orientation, packed = split_orientation(exif, xmp)
+    dpi = dpi_of(exif)
     metadata = Metadata(exif=packed, xmp=xmp, icc=icc, iptc=iptc, dpi=dpi)
     return Photo(pixels, alpha, "jp2", metadata, notes, black=black).turned(orientation)
 

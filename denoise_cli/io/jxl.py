@@ -107,8 +107,8 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         pixels = unpremultiply(pixels, alpha)
     exif_block, xmp = _metadata_of(boxes)
     exif = parse(exif_block or b"")
-    dpi = dpi_of(exif)
     _, packed = split_orientation(exif)  # the decoder has already turned the picture upright
+    dpi = dpi_of(exif)
     usual = None if numbers is None else _usual_tone_mapping(numbers)
     display = None if header.tone_mapping in (None, usual) else Mastering(tone_mapping=header.tone_mapping)
     meta = Metadata(exif=packed, xmp=xmp, icc=icc, cicp=numbers, dpi=dpi, mastering=display)

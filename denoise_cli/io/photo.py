@@ -13,9 +13,11 @@ from denoise_cli.imaging.lab import LabEncoding
 from denoise_cli.imaging.pixels import Pixels, convert, from_float, strips, to_float
 from denoise_cli.imaging.transfer import CURVES, HLG, PQ, linear_to_srgb, srgb_to_linear
 from denoise_cli.io.jpeg_compression import JpegCompression
-from denoise_cli.io.metadata import Metadata, apply_orientation
+from denoise_cli.io.metadata import UPRIGHT, Metadata, apply_orientation
+from denoise_cli.io.native import left_out
 
 WHITE = 65535  # of 16 bits
+IS_TURNED = "the picture is turned upright"
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,12 @@ class Photo:
 
     def turned(self, orientation: int) -> "Photo":
         """The photo upright, if this is how its file stores it; orientation is 1 to 8, as in EXIF."""
+        natives = self.metadata.natives
+        untrue = () if orientation == UPRIGHT else tuple(native for native in natives if native.lies_over)
         return replace(
             self,
+            metadata=replace(self.metadata, natives=tuple(native for native in natives if native not in untrue)),
+            notes=self.notes + left_out(untrue, IS_TURNED),
             pixels=apply_orientation(self.pixels, orientation),
             alpha=None if self.alpha is None else apply_orientation(self.alpha, orientation),
             black=None if self.black is None else apply_orientation(self.black, orientation),

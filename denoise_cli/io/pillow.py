@@ -43,11 +43,13 @@ from denoise_cli.io.mastering import Mastering
 from denoise_cli.io.metadata import (
     COMMENT,
     ORIENTATION,
+    TRANSPOSED,
     UPRIGHT,
     Metadata,
     dpi_of,
     exif_for_result,
     split_orientation,
+    swap_resolution,
     undo_orientation,
 )
 from denoise_cli.io.photo import Photo, scale_to_16_bits, split_alpha
@@ -169,6 +171,9 @@ def encode(photo: Photo, kind: str, software: str, quality: int | None) -> bytes
     exif = exif_for_result(meta, software, values.shape[1], values.shape[0])
     if orientation != UPRIGHT:
         exif.main[ORIENTATION] = exif.short(orientation)
+    if orientation in TRANSPOSED:
+        swap_resolution(exif)
+        meta = replace(meta, dpi=meta.dpi and meta.dpi[::-1])
     if kind == "jpeg":
         _fit_jpeg(exif)
     options: dict[str, Any] = {"exif": pack(exif), "quality": quality}
@@ -336,8 +341,10 @@ def _read_metadata(picture: Image.Image) -> tuple[Metadata, int]:
     xmp = xmp.encode() if isinstance(xmp, str) else xmp
     exif = parse(info.get("exif") or _exif_in_text(info) or b"")
     dpi = info.get("dpi") if "jfif_unit" not in info or info["jfif_unit"] else None
-    dpi = (float(dpi[0]), float(dpi[1])) if dpi and min(dpi) > 0 else dpi_of(exif)
     orientation, packed = split_orientation(exif, xmp)
+    stated = (float(dpi[0]), float(dpi[1])) if dpi and min(dpi) > 0 else None
+    if stated is not None and orientation in TRANSPOSED:
+        stated = stated[::-1]
     photoshop = info.get("photoshop")
     has_own_colours = "srgb" not in info and not info.get("icc_profile")
     return Metadata(
@@ -345,7 +352,7 @@ def _read_metadata(picture: Image.Image) -> tuple[Metadata, int]:
         xmp=xmp,
         icc=info.get("icc_profile") or None,
         iptc=photoshop.get(0x0404) if isinstance(photoshop, dict) else None,
-        dpi=dpi,
+        dpi=stated or dpi_of(exif),
         gamma=info.get("gamma") or None if has_own_colours else None,
         chromaticities=info.get("chromaticity") if has_own_colours else None,
     ), orientation
