@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from denoise_cli.imaging.pixels import convert, white_value
-from denoise_cli.io import deep_jpeg, jxl, pillow
+from denoise_cli.io import deep_jpeg, jxl, pillow, png
 from denoise_cli.io.auxiliary import more_pictures
 from denoise_cli.io.cicp import CodePoints
 from denoise_cli.io.companions import OTHER_PICTURE
@@ -38,6 +38,8 @@ def losses(meta: Metadata, kind: str, said: Sequence[str] = ()) -> tuple[str, ..
     if meta.pictures and kind != "heif":
         lost.append(more_pictures(len(meta.pictures)))
     lost += names_of(native for native in meta.natives if native.kind != kind)
+    if kind != "png":
+        lost += png.names_of_kept(meta.chunks)
     if meta.mastering is not None:
         lost += meta.mastering.lost_in(kind)
     if kind != "png" and not FORMATS[kind].profile and meta.icc is None and meta.profile(is_grey=False):

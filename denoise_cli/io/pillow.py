@@ -18,10 +18,12 @@ from denoise_cli.io import (
     c2pa,
     companions,
     deep_jpeg,
+    gif,
     item_properties,
     mastering,
     photoshop,
     png,
+    webp,
 )
 from denoise_cli.io.cicp import SRGB_PRIMARIES, CodePoints
 from denoise_cli.io.codecs import count_threads_for_avif, load_imagecodecs
@@ -97,8 +99,16 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         notes += found.notes
     if isinstance(compression, JpegCompression):
         compression = compression.turned(orientation)
-    notes += repairs
+    notes += _notes_on(data, kind) + repairs
     return replace(photo.turned(orientation), metadata=metadata, notes=notes, compression=compression, repairs=repairs)
+
+
+def _notes_on(data: bytes, kind: str) -> tuple[str, ...]:
+    """What the user should hear of what a file holds besides, and a result does not."""
+    if kind == "png":
+        return png.notes_on(data)
+    lost = list(gif.extensions_of(data).others) if kind == "gif" else webp.unknown_chunks(data) * (kind == "webp")
+    return (f"left out: {', '.join(lost)}",) if lost else ()
 
 
 def _decoded(data: bytes, max_pixels: int) -> tuple[Photo, int, tuple[str, ...]]:
@@ -125,8 +135,13 @@ def _decoded(data: bytes, max_pixels: int) -> tuple[Photo, int, tuple[str, ...]]
         metadata = _with_colours(metadata, *colours)
         chunks = kept_chunks(data) if kind == "png" else b""
         metadata = replace(metadata, texts=tuple(_texts(picture, kind)), chunks=chunks)
+        if kind == "png":
+            metadata = replace(metadata, natives=png.natives_of(data))
+        elif kind == "gif":
+            extensions = gif.extensions_of(data)
+            metadata = replace(metadata, xmp=extensions.xmp, icc=extensions.icc)
         repairs: tuple[str, ...] = ()
-        compression: Compression = "lossless" if kind == "webp" and _is_lossless_webp(data) else None
+        compression: Compression = "lossless" if kind == "webp" and webp.is_lossless(data) else None
         if kind == "jpeg":
             compression = compression_of(picture)
         if kind == "jpeg" and deep is None:
@@ -308,15 +323,6 @@ def avif_bits(data: bytes) -> int:
     return (12 if flags & 0x20 else 10) if flags & 0x40 else 8
 
 
-def _is_lossless_webp(data: bytes) -> bool:
-    """Whether the picture is in a chunk without loss, by the order of chunks in a WebP."""
-    at = 12
-    while at + 8 <= len(data) and data[at : at + 4] not in (b"VP8 ", b"VP8L"):
-        size = int.from_bytes(data[at + 4 : at + 8], "little")
-        at += 8 + size + size % 2
-    return data[at : at + 4] == b"VP8L"
-
-
 def _pixel_values(picture: Image.Image) -> np.ndarray:
     """(H, W, C), C = 1 to 4."""
     grey = picture.mode in ("1", "L", "LA")
@@ -379,6 +385,8 @@ def _texts(picture: Image.Image, kind: str) -> Iterator[tuple[str, str]]:
         for name, body in getattr(picture, "applist", []):
             if name == "COM":
                 yield COMMENT, body.decode(errors="surrogateescape")
+    if kind == "gif" and (comment := picture.info.get("comment")):
+        yield COMMENT, comment.decode(errors="surrogateescape")
     if kind == "png":
         for keyword, text in getattr(picture, "text", {}).items():
             if keyword not in KEYWORDS_WRITTEN_ANEW:
