@@ -13,6 +13,7 @@ REMOVED = "C2PA manifest removed: its signature does not hold for a picture that
 PNG_CHUNK = b"caBX"
 TIFF_TAG = 0xCD41
 BOX = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")  # the UUID of a box, in HEIF and AVIF
+LABEL = b"c2pa"  # in a JUMBF box with a manifest
 SEARCHED = 1 << 20  # bytes at the start of a file in which that is looked for
 
 

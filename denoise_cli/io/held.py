@@ -17,7 +17,7 @@ from denoise_cli.io.native import names_of
 from denoise_cli.io.photo import Photo
 from denoise_cli.io.profiles import COLOUR_SPACE, GREY, RGB, grey_to_srgb, is_srgb, numbers_of
 from denoise_cli.io.srgb import without_lab
-from denoise_cli.io.xmp_claims import claims_of, without_claims, without_provenance
+from denoise_cli.io.xmp_claims import GAIN_MAP, claims_of, without_claims, without_provenance
 
 HOLD_IPTC = ("jpeg", "tiff", "jp2")
 MAX_NAMES = 5  # of texts, in one note
@@ -55,6 +55,8 @@ def losses(meta: Metadata, kind: str, said: Sequence[str] = ()) -> tuple[str, ..
     notes: tuple[str, ...] = (_printable(f"not carried over to {kind}: {', '.join(lost)}"),) if lost else ()
     if carried and OTHER_PICTURE in carried.what:
         notes += ("second picture carried over as it is",)
+    if any(native.what == GAIN_MAP and native.kind == kind for native in meta.natives):
+        notes += (f"{GAIN_MAP} carried over as it is",)
     if meta.pictures and kind == "heif":
         notes += (f"{more_pictures(len(meta.pictures))} carried over, not denoised but compressed again",)
     return notes

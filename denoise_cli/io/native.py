@@ -33,11 +33,26 @@ def names_of(natives: Iterable[Native]) -> list[str]:
     return list(dict.fromkeys(native.what for native in natives))
 
 
-def left_out(natives: Iterable[Native], why: str) -> tuple[str, ...]:
-    """What the user should hear of what is left out for a reason; nothing if there is nothing.
+def still_true(
+    natives: Iterable[Native], is_turned: bool = False, is_converted: bool = False
+) -> tuple[tuple[Native, ...], tuple[str, ...]]:
+    """What stays true of a picture that is turned upright, or whose colours are converted.
 
-    >>> left_out([Native("tiff", "GeoTIFF", 1)], "the picture is turned")
-    ('left out, since the picture is turned: GeoTIFF',)
+    >>> place = Native("tiff", "GeoTIFF", 1, lies_over=True)
+    >>> still_true([place], is_turned=True)
+    ((), ('left out, since the picture is turned upright: GeoTIFF',))
+
+    Returns:
+        What stays, and what the user should hear of the rest.
     """
-    names = names_of(natives)
-    return (f"left out, since {why}: {', '.join(names)}",) if names else ()
+    kept, turned, converted = list[Native](), list[Native](), list[Native]()
+    for native in natives:
+        if native.lies_over and is_turned:
+            turned.append(native)
+        elif native.of_colours and is_converted:
+            converted.append(native)
+        else:
+            kept.append(native)
+    reasons = {"the picture is turned upright": turned, "the colours are converted": converted}
+    notes = (f"left out, since {why}: {', '.join(names_of(lost))}" for why, lost in reasons.items() if lost)
+    return tuple(kept), tuple(notes)

@@ -14,10 +14,9 @@ from denoise_cli.imaging.pixels import Pixels, convert, from_float, strips, to_f
 from denoise_cli.imaging.transfer import CURVES, HLG, PQ, linear_to_srgb, srgb_to_linear
 from denoise_cli.io.jpeg_compression import JpegCompression
 from denoise_cli.io.metadata import UPRIGHT, Metadata, apply_orientation
-from denoise_cli.io.native import left_out
+from denoise_cli.io.native import still_true
 
 WHITE = 65535  # of 16 bits
-IS_TURNED = "the picture is turned upright"
 
 
 @dataclass(frozen=True)
@@ -68,12 +67,11 @@ class Photo:
 
     def turned(self, orientation: int) -> "Photo":
         """The photo upright, if this is how its file stores it; orientation is 1 to 8, as in EXIF."""
-        natives = self.metadata.natives
-        untrue = () if orientation == UPRIGHT else tuple(native for native in natives if native.lies_over)
+        natives, notes = still_true(self.metadata.natives, is_turned=orientation != UPRIGHT)
         return replace(
             self,
-            metadata=replace(self.metadata, natives=tuple(native for native in natives if native not in untrue)),
-            notes=self.notes + left_out(untrue, IS_TURNED),
+            metadata=replace(self.metadata, natives=natives),
+            notes=self.notes + notes,
             pixels=apply_orientation(self.pixels, orientation),
             alpha=None if self.alpha is None else apply_orientation(self.alpha, orientation),
             black=None if self.black is None else apply_orientation(self.black, orientation),

@@ -9,7 +9,7 @@ from denoise_cli.imaging.pixels import from_float, inverted, to_float
 from denoise_cli.io.codecs import load_imagecodecs
 from denoise_cli.io.exif import pack, parse
 from denoise_cli.io.metadata import Metadata
-from denoise_cli.io.native import left_out
+from denoise_cli.io.native import still_true
 from denoise_cli.io.photo import Photo
 from denoise_cli.io.profiles import COLOUR_SPACE, D65, icc_profile, is_srgb
 
@@ -35,9 +35,9 @@ def to_srgb(photo: Photo) -> Photo:
     converted = _with_srgb_colours(photo)
     if converted.pixels is photo.pixels:
         return converted
-    untrue = tuple(native for native in photo.metadata.natives if native.of_colours)
-    notes = (*converted.notes, *left_out(untrue, "the colours are converted"))
-    return replace(converted, metadata=_stating_srgb(converted.metadata), notes=notes)
+    natives, notes = still_true(photo.metadata.natives, is_converted=True)
+    metadata = replace(_stating_srgb(converted.metadata), natives=natives)
+    return replace(converted, metadata=metadata, notes=converted.notes + notes)
 
 
 def _stating_srgb(meta: Metadata) -> Metadata:
@@ -50,8 +50,7 @@ def _stating_srgb(meta: Metadata) -> Metadata:
         exif.exif[COLOUR_SPACE_TAG] = exif.short(SRGB_IN_EXIF)
     if INTEROPERABILITY in exif.interop:
         exif.interop[INTEROPERABILITY] = exif.text(OF_SRGB)
-    natives = tuple(native for native in meta.natives if not native.of_colours)
-    return replace(meta, exif=pack(exif) if exif else None, natives=natives)
+    return replace(meta, exif=pack(exif) if exif else None)
 
 
 def _with_srgb_colours(photo: Photo) -> Photo:
