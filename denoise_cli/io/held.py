@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from denoise_cli.imaging.pixels import convert, white_value
-from denoise_cli.io import deep_jpeg, jxl, pillow, png
+from denoise_cli.io import deep_jpeg, exr, jxl, pillow, png
 from denoise_cli.io.auxiliary import more_pictures
 from denoise_cli.io.cicp import CodePoints
 from denoise_cli.io.companions import OTHER_PICTURE
@@ -38,6 +38,8 @@ def losses(meta: Metadata, kind: str, said: Sequence[str] = ()) -> tuple[str, ..
     if meta.pictures and kind != "heif":
         lost.append(more_pictures(len(meta.pictures)))
     lost += names_of(native for native in meta.natives if native.kind != kind)
+    if meta.exr is not None and kind != "exr":
+        lost += exr.names_of(meta.exr)
     if kind != "png":
         lost += png.names_of_kept(meta.chunks)
     if meta.mastering is not None:
@@ -53,10 +55,18 @@ def losses(meta: Metadata, kind: str, said: Sequence[str] = ()) -> tuple[str, ..
         lost.append(f"text ({', '.join(texts[:MAX_NAMES])}{', ...' if len(texts) > MAX_NAMES else ''})")
     lost = [name for name in lost if not any(name in note for note in said)]
     notes: tuple[str, ...] = (_printable(f"not carried over to {kind}: {', '.join(lost)}"),) if lost else ()
-    if carried and OTHER_PICTURE in carried.what:
+    return notes + _carried(meta, kind)
+
+
+def _carried(meta: Metadata, kind: str) -> tuple[str, ...]:
+    """What the user should hear of what a format holds as well, and is not denoised."""
+    notes: tuple[str, ...] = ()
+    if kind == "jpeg" and meta.companions and OTHER_PICTURE in meta.companions.what:
         notes += ("second picture carried over as it is",)
     if any(native.what == GAIN_MAP and native.kind == kind for native in meta.natives):
         notes += (f"{GAIN_MAP} carried over as it is",)
+    if kind == "exr" and (others := names_of(native for native in meta.natives if native.kind == "exr")):
+        notes += (_printable(f"carried over, not denoised: {', '.join(others)}"),)
     if meta.pictures and kind == "heif":
         notes += (f"{more_pictures(len(meta.pictures))} carried over, not denoised but compressed again",)
     return notes
