@@ -124,8 +124,9 @@ def refuse_unheld(photo: Photo, kind: str) -> None:
     dtype = type_held(photo, kind)
     if photo.alpha is not None and not known.alpha and (convert(photo.alpha, dtype) < white_value(dtype)).any():
         raise ValueError("it cannot hold transparency: choose .png, .tif, .webp, .avif, .heic or .jxl")
-    is_from_exr = kind == "exr" and meta.exr is not None  # which has said its colours
-    if meta.icc is not None and not (known.profile or is_from_exr or is_srgb(meta.icc)):
+    is_stated = kind == "exr" and meta.exr is not None  # in its own way
+    is_stated |= any(native.kind == kind and native.of_colours for native in meta.natives)
+    if meta.icc is not None and not (known.profile or is_stated or is_srgb(meta.icc)):
         raise ValueError("it cannot hold the photo's colour profile: choose .png or .tif")
     if not known.colour and photo.pixels.shape[2] == 3:
         raise ValueError("it holds greyscale alone: choose .ppm or .png")

@@ -15,6 +15,7 @@ from denoise_cli.imaging.transfer import LINEAR
 from denoise_cli.io import (
     auxiliary,
     avif_repair,
+    bmp_colours,
     c2pa,
     companions,
     deep_jpeg,
@@ -103,10 +104,22 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     return replace(photo.turned(orientation), metadata=metadata, notes=notes, compression=compression, repairs=repairs)
 
 
+def _with_own(meta: Metadata, data: bytes, kind: str) -> Metadata:
+    """Metadata with what Pillow does not return of a format."""
+    if kind == "png":
+        return replace(meta, chunks=kept_chunks(data), natives=png.natives_of(data))
+    if kind == "gif":
+        extensions = gif.extensions_of(data)
+        return replace(meta, xmp=extensions.xmp, icc=extensions.icc)
+    return bmp_colours.with_colours(meta, data)[0] if kind == "bmp" else meta
+
+
 def _notes_on(data: bytes, kind: str) -> tuple[str, ...]:
     """What the user should hear of what a file holds besides, and a result does not."""
     if kind == "png":
         return png.notes_on(data)
+    if kind == "bmp":
+        return bmp_colours.with_colours(Metadata(), data)[1]
     lost = list(gif.extensions_of(data).others) if kind == "gif" else webp.unknown_chunks(data) * (kind == "webp")
     return (f"left out: {', '.join(lost)}",) if lost else ()
 
@@ -133,13 +146,7 @@ def _decoded(data: bytes, max_pixels: int) -> tuple[Photo, int, tuple[str, ...]]
             picture.load()  # for metadata that follows the pixels, and to find damage that the other decoder ignores
         metadata, orientation = _read_metadata(picture)
         metadata = _with_colours(metadata, *colours)
-        chunks = kept_chunks(data) if kind == "png" else b""
-        metadata = replace(metadata, texts=tuple(_texts(picture, kind)), chunks=chunks)
-        if kind == "png":
-            metadata = replace(metadata, natives=png.natives_of(data))
-        elif kind == "gif":
-            extensions = gif.extensions_of(data)
-            metadata = replace(metadata, xmp=extensions.xmp, icc=extensions.icc)
+        metadata = _with_own(replace(metadata, texts=tuple(_texts(picture, kind))), data, kind)
         repairs: tuple[str, ...] = ()
         compression: Compression = "lossless" if kind == "webp" and webp.is_lossless(data) else None
         if kind == "jpeg":

@@ -8,6 +8,7 @@ from denoise_cli.imaging.lab import LabEncoding
 from denoise_cli.imaging.pixels import from_float, inverted, to_float
 from denoise_cli.io.codecs import load_imagecodecs
 from denoise_cli.io.exif import pack, parse
+from denoise_cli.io.exr import CHROMATICITIES
 from denoise_cli.io.metadata import Metadata
 from denoise_cli.io.native import still_true
 from denoise_cli.io.photo import Photo
@@ -20,6 +21,7 @@ SPACES = {b"GRAY": ("gray", 1), b"RGB ": ("rgb", 3), b"CMYK": ("cmyk", 4)}  # by
 CURVE_AND_PRIMARIES = {301, 318, 319, 42240}
 COLOUR_SPACE_TAG, SRGB_IN_EXIF = 40961, 1
 INTEROPERABILITY, OF_SRGB = 1, "R98"
+CLIPPED = "light beyond white and below black is clipped by the conversion to sRGB"
 PRINTED_PLAINLY = "no profile says what its inks look like: converted to sRGB as if each took its share of the light"
 
 
@@ -50,7 +52,8 @@ def _stating_srgb(meta: Metadata) -> Metadata:
         exif.exif[COLOUR_SPACE_TAG] = exif.short(SRGB_IN_EXIF)
     if INTEROPERABILITY in exif.interop:
         exif.interop[INTEROPERABILITY] = exif.text(OF_SRGB)
-    return replace(meta, exif=pack(exif) if exif else None)
+    exr = None if meta.exr is None else {name: value for name, value in meta.exr.items() if name != CHROMATICITIES}
+    return replace(meta, exif=pack(exif) if exif else None, exr=exr)
 
 
 def _with_srgb_colours(photo: Photo) -> Photo:
@@ -76,7 +79,12 @@ def _with_srgb_colours(photo: Photo) -> Photo:
     space, channels = SPACES.get(icc[COLOUR_SPACE], ("", 0))
     if channels != values.shape[2]:
         raise ValueError("its colour profile is not for its colours: remove the profile first")
-    return replace(photo, pixels=_converted(values, icc, space), black=None)
+    notes = (
+        (*photo.notes, CLIPPED)
+        if values.dtype == np.float32 and (values.min() < 0 or values.max() > 1)
+        else photo.notes
+    )
+    return replace(photo, pixels=_converted(values, icc, space), black=None, notes=notes)
 
 
 def without_lab(photo: Photo, lab: LabEncoding) -> Photo:

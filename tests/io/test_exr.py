@@ -16,6 +16,7 @@ from denoise_cli.io import image
 from denoise_cli.io.metadata import Metadata
 from denoise_cli.io.photo import Photo, from_linear, to_linear
 from denoise_cli.io.profiles import icc_profile, is_srgb
+from denoise_cli.io.srgb import to_srgb
 
 Read = Callable[..., Photo]
 Light = NDArray[np.float32]
@@ -282,3 +283,11 @@ def subsampled(luminance: Light, colours: dict[str, Light], chromaticities: tupl
         lines.append(struct.pack("<iI", y, len(data)) + data)
     starts = np.cumsum([len(header) + 8 * H, *map(len, lines[:-1])])
     return header + starts.astype("<u8").tobytes() + b"".join(lines)
+
+
+def test_converted_colours_are_no_longer_those_of_the_chromaticities(
+    light: Light, library: Any, read_bytes: Read
+) -> None:
+    photo = to_srgb(read_bytes(file_of(library, planes(light), chromaticities=P3)))
+
+    assert "chromaticities" not in library.File(BytesIO(image.encode(photo, "exr", "test"))).header()
