@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from denoise_cli.io import pillow
+from denoise_cli.io import bmp_colours, pillow
 from denoise_cli.io.limits import refuse_too_large
 from denoise_cli.io.photo import Photo, scale_to_16_bits, split_alpha
 
@@ -63,8 +63,12 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     if header.length not in READ_BY_PILLOW:
         return pillow.decode(_with_usual_length(data, header), max_pixels)
     if header.compression in (JPEG, PNG):
-        return replace(pillow.decode(data[header.start :], max_pixels), kind="bmp", compression=None)
-    return _by_masks(data, header)
+        photo = pillow.decode(data[header.start :], max_pixels)
+        photo = replace(photo, kind="bmp", compression=None)
+    else:
+        photo = _by_masks(data, header)
+    metadata, notes = bmp_colours.with_colours(photo.metadata, data)
+    return replace(photo, metadata=metadata, notes=photo.notes + notes)
 
 
 def _header(data: bytes) -> Header | None:

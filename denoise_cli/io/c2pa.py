@@ -3,6 +3,7 @@
 Source: C2PA, "Technical Specification" 2.1, appendix A (where files of each format have their manifest).
 """
 
+from denoise_cli.io import webp
 from denoise_cli.io.companions import manifests_in
 from denoise_cli.io.exif import parse
 from denoise_cli.io.jpeg import segments_of
@@ -10,9 +11,9 @@ from denoise_cli.io.png import chunks_of
 
 REMOVED = "C2PA manifest removed: its signature does not hold for a picture that was edited"
 PNG_CHUNK = b"caBX"
-WEBP_CHUNK = b"C2PA"
 TIFF_TAG = 0xCD41
 BOX = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")  # the UUID of a box, in HEIF and AVIF
+LABEL = b"c2pa"  # in a JUMBF box with a manifest
 SEARCHED = 1 << 20  # bytes at the start of a file in which that is looked for
 
 
@@ -31,15 +32,5 @@ def _has_manifest(data: bytes, kind: str) -> bool:
     if kind == "tiff":
         return TIFF_TAG in parse(data).main
     if kind == "webp":
-        return _has_webp_chunk(data)
+        return webp.C2PA in webp.names_of(data)
     return kind in ("avif", "heif") and BOX in data[:SEARCHED]
-
-
-def _has_webp_chunk(data: bytes) -> bool:
-    at = 12  # behind the header of the file
-    while 0 <= at < len(data) - 8:
-        if data[at : at + 4] == WEBP_CHUNK:
-            return True
-        size = int.from_bytes(data[at + 4 : at + 8], "little")
-        at += 8 + size + size % 2
-    return False

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
 from PIL import ExifTags
 
 from denoise_cli.io.maker_note import CLASSIC_SIZES, moved
@@ -58,6 +59,11 @@ class Value:
     def count(self) -> int:
         """How many values of its type it holds."""
         return len(self.data) // SIZES[self.kind]
+
+    def swapped(self) -> "Value":
+        """The same value in the other byte order."""
+        numbers = np.frombuffer(self.data, f"u{SIZES[self.kind] // (2 if self.kind in (RATIONAL, SRATIONAL) else 1)}")
+        return Value(self.kind, numbers.byteswap().tobytes())
 
 
 Directory = dict[int, Value]

@@ -10,6 +10,7 @@ Legend: H x W pixels.
 """
 
 from contextlib import redirect_stdout
+from dataclasses import dataclass
 from io import BytesIO, StringIO
 from types import ModuleType
 from typing import Any
@@ -21,6 +22,7 @@ from denoise_cli.io.codecs import load_library
 from denoise_cli.io.libraw import silenced_stderr
 from denoise_cli.io.limits import refuse_too_large
 from denoise_cli.io.metadata import Metadata
+from denoise_cli.io.native import Native
 from denoise_cli.io.photo import Photo, from_linear, to_linear, unpremultiply
 from denoise_cli.io.profiles import icc_profile
 
@@ -30,11 +32,31 @@ WINDOWS = {"dataWindow", "displayWindow"}
 CHROMATICITIES = "chromaticities"
 SRGB = (0.64, 0.33, 0.3, 0.6, 0.15, 0.06, 0.3127, 0.329)  # red, green, blue and white
 # Attributes that describe the file rather than the picture.
-LAYOUT = {"channels", "compression", "lineOrder", "type", "name", "version", "view", "chunkCount", "tiles", "preview"}
+LAYOUT = {"channels", "compression", "lineOrder", "type", "version", "chunkCount", "tiles", "preview"}
 # Colours between two that are known, from the seven on each side, the nearest last.
 BETWEEN = (0.002128, -0.007540, 0.019597, -0.043159, 0.087929, -0.186077, 0.627123)
 LUMINANCE, COLOURS = "Y", ("RY", "BY")
-IS_HALF = "half"  # among the attributes that are kept: whether values have 16 bits
+# Among the attributes that are kept: whether values have 16 bits, and the layer that they are in.
+IS_HALF, LAYER = "(half)", "(layer)"
+ASPECT = "pixelAspectRatio"
+# Attributes that say how a picture is placed, or that become something else, such as a profile.
+USUAL = {*WINDOWS, ASPECT, CHROMATICITIES, IS_HALF, LAYER, "screenWindowCenter", "screenWindowWidth", "name"}
+
+
+@dataclass(frozen=True)
+class Plane:
+    """A channel that is carried as it is: its name, and its values, (H, W)."""
+
+    name: str
+    values: NDArray[Any]
+
+
+@dataclass(frozen=True)
+class OtherPart:
+    """A part that is carried as it is, and its number among all of them, from 0."""
+
+    number: int
+    part: Any
 
 
 def is_exr(data: bytes) -> bool:
@@ -67,13 +89,24 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     if part is None:
         raise ValueError(f"channels {', '.join(sorted(parts[0].channels))}: only RGB and grey are read")
     light, alpha = _values(part, names, _luminance_weights(part.header))
-    left_out = sorted(set(part.channels) - set(names.values()))
-    notes: tuple[str, ...] = (f"channels that are left out: {', '.join(left_out)}",) if left_out else ()
-    if len(parts) > 1:
-        notes += (f"{len(parts) - 1} of {len(parts)} parts are left out",)
-    exr = {name: value for name, value in part.header.items() if _is_kept(name, value)}
-    exr[IS_HALF] = part.channels[next(iter(names.values()))].pixels.dtype == np.float16
-    return Photo(from_linear(light), alpha, "exr", Metadata(icc=_profile(exr, light.shape[2] == 1), exr=exr), notes)
+    first, place = next(iter(names.values())), next(place for place, other in enumerate(parts) if other is part)
+    others = {name: part.channels[name].pixels for name in sorted(set(part.channels) - set(names.values()))}
+    carried = {name: values for name, values in others.items() if values.shape == light.shape[:2]}
+    natives = tuple(Native("exr", f"channel {name}", Plane(name, values)) for name, values in carried.items())
+    natives += tuple(
+        Native("exr", f"part {part.name() or number}", OtherPart(number, _copied(library, part)))
+        for number, part in enumerate(parts)
+        if number != place
+    )
+    exr = _kept(library, part.header)
+    lost = [f"channel {name}" for name in others if name not in carried]
+    unwritable = {name for part in parts for name in set(part.header) - set(_kept(library, part.header)) - LAYOUT}
+    lost += [f"attribute {name}" for name in sorted(unwritable)]
+    exr[IS_HALF] = part.channels[first].pixels.dtype == np.float16
+    exr[LAYER] = first.rpartition(".")[0]
+    metadata = Metadata(icc=_profile(exr, light.shape[2] == 1), exr=exr, natives=natives)
+    notes = (f"left out: {', '.join(lost)}",) if lost else ()
+    return Photo(from_linear(light), alpha, "exr", metadata, notes)
 
 
 def encode(photo: Photo) -> bytes:
@@ -81,6 +114,7 @@ def encode(photo: Photo) -> bytes:
     library = load("writing OpenEXR")
     kept = dict(photo.metadata.exr or {})
     dtype = np.float16 if kept.pop(IS_HALF, False) else np.float32
+    layer = kept.pop(LAYER, "")
     header = kept | {"compression": library.ZIP_COMPRESSION, "type": library.scanlineimage}
     light = to_linear(photo.pixels)
     planes = dict(zip("RGB" if light.shape[2] == 3 else "Y", np.moveaxis(light, -1, 0), strict=True))
@@ -90,12 +124,30 @@ def encode(photo: Photo) -> bytes:
         planes = {name: np.where(opacity > 0, plane * opacity, plane) for name, plane in planes.items()}
         planes["A"] = opacity
     largest = np.finfo(dtype).max
+    prefix = f"{layer}." if layer else ""
     channels = {
-        name: np.ascontiguousarray(np.clip(plane, -largest, largest).astype(dtype)) for name, plane in planes.items()
+        prefix + name: np.ascontiguousarray(np.clip(plane, -largest, largest).astype(dtype))
+        for name, plane in planes.items()
     }
+    own = [native.data for native in photo.metadata.natives if native.kind == "exr"]
+    channels |= {plane.name: plane.values for plane in own if isinstance(plane, Plane)}
+    parts = [library.Part(header, channels, header.get("name", ""))]
+    for other in own:  # in their order
+        if isinstance(other, OtherPart):
+            parts.insert(other.number, other.part)
     buffer = BytesIO()
-    library.File(header, channels).write(buffer)
+    (library.File(parts) if len(parts) > 1 else library.File(header, channels)).write(buffer)
     return buffer.getvalue()
+
+
+def names_of(exr: dict[str, Any]) -> list[str]:
+    """What attributes say that no other format holds, in words for the user."""
+    names = []
+    if not np.array_equal(exr.get("displayWindow", ()), exr.get("dataWindow", ())):
+        names.append("display window of another size")
+    if exr.get(ASPECT, 1.0) != 1:
+        names.append("pixels that are not square")
+    return names + [f"attribute {name}" for name in exr if name not in USUAL]
 
 
 def load(purpose: str) -> ModuleType:
@@ -187,8 +239,22 @@ def _doubled(plane: NDArray[Any], axis: int, length: int) -> NDArray[np.float32]
     return np.moveaxis(wide[:length], 0, axis)
 
 
-def _is_kept(name: str, value: object) -> bool:
-    return name in WINDOWS or (name not in LAYOUT and isinstance(value, (str, int, float, tuple)))
+def _kept(library: ModuleType, header: dict[str, Any]) -> dict[str, Any]:
+    """The attributes that a result has as well: those of types that the binding writes."""
+    own = library.TimeCode, library.KeyCode, library.Envmap, library.OpaqueAttribute
+    types = (str, int, float, tuple, np.ndarray, *own)
+    return {
+        name: value
+        for name, value in header.items()
+        if name not in LAYOUT and (isinstance(value, types) or (isinstance(value, list) and value))
+    }
+
+
+def _copied(library: ModuleType, part: Any) -> Any:
+    """A part that is not denoised, as it can be written."""
+    header = _kept(library, part.header)
+    header |= {"compression": part.header["compression"], "type": library.scanlineimage}
+    return library.Part(header, {name: channel.pixels for name, channel in part.channels.items()}, part.name())
 
 
 def _profile(exr: dict[str, Any], is_grey: bool) -> bytes | None:

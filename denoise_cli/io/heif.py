@@ -69,8 +69,8 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     if alpha is not None and picture.premultiplied_alpha:
         pixels = unpremultiply(pixels, alpha)
     exif = parse(info.get("exif") or b"")
-    dpi = dpi_of(exif)
     _, packed = split_orientation(exif)  # libheif has already turned the picture upright
+    dpi = dpi_of(exif)
     metadata = Metadata(
         exif=packed,
         xmp=info.get("xmp") or None,

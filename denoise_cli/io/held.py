@@ -7,16 +7,17 @@ from typing import Any
 import numpy as np
 
 from denoise_cli.imaging.pixels import convert, white_value
-from denoise_cli.io import deep_jpeg, jxl, pillow
+from denoise_cli.io import deep_jpeg, exr, jxl, pillow, png
 from denoise_cli.io.auxiliary import more_pictures
 from denoise_cli.io.cicp import CodePoints
 from denoise_cli.io.companions import OTHER_PICTURE
 from denoise_cli.io.formats import FORMATS
 from denoise_cli.io.metadata import UPRIGHT, Metadata, reset_xmp
+from denoise_cli.io.native import names_of
 from denoise_cli.io.photo import Photo
 from denoise_cli.io.profiles import COLOUR_SPACE, GREY, RGB, grey_to_srgb, is_srgb, numbers_of
 from denoise_cli.io.srgb import without_lab
-from denoise_cli.io.xmp_claims import claims_of, without_claims, without_provenance
+from denoise_cli.io.xmp_claims import GAIN_MAP, claims_of, without_claims, without_provenance
 
 HOLD_IPTC = ("jpeg", "tiff", "jp2")
 MAX_NAMES = 5  # of texts, in one note
@@ -36,6 +37,11 @@ def losses(meta: Metadata, kind: str, said: Sequence[str] = ()) -> tuple[str, ..
         lost += [name for name, value in (("EXIF", meta.exif), ("XMP", meta.xmp)) if value]
     if meta.pictures and kind != "heif":
         lost.append(more_pictures(len(meta.pictures)))
+    lost += names_of(native for native in meta.natives if native.kind != kind)
+    if meta.exr is not None and kind != "exr":
+        lost += exr.names_of(meta.exr)
+    if kind != "png":
+        lost += png.names_of_kept(meta.chunks)
     if meta.mastering is not None:
         lost += meta.mastering.lost_in(kind)
     if kind != "png" and not FORMATS[kind].profile and meta.icc is None and meta.profile(is_grey=False):
@@ -49,8 +55,18 @@ def losses(meta: Metadata, kind: str, said: Sequence[str] = ()) -> tuple[str, ..
         lost.append(f"text ({', '.join(texts[:MAX_NAMES])}{', ...' if len(texts) > MAX_NAMES else ''})")
     lost = [name for name in lost if not any(name in note for note in said)]
     notes: tuple[str, ...] = (_printable(f"not carried over to {kind}: {', '.join(lost)}"),) if lost else ()
-    if carried and OTHER_PICTURE in carried.what:
+    return notes + _carried(meta, kind)
+
+
+def _carried(meta: Metadata, kind: str) -> tuple[str, ...]:
+    """What the user should hear of what a format holds as well, and is not denoised."""
+    notes: tuple[str, ...] = ()
+    if kind == "jpeg" and meta.companions and OTHER_PICTURE in meta.companions.what:
         notes += ("second picture carried over as it is",)
+    if any(native.what == GAIN_MAP and native.kind == kind for native in meta.natives):
+        notes += (f"{GAIN_MAP} carried over as it is",)
+    if kind == "exr" and (others := names_of(native for native in meta.natives if native.kind == "exr")):
+        notes += (_printable(f"carried over, not denoised: {', '.join(others)}"),)
     if meta.pictures and kind == "heif":
         notes += (f"{more_pictures(len(meta.pictures))} carried over, not denoised but compressed again",)
     return notes
@@ -108,8 +124,9 @@ def refuse_unheld(photo: Photo, kind: str) -> None:
     dtype = type_held(photo, kind)
     if photo.alpha is not None and not known.alpha and (convert(photo.alpha, dtype) < white_value(dtype)).any():
         raise ValueError("it cannot hold transparency: choose .png, .tif, .webp, .avif, .heic or .jxl")
-    is_from_exr = kind == "exr" and meta.exr is not None  # which has said its colours
-    if meta.icc is not None and not (known.profile or is_from_exr or is_srgb(meta.icc)):
+    is_stated = kind == "exr" and meta.exr is not None  # in its own way
+    is_stated |= any(native.kind == kind and native.of_colours for native in meta.natives)
+    if meta.icc is not None and not (known.profile or is_stated or is_srgb(meta.icc)):
         raise ValueError("it cannot hold the photo's colour profile: choose .png or .tif")
     if not known.colour and photo.pixels.shape[2] == 3:
         raise ValueError("it holds greyscale alone: choose .ppm or .png")

@@ -9,15 +9,19 @@ Source: ISO/IEC 15444-1, annexes A and I; Adobe, "XMP Specification" part 3 (201
 import math
 import struct
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 
 from denoise_cli.imaging.pixels import Pixels, inverted
+from denoise_cli.io import c2pa, photoshop
 from denoise_cli.io.boxes import box, boxes_of
 from denoise_cli.io.codecs import count_threads, load_imagecodecs
+from denoise_cli.io.companions import RESOURCES
 from denoise_cli.io.exif import pack, parse
 from denoise_cli.io.limits import refuse_too_large
-from denoise_cli.io.metadata import Metadata, dpi_of, exif_for_result, split_orientation
+from denoise_cli.io.metadata import TRANSPOSED, Metadata, dpi_of, exif_for_result, split_orientation
+from denoise_cli.io.native import Native
 from denoise_cli.io.photo import Photo, scale_to_16_bits, unpremultiply
 from denoise_cli.io.profiles import COLOUR_SPACE
 
@@ -27,6 +31,23 @@ FILE_TYPE = box(b"ftyp", b"jp2 \x00\x00\x00\x00jp2 ")
 EXIF_UUID = b"JpgTiffExif->JP2"
 XMP_UUID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 IPTC_UUID = bytes.fromhex("33c7a4d2b81d4723a0baf1a3e097ad38")
+# Photoshop's own for EXIF and IPTC, and for its resources, which have a thumbnail of the old picture.
+EXIF_BY_PHOTOSHOP = bytes.fromhex("0537cdab9d0c4431a72afa561f2a113e")
+IPTC_BY_PHOTOSHOP = bytes.fromhex("09a14e97c0b442e0bebf36df6f0ce36f")
+RESOURCES_UUID = bytes.fromhex("2c4c0100850440b9a03e562148d6dfeb")
+WRITTEN_ANEW = (EXIF_UUID, XMP_UUID, IPTC_UUID, EXIF_BY_PHOTOSHOP, IPTC_BY_PHOTOSHOP)
+GEO_UUID = bytes.fromhex("b14bf8bd083d4b43a5ae8cd7d5a6ce03")
+JUMBF = b"jumb"
+# Boxes outside of the header: those that say how the file is laid out, and those that are carried, in words for the
+# user.
+LAYOUT = {b"jP  ", b"ftyp", b"jp2h", b"jp2c", b"rreq", b"jpch", b"jplh", b"free"}
+CARRIED = {b"xml ": "XML", b"uuid": "data of another program (UUID)", b"uinf": "list of UUIDs", b"asoc": "associations"}
+CARRIED |= {JUMBF: "JUMBF"}
+READ_IN_HEADER = {b"ihdr", b"bpcc", b"colr", b"pclr", b"cmap", b"cdef", b"res "}
+RESOLUTIONS = (b"resd", b"resc")  # to show it in, before that it was captured in
+METRES_PER_INCH = 0.0254
+DIVISOR, POWER = 254, 4  # of dots per inch and of ten, to make dots per metre
+LARGEST = 2**16 - 1  # of the numbers of a fraction
 MAX_CHANNELS = 5  # more are refused before they are decoded
 # The decoder takes 6 kB for each tile before it decodes anything. More tiles are refused if they are smaller.
 MOST_TILES, SMALL_TILE = 1024, 4096
@@ -82,10 +103,14 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     if is_cmyk:
         pixels, black = inverted(pixels[..., :3]), inverted(pixels[..., 3])
     exif_block, xmp, iptc = _metadata_of(boxes)
+    natives, lost = _others_of(boxes, header)
+    notes += (f"left out: {', '.join(lost)}",) if lost else ()
+    notes += (c2pa.REMOVED,) if any(map(_is_manifest, boxes)) else ()
     exif = parse(exif_block or b"")
-    dpi = dpi_of(exif)
     orientation, packed = split_orientation(exif, xmp)
-    metadata = Metadata(exif=packed, xmp=xmp, icc=icc, iptc=iptc, dpi=dpi)
+    stated = _dots_per_inch(header)
+    dpi = dpi_of(exif) or (stated[::-1] if stated and orientation in TRANSPOSED else stated)
+    metadata = Metadata(exif=packed, xmp=xmp, icc=icc, iptc=iptc, dpi=dpi, natives=natives)
     return Photo(pixels, alpha, "jp2", metadata, notes, black=black).turned(orientation)
 
 
@@ -110,6 +135,7 @@ def encode(photo: Photo, software: str, quality: int) -> bytes:
             box(b"jp2h", *_header_boxes(photo, H, W, C)),
             box(b"uuid", EXIF_UUID, pack(exif_for_result(meta, software, W, H))),
             *(box(b"uuid", name, body) for name, body in ((XMP_UUID, meta.xmp), (IPTC_UUID, meta.iptc)) if body),
+            *(box(*native.data) for native in meta.natives if native.kind == "jp2"),
             box(b"jp2c", bytes(codestream)),
         ]
     )
@@ -247,7 +273,56 @@ def _definitions(header: list[tuple[bytes, bytes]]) -> dict[tuple[int, int], int
 def _metadata_of(boxes: list[tuple[bytes, bytes]]) -> tuple[bytes | None, bytes | None, bytes | None]:
     """EXIF, XMP and IPTC."""
     found = {contents[:16]: contents[16:] for name, contents in reversed(boxes) if name == b"uuid"}
-    return found.get(EXIF_UUID), found.get(XMP_UUID), found.get(IPTC_UUID)
+    exif = found.get(EXIF_UUID) or found.get(EXIF_BY_PHOTOSHOP)
+    return exif, found.get(XMP_UUID), found.get(IPTC_UUID) or found.get(IPTC_BY_PHOTOSHOP)
+
+
+def _others_of(
+    boxes: list[tuple[bytes, bytes]], header: list[tuple[bytes, bytes]]
+) -> tuple[tuple[Native, ...], list[str]]:
+    """What else a file holds, as the name and the contents of boxes; and what is not carried, in words for the user."""
+    natives: list[Native] = []
+    lost = [name.decode("latin-1").strip() for name, _ in header if name not in READ_IN_HEADER]
+    resolutions = next((dict(boxes_of(contents)) for name, contents in header if name == b"res "), {})
+    lost += ["resc"] if len({resolutions[name] for name in RESOLUTIONS if name in resolutions}) > 1 else []
+    for name, contents in boxes:
+        uuid = contents[:16] if name == b"uuid" else b""
+        if uuid in WRITTEN_ANEW or _is_manifest((name, contents)):
+            continue
+        if uuid == RESOURCES_UUID:
+            kept = uuid + photoshop.other_resources(contents[16:])
+            natives.append(Native("jp2", RESOURCES, (name, kept), lies_over=True))
+        elif name in CARRIED:
+            what = "GeoJP2" if uuid == GEO_UUID else CARRIED[name]
+            natives.append(Native("jp2", what, (name, contents), lies_over=True))
+        elif name not in LAYOUT:
+            lost.append(name.decode("latin-1").strip())
+    return tuple(natives), [f"box {name}" for name in dict.fromkeys(lost)]
+
+
+def _is_manifest(named: tuple[bytes, bytes]) -> bool:
+    name, contents = named
+    return (name == b"uuid" and contents.startswith(c2pa.BOX)) or (name == JUMBF and c2pa.LABEL in contents)
+
+
+def _dots_per_inch(header: list[tuple[bytes, bytes]]) -> tuple[float, float] | None:
+    """The resolution, horizontal and vertical, as a box states it in dots per metre."""
+    stated = next((contents for name, contents in header if name == b"res "), b"")
+    found = {name: contents for name, contents in boxes_of(stated) if len(contents) == 10}
+    for name in RESOLUTIONS:
+        if name in found:
+            above, below, above_across, below_across, power, power_across = struct.unpack(">4H2b", found[name])
+            if above and below and above_across and below_across:
+                across = above_across / below_across * 10.0**power_across * METRES_PER_INCH
+                return across, above / below * 10.0**power * METRES_PER_INCH
+    return None
+
+
+def _resolution(across: float, down: float) -> bytes:
+    """The contents of a box with dots per inch as fractions of dots per metre, exact for whole numbers."""
+    numbers = [Fraction(dots).limit_denominator(LARGEST // DIVISOR) for dots in (down, across)]
+    parts = [(min(dots.numerator, LARGEST), dots.denominator * DIVISOR) for dots in numbers]
+    return struct.pack(">4H2b", *parts[0], *parts[1], POWER, POWER)
 
 
 def _header_boxes(photo: Photo, H: int, W: int, C: int) -> list[bytes]:
@@ -261,6 +336,9 @@ def _header_boxes(photo: Photo, H: int, W: int, C: int) -> list[bytes]:
     if photo.alpha is not None:
         definitions = [(one, COLOUR, one + 1) for one in range(colours)] + [(colours, ALPHA, WHOLE_PICTURE)]
         parts.append(box(b"cdef", struct.pack(">H", C), *(struct.pack(">HHH", *one) for one in definitions)))
+    if photo.metadata.dpi is not None:
+        resolution = _resolution(*photo.metadata.dpi)
+        parts.append(box(b"res ", *(box(name, resolution) for name in RESOLUTIONS)))
     return parts
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from denoise_cli.imaging.pixels import Pixels, from_float, strips, to_float
 from denoise_cli.imaging.transfer import HLG, LINEAR, PQ, srgb_to_linear
-from denoise_cli.io import cicp
+from denoise_cli.io import c2pa, cicp
 from denoise_cli.io.boxes import box, boxes_of
 from denoise_cli.io.cicp import CodePoints
 from denoise_cli.io.codecs import count_threads, load_imagecodecs
@@ -45,12 +45,19 @@ from denoise_cli.io.jxl_header import (
 from denoise_cli.io.jxl_light import DCI_GAMMA, PEAKS, light_of
 from denoise_cli.io.limits import MAX_METADATA, refuse_too_large
 from denoise_cli.io.mastering import Mastering
-from denoise_cli.io.metadata import Metadata, dpi_of, exif_for_result, split_orientation
+from denoise_cli.io.metadata import UPRIGHT, Metadata, dpi_of, exif_for_result, split_orientation
+from denoise_cli.io.native import Native, still_true
 from denoise_cli.io.photo import Photo, from_16_bits, scale_to_16_bits, split_alpha, unpremultiply
 from denoise_cli.io.profiles import BT709_CURVE, icc_profile, is_srgb
+from denoise_cli.io.xmp_claims import GAIN_MAP
 
 CONTAINER = b"\x00\x00\x00\x0cJXL \r\n\x87\n"
 FILE_TYPE = box(b"ftyp", b"jxl \x00\x00\x00\x00jxl ")
+COMPRESSED = b"brob"  # a box with the name and the compressed contents of another one
+READ = (b"Exif", b"xml ")
+LAYOUT = (b"JXL ", b"ftyp", b"jxll", b"jxlc", b"jxlp", b"jxli")
+JUMBF, GAIN_MAP_BOX = b"jumb", b"jhgm"
+WORDS = {b"jbrd": "what restores the JPEG that it was (jbrd)"}
 MAX_EXTRA = 8  # channels besides the colours; more are refused before they are decoded
 LOSSLESS = 100  # as a quality
 # White and primaries by code points, and the transfer functions that both kinds of numbers have.
@@ -95,7 +102,8 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     icc = header.profile
     if header.colours is not None and numbers is None:
         icc = _profile_of(header.colours)
-    if header.colours is None and header.is_xyb:
+    is_converted = header.colours is None and header.is_xyb
+    if is_converted:
         # The decoder cannot convert to a profile, and would return linear light, of which 8 bits are too few.
         codestream = with_colours(codestream, None, _is_grey(header))
         notes, icc = ("converted from the colours of its profile to sRGB",), None
@@ -105,13 +113,16 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     pixels, alpha = split_alpha(_as_photo_type(_in_rows(values, header), header))
     if alpha is not None and any(channel.premultiplied for channel in header.extra):
         pixels = unpremultiply(pixels, alpha)
+    found, lost = _others_of(boxes)
+    natives, untrue = still_true(found, header.orientation != UPRIGHT, is_converted)
+    notes += untrue + lost
     exif_block, xmp = _metadata_of(boxes)
     exif = parse(exif_block or b"")
-    dpi = dpi_of(exif)
     _, packed = split_orientation(exif)  # the decoder has already turned the picture upright
+    dpi = dpi_of(exif)
     usual = None if numbers is None else _usual_tone_mapping(numbers)
     display = None if header.tone_mapping in (None, usual) else Mastering(tone_mapping=header.tone_mapping)
-    meta = Metadata(exif=packed, xmp=xmp, icc=icc, cicp=numbers, dpi=dpi, mastering=display)
+    meta = Metadata(exif=packed, xmp=xmp, icc=icc, cicp=numbers, dpi=dpi, mastering=display, natives=natives)
     depth = header.bits if pixels.dtype == np.uint16 and header.bits < 16 else None
     compression: Literal["lossless"] | None = "lossless" if is_lossless(codestream) else None
     return Photo(pixels, alpha, "jxl", meta, notes, compression, depth)
@@ -152,6 +163,7 @@ def encode(photo: Photo, software: str, quality: int) -> bytes:
     parts.append(box(b"Exif", bytes(4), pack(exif_for_result(meta, software, W, H))))
     if meta.xmp:
         parts.append(box(b"xml ", meta.xmp))
+    parts += [box(*native.data) for native in meta.natives if native.kind == "jxl"]
     codestream = with_colours(codestream, colours, C == 1, _tone_mapping(meta), stated)
     return b"".join([CONTAINER, FILE_TYPE, *parts, box(b"jxlc", codestream)])
 
@@ -185,6 +197,30 @@ def _boxes_of(data: bytes) -> list[tuple[bytes, bytes]]:
 
 def _joined(boxes: list[tuple[bytes, bytes]]) -> bytes:
     return b"".join(part if name == b"jxlc" else part[4:] for name, part in boxes if name in (b"jxlc", b"jxlp"))
+
+
+def _others_of(boxes: list[tuple[bytes, bytes]]) -> tuple[tuple[Native, ...], tuple[str, ...]]:
+    """What else a file holds, as the name and the contents of boxes; and what to tell the user of the rest."""
+    natives, lost, notes, seen = list[Native](), list[str](), set[str](), set[bytes]()
+    for box_name, contents in boxes:
+        name = contents[:4] if box_name == COMPRESSED else box_name
+        if name in LAYOUT or (name in READ and name not in seen):
+            seen.add(name)
+        elif name == JUMBF and c2pa.LABEL in _expanded(box_name, contents):
+            notes.add(c2pa.REMOVED)
+        elif name == JUMBF:
+            natives.append(Native("jxl", "JUMBF", (box_name, contents)))
+        elif name == GAIN_MAP_BOX:
+            natives.append(Native("jxl", GAIN_MAP, (box_name, contents), lies_over=True, of_colours=True))
+        else:
+            lost.append(WORDS.get(name) or f"box {name.decode('latin-1').strip()}")
+    return tuple(natives), (*((f"left out: {', '.join(dict.fromkeys(lost))}",) if lost else ()), *notes)
+
+
+def _expanded(name: bytes, contents: bytes) -> bytes:
+    if name != COMPRESSED:
+        return contents
+    return bytes(load_imagecodecs().brotli_decode(contents[4:], out=MAX_METADATA))
 
 
 def _refuse_unsupported(header: Header) -> None:
@@ -296,10 +332,9 @@ def _metadata_of(boxes: list[tuple[bytes, bytes]]) -> tuple[bytes | None, bytes 
     """EXIF and XMP, from plain or compressed boxes; the first of each."""
     found: dict[bytes, bytes] = {}
     for name, contents in boxes:
-        if name in (b"Exif", b"xml "):
-            found.setdefault(name, contents)
-        elif name == b"brob" and contents[:4] in (b"Exif", b"xml "):
-            found.setdefault(contents[:4], load_imagecodecs().brotli_decode(contents[4:], out=MAX_METADATA))
+        inner = contents[:4] if name == COMPRESSED else name
+        if inner in READ and inner not in found:
+            found[inner] = _expanded(name, contents)
     exif = found.get(b"Exif")
     if exif is not None:
         exif = exif[4 + int.from_bytes(exif[:4], "big") :]  # a distance to the TIFF structure goes ahead

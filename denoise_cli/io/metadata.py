@@ -13,6 +13,7 @@ from denoise_cli.io.companions import Companions
 from denoise_cli.io.exif import Exif, pack, parse
 from denoise_cli.io.limits import MAX_METADATA
 from denoise_cli.io.mastering import Mastering
+from denoise_cli.io.native import Native
 from denoise_cli.io.profiles import profile_of_gamma, transfer_of
 
 ORIENTATION = ExifTags.Base.Orientation.value
@@ -28,6 +29,7 @@ IPTC_TAG = 33723
 COMMENT = "Comment"
 NEARLY_LINEAR = 0.01  # of an exponent
 UPRIGHT = 1
+TRANSPOSED = (5, 6, 7, 8)  # orientations in which rows are stored as columns
 ALLOWED = f"more than the {MAX_METADATA / 1e6:.1f} MB that are allowed"
 UNITS_PER_INCH = {2: 1.0, 3: 2.54}  # by value of `RESOLUTION_UNIT`
 
@@ -64,6 +66,7 @@ class Metadata:
         exr: attributes in an OpenEXR file's header, by name.
         mastering: what an HDR file says about its display and its light.
         pictures: the others of a HEIF file that can be shown by themselves, decoded, as pillow-heif holds them.
+        natives: what only the format of the file holds.
     """
 
     exif: bytes | None = None
@@ -80,6 +83,7 @@ class Metadata:
     exr: dict[str, Any] | None = None
     mastering: Mastering | None = None
     pictures: tuple[Any, ...] = ()
+    natives: tuple[Native, ...] = ()
 
     @property
     def transfer(self) -> int | None:
@@ -142,7 +146,7 @@ def split_orientation(exif: Exif, xmp: bytes | None = None) -> tuple[int, bytes 
     """Separate the orientation from the rest of the EXIF.
 
     Args:
-        exif: loses its orientation and its pointers to other data.
+        exif: becomes that of the upright picture, without orientation and pointers to other data.
         xmp: an XML packet.
 
     Returns:
@@ -156,7 +160,18 @@ def split_orientation(exif: Exif, xmp: bytes | None = None) -> tuple[int, bytes 
     else:
         found = re.search(rb"tiff:Orientation(?:=[\"']|>)\s*([1-8])", xmp or b"")
         orientation = int(found[1]) if found else 1
-    return orientation if orientation in range(1, 9) else 1, pack(exif) if exif else None
+    orientation = orientation if orientation in range(1, 9) else UPRIGHT
+    if orientation in TRANSPOSED:
+        swap_resolution(exif)
+    return orientation, pack(exif) if exif else None
+
+
+def swap_resolution(exif: Exif) -> None:
+    """Exchange the horizontal and the vertical resolution, as those of a picture that is turned by a quarter."""
+    stored = {tag: exif.main.pop(tag, None) for tag in (X_RESOLUTION, Y_RESOLUTION)}
+    for tag, value in zip((Y_RESOLUTION, X_RESOLUTION), stored.values(), strict=True):
+        if value is not None:
+            exif.main[tag] = value
 
 
 def keep_descriptive(exif: Exif) -> Exif:
@@ -195,7 +210,7 @@ def apply_orientation(pixels: np.ndarray, orientation: int) -> np.ndarray:
         pixels: as stored in the file.
         orientation: of the file, 1 to 8 as in EXIF.
     """
-    if orientation in (5, 6, 7, 8):
+    if orientation in TRANSPOSED:
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]

@@ -13,7 +13,8 @@ from denoise_cli.imaging.lab import LabEncoding
 from denoise_cli.imaging.pixels import Pixels, convert, from_float, strips, to_float
 from denoise_cli.imaging.transfer import CURVES, HLG, PQ, linear_to_srgb, srgb_to_linear
 from denoise_cli.io.jpeg_compression import JpegCompression
-from denoise_cli.io.metadata import Metadata, apply_orientation
+from denoise_cli.io.metadata import UPRIGHT, Metadata, apply_orientation
+from denoise_cli.io.native import still_true
 
 WHITE = 65535  # of 16 bits
 
@@ -66,8 +67,11 @@ class Photo:
 
     def turned(self, orientation: int) -> "Photo":
         """The photo upright, if this is how its file stores it; orientation is 1 to 8, as in EXIF."""
+        natives, notes = still_true(self.metadata.natives, is_turned=orientation != UPRIGHT)
         return replace(
             self,
+            metadata=replace(self.metadata, natives=natives),
+            notes=self.notes + notes,
             pixels=apply_orientation(self.pixels, orientation),
             alpha=None if self.alpha is None else apply_orientation(self.alpha, orientation),
             black=None if self.black is None else apply_orientation(self.black, orientation),

@@ -18,6 +18,16 @@ def iptc_resource(iptc: bytes) -> bytes:
     return SIGNATURE + struct.pack(">HHI", IPTC, 0, len(iptc)) + iptc + b"\x00" * (len(iptc) % 2)
 
 
+def iptc_in(resources: bytes) -> bytes | None:
+    """The IPTC-IIM records among resources; None if there are none."""
+    block = next((block for number, block in _blocks(resources) if number == IPTC), None)
+    if block is None:
+        return None
+    size_at = 6 + (block[6] // 2 + 1) * 2
+    (size,) = struct.unpack_from(">I", block, size_at)
+    return block[size_at + 4 :][:size] or None
+
+
 def other_resources(resources: bytes) -> bytes:
     """The resources that remain true of a result, without those that are written anew; those before any damage."""
     return b"".join(block for number, block in _blocks(resources) if number not in REWRITTEN)

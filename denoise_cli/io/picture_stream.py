@@ -21,6 +21,7 @@ from denoise_cli.imaging.pixels import convert, white_value
 from denoise_cli.imaging.transfer import HLG, PQ
 from denoise_cli.io import image, numbered, raw_formats
 from denoise_cli.io.decoding import one_line
+from denoise_cli.io.native import names_of
 from denoise_cli.io.photo import Photo
 from denoise_cli.io.pipes import PipeReader
 from denoise_cli.io.profiles import is_srgb, numbers_of
@@ -191,5 +192,5 @@ def _losses(photo: Photo) -> Iterator[str]:
     if meta.icc is not None and _numbers(photo) is None:
         yield "the colour profile is left out: a clip has none"
     kept = {"EXIF": meta.exif, "XMP": meta.xmp, "IPTC": meta.iptc}
-    if lost := [name for name, value in kept.items() if value]:
+    if lost := [name for name, value in kept.items() if value] + names_of(meta.natives):
         yield f"not carried over to a clip: {', '.join(lost)} of the pictures"

@@ -15,13 +15,16 @@ from denoise_cli.imaging.transfer import LINEAR
 from denoise_cli.io import (
     auxiliary,
     avif_repair,
+    bmp_colours,
     c2pa,
     companions,
     deep_jpeg,
+    gif,
     item_properties,
     mastering,
     photoshop,
     png,
+    webp,
 )
 from denoise_cli.io.cicp import SRGB_PRIMARIES, CodePoints
 from denoise_cli.io.codecs import count_threads_for_avif, load_imagecodecs
@@ -43,11 +46,13 @@ from denoise_cli.io.mastering import Mastering
 from denoise_cli.io.metadata import (
     COMMENT,
     ORIENTATION,
+    TRANSPOSED,
     UPRIGHT,
     Metadata,
     dpi_of,
     exif_for_result,
     split_orientation,
+    swap_resolution,
     undo_orientation,
 )
 from denoise_cli.io.photo import Photo, scale_to_16_bits, split_alpha
@@ -95,8 +100,28 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         notes += found.notes
     if isinstance(compression, JpegCompression):
         compression = compression.turned(orientation)
-    notes += repairs
+    notes += _notes_on(data, kind) + repairs
     return replace(photo.turned(orientation), metadata=metadata, notes=notes, compression=compression, repairs=repairs)
+
+
+def _with_own(meta: Metadata, data: bytes, kind: str) -> Metadata:
+    """Metadata with what Pillow does not return of a format."""
+    if kind == "png":
+        return replace(meta, chunks=kept_chunks(data), natives=png.natives_of(data))
+    if kind == "gif":
+        extensions = gif.extensions_of(data)
+        return replace(meta, xmp=extensions.xmp, icc=extensions.icc)
+    return bmp_colours.with_colours(meta, data)[0] if kind == "bmp" else meta
+
+
+def _notes_on(data: bytes, kind: str) -> tuple[str, ...]:
+    """What the user should hear of what a file holds besides, and a result does not."""
+    if kind == "png":
+        return png.notes_on(data)
+    if kind == "bmp":
+        return bmp_colours.with_colours(Metadata(), data)[1]
+    lost = list(gif.extensions_of(data).others) if kind == "gif" else webp.unknown_chunks(data) * (kind == "webp")
+    return (f"left out: {', '.join(lost)}",) if lost else ()
 
 
 def _decoded(data: bytes, max_pixels: int) -> tuple[Photo, int, tuple[str, ...]]:
@@ -121,10 +146,9 @@ def _decoded(data: bytes, max_pixels: int) -> tuple[Photo, int, tuple[str, ...]]
             picture.load()  # for metadata that follows the pixels, and to find damage that the other decoder ignores
         metadata, orientation = _read_metadata(picture)
         metadata = _with_colours(metadata, *colours)
-        chunks = kept_chunks(data) if kind == "png" else b""
-        metadata = replace(metadata, texts=tuple(_texts(picture, kind)), chunks=chunks)
+        metadata = _with_own(replace(metadata, texts=tuple(_texts(picture, kind))), data, kind)
         repairs: tuple[str, ...] = ()
-        compression: Compression = "lossless" if kind == "webp" and _is_lossless_webp(data) else None
+        compression: Compression = "lossless" if kind == "webp" and webp.is_lossless(data) else None
         if kind == "jpeg":
             compression = compression_of(picture)
         if kind == "jpeg" and deep is None:
@@ -169,6 +193,9 @@ def encode(photo: Photo, kind: str, software: str, quality: int | None) -> bytes
     exif = exif_for_result(meta, software, values.shape[1], values.shape[0])
     if orientation != UPRIGHT:
         exif.main[ORIENTATION] = exif.short(orientation)
+    if orientation in TRANSPOSED:
+        swap_resolution(exif)
+        meta = replace(meta, dpi=meta.dpi and meta.dpi[::-1])
     if kind == "jpeg":
         _fit_jpeg(exif)
     options: dict[str, Any] = {"exif": pack(exif), "quality": quality}
@@ -303,15 +330,6 @@ def avif_bits(data: bytes) -> int:
     return (12 if flags & 0x20 else 10) if flags & 0x40 else 8
 
 
-def _is_lossless_webp(data: bytes) -> bool:
-    """Whether the picture is in a chunk without loss, by the order of chunks in a WebP."""
-    at = 12
-    while at + 8 <= len(data) and data[at : at + 4] not in (b"VP8 ", b"VP8L"):
-        size = int.from_bytes(data[at + 4 : at + 8], "little")
-        at += 8 + size + size % 2
-    return data[at : at + 4] == b"VP8L"
-
-
 def _pixel_values(picture: Image.Image) -> np.ndarray:
     """(H, W, C), C = 1 to 4."""
     grey = picture.mode in ("1", "L", "LA")
@@ -336,8 +354,10 @@ def _read_metadata(picture: Image.Image) -> tuple[Metadata, int]:
     xmp = xmp.encode() if isinstance(xmp, str) else xmp
     exif = parse(info.get("exif") or _exif_in_text(info) or b"")
     dpi = info.get("dpi") if "jfif_unit" not in info or info["jfif_unit"] else None
-    dpi = (float(dpi[0]), float(dpi[1])) if dpi and min(dpi) > 0 else dpi_of(exif)
     orientation, packed = split_orientation(exif, xmp)
+    stated = (float(dpi[0]), float(dpi[1])) if dpi and min(dpi) > 0 else None
+    if stated is not None and orientation in TRANSPOSED:
+        stated = stated[::-1]
     photoshop = info.get("photoshop")
     has_own_colours = "srgb" not in info and not info.get("icc_profile")
     return Metadata(
@@ -345,7 +365,7 @@ def _read_metadata(picture: Image.Image) -> tuple[Metadata, int]:
         xmp=xmp,
         icc=info.get("icc_profile") or None,
         iptc=photoshop.get(0x0404) if isinstance(photoshop, dict) else None,
-        dpi=dpi,
+        dpi=stated or dpi_of(exif),
         gamma=info.get("gamma") or None if has_own_colours else None,
         chromaticities=info.get("chromaticity") if has_own_colours else None,
     ), orientation
@@ -372,6 +392,8 @@ def _texts(picture: Image.Image, kind: str) -> Iterator[tuple[str, str]]:
         for name, body in getattr(picture, "applist", []):
             if name == "COM":
                 yield COMMENT, body.decode(errors="surrogateescape")
+    if kind == "gif" and (comment := picture.info.get("comment")):
+        yield COMMENT, comment.decode(errors="surrogateescape")
     if kind == "png":
         for keyword, text in getattr(picture, "text", {}).items():
             if keyword not in KEYWORDS_WRITTEN_ANEW:

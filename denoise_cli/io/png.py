@@ -22,6 +22,7 @@ from denoise_cli.io.codecs import count_threads, load_imagecodecs
 from denoise_cli.io.exif import pack
 from denoise_cli.io.mastering import Mastering, of_chunks
 from denoise_cli.io.metadata import Metadata, exif_for_result
+from denoise_cli.io.native import Native
 from denoise_cli.io.photo import Photo
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -30,9 +31,21 @@ TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 WRITTEN_ANEW = (b"pHYs", b"eXIf", b"mDCv", b"cLLi")  # the last two by the names that a draft gave them
 COLOURS = b"cICP"
 MASTERING = (b"mdcv", b"clli")  # in small letters: drafts of the standard differ in the last one
+# Chunks that are read, or are about the pixels as they were compressed; by names of which drafts differ.
+READ = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"cHRM", b"gAMA", b"iCCP", b"sRGB", b"cICP", *WRITTEN_ANEW}
+READ |= {b"mDCV", b"cLLI", b"acTL", b"fcTL", b"fdAT", b"iDOT", b"caBX"}
+BITS, BACKGROUND = b"sBIT", b"bKGD"
+WORDS = {
+    BITS: "significant bits (sBIT)",
+    b"tIME": "time of the last change (tIME)",
+    b"hIST": "histogram (hIST)",
+    b"sPLT": "suggested palette (sPLT)",
+}
 # Texts that are metadata of other kinds, or that name the program.
 KEYWORDS_WRITTEN_ANEW = {"XML:com.adobe.xmp", "Raw profile type exif", "Raw profile type APP1", "Software"}
 COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by the number of values in a pixel
+PALETTE = 3  # as a colour type
+OF_COLOUR = (COLOUR_TYPES[3], COLOUR_TYPES[4])
 ZLIB_HEADER = b"\x78\x01"
 LAST_BLOCK = b"\x03\x00"  # of a deflate stream: it is empty
 STRIP_BYTES = 2**21  # of pixels that one thread compresses at a time
@@ -74,6 +87,7 @@ def encode(photo: Photo, software: str) -> bytes:
             *_colour_chunks(photo.metadata),
             *_metadata_chunks(photo.metadata, software, W, H),
             photo.metadata.chunks,
+            *_native_chunks(photo),
             *_pixel_chunks(values),
             _chunk(b"IEND", b""),
         ]
@@ -114,6 +128,50 @@ def colours_of(png: bytes) -> tuple[bool, CodePoints | None, Mastering | None]:
 def kept_chunks(png: bytes) -> bytes:
     """The chunks that are marked as safe to copy to an edited picture, without those that a result has anew."""
     return b"".join(chunk for name, chunk in chunks_of(png) if _is_kept(name, chunk))
+
+
+def names_of_kept(chunks: bytes) -> list[str]:
+    """The names of chunks that are no texts, for the user."""
+    names = dict.fromkeys(name for name, _ in chunks_of(SIGNATURE + chunks) if name not in TEXTS)
+    return [f"chunk {name.decode('latin-1')}" for name in names]
+
+
+def natives_of(png: bytes) -> tuple[Native, ...]:
+    """What else a PNG holds that stays true of a result: the colour of its background, as `_background` has it."""
+    bodies = {name: chunk[8:-4] for name, chunk in chunks_of(png)}
+    colour = _background(bodies, png[24], png[25])
+    return () if colour is None else (Native("png", "background colour (bKGD)", colour, of_colours=True),)
+
+
+def notes_on(png: bytes) -> tuple[str, ...]:
+    """What the user should hear of chunks that are not true of a result, or depend on pixels in an unknown way."""
+    lost = []
+    for name, chunk in chunks_of(png):
+        is_safe = bool(name[3:4]) and bool(name[3] & SAFE_TO_COPY)
+        if name in READ or is_safe or name == BACKGROUND or not name.isalpha():
+            continue
+        if name != BITS or set(chunk[8:-4]) != {8 if png[25] == PALETTE else png[24]}:  # else it says nothing
+            lost.append(WORDS.get(name) or f"chunk {name.decode('ascii')}")
+    return (f"left out: {', '.join(dict.fromkeys(lost))}",) if lost else ()
+
+
+def _background(bodies: dict[bytes, bytes], bits: int, colour_type: int) -> tuple[int, ...] | None:
+    """The colour behind the picture: grey, or red, green and blue, of 8 or 16 bits as the photo; None without any."""
+    stored = bodies.get(BACKGROUND, b"")
+    if colour_type == PALETTE:
+        entry = bodies.get(b"PLTE", b"")[3 * stored[0] :][:3] if len(stored) == 1 else b""
+        return tuple(entry) if len(entry) == 3 else None
+    if len(stored) != (6 if colour_type in OF_COLOUR else 2):
+        return None
+    values = struct.unpack(f">{len(stored) // 2}H", stored)
+    return tuple(value * 255 // (2**bits - 1) for value in values) if bits < 8 else values
+
+
+def _native_chunks(photo: Photo) -> Iterator[bytes]:
+    for native in photo.metadata.natives:
+        if native.kind == "png":
+            values = native.data if len(native.data) == photo.pixels.shape[2] else native.data[:1] * 3
+            yield _chunk(BACKGROUND, struct.pack(f">{len(values)}H", *values))
 
 
 def _is_kept(name: bytes, chunk: bytes) -> bool:

@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 
 from denoise_cli.io.codecs import load_imagecodecs
 from denoise_cli.io.limits import refuse_too_large
+from denoise_cli.io.metadata import Metadata
+from denoise_cli.io.native import Native
 from denoise_cli.io.photo import Photo, from_linear, to_linear
+from denoise_cli.io.profiles import are_of_srgb, icc_profile
 
 SIGNATURES = (b"#?RADIANCE", b"#?RGBE")
 FORMAT_LINE = b"\nFORMAT=32-bit_rle_rgbe\n"
@@ -20,6 +23,9 @@ SIGNATURE_LENGTH = 1024  # bytes in which that line is looked for
 SEARCHED = 2**16  # bytes at the start of a file in which its header ends
 RESOLUTION = re.compile(rb"\n\n([-+])([XY]) (\d{1,9}) ([-+])([XY]) (\d{1,9})\n")
 FORMAT = re.compile(rb"\nFORMAT=([^\n]*)\n")
+PRIMARIES = b"PRIMARIES="
+COORDINATES = 8  # of red, green, blue and white
+REWRITTEN = (*SIGNATURES, b"FORMAT=", b"SOFTWARE=")  # lines that say how a file was made
 MANTISSA = 8  # bits
 HEADER_ROOM = 4096  # bytes, more than the codec's header and the start of a row need
 RGBE = b"32-bit_rle_rgbe"
@@ -62,7 +68,12 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         light = light[::-1]
     if found[4] == (b"+" if found[5] == b"Y" else b"-"):
         light = light[:, ::-1]
-    return Photo(from_linear(light if found[2] == b"Y" else light.swapaxes(0, 1)), None, "hdr")
+    lines = _kept_lines(data[: found.start()])
+    metadata = Metadata(
+        icc=_profile(lines),
+        natives=tuple(Native("hdr", _name_of(line), line, of_colours=line.startswith(PRIMARIES)) for line in lines),
+    )
+    return Photo(from_linear(light if found[2] == b"Y" else light.swapaxes(0, 1)), None, "hdr", metadata)
 
 
 def encode(photo: Photo) -> bytes:
@@ -73,7 +84,33 @@ def encode(photo: Photo) -> bytes:
     half = _half_step(brightest + _half_step(brightest))  # it may round to the next exponent
     light += np.where(brightest > 0, half, 0)[..., None]
     room = 2 * 4 * brightest.size + HEADER_ROOM  # its own estimate is too small for noise
-    return bytes(load_imagecodecs().rgbe_encode(np.ascontiguousarray(light), header=True, out=room))
+    data = bytes(load_imagecodecs().rgbe_encode(np.ascontiguousarray(light), header=True, out=room))
+    start = data.index(b"\n") + 1  # behind the line by which files are recognised
+    lines = [native.data + b"\n" for native in photo.metadata.natives if native.kind == "hdr"]
+    return b"".join([data[:start], *lines, data[start:]])
+
+
+def _kept_lines(header: bytes) -> list[bytes]:
+    """The lines of a header that stay in a result; the codec writes the others."""
+    return [line for line in header.split(b"\n") if line.strip() and not line.startswith(REWRITTEN)]
+
+
+def _name_of(line: bytes) -> str:
+    """What a line of a header is, in words for the user."""
+    name, is_variable, _ = line.partition(b"=")
+    return name.decode("latin-1").strip() if is_variable and name.strip().isalpha() else "lines of its header"
+
+
+def _profile(lines: list[bytes]) -> bytes | None:
+    """A profile for pixels that are encoded as sRGB, in the primaries of a header; None if it states no others."""
+    stated = next((line.removeprefix(PRIMARIES) for line in reversed(lines) if line.startswith(PRIMARIES)), b"")
+    try:
+        numbers = tuple(float(word) for word in stated.split())
+        if len(numbers) != COORDINATES or are_of_srgb((*numbers[6:], *numbers[:6])):
+            return None
+        return icc_profile(numbers[6:], numbers[:6])
+    except (ValueError, RuntimeError):  # some programs write zeros
+        return None
 
 
 def _half_step(brightest: NDArray[np.float32]) -> NDArray[np.float32]:

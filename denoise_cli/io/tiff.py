@@ -12,12 +12,27 @@ import tifffile
 from denoise_cli.imaging.lab import from_srgb
 from denoise_cli.imaging.pixels import convert, inverted
 from denoise_cli.io import c2pa
-from denoise_cli.io.exif import BYTE, EXIF_IFD, GPS_IFD, LONG, UNDEFINED, Exif, directory_bytes, pack, parse
+from denoise_cli.io.exif import (
+    BYTE,
+    EXIF_IFD,
+    GPS_IFD,
+    LONG,
+    RATIONAL,
+    SRATIONAL,
+    UNDEFINED,
+    Directory,
+    Exif,
+    Value,
+    directory_bytes,
+    pack,
+    parse,
+)
 from denoise_cli.io.metadata import (
-    DESCRIPTIVE_TAGS,
     IPTC_TAG,
-    SOFTWARE,
+    RESOLUTION_UNIT,
+    X_RESOLUTION,
     XMP_TAG,
+    Y_RESOLUTION,
     Metadata,
     dpi_of,
     exif_for_result,
@@ -25,10 +40,30 @@ from denoise_cli.io.metadata import (
     split_orientation,
 )
 from denoise_cli.io.photo import Photo
-from denoise_cli.io.tiff_pages import BUFFER, pages_of, read_values, repairs_of, whole, with_sign
+from denoise_cli.io.photoshop import iptc_in
+from denoise_cli.io.tiff_pages import (
+    BUFFER,
+    has_other_values,
+    pages_of,
+    read_values,
+    repairs_of,
+    whole,
+    with_sign,
+)
+from denoise_cli.io.tiff_tags import (
+    ICC_TAG,
+    LAYOUT,
+    NO_UNIT,
+    READ,
+    RESOURCES_TAG,
+    TAGS_OF_DNG,
+    left_out_of,
+    natives_of,
+    tags_for,
+)
 
-ICC_TAG = 34675
 PLACEHOLDER = 1  # added to the tag of a directory pointer, which tifffile cannot write; sorts into the same position
+RESOLUTION = (X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT)
 PAGE_OF_SEVERAL = 2  # NewSubfileType
 MOST_LARGE_PAGES = 100  # as large as --max-pixels allows: a small file can state many thousands of them
 
@@ -96,15 +131,14 @@ def _add(writer: tifffile.TiffWriter, photo: Photo, exif: Exif, software: str, s
     meta = photo.metadata
     values, photometric = _stored(photo)
     channels = values.shape[2]
-    extra = [
+    extra: list[tuple[int, int, int, bytes | tuple[int, ...], bool]] = [
         (tag, kind, len(value), value, True)
         for tag, kind, value in ((XMP_TAG, BYTE, meta.xmp), (IPTC_TAG, UNDEFINED, meta.iptc))
         if value
     ]
     extra += [
-        (tag, value.kind, value.count, value.data, True)
-        for tag, value in exif.main.items()
-        if tag in DESCRIPTIVE_TAGS and tag != SOFTWARE
+        (tag, value.kind, value.count, _for_tifffile(value, exif.order), True)
+        for tag, value in (_descriptive(exif) | tags_for(meta.natives, exif.order)).items()
     ]
     extra += placeholders(exif)
     writer.write(
@@ -117,13 +151,36 @@ def _add(writer: tifffile.TiffWriter, photo: Photo, exif: Exif, software: str, s
         rowsperstrip=64,
         buffersize=BUFFER,
         subfiletype=subfiletype,
-        resolution=meta.dpi,
-        resolutionunit="inch" if meta.dpi else None,
+        resolution=meta.dpi or _resolution_without_unit(exif),
+        resolutionunit="inch" if meta.dpi else "none",
         iccprofile=meta.icc,
         software=software.encode(),
         metadata=None,
         extratags=extra,
     )
+
+
+def _for_tifffile(value: Value, order: str) -> bytes | tuple[int, ...]:
+    """A value as `extratags` take it: of bytes, tifffile takes each half of a fraction for a whole one."""
+    if value.kind not in (RATIONAL, SRATIONAL):
+        return value.data
+    halves: tuple[int, ...] = struct.unpack(
+        f"{order}{2 * value.count}{'I' if value.kind == RATIONAL else 'i'}", value.data
+    )
+    return halves
+
+
+def _descriptive(exif: Exif) -> Directory:
+    """Tags about the picture: EXIF of other formats also describes the layout of their files."""
+    return {tag: value for tag, value in exif.main.items() if tag not in LAYOUT | READ and tag not in TAGS_OF_DNG}
+
+
+def _resolution_without_unit(exif: Exif) -> tuple[float, float] | None:
+    """Numbers whose ratio is that of a pixel's height and width; None if they are not stated, or in a unit."""
+    if exif.number(exif.main.get(RESOLUTION_UNIT)) != NO_UNIT:
+        return None
+    horizontal, vertical = (exif.fraction(exif.main.get(tag)) for tag in (X_RESOLUTION, Y_RESOLUTION))
+    return (horizontal, vertical) if min(horizontal, vertical) > 0 else None
 
 
 def _stored(photo: Photo) -> tuple[np.ndarray, str]:
@@ -175,15 +232,21 @@ def _photo_of(data: bytes, page: tifffile.TiffPage, notes: tuple[str, ...], of_s
     values, repairs = read_values(page), repairs_of(page)
     exif = parse(data, page.offset)
     xmp, icc, iptc = (exif.main[tag].data if tag in exif.main else None for tag in (XMP_TAG, ICC_TAG, IPTC_TAG))
-    dpi = dpi_of(exif)
-    orientation, packed = split_orientation(keep_descriptive(exif), xmp)
+    resources = exif.main[RESOURCES_TAG].data if RESOURCES_TAG in exif.main else b""
+    natives = natives_of(exif, has_other_values(page))
+    lost = left_out_of(page, exif, natives)
+    notes += (f"tags that are left out: {', '.join(lost)}",) if lost else ()
+    described = keep_descriptive(exif)
+    described.main |= {tag: exif.main[tag] for tag in RESOLUTION if tag in exif.main}
+    orientation, packed = split_orientation(described, xmp)
+    dpi = dpi_of(described)
     if packed is None and of_several:
         packed = pack(Exif(exif.order))  # other pages of the file have tags, and theirs is the order of all
     photo = Photo(
         pixels=values.pixels,
         alpha=values.alpha,
         kind="tiff",
-        metadata=Metadata(exif=packed, xmp=xmp, icc=icc, iptc=iptc, dpi=dpi),
+        metadata=Metadata(exif=packed, xmp=xmp, icc=icc, iptc=iptc or iptc_in(resources), dpi=dpi, natives=natives),
         notes=values.notes + notes + repairs,
         black=values.black,
         lab=values.lab,

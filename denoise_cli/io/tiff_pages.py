@@ -245,6 +245,13 @@ def read_values(page: tifffile.TiffPage) -> Values:
     return Values(pixels, split.alpha, split.notes + notes, black, is_signed=is_signed, is_bilevel=is_bilevel)
 
 
+def has_other_values(page: tifffile.TiffPage) -> bool:
+    """Whether the values that are written are not those that a page stores, but say the same in another way."""
+    if page.photometric in (PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.PALETTE):
+        return True
+    return page.dtype is None or (page.dtype.kind != "f" and int(page.bitspersample) not in (8, 16))
+
+
 def repairs_of(page: tifffile.TiffPage) -> tuple[str, ...]:
     """What is damaged in the JPEGs of a page that is decoded all the same, in words for the user."""
     if page.compression != tifffile.COMPRESSION.JPEG or page.bitspersample != JPEG_BITS:

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from denoise_cli.errors import UnreadableFile
+from denoise_cli.io import image
 from denoise_cli.io.photo import Photo
+from denoise_cli.io.profiles import D65, icc_profile
 
 Read = Callable[..., Photo]
 Pixels = NDArray[np.uint8]
@@ -97,3 +99,48 @@ def test_what_is_wrong_is_said(rng: np.random.Generator, read_bytes: Read) -> No
         read_bytes(whole, max_pixels=63)
     with pytest.raises(UnreadableFile, match=r"colours in bits that are not read \(A0000000\)"):
         read_bytes(masked(values, (0xA0000000, 0x1FFC00, 0x3FF), 8))
+
+
+def with_version_5(bmp: bytes, space: int, tail: bytes = b"", calibration: bytes = bytes(48)) -> bytes:
+    """A BMP with the longest header, a colour space, and a profile at the end."""
+    (start,) = struct.unpack_from("<I", bmp, 10)
+    fields = bmp[18:54] + bytes(16) + struct.pack("<I", space) + calibration
+    profile = struct.pack("<4I", 4, len(bmp) - 14 + 84, len(tail), 0)
+    return bmp[:10] + struct.pack("<II", start + 84, 124) + fields + profile + bmp[54:] + tail
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_an_embedded_profile_is_used_and_kept(mode: str, picture: Pixels, read_bytes: Read) -> None:
+    plain = BytesIO()
+    Image.fromarray(picture).convert(mode).save(plain, "BMP")
+    wide = icc_profile(D65, (0.64, 0.33, 0.21, 0.71, 0.15, 0.06), 2.2)
+
+    photo = read_bytes(with_version_5(plain.getvalue(), 0x4D424544, wide))
+
+    assert photo.metadata.icc == wide
+    np.testing.assert_array_equal(photo.pixels, read_bytes(plain.getvalue()).pixels)
+    assert Image.open(BytesIO(image.encode(photo, "png", "test"))).info["icc_profile"] == wide
+
+
+def test_calibrated_colours_are_those_of_a_profile(picture: Pixels, read_bytes: Read) -> None:
+    plain = BytesIO()
+    Image.fromarray(picture).save(plain, "BMP")
+    # Adobe RGB, X, Y and Z of red, green and blue, with 30 binary digits, and exponents with 16.
+    points = (0.57667, 0.29734, 0.02703, 0.18556, 0.62736, 0.07069, 0.18823, 0.07529, 0.99134)
+    stated = struct.pack("<9i3I", *(round(value * 2**30) for value in points), *([round(2.2 * 65536)] * 3))
+
+    photo = read_bytes(with_version_5(plain.getvalue(), 0, calibration=stated))
+
+    expected = (0.3127, 0.3290, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)
+    assert photo.metadata.chromaticities == pytest.approx(expected, abs=1e-3)
+    assert photo.metadata.gamma == pytest.approx(1 / 2.2, abs=1e-4)
+    assert read_bytes(with_version_5(plain.getvalue(), 0)).metadata.chromaticities is None
+
+
+def test_a_profile_in_another_file_is_named(picture: Pixels, read_bytes: Read) -> None:
+    plain = BytesIO()
+    Image.fromarray(picture).save(plain, "BMP")
+
+    photo = read_bytes(with_version_5(plain.getvalue(), 0x4C494E4B, b"C:\\a.icc\x00"))
+
+    assert photo.notes == ("left out: the name of a file with its colour profile",)

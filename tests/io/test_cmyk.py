@@ -332,3 +332,31 @@ def test_lab_becomes_srgb_in_its_own_depth(
     assert np.abs(converted.pixels / white - np.clip(photo.pixels, 0, 1)).max() <= 0.51 / white
     with tifffile.TiffFile(BytesIO(image.encode(replace(converted, kind="tiff"), "tiff", "test"))) as file:
         assert file.pages.first.photometric == tifffile.PHOTOMETRIC.RGB
+
+
+@pytest.mark.parametrize("exponent", [1.0, 1.8, 2.2])
+@pytest.mark.parametrize("primaries", [(0.64, 0.33, 0.21, 0.71, 0.15, 0.06), (0.68, 0.32, 0.265, 0.69, 0.15, 0.06)])
+def test_colours_of_8_bits_are_rounded_once(
+    primaries: tuple[float, ...], exponent: float, rng: np.random.Generator
+) -> None:
+    pixels = rng.integers(0, 256, (80, 80, 3)).astype(np.uint8)
+    pixels[:40] //= 8  # shadows, where curves differ most
+
+    converted = to_srgb(Photo(pixels, None, "test", Metadata(icc=icc_profile(D65, primaries, exponent)))).pixels
+
+    to_light = np.linalg.inv(matrix_of((0.64, 0.33, 0.3, 0.6, 0.15, 0.06))) @ matrix_of(primaries)
+    light = ((pixels / 255) ** exponent @ to_light.T).clip(0, 1)
+    expected = 255 * np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    assert np.abs(converted - expected).max() < 0.5 + 0.2  # of the profile's own numbers, of 16 bits
+
+
+def matrix_of(primaries: tuple[float, ...]) -> NDArray[np.float64]:
+    """From linear red, green and blue with a white of D65 to X, Y and Z."""
+
+    def axes(points: NDArray[np.float64]) -> NDArray[np.float64]:
+        x, y = points.T
+        return np.stack([x / y, np.ones(len(x)), (1 - x - y) / y])
+
+    colours, white = axes(np.reshape(primaries, (3, 2))), axes(np.array([D65]))[:, 0]
+    matrix: NDArray[np.float64] = colours * np.linalg.solve(colours, white)
+    return matrix

@@ -302,3 +302,75 @@ def test_files_of_others_are_read(
     whole = imagecodecs.jpeg2k_decode(path.read_bytes())  # these profiles are sRGB's, or none
     ours = photo.pixels if photo.alpha is None else np.dstack([photo.pixels, photo.alpha])
     np.testing.assert_array_equal(ours, np.atleast_3d(whole))
+
+
+def test_other_boxes_are_kept_or_named(picture: Pixels, read_bytes: Read) -> None:
+    geo = box(b"uuid", bytes.fromhex("b14bf8bd083d4b43a5ae8cd7d5a6ce03"), b"a GeoTIFF")
+    kept = [geo, box(b"xml ", b"<scan/>"), box(b"asoc", box(b"lbl ", b"gml.data"), box(b"xml ", b"<gml/>"))]
+    plain = image.encode(Photo(picture, None, "test"), "jp2", "test")
+
+    photo = read_bytes(plain + b"".join(kept) + box(b"jp2i", b"rights"))
+
+    result = image.encode(photo, "jp2", "test", 100)
+    assert all(whole in result for whole in kept)
+    np.testing.assert_array_equal(np.asarray(Image.open(BytesIO(result))), photo.pixels)
+    assert photo.notes == ("left out: box jp2i",)
+    assert image.losses(photo.metadata, "png") == ("not carried over to png: GeoJP2, XML, associations",)
+
+
+def test_places_are_named_if_the_picture_is_turned(picture: Pixels, read_bytes: Read) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    plain = image.encode(Photo(picture, None, "test"), "jp2", "test")
+    turned = box(b"uuid", b"JpgTiffExif->JP2", exif.tobytes().removeprefix(b"Exif\x00\x00"))
+    start = plain.index(b"uuid") - 4
+    header, rest = plain[:start], plain[start:]
+
+    photo = read_bytes(header + turned + rest + box(b"xml ", b"<gml/>"))
+
+    assert photo.shape == (32, 24)
+    assert photo.notes == ("left out, since the picture is turned upright: XML",)
+
+
+@pytest.mark.parametrize("dpi", [(300, 240), (72.5, 72.5)])
+def test_a_resolution_in_a_box_comes_back(dpi: tuple[float, float], picture: Pixels, read_bytes: Read) -> None:
+    photo = Photo(picture, None, "test", Metadata(dpi=dpi))
+    data = image.encode(photo, "jp2", "test")
+    boxes = [(name, contents) for name, contents in boxes_of(data) if name != b"uuid"]  # without EXIF
+    bare = b"".join(box(name, contents) for name, contents in boxes)
+
+    assert read_bytes(bare).metadata.dpi == pytest.approx(dpi, abs=1e-9)
+    with Image.open(BytesIO(bare)) as opened:
+        assert opened.info["dpi"] == pytest.approx(dpi, abs=1e-9)
+
+
+def test_a_manifest_is_removed_and_said(picture: Pixels, read_bytes: Read) -> None:
+    plain = image.encode(Photo(picture, None, "test"), "jp2", "test")
+
+    (note,) = read_bytes(plain + box(b"jumb", box(b"jumd", b"c2pa"))).notes
+
+    assert note.startswith("C2PA manifest removed")
+
+
+def test_exif_iptc_and_resources_are_found_where_photoshop_has_them(
+    picture: Pixels, camera_exif: Image.Exif, read_bytes: Read
+) -> None:
+    plain = image.encode(Photo(picture, None, "test"), "jp2", "test")
+    bare = b"".join(box(name, contents) for name, contents in boxes_of(plain) if name != b"uuid")
+    path = b"8BIM" + struct.pack(">HHI", 2999, 0, 6) + b"Path 1"
+    thumbnail = b"8BIM" + struct.pack(">HHI", 0x040C, 0, 4) + b"jpeg"
+    exif = camera_exif.tobytes().removeprefix(b"Exif\x00\x00")
+    caption = b"\x1c\x02\x78\x00\x05quiet"
+    named = {
+        "0537cdab9d0c4431a72afa561f2a113e": exif,
+        "09a14e97c0b442e0bebf36df6f0ce36f": caption,
+        "2c4c0100850440b9a03e562148d6dfeb": path + thumbnail,
+    }
+
+    photo = read_bytes(bare + b"".join(box(b"uuid", bytes.fromhex(name), body) for name, body in named.items()))
+
+    result = image.encode(photo, "jp2", "test")
+    assert (b"Maker" in (photo.metadata.exif or b""), photo.metadata.iptc) == (True, caption)
+    assert path in result
+    assert thumbnail not in result
+    assert result.count(b"Maker\x00") == 1

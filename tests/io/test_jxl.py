@@ -575,3 +575,39 @@ def test_primaries_of_ones_own_are_read(read_bytes: Read, picture: Pixels) -> No
     assert photo.metadata.icc is not None
     assert photo.metadata.icc[16:20] == b"RGB "
     assert GREY != RGB
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_gain_map_and_other_boxes_are_kept_or_named(compressed: bool, picture: Pixels, read_bytes: Read) -> None:
+    plain = image.encode(Photo(picture, None, "test"), "jxl", "test", 100)
+    boxes = {b"jhgm": b"\x00\x00\x01a map", b"jumb": box(b"jumd", b"maker"), b"abcd": b"private"}
+    stored = [
+        box(b"brob", name, imagecodecs.brotli_encode(body)) if compressed else box(name, body)
+        for name, body in boxes.items()
+    ]
+
+    photo = read_bytes(plain + b"".join(stored))
+
+    result = image.encode(photo, "jxl", "test")
+    assert [whole in result for whole in stored] == [True, True, False]
+    np.testing.assert_array_equal(read_bytes(result).pixels, photo.pixels)
+    assert photo.notes == ("left out: box abcd",)
+    assert image.losses(photo.metadata, "jxl") == ("HDR gain map carried over as it is",)
+    assert image.losses(photo.metadata, "png") == ("not carried over to png: HDR gain map, JUMBF",)
+
+
+def test_a_manifest_is_removed_and_said(picture: Pixels, read_bytes: Read) -> None:
+    plain = image.encode(Photo(picture, None, "test"), "jxl", "test", 100)
+
+    (note,) = read_bytes(plain + box(b"jumb", box(b"jumd", b"c2pa"))).notes
+
+    assert note.startswith("C2PA manifest removed")
+
+
+def test_a_file_that_was_a_jpeg_says_that_it_is_none_any_longer(picture: Pixels, read_bytes: Read) -> None:
+    buffer = BytesIO()
+    Image.fromarray(picture).save(buffer, "JPEG")
+
+    photo = read_bytes(imagecodecs.jpegxl_encode_jpeg(buffer.getvalue(), usecontainer=True))
+
+    assert photo.notes == ("left out: what restores the JPEG that it was (jbrd)",)

@@ -1,5 +1,6 @@
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from io import BytesIO
 from typing import Literal
 
@@ -17,6 +18,7 @@ from denoise_cli.io.held import losses
 from denoise_cli.io.metadata import Metadata, dpi_of, reset_xmp, split_orientation
 from denoise_cli.io.photo import Photo
 from denoise_cli.io.profiles import D65, icc_profile
+from denoise_cli.io.srgb import to_srgb
 
 Encode = Callable[..., bytes]
 Read = Callable[..., Photo]
@@ -570,3 +572,30 @@ def test_entries_that_claim_the_same_bytes_do_not_multiply_the_file() -> None:
     exif = parse(b"II*\x00\x08\x00\x00\x00" + struct.pack("<H", 5000) + entries + bytes(4))
 
     assert len(exif.main) == 3  # of 60 014 bytes
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_the_resolution_is_turned_with_the_picture(
+    orientation: int, picture: Pixels, with_pillow: Encode, read_bytes: Read
+) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+
+    photo = read_bytes(with_pillow(picture, "JPEG", exif=exif, dpi=(200, 100)))
+
+    assert photo.metadata.dpi == ((200, 100) if orientation == 1 else (100, 200))
+
+
+def test_converted_colours_are_stated_as_srgb(meta: Metadata, picture: Pixels) -> None:
+    exif = parse(meta.exif or b"")
+    exif.exif[ExifTags.Base.ColorSpace] = exif.short(65535)
+    exif.exif[ExifTags.Base.Gamma] = exif.rational(2.2)
+    exif.interop[1] = exif.text("R03")
+    photo = Photo(picture, None, "test", replace(meta, exif=pack(exif)))
+
+    converted = parse(to_srgb(photo).metadata.exif or b"")
+
+    assert converted.number(converted.exif[ExifTags.Base.ColorSpace]) == 1
+    assert converted.string(converted.interop[1]) == "R98"
+    assert ExifTags.Base.Gamma not in converted.exif
+    assert ExifTags.Base.DateTimeOriginal in converted.exif

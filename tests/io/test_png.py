@@ -97,5 +97,86 @@ def test_texts_stay_to_the_byte_and_what_is_no_longer_true_goes(
         assert opened.text == {"Author": "José", "Title": "Day", "Comment": "x" * 2000, "Software": "test"}
     assert b"another program" not in result
     assert image.losses(photo.metadata, "png") == ()
-    assert image.losses(photo.metadata, "jpeg") == ("not carried over to jpeg: text (Author, Title)",)
+    assert image.losses(photo.metadata, "jpeg") == ("not carried over to jpeg: chunk vpAg, text (Author, Title)",)
     assert b"\xff\xfe" + struct.pack(">H", 2002) + b"x" * 2000 in image.encode(photo, "jpeg", "test")
+
+
+def chunks_in(data: bytes) -> dict[bytes, bytes]:
+    return {name: whole[8:-4] for name, whole in png.chunks_of(data)}
+
+
+@pytest.mark.parametrize(
+    ("mode", "stored", "expected"),
+    [
+        ("RGB", struct.pack(">3H", 1, 2, 3), struct.pack(">3H", 1, 2, 3)),
+        ("L", struct.pack(">H", 200), struct.pack(">H", 200)),
+        ("1", struct.pack(">H", 1), struct.pack(">H", 255)),
+        ("P", b"\x01", None),
+    ],
+)
+def test_the_colour_of_the_background_is_kept(
+    mode: str,
+    stored: bytes,
+    expected: bytes | None,
+    picture: NDArray[np.uint8],
+    with_chunk: Callable[..., bytes],
+    read_bytes: Callable[..., Photo],
+) -> None:
+    buffer = BytesIO()
+    Image.fromarray(picture).convert(mode).save(buffer, "PNG")
+    source = with_chunk(buffer.getvalue(), b"bKGD", stored)
+
+    photo = read_bytes(source)
+
+    if expected is None:
+        expected = struct.pack(">3H", *chunks_in(source)[b"PLTE"][3:6])
+    assert chunks_in(image.encode(photo, "png", "test"))[b"bKGD"] == expected
+    assert photo.notes == ()
+    assert image.losses(photo.metadata, "jpeg") == ("not carried over to jpeg: background colour (bKGD)",)
+
+
+def test_chunks_that_are_untrue_of_a_result_are_named(
+    picture: NDArray[np.uint8],
+    with_pillow: Callable[..., bytes],
+    with_chunk: Callable[..., bytes],
+    read_bytes: Callable[..., Photo],
+) -> None:
+    data = with_pillow(picture, "PNG")
+    for name, body in (
+        (b"sBIT", b"\x05\x06\x05"),
+        (b"sPLT", b"few\x00\x08"),
+        (b"tIME", bytes(7)),
+        (b"prVT", b"1"),
+        (b"safe", b"2"),
+    ):
+        data = with_chunk(data, name, body)
+
+    photo = read_bytes(data)
+
+    lost = "significant bits (sBIT), suggested palette (sPLT), time of the last change (tIME), chunk prVT"
+    assert photo.notes == (f"left out: {lost}",)
+    assert b"safe" in chunks_in(image.encode(photo, "png", "test"))
+    assert image.losses(photo.metadata, "webp") == ("not carried over to webp: chunk safe",)
+
+
+def test_bits_that_are_all_significant_need_no_note(
+    picture: NDArray[np.uint8],
+    with_pillow: Callable[..., bytes],
+    with_chunk: Callable[..., bytes],
+    read_bytes: Callable[..., Photo],
+) -> None:
+    assert read_bytes(with_chunk(with_pillow(picture, "PNG"), b"sBIT", b"\x08\x08\x08")).notes == ()
+
+
+def test_chunks_of_a_webp_that_are_not_known_are_named(
+    picture: NDArray[np.uint8], with_pillow: Callable[..., bytes], read_bytes: Callable[..., Photo]
+) -> None:
+    data = with_pillow(
+        picture, "WEBP", lossless=True, exif=b"Exif\x00\x00II*\x00\x08\x00\x00\x00\x00\x00\x00\x00\x00\x00"
+    )
+    data += b"MAKR" + struct.pack("<I", 2) + b"ab"
+    data = data[:4] + struct.pack("<I", len(data) - 8) + data[8:]
+
+    photo = read_bytes(data)
+
+    assert (photo.compression, photo.notes) == ("lossless", ("left out: MAKR",))

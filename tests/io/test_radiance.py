@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from denoise_cli.errors import UnreadableFile
 from denoise_cli.io import image
 from denoise_cli.io.photo import Photo, from_linear, to_linear
+from denoise_cli.io.profiles import is_srgb
+from denoise_cli.io.srgb import to_srgb
 
 Read = Callable[..., Photo]
 Light = NDArray[np.float32]
@@ -116,3 +118,41 @@ def test_headers_of_other_programs_are_understood(data: bytes, read_bytes: Read)
 def test_what_is_wrong_is_said(old: bytes, new: bytes, reason: str, data: bytes, read_bytes: Read) -> None:
     with pytest.raises(UnreadableFile, match=f"cannot be decoded: {reason}$"):
         read_bytes(data.replace(old, new))
+
+
+def with_lines(data: bytes, *lines: bytes) -> bytes:
+    return data.replace(b"#?RADIANCE\n", b"#?RADIANCE\n" + b"".join(line + b"\n" for line in lines))
+
+
+def test_what_the_header_says_is_kept(data: bytes, light: Light, read_bytes: Read) -> None:
+    lines = (b"# a comment", b"EXPOSURE=2.5", b"VIEW= -vtv -vh 45", b"PIXASPECT=1.5")
+
+    photo = read_bytes(with_lines(data, *lines, b"SOFTWARE=another"))
+
+    assert image.encode(photo, "hdr", "test") == with_lines(data, *lines)
+    np.testing.assert_array_equal(photo.pixels, read_bytes(data).pixels)
+    lost = "lines of its header, EXPOSURE, VIEW, PIXASPECT"
+    assert image.losses(photo.metadata, "tiff") == (f"not carried over to tiff: {lost}",)
+
+
+def test_primaries_are_kept_and_become_a_profile(data: bytes, read_bytes: Read) -> None:
+    rec2020 = b"PRIMARIES= 0.708 0.292 0.170 0.797 0.131 0.046 0.3127 0.3290"
+
+    photo = read_bytes(with_lines(data, rec2020))
+
+    assert photo.metadata.icc is not None
+    assert not is_srgb(photo.metadata.icc)
+    assert image.encode(photo, "hdr", "test") == with_lines(data, rec2020)
+    converted = to_srgb(photo)
+    assert b"PRIMARIES" not in image.encode(converted, "hdr", "test")
+    assert "light beyond white and below black is clipped by the conversion to sRGB" in converted.notes
+    # Both whites are D65, so that a matrix from light to light (ITU-R BT.2087) is all there is.
+    matrix = [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]]
+    light = to_linear(photo.pixels)
+    expected = light @ np.transpose(matrix)
+    dark = (light <= 1).all(axis=2)
+    np.testing.assert_allclose(to_linear(converted.pixels)[dark], expected[dark], atol=2e-3)
+
+
+def test_primaries_of_zeros_say_nothing(data: bytes, read_bytes: Read) -> None:
+    assert read_bytes(with_lines(data, b"PRIMARIES=0 0 0 0 0 0 0 0")).metadata.icc is None
