@@ -19,6 +19,7 @@ from denoise_cli.io.jpeg import (
     APP11,
     APP13,
     APP14,
+    END,
     MAX_SEGMENT,
     START,
     Segment,
@@ -201,7 +202,8 @@ def manifests_in(segments: list[Segment]) -> set[bytes]:
 def _look_behind(behind: bytes, end: int, index: Segment | None, claims: Claims) -> _Behind:
     intact, damaged = [], []
     pictures, previews = [], []
-    for number, entry in _listed_pictures(index, end):
+    for number, listed in _listed_pictures(index, end):
+        entry = _with_its_length(listed, behind)
         start, stop = entry.offset, entry.offset + entry.size
         what = _kind_of_picture(behind, start, claims)
         if not _is_picture(behind, start, entry.size):
@@ -241,6 +243,16 @@ def _listed_pictures(index: Segment | None, end: int) -> Iterator[tuple[int, Ent
     origin = index.place + len(mp_index.PREFIX)
     for number, entry in enumerate(entries_of(index.body[len(mp_index.PREFIX) :])[1:], 1):
         yield number, replace(entry, offset=origin + entry.offset - end)
+
+
+def _with_its_length(entry: Entry, behind: bytes) -> Entry:
+    """An entry whose length reaches to the end of its picture, and not beyond the file: Pillow writes wrong ones."""
+    start = entry.offset
+    if not 0 <= start <= len(behind) - len(START) or not behind.startswith(START, start):
+        return entry
+    whole = picture_end(behind[start:])
+    is_whole = behind.endswith(END, start, start + whole)
+    return replace(entry, size=whole) if is_whole and not whole <= entry.size <= len(behind) - start else entry
 
 
 def _place_of(item: Item, behind: bytes, at: int) -> int | None:

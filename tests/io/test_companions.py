@@ -18,6 +18,7 @@ from PIL import ExifTags, Image
 from denoise_cli.errors import UnreadableFile
 from denoise_cli.io import image
 from denoise_cli.io.metadata import COMMENT, Metadata
+from denoise_cli.io.mp_index import PREFIX, entries_of
 from denoise_cli.io.photo import Photo
 from tests.io.phone_files import (
     ISO,
@@ -562,3 +563,25 @@ def test_the_docs_say_what_becomes_of_it(
 
     assert [outcome(kind) for kind in ("jpeg", "png", "tiff", "webp")] == rows_of_the_docs()[name]
     assert outcome("avif") == outcome("webp")
+
+
+@pytest.mark.parametrize("wrong", [-50, 10, 100_000])
+def test_a_picture_whose_length_is_stated_wrong_is_kept_to_its_end(wrong: int, read_bytes: Read) -> None:
+    buffer = BytesIO()
+    first, *others = (Image.new("L", (32, 24), level) for level in (50, 100, 150))
+    first.save(buffer, "MPO", save_all=True, append_images=others)
+    data = bytearray(buffer.getvalue())
+    index = data.index(PREFIX) + len(PREFIX)
+    listed = entries_of(bytes(data[index:]))
+    true_length = len(data) - index - listed[2].offset
+    place = data.index(struct.pack("<III", *(getattr(listed[2], name) for name in ("attributes", "size", "offset"))))
+    struct.pack_into("<I", data, place + 4, true_length + wrong)
+
+    photo = read_bytes(bytes(data))
+
+    assert photo.notes == ()
+    with Image.open(BytesIO(image.encode(photo, "jpeg", "test"))) as result:
+        assert result.n_frames == 3
+        for number, level in enumerate((50, 100, 150)):
+            result.seek(number)
+            assert np.asarray(result).mean() == pytest.approx(level, abs=1)
