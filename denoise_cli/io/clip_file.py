@@ -33,7 +33,6 @@ MATROSKA = "matroska,webm"  # FFmpeg's name
 # FFmpeg's names of formats whose headers state the length of every track.
 HEADER_FORMATS = ("mov", "avi", "mxf", "ivf", "rm")
 LONGEST_TRACK_FORMATS = (MATROSKA, "flv")  # whose headers state the length of the longest track alone
-MOST_MISSING = 2  # times as many frames as there are: of a clip that varies more, the rate says nothing
 STATED_DURATION = re.compile(r"\d+:\d\d:\d\d(\.\d+)?")  # a tag of Matroska's tracks
 PICTURE_FORMATS = ("gif", "apng", "webp")  # FFmpeg's names; those of other formats for pictures end in _pipe
 PICTURE_BRANDS = ("avif", "heic", "heix", "mif1", "mif2")  # of HEIF and AVIF, without those of animations
@@ -169,12 +168,6 @@ class ClipFile:
         """Whether the file states a constant frame rate."""
         is_stated = self.stream.average_rate is not None and self.rate == self.stream.base_rate
         return is_stated or self.pictures is not None
-
-    @property
-    def nominal_rate(self) -> Fraction:
-        """Frames per second of a clip from which some may be missing, otherwise the average."""
-        real = self.stream.base_rate
-        return real if real and self.rate <= real <= MOST_MISSING * self.rate else self.rate
 
     @property
     def codec(self) -> str:

@@ -59,13 +59,15 @@ def formats_of_tracks(source: Path) -> dict[int, str]:
 
 
 def hidden_timecode(source: Path) -> Fraction:
-    """How much of the track of timecodes of an MP4 or QuickTime file its edit list skips, in seconds; 0 without one.
+    """How much of the track of timecodes of an MP4 or QuickTime file its edit list skips, in seconds.
 
-    Raises:
-        UnreadableFile: the file is damaged.
+    It is 0 without such a track, and where FFmpeg reads what this does not, such as a compressed movie header.
     """
-    traks = traks_of(source)
-    numbers = [number for number, form in formats_of_tracks(source).items() if form.encode() == TIMECODE]
+    try:
+        traks = traks_of(source)
+        numbers = [number for number, form in formats_of_tracks(source).items() if form.encode() == TIMECODE]
+    except (UnreadableFile, ValueError, KeyError):
+        return Fraction(0)
     return _hidden(traks[numbers[0]]) if numbers else Fraction(0)
 
 

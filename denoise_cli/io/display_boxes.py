@@ -31,20 +31,19 @@ def kept_beside_frames(clip: Reader, container: str) -> set[str]:
 def display_boxes(path: Path, number: int) -> Mapping[bytes, bytes]:
     """The boxes in an MP4 or QuickTime file about how a video is shown, of those in `DISPLAY_BOXES`: their contents.
 
+    None are found where FFmpeg reads what this does not, such as a compressed movie header.
+
     Args:
         path: the file.
         number: of its track.
-
-    Raises:
-        UnreadableFile: the file is damaged.
     """
     try:
         trak = traks_of(path)[number]
         _, entry = next(boxes_of(inside(trak, b"mdia", b"minf", b"stbl", b"stsd")[HEADER:]))
         found = dict(_boxes_before_an_end(entry[ENTRY_HEADER:]))
         found |= {name: body for name, body in boxes_of(trak) if name == b"uuid" and body.startswith(SPHERICAL_XML)}
-    except (ValueError, KeyError, StopIteration) as error:
-        raise UnreadableFile(path, "its movie header is damaged") from error
+    except (UnreadableFile, ValueError, KeyError, StopIteration):
+        return {}
     return {name: body for name, body in found.items() if name in DISPLAY_BOXES}
 
 

@@ -278,9 +278,6 @@ def _video_options(clip: Reader, encoding: Encoding, place: int, last: int) -> l
     if pixel_aspect and pixel_aspect != 1:  # not every encoder writes it into its stream
         aspect = pixel_aspect * Fraction(clip.stream.width, clip.stream.height)
         options += [f"-aspect:{place}", f"{aspect.numerator}:{aspect.denominator}"]
-    if encoding.container in ("matroska", "webm") and not clip.has_constant_rate:
-        # FFmpeg would take the tick of the clock for a frame's default duration.
-        options += [f"-r:{place}", str(clip.nominal_rate)]
     if encoding.encoder == "libx265" and encoding.container in ("mp4", "mov"):
         options += [f"-tag:{place}", APPLE_HEVC_TAG]
     return options

@@ -5,12 +5,14 @@ import re
 import shutil
 import struct
 import subprocess
+import zlib
 from pathlib import Path
 
 import pytest
 
 from denoise_cli.inference.denoiser import Denoiser, load_denoiser
 from denoise_cli.io.boxes import box
+from denoise_cli.io.data_tracks import movie_of
 from denoise_cli.io.display_boxes import SPHERICAL_XML, add_display_boxes, display_boxes
 from denoise_cli.io.video import Reader
 from denoise_cli.pipeline import clip as pipeline
@@ -38,6 +40,15 @@ def immersive(tmp_path: Path, ffmpeg: FFmpeg) -> Path:
     source = ffmpeg.make(tmp_path / "a.mp4", "-f", "lavfi", "-i", "sine", "-map", "1", "-map", "0", "-shortest")
     add_display_boxes(source, 1, BOXES)
     return source
+
+
+def test_a_movie_header_that_is_compressed_is_no_obstacle(tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser) -> None:
+    source = ffmpeg.make(tmp_path / "a.mov")
+    start, movie = movie_of(source)
+    packed = box(b"dcom", b"zlib") + box(b"cmvd", struct.pack(">I", len(movie) + 8), zlib.compress(box(b"moov", movie)))
+    source.write_bytes(source.read_bytes()[:start] + box(b"moov", box(b"cmov", packed)))
+    result = pipeline.run(source, tmp_path / "b.mov", denoise, Settings("mallenet-s", strength=0))
+    assert result.complete
 
 
 @pytest.mark.parametrize("name", ["b.mp4", "b.mov"])

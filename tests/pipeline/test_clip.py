@@ -498,17 +498,6 @@ def test_players_are_told_the_rate(tmp_path: Path, ffmpeg: FFmpeg, denoise: Deno
         assert (clip.stream.average_rate, clip.stream.base_rate) == (25, 25)
 
 
-def test_players_are_told_the_rate_of_a_clip_in_which_frames_are_missing(
-    tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser
-) -> None:
-    dropped = ("-vf", "select=mod(n\\,7)", "-fps_mode", "passthrough")
-    source, target = ffmpeg.make(tmp_path / "a.mp4", *dropped, frames=20), tmp_path / "b.mkv"
-    pipeline.run(source, target, denoise, Settings("mallenet-s", strength=0))
-    assert ffmpeg.times(target) == ffmpeg.times(source)
-    with Reader(target) as clip:
-        assert clip.stream.average_rate == 25  # Matroska's default duration
-
-
 @pytest.mark.parametrize("stream", ["y4m", "nut"])
 def test_a_rotation_that_standard_output_does_not_hold_is_told(
     stream: str, tmp_path: Path, ffmpeg: FFmpeg, denoise: Denoiser
