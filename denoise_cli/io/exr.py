@@ -11,6 +11,7 @@ Legend: H x W pixels.
 
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from fractions import Fraction
 from io import BytesIO, StringIO
 from types import ModuleType
 from typing import Any
@@ -242,7 +243,7 @@ def _doubled(plane: NDArray[Any], axis: int, length: int) -> NDArray[np.float32]
 def _kept(library: ModuleType, header: dict[str, Any]) -> dict[str, Any]:
     """The attributes that a result has as well: those of types that the binding writes."""
     own = library.TimeCode, library.KeyCode, library.Envmap, library.OpaqueAttribute
-    types = (str, int, float, tuple, np.ndarray, *own)
+    types = (str, int, float, Fraction, tuple, np.ndarray, *own)
     return {
         name: value
         for name, value in header.items()
